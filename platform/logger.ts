@@ -9,7 +9,10 @@ export type { Logger };
  * @param destination - a file's path, or a file descriptor. Default: standard error, so that standard output stays for people.
  */
 export function createLogger(level: string, destination: string | number = 2): Logger {
-  return pino({ level, base: undefined, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination({ dest: destination, sync: false, mkdir: true }));
+  return pino(
+    { level, base: undefined, timestamp: pino.stdTimeFunctions.isoTime },
+    pino.destination({ dest: destination, sync: false, mkdir: true }),
+  );
 }
 
 /** A logger that writes nothing, for callers that pass none. */

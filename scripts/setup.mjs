@@ -11,7 +11,9 @@ const skippedFolders = new Set(['node_modules', 'dist', '.git', '.millrace']);
 
 const [major, minor] = process.versions.node.split('.').map(Number);
 if (major < 20 || (major === 20 && minor < 19)) {
-  console.error(`Millrace needs Node 20.19 or later; this is ${process.versions.node}. Install a newer Node and try again.`);
+  console.error(
+    `Millrace needs Node 20.19 or later; this is ${process.versions.node}. Install a newer Node and try again.`,
+  );
   process.exit(1);
 }
 
@@ -33,7 +35,8 @@ function newestSource(folder) {
   for (const entry of readdirSync(folder, { withFileTypes: true })) {
     const path = join(folder, entry.name);
     if (entry.isDirectory() && !skippedFolders.has(entry.name)) newest = Math.max(newest, newestSource(path));
-    else if (/(\.ts|^tsconfig\.json|^package-lock\.json)$/.test(entry.name)) newest = Math.max(newest, modified(path));
+    else if (/(\.ts|^tsconfig\.json|^package-lock\.json)$/.test(entry.name))
+      newest = Math.max(newest, modified(path));
   }
   return newest;
 }
