@@ -1,0 +1,149 @@
+import { join } from 'node:path';
+import { z } from 'zod';
+import { MillraceError } from './errors.js';
+import { projectRoot } from './paths.js';
+
+const port = z.coerce.number().int().min(0).max(65_535);
+const list = z.string().transform((text) => text.split(',').map((item) => item.trim()).filter((item) => item !== '')); // prettier-ignore
+const flag = z.enum(['true', 'false']).transform((text) => text === 'true');
+const url = z.url({ protocol: /^https?$/ });
+
+const variables = z.object({
+  HOST: z.string().default('127.0.0.1').describe('Address that everything listens on.'),
+  PORT: port.default(8080).describe('HTTP API.'),
+  DATA_DIR: z.string().default(join(projectRoot, '.millrace')).describe('Folder of the embedded engines.'),
+  LOG_LEVEL: z
+    .enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'])
+    .default('info')
+    .describe('Least level that is logged.'),
+
+  KAFKA_BROKERS: list
+    .optional()
+    .describe('Kafka or Redpanda, host:port, comma separated. Unset: the embedded broker.'),
+  KAFKA_PORT: port.default(9092).describe('Port of the embedded broker.'),
+  KAFKA_SASL_MECHANISM: z
+    .enum(['plain', 'scram-sha-256', 'scram-sha-512'])
+    .optional()
+    .describe('SASL mechanism for KAFKA_BROKERS.'),
+  KAFKA_SASL_USERNAME: z.string().optional().describe('SASL user.'),
+  KAFKA_SASL_PASSWORD: z.string().optional().describe('SASL password.'),
+  KAFKA_TLS: flag.default(false).describe('Whether to talk TLS to KAFKA_BROKERS.'),
+  KAFKA_TLS_CA: z
+    .string()
+    .optional()
+    .describe('File with the certificate authority to trust, PEM. Unset: the system’s.'),
+  TOPIC_PARTITIONS: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(1000)
+    .default(3)
+    .describe('Partitions of a topic when it is created.'),
+  TOPIC_REPLICATION: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(9)
+    .optional()
+    .describe('Copies of a topic when it is created. Unset: the broker’s default.'),
+
+  SCHEMA_REGISTRY_URL: url.optional().describe('Schema registry. Unset: the embedded one.'),
+  SCHEMA_REGISTRY_PORT: port.default(8081).describe('Port of the embedded registry.'),
+
+  CLICKHOUSE_URL: url.optional().describe('ClickHouse over HTTP. Unset: the embedded one.'),
+  CLICKHOUSE_PORT: port.default(8123).describe('Port of the embedded ClickHouse.'),
+  CLICKHOUSE_USER: z.string().optional().describe('ClickHouse user.'),
+  CLICKHOUSE_PASSWORD: z.string().optional().describe('ClickHouse password.'),
+
+  API_KEYS: list
+    .optional()
+    .describe('Keys that a client must send one of, comma separated. Unset: no key is asked for.'),
+  MAX_BODY_BYTES: z.coerce.number().int().min(1).default(10 * 1024 * 1024).describe('Largest request body, bytes.'), // prettier-ignore
+  REQUEST_TIMEOUT_MS: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .default(30_000)
+    .describe('How long a request may take, milliseconds.'),
+  SCORE_BATCH_SIZE: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(100_000)
+    .default(512)
+    .describe('Most rows that one model call scores.'),
+  SCORE_BATCH_DELAY_MS: z.coerce
+    .number()
+    .min(0)
+    .max(1000)
+    .default(0)
+    .describe('How long a model call may wait for more rows, milliseconds.'),
+  MODEL_WORKERS: z.coerce.number().int().min(1).max(64).default(1).describe('Threads that run models.'),
+  SINK_BATCH_ROWS: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(1_000_000)
+    .default(20_000)
+    .describe('Most rows of one insert into ClickHouse.'),
+  SINK_BATCH_DELAY_MS: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(60_000)
+    .default(200)
+    .describe('How long an insert may wait for more rows, milliseconds.'),
+});
+
+/** Every setting, by its environment variable's name. */
+export type Config = z.infer<typeof variables>;
+
+/**
+ * Reads all settings from environment variables, once, at the start. An empty variable counts as unset.
+ *
+ * @throws MillraceError `CONFIG_INVALID` that names each wrong variable, its value (not a password's) and what would do.
+ */
+export function loadConfig(environment: Record<string, string | undefined>): Config {
+  const set = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''));
+  const result = variables.safeParse(set);
+  const problems = result.success
+    ? settingsThatMiss(result.data)
+    : result.error.issues.map((issue) => {
+        const name = String(issue.path[0]);
+        const value = /PASSWORD|KEYS|URL/.test(name) ? '' : ` is ${JSON.stringify(environment[name])}`;
+        return `${name}${value}: ${issue.message}`;
+      });
+  if (!result.success || problems.length > 0) {
+    throw new MillraceError(
+      'CONFIG_INVALID',
+      `Wrong settings:\n  ${problems.join('\n  ')}\nMend these environment variables and start again.`,
+    );
+  }
+  return result.data;
+}
+
+/** Name, meaning and default of every setting, for the documentation and `millrace settings`. */
+export function describeSettings(): { name: string; meaning: string; default: string }[] {
+  return Object.entries(variables.shape).map(([name, schema]) => {
+    const fallback = schema.safeParse(undefined).data;
+    return {
+      name,
+      meaning: schema.description ?? '',
+      default: name === 'DATA_DIR' ? './.millrace' : fallback === undefined ? '' : String(fallback),
+    };
+  });
+}
+
+function settingsThatMiss(config: Config): string[] {
+  const {
+    KAFKA_SASL_MECHANISM: mechanism,
+    KAFKA_SASL_USERNAME: username,
+    KAFKA_SASL_PASSWORD: password,
+  } = config;
+  const sasl = [mechanism, username, password].filter((value) => value !== undefined).length;
+  return sasl === 0 || sasl === 3
+    ? []
+    : [
+        'KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD go together: set all three or none',
+      ];
+}

@@ -1,0 +1,46 @@
+import { describe, expect, it } from 'vitest';
+import { describeSettings, loadConfig } from './config.js';
+
+describe('loadConfig', () => {
+  it('has a default for all that a laptop needs', () => {
+    const config = loadConfig({});
+    expect(config).toMatchObject({
+      HOST: '127.0.0.1',
+      PORT: 8080,
+      KAFKA_PORT: 9092,
+      SCHEMA_REGISTRY_PORT: 8081,
+      CLICKHOUSE_PORT: 8123,
+    });
+    expect(config.KAFKA_BROKERS).toBeUndefined();
+  });
+
+  it('takes an empty variable as unset', () => {
+    const config = loadConfig({ PORT: '', CLICKHOUSE_URL: '' });
+    expect([config.PORT, config.CLICKHOUSE_URL]).toEqual([8080, undefined]);
+  });
+
+  it('splits lists', () => {
+    expect(loadConfig({ KAFKA_BROKERS: 'a:9092, b:9092,' }).KAFKA_BROKERS).toEqual(['a:9092', 'b:9092']);
+  });
+
+  it('names every wrong variable with its value', () => {
+    expect(() => loadConfig({ PORT: 'http', LOG_LEVEL: 'loud' })).toThrow(
+      /PORT is "http"[\s\S]*LOG_LEVEL is "loud"/,
+    );
+  });
+
+  it('never shows a secret', () => {
+    const secret = 'hunter2';
+    expect(() => loadConfig({ CLICKHOUSE_URL: `ftp://user:${secret}@host` })).toThrow(
+      expect.not.objectContaining({ message: expect.stringContaining(secret) as string }) as Error,
+    );
+  });
+
+  it('refuses half a SASL setting', () => {
+    expect(() => loadConfig({ KAFKA_SASL_USERNAME: 'millrace' })).toThrow(/set all three or none/);
+  });
+
+  it('describes every setting', () => {
+    for (const setting of describeSettings()) expect(setting.meaning, setting.name).not.toBe('');
+  });
+});

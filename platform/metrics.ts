@@ -1,0 +1,70 @@
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+
+/** Everything that `/metrics` shows, in the Prometheus text format. One instance a process. */
+export type Metrics = ReturnType<typeof createMetrics>;
+
+export function createMetrics() {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  const registers = [registry];
+  return {
+    registry,
+    httpRequests: new Histogram({
+      name: 'millrace_http_request_duration_seconds',
+      help: 'Time to answer an HTTP request.',
+      labelNames: ['method', 'route', 'status'] as const,
+      buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30],
+      registers,
+    }),
+    eventsAccepted: new Counter({
+      name: 'millrace_events_accepted_total',
+      help: 'Events that the log acknowledged, by the way they came in.',
+      labelNames: ['pipeline', 'source'] as const,
+      registers,
+    }),
+    predictions: new Counter({
+      name: 'millrace_predictions_total',
+      help: 'Predictions written to the log.',
+      labelNames: ['pipeline', 'model_version'] as const,
+      registers,
+    }),
+    deadLetters: new Counter({
+      name: 'millrace_dead_letters_total',
+      help: 'Records that could not be scored, by reason.',
+      labelNames: ['pipeline', 'reason'] as const,
+      registers,
+    }),
+    modelBatchRows: new Histogram({
+      name: 'millrace_model_batch_rows',
+      help: 'Rows that one model call scored.',
+      labelNames: ['pipeline'] as const,
+      buckets: [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096],
+      registers,
+    }),
+    modelSeconds: new Histogram({
+      name: 'millrace_model_duration_seconds',
+      help: 'Time of one model call, from its start to its result.',
+      labelNames: ['pipeline'] as const,
+      buckets: [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1],
+      registers,
+    }),
+    sinkRows: new Counter({
+      name: 'millrace_sink_rows_total',
+      help: 'Rows inserted into ClickHouse.',
+      labelNames: ['table'] as const,
+      registers,
+    }),
+    sinkFailures: new Counter({
+      name: 'millrace_sink_failures_total',
+      help: 'Inserts into ClickHouse that failed and are tried again.',
+      labelNames: ['table'] as const,
+      registers,
+    }),
+    consumerLag: new Gauge({
+      name: 'millrace_consumer_lag_records',
+      help: 'Records on the log that a consumer group has not processed yet.',
+      labelNames: ['group', 'topic', 'partition'] as const,
+      registers,
+    }),
+  };
+}

@@ -1,0 +1,90 @@
+import { z } from 'zod';
+import { MillraceError } from '../platform/errors.js';
+import type { AvroType, ContractField, RecordSchema } from './contracts.js';
+
+/** What is wrong with one field of an event. */
+export interface FieldError {
+  field: string;
+  problem: string;
+}
+
+/**
+ * The validator of an event's fields, derived from its Avro contract: types, limits and doc strings are written once, there.
+ * Integers must be whole numbers in Avro's range, numbers finite; unknown fields are refused; a nullable field or one with a
+ * default may be left out. The OpenAPI document is made from the same schema.
+ *
+ * @throws MillraceError `CONTRACT_INVALID` for an Avro type that an event can't have over JSON (bytes, maps, arrays, records).
+ */
+export function eventSchema(contract: RecordSchema): z.ZodObject {
+  const shape = Object.fromEntries(
+    contract.fields.map((field) => [field.name, fieldSchema(contract, field)]),
+  );
+  return z.strictObject(shape).meta({ id: contract.name, description: contract.doc ?? '' });
+}
+
+/** Every field that a failed parse complains of, by name. */
+export function fieldErrors(error: z.ZodError): FieldError[] {
+  return error.issues.flatMap((issue) =>
+    issue.code === 'unrecognized_keys'
+      ? issue.keys.map((key) => ({ field: key, problem: 'is not a field of this event' }))
+      : [{ field: issue.path.join('.'), problem: issue.message }],
+  );
+}
+
+function fieldSchema(contract: RecordSchema, field: ContractField): z.ZodType {
+  const described = typeSchema(contract, field, field.type).describe(field.doc ?? '');
+  return 'default' in field ? described.default(field.default) : described;
+}
+
+function typeSchema(contract: RecordSchema, field: ContractField, type: AvroType): z.ZodType {
+  if (Array.isArray(type)) {
+    const [branch, ...more] = type.filter((each) => each !== 'null');
+    if (branch === undefined || more.length > 0 || !type.includes('null')) throw unsupported(contract, field);
+    return typeSchema(contract, field, branch).nullable();
+  }
+  if (typeof type === 'object') {
+    return 'symbols' in type
+      ? z.enum(type.symbols, { error: missingOr(`must be one of ${type.symbols.join(', ')}`) })
+      : typeSchema(contract, field, type.type);
+  }
+  switch (type) {
+    case 'int':
+      return numberSchema(field, 'a whole number', -(2 ** 31), 2 ** 31 - 1);
+    case 'long':
+      return numberSchema(field, 'a whole number', Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER);
+    case 'float':
+    case 'double':
+      return numberSchema(field, 'a number', -Number.MAX_VALUE, Number.MAX_VALUE);
+    case 'boolean':
+      return z.boolean({ error: missingOr('must be true or false') });
+    case 'string':
+      return z
+        .string({ error: missingOr('must be a string') })
+        .max(field.maxLength ?? 10_000, `must not be longer than ${field.maxLength ?? 10_000} characters`);
+    default:
+      throw unsupported(contract, field);
+  }
+}
+
+function numberSchema(field: ContractField, kind: string, lowest: number, highest: number): z.ZodType {
+  const [minimum, maximum] = [field.minimum ?? lowest, field.maximum ?? highest];
+  const unlimited = field.minimum === undefined && field.maximum === undefined;
+  const problem = unlimited ? `must be ${kind}` : `must be ${kind} from ${minimum} to ${maximum}`;
+  const number = z
+    .number({ error: missingOr(problem) })
+    .min(minimum, problem)
+    .max(maximum, problem);
+  return kind === 'a number' ? number : number.int(problem);
+}
+
+function missingOr(problem: string): (issue: { input?: unknown }) => string {
+  return (issue) => (issue.input === undefined ? 'is missing' : problem);
+}
+
+function unsupported(contract: RecordSchema, field: ContractField): MillraceError {
+  return new MillraceError(
+    'CONTRACT_INVALID',
+    `${contract.name}.${field.name} has the Avro type ${JSON.stringify(field.type)}. ` +
+      'An event field is int, long, float, double, boolean, string, an enum, or one of these with null.',
+  );
+}

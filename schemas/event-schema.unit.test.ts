@@ -1,0 +1,91 @@
+import { describe, expect, it } from 'vitest';
+import { MillraceError } from '../platform/errors.js';
+import { type ContractField, loadContract, type RecordSchema } from './contracts.js';
+import { eventSchema, fieldErrors } from './event-schema.js';
+
+function record(...fields: ContractField[]): RecordSchema {
+  return { type: 'record', name: 'Ride', namespace: 'test', fields };
+}
+
+function errorsOf(schema: RecordSchema, event: unknown): Record<string, string> {
+  const { error } = eventSchema(schema).safeParse(event);
+  return Object.fromEntries(
+    error === undefined ? [] : fieldErrors(error).map(({ field, problem }) => [field, problem]),
+  );
+}
+
+describe('eventSchema', () => {
+  const ride = record(
+    { name: 'area', type: 'int', minimum: 1, maximum: 77 },
+    { name: 'miles', type: 'double', minimum: 0 },
+    { name: 'company', type: ['null', 'string'], default: null, maxLength: 5 },
+    { name: 'payment', type: { type: 'enum', name: 'Payment', symbols: ['CASH', 'CARD'] } },
+    { name: 'shared', type: 'boolean' },
+    { name: 'at', type: { type: 'long', logicalType: 'timestamp-millis' } },
+  );
+  const good = { area: 8, miles: 1.5, company: null, payment: 'CASH', shared: false, at: 1_700_000_000_000 };
+
+  it('accepts a good event and fills in defaults', () => {
+    const { company: _, ...withoutCompany } = good;
+    expect(eventSchema(ride).parse(withoutCompany)).toEqual(good);
+  });
+
+  it('names every wrong field at once', () => {
+    const event = {
+      area: 78,
+      miles: Number.NaN,
+      company: 'too long',
+      payment: 'CHEQUE',
+      shared: 'no',
+      at: 1.5,
+      tip: 3,
+    };
+    expect(errorsOf(ride, event)).toEqual({
+      area: 'must be a whole number from 1 to 77',
+      miles: expect.stringMatching(/^must be a number from 0/) as string,
+      company: 'must not be longer than 5 characters',
+      payment: 'must be one of CASH, CARD',
+      shared: 'must be true or false',
+      at: 'must be a whole number',
+      tip: 'is not a field of this event',
+    });
+  });
+
+  it('tells a missing field from a wrong one', () => {
+    expect(errorsOf(ride, { ...good, area: undefined, miles: null })).toEqual({
+      area: 'is missing',
+      miles: expect.stringMatching(/^must be a number/) as string,
+    });
+  });
+
+  it.each([Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, Number.NaN])(
+    'refuses %s even without limits',
+    (value) => {
+      expect(errorsOf(record({ name: 'x', type: 'double' }), { x: value })).toEqual({
+        x: 'must be a number',
+      });
+    },
+  );
+
+  it('keeps an int in 32 bits', () => {
+    expect(errorsOf(record({ name: 'x', type: 'int' }), { x: 2 ** 31 })).toEqual({
+      x: 'must be a whole number',
+    });
+  });
+
+  it.each(['bytes', { type: 'array', items: 'int' }, ['int', 'string']])(
+    'refuses a contract with the type %j',
+    (type) => {
+      const contract = record({ name: 'x', type });
+      expect(() => eventSchema(contract)).toThrow(MillraceError);
+    },
+  );
+
+  it('takes what Avro decoded as it is', () => {
+    const { schema, type } = loadContract('credit-default', 'event');
+    const client = Object.fromEntries(
+      schema.fields.map((field) => [field.name, field.name === 'AGE' ? 30 : 1]),
+    );
+    expect(eventSchema(schema).parse(type.fromBuffer(type.toBuffer(client)))).toEqual(client);
+  });
+});

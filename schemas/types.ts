@@ -1,0 +1,99 @@
+// Made by `npm run generate` from the Avro contracts in this folder. Change those instead.
+
+/** One credit-card client as in the UCI table 'Default of Credit Card Clients' (Taiwan, 2005), without its row number. The months run backwards from September 2005. */
+export interface CreditDefaultEvent {
+  /** Amount of the given credit, individual and family, in New Taiwan dollars. */
+  LIMIT_BAL: number;
+  /** 1 = male, 2 = female. */
+  SEX: number;
+  /** 1 = graduate school, 2 = university, 3 = high school, 4 = others; 0, 5 and 6 occur in the source table undocumented. */
+  EDUCATION: number;
+  /** 1 = married, 2 = single, 3 = others; 0 occurs in the source table undocumented. */
+  MARRIAGE: number;
+  /** Age in years. */
+  AGE: number;
+  /** Repayment status in September 2005: -2 = no consumption, -1 = paid duly, 0 = revolving credit, 1 to 9 = months of delay. */
+  PAY_0: number;
+  /** Repayment status in August 2005: -2 = no consumption, -1 = paid duly, 0 = revolving credit, 1 to 9 = months of delay. */
+  PAY_2: number;
+  /** Repayment status in July 2005: -2 = no consumption, -1 = paid duly, 0 = revolving credit, 1 to 9 = months of delay. */
+  PAY_3: number;
+  /** Repayment status in June 2005: -2 = no consumption, -1 = paid duly, 0 = revolving credit, 1 to 9 = months of delay. */
+  PAY_4: number;
+  /** Repayment status in May 2005: -2 = no consumption, -1 = paid duly, 0 = revolving credit, 1 to 9 = months of delay. */
+  PAY_5: number;
+  /** Repayment status in April 2005: -2 = no consumption, -1 = paid duly, 0 = revolving credit, 1 to 9 = months of delay. */
+  PAY_6: number;
+  /** Bill statement of September 2005 in New Taiwan dollars; negative when the client is in credit. */
+  BILL_AMT1: number;
+  /** Bill statement of August 2005 in New Taiwan dollars; negative when the client is in credit. */
+  BILL_AMT2: number;
+  /** Bill statement of July 2005 in New Taiwan dollars; negative when the client is in credit. */
+  BILL_AMT3: number;
+  /** Bill statement of June 2005 in New Taiwan dollars; negative when the client is in credit. */
+  BILL_AMT4: number;
+  /** Bill statement of May 2005 in New Taiwan dollars; negative when the client is in credit. */
+  BILL_AMT5: number;
+  /** Bill statement of April 2005 in New Taiwan dollars; negative when the client is in credit. */
+  BILL_AMT6: number;
+  /** Amount paid in September 2005 in New Taiwan dollars. */
+  PAY_AMT1: number;
+  /** Amount paid in August 2005 in New Taiwan dollars. */
+  PAY_AMT2: number;
+  /** Amount paid in July 2005 in New Taiwan dollars. */
+  PAY_AMT3: number;
+  /** Amount paid in June 2005 in New Taiwan dollars. */
+  PAY_AMT4: number;
+  /** Amount paid in May 2005 in New Taiwan dollars. */
+  PAY_AMT5: number;
+  /** Amount paid in April 2005 in New Taiwan dollars. */
+  PAY_AMT6: number;
+}
+
+/** The truth about an event, when it becomes known. */
+export interface Outcome {
+  /** Id of the event whose truth became known. */
+  event_id: string;
+  /** What really happened, in the unit of the model's score (a class as 0 or 1). */
+  outcome: number;
+  /** When the truth became known. */
+  observed_at: number;
+}
+
+/** One event scored by one version of a model. */
+export interface Prediction {
+  /** UUIDv5 of event id and model digest: the same event scored by the same model has the same id, however often it is scored. */
+  prediction_id: string;
+  /** Id of the scored event: the client's own, or a UUIDv7. */
+  event_id: string;
+  /** Pipeline that scored the event. */
+  pipeline: string;
+  /** Name of the model. */
+  model: string;
+  /** Version of the model. */
+  model_version: string;
+  /** SHA-256 of model.onnx in lower-case hex. */
+  model_digest: string;
+  /** When the event happened: the client's time, else when it was accepted. */
+  event_time: number;
+  /** When the model scored the event. */
+  predicted_at: number;
+  /** What the model predicts, in the unit that its card names. Always finite. */
+  score: number;
+  /** Class for the score, for models that classify. */
+  label: string | null;
+  /** The event's own fields as JSON. */
+  features: string;
+  /** CloudEvents source of the event, such as millrace/http. */
+  source: string;
+  /** Topic of the event's record. */
+  topic: string;
+  /** Partition of the event's record. */
+  partition: number;
+  /** Offset of the event's record. */
+  offset: number;
+  /** Schema registry id that the event's record was written with. */
+  schema_id: number;
+  /** Milliseconds from when the broker's log, or for a synchronous call the HTTP request, got the event until the model had scored it. */
+  latency_ms: number;
+}
