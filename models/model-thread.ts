@@ -24,8 +24,7 @@ interface Call {
 
 /** One worker thread with one model, from start to exit. Calls are answered in the order they were made. */
 export class ModelThread {
-  /** Resolves when the thread is gone, whatever ended it; the calls in flight are rejected by then. */
-  readonly exited: Promise<void>;
+  readonly #exited: Promise<void>;
   readonly #name: string;
   readonly #worker: Worker;
   readonly #ready: Promise<void>;
@@ -34,7 +33,7 @@ export class ModelThread {
   #lastId = 0;
   #death: MillraceError | undefined;
 
-  private constructor({ manifest, onnx }: ModelArtifact) {
+  private constructor({ manifest, onnx }: ModelArtifact, onExit: () => void) {
     this.#name = `${manifest.name} ${manifest.version}`;
     const workerData: WorkerModel = {
       onnx,
@@ -48,11 +47,12 @@ export class ModelThread {
       execArgv: [], // the process's own flags (--input-type, --inspect-brk) are not meant for it
     });
     this.#ready = new Promise((resolve, reject) => (this.#settleReady = { resolve, reject }));
-    this.exited = new Promise((resolve) => {
+    this.#exited = new Promise((resolve) => {
       let cause: unknown;
       this.#worker.on('error', (error) => (cause = error));
       this.#worker.on('message', (message: FromWorker) => this.#receive(message));
       this.#worker.on('exit', (code) => {
+        onExit();
         this.#die(code, cause);
         resolve();
       });
@@ -60,13 +60,19 @@ export class ModelThread {
   }
 
   /**
+   * @param onExit - called when the thread is gone, before any call learns of it.
    * @throws MillraceError `MODEL_REFUSED` when onnxruntime cannot open the graph or it lacks a tensor of the manifest,
    * `MODEL_WORKER_DIED` (retriable) when the thread does not live to say so.
    */
-  static async start(artifact: ModelArtifact): Promise<ModelThread> {
-    const thread = new ModelThread(artifact);
-    await thread.#ready;
-    return thread;
+  static async start(artifact: ModelArtifact, onExit: () => void): Promise<ModelThread> {
+    const thread = new ModelThread(artifact, onExit);
+    try {
+      await thread.#ready;
+      return thread;
+    } catch (error) {
+      await thread.#worker.terminate();
+      throw error;
+    }
   }
 
   /**
@@ -85,7 +91,7 @@ export class ModelThread {
   /** Ends the thread after the calls made so far: only that gives a session's memory back for good. */
   async stop(): Promise<void> {
     this.#send('stop');
-    await this.exited;
+    await this.#exited;
   }
 
   #send(message: ToWorker, transfer: ArrayBuffer[] = []): void {

@@ -36,7 +36,7 @@ async function openSession(): Promise<InferenceSession | undefined> {
     }
     return opened;
   } catch (error) {
-    send({ refused: messageOf(error) }); // with no listener on the port, the thread ends by itself
+    send({ refused: messageOf(error) });
     return undefined;
   }
 }

@@ -137,17 +137,15 @@ class ModelWorker {
   }
 
   #start(): Promise<ModelThread> {
-    const starting = startProven(this.#artifact);
-    const empty = () => {
+    const starting = startProven(this.#artifact, () => {
       if (this.#thread === starting) this.#thread = undefined;
-    };
-    void starting.then((thread) => thread.exited).then(empty, empty);
+    });
     return starting;
   }
 }
 
-async function startProven(artifact: ModelArtifact): Promise<ModelThread> {
-  const thread = await ModelThread.start(artifact);
+async function startProven(artifact: ModelArtifact, onExit: () => void): Promise<ModelThread> {
+  const thread = await ModelThread.start(artifact, onExit);
   try {
     await proveGolden(thread, artifact);
     return thread;
