@@ -50,7 +50,7 @@ describe('load', () => {
     await copyModel(toy('nan-on-negative'), join(folder, '1'), { golden });
     await expect(runtime.load(join(folder, '1'))).rejects.toMatchObject({
       code: 'MODEL_REFUSED',
-      message: /golden row 0 alone gives NaN/,
+      message: expect.stringMatching(/golden row 0 alone gives NaN/),
     });
   });
 
@@ -59,7 +59,7 @@ describe('load', () => {
     await copyModel(toy('fails-on-negative'), join(folder, '1'), { golden });
     await expect(runtime.load(join(folder, '1'))).rejects.toMatchObject({
       code: 'MODEL_REFUSED',
-      message: /golden row 0: .*Gather/,
+      message: expect.stringMatching(/golden row 0: .*Gather/),
     });
   });
 
@@ -74,7 +74,7 @@ describe('load', () => {
     await copyModel(toy('sum'), join(folder, '1'), { onnx });
     await expect(runtime.load(join(folder, '1'))).rejects.toMatchObject({
       code: 'MODEL_REFUSED',
-      message: /onnxruntime cannot open it/,
+      message: expect.stringMatching(/onnxruntime cannot open it/),
     });
   });
 
@@ -83,7 +83,7 @@ describe('load', () => {
     await copyModel(toy('sum'), join(folder, '1'), { manifest: { runtime: tensors } });
     await expect(runtime.load(join(folder, '1'))).rejects.toMatchObject({
       code: 'MODEL_REFUSED',
-      message: /it has no tensor rows, only features/,
+      message: expect.stringMatching(/it has no tensor rows, only features/),
     });
   });
 
@@ -152,7 +152,7 @@ describe('predict', () => {
     const model = await runtime.load(toy('sum'));
     await expect(model.predict(values(1, 2), 1)).rejects.toMatchObject({
       code: 'MODEL_FAILED',
-      message: /takes 3 values a row; got 2 values for 1 rows/,
+      message: expect.stringMatching(/takes 3 values a row; got 2 values for 1 rows/),
     });
     expect(await model.predict(values(), 0)).toHaveLength(0);
   });
