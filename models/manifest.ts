@@ -24,8 +24,8 @@ const outputSchema = z.strictObject({
 const manifestSchema = z.strictObject({
   name: text,
   version: text,
-  /** `sha256:` and 64 hex digits, of model.onnx. */
-  digest: z.string().regex(/^sha256:[0-9a-f]{64}$/, 'has to be sha256: and 64 hex digits'),
+  /** SHA-256 of model.onnx in lower-case hex. */
+  digest: z.string().regex(/^[0-9a-f]{64}$/, 'has to be 64 lower-case hex digits'),
   /** SPDX identifier. */
   license: text,
   description: text,

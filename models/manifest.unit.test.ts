@@ -4,7 +4,7 @@ import { parseGolden, parseManifest } from './manifest.js';
 const valid = {
   name: 'sum',
   version: '1',
-  digest: `sha256:${'0'.repeat(64)}`,
+  digest: '0'.repeat(64),
   license: 'Apache-2.0',
   description: 'Adds.',
   runtime: { format: 'onnx', opsets: { 'ai.onnx': 17 }, input_tensor: 'features', output_tensor: 'result' },

@@ -65,7 +65,16 @@ export class ModelThread {
    * `MODEL_WORKER_DIED` (retriable) when the thread does not live to say so.
    */
   static async start(artifact: ModelArtifact, onExit: () => void): Promise<ModelThread> {
-    const thread = new ModelThread(artifact, onExit);
+    let thread: ModelThread;
+    try {
+      thread = new ModelThread(artifact, onExit);
+    } catch (error) {
+      throw new MillraceError(
+        'MODEL_WORKER_DIED',
+        `No worker thread could be started for the model in ${artifact.folder}: ${messageOf(error)}. Give the process more memory or threads.`,
+        { retriable: true, cause: error },
+      );
+    }
     try {
       await thread.#ready;
       return thread;

@@ -76,11 +76,11 @@ export async function readModel(folder: string): Promise<ModelArtifact> {
   const onnxFile = join(folder, 'model.onnx');
   const goldenFile = join(folder, 'golden.json');
   const onnx = await readPart(onnxFile);
-  const digest = `sha256:${createHash('sha256').update(onnx).digest('hex')}`;
+  const digest = createHash('sha256').update(onnx).digest('hex');
   if (digest !== manifest.digest) {
     throw new MillraceError(
       'MODEL_DIGEST_MISMATCH',
-      `${onnxFile} has digest ${digest}, its model.json says ${manifest.digest}. The file was changed or not copied whole: restore it, or export the model as a new version.`,
+      `${onnxFile} has SHA-256 ${digest}, its model.json says ${manifest.digest}. The file was changed or not copied whole: restore it, or export the model as a new version.`,
     );
   }
   const golden = parseGolden((await readPart(goldenFile)).toString(), goldenFile, manifest.inputs.length);

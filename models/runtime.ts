@@ -7,13 +7,13 @@ import { readModel, type ModelArtifact } from './registry.js';
 const tolerance = 1e-5;
 
 export interface ModelRuntimeOptions {
-  /** Worker threads of each model (about 11 MB each). Default 1. */
+  /** Worker threads of each model (about 11 MB each), at least 1. Default 1. */
   workers?: number;
 }
 
 export interface LoadedModel {
   readonly manifest: ModelManifest;
-  /** `sha256:…` of the bytes that are loaded. */
+  /** SHA-256 of the bytes that are loaded, lower-case hex. */
   readonly digest: string;
   /**
    * Scores rows off the calling thread. Calls are answered in order, per worker; nothing bounds the queue but the caller.
@@ -137,9 +137,11 @@ class ModelWorker {
   }
 
   #start(): Promise<ModelThread> {
-    const starting = startProven(this.#artifact, () => {
+    const empty = () => {
       if (this.#thread === starting) this.#thread = undefined;
-    });
+    };
+    const starting = startProven(this.#artifact, empty);
+    void starting.catch(empty);
     return starting;
   }
 }

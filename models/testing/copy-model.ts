@@ -20,9 +20,7 @@ export async function copyModel(source: string, target: string, changes: ModelCh
   const file = join(target, 'model.json');
   const manifest: unknown = JSON.parse(await readFile(file, 'utf8'));
   const digest =
-    changes.onnx === undefined
-      ? {}
-      : { digest: `sha256:${createHash('sha256').update(changes.onnx).digest('hex')}` };
+    changes.onnx === undefined ? {} : { digest: createHash('sha256').update(changes.onnx).digest('hex') };
   await writeFile(file, JSON.stringify(Object.assign({}, manifest, digest, changes.manifest)));
   if (changes.golden) await writeFile(join(target, 'golden.json'), JSON.stringify({ rows: changes.golden }));
   if (changes.onnx) await writeFile(join(target, 'model.onnx'), changes.onnx);

@@ -39,7 +39,7 @@ def write_version(folder: Path, model, manifest: dict, rows: np.ndarray, predict
     head = {
         "name": folder.parent.name,
         "version": folder.name,
-        "digest": "sha256:" + hashlib.sha256(data).hexdigest(),
+        "digest": hashlib.sha256(data).hexdigest(),
         "license": "Apache-2.0",
         "runtime": {
             "format": "onnx",
