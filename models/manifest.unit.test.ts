@@ -1,0 +1,64 @@
+import { describe, expect, it } from 'vitest';
+import { parseGolden, parseManifest } from './manifest.js';
+
+const valid = {
+  name: 'sum',
+  version: '1',
+  digest: '0'.repeat(64),
+  license: 'Apache-2.0',
+  description: 'Adds.',
+  runtime: { format: 'onnx', opsets: { 'ai.onnx': 17 }, input_tensor: 'features', output_tensor: 'result' },
+  inputs: [{ name: 'first', dtype: 'float32', meaning: 'any number' }],
+  output: { name: 'result', dtype: 'float32', meaning: 'the sum' },
+  metrics: {},
+  model_card: { intended_use: 'Tests.', limits: [] },
+};
+
+const parse = (changes: object) =>
+  parseManifest(JSON.stringify({ ...valid, ...changes }), 'sum/1/model.json');
+
+describe('parseManifest', () => {
+  it('takes a manifest without training facts', () => {
+    expect(parse({})).toEqual(valid);
+  });
+
+  it('names the file and every wrong field', () => {
+    const wrong = { digest: 'abc', inputs: [{ name: 'first', dtype: 'float64', meaning: 'any number' }] };
+    expect(() => parse(wrong)).toThrow(
+      expect.objectContaining({
+        code: 'MODEL_INVALID',
+        message: expect.stringMatching(/sum\/1\/model\.json.*digest: .*inputs\.0\.dtype: /),
+      }),
+    );
+  });
+
+  it('refuses a field it does not know, so that a misspelt one is not lost', () => {
+    expect(() => parse({ licence: 'MIT' })).toThrow(/licence/);
+  });
+
+  it('refuses two inputs of one name', () => {
+    expect(() => parse({ inputs: [...valid.inputs, ...valid.inputs] })).toThrow(
+      /inputs: names an input twice/,
+    );
+  });
+
+  it('refuses what is not JSON', () => {
+    expect(() => parseManifest('{', 'model.json')).toThrow(/model\.json is wrong: not JSON/);
+  });
+});
+
+describe('parseGolden', () => {
+  it('names the row that has another width than the model', () => {
+    const rows = [
+      { features: [1, 2], prediction: 3 },
+      { features: [1], prediction: 1 },
+    ];
+    expect(() => parseGolden(JSON.stringify({ rows }), 'golden.json', 2)).toThrow(
+      /golden\.json is wrong: rows\.1\.features has 1 values, the model takes 2/,
+    );
+  });
+
+  it('refuses to check nothing', () => {
+    expect(() => parseGolden('{"rows":[]}', 'golden.json', 2)).toThrow(/rows: /);
+  });
+});

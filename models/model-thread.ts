@@ -1,0 +1,138 @@
+import { Worker } from 'node:worker_threads';
+import { MillraceError, messageOf } from '../platform/errors.js';
+import type { ModelArtifact } from './registry.js';
+
+/** What a worker thread is started with. */
+export interface WorkerModel {
+  onnx: Uint8Array;
+  width: number;
+  inputTensor: string;
+  outputTensor: string;
+}
+
+/** A model's outputs, one a row. */
+export type Scores = Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer>;
+
+export type ToWorker = { id: number; rows: Float32Array<ArrayBuffer>; count: number } | 'stop';
+export type FromWorker =
+  { ready: true } | { refused: string } | { id: number; output: Scores } | { id: number; error: string };
+
+interface Call {
+  resolve: (scores: Scores) => void;
+  reject: (error: MillraceError) => void;
+}
+
+/** One worker thread with one model, from start to exit. Calls are answered in the order they were made. */
+export class ModelThread {
+  readonly #exited: Promise<void>;
+  readonly #name: string;
+  readonly #worker: Worker;
+  readonly #ready: Promise<void>;
+  #settleReady: { resolve: () => void; reject: (error: MillraceError) => void } | undefined;
+  readonly #calls = new Map<number, Call>();
+  #lastId = 0;
+  #death: MillraceError | undefined;
+
+  private constructor({ manifest, onnx }: ModelArtifact, onExit: () => void) {
+    this.#name = `${manifest.name} ${manifest.version}`;
+    const workerData: WorkerModel = {
+      onnx,
+      width: manifest.inputs.length,
+      inputTensor: manifest.runtime.input_tensor,
+      outputTensor: manifest.runtime.output_tensor,
+    };
+    this.#worker = new Worker(new URL('./model-worker.js', import.meta.url), {
+      workerData,
+      name: this.#name,
+      execArgv: [], // the process's own flags (--input-type, --inspect-brk) are not meant for it
+    });
+    this.#ready = new Promise((resolve, reject) => (this.#settleReady = { resolve, reject }));
+    this.#exited = new Promise((resolve) => {
+      let cause: unknown;
+      this.#worker.on('error', (error) => (cause = error));
+      this.#worker.on('message', (message: FromWorker) => this.#receive(message));
+      this.#worker.on('exit', (code) => {
+        onExit();
+        this.#die(code, cause);
+        resolve();
+      });
+    });
+  }
+
+  /**
+   * @param onExit - called when the thread is gone, before any call learns of it.
+   * @throws MillraceError `MODEL_REFUSED` when onnxruntime cannot open the graph or it lacks a tensor of the manifest,
+   * `MODEL_WORKER_DIED` (retriable) when the thread does not live to say so.
+   */
+  static async start(artifact: ModelArtifact, onExit: () => void): Promise<ModelThread> {
+    let thread: ModelThread;
+    try {
+      thread = new ModelThread(artifact, onExit);
+    } catch (error) {
+      throw new MillraceError(
+        'MODEL_WORKER_DIED',
+        `No worker thread could be started for the model in ${artifact.folder}: ${messageOf(error)}. Give the process more memory or threads.`,
+        { retriable: true, cause: error },
+      );
+    }
+    try {
+      await thread.#ready;
+      return thread;
+    } catch (error) {
+      await thread.#worker.terminate();
+      throw error;
+    }
+  }
+
+  /**
+   * @param rows - row-major, `count` rows; taken over, not to be touched afterwards.
+   * @throws MillraceError `MODEL_FAILED` (this call only), `MODEL_WORKER_DIED` (retriable).
+   */
+  run(rows: Float32Array<ArrayBuffer>, count: number): Promise<Scores> {
+    return new Promise((resolve, reject) => {
+      if (this.#death !== undefined) return reject(this.#death);
+      const id = ++this.#lastId;
+      this.#calls.set(id, { resolve, reject });
+      this.#send({ id, rows, count }, [rows.buffer]);
+    });
+  }
+
+  /** Ends the thread after the calls made so far: only that gives a session's memory back for good. */
+  async stop(): Promise<void> {
+    this.#send('stop');
+    await this.#exited;
+  }
+
+  #send(message: ToWorker, transfer: ArrayBuffer[] = []): void {
+    this.#worker.postMessage(message, transfer);
+  }
+
+  #receive(message: FromWorker): void {
+    if ('ready' in message) return this.#settleReady?.resolve();
+    if ('refused' in message) {
+      return this.#settleReady?.reject(
+        new MillraceError(
+          'MODEL_REFUSED',
+          `Model ${this.#name} is refused: onnxruntime cannot open it: ${message.refused}. Export it again.`,
+        ),
+      );
+    }
+    const call = this.#calls.get(message.id);
+    this.#calls.delete(message.id);
+    if ('output' in message) return call?.resolve(message.output);
+    call?.reject(
+      new MillraceError('MODEL_FAILED', `Model ${this.#name} failed on these rows: ${message.error}.`),
+    );
+  }
+
+  #die(exitCode: number, cause: unknown): void {
+    this.#death = new MillraceError(
+      'MODEL_WORKER_DIED',
+      `The worker thread of model ${this.#name} ended (${cause === undefined ? `exit code ${exitCode}` : messageOf(cause)}). Try again: the next call starts another.`,
+      { retriable: true, cause },
+    );
+    this.#settleReady?.reject(this.#death);
+    for (const { reject } of this.#calls.values()) reject(this.#death);
+    this.#calls.clear();
+  }
+}

@@ -1,0 +1,68 @@
+// Runs in a worker thread: one ONNX session, one call after the other.
+// onnxruntime-node 1.30's run() looks asynchronous but computes on the calling thread (a setImmediate around a
+// synchronous call): outside a worker it would stall the event loop for the whole run.
+import { InferenceSession, Tensor } from 'onnxruntime-node';
+import { parentPort, workerData } from 'node:worker_threads';
+import { messageOf } from '../platform/errors.js';
+import type { FromWorker, ToWorker, WorkerModel } from './model-thread.js';
+
+const port = parentPort;
+if (port === null) throw new Error('model-worker is started by ModelThread, in a worker thread.');
+
+const { onnx, width, inputTensor, outputTensor }: WorkerModel = workerData;
+const session = await openSession();
+
+if (session !== undefined) {
+  let last = Promise.resolve();
+  port.on('message', (message: ToWorker) => {
+    last = last.then(() => (message === 'stop' ? stop(session) : answer(session, message)));
+  });
+  send({ ready: true });
+}
+
+async function openSession(): Promise<InferenceSession | undefined> {
+  try {
+    const opened = await InferenceSession.create(onnx, {
+      executionProviders: ['cpu'],
+      intraOpNumThreads: 1,
+      interOpNumThreads: 1,
+      logSeverityLevel: 4, // failed runs come back as errors; the library need not print them too
+    });
+    for (const [given, names] of [
+      [inputTensor, opened.inputNames],
+      [outputTensor, opened.outputNames],
+    ] as const) {
+      if (!names.includes(given)) throw new Error(`it has no tensor ${given}, only ${names.join(', ')}`);
+    }
+    return opened;
+  } catch (error) {
+    send({ refused: messageOf(error) });
+    return undefined;
+  }
+}
+
+async function answer(
+  running: InferenceSession,
+  { id, rows, count }: Exclude<ToWorker, 'stop'>,
+): Promise<void> {
+  try {
+    const feeds = { [inputTensor]: new Tensor('float32', rows, [count, width]) };
+    const data = (await running.run(feeds, [outputTensor]))[outputTensor]?.data;
+    if (!(data instanceof Float32Array || data instanceof Float64Array) || data.length !== count) {
+      throw new Error(`${outputTensor} is not ${count} floating-point numbers`);
+    }
+    const output = data.slice();
+    send({ id, output }, [output.buffer]);
+  } catch (error) {
+    send({ id, error: messageOf(error) });
+  }
+}
+
+async function stop(running: InferenceSession): Promise<void> {
+  await running.release();
+  port?.close();
+}
+
+function send(message: FromWorker, transfer: ArrayBuffer[] = []): void {
+  port?.postMessage(message, transfer);
+}

@@ -1,0 +1,142 @@
+import { createHash } from 'node:crypto';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { MillraceError, messageOf } from '../platform/errors.js';
+import { parseGolden, parseManifest, type GoldenRow, type ModelManifest } from './manifest.js';
+
+/** A version in the registry: `<root>/<name>/<version>/` with model.onnx, model.json and golden.json. */
+export interface ModelVersion {
+  name: string;
+  version: string;
+  folder: string;
+  manifest: ModelManifest;
+}
+
+/** A version folder's content in memory; `onnx` is what the manifest's digest was checked against. */
+export interface ModelArtifact {
+  folder: string;
+  manifest: ModelManifest;
+  onnx: Uint8Array;
+  golden: GoldenRow[];
+}
+
+const byNumber = new Intl.Collator('en', { numeric: true });
+
+/**
+ * All versions, by name, the newest first; digests are not checked. Folders without a model.json are passed over.
+ *
+ * @throws MillraceError `MODEL_INVALID` for a wrong model.json, `MODEL_NOT_FOUND` when there is no `root`.
+ */
+export async function listModels(root: string): Promise<ModelVersion[]> {
+  const models: ModelVersion[] = [];
+  for (const name of (await foldersIn(root)).toSorted()) {
+    for (const version of await versionsIn(root, name)) {
+      const folder = join(root, name, version);
+      const manifest = await readManifest(folder);
+      requireIdentity(manifest, name, version, folder);
+      models.push({ name, version, folder, manifest });
+    }
+  }
+  return models;
+}
+
+/**
+ * One version, its digest checked against its model.onnx.
+ *
+ * @param version - default: the newest, numbers inside versions compared as numbers (`10` is newer than `9`).
+ * @throws MillraceError `MODEL_NOT_FOUND`, `MODEL_INVALID`, `MODEL_DIGEST_MISMATCH`.
+ */
+export async function openModel(root: string, name: string, version?: string): Promise<ModelVersion> {
+  // Looked up in listings and never joined unseen: names come from clients.
+  const names = await foldersIn(root);
+  if (!names.includes(name)) {
+    throw new MillraceError('MODEL_NOT_FOUND', `No model ${name} in ${root}. There are: ${list(names)}.`);
+  }
+  const versions = await versionsIn(root, name);
+  const wanted = version ?? versions[0];
+  if (wanted === undefined || !versions.includes(wanted)) {
+    throw new MillraceError(
+      'MODEL_NOT_FOUND',
+      `No version ${version ?? 'at all'} of model ${name} in ${root}. There are: ${list(versions)}. A version is a folder with a model.json.`,
+    );
+  }
+  const folder = join(root, name, wanted);
+  const { manifest } = await readModel(folder);
+  requireIdentity(manifest, name, wanted, folder);
+  return { name, version: wanted, folder, manifest };
+}
+
+/**
+ * Reads a version folder once, so that what is checked is what is used.
+ *
+ * @throws MillraceError `MODEL_NOT_FOUND` (a file is missing), `MODEL_INVALID`, `MODEL_DIGEST_MISMATCH`.
+ */
+export async function readModel(folder: string): Promise<ModelArtifact> {
+  const manifest = await readManifest(folder);
+  const onnxFile = join(folder, 'model.onnx');
+  const goldenFile = join(folder, 'golden.json');
+  const onnx = await readPart(onnxFile);
+  const digest = createHash('sha256').update(onnx).digest('hex');
+  if (digest !== manifest.digest) {
+    throw new MillraceError(
+      'MODEL_DIGEST_MISMATCH',
+      `${onnxFile} has SHA-256 ${digest}, its model.json says ${manifest.digest}. The file was changed or not copied whole: restore it, or export the model as a new version.`,
+    );
+  }
+  const golden = parseGolden((await readPart(goldenFile)).toString(), goldenFile, manifest.inputs.length);
+  return { folder, manifest, onnx, golden };
+}
+
+async function readManifest(folder: string): Promise<ModelManifest> {
+  const file = join(folder, 'model.json');
+  return parseManifest((await readPart(file)).toString(), file);
+}
+
+/** A manifest in the wrong folder would give its predictions another model's name. */
+function requireIdentity(manifest: ModelManifest, name: string, version: string, folder: string): void {
+  if (manifest.name !== name || manifest.version !== version) {
+    throw new MillraceError(
+      'MODEL_INVALID',
+      `${join(folder, 'model.json')} is of model ${manifest.name} version ${manifest.version}, its folder of ${name} ${version}. Rename one of them.`,
+    );
+  }
+}
+
+async function readPart(file: string): Promise<Buffer> {
+  try {
+    return await readFile(file);
+  } catch (error) {
+    throw new MillraceError(
+      'MODEL_NOT_FOUND',
+      `Cannot read ${file}: ${messageOf(error)}. A version folder holds model.onnx, model.json and golden.json.`,
+      { cause: error },
+    );
+  }
+}
+
+async function foldersIn(folder: string): Promise<string[]> {
+  try {
+    const entries = await readdir(folder, { withFileTypes: true });
+    return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
+  } catch (error) {
+    throw new MillraceError(
+      'MODEL_NOT_FOUND',
+      `Cannot read the model folder ${folder}: ${messageOf(error)}.`,
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+async function versionsIn(root: string, name: string): Promise<string[]> {
+  const versions: string[] = [];
+  for (const version of await foldersIn(join(root, name))) {
+    if ((await readdir(join(root, name, version))).includes('model.json')) versions.push(version);
+  }
+  return versions.toSorted((a, b) => byNumber.compare(b, a));
+}
+
+function list(names: string[]): string {
+  return names.length === 0 ? 'none' : names.toSorted().join(', ');
+}

@@ -1,0 +1,231 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Worker } from 'node:worker_threads';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
+import { createModelRuntime, type ModelRuntime } from './runtime.js';
+import { copyModel, testingModels } from './testing/copy-model.js';
+
+const toy = (name: string) => join(testingModels, name, '1');
+const values = (...numbers: number[]) => Float32Array.from(numbers);
+
+let runtime: ModelRuntime;
+let folder: string;
+
+beforeEach(async () => {
+  runtime = createModelRuntime();
+  folder = await mkdtemp(join(tmpdir(), 'millrace-runtime-'));
+});
+
+afterEach(async () => {
+  await runtime.close();
+  await rm(folder, { recursive: true });
+});
+
+/** The worker threads that are started from here to the end of the test. */
+function startedWorkers(): Worker[] {
+  const workers: Worker[] = [];
+  const add = (worker: Worker) => workers.push(worker);
+  process.on('worker', add);
+  onTestFinished(() => void process.off('worker', add));
+  return workers;
+}
+
+describe('load', () => {
+  it('refuses a model that does not reproduce a golden row, and says which', async () => {
+    const golden = [
+      { features: [1, 2, 3], prediction: 6 },
+      { features: [1, 2, 4], prediction: 7.0001 },
+    ];
+    await copyModel(toy('sum'), join(folder, '1'), { golden });
+    await expect(runtime.load(join(folder, '1'))).rejects.toMatchObject({
+      code: 'MODEL_REFUSED',
+      retriable: false,
+      message: expect.stringContaining('golden row 1 alone gives 7, expected 7.0001'),
+    });
+  });
+
+  it('refuses NaN where a golden row has a number', async () => {
+    const golden = [{ features: [-1, 0, 0], prediction: 0 }];
+    await copyModel(toy('nan-on-negative'), join(folder, '1'), { golden });
+    await expect(runtime.load(join(folder, '1'))).rejects.toMatchObject({
+      code: 'MODEL_REFUSED',
+      message: expect.stringMatching(/golden row 0 alone gives NaN/),
+    });
+  });
+
+  it('refuses a model whose golden rows fail to run', async () => {
+    const golden = [{ features: [-1, 0, 0], prediction: -1 }];
+    await copyModel(toy('fails-on-negative'), join(folder, '1'), { golden });
+    await expect(runtime.load(join(folder, '1'))).rejects.toMatchObject({
+      code: 'MODEL_REFUSED',
+      message: expect.stringMatching(/golden row 0: .*Gather/),
+    });
+  });
+
+  it('allows large predictions the last digit of a float32', async () => {
+    const golden = [{ features: [100_000, 0.01, 0], prediction: 100_000.01 }];
+    const model = await runtime.load(await copyModel(toy('sum'), join(folder, '1'), { golden }));
+    expect(model.manifest.name).toBe('sum');
+  });
+
+  it('refuses a file that is no ONNX model', async () => {
+    const onnx = Buffer.from('not a model');
+    await copyModel(toy('sum'), join(folder, '1'), { onnx });
+    await expect(runtime.load(join(folder, '1'))).rejects.toMatchObject({
+      code: 'MODEL_REFUSED',
+      message: expect.stringMatching(/onnxruntime cannot open it/),
+    });
+  });
+
+  it('refuses a manifest that names a tensor the graph does not have', async () => {
+    const tensors = { format: 'onnx', opsets: {}, input_tensor: 'rows', output_tensor: 'result' };
+    await copyModel(toy('sum'), join(folder, '1'), { manifest: { runtime: tensors } });
+    await expect(runtime.load(join(folder, '1'))).rejects.toMatchObject({
+      code: 'MODEL_REFUSED',
+      message: expect.stringMatching(/it has no tensor rows, only features/),
+    });
+  });
+
+  it('leaves no thread behind when it refuses', async () => {
+    const workers = startedWorkers();
+    const golden = [{ features: [1, 2, 3], prediction: 0 }];
+    await copyModel(toy('sum'), join(folder, '1'), { golden });
+    await expect(runtime.load(join(folder, '1'))).rejects.toMatchObject({ code: 'MODEL_REFUSED' });
+    expect(workers.map(({ threadId }) => threadId)).toEqual([-1]);
+  });
+});
+
+describe('predict', () => {
+  it('answers concurrent calls in order, each with its own rows, for several models at once', async () => {
+    const [sum, logarithm] = await Promise.all([
+      runtime.load(toy('sum')),
+      runtime.load(toy('nan-on-negative')),
+    ]);
+    const order: number[] = [];
+    const calls = Array.from({ length: 200 }, async (_, index) => {
+      const count = 1 + ((index * 37) % 64);
+      const rows = new Float32Array(count * 3).fill(index);
+      const scores = await (index % 2 === 0 ? sum : logarithm).predict(rows, count);
+      if (index % 2 === 0) order.push(index);
+      return Array.from(scores);
+    });
+    for (const [index, scores] of (await Promise.all(calls)).entries()) {
+      const expected = index % 2 === 0 ? index * 3 : Math.fround(Math.log(index));
+      expect(scores).toHaveLength(1 + ((index * 37) % 64));
+      for (const score of scores) expect(score).toBeCloseTo(expected, 5);
+    }
+    expect(order).toEqual(order.toSorted((a, b) => a - b));
+  });
+
+  it('spreads calls over the workers', async () => {
+    const workers = startedWorkers();
+    const wide = createModelRuntime({ workers: 2 });
+    onTestFinished(() => wide.close());
+    const model = await wide.load(toy('sum'));
+    const calls = [1, 2].map(() => model.predict(new Float32Array(3_000_000), 1_000_000));
+    await workers[0]?.terminate();
+    const states = (await Promise.allSettled(calls)).map(({ status }) => status);
+    expect(states.toSorted()).toEqual(['fulfilled', 'rejected']);
+  });
+
+  it("leaves the caller's array alone", async () => {
+    const model = await runtime.load(toy('sum'));
+    const rows = values(0, 0, 1, 2, 3).subarray(2);
+    expect(await model.predict(rows, 1)).toEqual(values(6));
+    expect(rows).toEqual(values(1, 2, 3));
+  });
+
+  it('rejects only the call whose run fails', async () => {
+    const model = await runtime.load(toy('fails-on-negative'));
+    const [before, failed, after] = await Promise.allSettled([
+      model.predict(values(1, 2, 3), 1),
+      model.predict(values(1, 2, 3, -1, 0, 0), 2),
+      model.predict(values(4, 5, 6), 1),
+    ]);
+    expect(before).toMatchObject({ value: values(6) });
+    expect(failed).toMatchObject({ reason: { code: 'MODEL_FAILED', retriable: false } });
+    expect(after).toMatchObject({ value: values(15) });
+  });
+
+  it('rejects a wrong shape, and takes no rows at all', async () => {
+    const model = await runtime.load(toy('sum'));
+    await expect(model.predict(values(1, 2), 1)).rejects.toMatchObject({
+      code: 'MODEL_FAILED',
+      message: expect.stringMatching(/takes 3 values a row; got 2 values for 1 rows/),
+    });
+    expect(await model.predict(values(), 0)).toHaveLength(0);
+  });
+
+  it('returns NaN and infinities as they are', async () => {
+    const model = await runtime.load(toy('nan-on-negative'));
+    const scores = await model.predict(values(-1, 0, 0, 0, 0, 0, 1, 0, 0), 3);
+    expect(Array.from(scores)).toEqual([Number.NaN, -Infinity, 0]);
+  });
+
+  it('does not stall the event loop', async () => {
+    const model = await runtime.load(toy('sum'));
+    const count = 1_000_000;
+    const call = model.predict(new Float32Array(count * 3), count);
+    let answered = false;
+    let turns = 0;
+    const turn = () => {
+      turns++;
+      if (!answered) setImmediate(turn);
+    };
+    setImmediate(turn);
+    await call.finally(() => (answered = true));
+    expect(turns).toBeGreaterThan(10);
+  });
+});
+
+describe('a worker that dies', () => {
+  it('rejects the calls in flight as retriable, and the next call gets another worker', async () => {
+    const workers = startedWorkers();
+    const model = await runtime.load(toy('sum'));
+    const calls = Array.from({ length: 3 }, () => model.predict(new Float32Array(3_000_000), 1_000_000));
+    await workers[0]?.terminate();
+    for (const call of await Promise.allSettled(calls)) {
+      expect(call).toMatchObject({ reason: { code: 'MODEL_WORKER_DIED', retriable: true } });
+    }
+    expect(await model.predict(values(1, 2, 3), 1)).toEqual(values(6));
+    expect(workers).toHaveLength(2);
+  });
+
+  it('is replaced without a failed call when it died idle', async () => {
+    const workers = startedWorkers();
+    const model = await runtime.load(toy('sum'));
+    await workers[0]?.terminate();
+    expect(await model.predict(values(1, 2, 3), 1)).toEqual(values(6));
+    expect(workers).toHaveLength(2);
+  });
+
+  it('leaves other models alone', async () => {
+    const workers = startedWorkers();
+    await runtime.load(toy('sum'));
+    const other = await runtime.load(toy('fails-on-negative'));
+    await workers[0]?.terminate();
+    expect(await other.predict(values(1, 2, 3), 1)).toEqual(values(6));
+    expect(workers).toHaveLength(2);
+  });
+});
+
+describe('unload', () => {
+  it('answers the calls made before, and rejects later ones', async () => {
+    const model = await runtime.load(toy('sum'));
+    const call = model.predict(values(1, 2, 3), 1);
+    await model.unload();
+    expect(await call).toEqual(values(6));
+    await expect(model.predict(values(1, 2, 3), 1)).rejects.toMatchObject({ code: 'MODEL_UNLOADED' });
+    await model.unload();
+  });
+
+  it('ends the worker threads', async () => {
+    const workers = startedWorkers();
+    await runtime.load(toy('sum'));
+    await runtime.load(toy('fails-on-negative'));
+    await runtime.close();
+    expect(workers.map(({ threadId }) => threadId)).toEqual([-1, -1]);
+    await expect(runtime.load(toy('sum'))).rejects.toMatchObject({ code: 'MODEL_UNLOADED' });
+  });
+});
