@@ -1,0 +1,52 @@
+import { defineApi } from '../protocol/api.js';
+import { ErrorCode } from '../protocol/error-codes.js';
+import type { Writer } from '../protocol/writer.js';
+import type { ServedVersions } from '../services.js';
+
+interface ApiVersionsResponse {
+  errorCode: number;
+  served: readonly ServedVersions[];
+}
+
+/**
+ * ApiVersions, versions 0–3 (3 flexible, but for the response header). The list is what the modules of this folder
+ * declare. A later version is answered by the connection: see `encodeUnsupportedApiVersions`.
+ *
+ *     Request  => client_software_name, client_software_version (3)
+ *     Response => error_code i16 · [api_key i16 · min i16 · max i16] · throttle_time_ms i32 (1+)
+ */
+export const apiVersions = defineApi<null, ApiVersionsResponse>({
+  key: 18,
+  name: 'ApiVersions',
+  minVersion: 0,
+  maxVersion: 3,
+  flexibleFrom: 3,
+
+  decode: () => null,
+
+  handle: (_request, { services }) => ({ errorCode: ErrorCode.NONE, served: services.served }),
+
+  encode(writer, { errorCode, served }, version) {
+    writer.int16(errorCode);
+    writer.array(served, ({ key, minVersion, maxVersion }) => {
+      writer.int16(key);
+      writer.int16(minVersion);
+      writer.int16(maxVersion);
+      writer.tags();
+    });
+    if (version >= 1) writer.int32(0);
+    writer.tags();
+  },
+
+  refuse: (_request, errorCode) => ({ errorCode, served: [] }),
+});
+
+/** Writes what a client that asks in a newer version gets: a version 0 body, "ask again with one of these". */
+export function encodeUnsupportedApiVersions(writer: Writer): void {
+  writer.int16(ErrorCode.UNSUPPORTED_VERSION);
+  writer.array([apiVersions], ({ key, maxVersion }) => {
+    writer.int16(key);
+    writer.int16(0);
+    writer.int16(maxVersion);
+  });
+}

@@ -1,0 +1,138 @@
+import { defineApi } from '../protocol/api.js';
+import { ErrorCode } from '../protocol/error-codes.js';
+import { nodeId } from '../services.js';
+import type { Services } from '../services.js';
+import { configTypeNumber, topicConfigs } from '../storage/topic-config.js';
+import { resourceType } from './config-resources.js';
+import type { ConfigResource } from './config-resources.js';
+
+interface DescribedConfig {
+  name: string;
+  value: string;
+  readOnly: boolean;
+  source: number;
+  type: number;
+  documentation: string;
+}
+
+interface DescribedResource extends ConfigResource {
+  errorCode: number;
+  message: string | null;
+  configs: DescribedConfig[];
+}
+
+interface DescribeConfigsRequest {
+  resources: (ConfigResource & { names: string[] | null })[];
+  includeSynonyms: boolean;
+  includeDocumentation: boolean;
+}
+
+interface DescribeConfigsResponse {
+  resources: DescribedResource[];
+  includeSynonyms: boolean;
+  includeDocumentation: boolean;
+}
+
+const source = { topic: 1, staticBroker: 4, default: 5 } as const;
+const stringType = 2;
+
+/**
+ * DescribeConfigs, versions 1–3: all settings of topics, and the few of the broker that clients look at.
+ *
+ *     Request  => [type i8 · name · [config_name] nullable = all] · include_synonyms bool · include_documentation bool (3)
+ *     Response => throttle_time_ms i32 · [error_code i16 · error_message nullable · type i8 · name
+ *                 · [name · value nullable · read_only bool · config_source i8 · is_sensitive bool
+ *                   · synonyms [name · value nullable · source i8] · config_type i8, documentation nullable (3)]]
+ */
+export const describeConfigs = defineApi<DescribeConfigsRequest, DescribeConfigsResponse>({
+  key: 32,
+  name: 'DescribeConfigs',
+  minVersion: 1,
+  maxVersion: 3,
+
+  decode(reader, version) {
+    const resources = reader.array(() => ({
+      type: reader.int8(),
+      name: reader.string(),
+      names: reader.nullableArray(() => reader.string()),
+    }));
+    return {
+      resources,
+      includeSynonyms: reader.boolean(),
+      includeDocumentation: version >= 3 && reader.boolean(),
+    };
+  },
+
+  handle: ({ resources, includeSynonyms, includeDocumentation }, { services }) => ({
+    resources: resources.map(({ type, name, names }) => {
+      const described = describe(services, { type, name });
+      const configs = described.configs.filter((config) => names === null || names.includes(config.name));
+      return { ...described, configs };
+    }),
+    includeSynonyms,
+    includeDocumentation,
+  }),
+
+  encode(writer, { resources, includeSynonyms, includeDocumentation }, version) {
+    writer.int32(0);
+    writer.array(resources, ({ errorCode, message, type, name, configs }) => {
+      writer.int16(errorCode);
+      writer.nullableString(message);
+      writer.int8(type);
+      writer.string(name);
+      writer.array(configs, (config) => {
+        writer.string(config.name);
+        writer.nullableString(config.value);
+        writer.boolean(config.readOnly);
+        writer.int8(config.source);
+        writer.boolean(false);
+        writer.array(includeSynonyms ? [config] : [], (synonym) => {
+          writer.string(synonym.name);
+          writer.nullableString(synonym.value);
+          writer.int8(synonym.source);
+        });
+        if (version < 3) return;
+        writer.int8(config.type);
+        writer.nullableString(includeDocumentation ? config.documentation : null);
+      });
+    });
+  },
+
+  refuse: ({ resources }, errorCode) => ({
+    resources: resources.map(({ type, name }) => ({ type, name, errorCode, message: null, configs: [] })),
+    includeSynonyms: false,
+    includeDocumentation: false,
+  }),
+});
+
+function describe(services: Services, resource: ConfigResource): DescribedResource {
+  const nothing = { ...resource, message: null, configs: [] };
+  if (resource.type === resourceType.broker) {
+    if (resource.name !== String(nodeId)) return { ...nothing, errorCode: ErrorCode.INVALID_REQUEST };
+    return { ...nothing, errorCode: ErrorCode.NONE, configs: brokerConfigs(services) };
+  }
+  if (resource.type !== resourceType.topic) return { ...nothing, errorCode: ErrorCode.INVALID_REQUEST };
+  const topic = services.topics.get(resource.name);
+  if (topic === undefined) return { ...nothing, errorCode: ErrorCode.UNKNOWN_TOPIC_OR_PARTITION };
+  const configs = Object.entries(topicConfigs).map(([name, definition]) => ({
+    name,
+    value: topic.configs[name] ?? definition.default,
+    readOnly: false,
+    source: name in topic.configs ? source.topic : source.default,
+    type: configTypeNumber(definition),
+    documentation: definition.documentation,
+  }));
+  return { ...nothing, errorCode: ErrorCode.NONE, configs };
+}
+
+function brokerConfigs(services: Services): DescribedConfig[] {
+  const values: Record<string, string> = {
+    'broker.id': String(nodeId),
+    'auto.create.topics.enable': String(services.autoCreateTopics),
+    'num.partitions': String(services.defaultPartitions),
+    'default.replication.factor': '1',
+  };
+  return Object.entries(values).map(([name, value]) => {
+    return { name, value, readOnly: true, source: source.staticBroker, type: stringType, documentation: '' };
+  });
+}

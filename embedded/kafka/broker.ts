@@ -1,0 +1,204 @@
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import type { Server, Socket } from 'node:net';
+import { join } from 'node:path';
+import { silentLogger } from '../../platform/logger.js';
+import type { Logger } from '../../platform/logger.js';
+import { apis } from './apis/index.js';
+import { systemClock } from './clock.js';
+import type { Clock } from './clock.js';
+import { deferred } from './deferred.js';
+import { GroupCoordinator } from './groups/group-coordinator.js';
+import { Offsets } from './groups/offsets.js';
+import { LocalLog } from './local-log.js';
+import { Connection } from './network/connection.js';
+import type { ConnectionLimits } from './network/connection.js';
+import { Interceptors } from './network/interceptors.js';
+import type { Interceptor } from './network/interceptors.js';
+import { listen } from './network/server.js';
+import type { Services } from './services.js';
+import { maintain } from './storage/maintenance.js';
+import { StateStore } from './storage/state-store.js';
+import { TailCacheBudget } from './storage/tail-cache.js';
+import { Topics } from './storage/topics.js';
+import { ProducerIds } from './transactions/producer-ids.js';
+import { TransactionCoordinator } from './transactions/transaction-coordinator.js';
+import { transactionLogs } from './transactions/transaction-logs.js';
+
+export interface KafkaBrokerOptions extends Partial<ConnectionLimits> {
+  /** Where everything is kept; made when missing. One broker at a time per folder. */
+  dataDir: string;
+  /** Address to listen on. Default 127.0.0.1. */
+  host?: string;
+  /** 0 takes a free port. Default 9092. */
+  port?: number;
+  /** Default: writes nothing. */
+  logger?: Logger;
+  /** Partitions of a topic that is created without saying how many. Default 1. */
+  defaultPartitions?: number;
+  /** Create topics that a client names for the first time. Default true. */
+  autoCreateTopics?: boolean;
+  /** Connections beyond this are refused. Default 1000. */
+  maxConnections?: number;
+  /** Newest batches kept in memory for consumers that keep up, all partitions together, in bytes. Default 32 MiB. */
+  tailCacheBytes?: number;
+  /** Most record bytes in one Fetch answer, in bytes. Default 8 MiB. */
+  maxFetchBytes?: number;
+  /** How often retention and compaction run, in milliseconds. Default 30 s. */
+  maintenanceIntervalMs?: number;
+  /** Default: the system's time. */
+  clock?: Clock;
+}
+
+const apisByKey = new Map(apis.map((api) => [api.key, api]));
+
+const mebibyte = 1024 * 1024;
+const defaults = {
+  host: '127.0.0.1',
+  port: 9092,
+  logger: silentLogger,
+  defaultPartitions: 1,
+  autoCreateTopics: true,
+  maxConnections: 1000,
+  tailCacheBytes: 32 * mebibyte,
+  maxFetchBytes: 8 * mebibyte,
+  maxFrameBytes: 32 * mebibyte,
+  maxInFlight: 16,
+  maintenanceIntervalMs: 30_000,
+  clock: systemClock,
+};
+
+/** A durable single-node Kafka broker in the current thread. See embedded/README.md for what it serves. */
+export class KafkaBroker {
+  private readonly options: Required<KafkaBrokerOptions>;
+  private readonly interceptors = new Interceptors();
+  private readonly connections = new Set<Connection>();
+  private readonly ready = deferred<Services>();
+  private server: Server | undefined;
+  private store: StateStore | undefined;
+  private services: Services | undefined;
+  private cancelMaintenance: () => void = () => undefined;
+  private maintenance: Promise<void> = Promise.resolve();
+
+  constructor(options: KafkaBrokerOptions) {
+    const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+    this.options = { ...defaults, dataDir: options.dataDir, ...given };
+  }
+
+  /**
+   * Listens, then recovers what is on disk; requests that arrive meanwhile wait.
+   *
+   * @throws MillraceError `PORT_IN_USE` or `CANNOT_LISTEN`, before anything on disk is touched.
+   */
+  async start(): Promise<{ port: number }> {
+    const { host, port: wantedPort, maxConnections } = this.options;
+    const { server, port } = await listen({ host, port: wantedPort }, maxConnections, (socket) => {
+      void this.accept(socket);
+    });
+    this.server = server;
+    try {
+      this.services = await this.openServices();
+      this.ready.resolve(this.services);
+      this.scheduleMaintenance();
+    } catch (error) {
+      this.ready.reject(error);
+      await this.stop();
+      throw error;
+    }
+    return { port };
+  }
+
+  /** Closes all connections and waits until everything that was accepted is on disk. */
+  async stop(): Promise<void> {
+    this.cancelMaintenance();
+    const { server, services, store } = this;
+    this.server = this.services = this.store = undefined;
+    for (const connection of this.connections) connection.close();
+    if (server !== undefined) {
+      server.close();
+      await once(server, 'close');
+    }
+    await this.maintenance;
+    services?.groups.stop();
+    await services?.transactions.stop();
+    await services?.topics.close();
+    await store?.close();
+  }
+
+  /** See {@link Interceptors}. Returns the function that removes the interceptor. */
+  intercept(apiKey: number, interceptor: Interceptor): () => void {
+    return this.interceptors.add(apiKey, interceptor);
+  }
+
+  /** The records of a compacted topic with one partition, without a client; the topic is made when missing. */
+  localLog(topic: string): LocalLog {
+    if (this.services === undefined) throw new Error('The broker is not running.');
+    return new LocalLog(this.services, topic);
+  }
+
+  private async accept(socket: Socket): Promise<void> {
+    socket.on('error', () => socket.destroy());
+    const services = await this.ready.promise.catch(() => undefined);
+    if (services === undefined || socket.destroyed) {
+      socket.destroy();
+      return;
+    }
+    const connection = new Connection(socket, services, apisByKey, this.interceptors, this.options);
+    this.connections.add(connection);
+    socket.on('close', () => this.connections.delete(connection));
+  }
+
+  private async openServices(): Promise<Services> {
+    const { dataDir, logger, clock, tailCacheBytes } = this.options;
+    const store = await StateStore.open(join(dataDir, 'state.log'), logger);
+    this.store = store;
+    const cacheBudget = new TailCacheBudget(tailCacheBytes);
+    const topics = await Topics.open(dataDir, store, { logger, clock, cacheBudget });
+    const offsets = new Offsets(store);
+    const transactions = new TransactionCoordinator({
+      store,
+      offsets,
+      producerIds: new ProducerIds(store),
+      logs: transactionLogs(topics),
+      clock,
+      logger,
+    });
+    await transactions.recover();
+    return {
+      clusterId: await clusterId(store),
+      logger,
+      clock,
+      topics,
+      groups: new GroupCoordinator(offsets, clock),
+      transactions,
+      served: apis,
+      defaultPartitions: this.options.defaultPartitions,
+      autoCreateTopics: this.options.autoCreateTopics,
+      maxFetchBytes: this.options.maxFetchBytes,
+    };
+  }
+
+  private scheduleMaintenance(): void {
+    this.cancelMaintenance = this.options.clock.after(this.options.maintenanceIntervalMs, () => {
+      this.maintenance = this.runMaintenance();
+    });
+  }
+
+  private async runMaintenance(): Promise<void> {
+    if (this.services === undefined) return;
+    try {
+      await maintain(this.services);
+    } catch (error) {
+      this.options.logger.error({ err: error }, 'Retention and compaction failed; they are tried again');
+    }
+    if (this.services !== undefined) this.scheduleMaintenance();
+  }
+}
+
+async function clusterId(store: StateStore): Promise<string> {
+  const [saved] = [...store.entries<string>('cluster-id')];
+  if (saved !== undefined) return saved.value;
+  const id = Buffer.from(randomUUID().replaceAll('-', ''), 'hex').toString('base64url');
+  await store.put([{ key: ['cluster-id', ''], value: id }]);
+  return id;
+}

@@ -1,0 +1,113 @@
+import type { Clock } from '../clock.js';
+import { ErrorCode } from '../protocol/error-codes.js';
+import { Group } from './group.js';
+import type { JoinAnswer, JoinRequest } from './member.js';
+import type { Offsets } from './offsets.js';
+
+const minSessionTimeoutMs = 6_000;
+const maxSessionTimeoutMs = 30 * 60_000;
+/** Offsets of a group without members go after so long (Kafka's `offsets.retention.minutes`). */
+const offsetRetentionMs = 7 * 24 * 3600 * 1000;
+
+/** All consumer groups of the broker: those with members, and those of which only offsets are left. */
+export class GroupCoordinator {
+  readonly offsets: Offsets;
+  private readonly clock: Clock;
+  private readonly groups = new Map<string, Group>();
+
+  constructor(offsets: Offsets, clock: Clock) {
+    this.offsets = offsets;
+    this.clock = clock;
+  }
+
+  join(groupId: string, request: JoinRequest): Promise<JoinAnswer> {
+    const refuse = (errorCode: number): Promise<JoinAnswer> =>
+      Promise.resolve({
+        errorCode,
+        generation: -1,
+        protocol: '',
+        leader: '',
+        memberId: request.memberId,
+        members: [],
+      });
+    if (groupId === '') return refuse(ErrorCode.INVALID_GROUP_ID);
+    if (request.sessionTimeoutMs < minSessionTimeoutMs || request.sessionTimeoutMs > maxSessionTimeoutMs) {
+      return refuse(ErrorCode.INVALID_SESSION_TIMEOUT);
+    }
+    let group = this.groups.get(groupId);
+    if (group === undefined) {
+      // A member id of before the broker's restart must not create the group that it is not in.
+      if (request.memberId !== '') return refuse(ErrorCode.UNKNOWN_MEMBER_ID);
+      this.groups.set(groupId, (group = new Group(groupId, this.clock)));
+    }
+    return group.join(request);
+  }
+
+  /** A group with members, or one that had some since the start. */
+  get(groupId: string): Group | undefined {
+    return this.groups.get(groupId);
+  }
+
+  ids(): string[] {
+    return [...new Set([...this.groups.keys(), ...this.offsets.groupIds()])];
+  }
+
+  exists(groupId: string): boolean {
+    return this.groups.has(groupId) || this.offsets.all(groupId).length > 0;
+  }
+
+  checkCommit(groupId: string, memberId: string, instanceId: string | null, generation: number): number {
+    if (groupId === '') return ErrorCode.INVALID_GROUP_ID;
+    const group = this.groups.get(groupId);
+    if (group !== undefined) return group.checkCommit(memberId, instanceId, generation);
+    return generation < 0 && memberId === '' ? ErrorCode.NONE : ErrorCode.UNKNOWN_MEMBER_ID;
+  }
+
+  checkTransactionalCommit(
+    groupId: string,
+    memberId: string,
+    instanceId: string | null,
+    generation: number,
+  ): number {
+    if (groupId === '') return ErrorCode.INVALID_GROUP_ID;
+    const group = this.groups.get(groupId);
+    if (group !== undefined) return group.checkTransactionalCommit(memberId, instanceId, generation);
+    return memberId === '' && generation < 0 ? ErrorCode.NONE : ErrorCode.UNKNOWN_MEMBER_ID;
+  }
+
+  /** Removes a group that has no members, with its offsets. */
+  async delete(groupId: string): Promise<number> {
+    if (groupId === '') return ErrorCode.INVALID_GROUP_ID;
+    if (!this.exists(groupId)) return ErrorCode.GROUP_ID_NOT_FOUND;
+    const group = this.groups.get(groupId);
+    if (group !== undefined && group.members.size > 0) return ErrorCode.NON_EMPTY_GROUP;
+    group?.stop();
+    this.groups.delete(groupId);
+    await this.offsets.remove(groupId, this.offsets.all(groupId));
+    return ErrorCode.NONE;
+  }
+
+  /** Forgets the offsets of a deleted topic, as Kafka does. */
+  async topicDeleted(topic: string): Promise<void> {
+    await Promise.all(
+      this.offsets.groupIds().map(async (groupId) => {
+        const gone = this.offsets.all(groupId).filter((offset) => offset.topic === topic);
+        if (gone.length > 0) await this.offsets.remove(groupId, gone);
+      }),
+    );
+  }
+
+  /** Removes offsets that have outlived their retention; runs now and then. */
+  async expireOffsets(): Promise<void> {
+    const oldest = this.clock.now() - offsetRetentionMs;
+    for (const groupId of this.offsets.groupIds()) {
+      if ((this.groups.get(groupId)?.members.size ?? 0) > 0) continue;
+      const expired = this.offsets.all(groupId).filter(({ committed }) => committed.committedAt < oldest);
+      if (expired.length > 0) await this.offsets.remove(groupId, expired);
+    }
+  }
+
+  stop(): void {
+    for (const group of this.groups.values()) group.stop();
+  }
+}

@@ -1,0 +1,51 @@
+import { MillraceError } from '../../../platform/errors.js';
+
+const lengthBytes = 4;
+
+/**
+ * Cuts a byte stream into the protocol's frames (`length i32 · bytes`). Memory grows only by what has really arrived;
+ * a frame that came in one chunk is a view into it.
+ */
+export class Frames {
+  private readonly maxFrameBytes: number;
+  private chunks: Buffer[] = [];
+  private buffered = 0;
+  /** Bytes needed before there is anything to do. */
+  private wanted = lengthBytes;
+
+  constructor(maxFrameBytes: number) {
+    this.maxFrameBytes = maxFrameBytes;
+  }
+
+  /** The frames that this chunk completes, without their lengths. Throws `FRAME_TOO_LARGE` or `MALFORMED_REQUEST`. */
+  push(chunk: Buffer): Buffer[] {
+    this.chunks.push(chunk);
+    this.buffered += chunk.length;
+    if (this.buffered < this.wanted) return [];
+    const bytes = this.chunks.length === 1 ? chunk : Buffer.concat(this.chunks, this.buffered);
+    const frames: Buffer[] = [];
+    let at = 0;
+    this.wanted = lengthBytes;
+    while (bytes.length - at >= lengthBytes) {
+      const length = this.check(bytes.readInt32BE(at));
+      if (bytes.length - at - lengthBytes < length) {
+        this.wanted = lengthBytes + length;
+        break;
+      }
+      frames.push(bytes.subarray(at + lengthBytes, at + lengthBytes + length));
+      at += lengthBytes + length;
+    }
+    this.chunks = at < bytes.length ? [bytes.subarray(at)] : [];
+    this.buffered = bytes.length - at;
+    return frames;
+  }
+
+  private check(length: number): number {
+    if (length < 0) throw new MillraceError('MALFORMED_REQUEST', `A frame announces ${length} bytes.`);
+    if (length <= this.maxFrameBytes) return length;
+    throw new MillraceError(
+      'FRAME_TOO_LARGE',
+      `A frame of ${length} bytes is over the limit of ${this.maxFrameBytes}: send smaller batches.`,
+    );
+  }
+}

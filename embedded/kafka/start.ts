@@ -1,0 +1,81 @@
+import { Worker } from 'node:worker_threads';
+import { MillraceError, messageOf } from '../../platform/errors.js';
+import type { KafkaBrokerOptions } from './broker.js';
+import { deferred } from './deferred.js';
+
+/** What crosses to the worker thread: everything that can be copied. */
+export interface WorkerOptions extends Omit<KafkaBrokerOptions, 'logger' | 'clock'> {
+  /** pino's level. Default `silent`. */
+  logLevel?: string;
+  /** A file's path or a file descriptor. Default: standard error. */
+  logDestination?: string | number;
+}
+
+export type WorkerReport =
+  { kind: 'listening'; port: number } | { kind: 'failed'; code: string; message: string; retriable: boolean };
+
+export interface EmbeddedKafkaOptions extends WorkerOptions {
+  /** Called when the broker's thread dies by itself after it was up. Default: the error is thrown in this thread. */
+  onCrash?: (error: MillraceError) => void;
+}
+
+export interface EmbeddedKafka {
+  port: number;
+  /** Resolves when everything that was acknowledged is on disk and the thread is gone. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Runs the broker in a worker thread of its own; resolves when clients can connect.
+ *
+ * @throws MillraceError `PORT_IN_USE`, `CANNOT_LISTEN`, or `BROKER_FAILED` with what went wrong while it came up.
+ */
+export async function startEmbeddedKafka(options: EmbeddedKafkaOptions): Promise<EmbeddedKafka> {
+  const { onCrash = throwLater, ...workerData } = options;
+  const worker = new Worker(new URL('./worker.js', import.meta.url), { workerData });
+  const up = deferred<number>();
+  const gone = deferred<void>();
+  let listening = false;
+  let stopping = false;
+  let crash: unknown;
+  worker.on('message', (report: WorkerReport) => {
+    if (report.kind === 'failed') {
+      up.reject(new MillraceError(report.code, report.message, { retriable: report.retriable }));
+    } else {
+      listening = true;
+      up.resolve(report.port);
+    }
+  });
+  worker.on('error', (error) => (crash = error));
+  worker.on('exit', (exitCode) => {
+    gone.resolve();
+    const why = crash === undefined ? `exit code ${exitCode}` : messageOf(crash);
+    const error = new MillraceError('BROKER_FAILED', `The embedded Kafka broker's thread ended: ${why}.`, {
+      cause: crash,
+    });
+    if (!listening) up.reject(error);
+    else if (!stopping) onCrash(error);
+  });
+
+  try {
+    const port = await up.promise;
+    return {
+      port,
+      async stop() {
+        // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a worker has no origin
+        if (!stopping) worker.postMessage('stop');
+        stopping = true;
+        await gone.promise;
+      },
+    };
+  } catch (error) {
+    await worker.terminate();
+    throw error;
+  }
+}
+
+function throwLater(error: MillraceError): void {
+  queueMicrotask(() => {
+    throw error;
+  });
+}

@@ -1,0 +1,41 @@
+import { ErrorCode } from '../protocol/error-codes.js';
+import {
+  attributesAt,
+  batchSize,
+  headerLength,
+  isControl,
+  isIntact,
+  isOldFormat,
+  logAppendTimeFlag,
+  maxTimestampAt,
+  readHeader,
+  sealBatch,
+  writeInt64,
+} from '../protocol/record-batch.js';
+import { decodeRecords } from '../protocol/records.js';
+import type { LogConfig } from './topic-config.js';
+
+/** Why a client's batch is refused, as an error code; NONE when it may be appended. */
+export function refusalOfBatch(batch: Buffer, config: LogConfig): number {
+  if (isOldFormat(batch)) return ErrorCode.UNSUPPORTED_FOR_MESSAGE_FORMAT;
+  if (batch.length > config.maxBatchBytes) return ErrorCode.MESSAGE_TOO_LARGE;
+  if (batch.length < headerLength) return ErrorCode.CORRUPT_MESSAGE;
+  if (batchSize(batch) < batch.length && batchSize(batch) >= headerLength) return ErrorCode.INVALID_RECORD;
+  if (!isIntact(batch, 0, batch.length)) return ErrorCode.CORRUPT_MESSAGE;
+  const header = readHeader(batch);
+  const countMatches = header.count > 0 && header.lastOffset - header.baseOffset === header.count - 1;
+  if (!countMatches || isControl(header)) return ErrorCode.INVALID_RECORD;
+  if (header.producerId >= 0 && (header.baseSequence < 0 || header.producerEpoch < 0))
+    return ErrorCode.INVALID_RECORD;
+  if (config.compact && decodeRecords(batch, header)?.some(({ key }) => key === null) === true) {
+    return ErrorCode.INVALID_RECORD;
+  }
+  return ErrorCode.NONE;
+}
+
+/** Gives every record of the batch the broker's time (`message.timestamp.type=LogAppendTime`). */
+export function stampAppendTime(batch: Buffer, now: number): void {
+  batch.writeInt16BE(batch.readInt16BE(attributesAt) | logAppendTimeFlag, attributesAt);
+  writeInt64(batch, now, maxTimestampAt);
+  sealBatch(batch);
+}

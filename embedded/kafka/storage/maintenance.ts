@@ -1,0 +1,17 @@
+import type { Services } from '../services.js';
+import { applyRetention } from './retention.js';
+
+/** An idempotent producer that wrote nothing for so long is forgotten (Kafka's `producer.id.expiration.ms`). */
+const producerExpiryMs = 24 * 3600 * 1000;
+
+/** One run of everything that keeps the disk and the memory bounded. */
+export async function maintain({ topics, groups, clock }: Services): Promise<void> {
+  const now = clock.now();
+  for (const { partitions } of topics.all()) {
+    for (const log of partitions) {
+      log.producers.prune(log.logStart, now - producerExpiryMs);
+      await applyRetention(log, now);
+    }
+  }
+  await groups.expireOffsets();
+}

@@ -1,0 +1,345 @@
+import type { Logger } from '../../../platform/logger.js';
+import type { Clock } from '../clock.js';
+import { deferred } from '../deferred.js';
+import type { Deferred } from '../deferred.js';
+import { ErrorCode } from '../protocol/error-codes.js';
+import { placeBatch, readHeader } from '../protocol/record-batch.js';
+import type { BatchHeader } from '../protocol/record-batch.js';
+import { encodeMarker } from '../protocol/records.js';
+import { refusalOfBatch, stampAppendTime } from './batch-checks.js';
+import { createSegment, loadLog, saveCheckpoint } from './log-files.js';
+import type { AbortedTransaction, ProducerStates } from './producer-states.js';
+import type { Segment } from './segment.js';
+import { TailCache } from './tail-cache.js';
+import type { TailCacheBudget } from './tail-cache.js';
+import type { LogConfig } from './topic-config.js';
+
+/** A checkpoint after so many bytes: the most that a start has to scan and check in a partition. */
+const checkpointEveryBytes = 16 * 1024 * 1024;
+
+export interface LogEnvironment {
+  logger: Logger;
+  clock: Clock;
+  cacheBudget: TailCacheBudget;
+}
+
+export interface Appended {
+  errorCode: number;
+  /** -1 when refused. */
+  baseOffset: number;
+  /** The time given to the batch under LogAppendTime, else -1. */
+  logAppendTime: number;
+  /** Resolves when the batch is on disk; rejects when the disk refuses it, and the batch is then not in the log. */
+  durable: Promise<void>;
+}
+
+export interface LogSlice {
+  errorCode: number;
+  batches: Buffer[];
+  aborted: AbortedTransaction[];
+}
+
+interface PendingBatch {
+  header: BatchHeader;
+  bytes: Buffer;
+}
+
+/**
+ * One partition: segments on disk, producer states, and the group commit. Appends get their offset at once and are
+ * written together by one write and one fsync per round; everything that arrives during a round shares the next one.
+ * Readers see a batch only when it is on disk (the high watermark is the durable end).
+ */
+export class PartitionLog {
+  readonly topic: string;
+  readonly partition: number;
+  readonly folder: string;
+  config: LogConfig;
+  /** The first offset that readers get. */
+  logStart: number;
+  segments: Segment[] = [];
+  producers: ProducerStates;
+  /** One past the last durable offset. */
+  highWatermark = 0;
+  private nextOffset = 0;
+  private readonly environment: LogEnvironment;
+  private readonly cache: TailCache;
+  private readonly waiting = new Set<() => void>();
+  private pending: PendingBatch[] = [];
+  private round: Deferred<void> = deferred();
+  private roundInProgress: Promise<void> | undefined;
+  private running: Promise<void> | undefined;
+  private rollRequested = false;
+  private failed = false;
+  private uncheckpointedBytes = 0;
+
+  private constructor(
+    name: { topic: string; partition: number; folder: string },
+    config: LogConfig,
+    logStart: number,
+    loaded: { segments: Segment[]; producers: ProducerStates },
+    environment: LogEnvironment,
+  ) {
+    this.topic = name.topic;
+    this.partition = name.partition;
+    this.folder = name.folder;
+    this.config = config;
+    this.environment = environment;
+    this.cache = new TailCache(environment.cacheBudget);
+    this.producers = loaded.producers;
+    this.take(loaded);
+    this.logStart = Math.max(logStart, this.segments[0]?.baseOffset ?? 0);
+  }
+
+  /** @param logStart - the first offset that was not deleted by request (DeleteRecords). */
+  static async open(
+    name: { topic: string; partition: number; folder: string },
+    config: LogConfig,
+    logStart: number,
+    environment: LogEnvironment,
+  ): Promise<PartitionLog> {
+    const loaded = await loadLog(name.folder, logStart, environment.logger);
+    return new PartitionLog(name, config, logStart, loaded, environment);
+  }
+
+  /** Where read_committed readers stop: the first open transaction, else the high watermark. */
+  get lastStableOffset(): number {
+    return Math.min(this.producers.firstOpenOffset() ?? Infinity, this.highWatermark);
+  }
+
+  /** The segment that takes the appends. */
+  get active(): Segment {
+    const active = this.segments.at(-1);
+    if (active === undefined) throw new Error(`${this.folder} has no segment`);
+    return active;
+  }
+
+  /** Appends one batch of a client, after all checks of the protocol. The buffer then belongs to the log. */
+  append(batch: Buffer): Appended {
+    const refusal = refusalOfBatch(batch, this.config);
+    if (refusal !== ErrorCode.NONE) return refused(refusal);
+    if (this.failed) this.running ??= this.repair();
+    if (this.failed) return refused(ErrorCode.KAFKA_STORAGE_ERROR);
+    const header = readHeader(batch);
+    const verdict = this.producers.check(header);
+    if (verdict.kind === 'refuse') return refused(verdict.errorCode);
+    if (verdict.kind === 'duplicate') {
+      const { baseOffset } = verdict;
+      const logAppendTime = this.config.logAppendTime ? verdict.timestamp : -1;
+      return { errorCode: 0, baseOffset, logAppendTime, durable: this.durable(baseOffset) };
+    }
+    const now = this.config.logAppendTime ? this.environment.clock.now() : -1;
+    if (this.config.logAppendTime) stampAppendTime(batch, now);
+    return { ...this.enqueue(batch, false), logAppendTime: now };
+  }
+
+  /** Ends a producer's transaction on this partition. Resolves when the marker is on disk. */
+  async appendMarker(producerId: number, epoch: number, committed: boolean): Promise<void> {
+    if (this.failed) await (this.running ??= this.repair());
+    if (this.failed) throw new Error(`${this.folder} cannot be written`);
+    const marker = encodeMarker(producerId, epoch, committed, this.environment.clock.now());
+    await this.enqueue(marker, committed).durable;
+  }
+
+  /**
+   * Whole batches from the one that contains `offset` on.
+   *
+   * @param upTo - exclusive: the high watermark, or the last stable offset for read_committed.
+   * @param maxBytes - a first batch that is larger is served all the same.
+   */
+  async read(offset: number, upTo: number, maxBytes: number): Promise<LogSlice> {
+    if (offset < this.logStart || offset > this.highWatermark) {
+      return { errorCode: ErrorCode.OFFSET_OUT_OF_RANGE, batches: [], aborted: [] };
+    }
+    if (offset >= upTo) return { errorCode: 0, batches: [], aborted: [] };
+    const batches = this.cache.read(offset, upTo, maxBytes) ?? (await this.readFiles(offset, upTo, maxBytes));
+    const last = batches.at(-1);
+    const end = last === undefined ? offset : Math.min(upTo, this.endOf(batches));
+    return { errorCode: 0, batches, aborted: this.producers.abortedBetween(offset, end) };
+  }
+
+  /** Calls `action` whenever the high watermark or the last stable offset may have moved, until the returned function is called. */
+  onAdvance(action: () => void): () => void {
+    this.waiting.add(action);
+    return () => this.waiting.delete(action);
+  }
+
+  /** Closes the active segment at the next round, so that retention and compaction can work on it. */
+  async roll(): Promise<void> {
+    if (this.active.size === 0) return;
+    this.rollRequested = true;
+    await (this.running ??= this.flush());
+  }
+
+  /** Waits for what was appended, saves a checkpoint, releases the files. */
+  async close(): Promise<void> {
+    await this.running;
+    if (!this.failed && this.uncheckpointedBytes > 0) {
+      await saveCheckpoint(this.folder, this.segments, this.producers.snapshot());
+    }
+    this.cache.clear();
+    this.active.release();
+  }
+
+  private endOf(batches: readonly Buffer[]): number {
+    let end = 0;
+    for (const buffer of batches) {
+      for (let at = 0; at < buffer.length;) {
+        const header = readHeader(buffer, at);
+        end = header.lastOffset + 1;
+        at += header.size;
+      }
+    }
+    return end;
+  }
+
+  private async readFiles(offset: number, upTo: number, maxBytes: number): Promise<Buffer[]> {
+    for (;;) {
+      // Looked up anew each time: retention or compaction may change the list while a file is read.
+      const segment = this.segments.find(({ lastOffset }) => lastOffset >= offset);
+      if (segment === undefined || segment.baseOffset >= upTo) return [];
+      const bytes = await segment.read(offset, upTo, maxBytes);
+      if (bytes.length > 0) return [bytes];
+      if (segment === this.active || segment.lastOffset + 1 >= upTo) return [];
+      offset = segment.lastOffset + 1;
+    }
+  }
+
+  private enqueue(batch: Buffer, committed: boolean): Appended {
+    placeBatch(batch, this.nextOffset);
+    const header = readHeader(batch);
+    this.nextOffset = header.lastOffset + 1;
+    this.producers.apply(header, committed);
+    this.pending.push({ header, bytes: batch });
+    const durable = this.round.promise;
+    this.running ??= this.flush();
+    return { errorCode: 0, baseOffset: header.baseOffset, logAppendTime: -1, durable };
+  }
+
+  private durable(offset: number): Promise<void> {
+    if (offset < this.highWatermark) return Promise.resolve();
+    const first = this.pending[0];
+    if (first !== undefined && offset >= first.header.baseOffset) return this.round.promise;
+    return this.roundInProgress ?? Promise.resolve();
+  }
+
+  private async flush(): Promise<void> {
+    // Lets everything that arrives in this tick share the first round.
+    await Promise.resolve();
+    try {
+      while (this.pending.length > 0 || this.rollRequested) {
+        const batches = this.pending;
+        const round = this.round;
+        this.pending = [];
+        this.round = deferred();
+        this.roundInProgress = round.promise;
+        const checkpointDue = this.uncheckpointedBytes > checkpointEveryBytes || this.rollRequested;
+        // Taken before the write: appends that arrive during it are not in the files that the checkpoint describes.
+        const producers = checkpointDue ? structuredClone(this.producers.snapshot()) : undefined;
+        try {
+          await this.write(batches);
+        } catch (error) {
+          round.reject(error);
+          throw error;
+        }
+        round.resolve();
+        for (const wake of this.waiting) wake();
+        if (producers !== undefined) await this.checkpoint(producers);
+      }
+    } catch (error) {
+      await this.fail(error);
+    } finally {
+      this.roundInProgress = undefined;
+      this.running = undefined;
+    }
+  }
+
+  private async write(batches: readonly PendingBatch[]): Promise<void> {
+    if (this.rollRequested && this.active.size > 0)
+      await this.startSegment(batches[0]?.header.baseOffset ?? this.nextOffset);
+    this.rollRequested = false;
+    let from = 0;
+    while (from < batches.length) {
+      let bytes = this.active.size;
+      let to = from;
+      for (; to < batches.length; to++) {
+        const size = batches[to]?.bytes.length ?? 0;
+        if (bytes > 0 && bytes + size > this.config.segmentBytes) break;
+        bytes += size;
+      }
+      const fitting = batches.slice(from, to);
+      if (fitting.length > 0) await this.writeToActive(fitting);
+      from = to;
+      const next = batches[from];
+      if (next !== undefined) await this.startSegment(next.header.baseOffset);
+    }
+  }
+
+  private async writeToActive(batches: readonly PendingBatch[]): Promise<void> {
+    await this.active.append(batches.map(({ bytes }) => bytes));
+    for (const { header, bytes } of batches) {
+      this.active.note(header);
+      this.cache.add(header, bytes);
+      this.uncheckpointedBytes += bytes.length;
+      this.highWatermark = header.lastOffset + 1;
+    }
+  }
+
+  private async startSegment(baseOffset: number): Promise<void> {
+    const previous = this.active;
+    const segment = await createSegment(this.folder, baseOffset);
+    this.segments = [...this.segments, segment];
+    previous.release();
+  }
+
+  private async checkpoint(producers: ReturnType<ProducerStates['snapshot']>): Promise<void> {
+    this.uncheckpointedBytes = 0;
+    try {
+      await saveCheckpoint(this.folder, this.segments, producers);
+    } catch (error) {
+      this.environment.logger.warn(
+        { err: error, folder: this.folder },
+        'Cannot save a checkpoint; the next start scans more',
+      );
+    }
+  }
+
+  /** After a failed write: what is not durable is gone, for readers and for producer states alike. */
+  private async fail(error: unknown): Promise<void> {
+    this.failed = true;
+    this.environment.logger.error(
+      { err: error, folder: this.folder },
+      'Cannot write a log; producers get a retriable error',
+    );
+    this.round.reject(error);
+    this.round = deferred();
+    this.pending = [];
+    await this.repair();
+  }
+
+  private async repair(): Promise<void> {
+    try {
+      const loaded = await loadLog(this.folder, this.highWatermark, this.environment.logger);
+      const previous = this.active;
+      this.cache.clear();
+      this.producers = loaded.producers;
+      this.take(loaded);
+      previous.release();
+      this.failed = false;
+      for (const wake of this.waiting) wake();
+    } catch (error) {
+      this.environment.logger.error({ err: error, folder: this.folder }, 'The log still cannot be written');
+    } finally {
+      this.running = undefined;
+    }
+  }
+
+  private take(loaded: { segments: Segment[]; producers: ProducerStates }): void {
+    this.segments = loaded.segments;
+    this.highWatermark = this.active.lastOffset + 1;
+    this.nextOffset = this.highWatermark;
+  }
+}
+
+function refused(errorCode: number): Appended {
+  return { errorCode, baseOffset: -1, logAppendTime: -1, durable: Promise.resolve() };
+}

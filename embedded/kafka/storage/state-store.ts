@@ -1,0 +1,180 @@
+import { closeSync, constants, ftruncateSync, openSync } from 'node:fs';
+import { mkdir, open, readFile, rename } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import type { Logger } from '../../../platform/logger.js';
+import { deferred } from '../deferred.js';
+import type { Deferred } from '../deferred.js';
+import { crc32c } from '../protocol/crc32c.js';
+import { dataSync, syncFolder, writeAllAt } from './files.js';
+
+/** One change: the key's parts (the first names the kind), and the new value; `undefined` removes the key. */
+export interface StateChange {
+  key: readonly string[];
+  value: unknown;
+}
+
+const frameOverhead = 8;
+const rewriteAboveBytes = 4 * 1024 * 1024;
+
+/**
+ * The broker's small durable state: topics and their settings, group offsets, transactions, producer ids. A key-value
+ * map kept as an append-only file of checksummed frames; each frame holds the changes of one or more `put` calls and
+ * takes effect as a whole or, if torn by a crash, not at all. The file is rewritten when most of it is outdated.
+ *
+ *     frame => length u32 · crc-32c u32 · JSON [[key, value], …]   (a missing value removes the key)
+ */
+export class StateStore {
+  private readonly path: string;
+  private readonly logger: Logger;
+  private readonly values = new Map<string, string>();
+  private liveBytes = 0;
+  private fd = -1;
+  private size = 0;
+  private queued: string[] = [];
+  private queuedDone: Deferred<void> = deferred();
+  private running: Promise<void> | undefined;
+
+  private constructor(path: string, logger: Logger) {
+    this.path = path;
+    this.logger = logger;
+  }
+
+  static async open(path: string, logger: Logger): Promise<StateStore> {
+    const store = new StateStore(path, logger);
+    await mkdir(dirname(path), { recursive: true });
+    store.fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o644);
+    const bytes = await readFile(path);
+    store.size = store.load(bytes);
+    if (store.size < bytes.length) {
+      logger.warn({ path, bytes: bytes.length - store.size }, 'Cut a torn tail off the broker state');
+      ftruncateSync(store.fd, store.size);
+    }
+    await dataSync(store.fd);
+    await syncFolder(dirname(path));
+    return store;
+  }
+
+  /** Everything of one kind: the key's other parts, and the value, in the form it was put in. */
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller names what it put under that kind
+  *entries<T>(kind: string): Iterable<{ key: string[]; value: T }> {
+    const prefix = `[${JSON.stringify(kind)},`;
+    for (const [key, value] of this.values) {
+      if (!key.startsWith(prefix)) continue;
+      const parts: string[] = JSON.parse(key);
+      const parsed: T = JSON.parse(value);
+      yield { key: parts.slice(1), value: parsed };
+    }
+  }
+
+  /**
+   * Applies the changes together. Resolves when they are on disk; concurrent calls share one write and one fsync. When
+   * the disk refuses, it rejects, and the changes are written with the next ones.
+   */
+  put(changes: readonly StateChange[]): Promise<void> {
+    const frame: [string, string | undefined][] = [];
+    for (const { key, value } of changes) {
+      const text = JSON.stringify(key);
+      const encoded = value === undefined ? undefined : JSON.stringify(value);
+      frame.push([text, encoded]);
+      this.set(text, encoded);
+    }
+    this.queued.push(encodePairs(frame));
+    const { promise } = this.queuedDone;
+    this.running ??= this.flush().finally(() => (this.running = undefined));
+    return promise;
+  }
+
+  async close(): Promise<void> {
+    await this.running;
+    closeSync(this.fd);
+  }
+
+  private async flush(): Promise<void> {
+    // Lets everything that this tick still puts share the write.
+    await Promise.resolve();
+    while (this.queued.length > 0) {
+      const taken = this.queued;
+      const done = this.queuedDone;
+      this.queued = [];
+      this.queuedDone = deferred();
+      const bytes = Buffer.concat(taken.map((pairs) => encodeFrame(pairs)));
+      try {
+        await writeAllAt(this.fd, [bytes], this.size);
+        await dataSync(this.fd);
+        this.size += bytes.length;
+        done.resolve();
+      } catch (error) {
+        this.logger.error({ err: error, path: this.path }, 'Cannot write the broker state');
+        this.queued = [...taken, ...this.queued];
+        done.reject(error);
+        this.queuedDone.reject(error);
+        this.queuedDone = deferred();
+        return;
+      }
+      if (this.size > rewriteAboveBytes && this.size > 4 * this.liveBytes) await this.rewriteOrGoOn();
+    }
+  }
+
+  private async rewriteOrGoOn(): Promise<void> {
+    try {
+      await this.rewrite();
+    } catch (error) {
+      this.logger.warn({ err: error, path: this.path }, 'Cannot rewrite the broker state; it keeps growing');
+    }
+  }
+
+  private async rewrite(): Promise<void> {
+    const temporary = `${this.path}.new`;
+    // Queued changes are already in the map, and are written again behind it: applying them twice changes nothing.
+    const frames = [...this.values].map(([key, value]) => encodeFrame(encodePairs([[key, value]])));
+    const bytes = Buffer.concat(frames);
+    const handle = await open(temporary, 'w', 0o644);
+    try {
+      await handle.writeFile(bytes);
+      await handle.datasync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, this.path);
+    await syncFolder(dirname(this.path));
+    closeSync(this.fd);
+    this.fd = openSync(this.path, constants.O_RDWR);
+    this.size = bytes.length;
+  }
+
+  private load(bytes: Buffer): number {
+    let at = 0;
+    while (bytes.length - at >= frameOverhead) {
+      const end = at + frameOverhead + bytes.readUInt32BE(at);
+      if (end > bytes.length || crc32c(bytes, at + frameOverhead, end) !== bytes.readUInt32BE(at + 4)) break;
+      const pairs: [unknown, unknown?][] = JSON.parse(bytes.toString('utf8', at + frameOverhead, end));
+      for (const [key, value] of pairs)
+        this.set(JSON.stringify(key), value === undefined ? undefined : JSON.stringify(value));
+      at = end;
+    }
+    return at;
+  }
+
+  private set(key: string, value: string | undefined): void {
+    const old = this.values.get(key);
+    if (old !== undefined) this.liveBytes -= key.length + old.length;
+    if (value === undefined) {
+      this.values.delete(key);
+      return;
+    }
+    this.values.set(key, value);
+    this.liveBytes += key.length + value.length;
+  }
+}
+
+function encodePairs(pairs: readonly [string, string | undefined][]): string {
+  return `[${pairs.map(([key, value]) => (value === undefined ? `[${key}]` : `[${key},${value}]`)).join(',')}]`;
+}
+
+function encodeFrame(pairs: string): Buffer {
+  const body = Buffer.from(pairs);
+  const header = Buffer.alloc(frameOverhead);
+  header.writeUInt32BE(body.length, 0);
+  header.writeUInt32BE(crc32c(body), 4);
+  return Buffer.concat([header, body]);
+}

@@ -1,0 +1,84 @@
+import type { BatchHeader } from '../protocol/record-batch.js';
+import { Deque } from './deque.js';
+
+interface CachedBatch {
+  baseOffset: number;
+  lastOffset: number;
+  bytes: Buffer;
+}
+
+/** Bounds the bytes that all partitions together keep of their newest batches; the oldest append goes first. */
+export class TailCacheBudget {
+  private readonly maxBytes: number;
+  private readonly order = new Deque<TailCache>();
+  private usedBytes = 0;
+
+  constructor(maxBytes: number) {
+    this.maxBytes = maxBytes;
+  }
+
+  added(cache: TailCache, bytes: number): void {
+    this.order.push(cache);
+    this.usedBytes += bytes;
+    while (this.usedBytes > this.maxBytes && this.order.length > 0)
+      this.usedBytes -= this.order.shift()?.evict() ?? 0;
+  }
+
+  released(bytes: number): void {
+    this.usedBytes -= bytes;
+  }
+}
+
+/** The newest durable batches of one partition without a gap, so that consumers that keep up never touch the disk. */
+export class TailCache {
+  private readonly budget: TailCacheBudget;
+  private readonly batches = new Deque<CachedBatch>();
+
+  constructor(budget: TailCacheBudget) {
+    this.budget = budget;
+  }
+
+  add(header: BatchHeader, batch: Buffer): void {
+    // A small batch would keep the whole network chunk alive that it arrived in.
+    const bytes = batch.buffer.byteLength > batch.length * 2 ? Buffer.from(batch) : batch;
+    this.batches.push({ baseOffset: header.baseOffset, lastOffset: header.lastOffset, bytes });
+    this.budget.added(this, bytes.length);
+  }
+
+  /** Drops the oldest batch. Returns the bytes that this frees; 0 when {@link clear} was faster. */
+  evict(): number {
+    return this.batches.shift()?.bytes.length ?? 0;
+  }
+
+  clear(): void {
+    for (let i = 0; i < this.batches.length; i++) this.budget.released(this.batches.at(i)?.bytes.length ?? 0);
+    this.batches.clear();
+  }
+
+  /** Like `Segment.read`; `undefined` when the offset is older than what is kept. */
+  read(offset: number, upTo: number, maxBytes: number): Buffer[] | undefined {
+    const oldest = this.batches.at(0);
+    if (oldest === undefined || offset < oldest.baseOffset) return undefined;
+    const found: Buffer[] = [];
+    let bytes = 0;
+    for (let i = this.firstEndingAt(offset); i < this.batches.length; i++) {
+      const batch = this.batches.at(i);
+      if (batch === undefined || batch.lastOffset >= upTo) break;
+      bytes += batch.bytes.length;
+      if (found.length > 0 && bytes > maxBytes) break;
+      found.push(batch.bytes);
+    }
+    return found;
+  }
+
+  private firstEndingAt(offset: number): number {
+    let low = 0;
+    let high = this.batches.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((this.batches.at(middle)?.lastOffset ?? 0) < offset) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+}

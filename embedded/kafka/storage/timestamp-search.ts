@@ -1,0 +1,31 @@
+import { isControl } from '../protocol/record-batch.js';
+import { decodeRecords } from '../protocol/records.js';
+import type { PartitionLog } from './partition-log.js';
+
+/**
+ * The first record below `end` whose timestamp is at least `timestamp`. Whole segments and batches are passed over by
+ * the larger of their header's two timestamps; an opaque batch answers with its first offset.
+ */
+export async function findByTimestamp(
+  log: PartitionLog,
+  timestamp: number,
+  end: number,
+): Promise<{ offset: number; timestamp: number } | undefined> {
+  let found: { offset: number; timestamp: number } | undefined;
+  for (const segment of log.segments) {
+    if (segment.maxTimestamp < timestamp || segment.lastOffset < log.logStart) continue;
+    if (segment.baseOffset >= end) break;
+    await segment.forEachBatch(0, (header, batch) => {
+      if (header.maxTimestamp < timestamp || header.lastOffset < log.logStart || isControl(header))
+        return true;
+      const records = decodeRecords(batch, header);
+      found =
+        records === undefined
+          ? { offset: Math.max(header.baseOffset, log.logStart), timestamp: header.maxTimestamp }
+          : records.find((record) => record.timestamp >= timestamp && record.offset >= log.logStart);
+      return found === undefined;
+    });
+    if (found !== undefined) break;
+  }
+  return found !== undefined && found.offset < end ? found : undefined;
+}

@@ -1,0 +1,236 @@
+import { mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ErrorCode } from '../protocol/error-codes.js';
+import { syncFolder } from './files.js';
+import { PartitionLog } from './partition-log.js';
+import type { LogEnvironment } from './partition-log.js';
+import type { StateStore } from './state-store.js';
+import { logConfig, refusalOf } from './topic-config.js';
+import type { ConfigValues } from './topic-config.js';
+
+export interface Topic {
+  readonly name: string;
+  /** By partition number. */
+  readonly partitions: PartitionLog[];
+  /** What was set on the topic; everything else has its default. */
+  configs: ConfigValues;
+}
+
+interface SavedTopic {
+  partitions: number;
+  configs: ConfigValues;
+}
+
+/** An error code, NONE on success, with an explanation for people. */
+export interface Outcome {
+  errorCode: number;
+  message: string | null;
+}
+
+const done: Outcome = { errorCode: ErrorCode.NONE, message: null };
+const maxPartitions = 10_000;
+
+/** All topics: which there are (kept in the state store) and their logs (one folder per partition). */
+export class Topics {
+  private readonly folder: string;
+  private readonly store: StateStore;
+  private readonly environment: LogEnvironment;
+  private readonly topics = new Map<string, Topic>();
+  private lastChange: Promise<unknown> = Promise.resolve();
+
+  private constructor(dataDir: string, store: StateStore, environment: LogEnvironment) {
+    this.folder = join(dataDir, 'topics');
+    this.store = store;
+    this.environment = environment;
+  }
+
+  static async open(dataDir: string, store: StateStore, environment: LogEnvironment): Promise<Topics> {
+    const topics = new Topics(dataDir, store, environment);
+    await mkdir(topics.folder, { recursive: true });
+    await topics.removeDeleted();
+    const saved = [...store.entries<SavedTopic>('topic')].map(({ key, value }) => {
+      return { name: key[0] ?? '', ...value };
+    });
+    await Promise.all(
+      saved.map(async ({ name, partitions, configs }) => {
+        topics.topics.set(name, {
+          name,
+          configs,
+          partitions: await topics.openLogs(name, 0, partitions, configs),
+        });
+      }),
+    );
+    return topics;
+  }
+
+  get(name: string): Topic | undefined {
+    return this.topics.get(name);
+  }
+
+  all(): Topic[] {
+    return [...this.topics.values()];
+  }
+
+  log(name: string, partition: number): PartitionLog | undefined {
+    return this.topics.get(name)?.partitions[partition];
+  }
+
+  /** Why a topic can't be created, or NONE. Nothing is changed. */
+  checkCreate(name: string, partitions: number, configs: ConfigValues): Outcome {
+    if (!/^[a-zA-Z0-9._-]{1,249}$/.test(name) || name === '.' || name === '..') {
+      return fail(
+        ErrorCode.INVALID_TOPIC,
+        `${name} is not a topic name: use 1 to 249 of a-z, A-Z, 0-9, ".", "_", "-".`,
+      );
+    }
+    if (this.topics.has(name)) return fail(ErrorCode.TOPIC_ALREADY_EXISTS, `Topic ${name} already exists.`);
+    if (partitions < 1 || partitions > maxPartitions) {
+      return fail(
+        ErrorCode.INVALID_PARTITIONS,
+        `A topic has 1 to ${maxPartitions} partitions, not ${partitions}.`,
+      );
+    }
+    const refusal = refusalOf(configs);
+    return refusal === undefined ? done : fail(ErrorCode.INVALID_CONFIG, refusal);
+  }
+
+  /** Resolves when the topic would survive a crash. */
+  create(name: string, partitions: number, configs: ConfigValues = {}): Promise<Outcome> {
+    return this.inTurn(async () => {
+      const check = this.checkCreate(name, partitions, configs);
+      if (check.errorCode !== ErrorCode.NONE) return check;
+      const logs = await this.openLogs(name, 0, partitions, configs);
+      await syncFolder(this.folder);
+      await this.save(name, partitions, configs);
+      this.topics.set(name, { name, configs, partitions: logs });
+      return done;
+    });
+  }
+
+  /** Makes a topic that a client named for the first time; the name of an existing one is fine. */
+  async ensure(name: string, partitions: number, configs: ConfigValues = {}): Promise<number> {
+    if (this.topics.has(name)) return ErrorCode.NONE;
+    const { errorCode } = await this.create(name, partitions, configs);
+    return errorCode === ErrorCode.TOPIC_ALREADY_EXISTS ? ErrorCode.NONE : errorCode;
+  }
+
+  delete(name: string): Promise<Outcome> {
+    return this.inTurn(async () => {
+      const topic = this.topics.get(name);
+      if (topic === undefined) return unknownTopic(name);
+      this.topics.delete(name);
+      await Promise.all(topic.partitions.map((log) => log.close()));
+      // Renamed first: a crash in between leaves an empty topic, never old records in a new topic of that name.
+      for (const log of topic.partitions) await rename(log.folder, `${log.folder}${deletedSuffix}`);
+      await syncFolder(this.folder);
+      await this.store.put([
+        { key: ['topic', name], value: undefined },
+        ...topic.partitions.map(({ partition }) => ({ key: logStartKey(name, partition), value: undefined })),
+      ]);
+      await this.removeDeleted();
+      return done;
+    });
+  }
+
+  /** Adds partitions up to `count`. */
+  grow(name: string, count: number, validateOnly: boolean): Promise<Outcome> {
+    return this.inTurn(async () => {
+      const topic = this.topics.get(name);
+      if (topic === undefined) return unknownTopic(name);
+      const has = topic.partitions.length;
+      if (count <= has || count > maxPartitions) {
+        return fail(
+          ErrorCode.INVALID_PARTITIONS,
+          `Topic ${name} has ${has} partitions: it can't be set to ${count}.`,
+        );
+      }
+      if (validateOnly) return done;
+      const added = await this.openLogs(name, has, count, topic.configs);
+      await syncFolder(this.folder);
+      await this.save(name, count, topic.configs);
+      topic.partitions.push(...added);
+      return done;
+    });
+  }
+
+  /** Replaces all settings of a topic. */
+  configure(name: string, configs: ConfigValues, validateOnly: boolean): Promise<Outcome> {
+    return this.inTurn(async () => {
+      const topic = this.topics.get(name);
+      if (topic === undefined) return unknownTopic(name);
+      const refusal = refusalOf(configs);
+      if (refusal !== undefined) return fail(ErrorCode.INVALID_CONFIG, refusal);
+      if (validateOnly) return done;
+      await this.save(name, topic.partitions.length, configs);
+      topic.configs = configs;
+      for (const log of topic.partitions) log.config = logConfig(configs);
+      return done;
+    });
+  }
+
+  /** Moves the log start, so that records below `offset` are never served again; their segments go with the next retention run. */
+  async deleteRecords(log: PartitionLog, offset: number): Promise<void> {
+    if (offset <= log.logStart) return;
+    log.logStart = offset;
+    await this.store.put([{ key: logStartKey(log.topic, log.partition), value: offset }]);
+  }
+
+  async close(): Promise<void> {
+    await this.lastChange;
+    await Promise.all(this.all().flatMap(({ partitions }) => partitions.map((log) => log.close())));
+  }
+
+  private async openLogs(
+    name: string,
+    from: number,
+    to: number,
+    configs: ConfigValues,
+  ): Promise<PartitionLog[]> {
+    const config = logConfig(configs);
+    const starts = new Map(
+      [...this.store.entries<number>('log-start')].map(({ key, value }) => [key.join('\0'), value]),
+    );
+    const numbers = Array.from({ length: to - from }, (_, index) => from + index);
+    return await Promise.all(
+      numbers.map((partition) =>
+        PartitionLog.open(
+          { topic: name, partition, folder: join(this.folder, `${name}-${partition}`) },
+          config,
+          starts.get([name, partition].join('\0')) ?? 0,
+          this.environment,
+        ),
+      ),
+    );
+  }
+
+  private save(name: string, partitions: number, configs: ConfigValues): Promise<void> {
+    return this.store.put([{ key: ['topic', name], value: { partitions, configs } }]);
+  }
+
+  private async removeDeleted(): Promise<void> {
+    const leftovers = (await readdir(this.folder)).filter((name) => name.endsWith(deletedSuffix));
+    await Promise.all(leftovers.map((name) => rm(join(this.folder, name), { recursive: true, force: true })));
+  }
+
+  /** Changes of the catalogue happen one after another. */
+  private inTurn<T>(change: () => Promise<T>): Promise<T> {
+    const result = this.lastChange.then(change);
+    this.lastChange = result.catch(() => undefined);
+    return result;
+  }
+}
+
+/** "~" can't be part of a topic's name. */
+const deletedSuffix = '~deleted';
+
+function logStartKey(topic: string, partition: number): string[] {
+  return ['log-start', topic, String(partition)];
+}
+
+function fail(errorCode: number, message: string): Outcome {
+  return { errorCode, message };
+}
+
+function unknownTopic(name: string): Outcome {
+  return fail(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, `There is no topic ${name}.`);
+}
