@@ -60,9 +60,7 @@ export async function insertRows<T extends Table>(
   dedupToken: string,
 ): Promise<void> {
   if (rows.length === 0) return;
-  const values: Record<string, unknown>[] = rows.map((row) =>
-    'value' in row ? withBase64(row) : { ...row },
-  );
+  const values = rows.map((row): object => ('value' in row ? withBase64(row) : row));
   for (const [index, row] of values.entries()) refuseLostValues(table, row, index);
   try {
     await client.insert<object>({

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { resolve } from 'node:path';
 import type { ClickHouseClientConfigOptions } from '@clickhouse/client';
 import { MillraceError, messageOf } from '../../platform/errors.js';
@@ -87,10 +88,14 @@ export class Chdb {
   /**
    * Runs a query from outside the application: waits for one of two places, and leaves one to the application.
    *
+   * @param signal - drops the query while it waits; one that runs can't be stopped.
    * @throws ClickHouse's own error as chDB gives it, its text starting with `Code: <number>.`
    */
-  runAsGuest(query: ChdbQuery): Promise<ChdbResult> {
-    return this.#guestCalls.use(() => this.#lend((connection) => runQuery(connection, query)));
+  runAsGuest(query: ChdbQuery, signal?: AbortSignal): Promise<ChdbResult> {
+    return this.#guestCalls.use(async () => {
+      signal?.throwIfAborted();
+      return await this.#lend((connection) => runQuery(connection, query));
+    });
   }
 
   /** A backend for the official client. Closing the client closes the engine. */
@@ -156,6 +161,7 @@ async function runQuery(connection: NativeConnection, query: ChdbQuery): Promise
     ),
   ];
   if (assignments.length > 0) await chdb.queryAsync(`SET ${assignments.join(', ')}`);
+  await refuseSecondStatement(chdb, query.sql);
   const result = await chdb.queryAsync(query.sql, { format: query.format ?? 'TabSeparated' });
   return {
     bytes: result.bytes(),
@@ -165,18 +171,27 @@ async function runQuery(connection: NativeConnection, query: ChdbQuery): Promise
   };
 }
 
+/**
+ * A server takes one statement per request, chDB would run them all. Its parser decides, asked only when there is
+ * something after a semicolon; what follows INSERT is data, which may have semicolons.
+ */
+async function refuseSecondStatement(chdb: NativeConnection['chdb'], sql: string): Promise<void> {
+  if (!/;\s*\S/.test(sql) || /^\s*INSERT\b/i.test(sql)) return;
+  await chdb.queryAsync(`SELECT formatQuery(${quoteString(sql)})`);
+}
+
 async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  let abort: () => void = () => {};
-  const aborted = new Promise<never>((_, reject) => {
-    abort = () => reject(signal.reason);
-    signal.addEventListener('abort', abort);
-    if (signal.aborted) abort();
-  });
+  const settled = new AbortController();
   try {
-    return await Promise.race([work, aborted]);
+    return await Promise.race([work, rejectOnAbort(signal, settled.signal)]);
   } finally {
-    signal.removeEventListener('abort', abort);
+    settled.abort();
   }
+}
+
+async function rejectOnAbort(signal: AbortSignal, stopListening: AbortSignal): Promise<never> {
+  if (!signal.aborted) await once(signal, 'abort', { signal: stopListening });
+  throw signal.reason;
 }
 
 async function importChdb(): Promise<NativeModules> {
