@@ -1,6 +1,5 @@
-import type { IncomingHttpHeaders, Server } from 'node:http';
-import type { Server as SecureServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import type { IncomingHttpHeaders } from 'node:http';
+import type { AddressInfo, Server } from 'node:net';
 import { MillraceError, messageOf } from '../platform/errors.js';
 
 export interface RunningServer {
@@ -17,7 +16,7 @@ export interface RunningServer {
  * @throws {MillraceError} `PORT_IN_USE`, `LISTEN_FAILED`.
  */
 export async function listen(
-  server: Server | SecureServer,
+  server: Server,
   options: { host: string; port: number; name: string },
 ): Promise<RunningServer> {
   const { host, port, name } = options;
