@@ -157,7 +157,7 @@ describe('with an HTTP client', () => {
     expect((await get({ query: 'SELECT 1', no_such_setting: '1' })).status).toBe(404);
     expect((await get({ query: 'SELECT 1', "x'; DROP": '1' })).status).toBe(404);
     expect((await get({ query: 'SELECT 1', database: 'no`where' })).status).toBe(404);
-    expect((await get({ query: 'SELECT 1', session_id: 's' })).status).toBe(501);
+    expect((await get({ query: 'SELECT 1', role: 'r' })).status).toBe(501);
     expect(
       (await post(new Uint8Array([0xff, 0xfe]), { query: 'INSERT INTO shop.items FORMAT RowBinary' })).status,
     ).toBe(501);

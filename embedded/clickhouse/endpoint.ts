@@ -30,20 +30,23 @@ const maxOpenRequests = 100;
 // A URL holds the query and its parameters; ClickHouse's own limit (http_max_uri_size) is 1 MiB.
 const maxHeaderBytes = 1_100_000;
 const noDataToInsert = 108;
+const timeZone = 'UTC';
 
 /**
  * Serves ClickHouse's HTTP protocol (https://clickhouse.com/docs/interfaces/http) over the embedded engine, for curl,
  * the official clients and Grafana. The limits are defaults: a query's own settings override them. Not served:
- * sessions, roles, multipart bodies, formats that are not text in a request, native compression; each is refused by name.
+ * roles, multipart bodies, formats that are not text in a request, native compression; each is refused by name. A
+ * `session_id` is taken, since some clients always send one, but nothing is kept between requests.
  *
  * @throws {MillraceError} `PORT_IN_USE`, `LISTEN_FAILED`.
  */
 export async function startClickHouseEndpoint(options: ClickHouseEndpointOptions): Promise<RunningServer> {
   const { chdb, host, logger = silentLogger, maxBodyBytes = 128 * 1024 * 1024 } = options;
-  const limits = {
+  const defaults = {
     max_result_bytes: String(options.maxResultBytes ?? 128 * 1024 * 1024),
     max_memory_usage: String(options.maxQueryMemoryBytes ?? 512 * 1024 * 1024),
     max_execution_time: String(options.maxQuerySeconds ?? 300),
+    session_timezone: timeZone,
   };
   let openRequests = 0;
 
@@ -90,7 +93,7 @@ export async function startClickHouseEndpoint(options: ClickHouseEndpointOptions
     const gone = new AbortController();
     response.once('close', () => gone.abort());
     try {
-      return await chdb.runAsGuest({ ...parsed, settings: { ...limits, ...parsed.settings } }, gone.signal);
+      return await chdb.runAsGuest({ ...parsed, settings: { ...defaults, ...parsed.settings } }, gone.signal);
     } catch (error) {
       const nothingToInsert = codeOfText(messageOf(error)) === noDataToInsert && isInsert(parsed.sql);
       if (nothingToInsert) return { bytes: new Uint8Array(), elapsed: 0, rowsRead: 0, bytesRead: 0 };
@@ -119,7 +122,7 @@ async function sendResult(
   const format = formatOf(parsed.sql) ?? parsed.format;
   response.setHeader('Content-Type', contentTypeOf(format));
   response.setHeader('X-ClickHouse-Format', format);
-  response.setHeader('X-ClickHouse-Timezone', 'UTC');
+  response.setHeader('X-ClickHouse-Timezone', timeZone);
   response.setHeader('X-ClickHouse-Summary', JSON.stringify(summaryOf(parsed, result)));
   const compressor = parsed.compressResponse ? compressorFor(request) : undefined;
   const body = compressor === undefined ? result.bytes : await compressor.compress(result.bytes);
