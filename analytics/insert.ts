@@ -1,0 +1,117 @@
+import type { ClickHouseClient } from '@clickhouse/client';
+import { MillraceError } from '../platform/errors.js';
+import { translateError } from './errors.js';
+import type { DeadLetterRow, RowsByTable } from './rows.js';
+
+type Table = keyof RowsByTable;
+
+const columns = {
+  predictions: [
+    'event_id',
+    'prediction_id',
+    'pipeline',
+    'model',
+    'model_version',
+    'model_digest',
+    'event_time',
+    'predicted_at',
+    'score',
+    'label',
+    'features',
+    'source',
+    'topic',
+    'partition',
+    'offset',
+    'schema_id',
+    'latency_ms',
+  ],
+  dead_letters: [
+    'dead_letter_id',
+    'pipeline',
+    'reason',
+    'detail',
+    'topic',
+    'partition',
+    'offset',
+    'schema_id',
+    'event_id',
+    'key_base64',
+    'value_base64',
+    'failed_at',
+  ],
+  outcomes: ['event_id', 'pipeline', 'outcome', 'observed_at', 'topic', 'partition', 'offset'],
+} satisfies Record<Table, [string, ...string[]]>;
+
+const nullable = new Set(['label', 'schema_id', 'event_id', 'key_base64', 'value_base64']);
+
+/**
+ * Inserts rows in one block and resolves when ClickHouse has written them. Safe to repeat: the same token within the
+ * last 1,000 inserts is skipped, and the views keep one row per key in any case.
+ *
+ * @param rows - as many as one insert should carry; 1,000 to 100,000 suit ClickHouse.
+ * @param dedupToken - unique to these rows, such as topic, partition and offsets. ClickHouse drops a block with a
+ * token that it has seen, whatever is in it.
+ * @throws {MillraceError} as {@link translateError}: retry while `retriable`, with the same token.
+ */
+export async function insertRows<T extends Table>(
+  client: ClickHouseClient,
+  table: T,
+  rows: readonly RowsByTable[T][],
+  dedupToken: string,
+): Promise<void> {
+  if (rows.length === 0) return;
+  const values = rows.map((row): object => ('value' in row ? withBase64(row) : row));
+  for (const [index, row] of values.entries()) refuseLostValues(table, row, index);
+  try {
+    await client.insert<object>({
+      table: `millrace.${table}_storage`,
+      columns: columns[table],
+      values,
+      format: 'JSONEachRow',
+      clickhouse_settings: {
+        async_insert: 0,
+        insert_deduplicate: 1,
+        // Encoded, because chDB puts it into SQL and would take a backslash for an escape.
+        insert_deduplication_token: encodeURIComponent(dedupToken),
+        date_time_input_format: 'best_effort',
+        input_format_skip_unknown_fields: 0,
+        input_format_null_as_default: 0,
+      },
+    });
+  } catch (error) {
+    throw translateError(error, `insert ${rows.length} rows into ${table}`);
+  }
+}
+
+/** In JSON a NaN becomes null, and ClickHouse stores 0 for it and for what is missing, whatever its settings say. */
+function refuseLostValues(table: Table, row: object, index: number): void {
+  for (const column of columns[table]) {
+    const value: unknown = Reflect.get(row, column);
+    if (
+      value === undefined ||
+      (value === null && !nullable.has(column)) ||
+      Number.isNaN(value) ||
+      isInfinite(value)
+    ) {
+      throw new MillraceError(
+        'CLICKHOUSE_BAD_ROWS',
+        `Row ${index} for ${table} has ${String(value)} as its ${column}: nothing was inserted.`,
+      );
+    }
+  }
+}
+
+function isInfinite(value: unknown): boolean {
+  return value === Infinity || value === -Infinity;
+}
+
+/** JSON can't carry bytes that are not UTF-8; the table decodes base64 (see the migration). */
+function withBase64({ key, value, ...rest }: DeadLetterRow): object {
+  return { ...rest, key_base64: base64(key), value_base64: base64(value) };
+}
+
+function base64(bytes: Uint8Array | null): string | null {
+  return bytes === null
+    ? null
+    : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64');
+}

@@ -1,0 +1,78 @@
+import { createHash } from 'node:crypto';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { ClickHouseClient } from '@clickhouse/client';
+import { MillraceError } from '../platform/errors.js';
+import { projectRoot } from '../platform/paths.js';
+import { translateError } from './errors.js';
+
+const migrationsFolder = join(projectRoot, 'analytics', 'migrations');
+
+const ownTables = [
+  'CREATE DATABASE IF NOT EXISTS millrace',
+  `CREATE TABLE IF NOT EXISTS millrace.migrations
+   (name String, checksum String, applied_at DateTime64(3, 'UTC') DEFAULT now64(3))
+   ENGINE = ReplacingMergeTree(applied_at) ORDER BY name`,
+];
+
+/**
+ * Brings the database `millrace` up to date: applies the files of `analytics/migrations/` in the order of their names,
+ * each once. Statements are idempotent and a file is recorded only after its last one, so an interrupted run is
+ * finished by the next, and two processes that start at once do no harm.
+ *
+ * @param folder - for tests.
+ * @returns the names of the files applied now.
+ * @throws {MillraceError} `MIGRATION_CHANGED` when an applied file was edited since; else as {@link translateError}.
+ */
+export async function migrate(client: ClickHouseClient, folder = migrationsFolder): Promise<string[]> {
+  const names = (await readdir(folder)).filter((name) => name.endsWith('.sql')).toSorted();
+  try {
+    for (const statement of ownTables) await client.command({ query: statement });
+    const applied = await appliedChecksums(client);
+    const done: string[] = [];
+    for (const name of names) {
+      const text = await readFile(join(folder, name), 'utf8');
+      const checksum = createHash('sha256').update(text).digest('hex');
+      const known = applied.get(name);
+      if (known === checksum) continue;
+      if (known !== undefined) throw changedFile(name);
+      for (const statement of splitStatements(text)) await client.command({ query: statement });
+      await client.insert({
+        table: 'millrace.migrations',
+        columns: ['name', 'checksum'],
+        format: 'JSONEachRow',
+        values: [{ name, checksum }],
+        clickhouse_settings: { async_insert: 0 },
+      });
+      done.push(name);
+    }
+    return done;
+  } catch (error) {
+    throw translateError(error, 'apply the ClickHouse migrations');
+  }
+}
+
+/** Statements of a migration: each ends with a semicolon at the end of a line. */
+export function splitStatements(text: string): string[] {
+  const withoutComments = text.replaceAll(/^\s*--.*$/gm, '');
+  return withoutComments
+    .split(/;[ \t]*(?:\r?\n|$)/)
+    .map((statement) => statement.trim())
+    .filter((statement) => statement !== '');
+}
+
+async function appliedChecksums(client: ClickHouseClient): Promise<Map<string, string>> {
+  const result = await client.query({
+    query: 'SELECT name, checksum FROM millrace.migrations FINAL',
+    format: 'JSONEachRow',
+  });
+  const rows = await result.json<{ name: string; checksum: string }>();
+  return new Map(rows.map((row) => [row.name, row.checksum]));
+}
+
+function changedFile(name: string): MillraceError {
+  return new MillraceError(
+    'MIGRATION_CHANGED',
+    `The migration ${name} was applied to this database with other contents. Restore the file and put the change into a new one.`,
+  );
+}

@@ -1,0 +1,38 @@
+import type { ClickHouseClient } from '@clickhouse/client';
+import { translateError } from './errors.js';
+import type { PredictionRow } from './rows.js';
+
+/**
+ * All predictions of some events, in no order; events without one are missing. One query, answered from the
+ * primary key.
+ *
+ * @param eventIds - up to some thousands: they travel in the request's URL, of which a server takes 1 MB.
+ * @throws {MillraceError} as {@link translateError}.
+ */
+export async function findPredictions(
+  client: ClickHouseClient,
+  eventIds: readonly string[],
+): Promise<PredictionRow[]> {
+  if (eventIds.length === 0) return [];
+  try {
+    const result = await client.query({
+      query: `SELECT * FROM millrace.predictions WHERE event_id IN {event_ids:Array(String)}
+        SETTINGS output_format_json_quote_64bit_integers = 0, date_time_output_format = 'iso'`,
+      query_params: { event_ids: eventIds },
+      format: 'JSONEachRow',
+    });
+    return await result.json<PredictionRow>();
+  } catch (error) {
+    throw translateError(error, 'look predictions up');
+  }
+}
+
+/**
+ * Whether ClickHouse answers a query.
+ *
+ * @throws {MillraceError} as {@link translateError}.
+ */
+export async function ping(client: ClickHouseClient): Promise<void> {
+  const result = await client.ping({ select: true });
+  if (!result.success) throw translateError(result.error, 'reach ClickHouse');
+}

@@ -1,0 +1,61 @@
+/**
+ * Rows as they are inserted and read, named as their columns. Times are ISO 8601 in UTC with milliseconds
+ * (`2026-01-31T12:00:00.123Z`); `topic`, `partition`, `offset` say where the record is on the log.
+ */
+export interface PredictionRow {
+  event_id: string;
+  /** A UUID. */
+  prediction_id: string;
+  pipeline: string;
+  model: string;
+  model_version: string;
+  model_digest: string;
+  event_time: string;
+  predicted_at: string;
+  /** Finite: ClickHouse's JSON has no NaN, such a row is refused. */
+  score: number;
+  /** `null` where the model predicts no class. */
+  label: string | null;
+  /** The event's fields as a JSON object, in text. */
+  features: string;
+  source: string;
+  topic: string;
+  partition: number;
+  offset: number;
+  schema_id: number | null;
+  latency_ms: number;
+}
+
+export interface DeadLetterRow {
+  /** A UUID. */
+  dead_letter_id: string;
+  pipeline: string;
+  reason: string;
+  detail: string;
+  topic: string;
+  partition: number;
+  offset: number;
+  schema_id: number | null;
+  event_id: string | null;
+  /** The failed record's key and value, byte for byte. */
+  key: Uint8Array | null;
+  value: Uint8Array | null;
+  failed_at: string;
+}
+
+export interface OutcomeRow {
+  event_id: string;
+  pipeline: string;
+  outcome: number;
+  observed_at: string;
+  topic: string;
+  partition: number;
+  offset: number;
+}
+
+/** The views of the database `millrace` that take rows, and what their rows look like. */
+export interface RowsByTable {
+  predictions: PredictionRow;
+  dead_letters: DeadLetterRow;
+  outcomes: OutcomeRow;
+}

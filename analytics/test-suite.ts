@@ -1,0 +1,257 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createAnalytics, type Analytics } from './client.js';
+import { insertRows } from './insert.js';
+import { migrate } from './migrate.js';
+import { findPredictions, ping } from './queries.js';
+import { deadLetterRow, outcomeRow, predictionRow } from './test-rows.js';
+
+/**
+ * What holds for ClickHouse whichever way it is reached: called by a test file for each way.
+ *
+ * @param open - its database `millrace` is dropped first.
+ */
+export function testAnalytics(open: (dataDir: string) => Promise<Analytics>): void {
+  let folder: string;
+  let analytics: Analytics;
+
+  async function select<T>(query: string, query_params: Record<string, unknown> = {}): Promise<T[]> {
+    const result = await analytics.client.query({ query, query_params, format: 'JSONEachRow' });
+    return await result.json<T>();
+  }
+
+  async function countTokenRows(): Promise<unknown> {
+    return await select(
+      "SELECT toString(count()) AS n FROM millrace.predictions_storage WHERE event_id LIKE 'token-%'",
+    );
+  }
+
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'millrace-analytics-'));
+    analytics = await open(join(folder, 'made', 'when', 'missing'));
+    await analytics.client.command({ query: 'DROP DATABASE IF EXISTS millrace' });
+    await migrate(analytics.client);
+  });
+
+  afterAll(async () => {
+    await analytics.close();
+    await rm(folder, { recursive: true, force: true });
+  });
+
+  describe('migrate', () => {
+    test('has nothing to do the second time', async () => {
+      expect(await migrate(analytics.client)).toEqual([]);
+    });
+
+    test('refuses a file that was changed after it was applied', async () => {
+      const files = join(folder, 'changed');
+      await mkdir(files);
+      await writeFile(
+        join(files, '9001-test.sql'),
+        'CREATE TABLE IF NOT EXISTS millrace.t1 (a Int8) ENGINE = Memory;\n',
+      );
+      expect(await migrate(analytics.client, files)).toEqual(['9001-test.sql']);
+      await writeFile(
+        join(files, '9001-test.sql'),
+        'CREATE TABLE IF NOT EXISTS millrace.t1 (b Int8) ENGINE = Memory;\n',
+      );
+      await expect(migrate(analytics.client, files)).rejects.toMatchObject({ code: 'MIGRATION_CHANGED' });
+    });
+
+    test('finishes what an interrupted run began', async () => {
+      const files = join(folder, 'interrupted');
+      await mkdir(files);
+      const first = 'CREATE TABLE IF NOT EXISTS millrace.t2 (a Int8) ENGINE = Memory;\n';
+      await writeFile(join(files, '9002-test.sql'), `${first}SELECT no_such_function();\n`);
+      await expect(migrate(analytics.client, files)).rejects.toMatchObject({ code: 'CLICKHOUSE_REFUSED' });
+      await writeFile(
+        join(files, '9002-test.sql'),
+        `${first}CREATE TABLE IF NOT EXISTS millrace.t3 (a Int8) ENGINE = Memory;\n`,
+      );
+      expect(await migrate(analytics.client, files)).toEqual(['9002-test.sql']);
+      expect(await select('SELECT * FROM millrace.t3')).toEqual([]);
+    });
+
+    test('runs twice at once', async () => {
+      await analytics.client.command({ query: 'TRUNCATE TABLE millrace.migrations' });
+      await Promise.all([migrate(analytics.client), migrate(analytics.client)]);
+      expect(await migrate(analytics.client)).toEqual([]);
+    });
+  });
+
+  describe('predictions', () => {
+    test('come back as they were inserted, whatever characters the id has', async () => {
+      const row = predictionRow({
+        event_id: `it's "a" \\ {b} ; é\n\u0000 --`,
+        offset: Number.MAX_SAFE_INTEGER,
+        label: null,
+        schema_id: null,
+        features: '{"a":"x; DROP TABLE t;\\u0000"}',
+      });
+      await insertRows(analytics.client, 'predictions', [row], "weird'token\\");
+      expect(await findPredictions(analytics.client, [row.event_id, "' OR 1=1 --"])).toEqual([row]);
+    });
+
+    test('keep the first row of a prediction, in whatever order rows arrive', async () => {
+      const rows = [3, 1, 2].map((second) =>
+        predictionRow({
+          event_id: 'first-wins',
+          predicted_at: `2026-01-31T12:00:0${second}.000Z`,
+          score: second,
+        }),
+      );
+      for (const [index, row] of rows.entries())
+        await insertRows(analytics.client, 'predictions', [row], `first-${index}`);
+      expect(await findPredictions(analytics.client, ['first-wins'])).toEqual([rows[1]]);
+      await analytics.client.command({ query: 'OPTIMIZE TABLE millrace.predictions_storage FINAL' });
+      expect(await findPredictions(analytics.client, ['first-wins'])).toEqual([rows[1]]);
+      expect(
+        await select("SELECT score FROM millrace.predictions_storage WHERE event_id = 'first-wins'"),
+      ).toHaveLength(1);
+    });
+
+    test('have exactly the documented columns', async () => {
+      const columns = await select<{ name: string }>('DESCRIBE TABLE millrace.predictions');
+      expect(columns.map((column) => column.name).join(', ')).toBe(
+        'event_id, prediction_id, pipeline, model, model_version, model_digest, event_time, predicted_at, score, label, ' +
+          'features, source, topic, partition, offset, schema_id, latency_ms',
+      );
+    });
+
+    test('are found through the view by the primary key', async () => {
+      const rows = Array.from({ length: 50_000 }, (_, index) => predictionRow({ event_id: `many-${index}` }));
+      await insertRows(analytics.client, 'predictions', rows, 'many');
+      const result = await analytics.client.query({
+        query: 'EXPLAIN indexes = 1 SELECT * FROM millrace.predictions WHERE event_id IN {ids:Array(String)}',
+        query_params: { ids: ['many-7'] },
+        format: 'TabSeparated',
+      });
+      const plan = await result.text();
+      expect(plan).toMatch(/PrimaryKey\s+Keys:\s+event_id/);
+      const [, read, all] = /Granules: (\d+)\/(\d+)/.exec(plan) ?? [];
+      expect(Number(all)).toBeGreaterThan(5);
+      expect(Number(read)).toBeLessThanOrEqual(2);
+    });
+
+    test('a token that was used is skipped, another one is not', async () => {
+      await insertRows(
+        analytics.client,
+        'predictions',
+        [predictionRow({ event_id: 'token-1' })],
+        'same token',
+      );
+      await insertRows(
+        analytics.client,
+        'predictions',
+        [predictionRow({ event_id: 'token-2' })],
+        'same token',
+      );
+      expect(await countTokenRows()).toEqual([{ n: '1' }]);
+      await insertRows(
+        analytics.client,
+        'predictions',
+        [predictionRow({ event_id: 'token-1' })],
+        'another token',
+      );
+      expect(await countTokenRows()).toEqual([{ n: '2' }]);
+    });
+
+    test.each([
+      ['NaN', { score: Number.NaN }],
+      ['an infinite number', { latency_ms: Infinity }],
+      ['null where a value must be', { model: null }],
+      ['an unknown column', { extra: 1 }],
+      ['a time that is none', { event_time: 'yesterday' }],
+      ['an id that is no UUID', { prediction_id: 'x' }],
+      ['a fraction as offset', { offset: 1.5 }],
+    ])('refuse %s for good', async (_, set) => {
+      const row = Object.assign(predictionRow({ event_id: 'bad' }), set);
+      const inserted = insertRows(analytics.client, 'predictions', [row], `bad-${_}`);
+      await expect(inserted).rejects.toMatchObject({ code: 'CLICKHOUSE_BAD_ROWS', retriable: false });
+      expect(await findPredictions(analytics.client, ['bad'])).toEqual([]);
+    });
+  });
+
+  test('dead letters keep every byte', async () => {
+    const value = Buffer.from(Array.from({ length: 512 }, (_, index) => index % 256));
+    const rows = [
+      deadLetterRow({ offset: 1, value, key: Buffer.from([0xff, 0]) }),
+      deadLetterRow({ offset: 2, value: null, schema_id: 7, event_id: 'e' }),
+      deadLetterRow({ offset: 3, value: Buffer.alloc(0) }),
+    ];
+    await insertRows(analytics.client, 'dead_letters', rows, 'dead-1');
+    await insertRows(analytics.client, 'dead_letters', rows, 'dead-2');
+    expect(
+      await select(
+        'SELECT hex(key) AS k, hex(value) AS v, schema_id, event_id FROM millrace.dead_letters ORDER BY offset',
+      ),
+    ).toEqual([
+      { k: 'FF00', v: value.toString('hex').toUpperCase(), schema_id: null, event_id: null },
+      { k: null, v: null, schema_id: 7, event_id: 'e' },
+      { k: null, v: '', schema_id: null, event_id: null },
+    ]);
+  });
+
+  test('of outcomes the latest observation counts', async () => {
+    const correction = outcomeRow({ observed_at: '2026-03-01T00:00:00.000Z', outcome: 0 });
+    await insertRows(analytics.client, 'outcomes', [correction], 'outcome-1');
+    await insertRows(analytics.client, 'outcomes', [outcomeRow()], 'outcome-2');
+    expect(await select('SELECT event_id, outcome FROM millrace.outcomes')).toEqual([
+      { event_id: 'event-1', outcome: 0 },
+    ]);
+  });
+
+  test.each([
+    ['ISO text', '"2026-01-31T11:45:00Z"'],
+    ['milliseconds', '1769859900000'],
+  ])('ride_predictions reads the ride from its features, its start as %s', async (name, start) => {
+    const features = `{"pickup_community_area":8,"dropoff_community_area":32,"trip_start_timestamp":${start},"fare":12.25,"trip_total":15,"trip_miles":2.5}`;
+    const ride = predictionRow({
+      event_id: `ride-${name}`,
+      pipeline: 'taxi-trip-duration',
+      score: 14.5,
+      features,
+    });
+    await insertRows(analytics.client, 'predictions', [ride], `ride-${name}`);
+    expect(
+      await select('SELECT * FROM millrace.ride_predictions WHERE trip_id = {id:String}', {
+        id: ride.event_id,
+      }),
+    ).toEqual([
+      {
+        trip_id: ride.event_id,
+        pickup_community_area: 8,
+        dropoff_community_area: 32,
+        trip_start_timestamp: '2026-01-31 11:45:00.000',
+        fare: 12.25,
+        trip_total: 15,
+        trip_miles: 2.5,
+        predicted_duration: 14.5,
+        created_at: '2026-01-31 12:00:00.123',
+      },
+    ]);
+  });
+
+  test('settings of one call do not reach the next', async () => {
+    await analytics.client.query({
+      query: 'SELECT 1',
+      clickhouse_settings: { max_threads: 1, log_comment: 'mine' },
+    });
+    const changed = await select<{ name: string }>(
+      "SELECT name FROM system.settings WHERE changed AND name = 'log_comment'",
+    );
+    expect(changed).toEqual([]);
+  });
+
+  test('ping answers, and a server that is not there is retriable', async () => {
+    await ping(analytics.client);
+    const nowhere = await createAnalytics({ url: 'http://127.0.0.1:1' });
+    await expect(ping(nowhere.client)).rejects.toMatchObject({
+      code: 'CLICKHOUSE_UNAVAILABLE',
+      retriable: true,
+    });
+    await nowhere.close();
+  });
+}

@@ -1,0 +1,44 @@
+import { createServer } from 'node:http';
+import { describe, expect, test } from 'vitest';
+import { listen, refusalOfBrowserRequest } from './local-http.js';
+
+describe('refusalOfBrowserRequest', () => {
+  test.each([
+    [{ host: 'localhost:8123' }],
+    [{ host: '127.0.0.1:8123' }],
+    [{ host: '[::1]:8123' }],
+    [{}],
+    [{ host: 'localhost:8123', origin: 'http://localhost:8123', 'sec-fetch-site': 'same-origin' }],
+    [{ host: 'localhost:8123', origin: 'http://localhost:3000', 'sec-fetch-site': 'same-site' }],
+    [{ host: 'localhost:8123', 'sec-fetch-site': 'none' }],
+  ])('lets %o pass', (headers) => {
+    expect(refusalOfBrowserRequest(headers, '127.0.0.1')).toBeUndefined();
+  });
+
+  test.each([
+    [{ host: 'rebound.example:8123' }],
+    [{ host: '127.0.0.1.example:8123' }],
+    [{ host: 'localhost:8123', origin: 'https://site.example' }],
+    [{ host: 'localhost:8123', origin: 'null' }],
+    [{ host: 'localhost:8123', 'sec-fetch-site': 'cross-site' }],
+  ])('refuses %o', (headers) => {
+    expect(refusalOfBrowserRequest(headers, '127.0.0.1')).toBeDefined();
+  });
+
+  test('accepts any name when it listens on all addresses, but no other site', () => {
+    expect(refusalOfBrowserRequest({ host: 'box.lan:8123' }, '0.0.0.0')).toBeUndefined();
+    expect(
+      refusalOfBrowserRequest({ host: 'box.lan', origin: 'https://site.example' }, '0.0.0.0'),
+    ).toBeDefined();
+  });
+});
+
+test('a port in use is an error that names the port', async () => {
+  const first = await listen(createServer(), { host: '127.0.0.1', port: 0, name: 'first' });
+  const second = listen(createServer(), { host: '127.0.0.1', port: first.port, name: 'second' });
+  await expect(second).rejects.toMatchObject({
+    code: 'PORT_IN_USE',
+    message: expect.stringContaining(`Port ${first.port} `),
+  });
+  await first.stop();
+});

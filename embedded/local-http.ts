@@ -1,0 +1,82 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import type { AddressInfo, Server } from 'node:net';
+import { MillraceError, messageOf } from '../platform/errors.js';
+
+export interface RunningServer {
+  /** The port it listens on; the one asked for unless that was 0. */
+  readonly port: number;
+  /** Takes no more requests, lets running ones finish, and resolves when the port is free. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts to listen.
+ *
+ * @param name - what the server is, for the error.
+ * @throws {MillraceError} `PORT_IN_USE`, `LISTEN_FAILED`.
+ */
+export async function listen(
+  server: Server,
+  options: { host: string; port: number; name: string },
+): Promise<RunningServer> {
+  const { host, port, name } = options;
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (cause: NodeJS.ErrnoException) => {
+      reject(
+        cause.code === 'EADDRINUSE'
+          ? new MillraceError(
+              'PORT_IN_USE',
+              `Port ${port} on ${host} is in use, so the ${name} can't listen there. Stop what uses it, or choose another port.`,
+              { cause },
+            )
+          : new MillraceError(
+              'LISTEN_FAILED',
+              `The ${name} can't listen on ${host}:${port}: ${messageOf(cause)}`,
+              {
+                cause,
+              },
+            ),
+      );
+    });
+    server.listen(port, host, resolve);
+  });
+  const stop = () =>
+    new Promise<void>((resolve) => {
+      server.close(() => resolve());
+    });
+  return { port: portOf(server.address(), port), stop };
+}
+
+function portOf(address: AddressInfo | string | null, asked: number): number {
+  return typeof address === 'object' && address !== null ? address.port : asked;
+}
+
+/**
+ * Why a request must not be served by a server without authentication, or `undefined` when it may.
+ *
+ * Any web page can make the browser of someone who runs Millrace send requests to localhost. Two ways are closed: a
+ * page of another site (the browser says so in `Origin` or `Sec-Fetch-Site`), and a name that an attacker points to
+ * 127.0.0.1 (`Host` then has that name). Programs send none of these headers but `Host`, and are not concerned. With
+ * a listening address other than loopback any `Host` is accepted, since it may rightly have any name.
+ */
+export function refusalOfBrowserRequest(
+  headers: IncomingHttpHeaders,
+  listeningHost: string,
+): string | undefined {
+  const { host = '', origin } = headers;
+  if (isLoopback(listeningHost) && host !== '' && !isLoopback(hostnameOf(`http://${host}`))) {
+    return `This server is for this machine only, and does not answer to the name ${host}.`;
+  }
+  const crossOrigin = origin !== undefined && origin !== `http://${host}` && !isLoopback(hostnameOf(origin));
+  if (crossOrigin || headers['sec-fetch-site'] === 'cross-site')
+    return 'Requests from other web sites are refused.';
+  return undefined;
+}
+
+function isLoopback(hostname: string): boolean {
+  return /^(?:localhost|.+\.localhost|127(?:\.\d{1,3}){3}|\[?::1\]?)$/i.test(hostname);
+}
+
+function hostnameOf(url: string): string {
+  return URL.canParse(url) ? new URL(url).hostname : '';
+}

@@ -1,0 +1,46 @@
+import { createAdaptorServer } from '@hono/node-server';
+import { messageOf } from '../../platform/errors.js';
+import { silentLogger, type Logger } from '../../platform/logger.js';
+import { listen, refusalOfBrowserRequest, type RunningServer } from '../local-http.js';
+import { createRegistryApp } from './app.js';
+import { decodeChange, type RegistryLog } from './log.js';
+import { Registry } from './registry.js';
+import { RegistryState } from './state.js';
+
+export interface SchemaRegistryOptions {
+  host: string;
+  /** 0 takes a free one. */
+  port: number;
+  log: RegistryLog;
+  logger?: Logger;
+}
+
+/**
+ * Serves a schema registry with Confluent's REST API; its state is what the log says. An answer to a write is sent
+ * after the log has it. One registry at a time may write to a log.
+ *
+ * @throws {MillraceError} `PORT_IN_USE`, `LISTEN_FAILED`; what reading the log throws.
+ */
+export async function startSchemaRegistry(options: SchemaRegistryOptions): Promise<RunningServer> {
+  const { host, port, log, logger = silentLogger } = options;
+  const state = new RegistryState();
+  for await (const record of log.read()) {
+    try {
+      state.apply(decodeChange(record));
+    } catch (error) {
+      // Anyone can write to the topic; a stray record must not take the registry down.
+      logger.warn(
+        { key: record.key?.toString(), reason: messageOf(error) },
+        'schema registry: skipped a record',
+      );
+    }
+  }
+  const app = createRegistryApp(new Registry(log, state), logger);
+  const server = createAdaptorServer({
+    fetch: (request: Request) => {
+      const refusal = refusalOfBrowserRequest(Object.fromEntries(request.headers), host);
+      return refusal === undefined ? app.fetch(request) : new Response(`${refusal}\n`, { status: 403 });
+    },
+  });
+  return await listen(server, { host, port, name: 'schema registry' });
+}

@@ -1,0 +1,38 @@
+/** Lets a number of pieces of work run at once; the others wait in order of arrival. */
+export class Semaphore {
+  #free: number;
+  readonly #total: number;
+  readonly #waiting: (() => void)[] = [];
+  readonly #idle: (() => void)[] = [];
+
+  constructor(total: number) {
+    this.#total = total;
+    this.#free = total;
+  }
+
+  /** Runs `work` when there is a place for it, and resolves with its result. */
+  async use<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#free > 0) this.#free--;
+    else await new Promise<void>((start) => this.#waiting.push(start));
+    try {
+      return await work();
+    } finally {
+      this.#release();
+    }
+  }
+
+  /** Resolves once nothing runs and nothing waits. */
+  async whenIdle(): Promise<void> {
+    if (this.#free < this.#total) await new Promise<void>((done) => this.#idle.push(done));
+  }
+
+  #release(): void {
+    const next = this.#waiting.shift();
+    if (next !== undefined) {
+      next();
+      return;
+    }
+    this.#free++;
+    if (this.#free === this.#total) for (const done of this.#idle.splice(0)) done();
+  }
+}
