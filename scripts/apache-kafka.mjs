@@ -191,8 +191,9 @@ async function freePorts(count) {
 /** Whether an ApiVersions request is answered before the deadline: a broker does that once it serves clients. */
 async function answers(port, deadline) {
   // Size, api key 18, version 0, correlation id 1, null client id.
-  const request = Buffer.from('0000000a' + '0012' + '0000' + '00000001' + 'ffff', 'hex');
-  while (Date.now() < deadline && !stopping) {
+  const request = Buffer.from('0000000a0012000000000001ffff', 'hex');
+  while (Date.now() < deadline) {
+    if (stopping) return false;
     const answered = await new Promise((resolve) => {
       const socket = connect(port, '127.0.0.1', () => socket.write(request));
       socket.setTimeout(2_000, () => socket.destroy());
