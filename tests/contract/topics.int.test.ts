@@ -16,7 +16,10 @@ async function partitionCount(topic: string): Promise<number> {
 async function configOf(topic: string, name: string): Promise<string | undefined> {
   const described = await (
     await client.admin()
-  ).describeConfigs({ includeSynonyms: false, resources: [{ type: ConfigResourceTypes.TOPIC, name: topic }] });
+  ).describeConfigs({
+    includeSynonyms: false,
+    resources: [{ type: ConfigResourceTypes.TOPIC, name: topic }],
+  });
   return described.resources[0]?.configEntries.find((entry) => entry.configName === name)?.configValue;
 }
 
@@ -46,14 +49,22 @@ describe('topics', () => {
   test('validateOnly creates nothing', async () => {
     const admin = await client.admin();
     const topic = unique('validated');
-    await admin.createTopics({ validateOnly: true, waitForLeaders: false, topics: [{ topic, numPartitions: 1 }] });
+    await admin.createTopics({
+      validateOnly: true,
+      waitForLeaders: false,
+      topics: [{ topic, numPartitions: 1 }],
+    });
     expect(await admin.listTopics()).not.toContain(topic);
   });
 
   test.each([
     ['an illegal name', { topic: 'not a topic' }, 'INVALID_TOPIC_EXCEPTION'],
     ['no partitions', { topic: unique('bad'), numPartitions: 0 }, 'INVALID_PARTITIONS'],
-    ['more replicas than brokers', { topic: unique('bad'), replicationFactor: 99 }, 'INVALID_REPLICATION_FACTOR'],
+    [
+      'more replicas than brokers',
+      { topic: unique('bad'), replicationFactor: 99 },
+      'INVALID_REPLICATION_FACTOR',
+    ],
     [
       'a setting that does not exist',
       { topic: unique('bad'), configEntries: [{ name: 'no.such.setting', value: '1' }] },
@@ -82,7 +93,11 @@ describe('topics', () => {
     ).alterConfigs({
       validateOnly: false,
       resources: [
-        { type: ConfigResourceTypes.TOPIC, name: topic, configEntries: [{ name: 'retention.ms', value: '3600000' }] },
+        {
+          type: ConfigResourceTypes.TOPIC,
+          name: topic,
+          configEntries: [{ name: 'retention.ms', value: '3600000' }],
+        },
       ],
     });
     await eventually(async () => (await configOf(topic, 'retention.ms')) === '3600000');
