@@ -37,6 +37,8 @@ export async function openSession(
     maxInFlightRequests: 1,
     allowAutoTopicCreation: false,
     createPartitioner: stickyPartitioner,
+    // Apache Kafka refuses the next transaction for some milliseconds, until the markers of the last are written.
+    retry: { initialRetryTime: 4, maxRetryTime: 500, retries: 12 },
   });
   const close = (): Promise<void> => producer.disconnect().catch(() => undefined);
   try {
