@@ -1,0 +1,61 @@
+import type { ConnectionOptions } from 'node:tls';
+import type { ICustomPartitioner, Kafka, ISocketFactory, KafkaConfig, LogEntry } from 'kafkajs';
+import type { Logger } from '../platform/logger.js';
+import { kafkajs } from './kafkajs.js';
+
+type SaslMechanism = 'plain' | 'scram-sha-256' | 'scram-sha-512';
+
+export type SaslSettings = {
+  [M in SaslMechanism]: { mechanism: M; username: string; password: string };
+}[SaslMechanism];
+
+export interface StreamsSettings {
+  /** `host:port` of some or all brokers. */
+  brokers: string[];
+  /** The name that brokers show for these connections. */
+  clientId: string;
+  logger: Logger;
+  sasl?: SaslSettings;
+  /** `true`, or Node's own TLS options (`ca`, `cert`, `key`, …). Default: no TLS. */
+  tls?: boolean | ConnectionOptions;
+  /** Replicas of each created topic. Default −1: the broker's own default. */
+  replicationFactor?: number;
+  /** How connections are made, for tests that cut them. Default: kafkajs' own way. */
+  socketFactory?: ISocketFactory;
+}
+
+/**
+ * kafkajs' entry object. Its retries are short on purpose: the loops above it go on for as long as it takes, and
+ * can be stopped, which kafkajs' own retries can't.
+ */
+export function createKafka({ brokers, clientId, logger, sasl, tls, socketFactory }: StreamsSettings): Kafka {
+  const config: KafkaConfig = {
+    brokers,
+    clientId,
+    connectionTimeout: 5_000,
+    requestTimeout: 30_000,
+    retry: { initialRetryTime: 100, maxRetryTime: 1_000, retries: 8 },
+    logLevel: kafkajs.logLevel.WARN,
+    logCreator: () => (entry) => log(logger, entry),
+  };
+  if (sasl) config.sasl = sasl;
+  if (tls !== undefined) config.ssl = tls;
+  if (socketFactory) config.socketFactory = socketFactory;
+  return new kafkajs.Kafka(config);
+}
+
+/** Everything that kafkajs calls an error is either handled above it, and logged there, or comes out as a rejection. */
+function log(logger: Logger, { level, namespace, log: { message, timestamp: _time, ...details } }: LogEntry): void {
+  if (level <= kafkajs.logLevel.ERROR) logger.info({ kafkajs: namespace, ...details }, message);
+  else logger.debug({ kafkajs: namespace, ...details }, message);
+}
+
+/**
+ * The usual choice (murmur2 of the key, as Java's clients; keyless ones in turn), made once for a message: kafkajs
+ * chooses again on every retry, and a keyless message, or any after partitions were added, would move to another
+ * partition, past the duplicate check of the first.
+ */
+export const stickyPartitioner: ICustomPartitioner = () => {
+  const choose = kafkajs.Partitioners.DefaultPartitioner();
+  return (args) => (args.message.partition ??= choose(args));
+};

@@ -1,0 +1,184 @@
+import type { Kafka } from 'kafkajs';
+import { messageOf } from '../platform/errors.js';
+import type { Logger } from '../platform/logger.js';
+import { backoff, pause } from './backoff.js';
+import type { Consumption } from './consumption.js';
+import { GroupConsumer } from './group-consumer.js';
+import type { Batch, GroupOptions } from './group-consumer.js';
+import { Progress } from './progress.js';
+import type { CommittedOffsets } from './progress.js';
+import { toStreamRecord } from './records.js';
+import type { StreamRecord } from './records.js';
+
+export interface ConsumeOptions extends GroupOptions {
+  /**
+   * Acts on records (of several partitions; in order within each). Once it has resolved they are committed. When it
+   * throws, the same records come again after a pause, for as long as it takes; after a rebalance or a crash some
+   * come again too, so it must be idempotent.
+   */
+  handle(records: StreamRecord[]): Promise<void>;
+  /** Records per call at most. Default 1,000. */
+  maxBatch?: number;
+  /** A call is not held back for longer than this to collect more records. Default 100 ms. */
+  maxWaitMs?: number;
+}
+
+/** What is read and not handled yet, in the order read, with the position after each record. */
+interface Waiting {
+  record: StreamRecord;
+  next: number;
+}
+
+/**
+ * Consumes at least once: reads ahead of the handler, collects records over fetches and partitions into large
+ * batches, and commits what is handled.
+ */
+export class Consume implements Consumption {
+  readonly #logger: Logger;
+  readonly #options: ConsumeOptions;
+  readonly #progress: Progress;
+  readonly #group: GroupConsumer;
+  readonly #maxBatch: number;
+  readonly #maxWaitMs: number;
+  readonly #handling: Promise<void>;
+  /** Aborts when the reading has ended and only the rest is left to handle. */
+  readonly #draining = new AbortController();
+  #waiting: Waiting[] = [];
+  #oldestSince = 0;
+  #generation = 0;
+  /** Ends a wait for more records, or for room. */
+  #changed = new AbortController();
+
+  constructor(kafka: Kafka, logger: Logger, options: ConsumeOptions, committed: CommittedOffsets) {
+    this.#logger = logger.child({ group: options.groupId });
+    this.#options = options;
+    this.#maxBatch = options.maxBatch ?? 1_000;
+    this.#maxWaitMs = options.maxWaitMs ?? 100;
+    this.#progress = new Progress(committed);
+    this.#group = new GroupConsumer(kafka, logger, options, {
+      onBatch: (batch) => this.#collect(batch),
+      // What waits was not committed, so its new owner, perhaps this member, reads it again.
+      onJoin: () => {
+        this.#generation++;
+        this.#waiting = [];
+        this.#signalChange();
+      },
+    });
+    this.#handling = this.#handleAll();
+  }
+
+  async stop(): Promise<void> {
+    this.#draining.abort();
+    this.#signalChange();
+    // The rest is handled and committed while this is still a member of the group.
+    await this.#handling;
+    await this.#group.stop();
+  }
+
+  whenProcessed(topic: string, partition: number, offset: number, { timeoutMs }: { timeoutMs: number }): Promise<void> {
+    return this.#progress.whenProcessed(topic, partition, offset, timeoutMs);
+  }
+
+  status(): ReturnType<Consumption['status']> {
+    return this.#group.status;
+  }
+
+  async #collect(batch: Batch): Promise<void> {
+    const { topic, partition, messages } = batch.payload.batch;
+    const room = this.#maxBatch * 2;
+    const slice = Math.max(1, Math.min(this.#maxBatch, 1_000));
+    for (let from = 0; from < messages.length; from += slice) {
+      while (this.#waiting.length >= room && !this.#draining.signal.aborted) {
+        batch.check();
+        await pause(1_000, AbortSignal.any([this.#changed.signal, batch.signal]));
+      }
+      batch.check();
+      if (this.#draining.signal.aborted) {
+        // Nothing more is taken; heartbeats go on until the rest is handled.
+        await pause(60_000, batch.signal);
+        return;
+      }
+      const chunk = messages.slice(from, from + slice);
+      const isLast = from + slice >= messages.length;
+      if (this.#waiting.length === 0) this.#oldestSince = Date.now();
+      chunk.forEach((message, index) => {
+        const record = toStreamRecord(topic, partition, message);
+        const end = isLast && index === chunk.length - 1 ? Number(batch.payload.batch.lastOffset()) : record.offset;
+        this.#waiting.push({ record, next: end + 1 });
+      });
+      batch.payload.resolveOffset(chunk.at(-1)?.offset ?? '');
+      this.#signalChange();
+    }
+  }
+
+  #signalChange(): void {
+    const changed = this.#changed;
+    this.#changed = new AbortController();
+    changed.abort();
+  }
+
+  async #handleAll(): Promise<void> {
+    for (;;) {
+      const wait = this.#untilDue();
+      if (wait > 0) {
+        if (this.#draining.signal.aborted && this.#waiting.length === 0) return;
+        await pause(wait, this.#changed.signal);
+        continue;
+      }
+      const generation = this.#generation;
+      const chunk = this.#waiting.slice(0, this.#maxBatch);
+      this.#waiting = this.#waiting.slice(chunk.length);
+      this.#oldestSince = Date.now();
+      this.#signalChange();
+      const handled = await this.#handleUntilDone(chunk, generation);
+      if (handled) await this.#commit(chunk, generation);
+      else if (this.#draining.signal.aborted) return;
+    }
+  }
+
+  /** Milliseconds until what waits should be handled; 0 or less is now. */
+  #untilDue(): number {
+    if (this.#waiting.length === 0) return 60_000;
+    if (this.#waiting.length >= this.#maxBatch || this.#draining.signal.aborted) return 0;
+    return this.#oldestSince + this.#maxWaitMs - Date.now();
+  }
+
+  /** Answers `false` when the records are another generation's by now, or the consumption stops. */
+  async #handleUntilDone(chunk: Waiting[], generation: number): Promise<boolean> {
+    const records = chunk.map(({ record }) => record);
+    for (let attempt = 0; ; attempt++) {
+      try {
+        await this.#options.handle(records);
+        this.#group.report();
+        return true;
+      } catch (error) {
+        this.#group.report(error);
+        this.#logger.warn(
+          { records: records.length, attempt, err: error },
+          'Handling failed; the same records are tried again',
+        );
+        if (this.#draining.signal.aborted) return false;
+        await backoff(attempt, { signal: this.#draining.signal });
+        if (generation !== this.#generation) return false;
+      }
+    }
+  }
+
+  async #commit(chunk: Waiting[], generation: number): Promise<void> {
+    if (generation !== this.#generation) return;
+    const positions = new Map<string, { topic: string; partition: number; next: number }>();
+    for (const { record, next } of chunk) {
+      const { topic, partition } = record;
+      positions.set(`${topic}/${partition}`, { topic, partition, next });
+    }
+    try {
+      await this.#group.commit(
+        [...positions.values()].map(({ topic, partition, next }) => ({ topic, partition, offset: String(next) })),
+      );
+      for (const { topic, partition, next } of positions.values()) this.#progress.reached(topic, partition, next);
+    } catch (error) {
+      // The next commit covers these too; if none comes the records do.
+      this.#logger.info({ error: messageOf(error) }, 'Committing offsets failed');
+    }
+  }
+}

@@ -1,0 +1,173 @@
+import type { Consumer, EachBatchPayload, Kafka } from 'kafkajs';
+import { messageOf } from '../platform/errors.js';
+import type { Logger } from '../platform/logger.js';
+import { backoff } from './backoff.js';
+
+export interface GroupOptions {
+  groupId: string;
+  topics: string[];
+  /** Partitions worked on at the same time. Default 8. */
+  concurrency?: number;
+  /** After so long without a heartbeat the broker gives the partitions to others. Default 30 s; brokers allow 6 s at least. */
+  sessionTimeoutMs?: number;
+  /** So long may a batch take after a rebalance began; then the partitions go to others. Default 60 s. */
+  rebalanceTimeoutMs?: number;
+  /** Where a group without a committed offset starts. Default `earliest`. */
+  startFrom?: 'earliest' | 'latest';
+}
+
+export interface ConsumptionStatus {
+  /** Member of the group, and the last batch went through. */
+  ok: boolean;
+  /** Since when (milliseconds since 1970) it has been so. */
+  since: number;
+  /** Why it is not, or last was not. */
+  lastError?: string;
+}
+
+/** One batch with what its handler needs to notice that it has lost, or should let go of, the partition. */
+export interface Batch {
+  payload: EachBatchPayload;
+  /** Aborts when the member must stop or rejoin: leave off waiting, and call `check()`. */
+  signal: AbortSignal;
+  /** @throws the reason when the group rebalances, the partition was lost, or the consumer stops. */
+  check(): void;
+}
+
+export interface GroupHandlers {
+  onBatch(batch: Batch): Promise<void>;
+  /** Called before the first batch of each generation, with nothing of the last one still running. */
+  onJoin(): void;
+}
+
+/** Makes kafkajs join the group again: it looks at the `type` alone. */
+export class Rejoin extends Error {
+  readonly type = 'REBALANCE_IN_PROGRESS';
+}
+
+class Stopping extends Error {}
+
+/**
+ * Membership in a consumer group that ends only with `stop()`: kafkajs' consumer is replaced, with backoff, whenever
+ * it crashes. (Its own restart covers some errors only and keeps state across them.)
+ */
+export class GroupConsumer {
+  readonly #kafka: Kafka;
+  readonly #logger: Logger;
+  readonly #options: GroupOptions;
+  readonly #handlers: GroupHandlers;
+  readonly #stopping = new AbortController();
+  readonly #running: Promise<void>;
+  #consumer: Consumer | undefined;
+  #status: ConsumptionStatus = { ok: false, since: Date.now(), lastError: 'joining the group' };
+
+  constructor(kafka: Kafka, logger: Logger, options: GroupOptions, handlers: GroupHandlers) {
+    this.#kafka = kafka;
+    this.#logger = logger.child({ group: options.groupId });
+    this.#options = options;
+    this.#handlers = handlers;
+    this.#running = this.#run();
+  }
+
+  get status(): ConsumptionStatus {
+    return this.#status;
+  }
+
+  /** Aborts as soon as `stop()` is called. */
+  get stopping(): AbortSignal {
+    return this.#stopping.signal;
+  }
+
+  report(error?: unknown): void {
+    const ok = error === undefined;
+    const since = ok === this.#status.ok ? this.#status.since : Date.now();
+    const lastError = ok ? this.#status.lastError : messageOf(error);
+    this.#status = lastError === undefined ? { ok, since } : { ok, since, lastError };
+  }
+
+  async commit(offsets: { topic: string; partition: number; offset: string }[]): Promise<void> {
+    await this.#consumer?.commitOffsets(offsets);
+  }
+
+  /** Lets batches in work come to an end, leaves the group and disconnects. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    const stopped = new Promise<undefined>((resolve) => {
+      this.stopping.addEventListener('abort', () => resolve(undefined), { once: true });
+    });
+    for (let attempt = 0; !this.stopping.aborted; attempt++) {
+      const consumer = this.#newConsumer();
+      this.#consumer = consumer;
+      try {
+        const crashed = new Promise<Error>((resolve) => {
+          consumer.on('consumer.crash', ({ payload }) => resolve(payload.error));
+        });
+        consumer.on('consumer.group_join', () => {
+          attempt = 0;
+          this.#handlers.onJoin();
+          this.report();
+        });
+        await consumer.connect();
+        await consumer.subscribe({ topics: this.#options.topics, fromBeginning: this.#options.startFrom !== 'latest' });
+        await consumer.run({
+          autoCommit: false,
+          eachBatchAutoResolve: false,
+          partitionsConsumedConcurrently: this.#options.concurrency ?? 8,
+          eachBatch: (payload) => this.#work(payload),
+        });
+        const error = await Promise.race([crashed, stopped]);
+        if (error) throw error;
+      } catch (error) {
+        this.report(error);
+        this.#logger.warn({ attempt, error: messageOf(error) }, 'The consumer stopped; starting it again');
+      }
+      await consumer.disconnect().catch(() => undefined);
+      if (!this.stopping.aborted) await backoff(attempt, { signal: this.stopping });
+    }
+  }
+
+  #newConsumer(): Consumer {
+    const { groupId, sessionTimeoutMs = 30_000, rebalanceTimeoutMs = 60_000 } = this.#options;
+    return this.#kafka.consumer({
+      groupId,
+      sessionTimeout: sessionTimeoutMs,
+      rebalanceTimeout: rebalanceTimeoutMs,
+      heartbeatInterval: heartbeatMs(sessionTimeoutMs),
+      maxWaitTimeInMs: 500,
+      // Added partitions and topics are noticed within this time.
+      metadataMaxAge: 30_000,
+      allowAutoTopicCreation: false,
+      retry: { retries: 8, restartOnFailure: () => Promise.resolve(false) },
+    });
+  }
+
+  /** kafkajs sends no heartbeat while a batch is worked on: this does, and tells the batch what came back. */
+  async #work(payload: EachBatchPayload): Promise<void> {
+    const lost = new AbortController();
+    const signal = AbortSignal.any([lost.signal, this.stopping]);
+    const beat = (): void => {
+      payload.heartbeat().catch((error: unknown) => lost.abort(error));
+    };
+    const timer = setInterval(beat, heartbeatMs(this.#options.sessionTimeoutMs ?? 30_000));
+    const check = (): void => {
+      if (lost.signal.aborted) throw lost.signal.reason;
+      if (this.stopping.aborted || !payload.isRunning() || payload.isStale()) throw new Stopping();
+    };
+    try {
+      await this.#handlers.onBatch({ payload, signal, check });
+      await payload.heartbeat();
+    } catch (error) {
+      if (!(error instanceof Stopping)) throw error;
+    } finally {
+      clearInterval(timer);
+    }
+  }
+}
+
+function heartbeatMs(sessionTimeoutMs: number): number {
+  return Math.min(3_000, sessionTimeoutMs / 5);
+}

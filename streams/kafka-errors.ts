@@ -1,0 +1,99 @@
+import { MillraceError, messageOf } from '../platform/errors.js';
+
+/** What can be read off a kafkajs error, through the wrappers that its retries put around it. */
+interface Facts {
+  /** The protocol's error name, for example `MESSAGE_TOO_LARGE`. */
+  type: string;
+  /** The class of the innermost error. */
+  name: string;
+  retriable: boolean;
+}
+
+/** An idempotent or transactional producer that gets one of these can only be replaced. */
+const fatalForProducer = new Set([
+  'OUT_OF_ORDER_SEQUENCE_NUMBER',
+  'UNKNOWN_PRODUCER_ID',
+  'INVALID_PRODUCER_EPOCH',
+  'INVALID_PRODUCER_ID_MAPPING',
+  'PRODUCER_FENCED',
+]);
+
+/** The broker refused the content: the same request can't succeed, another may. */
+const badRequest = new Set([
+  'MESSAGE_TOO_LARGE',
+  'RECORD_LIST_TOO_LARGE',
+  'INVALID_TOPIC_EXCEPTION',
+  'INVALID_RECORD',
+  'INVALID_TIMESTAMP',
+  'UNSUPPORTED_FOR_MESSAGE_FORMAT',
+  'POLICY_VIOLATION',
+  'INVALID_PARTITIONS',
+  'INVALID_CONFIG',
+  'INVALID_REPLICATION_FACTOR',
+]);
+
+const unauthorized = new Set([
+  'TOPIC_AUTHORIZATION_FAILED',
+  'GROUP_AUTHORIZATION_FAILED',
+  'CLUSTER_AUTHORIZATION_FAILED',
+  'TRANSACTIONAL_ID_AUTHORIZATION_FAILED',
+]);
+
+function factsOf(error: unknown): Facts {
+  let current: unknown = error;
+  for (let depth = 0; depth < 10 && current instanceof Error; depth++) {
+    if ('type' in current && typeof current.type === 'string')
+      return { type: current.type, name: current.name, retriable: 'retriable' in current && current.retriable === true };
+    if ('errors' in current && Array.isArray(current.errors) && current.errors.length > 0) current = current.errors[0];
+    else if (current.cause instanceof Error && current.cause !== current) current = current.cause;
+    else break;
+  }
+  const name = current instanceof Error ? current.name : '';
+  return { type: '', name, retriable: name.startsWith('KafkaJS') };
+}
+
+export function isFatalForProducer(error: unknown): boolean {
+  return fatalForProducer.has(factsOf(error).type);
+}
+
+/** Whether another producer with the same transactional id has taken over (or the broker gave the transaction up). */
+export function isFenced(error: unknown): boolean {
+  const { type } = factsOf(error);
+  return type === 'INVALID_PRODUCER_EPOCH' || type === 'PRODUCER_FENCED';
+}
+
+export function isBadRequest(error: unknown): boolean {
+  const { type } = factsOf(error);
+  return badRequest.has(type) || unauthorized.has(type);
+}
+
+/**
+ * Translates what kafkajs threw: `RECORD_TOO_LARGE`, `LOG_UNAUTHORIZED` and `LOG_REFUSED` will fail again,
+ * `LOG_UNAVAILABLE` is worth a retry.
+ *
+ * @param what - what was tried, as the start of the message.
+ */
+export function toMillraceError(error: unknown, what: string): MillraceError {
+  if (error instanceof MillraceError) return error;
+  const { type, name } = factsOf(error);
+  const reason = messageOf(error);
+  if (type === 'MESSAGE_TOO_LARGE' || type === 'RECORD_LIST_TOO_LARGE')
+    return new MillraceError(
+      'RECORD_TOO_LARGE',
+      `${what}: larger than the topic allows. Send less, or raise the topic's max.message.bytes. (${reason})`,
+      { cause: error },
+    );
+  if (unauthorized.has(type) || name === 'KafkaJSSASLAuthenticationError')
+    return new MillraceError(
+      'LOG_UNAUTHORIZED',
+      `${what}: the broker does not allow it. Check KAFKA_SASL_* and the broker's access lists. (${reason})`,
+      { cause: error },
+    );
+  if (badRequest.has(type))
+    return new MillraceError('LOG_REFUSED', `${what}: the broker refused it. (${reason})`, { cause: error });
+  return new MillraceError(
+    'LOG_UNAVAILABLE',
+    `${what}: no answer from the log that would do. It is tried again; check that the brokers run. (${reason})`,
+    { retriable: true, cause: error },
+  );
+}

@@ -1,0 +1,158 @@
+import type { Admin, Kafka } from 'kafkajs';
+import { MillraceError } from '../platform/errors.js';
+import type { Logger } from '../platform/logger.js';
+import { toMillraceError } from './kafka-errors.js';
+import { kafkajs } from './kafkajs.js';
+import type { TopicSpec } from './topics.js';
+
+export interface PartitionLag {
+  topic: string;
+  partition: number;
+  /** Next offset that the group reads; −1 when it has committed none. */
+  committed: number;
+  /** Next offset that a producer gets. */
+  end: number;
+  /** Records between the two (transaction markers count as one each). */
+  lag: number;
+}
+
+const pingMs = 2_000;
+
+/** Topics, offsets and readiness, over one connection that is made when first needed. */
+export class LogAdmin {
+  readonly #kafka: Kafka;
+  readonly #logger: Logger;
+  readonly #replicationFactor: number;
+  #connecting: Promise<Admin> | undefined;
+
+  constructor(kafka: Kafka, logger: Logger, replicationFactor: number) {
+    this.#kafka = kafka;
+    this.#logger = logger;
+    this.#replicationFactor = replicationFactor;
+  }
+
+  async createTopics(specs: readonly TopicSpec[]): Promise<void> {
+    try {
+      const admin = await this.#admin();
+      const existing = new Set(await admin.listTopics());
+      const missing = specs.filter((spec) => !existing.has(spec.name));
+      if (missing.length > 0)
+        await admin.createTopics({
+          topics: missing.map(({ name, partitions, config = {} }) => ({
+            topic: name,
+            numPartitions: partitions,
+            replicationFactor: this.#replicationFactor,
+            configEntries: Object.entries(config).map(([key, value]) => ({ name: key, value })),
+          })),
+        });
+      await this.#warnOfDifferences(
+        admin,
+        specs.filter((spec) => existing.has(spec.name)),
+      );
+    } catch (error) {
+      throw toMillraceError(error, `Creating the topics ${specs.map((spec) => spec.name).join(', ')}`);
+    }
+  }
+
+  async #warnOfDifferences(admin: Admin, specs: TopicSpec[]): Promise<void> {
+    if (specs.length === 0) return;
+    const { topics } = await admin.fetchTopicMetadata({ topics: specs.map((spec) => spec.name) });
+    const { resources } = await admin.describeConfigs({
+      includeSynonyms: false,
+      resources: specs.map(({ name, config = {} }) => ({
+        type: kafkajs.ConfigResourceTypes.TOPIC,
+        name,
+        configNames: Object.keys(config),
+      })),
+    });
+    for (const { name, partitions, config = {} } of specs) {
+      const actual = topics.find((topic) => topic.name === name)?.partitions.length ?? 0;
+      if (actual !== partitions)
+        this.#logger.warn({ topic: name, wanted: partitions, actual }, 'The topic has another number of partitions');
+      const entries = resources.find((resource) => resource.resourceName === name)?.configEntries ?? [];
+      for (const [setting, wanted] of Object.entries(config)) {
+        const value = entries.find((entry) => entry.configName === setting)?.configValue;
+        if (value !== wanted)
+          this.#logger.warn({ topic: name, setting, wanted, actual: value }, 'The topic has another setting');
+      }
+    }
+  }
+
+  /** Per partition of the topic the next offset that the group reads; partitions without a commit are left out. */
+  async committed(groupId: string, topic: string): Promise<Map<number, number>> {
+    try {
+      const admin = await this.#admin();
+      const [offsets] = await admin.fetchOffsets({ groupId, topics: [topic] });
+      const committed = new Map<number, number>();
+      for (const { partition, offset } of offsets?.partitions ?? [])
+        if (Number(offset) >= 0) committed.set(partition, Number(offset));
+      return committed;
+    } catch (error) {
+      throw toMillraceError(error, `Reading the offsets of group ${groupId}`);
+    }
+  }
+
+  async lag(groupId: string, topics: readonly string[]): Promise<PartitionLag[]> {
+    const perTopic = await Promise.all(
+      topics.map(async (topic) => {
+        const committed = await this.committed(groupId, topic);
+        try {
+          const ends = await (await this.#admin()).fetchTopicOffsets(topic);
+          return ends.map(({ partition, high, low }) => {
+            const next = committed.get(partition) ?? -1;
+            return {
+              topic,
+              partition,
+              committed: next,
+              end: Number(high),
+              lag: Math.max(0, Number(high) - Math.max(next, Number(low))),
+            };
+          });
+        } catch (error) {
+          throw toMillraceError(error, `Reading the end of ${topic}`);
+        }
+      }),
+    );
+    return perTopic.flat().toSorted((a, b) => a.topic.localeCompare(b.topic) || a.partition - b.partition);
+  }
+
+  async ping(): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const timeout = new Promise<never>((_, reject) => {
+      timer = setTimeout(
+        () => reject(new MillraceError('LOG_UNAVAILABLE', `The log did not answer in ${pingMs} ms.`, { retriable: true })),
+        pingMs,
+      );
+    });
+    try {
+      await Promise.race([this.#admin().then((admin) => admin.describeCluster()), timeout]);
+    } catch (error) {
+      throw toMillraceError(error, 'Asking whether the log is there');
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async close(): Promise<void> {
+    const connecting = this.#connecting;
+    this.#connecting = undefined;
+    await connecting?.then((admin) => admin.disconnect()).catch(() => undefined);
+  }
+
+  #admin(): Promise<Admin> {
+    this.#connecting ??= this.#connect();
+    return this.#connecting;
+  }
+
+  async #connect(): Promise<Admin> {
+    const admin = this.#kafka.admin();
+    try {
+      await admin.connect();
+      return admin;
+    } catch (error) {
+      this.#connecting = undefined;
+      await admin.disconnect().catch(() => undefined);
+      throw error;
+    }
+  }
+}

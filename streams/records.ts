@@ -1,0 +1,73 @@
+import type { KafkaMessage, Message } from 'kafkajs';
+
+/** A record as it was read from the log. */
+export interface StreamRecord {
+  topic: string;
+  partition: number;
+  offset: number;
+  /** Milliseconds since 1970: when the producer made it, or when the broker appended it (a topic's setting). */
+  timestamp: number;
+  key: Buffer | null;
+  value: Buffer | null;
+  /** Of a header that is there several times, the last value. */
+  headers: Record<string, Buffer>;
+}
+
+/** A record to be written. */
+export interface NewRecord {
+  topic: string;
+  /** Records of one key keep their order: they go to one partition. `null` spreads over all. */
+  key: Buffer | string | null;
+  /** Overrides the partition that the key would choose. */
+  partition?: number;
+  /** `null` is a tombstone: in a compacted topic it deletes the key. */
+  value: Buffer | null;
+  headers?: Record<string, Buffer | string>;
+  /** Milliseconds since 1970. Default: the time of sending. */
+  timestamp?: number;
+}
+
+/** Where an acknowledged record stands. */
+export interface RecordPosition {
+  topic: string;
+  partition: number;
+  offset: number;
+}
+
+export function toStreamRecord(topic: string, partition: number, message: KafkaMessage): StreamRecord {
+  return {
+    topic,
+    partition,
+    offset: Number(message.offset),
+    timestamp: Number(message.timestamp),
+    key: message.key,
+    value: message.value,
+    headers: toHeaders(message.headers),
+  };
+}
+
+function toHeaders(headers: KafkaMessage['headers']): Record<string, Buffer> {
+  const result: Record<string, Buffer> = {};
+  if (!headers) return result;
+  for (const name in headers) {
+    const given = headers[name];
+    const value = Array.isArray(given) ? given.at(-1) : given;
+    if (value !== undefined) result[name] = typeof value === 'string' ? Buffer.from(value) : value;
+  }
+  return result;
+}
+
+export function toMessage(record: NewRecord): Message {
+  const message: Message = { key: record.key, value: record.value };
+  if (record.partition !== undefined) message.partition = record.partition;
+  if (record.headers) message.headers = record.headers;
+  if (record.timestamp !== undefined) message.timestamp = String(record.timestamp);
+  return message;
+}
+
+/** About what a record takes in a batch, in bytes. */
+export function sizeOf(record: NewRecord): number {
+  let size = 32 + (record.key?.length ?? 0) + (record.value?.length ?? 0);
+  for (const name in record.headers) size += 8 + name.length + (record.headers[name]?.length ?? 0);
+  return size;
+}

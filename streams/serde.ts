@@ -1,0 +1,198 @@
+import avro from 'avsc';
+import type { Schema, Type } from 'avsc';
+import { LRUCache } from 'lru-cache';
+import { MillraceError, messageOf } from '../platform/errors.js';
+import { createGuard } from './avro-guard.js';
+import type { SchemaRegistryClient } from './schema-registry.js';
+
+/** Confluent wire format: one zero byte, the schema's id (4 bytes, big-endian), then the Avro encoding. */
+const headerBytes = 5;
+const slabBytes = 64 * 1024;
+const unknownTtlMs = 10_000;
+/** More schemas than this at one time are somebody's mistake, or somebody's attack. */
+const maxSchemas = 1_000;
+
+/** An Avro type as the whole project reads it: nullable fields are plain values or `null`, longs are safe integers. */
+export function avroType(schema: Schema): Type {
+  return avro.Type.forSchema(schema, { wrapUnions: 'never' });
+}
+
+/** The id of the schema that a record value was written with; `undefined` when it is not in wire format. */
+export function schemaIdOf(value: Buffer | null): number | undefined {
+  return value && value.length >= headerBytes && value[0] === 0 ? value.readInt32BE(1) : undefined;
+}
+
+type Decode = (bytes: Buffer) => unknown;
+
+/** Per writer id, all that can be worked out before a record is seen. */
+interface Reader {
+  decoders: Map<number, Decode>;
+  fetching: Map<number, Promise<Decode>>;
+}
+
+/** Avro values in Confluent wire format, with schemas from a registry. */
+export class Serde {
+  readonly #registry: SchemaRegistryClient;
+  readonly #readers = new WeakMap<Type, Reader>();
+  readonly #unknown = new LRUCache<number, true>({ max: 10_000, ttl: unknownTtlMs });
+  #slab = Buffer.allocUnsafe(slabBytes);
+  #slabUsed = 0;
+
+  constructor(registry: SchemaRegistryClient) {
+    this.#registry = registry;
+  }
+
+  /**
+   * Registers a type for the values of a topic, under the subject `<topic>-value`, and answers its id.
+   *
+   * @throws MillraceError `SCHEMA_INCOMPATIBLE`, `SCHEMA_INVALID`, or `REGISTRY_UNAVAILABLE` (retriable).
+   */
+  async register(topic: string, type: Type): Promise<number> {
+    const schema = JSON.stringify(type.schema({ exportAttrs: true }));
+    const id = await this.#registry.register(`${topic}-value`, schema);
+    // Written and read with the same schema: no resolution.
+    this.#remember(type, id, decoder(type, type, id));
+    return id;
+  }
+
+  /** @throws MillraceError `UNENCODABLE` when the value is not one of the type. */
+  encode(id: number, type: Type, value: unknown): Buffer {
+    try {
+      return this.#write(id, type, value);
+    } catch (error) {
+      throw new MillraceError('UNENCODABLE', `The value does not fit the schema ${type.name ?? id}: ${messageOf(error)}.`, {
+        cause: error,
+      });
+    }
+  }
+
+  /** Encodes straight into a slab that following values share, so that a value costs no copy and no allocation. */
+  #write(id: number, type: Type, value: unknown): Buffer {
+    const start = this.#slabUsed;
+    if (start + headerBytes <= this.#slab.length) {
+      const end = type.encode(value, this.#slab, start + headerBytes);
+      if (end >= 0) {
+        this.#slab[start] = 0;
+        this.#slab.writeInt32BE(id, start + 1);
+        this.#slabUsed = end;
+        return this.#slab.subarray(start, end);
+      }
+      // A negative answer is the number of bytes that were missing.
+      if (headerBytes - end + (this.#slab.length - start) > slabBytes / 4) {
+        const body = type.toBuffer(value);
+        const whole = Buffer.allocUnsafe(headerBytes + body.length);
+        whole[0] = 0;
+        whole.writeInt32BE(id, 1);
+        body.copy(whole, headerBytes);
+        return whole;
+      }
+    }
+    this.#slab = Buffer.allocUnsafe(slabBytes);
+    this.#slabUsed = 0;
+    return this.#write(id, type, value);
+  }
+
+  /**
+   * Reads a record's value as `reader` sees it, whatever version it was written with. Answers at once when the
+   * writer's schema is known already, else with a promise.
+   *
+   * @throws MillraceError (thrown, or by the promise): `UNDECODABLE` (no wire format, garbage, cut off, bytes left
+   *   over, longs beyond 2^53), `SCHEMA_UNKNOWN`, `SCHEMA_INCOMPATIBLE`; retriable: `REGISTRY_UNAVAILABLE`.
+   */
+  decode(bytes: Buffer | null, reader: Type): unknown {
+    const id = schemaIdOf(bytes);
+    if (bytes === null || id === undefined)
+      throw new MillraceError(
+        'UNDECODABLE',
+        `The value is not in Confluent wire format: ${bytes === null ? 'it is null' : `it has ${bytes.length} bytes and starts with ${bytes.subarray(0, headerBytes).toString('hex')}`}.`,
+      );
+    const decode = this.#readers.get(reader)?.decoders.get(id);
+    if (decode) return decode(bytes);
+    if (this.#unknown.has(id)) throw unknownSchema(id);
+    return this.#fetch(reader, id).then((fetched) => fetched(bytes));
+  }
+
+  #fetch(reader: Type, id: number): Promise<Decode> {
+    const { fetching } = this.#reader(reader);
+    const underWay = fetching.get(id);
+    if (underWay) return underWay;
+    const started = this.#makeDecoder(reader, id).finally(() => fetching.delete(id));
+    fetching.set(id, started);
+    return started;
+  }
+
+  async #makeDecoder(reader: Type, id: number): Promise<Decode> {
+    try {
+      const { schema, schemaType } = await this.#registry.schema(id);
+      const decode = decoder(reader, parseWriter(schema, schemaType, id), id);
+      this.#remember(reader, id, decode);
+      return decode;
+    } catch (error) {
+      if (error instanceof MillraceError && error.code === 'SCHEMA_UNKNOWN') this.#unknown.set(id, true);
+      // An id never gets another schema: every further record of it fails at once.
+      if (error instanceof MillraceError && error.code === 'SCHEMA_INCOMPATIBLE')
+        this.#remember(reader, id, () => {
+          throw error;
+        });
+      throw error;
+    }
+  }
+
+  #remember(reader: Type, id: number, decode: Decode): void {
+    const { decoders } = this.#reader(reader);
+    if (decoders.size >= maxSchemas) decoders.clear();
+    decoders.set(id, decode);
+    this.#unknown.delete(id);
+  }
+
+  #reader(type: Type): Reader {
+    let reader = this.#readers.get(type);
+    if (!reader) {
+      reader = { decoders: new Map(), fetching: new Map() };
+      this.#readers.set(type, reader);
+    }
+    return reader;
+  }
+}
+
+function parseWriter(schema: string, schemaType: string, id: number): Type {
+  if (schemaType !== 'AVRO')
+    throw new MillraceError('SCHEMA_INCOMPATIBLE', `Schema ${id} is ${schemaType}; only Avro is read here.`);
+  try {
+    // Wrapped unions take any schema; what a value looks like is the reader's matter.
+    return avro.Type.forSchema(JSON.parse(schema) as Schema, { wrapUnions: 'always' });
+  } catch (error) {
+    throw new MillraceError('SCHEMA_INCOMPATIBLE', `Schema ${id} is not a usable Avro schema: ${messageOf(error)}.`, {
+      cause: error,
+    });
+  }
+}
+
+function decoder(reader: Type, writer: Type, id: number): Decode {
+  try {
+    const guard = createGuard(writer);
+    const resolver = writer === reader ? undefined : reader.createResolver(writer);
+    return (bytes) => {
+      try {
+        guard?.(bytes, headerBytes);
+        const { value, offset } = reader.decode(bytes, headerBytes, resolver);
+        if (offset !== bytes.length) throw new Error(offset < 0 ? 'it is cut off' : 'bytes are left over');
+        return value as unknown;
+      } catch (error) {
+        throw new MillraceError('UNDECODABLE', `The value is not what schema ${id} says: ${messageOf(error)}.`, {
+          cause: error,
+        });
+      }
+    };
+  } catch (error) {
+    throw new MillraceError(
+      'SCHEMA_INCOMPATIBLE',
+      `Values of schema ${id} can't be read as ${reader.name ?? 'the reader'}: ${messageOf(error)}.`,
+      { cause: error },
+    );
+  }
+}
+
+function unknownSchema(id: number): MillraceError {
+  return new MillraceError('SCHEMA_UNKNOWN', `The schema registry has no schema with id ${id}.`);
+}

@@ -1,0 +1,74 @@
+import { MillraceError } from '../platform/errors.js';
+import { createKafka } from './connection.js';
+import type { StreamsSettings } from './connection.js';
+import { Consume } from './consume.js';
+import type { ConsumeOptions } from './consume.js';
+import type { Consumption } from './consumption.js';
+import { LogAdmin } from './log-admin.js';
+import type { PartitionLag } from './log-admin.js';
+import { KafkaLogProducer } from './log-producer.js';
+import type { LogProducer } from './log-producer.js';
+import type { TopicSpec } from './topics.js';
+import { Transform } from './transform.js';
+import type { TransformOptions } from './transform.js';
+
+/** The log: everything that the rest of Millrace knows of Kafka. */
+export interface Streams {
+  /**
+   * Makes sure that topics exist. Those that do are left as they are; a different number of partitions or setting is
+   * logged as a warning. @throws MillraceError `LOG_UNAVAILABLE` (retriable), `LOG_REFUSED`, `LOG_UNAUTHORIZED`.
+   */
+  createTopics(specs: readonly TopicSpec[]): Promise<void>;
+  createProducer(): Promise<LogProducer>;
+  /** Exactly once. Runs from now on; `status()` says when it has joined its group. */
+  transform(options: TransformOptions): Promise<Consumption>;
+  /** At least once. Runs from now on; `status()` says when it has joined its group. */
+  consume(options: ConsumeOptions): Promise<Consumption>;
+  /** Answers whether the log does. @throws MillraceError `LOG_UNAVAILABLE`, retriable, after 2 s at most. */
+  ping(): Promise<void>;
+  /** How far a group is behind, per partition. */
+  lag(groupId: string, topics: readonly string[]): Promise<PartitionLag[]>;
+  /** Stops all consumptions, then the producers, then disconnects. */
+  close(): Promise<void>;
+}
+
+/** Connects lazily: creating it does no I/O. */
+export function createStreams(settings: StreamsSettings): Streams {
+  const { logger } = settings;
+  const consumers = createKafka(settings);
+  const producers = createKafka(settings);
+  const admin = new LogAdmin(createKafka(settings), logger, settings.replicationFactor ?? -1);
+  const consumptions = new Set<Consumption>();
+  const open = new Set<LogProducer>();
+  let closed = false;
+
+  function keep<T>(collection: Set<T>, create: () => T): Promise<T> {
+    if (closed) return Promise.reject(new MillraceError('LOG_CLOSED', 'The connection to the log is closed already.'));
+    const created = create();
+    collection.add(created);
+    return Promise.resolve(created);
+  }
+
+  return {
+    createTopics: (specs) => admin.createTopics(specs),
+    createProducer: () => keep(open, () => new KafkaLogProducer(producers, logger)),
+    transform: (options) =>
+      keep(consumptions, () => {
+        const committed = (topic: string) => admin.committed(options.groupId, topic);
+        return new Transform({ consumers, producers }, logger, options, committed);
+      }),
+    consume: (options) =>
+      keep(consumptions, () => {
+        const committed = (topic: string) => admin.committed(options.groupId, topic);
+        return new Consume(consumers, logger, options, committed);
+      }),
+    ping: () => admin.ping(),
+    lag: (groupId, topics) => admin.lag(groupId, topics),
+    async close() {
+      closed = true;
+      await Promise.all([...consumptions].map((consumption) => consumption.stop()));
+      await Promise.all([...open].map((producer) => producer.close()));
+      await admin.close();
+    },
+  };
+}

@@ -1,0 +1,66 @@
+/** A topic as it should be. */
+export interface TopicSpec {
+  name: string;
+  partitions: number;
+  /** Topic settings by Kafka's names, for example `retention.ms`. What is not named is the broker's default. */
+  config?: Record<string, string>;
+}
+
+/** The topics of one pipeline, by what they carry. */
+export interface PipelineTopics {
+  events: string;
+  predictions: string;
+  deadLetters: string;
+  /** The truth about events, when it becomes known. */
+  outcomes: string;
+}
+
+/** Topics of the whole system. */
+export const systemTopics = { models: 'millrace.models', jobs: 'millrace.jobs' } as const;
+
+/** Enough for a few copies of the stream scorer; a topic that exists keeps what it has. */
+export const defaultPartitions = 4;
+
+const dayMs = 24 * 3_600_000;
+
+export function pipelineTopics(pipeline: string): PipelineTopics {
+  return {
+    events: `${pipeline}.events`,
+    predictions: `${pipeline}.predictions`,
+    deadLetters: `${pipeline}.dead-letters`,
+    outcomes: `${pipeline}.outcomes`,
+  };
+}
+
+/**
+ * What the topics of a pipeline should look like. The log is the only truth, so events, predictions and outcomes are
+ * kept for good; dead letters for 90 days. A dead letter is an event and headers around it, so it may be larger.
+ *
+ * @param partitions - of each topic. Default 4.
+ */
+export function pipelineTopicSpecs(pipeline: string, partitions = defaultPartitions): TopicSpec[] {
+  const { events, predictions, deadLetters, outcomes } = pipelineTopics(pipeline);
+  const kept = { 'cleanup.policy': 'delete', 'retention.ms': '-1' };
+  return [
+    { name: events, partitions, config: kept },
+    { name: predictions, partitions, config: kept },
+    {
+      name: deadLetters,
+      partitions,
+      config: {
+        'cleanup.policy': 'delete',
+        'retention.ms': String(90 * dayMs),
+        'max.message.bytes': String(2 * 1_048_588),
+      },
+    },
+    { name: outcomes, partitions, config: kept },
+  ];
+}
+
+/** The topics of the whole system: models by name and version (newest state each), jobs in order. */
+export function systemTopicSpecs(): TopicSpec[] {
+  return [
+    { name: systemTopics.models, partitions: 1, config: { 'cleanup.policy': 'compact' } },
+    { name: systemTopics.jobs, partitions: 1, config: { 'cleanup.policy': 'delete', 'retention.ms': '-1' } },
+  ];
+}

@@ -1,0 +1,152 @@
+import type { Kafka } from 'kafkajs';
+import { MillraceError, messageOf } from '../platform/errors.js';
+import type { Logger } from '../platform/logger.js';
+import { backoff } from './backoff.js';
+import type { Consumption } from './consumption.js';
+import { GroupConsumer, Rejoin } from './group-consumer.js';
+import type { Batch, GroupOptions } from './group-consumer.js';
+import { isFenced } from './kafka-errors.js';
+import { Progress } from './progress.js';
+import type { CommittedOffsets } from './progress.js';
+import { toStreamRecord } from './records.js';
+import type { NewRecord, StreamRecord } from './records.js';
+import { openSession } from './transaction-session.js';
+import type { TransactionSession } from './transaction-session.js';
+
+export interface TransformOptions extends GroupOptions {
+  /**
+   * Turns records (of one partition, in order) into what is to be written. May be called again with the same records,
+   * so it must not act on anything outside. When it throws, the same records come again after a pause, for as long as
+   * it takes: a record that it can't digest must become an output (a dead letter).
+   */
+  process(records: StreamRecord[]): Promise<NewRecord[]>;
+  /** Records per call, and per transaction. Default 1,000. */
+  maxBatch?: number;
+  /** The broker aborts a transaction that takes longer. It begins after `process`. Default 60 s. */
+  transactionTimeoutMs?: number;
+}
+
+/**
+ * Consume, transform, produce, exactly once: the outputs and the position in the input are one Kafka transaction.
+ *
+ * Each input partition has a transactional id of its own, taken over by whoever gets the partition: kafkajs commits
+ * offsets without the group's generation, so this takeover is what locks a former owner out. The new owner takes over
+ * first (which ends a transaction left open), then reads the committed offset, then drops what lies before it.
+ */
+export class Transform implements Consumption {
+  readonly #producers: Kafka;
+  readonly #logger: Logger;
+  readonly #options: TransformOptions;
+  readonly #committed: CommittedOffsets;
+  readonly #progress: Progress;
+  readonly #group: GroupConsumer;
+  #sessions = new Map<string, TransactionSession>();
+
+  /**
+   * @param consumers - kafkajs' object for the consumer, a different one from `producers`: objects that share one
+   *   note an offset as committed when it joins a transaction, and would skip its records if that is aborted.
+   */
+  constructor(
+    { consumers, producers }: { consumers: Kafka; producers: Kafka },
+    logger: Logger,
+    options: TransformOptions,
+    committed: CommittedOffsets,
+  ) {
+    this.#producers = producers;
+    this.#logger = logger.child({ group: options.groupId });
+    this.#options = options;
+    this.#committed = committed;
+    this.#progress = new Progress(committed);
+    this.#group = new GroupConsumer(consumers, logger, options, {
+      onBatch: (batch) => this.#transform(batch),
+      onJoin: () => this.#closeSessions(),
+    });
+  }
+
+  async stop(): Promise<void> {
+    await this.#group.stop();
+    await Promise.all([...this.#sessions.values()].map((session) => session.close()));
+    this.#sessions.clear();
+  }
+
+  whenProcessed(topic: string, partition: number, offset: number, { timeoutMs }: { timeoutMs: number }): Promise<void> {
+    return this.#progress.whenProcessed(topic, partition, offset, timeoutMs);
+  }
+
+  status(): ReturnType<Consumption['status']> {
+    return this.#group.status;
+  }
+
+  async #transform(batch: Batch): Promise<void> {
+    const { topic, partition, messages } = batch.payload.batch;
+    const maxBatch = this.#options.maxBatch ?? 1_000;
+    for (let from = 0; from < messages.length; from += maxBatch) {
+      batch.check();
+      const chunk = messages.slice(from, from + maxBatch);
+      const last = chunk.at(-1)?.offset ?? '';
+      const end = from + maxBatch >= messages.length ? batch.payload.batch.lastOffset() : last;
+      const records = chunk.map((message) => toStreamRecord(topic, partition, message));
+      await this.#processOnce(batch, records, Number(end) + 1);
+      batch.payload.resolveOffset(last);
+    }
+  }
+
+  /** Returns when these records are processed and committed, whatever it takes; throws when the partition is lost. */
+  async #processOnce(batch: Batch, records: StreamRecord[], next: number): Promise<void> {
+    const { topic, partition } = batch.payload.batch;
+    for (let attempt = 0; ; attempt++) {
+      try {
+        const session = await this.#session(topic, partition);
+        const fresh = records.filter((record) => record.offset >= session.position);
+        if (next > session.position) {
+          const outputs = fresh.length > 0 ? await this.#options.process(fresh) : [];
+          batch.check();
+          await session.commit(outputs, next);
+        }
+        this.#progress.reached(topic, partition, next);
+        this.#group.report();
+        return;
+      } catch (error) {
+        this.#dropSession(topic, partition);
+        batch.check();
+        if (isFenced(error)) throw new Rejoin(`${topic}/${partition} has another owner: ${messageOf(error)}`);
+        await this.#pauseAfter(error, attempt, batch, records);
+        batch.check();
+      }
+    }
+  }
+
+  async #pauseAfter(error: unknown, attempt: number, batch: Batch, records: StreamRecord[]): Promise<void> {
+    const { topic, partition } = batch.payload.batch;
+    const transient = !(error instanceof MillraceError) || error.retriable;
+    this.#group.report(error);
+    const details = { topic, partition, from: records[0]?.offset, records: records.length, attempt, err: error };
+    if (transient) this.#logger.warn(details, 'Processing failed; the same records are tried again');
+    else this.#logger.error(details, 'Processing fails for good; the partition stands until this is put right');
+    const limits = transient ? { firstMs: 100, maxMs: 5_000 } : { firstMs: 1_000, maxMs: 30_000 };
+    await backoff(attempt, { ...limits, signal: batch.signal });
+  }
+
+  async #session(topic: string, partition: number): Promise<TransactionSession> {
+    const key = `${topic}/${partition}`;
+    const known = this.#sessions.get(key);
+    if (known) return known;
+    const { groupId, transactionTimeoutMs = 60_000 } = this.#options;
+    const session = await openSession(this.#producers, { groupId, topic, partition, transactionTimeoutMs }, this.#committed);
+    this.#sessions.set(key, session);
+    return session;
+  }
+
+  #dropSession(topic: string, partition: number): void {
+    const key = `${topic}/${partition}`;
+    const session = this.#sessions.get(key);
+    this.#sessions.delete(key);
+    void session?.close();
+  }
+
+  #closeSessions(): void {
+    for (const session of this.#sessions.values()) void session.close();
+    this.#sessions = new Map();
+  }
+}
+

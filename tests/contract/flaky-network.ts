@@ -1,0 +1,67 @@
+import { connect } from 'node:net';
+import type { Socket } from 'node:net';
+import type { ISocketFactory } from 'kafkajs';
+
+/** Numbers of requests that tests disturb. */
+export const apiKeys = { produce: 0, fetch: 1, heartbeat: 12, txnOffsetCommit: 28, endTxn: 26, initProducerId: 22 } as const;
+
+/** The way between kafkajs and the broker, for tests that break it. */
+export class FlakyNetwork {
+  readonly #sockets = new Set<Socket>();
+  readonly #faults: { apiKey: number; kind: 'request' | 'answer' }[] = [];
+  #down = false;
+  /** Requests seen, by number. */
+  readonly requests = new Map<number, number>();
+
+  /** Ends all connections and refuses new ones until `restore()`. */
+  cut(): void {
+    this.#down = true;
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  restore(): void {
+    this.#down = false;
+  }
+
+  /** The next request of this kind never arrives; its connection ends. */
+  loseRequest(apiKey: number): void {
+    this.#faults.push({ apiKey, kind: 'request' });
+  }
+
+  /** The next request of this kind arrives, its answer does not; its connection ends. */
+  loseAnswer(apiKey: number): void {
+    this.#faults.push({ apiKey, kind: 'answer' });
+  }
+
+  /** Faults that have not happened yet. */
+  get pendingFaults(): number {
+    return this.#faults.length;
+  }
+
+  readonly socketFactory: ISocketFactory = ({ host, port, onConnect }) => {
+    // A port that nothing listens on stands for a broker that is away.
+    const socket = connect({ host, port: this.#down ? 1 : port });
+    socket.setNoDelay(true);
+    socket.once('connect', onConnect);
+    this.#sockets.add(socket);
+    socket.once('close', () => this.#sockets.delete(socket));
+    const write = socket.write.bind(socket);
+    socket.write = ((data: Buffer, ...rest: []): boolean => {
+      // kafkajs writes a request at once: size (4 bytes), then the API key.
+      const apiKey = data.length >= 6 ? data.readInt16BE(4) : -1;
+      this.requests.set(apiKey, (this.requests.get(apiKey) ?? 0) + 1);
+      const index = this.#faults.findIndex((fault) => fault.apiKey === apiKey);
+      const [fault] = index === -1 ? [] : this.#faults.splice(index, 1);
+      if (fault?.kind === 'request') {
+        socket.destroy();
+        return false;
+      }
+      if (fault?.kind === 'answer') {
+        socket.removeAllListeners('data');
+        socket.once('data', () => socket.destroy());
+      }
+      return write(data, ...rest);
+    }) as typeof socket.write;
+    return socket;
+  };
+}
