@@ -90,7 +90,10 @@ async function decodeMessages(decoder: Decoder): Promise<KafkaMessage[]> {
   const bytes = decoder.readBytes(size);
   const batches: Decoder = new (internal<new (bytes: Buffer) => Decoder>('protocol/decoder'))(bytes);
   if (bytes.readInt8(magicOffset) !== 2)
-    return internal<(decoder: Decoder, size: number) => KafkaMessage[]>('protocol/messageSet/decoder')(batches, size);
+    return internal<(decoder: Decoder, size: number) => KafkaMessage[]>('protocol/messageSet/decoder')(
+      batches,
+      size,
+    );
 
   const decodeBatch = internal<(decoder: Decoder) => Promise<{ records: KafkaMessage[] }>>(
     'protocol/recordBatch/v0/decoder',

@@ -49,7 +49,8 @@ export class SchemaRegistryClient {
         'SCHEMA_INCOMPATIBLE',
         `The schema registry refuses a new version of ${subject}: ${reason}. Give new fields defaults, or use another topic.`,
       );
-    if (status === 422) throw new MillraceError('SCHEMA_INVALID', `The schema registry can't read ${subject}: ${reason}.`);
+    if (status === 422)
+      throw new MillraceError('SCHEMA_INVALID', `The schema registry can't read ${subject}: ${reason}.`);
     throw this.#unavailable(`registering ${subject}`, reason);
   }
 
@@ -62,6 +63,12 @@ export class SchemaRegistryClient {
     if (status === 404 && body['error_code'] === 40403)
       throw new MillraceError('SCHEMA_UNKNOWN', `The schema registry has no schema with id ${id}.`);
     throw this.#unavailable(`fetching schema ${id}`, String(body['message'] ?? `status ${status}`));
+  }
+
+  /** @throws MillraceError `REGISTRY_UNAVAILABLE` (retriable) when the registry does not answer. */
+  async ping(): Promise<void> {
+    const { status } = await this.#request('/subjects');
+    if (status !== 200) throw this.#unavailable('listing subjects', `status ${status}`);
   }
 
   async #request(path: string, body?: object): Promise<{ status: number; body: Record<string, unknown> }> {

@@ -9,10 +9,13 @@ export interface WorkerOptions extends Omit<KafkaBrokerOptions, 'logger' | 'cloc
   logLevel?: string;
   /** A file's path or a file descriptor. Default: standard error. */
   logDestination?: string | number;
+  /** Also runs the schema registry, on this port; 0 takes a free one. Its schemas are in the topic `_schemas`. */
+  registryPort?: number;
 }
 
 export type WorkerReport =
-  { kind: 'listening'; port: number } | { kind: 'failed'; code: string; message: string; retriable: boolean };
+  | { kind: 'listening'; port: number; registryPort: number | undefined }
+  | { kind: 'failed'; code: string; message: string; retriable: boolean };
 
 export interface EmbeddedKafkaOptions extends WorkerOptions {
   /** Called when the broker's thread dies by itself after it was up. Default: the error is thrown in this thread. */
@@ -21,6 +24,8 @@ export interface EmbeddedKafkaOptions extends WorkerOptions {
 
 export interface EmbeddedKafka {
   port: number;
+  /** Of the schema registry; undefined when none was asked for. */
+  registryPort: number | undefined;
   /** Resolves when everything that was acknowledged is on disk and the thread is gone. */
   stop(): Promise<void>;
 }
@@ -33,7 +38,7 @@ export interface EmbeddedKafka {
 export async function startEmbeddedKafka(options: EmbeddedKafkaOptions): Promise<EmbeddedKafka> {
   const { onCrash = throwLater, ...workerData } = options;
   const worker = new Worker(new URL('./worker.js', import.meta.url), { workerData });
-  const up = deferred<number>();
+  const up = deferred<{ port: number; registryPort: number | undefined }>();
   const gone = deferred<void>();
   let listening = false;
   let stopping = false;
@@ -43,7 +48,7 @@ export async function startEmbeddedKafka(options: EmbeddedKafkaOptions): Promise
       up.reject(new MillraceError(report.code, report.message, { retriable: report.retriable }));
     } else {
       listening = true;
-      up.resolve(report.port);
+      up.resolve(report);
     }
   });
   worker.on('error', (error) => (crash = error));
@@ -58,9 +63,10 @@ export async function startEmbeddedKafka(options: EmbeddedKafkaOptions): Promise
   });
 
   try {
-    const port = await up.promise;
+    const { port, registryPort } = await up.promise;
     return {
       port,
+      registryPort,
       async stop() {
         // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a worker has no origin
         if (!stopping) worker.postMessage('stop');

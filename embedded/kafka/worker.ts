@@ -1,20 +1,33 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { MillraceError, messageOf } from '../../platform/errors.js';
 import { createLogger } from '../../platform/logger.js';
+import { startSchemaRegistry } from '../schema-registry/server.js';
 import { KafkaBroker } from './broker.js';
 import type { WorkerOptions, WorkerReport } from './start.js';
 
-const { logLevel, logDestination, ...options }: WorkerOptions = workerData;
+const { logLevel, logDestination, registryPort, ...options }: WorkerOptions = workerData;
 // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a worker's port has no origin
 const report = (message: WorkerReport): void => parentPort?.postMessage(message);
 
 try {
-  const broker = new KafkaBroker({ ...options, logger: createLogger(logLevel ?? 'silent', logDestination) });
+  const logger = createLogger(logLevel ?? 'silent', logDestination);
+  const broker = new KafkaBroker({ ...options, logger });
   const { port } = await broker.start();
+  const registry =
+    registryPort === undefined
+      ? undefined
+      : await startSchemaRegistry({
+          host: options.host ?? '127.0.0.1',
+          port: registryPort,
+          log: broker.localLog('_schemas'),
+          logger,
+        });
   parentPort?.once('message', () => {
-    void broker.stop().finally(() => parentPort?.close());
+    void Promise.resolve(registry?.stop())
+      .then(() => broker.stop())
+      .finally(() => parentPort?.close());
   });
-  report({ kind: 'listening', port });
+  report({ kind: 'listening', port, registryPort: registry?.port });
 } catch (error) {
   const { code, retriable } =
     error instanceof MillraceError ? error : { code: 'BROKER_FAILED', retriable: false };

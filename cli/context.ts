@@ -1,0 +1,108 @@
+import { readFileSync } from 'node:fs';
+import type { Engines } from '../embedded/start-engines.js';
+import { Health, type PartHealth } from '../ingest/health.js';
+import { createModelRuntime } from '../models/runtime.js';
+import type { Config } from '../platform/config.js';
+import type { Logger } from '../platform/logger.js';
+import { createMetrics, type Metrics } from '../platform/metrics.js';
+import { type OpenPipeline, openPipelines } from '../processors/open-pipelines.js';
+import type { Consumption } from '../streams/consumption.js';
+import { SchemaRegistryClient } from '../streams/schema-registry.js';
+import { Serde } from '../streams/serde.js';
+import { createStreams, type Streams } from '../streams/streams.js';
+import { pipelineTopicSpecs, systemTopicSpecs } from '../streams/topics.js';
+
+/** What the roles of one process share. */
+export interface Context {
+  config: Config;
+  logger: Logger;
+  metrics: Metrics;
+  health: Health;
+  streams: Streams;
+  serde: Serde;
+  analytics: Engines['analytics'];
+  pipelines: ReadonlyMap<string, OpenPipeline>;
+  close(): Promise<void>;
+}
+
+/** A part of Millrace that runs: `serve`, `process` or `sink`. */
+export interface Role {
+  /** Takes no more work and ends what is under way. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Connects to the engines and makes ready what every role needs: topics, schemas, models.
+ *
+ * @throws MillraceError from whichever of them can't be had.
+ */
+export async function openContext(config: Config, engines: Engines, logger: Logger): Promise<Context> {
+  const metrics = createMetrics();
+  const streams = createStreams({
+    ...kafkaSettings(config),
+    brokers: engines.brokers,
+    clientId: 'millrace',
+    logger,
+  });
+  const registry = new SchemaRegistryClient({ url: engines.registryUrl });
+  const serde = new Serde(registry);
+  const runtime = createModelRuntime({ workers: config.MODEL_WORKERS });
+  const close = async (): Promise<void> => {
+    await runtime.close();
+    await streams.close();
+  };
+  try {
+    const pipelines = await openPipelines({ config, serde, runtime, metrics });
+    await streams.createTopics([
+      ...[...pipelines.keys()].flatMap((name) => pipelineTopicSpecs(name, config.TOPIC_PARTITIONS)),
+      ...systemTopicSpecs(),
+    ]);
+    const health = new Health();
+    health.add('log', async () => {
+      await streams.ping();
+      return { status: 'up' };
+    });
+    health.add('registry', async () => {
+      await registry.ping();
+      return { status: 'up' };
+    });
+    return {
+      config,
+      logger,
+      metrics,
+      health,
+      streams,
+      serde,
+      analytics: engines.analytics,
+      pipelines,
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+function kafkaSettings(config: Config) {
+  const {
+    KAFKA_SASL_MECHANISM: mechanism,
+    KAFKA_SASL_USERNAME: username,
+    KAFKA_SASL_PASSWORD: password,
+  } = config;
+  const { KAFKA_TLS, KAFKA_TLS_CA, TOPIC_REPLICATION: replicationFactor } = config;
+  return {
+    ...(mechanism === undefined || username === undefined || password === undefined
+      ? {}
+      : { sasl: { mechanism, username, password } }),
+    ...(KAFKA_TLS ? { tls: KAFKA_TLS_CA === undefined ? true : { ca: readFileSync(KAFKA_TLS_CA) } } : {}),
+    ...(replicationFactor === undefined ? {} : { replicationFactor }),
+  };
+}
+
+/** How a consumption is, for readiness. */
+export function consumptionHealth(consumption: Consumption): PartHealth {
+  const { ok, since, lastError } = consumption.status();
+  return ok
+    ? { status: 'up' }
+    : { status: 'down', detail: `${lastError}, since ${new Date(since).toISOString()}` };
+}

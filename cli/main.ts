@@ -1,0 +1,86 @@
+import { Command } from 'commander';
+import { describeSettings, loadConfig } from '../platform/config.js';
+import { MillraceError } from '../platform/errors.js';
+import { version } from '../platform/version.js';
+import type { Context, Role } from './context.js';
+
+// Before the first file is read: Node's four threads for files would be shared by the log's fsync and ClickHouse's queries.
+process.env['UV_THREADPOOL_SIZE'] ??= '16';
+
+const program = new Command('millrace')
+  .description('Scores events with machine-learning models while they stream.')
+  .version(version);
+
+program
+  .command('up', { isDefault: true })
+  .description('run the whole system here, on embedded engines where no setting names others')
+  .option('--no-demo', 'feed no sample events')
+  .action(async ({ demo }: { demo: boolean }) => {
+    const { up } = await import('./up.js');
+    const onProgress = (step: string): void => console.error(`Starting ${step} …`);
+    const system = await up(loadConfig(process.env), { demo, onProgress });
+    console.log(system.screen);
+    await untilStopped(system);
+  });
+
+program
+  .command('serve')
+  .description('run the HTTP API alone')
+  .action(async () => {
+    const { startServe } = await import('./roles/serve.js');
+    await runAlone(startServe, true);
+  });
+
+program
+  .command('process')
+  .description('run the stream scorers alone')
+  .action(async () => {
+    const { startProcessors } = await import('./roles/process.js');
+    await runAlone(startProcessors, false);
+  });
+
+program
+  .command('sink')
+  .description('run the ClickHouse sink alone')
+  .action(async () => {
+    const { startSink } = await import('./roles/sink.js');
+    await runAlone(startSink, false);
+  });
+
+program
+  .command('settings')
+  .description('list every setting with its default')
+  .action(() => {
+    for (const { name, meaning, default: value } of describeSettings()) {
+      console.log(`${name.padEnd(24)}${meaning}${value === '' ? '' : ` Default: ${value}`}`);
+    }
+  });
+
+async function runAlone(start: (context: Context) => Promise<Role>, servesHttp: boolean): Promise<void> {
+  const { standAlone } = await import('./stand-alone.js');
+  await untilStopped(await standAlone(loadConfig(process.env), start, { servesHttp }));
+}
+
+/** Stops cleanly on the first SIGINT or SIGTERM, at once on another that comes a second later or more (npm sends each twice). */
+async function untilStopped(role: Role): Promise<void> {
+  let firstAt = Number.POSITIVE_INFINITY;
+  await new Promise<void>((resolve) => {
+    const onSignal = (): void => {
+      if (performance.now() - firstAt > 1000) process.exit(130);
+      firstAt = Math.min(firstAt, performance.now());
+      resolve();
+    };
+    process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+  });
+  console.error('Stopping …');
+  await role.stop();
+  console.error('Stopped.');
+}
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  // An error of our own says what to do; any other is a defect, and its trace helps.
+  console.error(error instanceof MillraceError ? error.message : error);
+  process.exitCode = 1;
+}

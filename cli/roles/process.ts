@@ -1,0 +1,24 @@
+import { StreamScorer } from '../../processors/stream-scorer.js';
+import { consumptionHealth, type Context, type Role } from '../context.js';
+
+/** The stream scorers: one consumer group a pipeline, its partitions shared among all copies of this role. */
+export async function startProcessors(context: Context): Promise<Role> {
+  const { streams, health, pipelines } = context;
+  const consumptions = await Promise.all(
+    [...pipelines.values()].map(async (pipeline) => {
+      const { name, topics } = pipeline;
+      const scorer = new StreamScorer({ ...context, pipeline });
+      const groupId = `millrace-score-${name}`;
+      const consumption = await streams.transform({
+        groupId,
+        topics: [topics.events],
+        process: (records) => scorer.process(records),
+      });
+      health.add(`score ${name}`, () => consumptionHealth(consumption));
+      return consumption;
+    }),
+  );
+  return {
+    stop: async () => void (await Promise.all(consumptions.map((consumption) => consumption.stop()))),
+  };
+}

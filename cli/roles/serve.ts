@@ -1,0 +1,53 @@
+import { findPredictions, ping } from '../../analytics/queries.js';
+import { createApp } from '../../ingest/app.js';
+import { Intake } from '../../ingest/intake.js';
+import { PredictionCache } from '../../ingest/prediction-cache.js';
+import { listen } from '../../ingest/server.js';
+import { messageOf } from '../../platform/errors.js';
+import { modelsFolder } from '../../processors/open-pipelines.js';
+import type { Context, Role } from '../context.js';
+
+/** The HTTP API. */
+export interface ServeRole extends Role {
+  port: number;
+  intake: Intake;
+}
+
+/** @throws MillraceError `PORT_IN_USE` */
+export async function startServe(context: Context): Promise<ServeRole> {
+  const { config, logger, metrics, health, streams, serde, analytics, pipelines } = context;
+  const findStored = (eventIds: readonly string[]) => findPredictions(analytics.client, eventIds);
+  health.add('look-ups', async () => {
+    try {
+      await ping(analytics.client);
+      return { status: 'up' };
+    } catch (error) {
+      return { status: 'degraded', detail: messageOf(error) };
+    }
+  });
+  const cache = new PredictionCache(findStored);
+  const producer = await streams.createProducer();
+  const intake = new Intake({ producer, serde, cache, metrics, logger });
+  const app = createApp({
+    pipelines,
+    intake,
+    cache,
+    findStored,
+    modelsRoot: modelsFolder,
+    health,
+    metrics,
+    logger,
+    apiKeys: config.API_KEYS,
+    maxBodyBytes: config.MAX_BODY_BYTES,
+    requestTimeoutMs: config.REQUEST_TIMEOUT_MS,
+  });
+  const server = await listen(app, config.HOST, config.PORT);
+  return {
+    port: server.port,
+    intake,
+    stop: async () => {
+      await server.stop();
+      await producer.close();
+    },
+  };
+}

@@ -1,0 +1,48 @@
+import { startEngines } from '../embedded/start-engines.js';
+import { operations } from '../ingest/routes/operations.js';
+import { listen } from '../ingest/server.js';
+import type { Config } from '../platform/config.js';
+import { MillraceError } from '../platform/errors.js';
+import { createLogger } from '../platform/logger.js';
+import { type Context, openContext, type Role } from './context.js';
+
+/** Settings without which a process of its own has nothing to work with: embedded engines belong to `millrace up`. */
+const needed = ['KAFKA_BROKERS', 'SCHEMA_REGISTRY_URL', 'CLICKHOUSE_URL'] as const;
+
+/**
+ * Runs one role in a process of its own, for production. It logs to standard error.
+ *
+ * @param servesHttp - whether the role answers on `PORT` itself; else health and metrics are served there.
+ * @throws MillraceError `CONFIG_INVALID` when an engine is not set.
+ */
+export async function standAlone(
+  config: Config,
+  start: (context: Context) => Promise<Role>,
+  { servesHttp }: { servesHttp: boolean },
+): Promise<Role> {
+  const unset = needed.filter((name) => config[name] === undefined);
+  if (unset.length > 0) {
+    throw new MillraceError(
+      'CONFIG_INVALID',
+      `A role of its own needs ${unset.join(', ')}. Set them, or run \`millrace up\`.`,
+    );
+  }
+  const logger = createLogger(config.LOG_LEVEL);
+  const roles: Role[] = [];
+  const stop = async (): Promise<void> => {
+    for (const role of roles.toReversed()) await role.stop();
+  };
+  try {
+    const engines = await startEngines(config, logger);
+    roles.push(engines);
+    const context = await openContext(config, engines, logger);
+    roles.push({ stop: () => context.close() });
+    if (!servesHttp) roles.push(await listen(operations(context), config.HOST, config.PORT));
+    roles.push(await start(context));
+    logger.info('ready');
+    return { stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}

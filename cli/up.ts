@@ -1,0 +1,101 @@
+import { writeFile } from 'node:fs/promises';
+import { join, relative } from 'node:path';
+import { startEngines } from '../embedded/start-engines.js';
+import type { Config } from '../platform/config.js';
+import { createLogger } from '../platform/logger.js';
+import { version } from '../platform/version.js';
+import { openContext, type Role } from './context.js';
+import { startDemo } from './demo.js';
+import { startProcessors } from './roles/process.js';
+import { startServe } from './roles/serve.js';
+import { startSink } from './roles/sink.js';
+
+export interface UpOptions {
+  /** Whether to feed sample events. */
+  demo: boolean;
+  /** Told of each step while the system comes up. */
+  onProgress(step: string): void;
+}
+
+/** Where everything is. Programs find it in `endpoints.json` in the data folder. */
+export interface Endpoints {
+  http: string;
+  kafka: string[];
+  schema_registry: string;
+  clickhouse: string;
+}
+
+/** The whole system in this process, on embedded engines where no setting names another. */
+export interface RunningSystem extends Role {
+  endpoints: Endpoints;
+  /** The same for people. */
+  screen: string;
+}
+
+/** Starts everything. What was started is stopped again when a part fails to start. */
+export async function up(config: Config, { demo, onProgress }: UpOptions): Promise<RunningSystem> {
+  const startedAt = performance.now();
+  const logFile = join(config.DATA_DIR, 'millrace.log');
+  const logger = createLogger(config.LOG_LEVEL, logFile);
+  const roles: Role[] = [];
+  const stop = async (): Promise<void> => {
+    for (const role of roles.toReversed()) await role.stop();
+  };
+  try {
+    onProgress('engines');
+    const engines = await startEngines(config, logger);
+    roles.push(engines);
+    onProgress('models, schemas, topics and tables');
+    const context = await openContext(config, engines, logger);
+    roles.push({ stop: () => context.close() });
+    onProgress('sink and scorers');
+    roles.push(await startSink(context), await startProcessors(context));
+    onProgress('HTTP API');
+    const serve = await startServe(context);
+    roles.push(serve);
+    if (demo) roles.push(startDemo(context.pipelines.values(), serve.intake, logger));
+    onProgress('readiness');
+    await context.health.whenUp();
+    const endpoints = {
+      http: `http://${config.HOST}:${serve.port}`,
+      kafka: engines.brokers,
+      schema_registry: engines.registryUrl,
+      clickhouse: engines.clickHouseUrl,
+    };
+    await writeFile(join(config.DATA_DIR, 'endpoints.json'), `${JSON.stringify(endpoints, undefined, 2)}\n`);
+    const seconds = (performance.now() - startedAt) / 1000;
+    logger.info({ endpoints, seconds }, 'ready');
+    return { stop, endpoints, screen: screen({ config, endpoints, logFile, seconds, demo }) };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+function screen(system: {
+  config: Config;
+  endpoints: Endpoints;
+  logFile: string;
+  seconds: number;
+  demo: boolean;
+}): string {
+  const { config, endpoints, logFile, seconds, demo } = system;
+  const { http, clickhouse } = endpoints;
+  return `
+Millrace ${version} is ready (${seconds.toFixed(1)} s).
+
+  HTTP API         ${http}  (try it at ${http}/docs)
+  Kafka API        ${endpoints.kafka.join(',')}
+  Schema registry  ${endpoints.schema_registry}
+  ClickHouse       ${clickhouse}
+  Data             ${relative(process.cwd(), config.DATA_DIR) || '.'}
+  Log              ${relative(process.cwd(), logFile)}
+
+  Score a client:
+    curl -X POST ${http}/v1/pipelines/credit-default/predict -H 'content-type: application/json' -d @examples/credit-default.json
+  Look at the newest predictions:
+    curl '${clickhouse}/' -d 'SELECT event_id, score, label FROM millrace.predictions ORDER BY predicted_at DESC LIMIT 5 FORMAT PrettyCompact'
+
+  ${demo ? 'Sample events come in, one a second; --no-demo leaves them out. ' : ''}Ctrl-C stops everything.
+`;
+}

@@ -1,0 +1,91 @@
+import { Hono } from 'hono';
+import { bodyLimit } from 'hono/body-limit';
+import { secureHeaders } from 'hono/secure-headers';
+import { timeout } from 'hono/timeout';
+import { HTTPException } from 'hono/http-exception';
+import { MillraceError } from '../platform/errors.js';
+import type { Logger } from '../platform/logger.js';
+import type { OpenPipeline } from '../processors/open-pipelines.js';
+import { authentication } from './authentication.js';
+import type { Intake } from './intake.js';
+import { openApiDocument } from './openapi.js';
+import { measureRequests } from './measure-requests.js';
+import type { FindStored, PredictionCache } from './prediction-cache.js';
+import { sendProblem } from './problems.js';
+import { docs } from './routes/docs.js';
+import { modelRoutes } from './routes/models.js';
+import { operations, type OperationsOptions } from './routes/operations.js';
+import { pipelineRoutes } from './routes/pipelines.js';
+import { predictionRoutes } from './routes/predictions.js';
+
+export interface AppOptions extends OperationsOptions {
+  pipelines: ReadonlyMap<string, OpenPipeline>;
+  intake: Intake;
+  cache: PredictionCache;
+  findStored: FindStored;
+  modelsRoot: string;
+  logger: Logger;
+  /** Keys that clients must send one of. None: no key is asked for. */
+  apiKeys: readonly string[] | undefined;
+  /** Largest request body, bytes. */
+  maxBodyBytes: number;
+  /** How long a request may take, milliseconds. */
+  requestTimeoutMs: number;
+}
+
+/** The HTTP interface. It opens no port: `app.request()` answers in process. */
+export function createApp(options: AppOptions): Hono {
+  const { pipelines, intake, cache, findStored, modelsRoot, logger, metrics } = options;
+  const app = new Hono();
+  app.use(measureRequests(metrics));
+  app.use(secureHeaders());
+  app.onError((error, c) => {
+    const own = error instanceof HTTPException ? error.cause : error;
+    if (!(own instanceof MillraceError)) logger.error({ err: error, path: c.req.path }, 'a request failed');
+    return sendProblem(c, own);
+  });
+  app.notFound((c) =>
+    sendProblem(c, new MillraceError('NOT_FOUND', `There is no ${c.req.method} ${c.req.path}. See /docs.`)),
+  );
+
+  app.route('/', operations(options));
+  app.route('/docs', docs());
+  app.get('/', (c) => c.redirect('/docs'));
+  const document = openApiDocument([...pipelines.values()]);
+  app.get('/openapi.json', (c) => c.json(document));
+
+  app.use('/v1/*', authentication(options.apiKeys));
+  app.use(
+    '/v1/*',
+    bodyLimit({ maxSize: options.maxBodyBytes, onError: (c) => sendProblem(c, bodyTooLarge(options)) }),
+  );
+  app.use(
+    '/v1/*',
+    timeout(options.requestTimeoutMs, () => tooLate(options)),
+  );
+  app.route('/v1/pipelines', pipelineRoutes(pipelines, intake, options.requestTimeoutMs));
+  app.route('/v1/models', modelRoutes(modelsRoot, pipelines));
+  app.route(
+    '/v1/predictions',
+    predictionRoutes({
+      findStored,
+      recall: (eventId) =>
+        [...pipelines.keys()].map((name) => cache.recall(name, eventId)).find((row) => row !== undefined),
+    }),
+  );
+  return app;
+}
+
+function bodyTooLarge({ maxBodyBytes }: AppOptions): MillraceError {
+  return new MillraceError(
+    'BODY_TOO_LARGE',
+    `A body has at most ${maxBodyBytes} bytes. Send the events in several requests, or raise MAX_BODY_BYTES.`,
+  );
+}
+
+function tooLate({ requestTimeoutMs }: AppOptions): HTTPException {
+  const problem = `The request was not done in ${requestTimeoutMs} ms. Send it again with the same event ids or Idempotency-Key: what did get through is not doubled.`;
+  return new HTTPException(503, {
+    cause: new MillraceError('REQUEST_TIMEOUT', problem, { retriable: true }),
+  });
+}

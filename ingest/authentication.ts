@@ -1,0 +1,28 @@
+import { createHash, timingSafeEqual } from 'node:crypto';
+import type { MiddlewareHandler } from 'hono';
+import { MillraceError } from '../platform/errors.js';
+import { sendProblem } from './problems.js';
+
+/**
+ * Lets a request through that sends one of the keys, as `Authorization: Bearer …` or `X-API-Key`.
+ * Keys are compared as digests and all of them each time, so the time taken tells nothing of them.
+ *
+ * @param keys - none: every request passes.
+ */
+export function authentication(keys: readonly string[] = []): MiddlewareHandler {
+  const digests = keys.map(digest);
+  return async (c, next) => {
+    if (digests.length === 0) return next();
+    const sent =
+      c.req.header('x-api-key') ?? /^Bearer (.+)$/i.exec(c.req.header('authorization') ?? '')?.[1] ?? '';
+    const sentDigest = digest(sent);
+    const matches = digests.filter((each) => timingSafeEqual(each, sentDigest)).length;
+    if (matches > 0) return next();
+    const problem = 'Send one of the API keys as `Authorization: Bearer …` or `X-API-Key`.';
+    return sendProblem(c, new MillraceError('API_KEY_REQUIRED', problem));
+  };
+}
+
+function digest(key: string): Buffer {
+  return createHash('sha256').update(key).digest();
+}

@@ -1,0 +1,46 @@
+import { z } from 'zod';
+import { MillraceError } from '../platform/errors.js';
+import { InvalidEvent, type Scorer } from '../processors/scorer.js';
+import { fieldErrors } from '../schemas/event-schema.js';
+
+/** What a client may say of an event beside its fields. */
+export const envelopeSchema = z.object({
+  event_id: z
+    .string({ error: 'must be a string' })
+    .regex(/^[^\p{C}]{1,256}$/u, 'must have 1 to 256 characters, none of them a control character')
+    .optional()
+    .describe('The client’s own id of the event. Repeating it repeats nothing. Unset: a UUIDv7.'),
+  event_time: z.iso
+    .datetime({ offset: true, error: 'must be a time such as 2026-01-31T12:00:00Z' })
+    .optional()
+    .describe('When the event happened, RFC 3339. Unset: when it was accepted.'),
+});
+
+/** An event as a client sent it, its fields fit for the contract. */
+export interface EnvelopedEvent {
+  eventId: string | undefined;
+  /** Milliseconds since 1970, UTC. */
+  eventTime: number | undefined;
+  fields: object;
+}
+
+/** Takes the envelope off and validates both parts, naming every wrong field of either. */
+export function openEnvelope(body: unknown, scorer: Scorer): EnvelopedEvent | MillraceError {
+  if (body instanceof MillraceError) return body;
+  if (typeof body !== 'object' || body === null || Array.isArray(body)) {
+    return new InvalidEvent([{ field: '', problem: 'must be a JSON object' }]);
+  }
+  const { event_id, event_time, ...rest } = body as Record<string, unknown>;
+  const envelope = envelopeSchema.safeParse({ event_id, event_time });
+  const fields = scorer.validate(rest);
+  if (!envelope.success) {
+    const wrong = fieldErrors(envelope.error);
+    return new InvalidEvent(fields instanceof InvalidEvent ? [...wrong, ...fields.fields] : wrong);
+  }
+  if (fields instanceof InvalidEvent) return fields;
+  return {
+    eventId: envelope.data.event_id,
+    eventTime: envelope.data.event_time === undefined ? undefined : Date.parse(envelope.data.event_time),
+    fields,
+  };
+}

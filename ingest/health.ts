@@ -1,0 +1,88 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { MillraceError, messageOf } from '../platform/errors.js';
+
+/** How one part of the system is: `degraded` works with less, `down` does not. */
+export interface PartHealth {
+  status: 'up' | 'degraded' | 'down';
+  /** What is wrong, and since when if known. */
+  detail?: string;
+}
+
+/** Says how a part is; one that throws is down, for the reason thrown. */
+export type HealthCheck = () => PartHealth | Promise<PartHealth>;
+
+export interface HealthReport {
+  status: 'up' | 'degraded' | 'down';
+  parts: Record<string, PartHealth>;
+}
+
+/** Asks every part that this process needs. */
+export class Health {
+  readonly #checks = new Map<string, HealthCheck>();
+  readonly #timeoutMs: number;
+  #draining = false;
+
+  /** @param timeoutMs - a part that does not answer in this time is down. Default 2,000. */
+  constructor(timeoutMs = 2000) {
+    this.#timeoutMs = timeoutMs;
+  }
+
+  add(part: string, check: HealthCheck): void {
+    this.#checks.set(part, check);
+  }
+
+  /** From now on the report is `down`, so that no new work is sent here while what is under way ends. */
+  drain(): void {
+    this.#draining = true;
+  }
+
+  async report(): Promise<HealthReport> {
+    const parts: Record<string, PartHealth> = Object.fromEntries(
+      await Promise.all(
+        [...this.#checks].map(async ([name, check]) => [name, await this.#ask(check)] as const),
+      ),
+    );
+    if (this.#draining) parts['process'] = { status: 'down', detail: 'stopping' };
+    const statuses = new Set(Object.values(parts).map(({ status }) => status));
+    return { status: statuses.has('down') ? 'down' : statuses.has('degraded') ? 'degraded' : 'up', parts };
+  }
+
+  /**
+   * Resolves when no part is down.
+   *
+   * @throws MillraceError `NOT_READY` with what is down after `timeoutMs`.
+   */
+  async whenUp(timeoutMs = 30_000): Promise<void> {
+    const deadline = performance.now() + timeoutMs;
+    for (;;) {
+      const { status, parts } = await this.report();
+      if (status !== 'down') return;
+      if (performance.now() > deadline) {
+        const down = Object.entries(parts).filter(([, part]) => part.status === 'down');
+        const reasons = down.map(([name, { detail }]) => `${name} (${detail})`).join(', ');
+        throw new MillraceError(
+          'NOT_READY',
+          `Not ready after ${timeoutMs} ms: ${reasons}. The log says more.`,
+        );
+      }
+      await sleep(20);
+    }
+  }
+
+  async #ask(check: HealthCheck): Promise<PartHealth> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<PartHealth>((resolve) => {
+      timer = setTimeout(resolve, this.#timeoutMs, {
+        status: 'down',
+        detail: `no answer in ${this.#timeoutMs} ms`,
+      });
+    });
+    try {
+      return await Promise.race([Promise.resolve().then(check), late]);
+    } catch (error) {
+      return { status: 'down', detail: messageOf(error) };
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}

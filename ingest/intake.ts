@@ -1,0 +1,243 @@
+import type { PredictionRow } from '../analytics/rows.js';
+import { MillraceError } from '../platform/errors.js';
+import type { Logger } from '../platform/logger.js';
+import type { Metrics } from '../platform/metrics.js';
+import { idempotentEventId, newEventId } from '../processors/ids.js';
+import type { OpenPipeline } from '../processors/open-pipelines.js';
+import {
+  carriedPredictionHeader,
+  makePrediction,
+  notOnTheLog,
+  type Position,
+  type ReceivedEvent,
+  toPredictionRow,
+} from '../processors/prediction.js';
+import type { Prediction } from '../schemas/types.js';
+import { cloudEventHeaders } from '../streams/cloud-events.js';
+import type { LogProducer } from '../streams/log-producer.js';
+import type { NewRecord } from '../streams/records.js';
+import type { Serde } from '../streams/serde.js';
+import { openEnvelope } from './event-envelope.js';
+import type { PredictionCache } from './prediction-cache.js';
+
+/** What a transport knows of a request, beside its events. */
+export interface RequestContext {
+  /** CloudEvents source, such as `millrace/http`. */
+  source: string;
+  /** Makes event ids for events that bring none, so that a repeated request repeats nothing. */
+  idempotencyKey?: string | undefined;
+  /** W3C trace context of the caller. */
+  traceparent?: string | undefined;
+  /** How long to wait for the log, milliseconds. What was sent by then may still get there. */
+  timeoutMs: number;
+}
+
+/** A prediction, or why there is none, for each event in a request. */
+export type PredictResult = PredictionRow | MillraceError;
+
+/** A received event, and whether its id may have come before: the client chose it. */
+type IntakeEvent = ReceivedEvent & { mayRepeat: boolean };
+
+const noneKnown: ReadonlyMap<string, PredictionRow> = new Map();
+
+export interface IntakeOptions {
+  producer: LogProducer;
+  serde: Serde;
+  cache: PredictionCache;
+  metrics: Metrics;
+  logger: Logger;
+  /** Milliseconds since 1970, UTC. Default `Date.now`. */
+  now?: () => number;
+}
+
+/**
+ * The way in for events, whichever transport brought them: validates, gives ids, and answers only what the log has
+ * acknowledged.
+ */
+export class Intake {
+  readonly #options: IntakeOptions;
+  readonly #now: () => number;
+  /** Events that are being predicted now, so that a repeat that comes meanwhile waits for the first. */
+  readonly #underWay = new Map<string, Promise<PredictResult>>();
+
+  constructor(options: IntakeOptions) {
+    this.#options = options;
+    this.#now = options.now ?? Date.now;
+  }
+
+  /**
+   * Puts events on the log to be scored by the stream. Resolves when the log has acknowledged all that are valid.
+   *
+   * @returns for each event its id or what is wrong with it.
+   * @throws MillraceError with `retriable` when the log can't be reached; sending the same ids again doubles nothing.
+   */
+  async publish(
+    pipeline: OpenPipeline,
+    bodies: unknown[],
+    context: RequestContext,
+  ): Promise<(string | MillraceError)[]> {
+    const events = this.#receive(pipeline, bodies, context);
+    const records = events.flatMap((event) =>
+      event instanceof MillraceError ? [] : [this.#toRecord(pipeline, event, context)],
+    );
+    await this.#send(pipeline, records, context);
+    return events.map((event) => (event instanceof MillraceError ? event : event.eventId));
+  }
+
+  /**
+   * Scores events now. When this resolves each prediction is on the log, in the record of its event. An event id that
+   * has a prediction already gets that one.
+   *
+   * @returns for each event its prediction or why there is none.
+   * @throws MillraceError with `retriable` when model or log can't be reached; sending the same ids again doubles nothing.
+   */
+  async predict(
+    pipeline: OpenPipeline,
+    bodies: unknown[],
+    context: RequestContext,
+  ): Promise<PredictResult[]> {
+    const events = this.#receive(pipeline, bodies, context);
+    const known = await this.#findKnown(pipeline, events);
+    return Promise.all(
+      events.map((event) =>
+        event instanceof MillraceError
+          ? event
+          : this.#predictOnce(pipeline, event, known.get(event.eventId), context),
+      ),
+    );
+  }
+
+  #receive(
+    pipeline: OpenPipeline,
+    bodies: unknown[],
+    context: RequestContext,
+  ): (IntakeEvent | MillraceError)[] {
+    const now = this.#now();
+    const { idempotencyKey, source } = context;
+    return bodies.map((body, index) => {
+      const opened = openEnvelope(body, pipeline.scorer);
+      if (opened instanceof MillraceError) return opened;
+      const chosenId =
+        opened.eventId ??
+        (idempotencyKey === undefined ? undefined : idempotentEventId(pipeline.name, idempotencyKey, index));
+      return {
+        eventId: chosenId ?? newEventId(),
+        mayRepeat: chosenId !== undefined,
+        eventTime: opened.eventTime ?? now,
+        source,
+        fields: opened.fields,
+        receivedAt: now,
+        schemaId: pipeline.event.schemaId,
+        position: { topic: pipeline.topics.events, ...notOnTheLog },
+      };
+    });
+  }
+
+  async #findKnown(
+    pipeline: OpenPipeline,
+    events: (IntakeEvent | MillraceError)[],
+  ): Promise<ReadonlyMap<string, PredictionRow>> {
+    const ids = events.flatMap((event) =>
+      event instanceof MillraceError || !event.mayRepeat ? [] : [event.eventId],
+    );
+    if (ids.length === 0) return noneKnown;
+    try {
+      return await this.#options.cache.find(pipeline.name, ids);
+    } catch (error) {
+      // Scoring again gives the same prediction id, so the row stays one; refusing would make ClickHouse a must for predict.
+      this.#options.logger.warn(
+        { err: error },
+        'could not look for earlier predictions of repeated event ids',
+      );
+      return noneKnown;
+    }
+  }
+
+  async #predictOnce(
+    pipeline: OpenPipeline,
+    event: IntakeEvent,
+    known: PredictionRow | undefined,
+    context: RequestContext,
+  ): Promise<PredictResult> {
+    if (!event.mayRepeat) return this.#predictNow(pipeline, event, context);
+    const key = `${pipeline.name}\n${event.eventId}`;
+    const earlier =
+      known ?? this.#options.cache.recall(pipeline.name, event.eventId) ?? this.#underWay.get(key);
+    if (earlier !== undefined) {
+      const first = await earlier;
+      return first instanceof MillraceError ? first : unlessOtherEvent(first, event);
+    }
+    const result = this.#predictNow(pipeline, event, context).finally(() => this.#underWay.delete(key));
+    this.#underWay.set(key, result);
+    return result;
+  }
+
+  async #predictNow(
+    pipeline: OpenPipeline,
+    event: IntakeEvent,
+    context: RequestContext,
+  ): Promise<PredictResult> {
+    const [score = noOutput()] = await pipeline.scorer.score([event.fields]);
+    if (score instanceof MillraceError) return score;
+    const { manifest } = pipeline.scorer.model;
+    const prediction = makePrediction(pipeline.name, event, score, manifest, this.#now());
+    const [position] = await this.#send(
+      pipeline,
+      [this.#toRecord(pipeline, event, context, prediction)],
+      context,
+    );
+    const row = toPredictionRow({ ...prediction, ...position });
+    this.#options.cache.remember(row);
+    return row;
+  }
+
+  #toRecord(
+    pipeline: OpenPipeline,
+    event: IntakeEvent,
+    context: RequestContext,
+    prediction?: Prediction,
+  ): NewRecord {
+    const headers: Record<string, string | Buffer> = cloudEventHeaders({
+      id: event.eventId,
+      source: event.source,
+      type: `millrace.${pipeline.name}.event`,
+      time: new Date(event.eventTime).toISOString(),
+      ...(context.traceparent === undefined ? {} : { traceparent: context.traceparent }),
+    });
+    if (prediction !== undefined) {
+      const { schemaId, type } = pipeline.prediction;
+      headers[carriedPredictionHeader] = this.#options.serde.encode(schemaId, type, prediction);
+    }
+    return {
+      topic: pipeline.topics.events,
+      key: pipeline.pipeline.key?.(event.fields) ?? event.eventId,
+      value: this.#options.serde.encode(pipeline.event.schemaId, pipeline.event.type, event.fields),
+      headers,
+    };
+  }
+
+  async #send(
+    pipeline: OpenPipeline,
+    records: NewRecord[],
+    { timeoutMs, source }: RequestContext,
+  ): Promise<Position[]> {
+    const positions = await this.#options.producer.send(records, { timeoutMs });
+    this.#options.metrics.eventsAccepted.inc({ pipeline: pipeline.name, source }, records.length);
+    return positions;
+  }
+}
+
+/** Whether the same event came again under its id, field by field, or another one that has no right to it. */
+function unlessOtherEvent(earlier: PredictionRow, event: ReceivedEvent): PredictResult {
+  const fields = new Map(Object.entries(event.fields));
+  const before = Object.entries(JSON.parse(earlier.features) as Record<string, unknown>);
+  if (before.every(([name, value]) => fields.get(name) === value)) return earlier;
+  return new MillraceError(
+    'EVENT_ID_CONFLICT',
+    `The id ${event.eventId} was given to an event with other fields before. Send the same event, or a new id or Idempotency-Key.`,
+  );
+}
+
+function noOutput(): MillraceError {
+  return new MillraceError('OUTPUT_INVALID', 'The model gave no output for this event.');
+}

@@ -1,0 +1,218 @@
+import { z } from 'zod';
+import type { OpenPipeline } from '../processors/open-pipelines.js';
+import { version } from '../platform/version.js';
+import { envelopeSchema } from './event-envelope.js';
+
+type Json = Record<string, unknown>;
+
+const time = { type: 'string', format: 'date-time' };
+const uuid = { type: 'string', format: 'uuid' };
+const string = { type: 'string' };
+
+const predictionSchema: Json = {
+  type: 'object',
+  required: [
+    'event_id',
+    'prediction_id',
+    'pipeline',
+    'model',
+    'model_version',
+    'model_digest',
+    'score',
+    'label',
+  ],
+  properties: {
+    event_id: string,
+    prediction_id: { ...uuid, description: 'Follows from event id and model digest.' },
+    pipeline: string,
+    model: string,
+    model_version: string,
+    model_digest: string,
+    event_time: time,
+    predicted_at: time,
+    score: { type: 'number', description: 'In the unit that the model’s card names.' },
+    label: { type: ['string', 'null'], description: 'The class, for models that classify.' },
+  },
+};
+
+const problemSchema: Json = {
+  description: 'RFC 9457 problem details.',
+  type: 'object',
+  required: ['type', 'title', 'status', 'detail', 'code'],
+  properties: {
+    type: { type: 'string', format: 'uri' },
+    title: string,
+    status: { type: 'integer' },
+    detail: string,
+    code: string,
+    errors: {
+      type: 'array',
+      items: { type: 'object', properties: { field: string, problem: string } },
+    },
+  },
+};
+
+/** The OpenAPI 3.1 description, its events from the very schemas that validate them. */
+export function openApiDocument(pipelines: readonly OpenPipeline[]): Json {
+  return {
+    openapi: '3.1.0',
+    info: {
+      title: 'Millrace',
+      version,
+      description: 'Scores events with machine-learning models while they stream.',
+      license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
+    },
+    paths: Object.assign({}, ...pipelines.map(pipelinePaths), fixedPaths()) as Json,
+    components: {
+      schemas: {
+        ...Object.fromEntries(pipelines.map((pipeline) => [eventName(pipeline), eventComponent(pipeline)])),
+        Prediction: predictionSchema,
+        Problem: problemSchema,
+      },
+      securitySchemes: {
+        bearer: { type: 'http', scheme: 'bearer' },
+        api_key: { type: 'apiKey', in: 'header', name: 'X-API-Key' },
+      },
+    },
+  };
+}
+
+function eventName({ event }: OpenPipeline): string {
+  return event.schema.name;
+}
+
+function eventComponent({ scorer }: OpenPipeline): Json {
+  const {
+    $schema: _,
+    id: __,
+    ...schema
+  } = z.toJSONSchema(scorer.schema.extend(envelopeSchema.shape), {
+    io: 'input',
+  }) as Json;
+  return schema;
+}
+
+function pipelinePaths(pipeline: OpenPipeline): Json {
+  const event = { $ref: `#/components/schemas/${eventName(pipeline)}` };
+  const events = { oneOf: [event, { type: 'array', items: event, minItems: 1 }] };
+  const prediction = { $ref: '#/components/schemas/Prediction' };
+  const problem = { $ref: '#/components/schemas/Problem' };
+  const predictions = {
+    type: 'object',
+    properties: { predictions: { type: 'array', items: { oneOf: [prediction, problem] } } },
+  };
+  const accepted = {
+    type: 'object',
+    properties: {
+      accepted: { type: 'integer' },
+      event_ids: { type: 'array', items: string },
+      rejected: {
+        type: 'array',
+        items: { allOf: [{ type: 'object', properties: { index: { type: 'integer' } } }, problem] },
+      },
+    },
+  };
+  const tags = [pipeline.name];
+  const parameters = [
+    {
+      name: 'Idempotency-Key',
+      in: 'header',
+      schema: string,
+      description:
+        'Events without an id get one that follows from this key: a repeated request repeats nothing.',
+    },
+  ];
+  const requestBody = { required: true, content: json(events) };
+  return {
+    [`/v1/pipelines/${pipeline.name}/predict`]: {
+      post: {
+        tags,
+        summary: 'Score one event or an array now. Each prediction is on the log when this answers.',
+        parameters,
+        requestBody,
+        responses: {
+          200: answer('The prediction, or all of them in order.', { oneOf: [prediction, predictions] }),
+          207: answer('Some events failed: each has its problem in its place.', predictions),
+          ...problemAnswers,
+        },
+      },
+    },
+    [`/v1/pipelines/${pipeline.name}/events`]: {
+      post: {
+        tags,
+        summary: 'Put events on the log, to be scored by the stream.',
+        parameters,
+        requestBody: {
+          ...requestBody,
+          content: {
+            ...json(events),
+            'application/x-ndjson': { schema: { type: 'string', description: 'One event a line.' } },
+          },
+        },
+        responses: {
+          202: answer('The log has acknowledged all events.', accepted),
+          207: answer('The log has acknowledged the valid events; the others are named by index.', accepted),
+          ...problemAnswers,
+        },
+      },
+    },
+  };
+}
+
+function fixedPaths(): Json {
+  const get = (tag: string, summary: string, ok = 'As it is now.') => ({
+    get: { tags: [tag], summary, responses: { 200: { description: ok } } },
+  });
+  return {
+    '/v1/pipelines': get('pipelines', 'Pipelines, and the model version that each scores with.'),
+    '/v1/models': get('models', 'Model versions, with inputs, output and metrics.'),
+    '/v1/predictions/{eventId}': {
+      get: {
+        tags: ['predictions'],
+        summary: 'The newest prediction of an event, with where the event is on the log.',
+        parameters: [{ name: 'eventId', in: 'path', required: true, schema: string }],
+        responses: {
+          200: answer('The prediction.', { $ref: '#/components/schemas/Prediction' }),
+          404: problemAnswer('No prediction for this event (yet).'),
+        },
+      },
+    },
+    '/health/live': get('operations', 'Whether the process runs.'),
+    '/health/ready': {
+      get: {
+        tags: ['operations'],
+        summary: 'Whether each part that this process needs works.',
+        responses: {
+          200: { description: 'Ready, perhaps degraded.' },
+          503: { description: 'Not ready; each part says why.' },
+        },
+      },
+    },
+    '/metrics': get('operations', 'Metrics in the Prometheus text format.'),
+  };
+}
+
+const problemAnswers = {
+  400: problemAnswer('Broken JSON.'),
+  401: problemAnswer('No valid API key, where keys are set.'),
+  404: problemAnswer('No such pipeline.'),
+  413: problemAnswer('Body over the limit.'),
+  415: problemAnswer('A content type that is not read here.'),
+  422: problemAnswer('No event fits its contract. Every wrong field is named.'),
+  503: problemAnswer('Log or model can’t be reached now. Try again.'),
+};
+
+function answer(description: string, schema: Json): Json {
+  return { description, content: json(schema) };
+}
+
+function problemAnswer(description: string): Json {
+  return {
+    description,
+    content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
+  };
+}
+
+function json(schema: Json): Json {
+  return { 'application/json': { schema } };
+}

@@ -1,0 +1,74 @@
+import type { Context } from 'hono';
+import { MillraceError } from '../platform/errors.js';
+import { InvalidEvent } from '../processors/scorer.js';
+import type { FieldError } from '../schemas/event-schema.js';
+
+/** RFC 9457 problem details. */
+export interface Problem {
+  type: string;
+  title: string;
+  status: number;
+  detail: string;
+  /** Stable code to branch on; the end of `type` in upper snake case. */
+  code: string;
+  /** Every wrong field. */
+  errors?: FieldError[];
+}
+
+/** The one place where errors become HTTP statuses. A code that is not named here is 503 when it may pass, else 500. */
+const statuses: Record<string, readonly [status: number, title: string]> = {
+  JSON_INVALID: [400, 'Broken JSON'],
+  BODY_EMPTY: [400, 'No events'],
+  API_KEY_REQUIRED: [401, 'No valid API key'],
+  NOT_FOUND: [404, 'No such route'],
+  PIPELINE_UNKNOWN: [404, 'No such pipeline'],
+  PREDICTION_UNKNOWN: [404, 'No such prediction'],
+  METHOD_NOT_ALLOWED: [405, 'Method not allowed'],
+  BODY_TOO_LARGE: [413, 'Body too large'],
+  CONTENT_TYPE_UNSUPPORTED: [415, 'Unsupported content type'],
+  EVENT_INVALID: [422, 'The event does not fit its contract'],
+  EVENT_ID_CONFLICT: [422, 'The id belongs to another event'],
+  FEATURES_INVALID: [422, 'The event can’t be scored'],
+  MODEL_FAILED: [422, 'The event can’t be scored'],
+  OUTPUT_INVALID: [422, 'The event can’t be scored'],
+  REQUEST_TIMEOUT: [503, 'Not done in time'],
+};
+
+/** What a client is told of an error. What is none of ours, or would help only us, stays in the log. */
+export function toProblem(error: unknown): Problem {
+  if (!(error instanceof MillraceError)) {
+    return problem(
+      500,
+      'INTERNAL',
+      'Internal error',
+      'Something went wrong on our side. The log has the details.',
+    );
+  }
+  const [status, title] =
+    statuses[error.code] ?? (error.retriable ? [503, 'Not available now'] : [500, 'Internal error']);
+  return {
+    ...problem(status, error.code, title, error.message),
+    ...(error instanceof InvalidEvent ? { errors: error.fields } : {}),
+  };
+}
+
+/** Answers with a problem; one that may pass says when to try again. */
+export function sendProblem(c: Context, error: unknown): Response {
+  const body = toProblem(error);
+  const headers: Record<string, string> = { 'content-type': 'application/problem+json' };
+  if (body.status === 503) headers['retry-after'] = '1';
+  // What was sent and not read stays in the connection: the next request on it would be lost.
+  if (c.req.raw.body !== null && !c.req.raw.bodyUsed) headers['connection'] = 'close';
+  if (body.status === 401) headers['www-authenticate'] = 'Bearer';
+  return c.body(JSON.stringify(body), body.status as 500, headers);
+}
+
+function problem(status: number, code: string, title: string, detail: string): Problem {
+  return {
+    type: `urn:millrace:problem:${code.toLowerCase().replaceAll('_', '-')}`,
+    title,
+    status,
+    detail,
+    code,
+  };
+}

@@ -1,0 +1,58 @@
+import type { Context } from 'hono';
+import { MillraceError, messageOf } from '../platform/errors.js';
+
+/** The events of a request as they were sent, not validated. */
+export interface RequestEvents {
+  /** Whether one event was sent as such, not in a list. */
+  single: boolean;
+  /** A line that is no JSON stands as its error. */
+  events: (unknown | MillraceError)[];
+}
+
+const ndjsonTypes = new Set(['application/x-ndjson', 'application/ndjson', 'application/jsonl']);
+
+/**
+ * Reads one event, an array of events, or one event a line, by content type.
+ *
+ * @throws MillraceError `CONTENT_TYPE_UNSUPPORTED`, `JSON_INVALID`, or `BODY_EMPTY`.
+ */
+export async function readRequestEvents(c: Context): Promise<RequestEvents> {
+  const contentType = (c.req.header('content-type') ?? '').split(';')[0]?.trim().toLowerCase() ?? '';
+  if (contentType === 'application/json') return fromJson(await c.req.text());
+  if (ndjsonTypes.has(contentType)) return fromLines(await c.req.text());
+  throw new MillraceError(
+    'CONTENT_TYPE_UNSUPPORTED',
+    `The content type is ${contentType === '' ? 'not set' : `'${contentType}'`}. Send application/json, or application/x-ndjson with one event a line.`,
+  );
+}
+
+function fromJson(text: string): RequestEvents {
+  const body = parse(text);
+  if (!Array.isArray(body)) return { single: true, events: [body] };
+  if (body.length === 0)
+    throw new MillraceError('BODY_EMPTY', 'The array is empty. Send at least one event.');
+  return { single: false, events: body };
+}
+
+function fromLines(text: string): RequestEvents {
+  const lines = text.split('\n').filter((line) => line.trim() !== '');
+  if (lines.length === 0)
+    throw new MillraceError('BODY_EMPTY', 'The body is empty. Send at least one event.');
+  return { single: false, events: lines.map(parseLine) };
+}
+
+function parseLine(line: string): unknown {
+  try {
+    return parse(line);
+  } catch (error) {
+    return error;
+  }
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new MillraceError('JSON_INVALID', `This is no JSON: ${messageOf(error)}.`, { cause: error });
+  }
+}

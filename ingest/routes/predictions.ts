@@ -1,0 +1,31 @@
+import { Hono } from 'hono';
+import type { PredictionRow } from '../../analytics/rows.js';
+import { MillraceError } from '../../platform/errors.js';
+import type { FindStored } from '../prediction-cache.js';
+
+export interface PredictionRoutesOptions {
+  /** A prediction made lately, from memory. */
+  recall(eventId: string): PredictionRow | undefined;
+  findStored: FindStored;
+}
+
+/** `/v1/predictions/{eventId}`: the newest prediction of an event, with all that is known of where it came from. */
+export function predictionRoutes({ recall, findStored }: PredictionRoutesOptions): Hono {
+  const app = new Hono();
+  app.get('/:eventId', async (c) => {
+    const eventId = c.req.param('eventId');
+    const row = recall(eventId) ?? newest(await findStored([eventId]));
+    if (row === undefined) {
+      throw new MillraceError(
+        'PREDICTION_UNKNOWN',
+        `There is no prediction for the event '${eventId}'. An event that was just accepted has one a moment later.`,
+      );
+    }
+    return c.json({ ...row, features: JSON.parse(row.features) as unknown });
+  });
+  return app;
+}
+
+function newest(rows: PredictionRow[]): PredictionRow | undefined {
+  return rows.toSorted((a, b) => b.predicted_at.localeCompare(a.predicted_at))[0];
+}

@@ -1,0 +1,122 @@
+import { MillraceError } from '../platform/errors.js';
+
+/** One call of a model: `count` rows, one after the other, to one output a row. */
+export type PredictRows = (rows: Float32Array, count: number) => Promise<ArrayLike<number>>;
+
+/** What became of a row: the model's output, or why there is none. */
+export type RowResult = number | MillraceError;
+
+export interface MicroBatcherOptions {
+  /** Values in a row. */
+  width: number;
+  /** Most rows of one model call. A single larger request is still one call. */
+  maxRows: number;
+  /** How long a row may wait for others, milliseconds. 0 waits for what is already on its way in this turn of the event loop. */
+  maxDelayMs: number;
+  /** Model calls in flight, beyond which rows wait and gather. */
+  maxInFlight: number;
+  /** Called after each model call. */
+  onBatch?(rows: number, seconds: number): void;
+}
+
+interface Request {
+  rows: number[][];
+  resolve(results: RowResult[]): void;
+  reject(error: unknown): void;
+}
+
+/**
+ * Gathers rows of concurrent callers into one model call, which costs little more than a call with one row.
+ * A batch leaves when it is full, when its first row has waited `maxDelayMs`, or when a call ends, but never while
+ * `maxInFlight` calls run.
+ */
+export class MicroBatcher {
+  readonly #predict: PredictRows;
+  readonly #options: MicroBatcherOptions;
+  #waiting: Request[] = [];
+  #waitingRows = 0;
+  #inFlight = 0;
+  #timer: NodeJS.Timeout | NodeJS.Immediate | undefined;
+
+  constructor(predict: PredictRows, options: MicroBatcherOptions) {
+    this.#predict = predict;
+    this.#options = options;
+  }
+
+  /**
+   * Results in the order of `rows`. A row that makes the model fail gets its error alone: the batch is halved until the
+   * row stands by itself.
+   *
+   * @throws the model's error when it is retriable (its worker died, say): nothing is known of any row then.
+   */
+  predict(rows: number[][]): Promise<RowResult[]> {
+    if (rows.length === 0) return Promise.resolve([]);
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ rows, resolve, reject });
+      this.#waitingRows += rows.length;
+      if (this.#waitingRows >= this.#options.maxRows) this.#flush();
+      else this.#timer ??= this.#schedule();
+    });
+  }
+
+  #schedule(): NodeJS.Timeout | NodeJS.Immediate {
+    const { maxDelayMs } = this.#options;
+    return maxDelayMs === 0 ? setImmediate(() => this.#flush()) : setTimeout(() => this.#flush(), maxDelayMs);
+  }
+
+  #flush(): void {
+    clearTimeout(this.#timer as NodeJS.Timeout | undefined);
+    clearImmediate(this.#timer as NodeJS.Immediate | undefined);
+    this.#timer = undefined;
+    while (this.#waiting.length > 0 && this.#inFlight < this.#options.maxInFlight) {
+      this.#inFlight += 1;
+      void this.#run(this.#takeBatch()).finally(() => {
+        this.#inFlight -= 1;
+        this.#flush();
+      });
+    }
+  }
+
+  #takeBatch(): Request[] {
+    let size = 0;
+    let taken = 0;
+    for (const request of this.#waiting) {
+      if (taken > 0 && size + request.rows.length > this.#options.maxRows) break;
+      size += request.rows.length;
+      taken += 1;
+    }
+    this.#waitingRows -= size;
+    return this.#waiting.splice(0, taken);
+  }
+
+  async #run(batch: Request[]): Promise<void> {
+    try {
+      const results = await this.#predictIsolating(batch.flatMap((request) => request.rows));
+      let from = 0;
+      for (const { rows, resolve } of batch) resolve(results.slice(from, (from += rows.length)));
+    } catch (error) {
+      for (const { reject } of batch) reject(error);
+    }
+  }
+
+  async #predictIsolating(rows: number[][]): Promise<RowResult[]> {
+    try {
+      const started = performance.now();
+      const outputs = await this.#predict(flatten(rows, this.#options.width), rows.length);
+      this.#options.onBatch?.(rows.length, (performance.now() - started) / 1000);
+      return Array.from(outputs);
+    } catch (error) {
+      if (!(error instanceof MillraceError) || error.retriable) throw error;
+      if (rows.length === 1) return [error];
+      const middle = rows.length >> 1;
+      const first = await this.#predictIsolating(rows.slice(0, middle));
+      return first.concat(await this.#predictIsolating(rows.slice(middle)));
+    }
+  }
+}
+
+function flatten(rows: number[][], width: number): Float32Array {
+  const flat = new Float32Array(rows.length * width);
+  rows.forEach((row, index) => flat.set(row, index * width));
+  return flat;
+}

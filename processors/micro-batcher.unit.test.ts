@@ -1,0 +1,126 @@
+import { describe, expect, it } from 'vitest';
+import { MillraceError } from '../platform/errors.js';
+import { MicroBatcher, type MicroBatcherOptions } from './micro-batcher.js';
+
+const options: MicroBatcherOptions = { width: 1, maxRows: 4, maxDelayMs: 0, maxInFlight: 1 };
+const rowsOf = (...values: number[]): number[][] => values.map((value) => [value]);
+
+/** A model that waits for its test, and doubles its input. */
+function heldModel(): {
+  predict: (rows: Float32Array) => Promise<number[]>;
+  batches: number[][];
+  release: () => void;
+} {
+  const batches: number[][] = [];
+  const held: (() => void)[] = [];
+  return {
+    batches,
+    predict: (rows) => {
+      batches.push([...rows]);
+      return new Promise((resolve) => held.push(() => resolve([...rows].map((value) => value * 2))));
+    },
+    release: () => held.shift()?.(),
+  };
+}
+
+function failing(
+  isBad: (value: number) => boolean,
+  error: MillraceError,
+): { batcher: MicroBatcher; sizes: number[] } {
+  const sizes: number[] = [];
+  const batcher = new MicroBatcher(
+    (rows) => {
+      sizes.push(rows.length);
+      return [...rows].some(isBad) ? Promise.reject(error) : Promise.resolve([...rows]);
+    },
+    { ...options, maxRows: 100 },
+  );
+  return { batcher, sizes };
+}
+
+const nextTurn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
+
+describe('MicroBatcher', () => {
+  it('puts concurrent requests into one call and gives each its own results', async () => {
+    const model = heldModel();
+    const batcher = new MicroBatcher(model.predict, options);
+    const [first, second] = [batcher.predict(rowsOf(1)), batcher.predict(rowsOf(2, 3))];
+    await nextTurn();
+    expect(model.batches).toEqual([[1, 2, 3]]);
+    model.release();
+    expect(await Promise.all([first, second])).toEqual([[2], [4, 6]]);
+  });
+
+  it('leaves at once when full, and keeps whole requests together', async () => {
+    const model = heldModel();
+    const batcher = new MicroBatcher(model.predict, { ...options, maxDelayMs: 60_000, maxInFlight: 9 });
+    const requests = [batcher.predict(rowsOf(1, 2, 3)), batcher.predict(rowsOf(4, 5))];
+    expect(model.batches).toEqual([
+      [1, 2, 3],
+      [4, 5],
+    ]);
+    model.release();
+    model.release();
+    expect(await Promise.all(requests)).toEqual([
+      [2, 4, 6],
+      [8, 10],
+    ]);
+  });
+
+  it('takes a request that is larger than a batch', async () => {
+    const model = heldModel();
+    const request = new MicroBatcher(model.predict, options).predict(rowsOf(1, 2, 3, 4, 5));
+    expect(model.batches).toEqual([[1, 2, 3, 4, 5]]);
+    model.release();
+    expect(await request).toEqual([2, 4, 6, 8, 10]);
+  });
+
+  it('leaves when its first row has waited long enough', async () => {
+    const model = heldModel();
+    const request = new MicroBatcher(model.predict, { ...options, maxDelayMs: 1 }).predict(rowsOf(1));
+    expect(model.batches).toEqual([]);
+    await expect.poll(() => model.batches).toEqual([[1]]);
+    model.release();
+    expect(await request).toEqual([2]);
+  });
+
+  it('gathers rows while as many calls run as may', async () => {
+    const model = heldModel();
+    const batcher = new MicroBatcher(model.predict, options);
+    const first = batcher.predict(rowsOf(1));
+    await nextTurn();
+    const others = [batcher.predict(rowsOf(2)), batcher.predict(rowsOf(3))];
+    await nextTurn();
+    expect(model.batches).toEqual([[1]]);
+    model.release();
+    await first;
+    await expect.poll(() => model.batches).toEqual([[1], [2, 3]]);
+    model.release();
+    expect(await Promise.all(others)).toEqual([[4], [6]]);
+  });
+
+  it('answers a request with no rows without a call', async () => {
+    const model = heldModel();
+    expect(await new MicroBatcher(model.predict, options).predict([])).toEqual([]);
+    expect(model.batches).toEqual([]);
+  });
+
+  it('lets a row that the model fails on fail alone', async () => {
+    const error = new MillraceError('MODEL_FAILED', 'no');
+    const { batcher, sizes } = failing((value) => value < 0, error);
+    const [first, second] = [batcher.predict(rowsOf(1, -2, 3, 4)), batcher.predict(rowsOf(5, 6, -7))];
+    expect(await first).toEqual([1, error, 3, 4]);
+    expect(await second).toEqual([5, 6, error]);
+    expect(sizes[0]).toBe(7);
+  });
+
+  it('blames no row when the model can’t run, and goes on afterwards', async () => {
+    const { batcher, sizes } = failing(
+      (value) => value < 0,
+      new MillraceError('MODEL_WORKER_DIED', 'no', { retriable: true }),
+    );
+    await expect(batcher.predict(rowsOf(1, -1))).rejects.toMatchObject({ code: 'MODEL_WORKER_DIED' });
+    expect(sizes).toEqual([2]);
+    expect(await batcher.predict(rowsOf(1))).toEqual([1]);
+  });
+});

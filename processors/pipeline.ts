@@ -1,0 +1,58 @@
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { MillraceError } from '../platform/errors.js';
+
+/**
+ * What makes events of one kind into predictions: with the contract in `schemas/<name>/` and the model in
+ * `models/<name>/` this is all there is to a pipeline.
+ */
+export interface Pipeline<Event = object> {
+  /** Names the contract's folder, the model, the topics and the route. */
+  name: string;
+  /**
+   * The model's inputs, in the order of its `model.json`. Pure: the same event gives the same features at any time.
+   * Called only with events that fit the contract; what it throws makes that event a dead letter.
+   */
+  features(this: void, event: Event): number[];
+  /** What the event is about (a client, a vehicle): events with one key keep their order. Default: the event's id. */
+  key?(this: void, event: Event): string;
+  /**
+   * A realistic event, for the demo and for load tests.
+   *
+   * @param random - gives numbers from 0 up to 1; the same numbers give the same event.
+   */
+  sample?(this: void, random: () => number): Event;
+}
+
+/** Checks nothing at run time: it lets a pipeline's file be typed by its own event and used as any pipeline. */
+export function definePipeline<Event extends object>(pipeline: Pipeline<Event>): Pipeline {
+  return pipeline as unknown as Pipeline;
+}
+
+/**
+ * Every pipeline: one folder each in `processors/pipelines/`, whose `pipeline.ts` exports `pipeline`.
+ *
+ * @throws MillraceError `PIPELINE_INVALID` when a folder holds none, or one named otherwise than its folder.
+ */
+export async function loadPipelines(
+  root: string = join(import.meta.dirname, 'pipelines'),
+): Promise<Pipeline[]> {
+  const folders = readdirSync(root, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+  return Promise.all(folders.map(({ name }) => loadPipeline(root, name)));
+}
+
+async function loadPipeline(root: string, name: string): Promise<Pipeline> {
+  const file = join(root, name, 'pipeline.js');
+  const module = existsSync(file)
+    ? ((await import(pathToFileURL(file).href)) as { pipeline?: Pipeline })
+    : {};
+  if (module.pipeline?.name !== name) {
+    throw new MillraceError(
+      'PIPELINE_INVALID',
+      `processors/pipelines/${name}/pipeline.ts must export \`pipeline\` with the name '${name}', and has ` +
+        `${module.pipeline === undefined ? 'no such export' : `the name '${module.pipeline.name}'`}.`,
+    );
+  }
+  return module.pipeline;
+}

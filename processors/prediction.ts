@@ -1,0 +1,74 @@
+import type { PredictionRow } from '../analytics/rows.js';
+import type { ModelManifest } from '../models/manifest.js';
+import type { Prediction } from '../schemas/types.js';
+import { predictionId } from './ids.js';
+import type { Score } from './scorer.js';
+
+/**
+ * Header of an event's record that holds, in wire format, the prediction which a synchronous call has already made of it.
+ * Event and prediction so get on the log in one record: either both are there or neither, and the event is scored once.
+ */
+export const carriedPredictionHeader = 'millrace-prediction';
+
+/** Where a record stands on the log. */
+export interface Position {
+  topic: string;
+  partition: number;
+  offset: number;
+}
+
+/** The place of an event that is not on the log yet. */
+export const notOnTheLog = { partition: -1, offset: -1 };
+
+/** An event that fits its contract, and what is known of how it came. */
+export interface ReceivedEvent {
+  eventId: string;
+  /** When it happened, milliseconds since 1970, UTC. */
+  eventTime: number;
+  /** CloudEvents source. */
+  source: string;
+  fields: object;
+  /** When Millrace got it, milliseconds since 1970, UTC. */
+  receivedAt: number;
+  /** Registry id that its record is written with. */
+  schemaId: number;
+  position: Position;
+}
+
+/** The prediction record of an event, a score, and the model that gave it. */
+export function makePrediction(
+  pipeline: string,
+  event: ReceivedEvent,
+  { score, label }: Score,
+  model: ModelManifest,
+  now: number,
+): Prediction {
+  return {
+    prediction_id: predictionId(event.eventId, model.digest),
+    event_id: event.eventId,
+    pipeline,
+    model: model.name,
+    model_version: model.version,
+    model_digest: model.digest,
+    event_time: event.eventTime,
+    predicted_at: now,
+    score,
+    label,
+    features: JSON.stringify(event.fields),
+    source: event.source,
+    topic: event.position.topic,
+    partition: event.position.partition,
+    offset: event.position.offset,
+    schema_id: event.schemaId,
+    latency_ms: Math.max(0, now - event.receivedAt),
+  };
+}
+
+/** A prediction as a row of `millrace.predictions`. */
+export function toPredictionRow(prediction: Prediction): PredictionRow {
+  return {
+    ...prediction,
+    event_time: new Date(prediction.event_time).toISOString(),
+    predicted_at: new Date(prediction.predicted_at).toISOString(),
+  };
+}

@@ -1,0 +1,152 @@
+import { MillraceError } from '../platform/errors.js';
+import type { Metrics } from '../platform/metrics.js';
+import type { Prediction } from '../schemas/types.js';
+import { cloudEventHeaders, readCloudEvent } from '../streams/cloud-events.js';
+import type { NewRecord, StreamRecord } from '../streams/records.js';
+import { schemaIdOf, type Serde } from '../streams/serde.js';
+import { deadLetterRecord } from './dead-letters.js';
+import { positionEventId } from './ids.js';
+import type { OpenPipeline } from './open-pipelines.js';
+import { carriedPredictionHeader, makePrediction, type ReceivedEvent } from './prediction.js';
+
+export interface StreamScorerOptions {
+  pipeline: OpenPipeline;
+  serde: Serde;
+  metrics: Metrics;
+  /** Milliseconds since 1970, UTC. Default `Date.now`. */
+  now?: () => number;
+}
+
+/** An event's record once read: to be scored, scored before it came here, or beyond scoring. */
+type Item = { record: StreamRecord; eventId: string } & (
+  | { kind: 'event'; event: ReceivedEvent }
+  | { kind: 'scored'; prediction: Prediction }
+  | { kind: 'failed'; reason: MillraceError }
+);
+
+/**
+ * Turns each record of `<pipeline>.events` into the record that follows from it: a prediction or a dead letter.
+ * Nothing is kept between calls, so any number of copies may run.
+ */
+export class StreamScorer {
+  readonly #pipeline: OpenPipeline;
+  readonly #serde: Serde;
+  readonly #metrics: Metrics;
+  readonly #now: () => number;
+
+  constructor({ pipeline, serde, metrics, now = Date.now }: StreamScorerOptions) {
+    this.#pipeline = pipeline;
+    this.#serde = serde;
+    this.#metrics = metrics;
+    this.#now = now;
+  }
+
+  /**
+   * @returns one record for each of `records`, in their order.
+   * @throws MillraceError with `retriable` when registry or model can't be had now; calling again loses and doubles nothing.
+   */
+  async process(records: StreamRecord[]): Promise<NewRecord[]> {
+    const items: Item[] = [];
+    for (const record of records) {
+      const item = this.#read(record);
+      // Waits only for what isn't cached: a promise for each record would cost more than reading it.
+      items.push(item instanceof Promise ? await item : item);
+    }
+    const events = items.flatMap((item) => (item.kind === 'event' ? [item.event.fields] : []));
+    const scores = (await this.#pipeline.scorer.score(events)).values();
+    return items.map((item) => {
+      if (item.kind === 'failed') return this.#deadLetter(item, item.reason);
+      if (item.kind === 'scored') return this.#prediction(item, item.prediction);
+      const score =
+        scores.next().value ??
+        new MillraceError('OUTPUT_INVALID', 'The model gave no output for this event.');
+      if (score instanceof MillraceError) return this.#deadLetter(item, score);
+      const { name, scorer } = this.#pipeline;
+      return this.#prediction(
+        item,
+        makePrediction(name, item.event, score, scorer.model.manifest, this.#now()),
+      );
+    });
+  }
+
+  #read(record: StreamRecord): Item | Promise<Item> {
+    const cloudEvent = readCloudEvent(record.headers);
+    const eventId = cloudEvent.id ?? positionEventId(record);
+    const toItem = (fields: object): Item => {
+      const valid = this.#pipeline.scorer.validate(fields);
+      if (valid instanceof MillraceError) return { kind: 'failed', record, eventId, reason: valid };
+      const event = {
+        eventId,
+        eventTime: timeOf(cloudEvent.time) ?? record.timestamp,
+        source: cloudEvent.source ?? 'kafka',
+        fields: valid,
+        receivedAt: record.timestamp,
+        schemaId: schemaIdOf(record.value) ?? 0,
+        position: record,
+      };
+      return { kind: 'event', record, eventId, event };
+    };
+    const failed = (error: unknown): Item => {
+      if (!(error instanceof MillraceError) || error.retriable) throw error;
+      return { kind: 'failed', record, eventId, reason: error };
+    };
+    try {
+      const prediction = this.#carriedPrediction(record, eventId);
+      if (prediction !== undefined) return { kind: 'scored', record, eventId, prediction };
+      const fields = this.#serde.decode(record.value, this.#pipeline.event.type) as object | Promise<object>;
+      return fields instanceof Promise ? fields.then(toItem).catch(failed) : toItem(fields);
+    } catch (error) {
+      return failed(error);
+    }
+  }
+
+  /** The prediction that a synchronous call put into the event's record, with the record's place, known only now. */
+  #carriedPrediction(record: StreamRecord, eventId: string): Prediction | undefined {
+    const carried = record.headers[carriedPredictionHeader];
+    if (carried === undefined) return undefined;
+    const prediction = this.#serde.decode(carried, this.#pipeline.prediction.type) as
+      Prediction | Promise<unknown>;
+    // It was written with this contract's own id, whose resolver is never fetched; anything else is not of our making.
+    if (prediction instanceof Promise) return undefined;
+    if (prediction.event_id !== eventId || prediction.pipeline !== this.#pipeline.name) return undefined;
+    return { ...prediction, topic: record.topic, partition: record.partition, offset: record.offset };
+  }
+
+  #prediction({ record, eventId }: Item, prediction: Prediction): NewRecord {
+    const { schemaId, type } = this.#pipeline.prediction;
+    this.#metrics.predictions.inc({ pipeline: prediction.pipeline, model_version: prediction.model_version });
+    return {
+      topic: this.#pipeline.topics.predictions,
+      key: record.key ?? eventId,
+      value: this.#serde.encode(schemaId, type, prediction),
+      headers: cloudEventHeaders({
+        id: prediction.prediction_id,
+        source: `millrace/${prediction.pipeline}`,
+        type: 'millrace.prediction',
+        time: new Date(prediction.predicted_at).toISOString(),
+        ...traceOf(record),
+      }),
+    };
+  }
+
+  #deadLetter({ record, eventId }: Item, reason: MillraceError): NewRecord {
+    const { name: pipeline, topics } = this.#pipeline;
+    this.#metrics.deadLetters.inc({ pipeline, reason: reason.code });
+    const schemaId = schemaIdOf(record.value);
+    return deadLetterRecord(topics.deadLetters, pipeline, record, reason, {
+      now: this.#now(),
+      schemaId,
+      eventId,
+    });
+  }
+}
+
+function timeOf(text: string | undefined): number | undefined {
+  const time = Date.parse(text ?? '');
+  return Number.isNaN(time) ? undefined : time;
+}
+
+function traceOf({ headers }: StreamRecord): { traceparent?: string } {
+  const { traceparent } = readCloudEvent(headers);
+  return traceparent === undefined ? {} : { traceparent };
+}

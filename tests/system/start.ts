@@ -1,0 +1,52 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type RunningSystem, up } from '../../cli/up.js';
+import { loadConfig } from '../../platform/config.js';
+
+/** The whole system in this process, on free ports and a folder of its own, and what a client of it does. */
+export interface TestSystem extends RunningSystem {
+  /** Posts a body to a path; text goes as it is, anything else as JSON. */
+  post(path: string, body: unknown, headers?: Record<string, string>): Promise<Response>;
+  get(path: string): Promise<Response>;
+  /** Rows of a query, by column. */
+  sql<Row>(query: string): Promise<Row[]>;
+}
+
+/** @param settings - beyond those that keep it apart from everything else on this machine. */
+export async function startSystem(settings: Record<string, string> = {}): Promise<TestSystem> {
+  const folder = await mkdtemp(join(tmpdir(), 'millrace-test-'));
+  const config = loadConfig({
+    PORT: '0',
+    KAFKA_PORT: '0',
+    SCHEMA_REGISTRY_PORT: '0',
+    CLICKHOUSE_PORT: '0',
+    DATA_DIR: folder,
+    ...settings,
+  });
+  const system = await up(config, { demo: false, onProgress: () => undefined });
+  const { http, clickhouse } = system.endpoints;
+  return {
+    ...system,
+    get: (path) => fetch(http + path),
+    post: (path, body, headers = {}) =>
+      fetch(http + path, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', ...headers },
+        body: typeof body === 'string' ? body : JSON.stringify(body),
+      }),
+    sql: async <Row>(query: string) => {
+      const response = await fetch(clickhouse, { method: 'POST', body: `${query} FORMAT JSONEachRow` });
+      const text = await response.text();
+      if (!response.ok) throw new Error(text);
+      return text
+        .split('\n')
+        .filter((line) => line !== '')
+        .map((line) => JSON.parse(line) as Row);
+    },
+    stop: async () => {
+      await system.stop();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
