@@ -21,8 +21,8 @@ export interface MicroBatcherOptions {
 
 interface Request {
   rows: number[][];
-  resolve(results: RowResult[]): void;
-  reject(error: unknown): void;
+  resolve: (results: RowResult[]) => void;
+  reject: (error: unknown) => void;
 }
 
 /**

@@ -15,6 +15,9 @@ interface Figures {
   correlation: number[][];
 }
 
+/** From a source of numbers from 0 up to 1 to an event. */
+export type Sampler<Event> = (random: () => number) => Event;
+
 /**
  * Draws realistic events from figures of a training table: each column as it is distributed there, and columns that go
  * together there go together here (a Gaussian copula; Nelsen, "An Introduction to Copulas", section 2.3).
@@ -22,7 +25,7 @@ interface Figures {
  * @param name - of the figures in `models/training/figures/`.
  * @returns a function from a source of numbers from 0 up to 1 to an event; the same numbers give the same event.
  */
-export function loadSampler<Event>(name: string): (random: () => number) => Event {
+export function loadSampler<Event>(name: string): Sampler<Event> {
   const file = join(projectRoot, 'models', 'training', 'figures', `${name}.json`);
   const { probabilities, columns, correlation } = JSON.parse(readFileSync(file, 'utf8')) as Figures;
   const factor = cholesky(correlation);

@@ -139,8 +139,8 @@ export class Sink {
 }
 
 /** Applies a function now to a value that is there, later to one that is on its way. */
-function after<Row>(value: unknown, next: (value: unknown) => Row): Row | Promise<Row> {
-  return value instanceof Promise ? value.then(next) : next(value);
+function after<Row>(value: unknown, make: (value: unknown) => Row): Row | Promise<Row> {
+  return value instanceof Promise ? value.then(make) : make(value);
 }
 
 function toDeadLetterRow(record: StreamRecord, pipeline: string): DeadLetterRow {
