@@ -99,7 +99,7 @@ export class Intake {
     const events = this.#receive(pipeline, bodies, context);
     const known = await this.#findKnown(pipeline, events);
     return Promise.all(
-      events.map((event) =>
+      events.map(async (event) =>
         event instanceof MillraceError
           ? event
           : this.#predictOnce(pipeline, event, known.get(event.eventId), context),

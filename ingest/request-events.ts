@@ -1,12 +1,12 @@
 import type { Context } from 'hono';
 import { MillraceError, messageOf } from '../platform/errors.js';
 
-/** The events of a request as they were sent, not validated. */
+/** The events of a request, not validated. */
 export interface RequestEvents {
   /** Whether one event was sent as such, not in a list. */
   single: boolean;
-  /** A line that is no JSON stands as its error. */
-  events: (unknown | MillraceError)[];
+  /** As they were sent; a line that is no JSON stands as its MillraceError. */
+  events: unknown[];
 }
 
 const ndjsonTypes = new Set(['application/x-ndjson', 'application/ndjson', 'application/jsonl']);

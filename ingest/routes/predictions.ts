@@ -5,7 +5,7 @@ import type { FindStored } from '../prediction-cache.js';
 
 export interface PredictionRoutesOptions {
   /** A prediction made lately, from memory. */
-  recall(eventId: string): PredictionRow | undefined;
+  recall: (eventId: string) => PredictionRow | undefined;
   findStored: FindStored;
 }
 
