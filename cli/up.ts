@@ -14,7 +14,7 @@ export interface UpOptions {
   /** Whether to feed sample events. */
   demo: boolean;
   /** Told of each step while the system comes up. */
-  onProgress(step: string): void;
+  onProgress: (step: string) => void;
 }
 
 /** Where everything is. Programs find it in `endpoints.json` in the data folder. */
