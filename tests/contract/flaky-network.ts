@@ -3,7 +3,14 @@ import type { Socket } from 'node:net';
 import type { ISocketFactory } from 'kafkajs';
 
 /** Numbers of requests that tests disturb. */
-export const apiKeys = { produce: 0, fetch: 1, heartbeat: 12, txnOffsetCommit: 28, endTxn: 26, initProducerId: 22 } as const;
+export const apiKeys = {
+  produce: 0,
+  fetch: 1,
+  heartbeat: 12,
+  txnOffsetCommit: 28,
+  endTxn: 26,
+  initProducerId: 22,
+} as const;
 
 /** The way between kafkajs and the broker, for tests that break it. */
 export class FlakyNetwork {
