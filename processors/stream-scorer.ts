@@ -70,15 +70,43 @@ export class StreamScorer {
   }
 
   #read(record: StreamRecord): Item | Promise<Item> {
-    const cloudEvent = readCloudEvent(record.headers);
-    const eventId = cloudEvent.id ?? positionEventId(record);
+    const eventId = record.headers['ce_id']?.toString() || positionEventId(record);
+    const carried = record.headers[carriedPredictionHeader];
+    if (carried !== undefined) return this.#readScored(record, eventId, carried);
+    return this.#readEvent(record, eventId);
+  }
+
+  /** An event with the prediction that a synchronous call made of it, and with its place, which is known only now. */
+  async #readScored(record: StreamRecord, eventId: string, carried: Buffer): Promise<Item> {
+    const { name, prediction: contract } = this.#pipeline;
+    try {
+      const prediction = (await this.#serde.decode(carried, contract.type)) as Prediction;
+      if (prediction.event_id === eventId && prediction.pipeline === name) {
+        const { topic, partition, offset } = record;
+        return { kind: 'scored', record, eventId, prediction: { ...prediction, topic, partition, offset } };
+      }
+    } catch (error) {
+      unlessTransient(error);
+    }
+    // Not of Millrace's making: anyone may write to the topic.
+    return this.#readEvent(record, eventId);
+  }
+
+  #readEvent(record: StreamRecord, eventId: string): Item | Promise<Item> {
+    const failed = (error: unknown): Item => ({
+      kind: 'failed',
+      record,
+      eventId,
+      reason: unlessTransient(error),
+    });
     const toItem = (fields: object): Item => {
       const valid = this.#pipeline.scorer.validate(fields);
-      if (valid instanceof MillraceError) return { kind: 'failed', record, eventId, reason: valid };
+      if (valid instanceof MillraceError) return failed(valid);
+      const { source, time } = readCloudEvent(record.headers);
       const event = {
         eventId,
-        eventTime: timeOf(cloudEvent.time) ?? record.timestamp,
-        source: cloudEvent.source ?? 'kafka',
+        eventTime: timeOf(time) ?? record.timestamp,
+        source: source ?? 'kafka',
         fields: valid,
         receivedAt: record.timestamp,
         schemaId: schemaIdOf(record.value) ?? 0,
@@ -86,30 +114,12 @@ export class StreamScorer {
       };
       return { kind: 'event', record, eventId, event };
     };
-    const failed = (error: unknown): Item => {
-      if (!(error instanceof MillraceError) || error.retriable) throw error;
-      return { kind: 'failed', record, eventId, reason: error };
-    };
     try {
-      const prediction = this.#carriedPrediction(record, eventId);
-      if (prediction !== undefined) return { kind: 'scored', record, eventId, prediction };
       const fields = this.#serde.decode(record.value, this.#pipeline.event.type) as object | Promise<object>;
       return fields instanceof Promise ? fields.then(toItem).catch(failed) : toItem(fields);
     } catch (error) {
       return failed(error);
     }
-  }
-
-  /** The prediction that a synchronous call put into the event's record, with the record's place, known only now. */
-  #carriedPrediction(record: StreamRecord, eventId: string): Prediction | undefined {
-    const carried = record.headers[carriedPredictionHeader];
-    if (carried === undefined) return undefined;
-    const prediction = this.#serde.decode(carried, this.#pipeline.prediction.type) as
-      Prediction | Promise<unknown>;
-    // It was written with this contract's own id, whose resolver is never fetched; anything else is not of our making.
-    if (prediction instanceof Promise) return undefined;
-    if (prediction.event_id !== eventId || prediction.pipeline !== this.#pipeline.name) return undefined;
-    return { ...prediction, topic: record.topic, partition: record.partition, offset: record.offset };
   }
 
   #prediction({ record, eventId }: Item, prediction: Prediction): NewRecord {
@@ -139,6 +149,12 @@ export class StreamScorer {
       eventId,
     });
   }
+}
+
+/** The record's own fault, to go into its dead letter. @throws what is not: it may pass. */
+function unlessTransient(error: unknown): MillraceError {
+  if (!(error instanceof MillraceError) || error.retriable) throw error;
+  return error;
 }
 
 function timeOf(text: string | undefined): number | undefined {

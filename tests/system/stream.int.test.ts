@@ -1,0 +1,174 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { silentLogger } from '../../platform/logger.js';
+import { projectRoot } from '../../platform/paths.js';
+import { avroType, loadContract } from '../../schemas/contracts.js';
+import type { LogProducer } from '../../streams/log-producer.js';
+import { SchemaRegistryClient } from '../../streams/schema-registry.js';
+import { Serde } from '../../streams/serde.js';
+import { createStreams, type Streams } from '../../streams/streams.js';
+import { startSystem, type TestSystem } from './start.js';
+
+const client = JSON.parse(
+  readFileSync(join(projectRoot, 'examples', 'credit-default.json'), 'utf8'),
+) as object;
+const topic = 'credit-default.events';
+const contract = loadContract('credit-default', 'event');
+
+interface DeadLetter {
+  reason: string;
+  value: string;
+  topic: string;
+  schema_id: number | null;
+}
+
+let system: TestSystem;
+let streams: Streams;
+let producer: LogProducer;
+let serde: Serde;
+
+beforeAll(async () => {
+  system = await startSystem();
+  const { kafka, schema_registry: url } = system.endpoints;
+  streams = createStreams({ brokers: kafka, clientId: 'test', logger: silentLogger });
+  producer = await streams.createProducer();
+  serde = new Serde(new SchemaRegistryClient({ url }));
+});
+
+afterAll(async () => {
+  await streams.close();
+  await system.stop();
+});
+
+/** Puts a value on the events topic under an event id, as any Kafka client could. */
+async function produce(
+  eventId: string,
+  value: Buffer | null,
+): Promise<{ partition: number; offset: number }> {
+  const [position] = await producer.send([{ topic, key: eventId, value, headers: { ce_id: eventId } }]);
+  if (position === undefined) throw new Error('no position');
+  return position;
+}
+
+async function deadLetter(eventId: string): Promise<DeadLetter | undefined> {
+  const [row] = await system.sql<DeadLetter>(
+    `SELECT reason, hex(value) AS value, topic, schema_id FROM millrace.dead_letters WHERE event_id = '${eventId}'`,
+  );
+  return row;
+}
+
+async function eventually<T>(read: () => Promise<T | undefined>): Promise<T> {
+  let found: T | undefined;
+  await expect.poll(async () => (found = await read()), { timeout: 15_000 }).toBeDefined();
+  return found as T;
+}
+
+describe('records on the events topic', () => {
+  it('are scored when another Kafka client wrote them, with where they came from', async () => {
+    const id = await serde.register(topic, contract.type);
+    const { partition, offset } = await produce('from-kafka', serde.encode(id, contract.type, client));
+    const row = await eventually(async () => {
+      const rows = await system.sql(
+        `SELECT topic, partition, toInt32(offset) AS offset, schema_id, source FROM millrace.predictions WHERE event_id = 'from-kafka'`,
+      );
+      return rows[0];
+    });
+    expect(row).toEqual({ topic, partition, offset, schema_id: id, source: 'kafka' });
+  });
+
+  it('without an id get one that follows from their place', async () => {
+    const id = await serde.register(topic, contract.type);
+    const [position] = await producer.send([
+      { topic, key: null, value: serde.encode(id, contract.type, client) },
+    ]);
+    const query = `SELECT event_id FROM millrace.predictions WHERE partition = ${position?.partition} AND offset = ${position?.offset}`;
+    const [row] = await eventually(async () => {
+      const rows = await system.sql<{ event_id: string }>(query);
+      return rows.length === 1 ? rows : undefined;
+    });
+    expect(row?.event_id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-5/);
+  });
+
+  it.each([
+    ['garbage', Buffer.from('not avro at all'), 'UNDECODABLE'],
+    ['no value', null, 'UNDECODABLE'],
+    ['an empty value', Buffer.alloc(0), 'UNDECODABLE'],
+    ['an unknown schema id', Buffer.from([0, 0, 15, 66, 63, 1, 2, 3]), 'SCHEMA_UNKNOWN'],
+    ['bytes that are no UTF-8', Buffer.from([0xff, 0xfe, 0x00, 0x80, 0xc3]), 'UNDECODABLE'],
+  ])('that are %s become dead letters with the original bytes', async (name, value, reason) => {
+    await produce(`bad ${name}`, value);
+    const letter = await eventually(() => deadLetter(`bad ${name}`));
+    expect(letter).toMatchObject({ reason, topic });
+    expect(letter.value ?? '').toBe((value?.toString('hex') ?? '').toUpperCase());
+  });
+
+  it('that are cut off, out of range, or of an unrelated schema become dead letters, and the stream goes on', async () => {
+    const id = await serde.register(topic, contract.type);
+    const whole = serde.encode(id, contract.type, client);
+    const other = avroType({ type: 'record', name: 'Other', fields: [{ name: 'x', type: 'string' }] });
+    const otherId = await serde.register('another-topic', other);
+    await produce('cut off', whole.subarray(0, whole.length - 3));
+    await produce('out of range', serde.encode(id, contract.type, { ...client, AGE: 7 }));
+    await produce('unrelated', serde.encode(otherId, other, { x: 'y' }));
+    await produce('good after bad', whole);
+    expect(await eventually(() => deadLetter('cut off'))).toMatchObject({
+      reason: 'UNDECODABLE',
+      schema_id: id,
+    });
+    expect(await eventually(() => deadLetter('out of range'))).toMatchObject({ reason: 'EVENT_INVALID' });
+    expect(await eventually(() => deadLetter('unrelated'))).toMatchObject({
+      reason: 'SCHEMA_INCOMPATIBLE',
+      schema_id: otherId,
+    });
+    await eventually(
+      async () =>
+        (await system.sql(`SELECT 1 FROM millrace.predictions WHERE event_id = 'good after bad'`))[0],
+    );
+  });
+
+  it('written with an older schema are read with the newer', async () => {
+    const older = avroType({
+      ...contract.schema,
+      fields: contract.schema.fields.map((field) =>
+        field.name === 'LIMIT_BAL' ? { ...field, type: 'int' } : field,
+      ),
+    } as Parameters<typeof avroType>[0]);
+    const id = await serde.register('older-events', older);
+    await produce('older', serde.encode(id, older, client));
+    const score = async (eventId: string): Promise<unknown> =>
+      (await system.sql(`SELECT score FROM millrace.predictions WHERE event_id = '${eventId}'`))[0];
+    expect(await eventually(() => score('older'))).toEqual(await eventually(() => score('good after bad')));
+  });
+
+  it('that carry a prediction of another event are scored anew', async () => {
+    const id = await serde.register(topic, contract.type);
+    const carried = serde.encode(1, contract.type, client);
+    const headers = { ce_id: 'forged', 'millrace-prediction': carried };
+    await producer.send([{ topic, key: 'forged', value: serde.encode(id, contract.type, client), headers }]);
+    await eventually(
+      async () => (await system.sql(`SELECT 1 FROM millrace.predictions WHERE event_id = 'forged'`))[0],
+    );
+  });
+});
+
+describe('records on the predictions topic', () => {
+  it('that fit no row become dead letters, and the sink goes on', async () => {
+    const predictions = 'credit-default.predictions';
+    await producer.send([{ topic: predictions, key: 'x', value: Buffer.from('garbage') }]);
+    const rows = await eventually(async () => {
+      const found = await system.sql<DeadLetter>(
+        `SELECT reason, hex(value) AS value FROM millrace.dead_letters WHERE topic = '${predictions}'`,
+      );
+      return found.length > 0 ? found : undefined;
+    });
+    expect(rows).toEqual([
+      { reason: 'UNDECODABLE', value: Buffer.from('garbage').toString('hex').toUpperCase() },
+    ]);
+    const prediction = (await (await system.post('/v1/pipelines/credit-default/predict', client)).json()) as {
+      event_id: string;
+    };
+    const query = `SELECT 1 FROM millrace.predictions WHERE event_id = '${prediction.event_id}'`;
+    await eventually(async () => (await system.sql(query))[0]);
+  });
+});
