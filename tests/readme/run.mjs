@@ -16,9 +16,9 @@ const blocks = [...readFileSync(join(clone, 'README.md'), 'utf8').matchAll(/^```
   ([, text]) => text.trim(),
 );
 const tour = blocks.filter((block) => !/^npm (start|test)$/.test(block));
-const system = spawn('npm', ['start'], { cwd: clone, detached: true, stdio: ['ignore', 'pipe', 'inherit'] });
+const system = spawn('npm', ['start'], { cwd: clone, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
 let screen = '';
-system.stdout.on('data', (chunk) => (screen += chunk));
+for (const stream of [system.stdout, system.stderr]) stream.on('data', (chunk) => (screen += chunk));
 
 let failed = 0;
 try {
@@ -39,11 +39,8 @@ try {
     );
   }
   process.kill(-system.pid, 'SIGINT');
-  const [code] = await new Promise((resolve) => system.once('exit', (...args) => resolve(args)));
-  if (code !== 0) {
-    failed += 1;
-    console.log(`FAILED: after Ctrl-C npm start ended with ${code}`);
-  }
+  await new Promise((resolve) => system.once('close', resolve));
+  if (!screen.includes('Stopped.')) throw new Error(`Ctrl-C did not stop it cleanly:\n${screen}`);
 } catch (error) {
   failed += 1;
   console.log(`FAILED: ${error.message}`);
