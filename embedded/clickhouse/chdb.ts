@@ -107,16 +107,19 @@ export class Chdb {
     });
   }
 
-  /** Takes no place, or it would wait for what it is to cancel. A query that ended meanwhile is fine. */
+  /** Takes no place, or it would wait for what it is to cancel. */
   async #cancel(tag: string): Promise<void> {
-    const connection = this.#modules.createChdbConnection({ path: this.dataDir });
-    const query = `KILL QUERY WHERE Settings['log_comment'] = ${quoteString(tag)} ASYNC`;
     try {
-      await connection.chdb.queryAsync(query);
+      const connection = this.#modules.createChdbConnection({ path: this.dataDir });
+      try {
+        await connection.chdb.queryAsync(
+          `KILL QUERY WHERE Settings['log_comment'] = ${quoteString(tag)} ASYNC`,
+        );
+      } finally {
+        await connection.close();
+      }
     } catch {
-      // Then it runs to its end, or to its time limit.
-    } finally {
-      await connection.close();
+      // Then the query runs to its end, or to its time limit.
     }
   }
 

@@ -84,7 +84,7 @@ export async function startClickHouseEndpoint(options: ClickHouseEndpointOptions
       const code = codeOfText(text);
       if (code === 0) logger.error({ err: error, queryId }, 'ClickHouse endpoint: request failed');
       if (response.headersSent) return void response.destroy();
-      response.setHeader('X-ClickHouse-Exception-Code', code);
+      if (code !== 0) response.setHeader('X-ClickHouse-Exception-Code', code);
       // A body that was not read to its end would be taken for the next request.
       if (!request.complete) response.setHeader('Connection', 'close');
       sendText(response, httpStatusOf(code), `${text}\n`);
