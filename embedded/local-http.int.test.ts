@@ -1,4 +1,5 @@
-import { createServer } from 'node:http';
+import { once } from 'node:events';
+import { createServer, type ServerResponse } from 'node:http';
 import { describe, expect, test } from 'vitest';
 import { listen, refusalOfBrowserRequest } from './local-http.js';
 
@@ -41,4 +42,16 @@ test('a port in use is an error that names the port', async () => {
     message: expect.stringContaining(`Port ${first.port} `),
   });
   await first.stop();
+});
+
+test('stop waits for a request that runs, and not for its connection to time out', async () => {
+  const server = createServer({ keepAliveTimeout: 60_000 });
+  const running = await listen(server, { host: '127.0.0.1', port: 0, name: 'server' });
+  const arrived = once(server, 'request');
+  const answer = fetch(`http://127.0.0.1:${running.port}/`);
+  const [, response]: ServerResponse[] = await arrived;
+  const stopped = running.stop();
+  response?.end('done');
+  expect(await (await answer).text()).toBe('done');
+  await stopped;
 });

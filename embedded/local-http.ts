@@ -1,12 +1,13 @@
-import type { IncomingHttpHeaders } from 'node:http';
-import type { AddressInfo, Server } from 'node:net';
+import { once } from 'node:events';
+import type { IncomingHttpHeaders, IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { MillraceError, messageOf } from '../platform/errors.js';
 
 export interface RunningServer {
   /** The port it listens on; the one asked for unless that was 0. */
   readonly port: number;
   /** Takes no more requests, lets running ones finish, and resolves when the port is free. */
-  stop(): Promise<void>;
+  stop: () => Promise<void>;
 }
 
 /**
@@ -40,10 +41,17 @@ export async function listen(
     });
     server.listen(port, host, resolve);
   });
-  const stop = () =>
-    new Promise<void>((resolve) => {
-      server.close(() => resolve());
-    });
+  let stopping = false;
+  server.on('request', (_: IncomingMessage, response: ServerResponse) => {
+    // A connection that becomes idle after close() would be waited for until its keep-alive time is over.
+    response.once('close', () => setImmediate(() => stopping && server.closeIdleConnections()));
+  });
+  const stop = async () => {
+    stopping = true;
+    const closed = once(server, 'close');
+    server.close();
+    await closed;
+  };
   return { port: portOf(server.address(), port), stop };
 }
 

@@ -2,7 +2,8 @@
 -- A statement ends with a semicolon at the end of a line.
 
 -- One row per prediction. Of rows with the same key the first one wins: the version falls as predicted_at grows.
--- event_id leads the key, so that looking an event up reads one granule.
+-- event_id leads the key, so that looking an event up reads one granule of each part; small granules make it quick
+-- (measured with 23 features: 6 ms instead of 15).
 CREATE TABLE IF NOT EXISTS millrace.predictions_storage
 (
     event_id String COMMENT 'The client''s id of the event, or a UUIDv7',
@@ -26,7 +27,7 @@ CREATE TABLE IF NOT EXISTS millrace.predictions_storage
 )
 ENGINE = ReplacingMergeTree(version)
 ORDER BY (event_id, prediction_id)
-SETTINGS non_replicated_deduplication_window = 1000;
+SETTINGS non_replicated_deduplication_window = 1000, index_granularity = 1024;
 
 CREATE VIEW IF NOT EXISTS millrace.predictions AS
 SELECT

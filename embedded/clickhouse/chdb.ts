@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { resolve } from 'node:path';
 import type { ClickHouseClientConfigOptions } from '@clickhouse/client';
@@ -88,14 +89,38 @@ export class Chdb {
   /**
    * Runs a query from outside the application: waits for one of two places, and leaves one to the application.
    *
-   * @param signal - drops the query while it waits; one that runs can't be stopped.
+   * @param signal - cancels the query, unless it has a `log_comment` of its own: that setting is how it is found.
    * @throws ClickHouse's own error as chDB gives it, its text starting with `Code: <number>.`
    */
-  runAsGuest(query: ChdbQuery, signal?: AbortSignal): Promise<ChdbResult> {
+  runAsGuest(query: ChdbQuery, signal: AbortSignal): Promise<ChdbResult> {
     return this.#guestCalls.use(async () => {
-      signal?.throwIfAborted();
-      return await this.#lend((connection) => runQuery(connection, query));
+      signal.throwIfAborted();
+      const tag = randomUUID();
+      const cancel = () => void this.#cancel(tag);
+      signal.addEventListener('abort', cancel);
+      try {
+        const settings = { log_comment: tag, ...query.settings };
+        return await this.#lend((connection) => runQuery(connection, { ...query, settings }));
+      } finally {
+        signal.removeEventListener('abort', cancel);
+      }
     });
+  }
+
+  /** Takes no place, or it would wait for what it is to cancel. */
+  async #cancel(tag: string): Promise<void> {
+    try {
+      const connection = this.#modules.createChdbConnection({ path: this.dataDir });
+      try {
+        await connection.chdb.queryAsync(
+          `KILL QUERY WHERE Settings['log_comment'] = ${quoteString(tag)} ASYNC`,
+        );
+      } finally {
+        await connection.close();
+      }
+    } catch {
+      // Then the query runs to its end, or to its time limit.
+    }
   }
 
   /** A backend for the official client. Closing the client closes the engine. */

@@ -57,6 +57,12 @@ async function post(
   });
 }
 
+async function countRunning(): Promise<string> {
+  const own = createClient({ connection: chdb.connection() });
+  const query = "SELECT count() FROM system.processes WHERE query LIKE 'SELECT sum(sipHash64(number))%'";
+  return (await (await own.query({ query, format: 'TabSeparated' })).text()).trim();
+}
+
 describe('with an HTTP client', () => {
   test('answers a query in the URL, in TabSeparated unless asked for another format', async () => {
     const plain = await get({ query: "SELECT 1, 'a'" });
@@ -233,6 +239,30 @@ describe('with an HTTP client', () => {
     await Promise.all(heavy);
     expect(rows).toEqual([{ a: 1 }]);
     expect(order).toEqual(['own', 'guest', 'guest', 'guest']);
+  });
+});
+
+describe('a query that runs for very long', () => {
+  const endless = 'SELECT sum(sipHash64(number)) FROM system.numbers';
+
+  test('is cancelled when its client goes away', async () => {
+    const client = new AbortController();
+    const answer = fetch(`${url}/?query=${encodeURIComponent(endless)}`, { signal: client.signal });
+    await expect.poll(countRunning).toBe('1');
+    client.abort();
+    await expect(answer).rejects.toThrow('aborted');
+    await expect.poll(countRunning).toBe('0');
+  });
+
+  test('does not keep the endpoint from stopping', async () => {
+    const other = await startClickHouseEndpoint({ host: '127.0.0.1', port: 0, chdb });
+    const answer = fetch(`http://127.0.0.1:${other.port}/?query=${encodeURIComponent(endless)}`);
+    await expect.poll(countRunning).toBe('1');
+    await other.stop();
+    expect([(await answer).status, (await answer).headers.get('x-clickhouse-exception-code')]).toEqual([
+      500,
+      '394',
+    ]);
   });
 });
 

@@ -30,6 +30,8 @@ const maxOpenRequests = 100;
 // A URL holds the query and its parameters; ClickHouse's own limit (http_max_uri_size) is 1 MiB.
 const maxHeaderBytes = 1_100_000;
 const noDataToInsert = 108;
+/** How long running queries may go on once the endpoint stops; then they are cancelled. */
+const stopGraceMs = 2000;
 const timeZone = 'UTC';
 
 /**
@@ -48,6 +50,7 @@ export async function startClickHouseEndpoint(options: ClickHouseEndpointOptions
     max_execution_time: String(options.maxQuerySeconds ?? 300),
     session_timezone: timeZone,
   };
+  const running = new Set<AbortController>();
   let openRequests = 0;
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -76,11 +79,12 @@ export async function startClickHouseEndpoint(options: ClickHouseEndpointOptions
       const result = await run(parsed, response);
       await sendResult(request, response, parsed, result);
     } catch (error) {
+      if (response.destroyed) return;
       const text = messageOf(error);
       const code = codeOfText(text);
       if (code === 0) logger.error({ err: error, queryId }, 'ClickHouse endpoint: request failed');
       if (response.headersSent) return void response.destroy();
-      response.setHeader('X-ClickHouse-Exception-Code', code);
+      if (code !== 0) response.setHeader('X-ClickHouse-Exception-Code', code);
       // A body that was not read to its end would be taken for the next request.
       if (!request.complete) response.setHeader('Connection', 'close');
       sendText(response, httpStatusOf(code), `${text}\n`);
@@ -90,14 +94,20 @@ export async function startClickHouseEndpoint(options: ClickHouseEndpointOptions
   }
 
   async function run(parsed: ParsedRequest, response: ServerResponse): Promise<ChdbResult> {
-    const gone = new AbortController();
-    response.once('close', () => gone.abort());
+    const cancelling = new AbortController();
+    response.once('close', () => cancelling.abort());
+    running.add(cancelling);
     try {
-      return await chdb.runAsGuest({ ...parsed, settings: { ...defaults, ...parsed.settings } }, gone.signal);
+      return await chdb.runAsGuest(
+        { ...parsed, settings: { ...defaults, ...parsed.settings } },
+        cancelling.signal,
+      );
     } catch (error) {
       const nothingToInsert = codeOfText(messageOf(error)) === noDataToInsert && isInsert(parsed.sql);
       if (nothingToInsert) return { bytes: new Uint8Array(), elapsed: 0, rowsRead: 0, bytesRead: 0 };
       throw error;
+    } finally {
+      running.delete(cancelling);
     }
   }
 
@@ -110,7 +120,17 @@ export async function startClickHouseEndpoint(options: ClickHouseEndpointOptions
       });
     },
   );
-  return await listen(server, { host, port: options.port, name: 'ClickHouse endpoint' });
+  const { port, stop } = await listen(server, { host, port: options.port, name: 'ClickHouse endpoint' });
+  return {
+    port,
+    stop: async () => {
+      const impatience = setTimeout(() => {
+        for (const cancelling of running) cancelling.abort();
+      }, stopGraceMs);
+      await stop();
+      clearTimeout(impatience);
+    },
+  };
 }
 
 async function sendResult(

@@ -1,4 +1,5 @@
-import { createAdaptorServer } from '@hono/node-server';
+import { createServer } from 'node:http';
+import { getRequestListener } from '@hono/node-server';
 import { messageOf } from '../../platform/errors.js';
 import { silentLogger, type Logger } from '../../platform/logger.js';
 import { listen, refusalOfBrowserRequest, type RunningServer } from '../local-http.js';
@@ -36,11 +37,10 @@ export async function startSchemaRegistry(options: SchemaRegistryOptions): Promi
     }
   }
   const app = createRegistryApp(new Registry(log, state), logger);
-  const server = createAdaptorServer({
-    fetch: (request: Request) => {
-      const refusal = refusalOfBrowserRequest(Object.fromEntries(request.headers), host);
-      return refusal === undefined ? app.fetch(request) : new Response(`${refusal}\n`, { status: 403 });
-    },
+  const listener = getRequestListener((request) => {
+    const refusal = refusalOfBrowserRequest(Object.fromEntries(request.headers), host);
+    return refusal === undefined ? app.fetch(request) : new Response(`${refusal}\n`, { status: 403 });
   });
+  const server = createServer((request, response) => void listener(request, response));
   return await listen(server, { host, port, name: 'schema registry' });
 }
