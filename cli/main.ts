@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { describeSettings, loadConfig } from '../platform/config.js';
+import { describeSettings, loadConfig, settingsPage } from '../platform/config.js';
 import { MillraceError } from '../platform/errors.js';
 import { version } from '../platform/version.js';
 import type { Context, Role } from './context.js';
@@ -50,10 +50,13 @@ program
 program
   .command('settings')
   .description('list every setting with its default')
-  .action(() => {
-    for (const { name, meaning, default: value } of describeSettings()) {
-      console.log(`${name.padEnd(24)}${meaning}${value === '' ? '' : ` Default: ${value}`}`);
-    }
+  .option('--markdown', 'as the page docs/settings.md')
+  .action(({ markdown }: { markdown?: boolean }) => {
+    const settings = describeSettings();
+    if (markdown) console.log(settingsPage(settings));
+    else
+      for (const { name, meaning, fallback } of settings)
+        console.log(`${name.padEnd(24)}${meaning} ${fallback}`.trim());
   });
 
 async function runAlone(start: (context: Context) => Promise<Role>, servesHttp: boolean): Promise<void> {

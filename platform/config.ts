@@ -122,16 +122,39 @@ export function loadConfig(environment: Record<string, string | undefined>): Con
   return result.data;
 }
 
-/** Name, meaning and default of every setting, for the documentation and `millrace settings`. */
-export function describeSettings(): { name: string; meaning: string; default: string }[] {
+export interface Setting {
+  /** The environment variable. */
+  name: string;
+  meaning: string;
+  /** `Default: …`, or empty. */
+  fallback: string;
+}
+
+/** Every setting, in the order of its subject. */
+export function describeSettings(): Setting[] {
   return Object.entries(variables.shape).map(([name, schema]) => {
-    const fallback = schema.safeParse(undefined).data;
+    const value = name === 'DATA_DIR' ? './.millrace' : schema.safeParse(undefined).data;
     return {
       name,
       meaning: schema.description ?? '',
-      default: name === 'DATA_DIR' ? './.millrace' : fallback === undefined ? '' : String(fallback),
+      fallback: value === undefined ? '' : `Default: ${String(value)}.`,
     };
   });
+}
+
+/** `docs/settings.md`. */
+export function settingsPage(settings: readonly Setting[]): string {
+  const rows = settings.map(
+    ({ name, meaning, fallback }) => `| \`${name}\` | ${meaning} ${fallback}`.trim() + ' |',
+  );
+  return `# Settings
+
+Environment variables, read once at the start. An empty one counts as unset; a wrong one stops the start with a message that names it.
+This page is made by \`npm run generate\`.
+
+| variable | meaning |
+| --- | --- |
+${rows.join('\n')}`;
 }
 
 function settingsThatMiss(config: Config): string[] {
