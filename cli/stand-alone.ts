@@ -1,6 +1,6 @@
 import { startEngines } from '../embedded/start-engines.js';
 import { operations } from '../ingest/routes/operations.js';
-import { listen } from '../ingest/server.js';
+import { serveHttp } from '../ingest/server.js';
 import type { Config } from '../platform/config.js';
 import { MillraceError } from '../platform/errors.js';
 import { createLogger } from '../platform/logger.js';
@@ -37,7 +37,7 @@ export async function standAlone(
     roles.push(engines);
     const context = await openContext(config, engines, logger);
     roles.push({ stop: () => context.close() });
-    if (!servesHttp) roles.push(await listen(operations(context), config.HOST, config.PORT));
+    if (!servesHttp) roles.push(await serveHttp(operations(context), config.HOST, config.PORT));
     roles.push(await start(context));
     logger.info('ready');
     return { stop };

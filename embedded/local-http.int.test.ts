@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type ServerResponse } from 'node:http';
 import { describe, expect, test } from 'vitest';
-import { listen, refusalOfBrowserRequest } from './local-http.js';
+import { refusalOfBrowserRequest, serve } from './local-http.js';
 
 describe('refusalOfBrowserRequest', () => {
   test.each([
@@ -34,19 +34,24 @@ describe('refusalOfBrowserRequest', () => {
   });
 });
 
-test('a port in use is an error that names the port', async () => {
-  const first = await listen(createServer(), { host: '127.0.0.1', port: 0, name: 'first' });
-  const second = listen(createServer(), { host: '127.0.0.1', port: first.port, name: 'second' });
+test('a port in use is an error that names the port and the setting', async () => {
+  const first = await serve(createServer(), { host: '127.0.0.1', port: 0, name: 'first', setting: 'A_PORT' });
+  const second = serve(createServer(), {
+    host: '127.0.0.1',
+    port: first.port,
+    name: 'second',
+    setting: 'B_PORT',
+  });
   await expect(second).rejects.toMatchObject({
     code: 'PORT_IN_USE',
-    message: expect.stringContaining(`Port ${first.port} `),
+    message: expect.stringMatching(new RegExp(`Port ${first.port} .* set B_PORT`)),
   });
   await first.stop();
 });
 
 test('stop waits for a request that runs, and not for its connection to time out', async () => {
   const server = createServer({ keepAliveTimeout: 60_000 });
-  const running = await listen(server, { host: '127.0.0.1', port: 0, name: 'server' });
+  const running = await serve(server, { host: '127.0.0.1', port: 0, name: 'server', setting: 'PORT' });
   const arrived = once(server, 'request');
   const answer = fetch(`http://127.0.0.1:${running.port}/`);
   const [, response]: ServerResponse[] = await arrived;

@@ -1,7 +1,6 @@
 import { once } from 'node:events';
 import type { IncomingHttpHeaders, IncomingMessage, Server, ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { MillraceError, messageOf } from '../platform/errors.js';
+import { listen, type ListenOptions } from '../platform/listen.js';
 
 export interface RunningServer {
   /** The port it listens on; the one asked for unless that was 0. */
@@ -13,34 +12,10 @@ export interface RunningServer {
 /**
  * Starts to listen.
  *
- * @param name - what the server is, for the error.
- * @throws {MillraceError} `PORT_IN_USE`, `LISTEN_FAILED`.
+ * @throws MillraceError `PORT_IN_USE`, `LISTEN_FAILED`.
  */
-export async function listen(
-  server: Server,
-  options: { host: string; port: number; name: string },
-): Promise<RunningServer> {
-  const { host, port, name } = options;
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (cause: NodeJS.ErrnoException) => {
-      reject(
-        cause.code === 'EADDRINUSE'
-          ? new MillraceError(
-              'PORT_IN_USE',
-              `Port ${port} on ${host} is in use, so the ${name} can't listen there. Stop what uses it, or choose another port.`,
-              { cause },
-            )
-          : new MillraceError(
-              'LISTEN_FAILED',
-              `The ${name} can't listen on ${host}:${port}: ${messageOf(cause)}`,
-              {
-                cause,
-              },
-            ),
-      );
-    });
-    server.listen(port, host, resolve);
-  });
+export async function serve(server: Server, options: ListenOptions): Promise<RunningServer> {
+  const port = await listen(server, options);
   let stopping = false;
   server.on('request', (_: IncomingMessage, response: ServerResponse) => {
     // A connection that becomes idle after close() would be waited for until its keep-alive time is over.
@@ -52,11 +27,7 @@ export async function listen(
     server.close();
     await closed;
   };
-  return { port: portOf(server.address(), port), stop };
-}
-
-function portOf(address: AddressInfo | string | null, asked: number): number {
-  return typeof address === 'object' && address !== null ? address.port : asked;
+  return { port, stop };
 }
 
 /**

@@ -56,7 +56,7 @@ async function startClickHouse(config: Config, logger: Logger, stops: Stop[]) {
   stops.push(() => analytics.close());
   if (url !== undefined || analytics.chdb === undefined) return { analytics, clickHouseUrl: url ?? '' };
   const options = { chdb: analytics.chdb, host, port: config.CLICKHOUSE_PORT, logger };
-  const endpoint = await orNameSetting(startClickHouseEndpoint(options), 'CLICKHOUSE_PORT', 'CLICKHOUSE_URL');
+  const endpoint = await startClickHouseEndpoint(options);
   stops.push(() => endpoint.stop());
   return { analytics, clickHouseUrl: `http://${host}:${endpoint.port}` };
 }
@@ -83,15 +83,4 @@ async function startLog(config: Config, stops: Stop[]) {
     brokers: [`${host}:${log.port}`],
     registryUrl: registryUrl ?? `http://${host}:${log.registryPort}`,
   };
-}
-
-/** Adds to a port's error which setting moves it, and which one takes a running engine instead. */
-async function orNameSetting<T>(started: Promise<T>, portSetting: string, engineSetting: string): Promise<T> {
-  try {
-    return await started;
-  } catch (error) {
-    if (!(error instanceof MillraceError) || error.code !== 'PORT_IN_USE') throw error;
-    const advice = `Set ${portSetting} to another port, or ${engineSetting} to use what runs there.`;
-    throw new MillraceError('PORT_IN_USE', `${error.message} ${advice}`, { cause: error });
-  }
 }

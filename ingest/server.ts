@@ -1,7 +1,7 @@
 import type { Server } from 'node:http';
-import { serve } from '@hono/node-server';
+import { createAdaptorServer } from '@hono/node-server';
 import type { Hono } from 'hono';
-import { MillraceError, messageOf } from '../platform/errors.js';
+import { listen } from '../platform/listen.js';
 
 /** A listening HTTP server. */
 export interface HttpServer {
@@ -11,24 +11,15 @@ export interface HttpServer {
 }
 
 /**
- * Listens. Resolves when the port is open.
+ * Serves an app. Resolves when the port is open.
  *
  * @param port - 0 takes a free one.
  * @throws MillraceError `PORT_IN_USE` or `LISTEN_FAILED`.
  */
-export function listen(app: Hono, host: string, port: number): Promise<HttpServer> {
-  return new Promise((resolve, reject) => {
-    const server = serve({ fetch: app.fetch, hostname: host, port, autoCleanupIncoming: true }, (address) =>
-      resolve({ port: address.port, stop: (graceMs = 10_000) => stop(server, graceMs) }),
-    ) as Server;
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      const inUse = error.code === 'EADDRINUSE';
-      const message = inUse
-        ? `Port ${port} is in use.`
-        : `Cannot listen on ${host}:${port}: ${messageOf(error)}.`;
-      reject(new MillraceError(inUse ? 'PORT_IN_USE' : 'LISTEN_FAILED', message, { cause: error }));
-    });
-  });
+export async function serveHttp(app: Hono, host: string, port: number): Promise<HttpServer> {
+  const server = createAdaptorServer({ fetch: app.fetch }) as Server;
+  const openPort = await listen(server, { host, port, name: 'HTTP API', setting: 'PORT' });
+  return { port: openPort, stop: (graceMs = 10_000) => stop(server, graceMs) };
 }
 
 async function stop(server: Server, graceMs: number): Promise<void> {

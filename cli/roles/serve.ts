@@ -2,7 +2,7 @@ import { findPredictions, ping } from '../../analytics/queries.js';
 import { createApp } from '../../ingest/app.js';
 import { Intake } from '../../ingest/intake.js';
 import { PredictionCache } from '../../ingest/prediction-cache.js';
-import { listen } from '../../ingest/server.js';
+import { serveHttp } from '../../ingest/server.js';
 import { messageOf } from '../../platform/errors.js';
 import { modelsFolder } from '../../processors/open-pipelines.js';
 import type { Context, Role } from '../context.js';
@@ -41,7 +41,7 @@ export async function startServe(context: Context): Promise<ServeRole> {
     maxBodyBytes: config.MAX_BODY_BYTES,
     requestTimeoutMs: config.REQUEST_TIMEOUT_MS,
   });
-  const server = await listen(app, config.HOST, config.PORT);
+  const server = await serveHttp(app, config.HOST, config.PORT);
   return {
     port: server.port,
     intake,

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { messageOf } from '../../platform/errors.js';
 import { silentLogger, type Logger } from '../../platform/logger.js';
-import { listen, refusalOfBrowserRequest, type RunningServer } from '../local-http.js';
+import { refusalOfBrowserRequest, serve, type RunningServer } from '../local-http.js';
 import type { Chdb, ChdbResult } from './chdb.js';
 import { compressorFor, readBody } from './http-body.js';
 import { clickHouseError, codeOfText, httpStatusOf } from './http-errors.js';
@@ -120,7 +120,12 @@ export async function startClickHouseEndpoint(options: ClickHouseEndpointOptions
       });
     },
   );
-  const { port, stop } = await listen(server, { host, port: options.port, name: 'ClickHouse endpoint' });
+  const { port, stop } = await serve(server, {
+    host,
+    port: options.port,
+    name: 'ClickHouse endpoint',
+    setting: 'CLICKHOUSE_PORT',
+  });
   return {
     port,
     stop: async () => {

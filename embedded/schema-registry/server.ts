@@ -2,7 +2,7 @@ import { createServer } from 'node:http';
 import { getRequestListener } from '@hono/node-server';
 import { messageOf } from '../../platform/errors.js';
 import { silentLogger, type Logger } from '../../platform/logger.js';
-import { listen, refusalOfBrowserRequest, type RunningServer } from '../local-http.js';
+import { refusalOfBrowserRequest, serve, type RunningServer } from '../local-http.js';
 import { createRegistryApp } from './app.js';
 import { decodeChange, type RegistryLog } from './log.js';
 import { Registry } from './registry.js';
@@ -42,5 +42,5 @@ export async function startSchemaRegistry(options: SchemaRegistryOptions): Promi
     return refusal === undefined ? app.fetch(request) : new Response(`${refusal}\n`, { status: 403 });
   });
   const server = createServer((request, response) => void listener(request, response));
-  return await listen(server, { host, port, name: 'schema registry' });
+  return await serve(server, { host, port, name: 'schema registry', setting: 'SCHEMA_REGISTRY_PORT' });
 }
