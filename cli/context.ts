@@ -1,10 +1,12 @@
 import { readFileSync } from 'node:fs';
+import { ConsumerLag } from './consumer-lag.js';
 import type { Engines } from '../embedded/start-engines.js';
 import { Health, type PartHealth } from '../ingest/health.js';
 import { createModelRuntime } from '../models/runtime.js';
 import type { Config } from '../platform/config.js';
 import type { Logger } from '../platform/logger.js';
 import { createMetrics, type Metrics } from '../platform/metrics.js';
+import { untilPossible } from '../platform/retry.js';
 import { type OpenPipeline, openPipelines } from '../processors/open-pipelines.js';
 import type { Consumption } from '../streams/consumption.js';
 import { SchemaRegistryClient } from '../streams/schema-registry.js';
@@ -18,6 +20,7 @@ export interface Context {
   logger: Logger;
   metrics: Metrics;
   health: Health;
+  lag: ConsumerLag;
   streams: Streams;
   serde: Serde;
   analytics: Engines['analytics'];
@@ -52,11 +55,14 @@ export async function openContext(config: Config, engines: Engines, logger: Logg
     await streams.close();
   };
   try {
-    const pipelines = await openPipelines({ config, serde, runtime, metrics });
-    await streams.createTopics([
-      ...[...pipelines.keys()].flatMap((name) => pipelineTopicSpecs(name, config.TOPIC_PARTITIONS)),
-      ...systemTopicSpecs(),
-    ]);
+    const pipelines = await untilPossible('Opening the pipelines', logger, () =>
+      openPipelines({ config, serde, runtime, metrics }),
+    );
+    const topics = [...pipelines.keys()].flatMap((name) => pipelineTopicSpecs(name, config.TOPIC_PARTITIONS));
+    await untilPossible('Creating topics', logger, () =>
+      streams.createTopics([...topics, ...systemTopicSpecs()]),
+    );
+    const lag = new ConsumerLag(metrics.registry, streams);
     const health = new Health();
     health.add('log', async () => {
       await streams.ping();
@@ -71,6 +77,7 @@ export async function openContext(config: Config, engines: Engines, logger: Logg
       logger,
       metrics,
       health,
+      lag,
       streams,
       serde,
       analytics: engines.analytics,

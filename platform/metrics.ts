@@ -1,4 +1,4 @@
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { collectDefaultMetrics, Counter, Histogram, Registry } from 'prom-client';
 
 /** Everything that `/metrics` shows, in the Prometheus text format. One instance a process. */
 export type Metrics = ReturnType<typeof createMetrics>;
@@ -58,12 +58,6 @@ export function createMetrics() {
       name: 'millrace_sink_failures_total',
       help: 'Inserts into ClickHouse that failed and are tried again.',
       labelNames: ['table'] as const,
-      registers,
-    }),
-    consumerLag: new Gauge({
-      name: 'millrace_consumer_lag_records',
-      help: 'Records on the log that a consumer group has not processed yet.',
-      labelNames: ['group', 'topic', 'partition'] as const,
       registers,
     }),
   };

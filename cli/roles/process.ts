@@ -3,7 +3,7 @@ import { consumptionHealth, type Context, type Role } from '../context.js';
 
 /** The stream scorers: one consumer group a pipeline, its partitions shared among all copies of this role. */
 export async function startProcessors(context: Context): Promise<Role> {
-  const { streams, health, pipelines } = context;
+  const { streams, health, lag, pipelines } = context;
   const consumptions = await Promise.all(
     [...pipelines.values()].map(async (pipeline) => {
       const { name, topics } = pipeline;
@@ -14,6 +14,7 @@ export async function startProcessors(context: Context): Promise<Role> {
         topics: [topics.events],
         process: (records) => scorer.process(records),
       });
+      lag.track(groupId, [topics.events]);
       health.add(`score ${name}`, () => consumptionHealth(consumption));
       return consumption;
     }),

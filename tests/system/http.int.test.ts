@@ -270,4 +270,14 @@ describe('operations', () => {
     expect(metrics).toContain('route="/v1/predictions/:eventId"');
     expect(metrics).not.toContain('some-id');
   });
+
+  it('shows how far each group is behind', async () => {
+    const lag =
+      /^millrace_consumer_lag_records\{group="millrace-(?:sink|score-credit-default)",topic="[a-z.-]+",partition="\d"\} \d+$/gm;
+    const partitions = 3;
+    const topics = 4;
+    await expect
+      .poll(async () => (await (await system.get('/metrics')).text()).match(lag)?.length)
+      .toBe(partitions * topics);
+  });
 });
