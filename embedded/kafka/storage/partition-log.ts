@@ -1,3 +1,4 @@
+import { unlink } from 'node:fs/promises';
 import type { Logger } from '../../../platform/logger.js';
 import type { Clock } from '../clock.js';
 import { deferred } from '../deferred.js';
@@ -7,7 +8,8 @@ import { placeBatch, readHeader } from '../protocol/record-batch.js';
 import type { BatchHeader } from '../protocol/record-batch.js';
 import { encodeMarker } from '../protocol/records.js';
 import { refusalOfBatch, stampAppendTime } from './batch-checks.js';
-import { createSegment, loadLog, saveCheckpoint } from './log-files.js';
+import { syncFolder } from './files.js';
+import { createSegment, dropCheckpoint, loadLog, saveCheckpoint } from './log-files.js';
 import type { AbortedTransaction, ProducerStates } from './producer-states.js';
 import type { Segment } from './segment.js';
 import { TailCache } from './tail-cache.js';
@@ -57,6 +59,8 @@ export class PartitionLog {
   /** The first offset that readers get. */
   logStart: number;
   segments: Segment[] = [];
+  /** Everything below has been through compaction since the start. */
+  compactedUpTo = 0;
   producers: ProducerStates;
   /** One past the last durable offset. */
   highWatermark = 0;
@@ -170,6 +174,27 @@ export class PartitionLog {
     await (this.running ??= this.flush());
   }
 
+  /**
+   * Puts `merged` in the place of the closed segments `replaced`, whose records it holds: atomically for readers, and
+   * so that a crash at any moment leaves one of the two.
+   */
+  async replaceSegments(replaced: readonly Segment[], merged: Segment): Promise<void> {
+    const [first] = replaced;
+    if (first === undefined) return;
+    await this.exclusively(async () => {
+      // A checkpoint holds positions in the files that go.
+      await dropCheckpoint(this.folder);
+      await merged.moveTo(first.path);
+      this.segments = this.segments.flatMap((segment) => {
+        if (segment === first) return [merged];
+        return replaced.includes(segment) ? [] : [segment];
+      });
+      for (const { path } of replaced.slice(1)) await unlink(path);
+      await syncFolder(this.folder);
+      await this.checkpoint(this.producers.snapshot());
+    });
+  }
+
   /** Waits for what was appended, saves a checkpoint, releases the files. */
   async close(): Promise<void> {
     await this.running;
@@ -178,6 +203,15 @@ export class PartitionLog {
     }
     this.cache.clear();
     this.active.release();
+  }
+
+  /** Runs `action` between two rounds of the group commit, when everything appended is on disk. */
+  private async exclusively(action: () => Promise<void>): Promise<void> {
+    while (this.running !== undefined) await this.running;
+    this.running = action().finally(() => {
+      this.running = this.pending.length > 0 ? this.flush() : undefined;
+    });
+    await this.running;
   }
 
   private endOf(batches: readonly Buffer[]): number {
