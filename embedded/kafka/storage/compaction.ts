@@ -30,18 +30,8 @@ export async function compactLog(log: PartitionLog, now: number): Promise<void> 
   const latest = await latestOffsets(log, closed);
   const tombstonesBefore = now - log.config.deleteRetentionMs;
 
-  let group: Segment[] = [];
-  let groupBytes = 0;
-  for (const segment of closed) {
-    if (group.length > 0 && groupBytes + segment.size > log.config.segmentBytes) {
-      await rewrite(log, group, latest, tombstonesBefore);
-      group = [];
-      groupBytes = 0;
-    }
-    group.push(segment);
-    groupBytes += segment.size;
-  }
-  if (group.length > 0) await rewrite(log, group, latest, tombstonesBefore);
+  let rest = closed;
+  while (rest.length > 0) rest = rest.slice(await mergeFirst(log, rest, latest, tombstonesBefore));
   log.compactedUpTo = latest.end;
 }
 
@@ -67,22 +57,26 @@ async function latestOffsets(log: PartitionLog, segments: readonly Segment[]): P
   return { offsets, end: (segments.at(-1)?.lastOffset ?? -1) + 1 };
 }
 
-async function rewrite(
+/** Puts what is left of the first segment, and of as many after it as fit, into one. Returns how many it replaced. */
+async function mergeFirst(
   log: PartitionLog,
   segments: readonly Segment[],
   latest: LatestOffsets,
   tombstonesBefore: number,
-): Promise<void> {
-  const [first] = segments;
-  if (first === undefined) return;
-  const merged = new Segment(log.folder, first.baseOffset, cleanedSuffix);
+): Promise<number> {
+  const merged = new Segment(log.folder, segments[0]?.baseOffset ?? 0, cleanedSuffix);
   merged.create();
   try {
-    for (const segment of segments) await copyKept(log, segment, merged, latest, tombstonesBefore);
-    const last = segments.at(-1) ?? first;
-    // The segment still stands for its whole range of offsets, whatever is left of it.
-    merged.lastOffset = last.lastOffset;
-    await log.replaceSegments(segments, merged);
+    const replaced: Segment[] = [];
+    for (const segment of segments) {
+      if (replaced.length > 0 && merged.size + segment.size > log.config.segmentBytes) break;
+      await copyKept(log, segment, merged, latest, tombstonesBefore);
+      // It stands for the whole range of offsets, whatever is left of it.
+      merged.lastOffset = segment.lastOffset;
+      replaced.push(segment);
+    }
+    await log.replaceSegments(replaced, merged);
+    return replaced.length;
   } finally {
     merged.release();
   }

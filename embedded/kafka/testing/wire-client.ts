@@ -53,6 +53,11 @@ export class WireClient {
     this.socket.destroy();
   }
 
+  /** Ends the connection once everything is sent. */
+  end(): void {
+    this.socket.end();
+  }
+
   /** Resolves when the broker has closed the connection. */
   async closed(): Promise<void> {
     if (!this.socket.closed) await once(this.socket, 'close');
