@@ -74,6 +74,7 @@ export class PartitionLog {
   private running: Promise<void> | undefined;
   private rollRequested = false;
   private failed = false;
+  private closed = false;
   private uncheckpointedBytes = 0;
 
   private constructor(
@@ -121,8 +122,8 @@ export class PartitionLog {
   append(batch: Buffer): Appended {
     const refusal = refusalOfBatch(batch, this.config);
     if (refusal !== ErrorCode.NONE) return refused(refusal);
-    if (this.failed) this.running ??= this.repair();
-    if (this.failed) return refused(ErrorCode.KAFKA_STORAGE_ERROR);
+    if (this.failed && !this.closed) this.running ??= this.repair();
+    if (this.failed || this.closed) return refused(ErrorCode.KAFKA_STORAGE_ERROR);
     const header = readHeader(batch);
     const verdict = this.producers.check(header);
     if (verdict.kind === 'refuse') return refused(verdict.errorCode);
@@ -138,8 +139,8 @@ export class PartitionLog {
 
   /** Ends a producer's transaction on this partition. Resolves when the marker is on disk. */
   async appendMarker(producerId: number, epoch: number, committed: boolean): Promise<void> {
-    if (this.failed) await (this.running ??= this.repair());
-    if (this.failed) throw new Error(`${this.folder} cannot be written`);
+    if (this.failed && !this.closed) await (this.running ??= this.repair());
+    if (this.failed || this.closed) throw new Error(`${this.folder} cannot be written`);
     const marker = encodeMarker(producerId, epoch, committed, this.environment.clock.now());
     await this.enqueue(marker, committed).durable;
   }
@@ -197,6 +198,8 @@ export class PartitionLog {
 
   /** Waits for what was appended, saves a checkpoint, releases the files. */
   async close(): Promise<void> {
+    this.closed = true;
+    for (const wake of this.waiting) wake();
     await this.running;
     if (!this.failed && this.uncheckpointedBytes > 0) {
       await saveCheckpoint(this.folder, this.segments, this.producers.snapshot());
