@@ -40,7 +40,7 @@ export interface KafkaBrokerOptions extends Partial<ConnectionLimits> {
   autoCreateTopics?: boolean;
   /** Connections beyond this are refused. Default 1000. */
   maxConnections?: number;
-  /** Newest batches kept in memory for consumers that keep up, all partitions together, in bytes. Default 32 MiB. */
+  /** Newest batches kept in memory for consumers that keep up, all partitions together, in bytes. Default 16 MiB. */
   tailCacheBytes?: number;
   /** Most record bytes in one Fetch answer, in bytes. Default 8 MiB. */
   maxFetchBytes?: number;
@@ -60,7 +60,7 @@ const defaults = {
   defaultPartitions: 1,
   autoCreateTopics: true,
   maxConnections: 1000,
-  tailCacheBytes: 32 * mebibyte,
+  tailCacheBytes: 16 * mebibyte,
   maxFetchBytes: 8 * mebibyte,
   maxFrameBytes: 32 * mebibyte,
   maxInFlight: 16,
@@ -136,6 +136,7 @@ export class KafkaBroker {
     return new LocalLog(this.services, topic);
   }
 
+  // Listening comes first, so that a port in use is noticed before anything on disk is touched.
   private async accept(socket: Socket): Promise<void> {
     socket.on('error', () => socket.destroy());
     const services = await this.ready.promise.catch(() => undefined);

@@ -77,15 +77,17 @@ export const fetch = defineApi<FetchRequest, FetchResponse>({
     for (;;) {
       // Subscribed before reading, so that nothing that arrives during the read is missed.
       const news = subscribe(request, context, deadline);
-      const response = await readAll(request, context);
-      const failed = response.topics.some(({ partitions }) =>
-        partitions.some(({ errorCode }) => errorCode !== 0),
-      );
-      if (failed || bytesOf(response) >= request.minBytes || context.services.clock.now() >= deadline) {
+      try {
+        const response = await readAll(request, context);
+        const failed = response.topics.some(({ partitions }) =>
+          partitions.some(({ errorCode }) => errorCode !== 0),
+        );
+        const late = context.services.clock.now() >= deadline;
+        if (failed || late || bytesOf(response) >= request.minBytes) return response;
+        await news.arrived;
+      } finally {
         news.cancel();
-        return response;
       }
-      await news.arrived;
       if (context.closed.aborted) return undefined;
     }
   },

@@ -42,6 +42,8 @@ export interface Api {
   readonly minVersion: number;
   readonly maxVersion: number;
   readonly flexibleFrom: number;
+  /** The request alone, for tests. Throws `MALFORMED_REQUEST`. */
+  decode(reader: Reader, version: number): unknown;
   /** Throws (in the tick of the call) on bytes that can't be decoded. */
   serve(
     reader: Reader,
@@ -75,6 +77,7 @@ export function defineApi<Request, Response>(definition: ApiDefinition<Request, 
     minVersion: definition.minVersion,
     maxVersion: definition.maxVersion,
     flexibleFrom: definition.flexibleFrom ?? Infinity,
+    decode: (reader, version) => definition.decode(reader, version),
     serve(reader, context, gate) {
       const request = definition.decode(reader, context.version);
       return answer(request, context, gate).then((response) =>

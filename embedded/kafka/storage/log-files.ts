@@ -6,7 +6,7 @@ import { isCommitMarker } from '../protocol/records.js';
 import { replaceFile, sealText, syncFolder, unsealText } from './files.js';
 import { ProducerStates } from './producer-states.js';
 import type { ProducerStatesSnapshot } from './producer-states.js';
-import { Segment } from './segment.js';
+import { cleanedSuffix, Segment } from './segment.js';
 import type { SegmentSummary } from './segment.js';
 
 const checkpointName = 'checkpoint';
@@ -26,7 +26,9 @@ export interface LoadedLog {
 /** Opens a partition's folder, making it when missing: restores the checkpoint, scans the rest, cuts a torn tail. */
 export async function loadLog(folder: string, firstOffset: number, logger: Logger): Promise<LoadedLog> {
   await mkdir(folder, { recursive: true });
-  const names = (await readdir(folder)).filter((name) => name.endsWith('.log')).toSorted();
+  const all = await readdir(folder);
+  const names = all.filter((name) => name.endsWith('.log')).toSorted();
+  for (const name of all.filter((each) => each.endsWith(cleanedSuffix))) await unlink(join(folder, name));
   const producers = new ProducerStates();
   if (names.length === 0) return { segments: [await createSegment(folder, firstOffset)], producers };
 
@@ -39,6 +41,12 @@ export async function loadLog(folder: string, firstOffset: number, logger: Logge
     const summary = known.get(segment.baseOffset);
     const { size: fileLength } = await stat(segment.path);
     if (summary !== undefined && summary.size <= fileLength) segment.restore(summary);
+    const before = segments.at(-1);
+    if (before !== undefined && before.lastOffset >= segment.baseOffset) {
+      // Compaction had merged it into the one before it when the broker was killed.
+      await unlink(segment.path);
+      continue;
+    }
     await recoverSegment(segment, fileLength, producers, logger);
     segments.push(segment);
   }

@@ -1,4 +1,5 @@
 import type { Services } from '../services.js';
+import { compactLog } from './compaction.js';
 import { applyRetention } from './retention.js';
 
 /** An idempotent producer that wrote nothing for so long is forgotten (Kafka's `producer.id.expiration.ms`). */
@@ -11,6 +12,7 @@ export async function maintain({ topics, groups, clock }: Services): Promise<voi
     for (const log of partitions) {
       log.producers.prune(log.logStart, now - producerExpiryMs);
       await applyRetention(log, now);
+      if (log.config.compact) await compactLog(log, now);
     }
   }
   await groups.expireOffsets();

@@ -1,3 +1,4 @@
+import { unlink } from 'node:fs/promises';
 import type { Logger } from '../../../platform/logger.js';
 import type { Clock } from '../clock.js';
 import { deferred } from '../deferred.js';
@@ -7,7 +8,8 @@ import { placeBatch, readHeader } from '../protocol/record-batch.js';
 import type { BatchHeader } from '../protocol/record-batch.js';
 import { encodeMarker } from '../protocol/records.js';
 import { refusalOfBatch, stampAppendTime } from './batch-checks.js';
-import { createSegment, loadLog, saveCheckpoint } from './log-files.js';
+import { syncFolder } from './files.js';
+import { createSegment, dropCheckpoint, loadLog, saveCheckpoint } from './log-files.js';
 import type { AbortedTransaction, ProducerStates } from './producer-states.js';
 import type { Segment } from './segment.js';
 import { TailCache } from './tail-cache.js';
@@ -57,6 +59,8 @@ export class PartitionLog {
   /** The first offset that readers get. */
   logStart: number;
   segments: Segment[] = [];
+  /** Everything below has been through compaction since the start. */
+  compactedUpTo = 0;
   producers: ProducerStates;
   /** One past the last durable offset. */
   highWatermark = 0;
@@ -70,6 +74,7 @@ export class PartitionLog {
   private running: Promise<void> | undefined;
   private rollRequested = false;
   private failed = false;
+  private closed = false;
   private uncheckpointedBytes = 0;
 
   private constructor(
@@ -117,8 +122,8 @@ export class PartitionLog {
   append(batch: Buffer): Appended {
     const refusal = refusalOfBatch(batch, this.config);
     if (refusal !== ErrorCode.NONE) return refused(refusal);
-    if (this.failed) this.running ??= this.repair();
-    if (this.failed) return refused(ErrorCode.KAFKA_STORAGE_ERROR);
+    if (this.failed && !this.closed) this.running ??= this.repair();
+    if (this.failed || this.closed) return refused(ErrorCode.KAFKA_STORAGE_ERROR);
     const header = readHeader(batch);
     const verdict = this.producers.check(header);
     if (verdict.kind === 'refuse') return refused(verdict.errorCode);
@@ -134,8 +139,8 @@ export class PartitionLog {
 
   /** Ends a producer's transaction on this partition. Resolves when the marker is on disk. */
   async appendMarker(producerId: number, epoch: number, committed: boolean): Promise<void> {
-    if (this.failed) await (this.running ??= this.repair());
-    if (this.failed) throw new Error(`${this.folder} cannot be written`);
+    if (this.failed && !this.closed) await (this.running ??= this.repair());
+    if (this.failed || this.closed) throw new Error(`${this.folder} cannot be written`);
     const marker = encodeMarker(producerId, epoch, committed, this.environment.clock.now());
     await this.enqueue(marker, committed).durable;
   }
@@ -170,14 +175,46 @@ export class PartitionLog {
     await (this.running ??= this.flush());
   }
 
+  /**
+   * Puts `merged` in the place of the closed segments `replaced`, whose records it holds: atomically for readers, and
+   * so that a crash at any moment leaves one of the two.
+   */
+  async replaceSegments(replaced: readonly Segment[], merged: Segment): Promise<void> {
+    const [first] = replaced;
+    if (first === undefined) return;
+    await this.exclusively(async () => {
+      // A checkpoint holds positions in the files that go.
+      await dropCheckpoint(this.folder);
+      await merged.moveTo(first.path);
+      this.segments = this.segments.flatMap((segment) => {
+        if (segment === first) return [merged];
+        return replaced.includes(segment) ? [] : [segment];
+      });
+      for (const { path } of replaced.slice(1)) await unlink(path);
+      await syncFolder(this.folder);
+      await this.checkpoint(this.producers.snapshot());
+    });
+  }
+
   /** Waits for what was appended, saves a checkpoint, releases the files. */
   async close(): Promise<void> {
+    this.closed = true;
+    for (const wake of this.waiting) wake();
     await this.running;
     if (!this.failed && this.uncheckpointedBytes > 0) {
       await saveCheckpoint(this.folder, this.segments, this.producers.snapshot());
     }
     this.cache.clear();
     this.active.release();
+  }
+
+  /** Runs `action` between two rounds of the group commit, when everything appended is on disk. */
+  private async exclusively(action: () => Promise<void>): Promise<void> {
+    while (this.running !== undefined) await this.running;
+    this.running = action().finally(() => {
+      this.running = this.pending.length > 0 ? this.flush() : undefined;
+    });
+    await this.running;
   }
 
   private endOf(batches: readonly Buffer[]): number {

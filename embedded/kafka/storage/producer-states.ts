@@ -55,7 +55,7 @@ export class ProducerStates {
     if (header.producerId < 0 || state === undefined) return { kind: 'append' };
     if (header.producerEpoch < state.epoch)
       return { kind: 'refuse', errorCode: ErrorCode.INVALID_PRODUCER_EPOCH };
-    const lastSequence = addToSequence(header.baseSequence, header.count - 1);
+    const lastSequence = lastSequenceOf(header);
     if (header.producerEpoch === state.epoch) {
       const same = state.batches.find(
         (batch) => batch.firstSequence === header.baseSequence && batch.lastSequence === lastSequence,
@@ -125,7 +125,7 @@ export class ProducerStates {
   private remember(header: BatchHeader, state: ProducerState, timestamp: number): void {
     state.batches.push({
       firstSequence: header.baseSequence,
-      lastSequence: addToSequence(header.baseSequence, header.count - 1),
+      lastSequence: lastSequenceOf(header),
       baseOffset: header.baseOffset,
       timestamp,
     });
@@ -142,6 +142,11 @@ export class ProducerStates {
     if (!committed) this.aborted.push({ producerId, firstOffset, lastOffset });
     this.openSince.delete(producerId);
   }
+}
+
+/** By offsets, not by count: compaction removes records from a batch and leaves its sequence range as it was. */
+function lastSequenceOf(header: BatchHeader): number {
+  return addToSequence(header.baseSequence, header.lastOffset - header.baseOffset);
 }
 
 function addToSequence(sequence: number, count: number): number {

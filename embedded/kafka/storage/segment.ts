@@ -1,4 +1,5 @@
 import { closeSync, constants, ftruncate, openSync } from 'node:fs';
+import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { batchSize, headerLength, isIntact, readHeader } from '../protocol/record-batch.js';
@@ -9,6 +10,8 @@ const truncate = promisify(ftruncate);
 
 /** One index entry for at least so many bytes of log: a read starts at most so far before its batch. */
 const indexIntervalBytes = 64 * 1024;
+/** Of a compacted segment that is still being written. */
+export const cleanedSuffix = '.cleaned';
 const scanChunkBytes = 1024 * 1024;
 
 /** What a checkpoint keeps of a segment, so that it need not be scanned again. */
@@ -32,7 +35,7 @@ export function segmentFileName(baseOffset: number): string {
  */
 export class Segment {
   readonly baseOffset: number;
-  readonly path: string;
+  path: string;
   size = 0;
   lastOffset: number;
   maxTimestamp = -1;
@@ -42,10 +45,11 @@ export class Segment {
   private fd: number | undefined;
   private users = 0;
 
-  constructor(folder: string, baseOffset: number) {
+  /** @param suffix - of the file while it is being made, see {@link moveTo}. */
+  constructor(folder: string, baseOffset: number, suffix = '') {
     this.baseOffset = baseOffset;
     this.lastOffset = baseOffset - 1;
-    this.path = join(folder, segmentFileName(baseOffset));
+    this.path = join(folder, `${segmentFileName(baseOffset)}${suffix}`);
   }
 
   /** Makes the file, empty, and keeps it open until the matching {@link release}. */
@@ -150,6 +154,12 @@ export class Segment {
     } finally {
       this.release();
     }
+  }
+
+  /** Gives the file its final name, in place of whatever has that name. Open readers keep the file they opened. */
+  async moveTo(path: string): Promise<void> {
+    await rename(this.path, path);
+    this.path = path;
   }
 
   summary(): SegmentSummary {

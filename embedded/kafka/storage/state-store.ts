@@ -80,7 +80,7 @@ export class StateStore {
     }
     this.queued.push(encodePairs(frame));
     const { promise } = this.queuedDone;
-    this.running ??= this.flush().finally(() => (this.running = undefined));
+    this.running ??= this.flush();
     return promise;
   }
 
@@ -97,25 +97,30 @@ export class StateStore {
       const done = this.queuedDone;
       this.queued = [];
       this.queuedDone = deferred();
-      const bytes = Buffer.concat(taken.map((pairs) => encodeFrame(pairs)));
       try {
+        const bytes = Buffer.concat(taken.map((pairs) => encodeFrame(pairs)));
         await writeAllAt(this.fd, [bytes], this.size);
         await dataSync(this.fd);
         this.size += bytes.length;
         done.resolve();
       } catch (error) {
         this.logger.error({ err: error, path: this.path }, 'Cannot write the broker state');
+        const { queuedDone } = this;
         this.queued = [...taken, ...this.queued];
-        done.reject(error);
-        this.queuedDone.reject(error);
         this.queuedDone = deferred();
+        // Cleared first: whoever hears of the failure may try again at once.
+        this.running = undefined;
+        done.reject(error);
+        queuedDone.reject(error);
         return;
       }
-      if (this.size > rewriteAboveBytes && this.size > 4 * this.liveBytes) await this.rewriteOrGoOn();
+      await this.rewriteIfOutdated();
     }
+    this.running = undefined;
   }
 
-  private async rewriteOrGoOn(): Promise<void> {
+  private async rewriteIfOutdated(): Promise<void> {
+    if (this.size < rewriteAboveBytes || this.size < 4 * this.liveBytes) return;
     try {
       await this.rewrite();
     } catch (error) {

@@ -1,6 +1,9 @@
 import type { BatchHeader } from '../protocol/record-batch.js';
 import { Deque } from './deque.js';
 
+/** What a batch takes in memory besides its bytes: matters when batches are single records. */
+const overheadBytes = 256;
+
 interface CachedBatch {
   baseOffset: number;
   lastOffset: number;
@@ -42,17 +45,17 @@ export class TailCache {
     // A small batch would keep the whole network chunk alive that it arrived in.
     const bytes = batch.buffer.byteLength > batch.length * 2 ? Buffer.from(batch) : batch;
     this.batches.push({ baseOffset: header.baseOffset, lastOffset: header.lastOffset, bytes });
-    this.budget.added(this, bytes.length);
+    this.budget.added(this, costOf(bytes));
   }
 
   /** Drops the oldest batch. Returns the bytes that this frees; 0 when {@link clear} was faster. */
   evict(): number {
-    return this.batches.shift()?.bytes.length ?? 0;
+    const oldest = this.batches.shift();
+    return oldest === undefined ? 0 : costOf(oldest.bytes);
   }
 
   clear(): void {
-    for (let i = 0; i < this.batches.length; i++) this.budget.released(this.batches.at(i)?.bytes.length ?? 0);
-    this.batches.clear();
+    while (this.batches.length > 0) this.budget.released(this.evict());
   }
 
   /** Like `Segment.read`; `undefined` when the offset is older than what is kept. */
@@ -81,4 +84,8 @@ export class TailCache {
     }
     return low;
   }
+}
+
+function costOf(bytes: Buffer): number {
+  return bytes.length + overheadBytes;
 }

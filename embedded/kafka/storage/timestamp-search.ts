@@ -18,11 +18,10 @@ export async function findByTimestamp(
     await segment.forEachBatch(0, (header, batch) => {
       if (header.maxTimestamp < timestamp || header.lastOffset < log.logStart || isControl(header))
         return true;
-      const records = decodeRecords(batch, header);
-      found =
-        records === undefined
-          ? { offset: Math.max(header.baseOffset, log.logStart), timestamp: header.maxTimestamp }
-          : records.find((record) => record.timestamp >= timestamp && record.offset >= log.logStart);
+      const start = Math.max(header.baseOffset, log.logStart);
+      const records = decodeRecords(batch, header) ?? [{ offset: start, timestamp: header.maxTimestamp }];
+      const first = records.find((record) => record.timestamp >= timestamp && record.offset >= log.logStart);
+      if (first !== undefined) found = { offset: first.offset, timestamp: first.timestamp };
       return found === undefined;
     });
     if (found !== undefined) break;

@@ -1,0 +1,17 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { projectRoot } from '../../platform/paths.js';
+import { apis } from './apis/index.js';
+import { servedApisTable } from './served-apis.js';
+
+test('the table in embedded/README.md is what the code serves', () => {
+  const readme = readFileSync(join(projectRoot, 'embedded', 'README.md'), 'utf8');
+  // When this fails, put what `servedApisTable(apis)` returns into the README.
+  expect(cells(readme)).toEqual(cells(servedApisTable(apis)));
+});
+
+function cells(text: string): string[] {
+  const rows = text.split('\n').filter((line) => /^\| *\d+ /.test(line));
+  return rows.map((line) => line.replaceAll(/ +/g, ' '));
+}
