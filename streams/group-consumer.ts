@@ -12,6 +12,8 @@ export interface GroupOptions {
   sessionTimeoutMs?: number;
   /** So long may a batch take after a rebalance began; then the partitions go to others. Default 60 s. */
   rebalanceTimeoutMs?: number;
+  /** Added partitions are noticed within this time. Default 30 s. */
+  refreshMs?: number;
   /** Where a group without a committed offset starts. Default `earliest`. */
   startFrom?: 'earliest' | 'latest';
 }
@@ -131,15 +133,14 @@ export class GroupConsumer {
   }
 
   #newConsumer(): Consumer {
-    const { groupId, sessionTimeoutMs = 30_000, rebalanceTimeoutMs = 60_000 } = this.#options;
+    const { groupId, sessionTimeoutMs = 30_000, rebalanceTimeoutMs = 60_000, refreshMs = 30_000 } = this.#options;
     return this.#kafka.consumer({
       groupId,
       sessionTimeout: sessionTimeoutMs,
       rebalanceTimeout: rebalanceTimeoutMs,
       heartbeatInterval: heartbeatMs(sessionTimeoutMs),
       maxWaitTimeInMs: 500,
-      // Added partitions and topics are noticed within this time.
-      metadataMaxAge: 30_000,
+      metadataMaxAge: refreshMs,
       allowAutoTopicCreation: false,
       retry: { retries: 8, restartOnFailure: () => Promise.resolve(false) },
     });

@@ -16,7 +16,7 @@ export class FlakyNetwork {
   /** Ends all connections and refuses new ones until `restore()`. */
   cut(): void {
     this.#down = true;
-    for (const socket of this.#sockets) socket.destroy();
+    for (const socket of this.#sockets) reset(socket);
   }
 
   restore(): void {
@@ -53,15 +53,20 @@ export class FlakyNetwork {
       const index = this.#faults.findIndex((fault) => fault.apiKey === apiKey);
       const [fault] = index === -1 ? [] : this.#faults.splice(index, 1);
       if (fault?.kind === 'request') {
-        socket.destroy();
+        reset(socket);
         return false;
       }
       if (fault?.kind === 'answer') {
         socket.removeAllListeners('data');
-        socket.once('data', () => socket.destroy());
+        socket.once('data', () => reset(socket));
       }
       return write(data, ...rest);
     }) as typeof socket.write;
     return socket;
   };
+}
+
+/** As when the other side is killed. (Of its own end of a connection kafkajs hears nothing.) */
+function reset(socket: Socket): void {
+  socket.destroy(Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' }));
 }
