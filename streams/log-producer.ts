@@ -229,7 +229,6 @@ export class KafkaLogProducer implements LogProducer {
       maxInFlightRequests: 1,
       allowAutoTopicCreation: false,
       createPartitioner: stickyPartitioner,
-      retry: { retries: 20 },
     });
     try {
       await producer.connect();
