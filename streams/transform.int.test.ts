@@ -252,7 +252,7 @@ describe('exactly once', () => {
     await fill(streams, each.input, 0, 10);
     const running = await start(streams, each, { refreshMs: 200 });
     await running.whenProcessed(each.input, 0, 9, { timeoutMs: 20_000 });
-    const client = await ContractClient.start();
+    const client = await ContractClient.start(fixture.broker);
     await (await client.admin()).createPartitions({ topicPartitions: [{ topic: each.input, count: 2 }] });
     await client.close();
     const producer = await fixture.open().streams.createProducer();

@@ -8,7 +8,7 @@ export interface TestBroker {
   brokers: string[];
   /** Whether it is the embedded one, started for this test file. */
   embedded: boolean;
-  stop(): Promise<void>;
+  stop: () => Promise<void>;
 }
 
 interface EmbeddedKafkaModule {
@@ -34,7 +34,7 @@ export async function startTestBroker(): Promise<TestBroker> {
   return {
     brokers: [`127.0.0.1:${kafka.port}`],
     embedded: true,
-    async stop() {
+    stop: async () => {
       await kafka.stop();
       await rm(dataDir, { recursive: true, force: true });
     },

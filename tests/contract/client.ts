@@ -103,10 +103,10 @@ export class ContractClient {
   readonly #closers: (() => Promise<void>)[] = [];
   #admin: Admin | undefined;
 
-  private constructor(broker: { brokers: string[]; embedded: boolean; stop(): Promise<void> }) {
+  private constructor(broker: { brokers: string[]; embedded: boolean; stop: () => Promise<void> }) {
     this.brokers = broker.brokers;
     this.embedded = broker.embedded;
-    this.#stopBroker = () => broker.stop();
+    this.#stopBroker = broker.stop;
     this.kafka = new Kafka({
       brokers: broker.brokers,
       clientId: 'contract',
@@ -116,7 +116,9 @@ export class ContractClient {
     });
   }
 
-  static async start(): Promise<ContractClient> {
+  /** On a broker that the caller stops, or else on one of its own. */
+  static async start(broker?: { brokers: string[]; embedded: boolean }): Promise<ContractClient> {
+    if (broker) return new ContractClient({ ...broker, stop: () => Promise.resolve() });
     return new ContractClient(await startTestBroker());
   }
 
