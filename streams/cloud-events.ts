@@ -14,7 +14,13 @@ export interface CloudEvent {
  * Kafka headers of CloudEvents' binary mode (Kafka protocol binding 1.0.2, section 3.2): one `ce_` header per
  * attribute, the record's value being the data. `traceparent` has its own name by W3C trace context.
  */
-export function cloudEventHeaders({ id, source, type, time, traceparent }: CloudEvent): Record<string, string> {
+export function cloudEventHeaders({
+  id,
+  source,
+  type,
+  time,
+  traceparent,
+}: CloudEvent): Record<string, string> {
   const headers: Record<string, string> = {
     ce_specversion: '1.0',
     ce_id: id,

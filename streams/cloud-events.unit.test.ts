@@ -21,13 +21,18 @@ test('attributes travel as ce_ headers, the trace under its own name', () => {
 });
 
 test('what was written is read', () => {
-  expect(readCloudEvent(buffers(cloudEventHeaders({ ...event, traceparent })))).toEqual({ ...event, traceparent });
+  expect(readCloudEvent(buffers(cloudEventHeaders({ ...event, traceparent })))).toEqual({
+    ...event,
+    traceparent,
+  });
   expect(readCloudEvent(buffers(cloudEventHeaders(event)))).toEqual(event);
 });
 
 test('whatever is missing, empty or invalid is left out', () => {
   expect(readCloudEvent({})).toEqual({});
-  expect(readCloudEvent(buffers({ ce_id: '', ce_type: 't', traceparent: 'nonsense' }))).toEqual({ type: 't' });
+  expect(readCloudEvent(buffers({ ce_id: '', ce_type: 't', traceparent: 'nonsense' }))).toEqual({
+    type: 't',
+  });
 });
 
 test.each([

@@ -46,7 +46,10 @@ export function createKafka({ brokers, clientId, logger, sasl, tls, socketFactor
 }
 
 /** Everything that kafkajs calls an error is either handled above it, and logged there, or comes out as a rejection. */
-function log(logger: Logger, { level, namespace, log: { message, timestamp: _time, ...details } }: LogEntry): void {
+function log(
+  logger: Logger,
+  { level, namespace, log: { message, timestamp: _time, ...details } }: LogEntry,
+): void {
   if (level <= kafkajs.logLevel.ERROR) logger.info({ kafkajs: namespace, ...details }, message);
   else logger.debug({ kafkajs: namespace, ...details }, message);
 }

@@ -49,7 +49,9 @@ describe('consume', () => {
     await eventually(() => batches.flat().length === 10_000);
     expect(batches.map((batch) => batch.length)).toEqual([5_000, 5_000]);
     for (let partition = 0; partition < 4; partition++) {
-      const offsets = batches.flat().flatMap((record) => (record.partition === partition ? [record.offset] : []));
+      const offsets = batches
+        .flat()
+        .flatMap((record) => (record.partition === partition ? [record.offset] : []));
       expect(offsets).toEqual(range(0, 2_500));
     }
   });
@@ -57,7 +59,11 @@ describe('consume', () => {
   test('holds records back for no longer than asked', async () => {
     const { streams } = fixture.open();
     const topic = await filled(streams, 3);
-    const { consumption, batches } = await collect(streams, { groupId: unique('group'), topics: [topic], maxWaitMs: 20 });
+    const { consumption, batches } = await collect(streams, {
+      groupId: unique('group'),
+      topics: [topic],
+      maxWaitMs: 20,
+    });
     await consumption.whenProcessed(topic, 0, 2, { timeoutMs: 10_000 });
     expect(batches.flat()).toHaveLength(3);
   });
@@ -105,7 +111,9 @@ describe('consume', () => {
         return failures-- > 0 ? Promise.reject(new Error('the table is away')) : Promise.resolve();
       },
     });
-    await eventually(() => consumption.status().lastError === 'the table is away' && !consumption.status().ok);
+    await eventually(
+      () => consumption.status().lastError === 'the table is away' && !consumption.status().ok,
+    );
     await consumption.whenProcessed(topic, 0, 9, { timeoutMs: 10_000 });
     expect(seen).toEqual(Array(4).fill(range(0, 10)));
     await eventually(() => consumption.status().ok);
@@ -138,13 +146,23 @@ describe('consume', () => {
     const { streams } = fixture.open();
     const topic = await filled(streams, 500, 2);
     const groupId = unique('group');
-    const { consumption, batches } = await collect(streams, { groupId, topics: [topic], maxBatch: 10_000, maxWaitMs: 60_000 });
+    const { consumption, batches } = await collect(streams, {
+      groupId,
+      topics: [topic],
+      maxBatch: 10_000,
+      maxWaitMs: 60_000,
+    });
     await eventually(() => consumption.status().ok);
     await consumption.stop();
-    const committed = (await streams.lag(groupId, [topic])).reduce((sum, each) => sum + Math.max(0, each.committed), 0);
+    const committed = (await streams.lag(groupId, [topic])).reduce(
+      (sum, each) => sum + Math.max(0, each.committed),
+      0,
+    );
     expect(batches.flat()).toHaveLength(committed);
     const next = await collect(fixture.open().streams, { groupId, topics: [topic], maxWaitMs: 10 });
-    await Promise.all([0, 1].map((partition) => next.consumption.whenProcessed(topic, partition, 249, { timeoutMs: 10_000 })));
+    await Promise.all(
+      [0, 1].map((partition) => next.consumption.whenProcessed(topic, partition, 249, { timeoutMs: 10_000 })),
+    );
     expect(numbersOf([...batches.flat(), ...next.batches.flat()])).toEqual(range(0, 500));
   });
 
@@ -166,7 +184,9 @@ describe('consume', () => {
         return Promise.resolve();
       },
     });
-    await Promise.all([0, 1].map((partition) => consumption.whenProcessed(topic, partition, 2_499, { timeoutMs: 25_000 })));
+    await Promise.all(
+      [0, 1].map((partition) => consumption.whenProcessed(topic, partition, 2_499, { timeoutMs: 25_000 })),
+    );
     expect([...seen].toSorted((a, b) => a - b)).toEqual(range(0, 5_000));
   });
 });

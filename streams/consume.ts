@@ -75,7 +75,12 @@ export class Consume implements Consumption {
     await this.#group.stop();
   }
 
-  whenProcessed(topic: string, partition: number, offset: number, { timeoutMs }: { timeoutMs: number }): Promise<void> {
+  whenProcessed(
+    topic: string,
+    partition: number,
+    offset: number,
+    { timeoutMs }: { timeoutMs: number },
+  ): Promise<void> {
     return this.#progress.whenProcessed(topic, partition, offset, timeoutMs);
   }
 
@@ -103,7 +108,8 @@ export class Consume implements Consumption {
       if (this.#waiting.length === 0) this.#oldestSince = Date.now();
       chunk.forEach((message, index) => {
         const record = toStreamRecord(topic, partition, message);
-        const end = isLast && index === chunk.length - 1 ? Number(batch.payload.batch.lastOffset()) : record.offset;
+        const end =
+          isLast && index === chunk.length - 1 ? Number(batch.payload.batch.lastOffset()) : record.offset;
         this.#waiting.push({ record, next: end + 1 });
       });
       batch.payload.resolveOffset(chunk.at(-1)?.offset ?? '');
@@ -173,9 +179,14 @@ export class Consume implements Consumption {
     }
     try {
       await this.#group.commit(
-        [...positions.values()].map(({ topic, partition, next }) => ({ topic, partition, offset: String(next) })),
+        [...positions.values()].map(({ topic, partition, next }) => ({
+          topic,
+          partition,
+          offset: String(next),
+        })),
       );
-      for (const { topic, partition, next } of positions.values()) this.#progress.reached(topic, partition, next);
+      for (const { topic, partition, next } of positions.values())
+        this.#progress.reached(topic, partition, next);
     } catch (error) {
       // The next commit covers these too; if none comes the records do.
       this.#logger.info({ error: messageOf(error) }, 'Committing offsets failed');

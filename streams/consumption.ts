@@ -9,6 +9,11 @@ export interface Consumption {
    *
    * @throws MillraceError `PROCESSING_TIMEOUT`, retriable.
    */
-  whenProcessed(topic: string, partition: number, offset: number, options: { timeoutMs: number }): Promise<void>;
+  whenProcessed(
+    topic: string,
+    partition: number,
+    offset: number,
+    options: { timeoutMs: number },
+  ): Promise<void>;
   status(): ConsumptionStatus;
 }

@@ -131,7 +131,10 @@ export class GroupConsumer {
           this.report();
         });
         await consumer.connect();
-        await consumer.subscribe({ topics: this.#options.topics, fromBeginning: this.#options.startFrom !== 'latest' });
+        await consumer.subscribe({
+          topics: this.#options.topics,
+          fromBeginning: this.#options.startFrom !== 'latest',
+        });
         await consumer.run({
           autoCommit: false,
           eachBatchAutoResolve: false,

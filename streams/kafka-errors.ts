@@ -43,8 +43,13 @@ function factsOf(error: unknown): Facts {
   let current: unknown = error;
   for (let depth = 0; depth < 10 && current instanceof Error; depth++) {
     if ('type' in current && typeof current.type === 'string')
-      return { type: current.type, name: current.name, retriable: 'retriable' in current && current.retriable === true };
-    if ('errors' in current && Array.isArray(current.errors) && current.errors.length > 0) current = current.errors[0];
+      return {
+        type: current.type,
+        name: current.name,
+        retriable: 'retriable' in current && current.retriable === true,
+      };
+    if ('errors' in current && Array.isArray(current.errors) && current.errors.length > 0)
+      current = current.errors[0];
     else if (current.cause instanceof Error && current.cause !== current) current = current.cause;
     else break;
   }

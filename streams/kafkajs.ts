@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module';
 import { dirname, sep } from 'node:path';
+import type * as kafkajsTypes from 'kafkajs';
 import type { KafkaMessage, Message, PartitionerArgs } from 'kafkajs';
 
 /**
@@ -90,7 +91,10 @@ async function decodeMessages(decoder: Decoder): Promise<KafkaMessage[]> {
   const bytes = decoder.readBytes(size);
   const batches: Decoder = new (internal<new (bytes: Buffer) => Decoder>('protocol/decoder'))(bytes);
   if (bytes.readInt8(magicOffset) !== 2)
-    return internal<(decoder: Decoder, size: number) => KafkaMessage[]>('protocol/messageSet/decoder')(batches, size);
+    return internal<(decoder: Decoder, size: number) => KafkaMessage[]>('protocol/messageSet/decoder')(
+      batches,
+      size,
+    );
 
   const decodeBatch = internal<(decoder: Decoder) => Promise<{ records: KafkaMessage[] }>>(
     'protocol/recordBatch/v0/decoder',
@@ -110,7 +114,7 @@ async function decodeMessages(decoder: Decoder): Promise<KafkaMessage[]> {
 
 interface RequestQueue {
   pending: unknown[];
-  scheduleCheckPendingRequests(): void;
+  scheduleCheckPendingRequests: (this: RequestQueue) => void;
 }
 
 /** Stops the timer that runs a thousand times a second on every connection with nothing to send. */
@@ -123,6 +127,7 @@ function quietRequestQueue(): void {
 }
 
 /** One of kafkajs' own modules, by its path under `src/`. */
+// oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows the module's shape
 function internal<T>(path: string): T {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- untyped JavaScript; the tests hold its shape
   return require(`${root}src/${path}.js`) as T;
@@ -134,7 +139,7 @@ function replace(path: string, exports: unknown): void {
   if (module) module.exports = exports;
 }
 
-function load(): typeof import('kafkajs') {
+function load(): typeof kafkajsTypes {
   // Whatever was loaded before holds the defective functions already.
   for (const path of Object.keys(require.cache)) if (path.startsWith(root)) delete require.cache[path];
   replace('producer/groupMessagesPerPartition', groupMessagesPerPartition);
@@ -142,7 +147,7 @@ function load(): typeof import('kafkajs') {
   replace('protocol/requests/fetch/v4/decodeMessages', decodeMessages);
   quietRequestQueue();
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the package's own types
-  return require('kafkajs') as typeof import('kafkajs');
+  return require('kafkajs') as typeof kafkajsTypes;
 }
 
 export const kafkajs = load();

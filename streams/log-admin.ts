@@ -68,7 +68,10 @@ export class LogAdmin {
     for (const { name, partitions, config = {} } of specs) {
       const actual = topics.find((topic) => topic.name === name)?.partitions.length ?? 0;
       if (actual !== partitions)
-        this.#logger.warn({ topic: name, wanted: partitions, actual }, 'The topic has another number of partitions');
+        this.#logger.warn(
+          { topic: name, wanted: partitions, actual },
+          'The topic has another number of partitions',
+        );
       const entries = resources.find((resource) => resource.resourceName === name)?.configEntries ?? [];
       for (const [setting, wanted] of Object.entries(config)) {
         const value = entries.find((entry) => entry.configName === setting)?.configValue;
@@ -120,7 +123,12 @@ export class LogAdmin {
     let timer: NodeJS.Timeout | undefined;
     const timeout = new Promise<never>((_, reject) => {
       timer = setTimeout(
-        () => reject(new MillraceError('LOG_UNAVAILABLE', `The log did not answer in ${pingMs} ms.`, { retriable: true })),
+        () =>
+          reject(
+            new MillraceError('LOG_UNAVAILABLE', `The log did not answer in ${pingMs} ms.`, {
+              retriable: true,
+            }),
+          ),
         pingMs,
       );
     });

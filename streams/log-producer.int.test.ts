@@ -95,8 +95,14 @@ describe('log producer', () => {
     const producer = await streams.createProducer();
     await producer.send(numbered(topic, 0, 1));
     network.cut();
-    const waiting = [producer.send(numbered(topic, 1, 60_000)), producer.send(numbered(topic, 60_000, 70_000))];
-    await expect(producer.send(numbered(topic, 0, 50_000))).rejects.toMatchObject({ code: 'LOG_BUSY', retriable: true });
+    const waiting = [
+      producer.send(numbered(topic, 1, 60_000)),
+      producer.send(numbered(topic, 60_000, 70_000)),
+    ];
+    await expect(producer.send(numbered(topic, 0, 50_000))).rejects.toMatchObject({
+      code: 'LOG_BUSY',
+      retriable: true,
+    });
     network.restore();
     expect((await Promise.all(waiting)).flat()).toHaveLength(69_999);
   });
@@ -115,7 +121,12 @@ describe('log producer', () => {
       producer.send([large]),
       producer.send(numbered(small, 5, 10, 2)),
     ]);
-    expect(results.map((result) => result.status)).toEqual(['fulfilled', 'fulfilled', 'rejected', 'fulfilled']);
+    expect(results.map((result) => result.status)).toEqual([
+      'fulfilled',
+      'fulfilled',
+      'rejected',
+      'fulfilled',
+    ]);
     expect(results[2]).toMatchObject({ reason: { code: 'RECORD_TOO_LARGE', retriable: false } });
     expect(numbersOf(await fixture.readAll(normal, 20))).toEqual(range(0, 20));
     expect(numbersOf(await fixture.readAll(small, 10))).toEqual(range(0, 10));
@@ -137,7 +148,10 @@ describe('log producer', () => {
     const sending = producer.send(numbered(topic, 0, 3_000));
     await producer.close();
     expect(await sending).toHaveLength(3_000);
-    await expect(producer.send(numbered(topic, 0, 1))).rejects.toMatchObject({ code: 'LOG_CLOSED', retriable: true });
+    await expect(producer.send(numbered(topic, 0, 1))).rejects.toMatchObject({
+      code: 'LOG_CLOSED',
+      retriable: true,
+    });
   });
 
   test('closing during an outage gives up in time', async () => {
@@ -148,6 +162,8 @@ describe('log producer', () => {
     network.cut();
     const sending = Promise.allSettled([producer.send(numbered(topic, 1, 2))]);
     await producer.close({ drainMs: 50 });
-    expect(await sending).toMatchObject([{ status: 'rejected', reason: { code: 'LOG_CLOSED', retriable: true } }]);
+    expect(await sending).toMatchObject([
+      { status: 'rejected', reason: { code: 'LOG_CLOSED', retriable: true } },
+    ]);
   });
 });

@@ -34,8 +34,8 @@ interface Call {
   positions: RecordPosition[];
   unacknowledged: number;
   settled: boolean;
-  resolve(positions: RecordPosition[]): void;
-  reject(error: MillraceError): void;
+  resolve: (positions: RecordPosition[]) => void;
+  reject: (error: MillraceError) => void;
 }
 
 /** One record that waits; `message` keeps the partition once it is chosen. */
@@ -146,7 +146,8 @@ export class KafkaLogProducer implements LogProducer {
   async #work(): Promise<void> {
     // Calls made in the same turn of the event loop go into the first request together.
     await Promise.resolve();
-    for (let chunk = this.#nextChunk(); chunk.length > 0; chunk = this.#nextChunk()) await this.#deliver(chunk);
+    for (let chunk = this.#nextChunk(); chunk.length > 0; chunk = this.#nextChunk())
+      await this.#deliver(chunk);
     this.#working = undefined;
   }
 
@@ -155,7 +156,11 @@ export class KafkaLogProducer implements LogProducer {
     let taken = 0;
     const chunk: Entry[] = [];
     for (const entry of this.#waiting) {
-      if (chunk.length === maxRecordsPerRequest || (chunk.length > 0 && bytes + entry.size > maxBytesPerRequest)) break;
+      if (
+        chunk.length === maxRecordsPerRequest ||
+        (chunk.length > 0 && bytes + entry.size > maxBytesPerRequest)
+      )
+        break;
       taken++;
       if (entry.call.settled) continue;
       chunk.push(entry);

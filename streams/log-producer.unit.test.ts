@@ -1,3 +1,4 @@
+/* oxlint-disable typescript/no-unsafe-type-assertion -- a stand-in for kafkajs */
 import type { Kafka, ProducerBatch, RecordMetadata } from 'kafkajs';
 import { expect, test } from 'vitest';
 import { silentLogger } from '../platform/logger.js';
@@ -24,7 +25,7 @@ function fakeKafka(answer: (batch: ProducerBatch, producer: number) => void): {
           try {
             answer(batch, id);
           } catch (error) {
-            return Promise.reject(error as Error);
+            return Promise.reject(error instanceof Error ? error : new Error(String(error)));
           }
           return Promise.resolve([{ topicName: 't', partition: 0, errorCode: 0, baseOffset: '100' }]);
         },

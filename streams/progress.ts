@@ -42,7 +42,8 @@ export class Progress {
       const woken = new AbortController();
       const wake = (): void => woken.abort();
       this.#waiting.add(wake);
-      if ((this.#next.get(`${topic}/${partition}`) ?? -1) <= offset) await pause(Math.min(left, pollMs), woken.signal);
+      if ((this.#next.get(`${topic}/${partition}`) ?? -1) <= offset)
+        await pause(Math.min(left, pollMs), woken.signal);
       this.#waiting.delete(wake);
     }
   }

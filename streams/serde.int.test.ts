@@ -1,3 +1,4 @@
+/* oxlint-disable typescript/no-unsafe-type-assertion -- parsed JSON and caught errors */
 import { createServer } from 'node:http';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -24,7 +25,8 @@ class TinyRegistry {
       request.on('data', (chunk: Buffer) => chunks.push(chunk));
       request.on('end', () => {
         this.requests.push(`${request.method} ${request.url}`);
-        const { status, body } = this.broken ?? this.#answer(request.url ?? '', Buffer.concat(chunks).toString());
+        const { status, body } =
+          this.broken ?? this.#answer(request.url ?? '', Buffer.concat(chunks).toString());
         response.writeHead(status, { 'content-type': 'application/vnd.schemaregistry.v1+json' }).end(body);
       });
     });
@@ -87,6 +89,9 @@ const wire = (id: number, body: number[] | Buffer): Buffer => {
   return Buffer.concat([header, Buffer.from(body)]);
 };
 
+const field = (name: string, value: number): object => ({ name, type: 'int', default: value });
+const named = (name: string): ReturnType<typeof avroType> => avroType({ type: 'record', name, fields: [] });
+
 let registry: TinyRegistry;
 let serde: Serde;
 beforeEach(async () => {
@@ -144,13 +149,24 @@ describe('encode and decode', () => {
   test('a value that does not fit is refused', async () => {
     const type = avroType(trip);
     const id = await serde.register('trips', type);
-    expect(await codeOf(() => serde.encode(id, type, { id: 5 }))).toEqual({ code: 'UNENCODABLE', retriable: false });
+    expect(await codeOf(() => serde.encode(id, type, { id: 5 }))).toEqual({
+      code: 'UNENCODABLE',
+      retriable: false,
+    });
   });
 });
 
 describe('schema versions', () => {
   test('an older writer is resolved with defaults; its schema is fetched once for many records', async () => {
-    const id = registry.add({ type: 'record', name: 'Trip', fields: [{ name: 'id', type: 'string' }, { name: 'started', type: 'int' }, { name: 'gone', type: ['null', 'string', 'int'] }] });
+    const id = registry.add({
+      type: 'record',
+      name: 'Trip',
+      fields: [
+        { name: 'id', type: 'string' },
+        { name: 'started', type: 'int' },
+        { name: 'gone', type: ['null', 'string', 'int'] },
+      ],
+    });
     const reader = avroType(trip);
     const bytes = wire(id, [2, 0x61, 4, 2, 2, 0x62]);
     const expected = { id: 'a', miles: null, started: 2 };
@@ -163,7 +179,6 @@ describe('schema versions', () => {
 
   test('two readers of one writer do not mix', async () => {
     const id = registry.add({ type: 'record', name: 'N', fields: [{ name: 'a', type: 'int' }] });
-    const field = (name: string, value: number): object => ({ name, type: 'int', default: value });
     const one = avroType({ type: 'record', name: 'N', fields: [field('a', 0), field('b', 1)] } as never);
     const two = avroType({ type: 'record', name: 'N', fields: [field('a', 0), field('b', 2)] } as never);
     const results = await Promise.all([serde.decode(wire(id, [8]), one), serde.decode(wire(id, [8]), two)]);
@@ -178,7 +193,11 @@ describe('schema versions', () => {
     ['it is not valid Avro', { type: 'no such type' }, undefined],
     ['it is not JSON', '{', undefined],
     ['it is protobuf', 'syntax = "proto3";', 'PROTOBUF'],
-    ['it nests too deep', '{"type":"array","items":'.repeat(20_000) + '"int"' + '}'.repeat(20_000), undefined],
+    [
+      'it nests too deep',
+      '{"type":"array","items":'.repeat(20_000) + '"int"' + '}'.repeat(20_000),
+      undefined,
+    ],
   ])('a writer is incompatible when %s, and asked for once', async (_why, schema, schemaType) => {
     const id = registry.add(schema, schemaType);
     const reader = avroType(trip);
@@ -238,7 +257,6 @@ describe('a registry in trouble', () => {
   });
 
   test('a refused and an invalid schema are told apart', async () => {
-    const named = (name: string): ReturnType<typeof avroType> => avroType({ type: 'record', name, fields: [] });
     expect((await codeOf(() => serde.register('t', named('refused')))).code).toBe('SCHEMA_INCOMPATIBLE');
     expect((await codeOf(() => serde.register('t', named('invalid')))).code).toBe('SCHEMA_INVALID');
   });
@@ -286,13 +304,21 @@ describe('bytes that are not a value', () => {
   test('an array of items that take no bytes is refused with its schema', async () => {
     const id = registry.add({ type: 'array', items: 'null' });
     const type = avroType({ type: 'array', items: ['null', 'int'] });
-    expect((await codeOf(() => serde.decode(wire(id, [0xfe, 0xff, 0xff, 0x0f]), type))).code).toBe('SCHEMA_INCOMPATIBLE');
+    expect((await codeOf(() => serde.decode(wire(id, [0xfe, 0xff, 0xff, 0x0f]), type))).code).toBe(
+      'SCHEMA_INCOMPATIBLE',
+    );
   });
 
   test('a chain of a million links is undecodable, not a crash', async () => {
-    const chain = avroType({ type: 'record', name: 'Link', fields: [{ name: 'next', type: ['null', 'Link'] }] });
+    const chain = avroType({
+      type: 'record',
+      name: 'Link',
+      fields: [{ name: 'next', type: ['null', 'Link'] }],
+    });
     const id = await serde.register('chains', chain);
-    expect(await codeOf(() => serde.decode(wire(id, Buffer.alloc(1_000_000, 2)), chain))).toEqual(undecodable);
+    expect(await codeOf(() => serde.decode(wire(id, Buffer.alloc(1_000_000, 2)), chain))).toEqual(
+      undecodable,
+    );
   });
 
   test('random bytes never do worse than undecodable', async () => {
@@ -300,14 +326,22 @@ describe('bytes that are not a value', () => {
       type: 'record',
       name: 'Everything',
       fields: [
-        { name: 'map', type: { type: 'map', values: ['null', 'double', { type: 'array', items: 'string' }] } },
+        {
+          name: 'map',
+          type: { type: 'map', values: ['null', 'double', { type: 'array', items: 'string' }] },
+        },
         { name: 'bytes', type: 'bytes' },
         { name: 'fixed', type: { type: 'fixed', name: 'Four', size: 4 } },
         { name: 'kind', type: { type: 'enum', name: 'Kind', symbols: ['A', 'B'] } },
       ],
     });
     const id = await serde.register('everything', type);
-    const value = { map: { a: null, b: 1, c: ['x', 'y'] }, bytes: Buffer.from('b'), fixed: Buffer.from('four'), kind: 'B' };
+    const value = {
+      map: { a: null, b: 1, c: ['x', 'y'] },
+      bytes: Buffer.from('b'),
+      fixed: Buffer.from('four'),
+      kind: 'B',
+    };
     const valid = serde.encode(id, type, value);
     expect(serde.decode(valid, type)).toEqual(value);
     let state = 42;

@@ -60,9 +60,13 @@ export class Serde {
     try {
       return this.#write(id, type, value);
     } catch (error) {
-      throw new MillraceError('UNENCODABLE', `The value does not fit the schema ${type.name ?? id}: ${messageOf(error)}.`, {
-        cause: error,
-      });
+      throw new MillraceError(
+        'UNENCODABLE',
+        `The value does not fit the schema ${type.name ?? id}: ${messageOf(error)}.`,
+        {
+          cause: error,
+        },
+      );
     }
   }
 
@@ -160,11 +164,16 @@ function parseWriter(schema: string, schemaType: string, id: number): Type {
     throw new MillraceError('SCHEMA_INCOMPATIBLE', `Schema ${id} is ${schemaType}; only Avro is read here.`);
   try {
     // Wrapped unions take any schema; what a value looks like is the reader's matter.
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- avsc checks it
     return avro.Type.forSchema(JSON.parse(schema) as Schema, { wrapUnions: 'always' });
   } catch (error) {
-    throw new MillraceError('SCHEMA_INCOMPATIBLE', `Schema ${id} is not a usable Avro schema: ${messageOf(error)}.`, {
-      cause: error,
-    });
+    throw new MillraceError(
+      'SCHEMA_INCOMPATIBLE',
+      `Schema ${id} is not a usable Avro schema: ${messageOf(error)}.`,
+      {
+        cause: error,
+      },
+    );
   }
 }
 
@@ -179,9 +188,13 @@ function decoder(reader: Type, writer: Type, id: number): Decode {
         if (offset !== bytes.length) throw new Error(offset < 0 ? 'it is cut off' : 'bytes are left over');
         return value as unknown;
       } catch (error) {
-        throw new MillraceError('UNDECODABLE', `The value is not what schema ${id} says: ${messageOf(error)}.`, {
-          cause: error,
-        });
+        throw new MillraceError(
+          'UNDECODABLE',
+          `The value is not what schema ${id} says: ${messageOf(error)}.`,
+          {
+            cause: error,
+          },
+        );
       }
     };
   } catch (error) {

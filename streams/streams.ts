@@ -43,7 +43,8 @@ export function createStreams(settings: StreamsSettings): Streams {
   let closed = false;
 
   function keep<T>(collection: Set<T>, create: () => T): Promise<T> {
-    if (closed) return Promise.reject(new MillraceError('LOG_CLOSED', 'The connection to the log is closed already.'));
+    if (closed)
+      return Promise.reject(new MillraceError('LOG_CLOSED', 'The connection to the log is closed already.'));
     const created = create();
     collection.add(created);
     return Promise.resolve(created);

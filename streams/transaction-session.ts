@@ -53,7 +53,8 @@ export async function openSession(
       },
       async commit(records, next) {
         const transaction = await producer.transaction();
-        for (const topicMessages of requests(records)) await transaction.sendBatch({ acks: -1, topicMessages });
+        for (const topicMessages of requests(records))
+          await transaction.sendBatch({ acks: -1, topicMessages });
         await transaction.sendOffsets({
           consumerGroupId: groupId,
           topics: [{ topic, partitions: [{ partition, offset: String(next) }] }],

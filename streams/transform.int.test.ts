@@ -22,7 +22,10 @@ interface Pipe {
 }
 
 async function pipe(streams: Streams, partitions = 1): Promise<Pipe> {
-  const [input, output] = [await fixture.topic(streams, partitions), await fixture.topic(streams, partitions)];
+  const [input, output] = [
+    await fixture.topic(streams, partitions),
+    await fixture.topic(streams, partitions),
+  ];
   return { input, output, groupId: unique('group') };
 }
 
@@ -35,7 +38,13 @@ function start(streams: Streams, each: Pipe, options: Partial<TransformOptions> 
   return streams.transform({ groupId, topics: [input], process: passThrough(each), ...options });
 }
 
-async function fill(streams: Streams, topic: string, from: number, to: number, partitions = 1): Promise<void> {
+async function fill(
+  streams: Streams,
+  topic: string,
+  from: number,
+  to: number,
+  partitions = 1,
+): Promise<void> {
   const producer = await streams.createProducer();
   await producer.send(numbered(topic, from, to, partitions));
 }
@@ -46,7 +55,11 @@ describe('transform', () => {
     const each = await pipe(streams, 3);
     await fill(streams, each.input, 0, 3_000, 3);
     const running = await start(streams, each, { maxBatch: 100 });
-    await Promise.all(range(0, 3).map((partition) => running.whenProcessed(each.input, partition, 999, { timeoutMs: 20_000 })));
+    await Promise.all(
+      range(0, 3).map((partition) =>
+        running.whenProcessed(each.input, partition, 999, { timeoutMs: 20_000 }),
+      ),
+    );
     expect(numbersOf(await fixture.readAll(each.output, 3_000))).toEqual(range(0, 3_000));
     expect((await streams.lag(each.groupId, [each.input])).map(({ lag }) => lag)).toEqual([0, 0, 0]);
     expect(running.status()).toMatchObject({ ok: true });
@@ -70,13 +83,17 @@ describe('transform', () => {
       process: (records) =>
         Promise.resolve(
           records.flatMap(({ key, value }) =>
-            Number(value) % 2 === 0 ? [] : [value, value].map((copy) => ({ topic: second.output, key, value: copy })),
+            Number(value) % 2 === 0
+              ? []
+              : [value, value].map((copy) => ({ topic: second.output, key, value: copy })),
           ),
         ),
     });
     const odd = range(0, 50).flatMap((index) => [index * 2 + 1, index * 2 + 1]);
     expect(numbersOf(await fixture.readAll(second.output, 100))).toEqual(odd);
-    await eventually(async () => (await streams.lag(second.groupId, [second.input])).every(({ lag }) => lag <= 1));
+    await eventually(async () =>
+      (await streams.lag(second.groupId, [second.input])).every(({ lag }) => lag <= 1),
+    );
   });
 
   test.each([
@@ -134,7 +151,10 @@ describe('transform', () => {
     const { streams } = fixture.open();
     const each = await pipe(streams);
     // Another client may write such a batch; this one needs kafkajs itself, without the limits around it.
-    const producer = new kafkajs.Kafka({ brokers: fixture.broker.brokers, logLevel: kafkajs.logLevel.NOTHING }).producer();
+    const producer = new kafkajs.Kafka({
+      brokers: fixture.broker.brokers,
+      logLevel: kafkajs.logLevel.NOTHING,
+    }).producer();
     await producer.connect();
     await producer.send({
       topic: each.input,
@@ -194,7 +214,11 @@ describe('exactly once', () => {
     await eventually(() => !running.status().ok);
     await fill(filler, each.input, 2_000, 4_000, 4);
     network.restore();
-    await Promise.all(range(0, 4).map((partition) => running.whenProcessed(each.input, partition, 999, { timeoutMs: 25_000 })));
+    await Promise.all(
+      range(0, 4).map((partition) =>
+        running.whenProcessed(each.input, partition, 999, { timeoutMs: 25_000 }),
+      ),
+    );
     expect(numbersOf(await fixture.readAll(each.output, 4_000))).toEqual(range(0, 4_000));
   });
 
@@ -213,7 +237,11 @@ describe('exactly once', () => {
     await eventually(() => second.status().ok);
     await first.stop();
     const third = await start(fixture.open().streams, each, options);
-    await Promise.all(range(0, 4).map((partition) => third.whenProcessed(each.input, partition, 1_999, { timeoutMs: 25_000 })));
+    await Promise.all(
+      range(0, 4).map((partition) =>
+        third.whenProcessed(each.input, partition, 1_999, { timeoutMs: 25_000 }),
+      ),
+    );
     expect(numbersOf(await fixture.readAll(each.output, 8_000))).toEqual(range(0, 8_000));
   });
 
@@ -237,7 +265,10 @@ describe('exactly once', () => {
       },
     });
     await stuck.promise;
-    const heir = await start(fixture.open().streams, each, { sessionTimeoutMs: 6_000, rebalanceTimeoutMs: 1_000 });
+    const heir = await start(fixture.open().streams, each, {
+      sessionTimeoutMs: 6_000,
+      rebalanceTimeoutMs: 1_000,
+    });
     await heir.whenProcessed(each.input, 0, 19, { timeoutMs: 25_000 });
     release.resolve();
     await zombie.whenProcessed(each.input, 0, 19, { timeoutMs: 5_000 });
@@ -256,7 +287,9 @@ describe('exactly once', () => {
     await (await client.admin()).createPartitions({ topicPartitions: [{ topic: each.input, count: 2 }] });
     await client.close();
     const producer = await fixture.open().streams.createProducer();
-    const [position] = await producer.send([{ topic: each.input, key: null, partition: 1, value: Buffer.from('10') }]);
+    const [position] = await producer.send([
+      { topic: each.input, key: null, partition: 1, value: Buffer.from('10') },
+    ]);
     expect(position).toMatchObject({ partition: 1, offset: 0 });
     await running.whenProcessed(each.input, 1, 0, { timeoutMs: 20_000 });
     expect(numbersOf(await fixture.readAll(each.output, 11))).toEqual(range(0, 11));
@@ -270,5 +303,6 @@ describe('exactly once', () => {
     await streams.createTopics([{ name: each.input, partitions: 1 }]);
     await fill(streams, each.input, 0, 5);
     await running.whenProcessed(each.input, 0, 4, { timeoutMs: 25_000 });
+    expect(numbersOf(await fixture.readAll(each.output, 5))).toEqual(range(0, 5));
   });
 });

@@ -69,7 +69,12 @@ export class Transform implements Consumption {
     this.#sessions.clear();
   }
 
-  whenProcessed(topic: string, partition: number, offset: number, { timeoutMs }: { timeoutMs: number }): Promise<void> {
+  whenProcessed(
+    topic: string,
+    partition: number,
+    offset: number,
+    { timeoutMs }: { timeoutMs: number },
+  ): Promise<void> {
     return this.#progress.whenProcessed(topic, partition, offset, timeoutMs);
   }
 
@@ -120,9 +125,17 @@ export class Transform implements Consumption {
     const { topic, partition } = batch.payload.batch;
     const transient = !(error instanceof MillraceError) || error.retriable;
     this.#group.report(error);
-    const details = { topic, partition, from: records[0]?.offset, records: records.length, attempt, err: error };
+    const details = {
+      topic,
+      partition,
+      from: records[0]?.offset,
+      records: records.length,
+      attempt,
+      err: error,
+    };
     if (transient) this.#logger.warn(details, 'Processing failed; the same records are tried again');
-    else this.#logger.error(details, 'Processing fails for good; the partition stands until this is put right');
+    else
+      this.#logger.error(details, 'Processing fails for good; the partition stands until this is put right');
     const limits = transient ? { firstMs: 100, maxMs: 5_000 } : { firstMs: 1_000, maxMs: 30_000 };
     await backoff(attempt, { ...limits, signal: batch.signal });
   }
@@ -132,7 +145,11 @@ export class Transform implements Consumption {
     const known = this.#sessions.get(key);
     if (known) return known;
     const { groupId, transactionTimeoutMs = 60_000 } = this.#options;
-    const session = await openSession(this.#producers, { groupId, topic, partition, transactionTimeoutMs }, this.#committed);
+    const session = await openSession(
+      this.#producers,
+      { groupId, topic, partition, transactionTimeoutMs },
+      this.#committed,
+    );
     this.#sessions.set(key, session);
     return session;
   }
@@ -149,4 +166,3 @@ export class Transform implements Consumption {
     this.#sessions = new Map();
   }
 }
-

@@ -12,11 +12,11 @@ export interface TestBroker {
 }
 
 interface EmbeddedKafkaModule {
-  startEmbeddedKafka(options: {
+  startEmbeddedKafka: (options: {
     dataDir: string;
     host: string;
     port: number;
-  }): Promise<{ port: number; stop(): Promise<void> }>;
+  }) => Promise<{ port: number; stop(): Promise<void> }>;
 }
 
 /**
@@ -28,6 +28,7 @@ export async function startTestBroker(): Promise<TestBroker> {
   if (given) return { brokers: given.split(','), embedded: false, stop: () => Promise.resolve() };
 
   const entry = new URL('../../embedded/kafka/start.js', import.meta.url).href;
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- loaded only when no broker is given
   const { startEmbeddedKafka } = (await import(entry)) as EmbeddedKafkaModule;
   const dataDir = await mkdtemp(join(tmpdir(), 'millrace-test-kafka-'));
   const kafka = await startEmbeddedKafka({ dataDir, host: '127.0.0.1', port: 0 });

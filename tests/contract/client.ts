@@ -179,6 +179,7 @@ export class ContractClient {
     await cluster.connect();
     await cluster.refreshMetadata();
     this.#closers.push(() => cluster.disconnect());
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- untyped part of kafkajs
     return (await cluster.findControllerBroker()) as RawBroker;
   }
 
@@ -269,13 +270,12 @@ export async function eventually<T>(attempt: () => Promise<T> | T, timeoutMs = 2
 
 /** A promise with its ends in hand (`Promise.withResolvers` needs Node 22). */
 export function deferred(): { promise: Promise<void>; resolve(): void; reject(error: Error): void } {
-  let resolve = (): void => undefined;
-  let reject: (error: Error) => void = () => undefined;
-  const promise = new Promise<void>((onResolve, onReject) => {
-    resolve = onResolve;
-    reject = onReject;
+  const ends: { resolve?: () => void; reject?: (error: Error) => void } = {};
+  const promise = new Promise<void>((resolve, reject) => {
+    ends.resolve = resolve;
+    ends.reject = reject;
   });
-  return { promise, resolve, reject };
+  return { promise, resolve: () => ends.resolve?.(), reject: (error) => ends.reject?.(error) };
 }
 
 async function within<T>(promise: Promise<T>, timeoutMs: number, state: () => string): Promise<T> {
@@ -301,6 +301,7 @@ export async function errorType(call: Promise<unknown>): Promise<string> {
 }
 
 function typeOf(error: unknown): string {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- every field is looked at before it is used
   const { type, cause, errors, groups, name } = error as {
     type?: string;
     cause?: unknown;

@@ -3,7 +3,14 @@ import type { Socket } from 'node:net';
 import type { ISocketFactory } from 'kafkajs';
 
 /** Numbers of requests that tests disturb. */
-export const apiKeys = { produce: 0, fetch: 1, heartbeat: 12, txnOffsetCommit: 28, endTxn: 26, initProducerId: 22 } as const;
+export const apiKeys = {
+  produce: 0,
+  fetch: 1,
+  heartbeat: 12,
+  txnOffsetCommit: 28,
+  endTxn: 26,
+  initProducerId: 22,
+} as const;
 
 /** The way between kafkajs and the broker, for tests that break it. */
 export class FlakyNetwork {
@@ -46,7 +53,7 @@ export class FlakyNetwork {
     this.#sockets.add(socket);
     socket.once('close', () => this.#sockets.delete(socket));
     const write = socket.write.bind(socket);
-    socket.write = ((data: Buffer, ...rest: []): boolean => {
+    socket.write = (data: Buffer, ...rest: []): boolean => {
       // kafkajs writes a request at once: size (4 bytes), then the API key.
       const apiKey = data.length >= 6 ? data.readInt16BE(4) : -1;
       this.requests.set(apiKey, (this.requests.get(apiKey) ?? 0) + 1);
@@ -61,7 +68,7 @@ export class FlakyNetwork {
         socket.once('data', () => reset(socket));
       }
       return write(data, ...rest);
-    }) as typeof socket.write;
+    };
     return socket;
   };
 }
