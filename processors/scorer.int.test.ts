@@ -4,7 +4,7 @@ import { createModelRuntime } from '../models/runtime.js';
 import { testingModels } from '../models/testing/copy-model.js';
 import { createMetrics } from '../platform/metrics.js';
 import type { RecordSchema } from '../schemas/contracts.js';
-import type { Pipeline } from './pipeline.js';
+import { definePipeline } from './pipeline.js';
 import { InvalidEvent, Scorer } from './scorer.js';
 
 interface Triple {
@@ -30,7 +30,7 @@ async function createScorer(
 ): Promise<Scorer> {
   const { folder } = await openModel(testingModels, model);
   return new Scorer({
-    pipeline: { name: model, features } as Pipeline,
+    pipeline: definePipeline<Triple>({ name: model, features }),
     contract,
     model: await runtime.load(folder),
     metrics: createMetrics(),

@@ -37,7 +37,7 @@ process.on('exit', () => rmSync(dataFolder, { recursive: true, force: true }));
 
 const [brokerPort, controllerPort] = await freePorts(2);
 const server = startServer();
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => stop(0));
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => void stop(0));
 
 if (!(await answers(brokerPort, Date.now() + startTimeoutMs))) {
   if (!stopping) console.error(`Apache Kafka ${version} did not start. Its log ends with:\n${logTail()}`);

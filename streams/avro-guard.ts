@@ -120,7 +120,7 @@ function minimumSize(type: Type, within = new Set<Type>()): number {
     return 1 + Math.min(...type.types.map((branch) => minimumSize(branch, inner)));
   if (type instanceof types.LogicalType) return minimumSize(type.underlyingType, inner);
   if (type instanceof types.FixedType) return type.size;
-  return { null: 0, float: 4, double: 8 }[type.typeName as string] ?? 1;
+  return { null: 0, float: 4, double: 8 }[type.typeName] ?? 1;
 }
 
 function skip(cursor: Cursor, length: number): void {

@@ -25,8 +25,9 @@ export interface StreamsSettings {
 }
 
 /**
- * kafkajs' entry object. Its retries are short on purpose: the loops above it go on for as long as it takes, and
- * can be stopped, which kafkajs' own retries can't.
+ * kafkajs' entry object. Its retries last for about 15 s: longer than a group's session, so that a consumer comes
+ * through a short outage as the member that it was (a new one waits until the old one's session has ended), and no
+ * longer, because they can't be stopped, and the loops above them go on for as long as it takes.
  */
 export function createKafka({ brokers, clientId, logger, sasl, tls, socketFactory }: StreamsSettings): Kafka {
   const config: KafkaConfig = {
@@ -34,7 +35,7 @@ export function createKafka({ brokers, clientId, logger, sasl, tls, socketFactor
     clientId,
     connectionTimeout: 5_000,
     requestTimeout: 30_000,
-    retry: { initialRetryTime: 100, maxRetryTime: 1_000, retries: 8 },
+    retry: { initialRetryTime: 100, maxRetryTime: 1_000, retries: 20 },
     logLevel: kafkajs.logLevel.WARN,
     logCreator: () => (entry) => log(logger, entry),
   };

@@ -1,23 +1,27 @@
 import type { Consumer, EachBatchPayload, Kafka } from 'kafkajs';
 import { messageOf } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
-import { backoff } from './backoff.js';
+import { backoff, pause } from './backoff.js';
+
+const stopMs = 15_000;
 
 export interface GroupOptions {
   groupId: string;
   topics: string[];
   /** Partitions worked on at the same time. Default 8. */
   concurrency?: number;
-  /** After so long without a heartbeat the broker gives the partitions to others. Default 30 s; brokers allow 6 s at least. */
+  /** After so long without a heartbeat the broker gives the partitions to others. Default 10 s; brokers allow 6 s at least. */
   sessionTimeoutMs?: number;
   /** So long may a batch take after a rebalance began; then the partitions go to others. Default 60 s. */
   rebalanceTimeoutMs?: number;
+  /** Added partitions are noticed within this time. Default 30 s. */
+  refreshMs?: number;
   /** Where a group without a committed offset starts. Default `earliest`. */
   startFrom?: 'earliest' | 'latest';
 }
 
 export interface ConsumptionStatus {
-  /** Member of the group, and the last batch went through. */
+  /** Member of the group, in contact with the log, and the last batch went through. */
   ok: boolean;
   /** Since when (milliseconds since 1970) it has been so. */
   since: number;
@@ -57,20 +61,25 @@ export class GroupConsumer {
   readonly #options: GroupOptions;
   readonly #handlers: GroupHandlers;
   readonly #stopping = new AbortController();
+  readonly #sessionTimeoutMs: number;
   readonly #running: Promise<void>;
   #consumer: Consumer | undefined;
   #status: ConsumptionStatus = { ok: false, since: Date.now(), lastError: 'joining the group' };
+  #lastContact = Date.now();
 
   constructor(kafka: Kafka, logger: Logger, options: GroupOptions, handlers: GroupHandlers) {
     this.#kafka = kafka;
     this.#logger = logger.child({ group: options.groupId });
     this.#options = options;
     this.#handlers = handlers;
+    this.#sessionTimeoutMs = options.sessionTimeoutMs ?? 10_000;
     this.#running = this.#run();
   }
 
   get status(): ConsumptionStatus {
-    return this.#status;
+    const silent = Date.now() - this.#lastContact > this.#sessionTimeoutMs / 2;
+    if (!this.#status.ok || !silent) return this.#status;
+    return { ok: false, since: this.#lastContact, lastError: 'no contact with the log' };
   }
 
   /** Aborts as soon as `stop()` is called. */
@@ -89,10 +98,15 @@ export class GroupConsumer {
     await this.#consumer?.commitOffsets(offsets);
   }
 
-  /** Lets batches in work come to an end, leaves the group and disconnects. */
+  /**
+   * Lets batches in work come to an end, leaves the group and disconnects. While the log is away kafkajs can't do
+   * that: then it is left to end by itself.
+   */
   async stop(): Promise<void> {
     this.#stopping.abort();
-    await this.#running;
+    const timeLimit = new AbortController();
+    await Promise.race([this.#running, pause(stopMs, timeLimit.signal)]);
+    timeLimit.abort();
   }
 
   async #run(): Promise<void> {
@@ -106,8 +120,13 @@ export class GroupConsumer {
         const crashed = new Promise<Error>((resolve) => {
           consumer.on('consumer.crash', ({ payload }) => resolve(payload.error));
         });
+        for (const event of ['consumer.fetch', 'consumer.heartbeat'] as const)
+          consumer.on(event, () => {
+            this.#lastContact = Date.now();
+          });
         consumer.on('consumer.group_join', () => {
           attempt = 0;
+          this.#lastContact = Date.now();
           this.#handlers.onJoin();
           this.report();
         });
@@ -134,17 +153,16 @@ export class GroupConsumer {
   }
 
   #newConsumer(): Consumer {
-    const { groupId, sessionTimeoutMs = 30_000, rebalanceTimeoutMs = 60_000 } = this.#options;
+    const { groupId, rebalanceTimeoutMs = 60_000, refreshMs = 30_000 } = this.#options;
     return this.#kafka.consumer({
       groupId,
-      sessionTimeout: sessionTimeoutMs,
+      sessionTimeout: this.#sessionTimeoutMs,
       rebalanceTimeout: rebalanceTimeoutMs,
-      heartbeatInterval: heartbeatMs(sessionTimeoutMs),
+      heartbeatInterval: heartbeatMs(this.#sessionTimeoutMs),
       maxWaitTimeInMs: 500,
-      // Added partitions and topics are noticed within this time.
-      metadataMaxAge: 30_000,
+      metadataMaxAge: refreshMs,
       allowAutoTopicCreation: false,
-      retry: { retries: 8, restartOnFailure: () => Promise.resolve(false) },
+      retry: { restartOnFailure: () => Promise.resolve(false) },
     });
   }
 
@@ -155,7 +173,7 @@ export class GroupConsumer {
     const beat = (): void => {
       payload.heartbeat().catch((error: unknown) => lost.abort(error));
     };
-    const timer = setInterval(beat, heartbeatMs(this.#options.sessionTimeoutMs ?? 30_000));
+    const timer = setInterval(beat, heartbeatMs(this.#sessionTimeoutMs));
     const check = (): void => {
       if (lost.signal.aborted) throw lost.signal.reason;
       if (this.stopping.aborted || !payload.isRunning() || payload.isStale()) throw new Stopping();

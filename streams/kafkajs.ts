@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module';
 import { dirname, sep } from 'node:path';
+import type * as kafkajsTypes from 'kafkajs';
 import type { KafkaMessage, Message, PartitionerArgs } from 'kafkajs';
 
 /**
@@ -113,7 +114,7 @@ async function decodeMessages(decoder: Decoder): Promise<KafkaMessage[]> {
 
 interface RequestQueue {
   pending: unknown[];
-  scheduleCheckPendingRequests(): void;
+  scheduleCheckPendingRequests: (this: RequestQueue) => void;
 }
 
 /** Stops the timer that runs a thousand times a second on every connection with nothing to send. */
@@ -126,6 +127,7 @@ function quietRequestQueue(): void {
 }
 
 /** One of kafkajs' own modules, by its path under `src/`. */
+// oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows the module's shape
 function internal<T>(path: string): T {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- untyped JavaScript; the tests hold its shape
   return require(`${root}src/${path}.js`) as T;
@@ -137,7 +139,7 @@ function replace(path: string, exports: unknown): void {
   if (module) module.exports = exports;
 }
 
-function load(): typeof import('kafkajs') {
+function load(): typeof kafkajsTypes {
   // Whatever was loaded before holds the defective functions already.
   for (const path of Object.keys(require.cache)) if (path.startsWith(root)) delete require.cache[path];
   replace('producer/groupMessagesPerPartition', groupMessagesPerPartition);
@@ -145,7 +147,7 @@ function load(): typeof import('kafkajs') {
   replace('protocol/requests/fetch/v4/decodeMessages', decodeMessages);
   quietRequestQueue();
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the package's own types
-  return require('kafkajs') as typeof import('kafkajs');
+  return require('kafkajs') as typeof kafkajsTypes;
 }
 
 export const kafkajs = load();

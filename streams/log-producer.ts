@@ -34,8 +34,8 @@ interface Call {
   positions: RecordPosition[];
   unacknowledged: number;
   settled: boolean;
-  resolve(positions: RecordPosition[]): void;
-  reject(error: MillraceError): void;
+  resolve: (positions: RecordPosition[]) => void;
+  reject: (error: MillraceError) => void;
 }
 
 /** One record that waits; `message` keeps the partition once it is chosen. */
@@ -56,6 +56,8 @@ export class KafkaLogProducer implements LogProducer {
   readonly #kafka: Kafka;
   readonly #logger: Logger;
   readonly #closing = new AbortController();
+  /** Rejects when closing can't wait any longer: kafkajs' own retries can't be stopped. */
+  readonly #drainOver: Promise<never>;
   #producer: Promise<Producer> | undefined;
   #waiting: Entry[] = [];
   #working: Promise<void> | undefined;
@@ -64,6 +66,10 @@ export class KafkaLogProducer implements LogProducer {
   constructor(kafka: Kafka, logger: Logger) {
     this.#kafka = kafka;
     this.#logger = logger;
+    this.#drainOver = new Promise((_, reject) => {
+      this.#closing.signal.addEventListener('abort', () => reject(closed()), { once: true });
+    });
+    this.#drainOver.catch(() => undefined);
   }
 
   send(records: readonly NewRecord[], { signal, timeoutMs }: SendOptions = {}): Promise<RecordPosition[]> {
@@ -176,10 +182,13 @@ export class KafkaLogProducer implements LogProducer {
         return;
       }
       try {
-        const producer = await this.#connected();
-        acknowledge(chunk, await producer.sendBatch({ acks: -1, topicMessages: byTopic(chunk) }));
+        const sending = this.#connected().then((producer) =>
+          producer.sendBatch({ acks: -1, topicMessages: byTopic(chunk) }),
+        );
+        acknowledge(chunk, await Promise.race([sending, this.#drainOver]));
         return;
       } catch (error) {
+        if (this.#closing.signal.aborted) continue;
         if (isBadRequest(error)) {
           await this.#isolate(chunk, error);
           return;
@@ -225,7 +234,6 @@ export class KafkaLogProducer implements LogProducer {
       maxInFlightRequests: 1,
       allowAutoTopicCreation: false,
       createPartitioner: stickyPartitioner,
-      retry: { retries: 20 },
     });
     try {
       await producer.connect();

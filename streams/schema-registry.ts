@@ -43,7 +43,7 @@ export class SchemaRegistryClient {
     const path = `/subjects/${encodeURIComponent(subject)}/versions`;
     const { status, body } = await this.#request(path, { schema });
     if (status === 200 && typeof body['id'] === 'number') return body['id'];
-    const reason = String(body['message'] ?? `status ${status}`);
+    const reason = text(body['message']) ?? `status ${status}`;
     if (status === 409)
       throw new MillraceError(
         'SCHEMA_INCOMPATIBLE',
@@ -58,11 +58,11 @@ export class SchemaRegistryClient {
   async schema(id: number): Promise<RegisteredSchema> {
     const { status, body } = await this.#request(`/schemas/ids/${id}`);
     if (status === 200 && typeof body['schema'] === 'string')
-      return { schema: body['schema'], schemaType: String(body['schemaType'] ?? 'AVRO') };
+      return { schema: body['schema'], schemaType: text(body['schemaType']) ?? 'AVRO' };
     // Any web server answers 404 to a path that it does not know; only the registry says why.
     if (status === 404 && body['error_code'] === 40403)
       throw new MillraceError('SCHEMA_UNKNOWN', `The schema registry has no schema with id ${id}.`);
-    throw this.#unavailable(`fetching schema ${id}`, String(body['message'] ?? `status ${status}`));
+    throw this.#unavailable(`fetching schema ${id}`, text(body['message']) ?? `status ${status}`);
   }
 
   /** @throws MillraceError `REGISTRY_UNAVAILABLE` (retriable) when the registry does not answer. */
@@ -80,8 +80,7 @@ export class SchemaRegistryClient {
         init.headers = { ...this.#headers, 'content-type': 'application/vnd.schemaregistry.v1+json' };
       }
       const response = await fetch(this.#url + path, init);
-      const text = await response.text();
-      return { status: response.status, body: parseObject(text) };
+      return { status: response.status, body: parseObject(await response.text()) };
     } catch (error) {
       throw this.#unavailable(path, messageOf(error), error);
     }
@@ -96,9 +95,13 @@ export class SchemaRegistryClient {
   }
 }
 
-function parseObject(text: string): Record<string, unknown> {
+function text(value: unknown): string | undefined {
+  return typeof value === 'string' ? value : undefined;
+}
+
+function parseObject(json: string): Record<string, unknown> {
   try {
-    const parsed: unknown = JSON.parse(text);
+    const parsed: unknown = JSON.parse(json);
     return typeof parsed === 'object' && parsed !== null ? { ...parsed } : {};
   } catch {
     return {};

@@ -1,3 +1,4 @@
+/* oxlint-disable typescript/no-unsafe-type-assertion -- parsed JSON and caught errors */
 import { createServer } from 'node:http';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -5,7 +6,8 @@ import { SchemaRegistry } from '@kafkajs/confluent-schema-registry';
 import type { schema as avroSchema } from 'avsc';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { SchemaRegistryClient } from './schema-registry.js';
-import { avroType, schemaIdOf, Serde } from './serde.js';
+import { schemaIdOf, Serde } from './serde.js';
+import { avroType } from '../schemas/contracts.js';
 
 type RecordSchema = avroSchema.RecordType;
 
@@ -87,6 +89,9 @@ const wire = (id: number, body: number[] | Buffer): Buffer => {
   header.writeInt32BE(id, 1);
   return Buffer.concat([header, Buffer.from(body)]);
 };
+
+const field = (name: string, value: number): object => ({ name, type: 'int', default: value });
+const named = (name: string): ReturnType<typeof avroType> => avroType({ type: 'record', name, fields: [] });
 
 let registry: TinyRegistry;
 let serde: Serde;
@@ -175,7 +180,6 @@ describe('schema versions', () => {
 
   test('two readers of one writer do not mix', async () => {
     const id = registry.add({ type: 'record', name: 'N', fields: [{ name: 'a', type: 'int' }] });
-    const field = (name: string, value: number): object => ({ name, type: 'int', default: value });
     const one = avroType({ type: 'record', name: 'N', fields: [field('a', 0), field('b', 1)] } as never);
     const two = avroType({ type: 'record', name: 'N', fields: [field('a', 0), field('b', 2)] } as never);
     const results = await Promise.all([serde.decode(wire(id, [8]), one), serde.decode(wire(id, [8]), two)]);
@@ -254,8 +258,6 @@ describe('a registry in trouble', () => {
   });
 
   test('a refused and an invalid schema are told apart', async () => {
-    const named = (name: string): ReturnType<typeof avroType> =>
-      avroType({ type: 'record', name, fields: [] });
     expect((await codeOf(() => serde.register('t', named('refused')))).code).toBe('SCHEMA_INCOMPATIBLE');
     expect((await codeOf(() => serde.register('t', named('invalid')))).code).toBe('SCHEMA_INVALID');
   });

@@ -12,11 +12,6 @@ const unknownTtlMs = 10_000;
 /** More schemas than this at one time are somebody's mistake, or somebody's attack. */
 const maxSchemas = 1_000;
 
-/** An Avro type as the whole project reads it: nullable fields are plain values or `null`, longs are safe integers. */
-export function avroType(schema: Schema): Type {
-  return avro.Type.forSchema(schema, { wrapUnions: 'never' });
-}
-
 /** The id of the schema that a record value was written with; `undefined` when it is not in wire format. */
 export function schemaIdOf(value: Buffer | null): number | undefined {
   return value && value.length >= headerBytes && value[0] === 0 ? value.readInt32BE(1) : undefined;
@@ -164,6 +159,7 @@ function parseWriter(schema: string, schemaType: string, id: number): Type {
     throw new MillraceError('SCHEMA_INCOMPATIBLE', `Schema ${id} is ${schemaType}; only Avro is read here.`);
   try {
     // Wrapped unions take any schema; what a value looks like is the reader's matter.
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- avsc checks it
     return avro.Type.forSchema(JSON.parse(schema) as Schema, { wrapUnions: 'always' });
   } catch (error) {
     throw new MillraceError(

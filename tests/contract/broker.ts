@@ -8,15 +8,15 @@ export interface TestBroker {
   brokers: string[];
   /** Whether it is the embedded one, started for this test file. */
   embedded: boolean;
-  stop(): Promise<void>;
+  stop: () => Promise<void>;
 }
 
 interface EmbeddedKafkaModule {
-  startEmbeddedKafka(options: {
+  startEmbeddedKafka: (options: {
     dataDir: string;
     host: string;
     port: number;
-  }): Promise<{ port: number; stop(): Promise<void> }>;
+  }) => Promise<{ port: number; stop(): Promise<void> }>;
 }
 
 /**
@@ -28,13 +28,14 @@ export async function startTestBroker(): Promise<TestBroker> {
   if (given) return { brokers: given.split(','), embedded: false, stop: () => Promise.resolve() };
 
   const entry = new URL('../../embedded/kafka/start.js', import.meta.url).href;
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- loaded only when no broker is given
   const { startEmbeddedKafka } = (await import(entry)) as EmbeddedKafkaModule;
   const dataDir = await mkdtemp(join(tmpdir(), 'millrace-test-kafka-'));
   const kafka = await startEmbeddedKafka({ dataDir, host: '127.0.0.1', port: 0 });
   return {
     brokers: [`127.0.0.1:${kafka.port}`],
     embedded: true,
-    async stop() {
+    stop: async () => {
       await kafka.stop();
       await rm(dataDir, { recursive: true, force: true });
     },

@@ -103,10 +103,10 @@ export class ContractClient {
   readonly #closers: (() => Promise<void>)[] = [];
   #admin: Admin | undefined;
 
-  private constructor(broker: { brokers: string[]; embedded: boolean; stop(): Promise<void> }) {
+  private constructor(broker: { brokers: string[]; embedded: boolean; stop: () => Promise<void> }) {
     this.brokers = broker.brokers;
     this.embedded = broker.embedded;
-    this.#stopBroker = () => broker.stop();
+    this.#stopBroker = broker.stop;
     this.kafka = new Kafka({
       brokers: broker.brokers,
       clientId: 'contract',
@@ -116,7 +116,9 @@ export class ContractClient {
     });
   }
 
-  static async start(): Promise<ContractClient> {
+  /** On a broker that the caller stops, or else on one of its own. */
+  static async start(broker?: { brokers: string[]; embedded: boolean }): Promise<ContractClient> {
+    if (broker) return new ContractClient({ ...broker, stop: () => Promise.resolve() });
     return new ContractClient(await startTestBroker());
   }
 
@@ -177,6 +179,7 @@ export class ContractClient {
     await cluster.connect();
     await cluster.refreshMetadata();
     this.#closers.push(() => cluster.disconnect());
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- untyped part of kafkajs
     return (await cluster.findControllerBroker()) as RawBroker;
   }
 
@@ -267,13 +270,12 @@ export async function eventually<T>(attempt: () => Promise<T> | T, timeoutMs = 2
 
 /** A promise with its ends in hand (`Promise.withResolvers` needs Node 22). */
 export function deferred(): { promise: Promise<void>; resolve(): void; reject(error: Error): void } {
-  let resolve = (): void => undefined;
-  let reject: (error: Error) => void = () => undefined;
-  const promise = new Promise<void>((onResolve, onReject) => {
-    resolve = onResolve;
-    reject = onReject;
+  const ends: { resolve?: () => void; reject?: (error: Error) => void } = {};
+  const promise = new Promise<void>((resolve, reject) => {
+    ends.resolve = resolve;
+    ends.reject = reject;
   });
-  return { promise, resolve, reject };
+  return { promise, resolve: () => ends.resolve?.(), reject: (error) => ends.reject?.(error) };
 }
 
 async function within<T>(promise: Promise<T>, timeoutMs: number, state: () => string): Promise<T> {
@@ -299,6 +301,7 @@ export async function errorType(call: Promise<unknown>): Promise<string> {
 }
 
 function typeOf(error: unknown): string {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- every field is looked at before it is used
   const { type, cause, errors, groups, name } = error as {
     type?: string;
     cause?: unknown;

@@ -23,7 +23,7 @@ export class FlakyNetwork {
   /** Ends all connections and refuses new ones until `restore()`. */
   cut(): void {
     this.#down = true;
-    for (const socket of this.#sockets) socket.destroy();
+    for (const socket of this.#sockets) reset(socket);
   }
 
   restore(): void {
@@ -53,22 +53,27 @@ export class FlakyNetwork {
     this.#sockets.add(socket);
     socket.once('close', () => this.#sockets.delete(socket));
     const write = socket.write.bind(socket);
-    socket.write = ((data: Buffer, ...rest: []): boolean => {
+    socket.write = (data: Buffer, ...rest: []): boolean => {
       // kafkajs writes a request at once: size (4 bytes), then the API key.
       const apiKey = data.length >= 6 ? data.readInt16BE(4) : -1;
       this.requests.set(apiKey, (this.requests.get(apiKey) ?? 0) + 1);
       const index = this.#faults.findIndex((fault) => fault.apiKey === apiKey);
       const [fault] = index === -1 ? [] : this.#faults.splice(index, 1);
       if (fault?.kind === 'request') {
-        socket.destroy();
+        reset(socket);
         return false;
       }
       if (fault?.kind === 'answer') {
         socket.removeAllListeners('data');
-        socket.once('data', () => socket.destroy());
+        socket.once('data', () => reset(socket));
       }
       return write(data, ...rest);
-    }) as typeof socket.write;
+    };
     return socket;
   };
+}
+
+/** As when the other side is killed. (Of its own end of a connection kafkajs hears nothing.) */
+function reset(socket: Socket): void {
+  socket.destroy(Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' }));
 }

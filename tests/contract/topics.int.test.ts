@@ -113,6 +113,7 @@ describe('topics', () => {
     await eventually(async () => !(await admin.listTopics()).includes(topic));
     await eventually(() => admin.createTopics({ topics: [{ topic, numPartitions: 1 }] }));
     await eventually(async () => (await admin.fetchTopicOffsets(topic))[0]?.high === '0');
+    expect(await admin.listTopics()).toContain(topic);
   });
 
   test('deleting an unknown topic is refused', async () => {

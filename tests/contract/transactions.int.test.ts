@@ -38,6 +38,22 @@ async function committed(groupId: string, topic: string): Promise<string | undef
   return offsets[0]?.partitions[0]?.offset;
 }
 
+async function overlappingAborts(): Promise<string> {
+  const topic = await client.createTopic();
+  const [first, second] = [
+    await (await transactional()).transaction(),
+    await (await transactional()).transaction(),
+  ];
+  await first.send({ topic, messages: [{ value: 'first' }] });
+  await second.send({ topic, messages: [{ value: 'second' }] });
+  await first.send({ topic, messages: [{ value: 'first' }] });
+  await second.abort();
+  await first.abort();
+  await (await client.producer()).send({ topic, messages: [{ value: 'plain' }] });
+  await eventually(async () => (await fetchFrom(topic, 0, 1)).lastStableOffset === '6');
+  return topic;
+}
+
 describe('transactions', () => {
   test('committed messages show, over several topics and partitions', async () => {
     const [one, two] = [await client.createTopic(2), await client.createTopic()];
@@ -100,22 +116,6 @@ describe('transactions', () => {
     await drop.abort();
     expect(await values(topic, 3)).toEqual(['keep-0', 'keep-1', 'keep-2']);
   });
-
-  async function overlappingAborts(): Promise<string> {
-    const topic = await client.createTopic();
-    const [first, second] = [
-      await (await transactional()).transaction(),
-      await (await transactional()).transaction(),
-    ];
-    await first.send({ topic, messages: [{ value: 'first' }] });
-    await second.send({ topic, messages: [{ value: 'second' }] });
-    await first.send({ topic, messages: [{ value: 'first' }] });
-    await second.abort();
-    await first.abort();
-    await (await client.producer()).send({ topic, messages: [{ value: 'plain' }] });
-    await eventually(async () => (await fetchFrom(topic, 0, 1)).lastStableOffset === '6');
-    return topic;
-  }
 
   test('a fetch lists every aborted transaction that reaches into it', async () => {
     const topic = await overlappingAborts();

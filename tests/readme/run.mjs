@@ -38,14 +38,14 @@ try {
       `${problem === undefined ? 'ok' : 'FAILED'}: ${block.split('\n')[0]}${problem === undefined ? '' : `\n${problem}`}`,
     );
   }
-  process.kill(-system.pid, 'SIGINT');
+  process.kill(-(system.pid ?? 0), 'SIGINT');
   await new Promise((resolve) => system.once('close', resolve));
   if (!screen.includes('Stopped.')) throw new Error(`Ctrl-C did not stop it cleanly:\n${screen}`);
 } catch (error) {
   failed += 1;
   console.log(`FAILED: ${error.message}`);
 } finally {
-  if (system.exitCode === null && system.signalCode === null) process.kill(-system.pid, 'SIGKILL');
+  if (system.exitCode === null && system.signalCode === null) process.kill(-(system.pid ?? 0), 'SIGKILL');
   rmSync(join(clone, '..'), { recursive: true, force: true });
 }
 process.exit(failed === 0 ? 0 : 1);

@@ -1,0 +1,192 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { deferred, eventually, unique } from '../tests/contract/client.js';
+import { numbered, numbersOf, range, StreamsFixture } from '../tests/contract/streams-fixture.js';
+import type { ConsumeOptions } from './consume.js';
+import type { Consumption } from './consumption.js';
+import type { StreamRecord } from './records.js';
+import type { Streams } from './streams.js';
+
+let fixture: StreamsFixture;
+beforeAll(async () => {
+  fixture = await StreamsFixture.start();
+});
+afterAll(() => fixture.close());
+
+async function filled(streams: Streams, count: number, partitions = 1): Promise<string> {
+  const topic = await fixture.topic(streams, partitions);
+  const producer = await streams.createProducer();
+  await producer.send(numbered(topic, 0, count, partitions));
+  return topic;
+}
+
+interface Running {
+  consumption: Consumption;
+  batches: StreamRecord[][];
+}
+
+async function collect(streams: Streams, options: Omit<ConsumeOptions, 'handle'>): Promise<Running> {
+  const batches: StreamRecord[][] = [];
+  const consumption = await streams.consume({
+    ...options,
+    handle(records) {
+      batches.push(records);
+      return Promise.resolve();
+    },
+  });
+  return { consumption, batches };
+}
+
+describe('consume', () => {
+  test('collects records of many small fetches and partitions into large batches', async () => {
+    const { streams } = fixture.open();
+    const topic = await filled(streams, 10_000, 4);
+    const { batches } = await collect(streams, {
+      groupId: unique('group'),
+      topics: [topic],
+      maxBatch: 5_000,
+      maxWaitMs: 5_000,
+    });
+    await eventually(() => batches.flat().length === 10_000);
+    expect(batches.map((batch) => batch.length)).toEqual([5_000, 5_000]);
+    for (let partition = 0; partition < 4; partition++) {
+      const offsets = batches
+        .flat()
+        .flatMap((record) => (record.partition === partition ? [record.offset] : []));
+      expect(offsets).toEqual(range(0, 2_500));
+    }
+  });
+
+  test('holds records back for no longer than asked', async () => {
+    const { streams } = fixture.open();
+    const topic = await filled(streams, 3);
+    const { consumption, batches } = await collect(streams, {
+      groupId: unique('group'),
+      topics: [topic],
+      maxWaitMs: 20,
+    });
+    await consumption.whenProcessed(topic, 0, 2, { timeoutMs: 10_000 });
+    expect(batches.flat()).toHaveLength(3);
+  });
+
+  test('commits what is handled, and nothing before', async () => {
+    const { streams } = fixture.open();
+    const topic = await filled(streams, 30);
+    const groupId = unique('group');
+    const [reached, release] = [deferred(), deferred()];
+    let calls = 0;
+    const consumption = await streams.consume({
+      groupId,
+      topics: [topic],
+      maxBatch: 10,
+      async handle() {
+        calls++;
+        if (calls < 3) return;
+        reached.resolve();
+        await release.promise;
+      },
+    });
+    await reached.promise;
+    await eventually(async () => (await streams.lag(groupId, [topic]))[0]?.committed === 20);
+    release.resolve();
+    await consumption.whenProcessed(topic, 0, 29, { timeoutMs: 10_000 });
+    await consumption.stop();
+    const next = await collect(fixture.open().streams, { groupId, topics: [topic] });
+    const producer = await streams.createProducer();
+    await producer.send(numbered(topic, 30, 31));
+    await next.consumption.whenProcessed(topic, 0, 30, { timeoutMs: 10_000 });
+    expect(numbersOf(next.batches.flat())).toEqual([30]);
+  });
+
+  test('the same records come again until they are handled; status says so', async () => {
+    const { streams } = fixture.open();
+    const topic = await filled(streams, 10);
+    const seen: number[][] = [];
+    let failures = 3;
+    const consumption = await streams.consume({
+      groupId: unique('group'),
+      topics: [topic],
+      maxBatch: 10,
+      handle(records) {
+        seen.push(numbersOf(records));
+        return failures-- > 0 ? Promise.reject(new Error('the table is away')) : Promise.resolve();
+      },
+    });
+    await eventually(
+      () => consumption.status().lastError === 'the table is away' && !consumption.status().ok,
+    );
+    await consumption.whenProcessed(topic, 0, 9, { timeoutMs: 10_000 });
+    expect(seen).toEqual(Array(4).fill(range(0, 10)));
+    await eventually(() => consumption.status().ok);
+  });
+
+  test('reads no further ahead than two batches of a handler that stands', async () => {
+    const { streams, network } = fixture.open();
+    const topic = await filled(fixture.open().streams, 20_000);
+    const release = deferred();
+    const handled: number[] = [];
+    const consumption = await streams.consume({
+      groupId: unique('group'),
+      topics: [topic],
+      maxBatch: 100,
+      sessionTimeoutMs: 6_000,
+      async handle(records) {
+        handled.push(records.length);
+        await release.promise;
+      },
+    });
+    // Heartbeats go on while it stands, so it stays a member.
+    await eventually(() => (network.requests.get(12) ?? 0) >= 3);
+    expect(handled).toEqual([100]);
+    release.resolve();
+    await consumption.whenProcessed(topic, 0, 19_999, { timeoutMs: 20_000 });
+    expect(handled.reduce((sum, length) => sum + length, 0)).toBe(20_000);
+  });
+
+  test('stop handles and commits what was read', async () => {
+    const { streams } = fixture.open();
+    const topic = await filled(streams, 500, 2);
+    const groupId = unique('group');
+    const { consumption, batches } = await collect(streams, {
+      groupId,
+      topics: [topic],
+      maxBatch: 10_000,
+      maxWaitMs: 60_000,
+    });
+    await eventually(() => consumption.status().ok);
+    await consumption.stop();
+    const committed = (await streams.lag(groupId, [topic])).reduce(
+      (sum, each) => sum + Math.max(0, each.committed),
+      0,
+    );
+    expect(batches.flat()).toHaveLength(committed);
+    const next = await collect(fixture.open().streams, { groupId, topics: [topic], maxWaitMs: 10 });
+    await Promise.all(
+      [0, 1].map((partition) => next.consumption.whenProcessed(topic, partition, 249, { timeoutMs: 10_000 })),
+    );
+    expect(numbersOf([...batches.flat(), ...next.batches.flat()])).toEqual(range(0, 500));
+  });
+
+  test('an outage loses nothing', async () => {
+    const { streams, network } = fixture.open();
+    const topic = await filled(fixture.open().streams, 5_000, 2);
+    const seen = new Set<number>();
+    const consumption = await streams.consume({
+      groupId: unique('group'),
+      topics: [topic],
+      maxBatch: 100,
+      handle(records) {
+        for (const record of records) seen.add(Number(record.value));
+        if (seen.size > 1_000 && network.requests.size > 0) {
+          network.cut();
+          network.requests.clear();
+          setImmediate(() => network.restore());
+        }
+        return Promise.resolve();
+      },
+    });
+    await Promise.all(
+      [0, 1].map((partition) => consumption.whenProcessed(topic, partition, 2_499, { timeoutMs: 25_000 })),
+    );
+    expect([...seen].toSorted((a, b) => a - b)).toEqual(range(0, 5_000));
+  });
+});

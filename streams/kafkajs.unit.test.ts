@@ -1,0 +1,154 @@
+/* oxlint-disable typescript/no-unsafe-type-assertion -- messages with only what the filter looks at */
+import { createRequire } from 'node:module';
+import { describe, expect, test } from 'vitest';
+import { filterAbortedMessages, groupMessagesPerPartition, kafkajs } from './kafkajs.js';
+
+const require = createRequire(import.meta.url);
+
+test('the corrections are those of kafkajs 2.2.4: look at each again before another version', () => {
+  expect(require('kafkajs/package.json').version).toBe('2.2.4');
+});
+
+test('kafkajs works with the corrected functions', () => {
+  expect(kafkajs.Kafka).toBeTypeOf('function');
+  expect(require('kafkajs/src/producer/groupMessagesPerPartition')).toBe(groupMessagesPerPartition);
+  expect(require('kafkajs/src/consumer/filterAbortedMessages')).toBe(filterAbortedMessages);
+});
+
+const request = (correlationId: number): object => ({
+  entry: { correlationId, resolve: () => undefined, reject: () => undefined },
+  expectResponse: true,
+  sendRequest: () => undefined,
+});
+
+test('an idle connection sets no timer; one with requests waiting does', () => {
+  const RequestQueue = require('kafkajs/src/network/requestQueue');
+  const logger = { debug: () => undefined };
+  const queue = new RequestQueue({ maxInFlightRequests: 1, requestTimeout: 1_000, logger });
+  queue.checkPendingRequests();
+  expect(queue.throttleCheckTimeoutId).toBeNull();
+  queue.push(request(1));
+  expect(queue.throttleCheckTimeoutId).toBeNull();
+  queue.push(request(2));
+  expect(queue.throttleCheckTimeoutId).not.toBeNull();
+  queue.destroy();
+});
+
+test('grouping 300,000 messages for one partition takes no time to speak of', () => {
+  const messages = Array.from({ length: 300_000 }, (_, index) => ({ value: String(index) }));
+  const partitionMetadata = [{ partitionId: 0, leader: 1, replicas: [], isr: [], partitionErrorCode: 0 }];
+  const started = performance.now();
+  const grouped = groupMessagesPerPartition({
+    topic: 't',
+    partitionMetadata,
+    messages,
+    partitioner: () => 0,
+  });
+  expect(grouped).toEqual({ 0: messages });
+  expect(performance.now() - started).toBeLessThan(5_000);
+  expect(
+    groupMessagesPerPartition({ topic: 't', partitionMetadata: [], messages, partitioner: () => 0 }),
+  ).toEqual({});
+});
+
+test('a record set with one batch of 300,000 records is decoded', async () => {
+  const Encoder = require('kafkajs/src/protocol/encoder');
+  const Decoder = require('kafkajs/src/protocol/decoder');
+  const { RecordBatch } = require('kafkajs/src/protocol/recordBatch/v0');
+  const Record = require('kafkajs/src/protocol/recordBatch/record/v0');
+  const decodeMessages = require('kafkajs/src/protocol/requests/fetch/v4/decodeMessages');
+  const count = 300_000;
+  const records = Array.from({ length: count }, (_, index) => Record({ offsetDelta: index, value: 'v' }));
+  const batch = await RecordBatch({
+    records,
+    firstTimestamp: 0,
+    maxTimestamp: 0,
+    lastOffsetDelta: count - 1,
+  });
+  const recordSet = new Encoder().writeInt32(batch.size()).writeEncoder(batch);
+  const messages = await decodeMessages(new Decoder(recordSet.buffer));
+  expect(messages).toHaveLength(count);
+  expect(messages.at(-1).offset).toBe(String(count - 1));
+});
+
+describe('aborted messages', () => {
+  type Messages = Parameters<typeof filterAbortedMessages>[0]['messages'];
+  const message = (offset: number, producer: string, extra: object = {}): Messages[0] =>
+    ({
+      offset: String(offset),
+      key: null,
+      isControlRecord: false,
+      batchContext: { producerId: producer, inTransaction: true },
+      ...extra,
+    }) as Messages[0];
+  const marker = (offset: number, producer: string, type: 'abort' | 'commit'): Messages[0] =>
+    message(offset, producer, {
+      isControlRecord: true,
+      key: Buffer.from([0, 0, 0, type === 'abort' ? 0 : 1]),
+    });
+  const seen = (messages: Messages, aborted: [string, number][]): number[] =>
+    filterAbortedMessages({
+      messages,
+      abortedTransactions: aborted.map(([producerId, first]) => ({ producerId, firstOffset: String(first) })),
+    })
+      .filter(({ isControlRecord }) => !isControlRecord)
+      .map(({ offset }) => Number(offset));
+
+  const overlapping = [
+    message(10, 'a'),
+    message(11, 'b'),
+    message(12, 'a'),
+    marker(13, 'b', 'abort'),
+    marker(14, 'a', 'abort'),
+    message(15, 'a'),
+    marker(16, 'a', 'commit'),
+  ];
+
+  test('do not show when the list is sorted by marker', () => {
+    expect(
+      seen(overlapping, [
+        ['b', 11],
+        ['a', 10],
+      ]),
+    ).toEqual([15]);
+  });
+
+  test('do not show when reading starts inside two of them', () => {
+    expect(
+      seen(overlapping.slice(1), [
+        ['a', 3],
+        ['b', 5],
+      ]),
+    ).toEqual([15]);
+  });
+
+  test('end at an abort marker, not at a key that looks like one', () => {
+    const fake = message(11, 'a', { key: Buffer.from([0, 0, 0, 0]) });
+    expect(seen([message(10, 'a'), fake, message(12, 'a'), marker(13, 'a', 'abort')], [['a', 10]])).toEqual(
+      [],
+    );
+  });
+
+  test('leave other producers, and messages outside transactions, alone', () => {
+    const plain = message(11, 'a', { batchContext: { producerId: 'a', inTransaction: false } });
+    expect(seen([message(10, 'a'), plain, message(12, 'b'), marker(13, 'a', 'abort')], [['a', 10]])).toEqual([
+      11, 12,
+    ]);
+  });
+
+  test('of a later transaction of the same producer are hidden again', () => {
+    const messages = [
+      message(1, 'a'),
+      marker(2, 'a', 'abort'),
+      message(3, 'a'),
+      marker(4, 'a', 'commit'),
+      message(5, 'a'),
+    ];
+    expect(
+      seen(messages, [
+        ['a', 1],
+        ['a', 5],
+      ]),
+    ).toEqual([3]);
+  });
+});

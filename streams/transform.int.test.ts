@@ -1,0 +1,308 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { MillraceError } from '../platform/errors.js';
+import { ContractClient, deferred, eventually, unique } from '../tests/contract/client.js';
+import { apiKeys } from '../tests/contract/flaky-network.js';
+import { numbered, numbersOf, range, StreamsFixture } from '../tests/contract/streams-fixture.js';
+import type { Consumption } from './consumption.js';
+import { kafkajs } from './kafkajs.js';
+import type { NewRecord, StreamRecord } from './records.js';
+import type { Streams } from './streams.js';
+import type { TransformOptions } from './transform.js';
+
+let fixture: StreamsFixture;
+beforeAll(async () => {
+  fixture = await StreamsFixture.start();
+});
+afterAll(() => fixture.close());
+
+interface Pipe {
+  input: string;
+  output: string;
+  groupId: string;
+}
+
+async function pipe(streams: Streams, partitions = 1): Promise<Pipe> {
+  const [input, output] = [
+    await fixture.topic(streams, partitions),
+    await fixture.topic(streams, partitions),
+  ];
+  return { input, output, groupId: unique('group') };
+}
+
+function passThrough({ output }: Pipe): (records: StreamRecord[]) => Promise<NewRecord[]> {
+  return (records) => Promise.resolve(records.map(({ key, value }) => ({ topic: output, key, value })));
+}
+
+function start(streams: Streams, each: Pipe, options: Partial<TransformOptions> = {}): Promise<Consumption> {
+  const { groupId, input } = each;
+  return streams.transform({ groupId, topics: [input], process: passThrough(each), ...options });
+}
+
+async function fill(
+  streams: Streams,
+  topic: string,
+  from: number,
+  to: number,
+  partitions = 1,
+): Promise<void> {
+  const producer = await streams.createProducer();
+  await producer.send(numbered(topic, from, to, partitions));
+}
+
+describe('transform', () => {
+  test('writes the outputs of every record once, and says when', async () => {
+    const { streams } = fixture.open();
+    const each = await pipe(streams, 3);
+    await fill(streams, each.input, 0, 3_000, 3);
+    const running = await start(streams, each, { maxBatch: 100 });
+    await Promise.all(
+      range(0, 3).map((partition) =>
+        running.whenProcessed(each.input, partition, 999, { timeoutMs: 20_000 }),
+      ),
+    );
+    expect(numbersOf(await fixture.readAll(each.output, 3_000))).toEqual(range(0, 3_000));
+    expect((await streams.lag(each.groupId, [each.input])).map(({ lag }) => lag)).toEqual([0, 0, 0]);
+    expect(running.status()).toMatchObject({ ok: true });
+    await running.stop();
+    // Another process sees it from the committed offset alone.
+    const later = await start(fixture.open().streams, each);
+    await later.whenProcessed(each.input, 0, 999, { timeoutMs: 5_000 });
+    await expect(later.whenProcessed(each.input, 0, 1_000, { timeoutMs: 100 })).rejects.toMatchObject({
+      code: 'PROCESSING_TIMEOUT',
+      retriable: true,
+    });
+  });
+
+  test('may drop, multiply and route records; goes past markers of its input', async () => {
+    const { streams } = fixture.open();
+    const first = await pipe(streams, 2);
+    const second = { input: first.output, output: await fixture.topic(streams), groupId: unique('group') };
+    await fill(streams, first.input, 0, 100, 2);
+    await start(streams, first, { maxBatch: 7 });
+    await start(streams, second, {
+      process: (records) =>
+        Promise.resolve(
+          records.flatMap(({ key, value }) =>
+            Number(value) % 2 === 0
+              ? []
+              : [value, value].map((copy) => ({ topic: second.output, key, value: copy })),
+          ),
+        ),
+    });
+    const odd = range(0, 50).flatMap((index) => [index * 2 + 1, index * 2 + 1]);
+    expect(numbersOf(await fixture.readAll(second.output, 100))).toEqual(odd);
+    await eventually(async () =>
+      (await streams.lag(second.groupId, [second.input])).every(({ lag }) => lag <= 1),
+    );
+  });
+
+  test.each([
+    ['a transient error', new MillraceError('DOWN', 'down', { retriable: true })],
+    ['a lasting error', new MillraceError('BROKEN', 'broken')],
+    ['an unknown error', new TypeError('bug')],
+  ])('%s holds the partition, and nothing is lost or skipped', async (_what, error) => {
+    const { streams } = fixture.open();
+    const each = await pipe(streams);
+    await fill(streams, each.input, 0, 50);
+    const seen: number[] = [];
+    let failures = 2;
+    const running = await start(streams, each, {
+      maxBatch: 10,
+      process(records) {
+        seen.push(records[0]?.offset ?? -1);
+        if (records[0]?.offset === 20 && failures-- > 0) throw error;
+        return passThrough(each)(records);
+      },
+    });
+    await eventually(() => !running.status().ok && running.status().lastError === error.message);
+    await running.whenProcessed(each.input, 0, 49, { timeoutMs: 20_000 });
+    expect(seen).toEqual([0, 10, 20, 20, 20, 30, 40]);
+    expect(running.status().ok).toBe(true);
+    expect(numbersOf(await fixture.readAll(each.output, 50))).toEqual(range(0, 50));
+  });
+
+  test('stop finishes what is in work; the next one goes on after it', async () => {
+    const { streams } = fixture.open();
+    const each = await pipe(streams);
+    await fill(streams, each.input, 0, 100);
+    const [reached, release] = [deferred(), deferred()];
+    const running = await start(streams, each, {
+      maxBatch: 10,
+      async process(records) {
+        if (records[0]?.offset === 30) {
+          reached.resolve();
+          await release.promise;
+        }
+        return passThrough(each)(records);
+      },
+    });
+    await reached.promise;
+    const stopping = running.stop();
+    release.resolve();
+    await stopping;
+    const done = await fixture.readAll(each.output, 30);
+    expect([30, 40]).toContain(done.length);
+    const next = await start(fixture.open().streams, each);
+    await next.whenProcessed(each.input, 0, 99, { timeoutMs: 20_000 });
+    expect(numbersOf(await fixture.readAll(each.output, 100))).toEqual(range(0, 100));
+  });
+
+  test('one fetched batch of 150,000 records goes through', async () => {
+    const { streams } = fixture.open();
+    const each = await pipe(streams);
+    // Another client may write such a batch; this one needs kafkajs itself, without the limits around it.
+    const producer = new kafkajs.Kafka({
+      brokers: fixture.broker.brokers,
+      logLevel: kafkajs.logLevel.NOTHING,
+    }).producer();
+    await producer.connect();
+    await producer.send({
+      topic: each.input,
+      compression: kafkajs.CompressionTypes.GZIP,
+      messages: Array.from({ length: 150_000 }, () => ({ value: 'v' })),
+    });
+    await producer.disconnect();
+    let count = 0;
+    const running = await start(streams, each, {
+      maxBatch: 50_000,
+      process(records) {
+        count += records.length;
+        return Promise.resolve([]);
+      },
+    });
+    await running.whenProcessed(each.input, 0, 149_999, { timeoutMs: 25_000 });
+    expect(count).toBe(150_000);
+  });
+});
+
+describe('exactly once', () => {
+  test.each([
+    ['the answer to the commit', 'loseAnswer', apiKeys.endTxn],
+    ['the commit itself', 'loseRequest', apiKeys.endTxn],
+    ['the answer to the offsets', 'loseAnswer', apiKeys.txnOffsetCommit],
+    ['the answer to the records', 'loseAnswer', apiKeys.produce],
+    ['the records', 'loseRequest', apiKeys.produce],
+    ['the answer to the takeover', 'loseAnswer', apiKeys.initProducerId],
+    ['a fetched batch', 'loseAnswer', apiKeys.fetch],
+  ] as const)('when %s gets lost', async (_what, kind, apiKey) => {
+    const { streams, network } = fixture.open();
+    const each = await pipe(streams);
+    await fill(fixture.open().streams, each.input, 0, 200);
+    let calls = 0;
+    const running = await start(streams, each, {
+      maxBatch: 20,
+      process(records) {
+        calls++;
+        // Not the first: kafkajs has nothing to lose before it.
+        if (calls === 3 || apiKey === apiKeys.initProducerId) network[kind](apiKey);
+        return passThrough(each)(records);
+      },
+    });
+    if (apiKey === apiKeys.initProducerId) network[kind](apiKey);
+    await running.whenProcessed(each.input, 0, 199, { timeoutMs: 25_000 });
+    expect(numbersOf(await fixture.readAll(each.output, 200))).toEqual(range(0, 200));
+  });
+
+  test('through an outage under load', async () => {
+    const { streams, network } = fixture.open();
+    const each = await pipe(streams, 4);
+    const filler = fixture.open().streams;
+    const running = await start(streams, each, { maxBatch: 50 });
+    await fill(filler, each.input, 0, 2_000, 4);
+    await eventually(() => running.status().ok);
+    network.cut();
+    await eventually(() => !running.status().ok);
+    await fill(filler, each.input, 2_000, 4_000, 4);
+    network.restore();
+    await Promise.all(
+      range(0, 4).map((partition) =>
+        running.whenProcessed(each.input, partition, 999, { timeoutMs: 25_000 }),
+      ),
+    );
+    expect(numbersOf(await fixture.readAll(each.output, 4_000))).toEqual(range(0, 4_000));
+  });
+
+  test('while members come and go', async () => {
+    const { streams } = fixture.open();
+    const each = await pipe(streams, 4);
+    await fill(streams, each.input, 0, 8_000, 4);
+    const slowly = async (records: StreamRecord[]): Promise<NewRecord[]> => {
+      await new Promise(setImmediate);
+      return passThrough(each)(records);
+    };
+    const options = { maxBatch: 40, process: slowly, sessionTimeoutMs: 6_000, rebalanceTimeoutMs: 6_000 };
+    const first = await start(fixture.open().streams, each, options);
+    await eventually(() => first.status().ok);
+    const second = await start(fixture.open().streams, each, options);
+    await eventually(() => second.status().ok);
+    await first.stop();
+    const third = await start(fixture.open().streams, each, options);
+    await Promise.all(
+      range(0, 4).map((partition) =>
+        third.whenProcessed(each.input, partition, 1_999, { timeoutMs: 25_000 }),
+      ),
+    );
+    expect(numbersOf(await fixture.readAll(each.output, 8_000))).toEqual(range(0, 8_000));
+  });
+
+  test('an owner that comes back after its partition was given away commits nothing', async () => {
+    const { streams } = fixture.open();
+    const each = await pipe(streams);
+    await fill(streams, each.input, 0, 20);
+    const [stuck, release] = [deferred(), deferred()];
+    const calls: number[] = [];
+    const zombie = await start(fixture.open().streams, each, {
+      maxBatch: 10,
+      sessionTimeoutMs: 6_000,
+      rebalanceTimeoutMs: 1_000,
+      async process(records) {
+        calls.push(records.length);
+        if (calls.length === 1) {
+          stuck.resolve();
+          await release.promise;
+        }
+        return passThrough(each)(records);
+      },
+    });
+    await stuck.promise;
+    const heir = await start(fixture.open().streams, each, {
+      sessionTimeoutMs: 6_000,
+      rebalanceTimeoutMs: 1_000,
+    });
+    await heir.whenProcessed(each.input, 0, 19, { timeoutMs: 25_000 });
+    release.resolve();
+    await zombie.whenProcessed(each.input, 0, 19, { timeoutMs: 5_000 });
+    await fill(streams, each.input, 20, 30);
+    await heir.whenProcessed(each.input, 0, 29, { timeoutMs: 20_000 });
+    expect(numbersOf(await fixture.readAll(each.output, 30))).toEqual(range(0, 30));
+  });
+
+  test('partitions that are added later are worked on', async () => {
+    const { streams } = fixture.open();
+    const each = await pipe(streams);
+    await fill(streams, each.input, 0, 10);
+    const running = await start(streams, each, { refreshMs: 200 });
+    await running.whenProcessed(each.input, 0, 9, { timeoutMs: 20_000 });
+    const client = await ContractClient.start(fixture.broker);
+    await (await client.admin()).createPartitions({ topicPartitions: [{ topic: each.input, count: 2 }] });
+    await client.close();
+    const producer = await fixture.open().streams.createProducer();
+    const [position] = await producer.send([
+      { topic: each.input, key: null, partition: 1, value: Buffer.from('10') },
+    ]);
+    expect(position).toMatchObject({ partition: 1, offset: 0 });
+    await running.whenProcessed(each.input, 1, 0, { timeoutMs: 20_000 });
+    expect(numbersOf(await fixture.readAll(each.output, 11))).toEqual(range(0, 11));
+  });
+
+  test('a topic that does not exist yet is waited for', async () => {
+    const { streams } = fixture.open();
+    const each = { input: unique('later'), output: await fixture.topic(streams), groupId: unique('group') };
+    const running = await start(streams, each);
+    await eventually(() => running.status().lastError !== undefined);
+    await streams.createTopics([{ name: each.input, partitions: 1 }]);
+    await fill(streams, each.input, 0, 5);
+    await running.whenProcessed(each.input, 0, 4, { timeoutMs: 25_000 });
+    expect(numbersOf(await fixture.readAll(each.output, 5))).toEqual(range(0, 5));
+  });
+});
