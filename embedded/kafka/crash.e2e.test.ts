@@ -36,14 +36,15 @@ test(
     await retrying((client) => client.createTopic('plain', 1, smallSegments), isFine);
     await retrying((client) => client.createTopic('atomic', 2, smallSegments), isFine);
     let over = false;
-    const loads = [idempotentLoad('plain', () => over), transactionalLoad('atomic', () => over)];
+    const loads = Promise.all([idempotentLoad('plain', () => over), transactionalLoad('atomic', () => over)]);
     for (let crash = 0; crash < crashes; crash++) {
-      await broker.somethingWasAnswered(5 + Math.floor(Math.random() * 40));
+      // A load that ends here has failed, and fails the test.
+      await Promise.race([broker.somethingWasAnswered(5 + Math.floor(Math.random() * 40)), loads]);
       await broker.kill();
       await broker.start();
     }
     over = true;
-    const [sent, committed] = await Promise.all(loads);
+    const [sent, committed] = await loads;
 
     const client = await WireClient.connect(broker.port);
     const plain = await client.readAll('plain', 0, true);
