@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as fc from 'fast-check';
@@ -225,6 +225,25 @@ test('a port in use is one clear error, in this thread and from the worker', asy
   };
   await expect(new KafkaBroker(options).start()).rejects.toMatchObject(expected);
   await expect(startEmbeddedKafka(options)).rejects.toMatchObject(expected);
+});
+
+test('a data folder that cannot be used is one clear error', async () => {
+  const file = join(dataDir, 'a-file');
+  await writeFile(file, '');
+  const expected = { code: 'DATA_DIR_UNUSABLE', message: expect.stringContaining(file) };
+  await expect(startEmbeddedKafka({ dataDir: file, port: 0 })).rejects.toMatchObject(expected);
+});
+
+test('a client that does not read its answers holds up nobody else', async () => {
+  await client.createTopic('t');
+  await client.produce('t', 0, textBatch(Array.from({ length: 900 }, () => 'x'.repeat(1000))));
+  const slow = await WireClient.connect(port);
+  slow.pause();
+  const calls = Array.from({ length: 200 }, () => slow.fetch('t', 0, 0).catch(() => undefined));
+  expect((await client.readAll('t', 0, false)).length).toBe(900);
+  slow.resume();
+  expect((await Promise.all(calls)).every((fetched) => (fetched?.records.length ?? 0) > 900_000)).toBe(true);
+  slow.close();
 });
 
 test('in a worker thread of its own it serves, stops, and starts again on the same data', async () => {

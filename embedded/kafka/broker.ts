@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import type { Server, Socket } from 'node:net';
 import { join } from 'node:path';
+import { MillraceError } from '../../platform/errors.js';
 import { silentLogger } from '../../platform/logger.js';
 import type { Logger } from '../../platform/logger.js';
 import { apis } from './apis/index.js';
@@ -44,7 +45,7 @@ export interface KafkaBrokerOptions extends Partial<ConnectionLimits> {
   tailCacheBytes?: number;
   /** Most record bytes in one Fetch answer, in bytes. Default 8 MiB. */
   maxFetchBytes?: number;
-  /** How often retention and compaction run, in milliseconds. Default 30 s. */
+  /** How often retention and compaction run, in milliseconds. Default 5 minutes, as in Kafka. */
   maintenanceIntervalMs?: number;
   /** Default: the system's time. */
   clock?: Clock;
@@ -64,7 +65,7 @@ const defaults = {
   maxFetchBytes: 8 * mebibyte,
   maxFrameBytes: 32 * mebibyte,
   maxInFlight: 16,
-  maintenanceIntervalMs: 30_000,
+  maintenanceIntervalMs: 5 * 60_000,
   clock: systemClock,
 };
 
@@ -88,7 +89,9 @@ export class KafkaBroker {
   /**
    * Listens, then recovers what is on disk; requests that arrive meanwhile wait.
    *
-   * @throws MillraceError `PORT_IN_USE` or `CANNOT_LISTEN`, before anything on disk is touched.
+   * A broker that was stopped can't be started again: make a new one.
+   *
+   * @throws MillraceError `PORT_IN_USE` or `CANNOT_LISTEN`, before anything on disk is touched, or `DATA_DIR_UNUSABLE`.
    */
   async start(): Promise<{ port: number }> {
     const { host, port: wantedPort, maxConnections } = this.options;
@@ -103,7 +106,7 @@ export class KafkaBroker {
     } catch (error) {
       this.ready.reject(error);
       await this.stop();
-      throw error;
+      throw this.explain(error);
     }
     return { port };
   }
@@ -177,6 +180,16 @@ export class KafkaBroker {
       autoCreateTopics: this.options.autoCreateTopics,
       maxFetchBytes: this.options.maxFetchBytes,
     };
+  }
+
+  private explain(error: unknown): unknown {
+    if (!(error instanceof Error && 'errno' in error)) return error;
+    const { dataDir } = this.options;
+    return new MillraceError(
+      'DATA_DIR_UNUSABLE',
+      `The Kafka broker cannot keep its data in ${dataDir} (${error.message}): make it a folder this user can write to, or choose another.`,
+      { cause: error },
+    );
   }
 
   private scheduleMaintenance(): void {

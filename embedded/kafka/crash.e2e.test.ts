@@ -11,6 +11,8 @@ import { textBatch, WireClient } from './testing/wire-client.js';
 import type { Producer } from './testing/wire-client.js';
 
 const crashes = Number(process.env['MILLRACE_CRASHES'] ?? 5);
+/** So that segments are closed, and checkpoints written, all the time. */
+const smallSegments = { 'segment.bytes': '2048' };
 const processPath = fileURLToPath(new URL('./testing/broker-process.js', import.meta.url));
 
 let dataDir: string;
@@ -31,17 +33,18 @@ test(
   `kill -9 ${crashes} times under load: what was acknowledged is there once, in order, and nothing aborted shows`,
   { timeout: 60_000 + crashes * 5_000 },
   async () => {
-    await retrying((client) => client.createTopic('plain'), isFine);
-    await retrying((client) => client.createTopic('atomic', 2), isFine);
+    await retrying((client) => client.createTopic('plain', 1, smallSegments), isFine);
+    await retrying((client) => client.createTopic('atomic', 2, smallSegments), isFine);
     let over = false;
-    const loads = [idempotentLoad('plain', () => over), transactionalLoad('atomic', () => over)];
+    const loads = Promise.all([idempotentLoad('plain', () => over), transactionalLoad('atomic', () => over)]);
     for (let crash = 0; crash < crashes; crash++) {
-      await broker.somethingWasAnswered(5 + Math.floor(Math.random() * 40));
+      // A load that ends here has failed, and fails the test.
+      await Promise.race([broker.somethingWasAnswered(5 + Math.floor(Math.random() * 40)), loads]);
       await broker.kill();
       await broker.start();
     }
     over = true;
-    const [sent, committed] = await Promise.all(loads);
+    const [sent, committed] = await loads;
 
     const client = await WireClient.connect(broker.port);
     const plain = await client.readAll('plain', 0, true);

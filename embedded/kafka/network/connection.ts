@@ -19,6 +19,8 @@ export interface ConnectionLimits {
 
 /** While so many answer bytes wait for a slow client, its next request waits too. */
 const maxUnsentBytes = 1024 * 1024;
+/** Further Produce requests wait while those being worked on are larger than this. */
+const maxInFlightBytes = 8 * 1024 * 1024;
 
 interface Request {
   api: Api;
@@ -44,6 +46,7 @@ export class Connection {
   private readonly client: string;
   private readonly backlog: Buffer[] = [];
   private inFlight = 0;
+  private inFlightBytes = 0;
   private onlyProduceInFlight = true;
   private lastAnswer: Promise<void> = Promise.resolve();
 
@@ -92,7 +95,8 @@ export class Connection {
     while (this.backlog.length > 0 && this.inFlight < this.limits.maxInFlight && !this.socket.destroyed) {
       if (this.socket.writableLength > maxUnsentBytes) break;
       const isProduce = this.backlog[0]?.readInt16BE(0) === produce.key;
-      if (this.inFlight > 0 && !(isProduce && this.onlyProduceInFlight)) break;
+      const mayOverlap = isProduce && this.onlyProduceInFlight && this.inFlightBytes < maxInFlightBytes;
+      if (this.inFlight > 0 && !mayOverlap) break;
       const frame = this.backlog.shift();
       if (frame !== undefined) this.start(frame, isProduce);
     }
@@ -102,6 +106,7 @@ export class Connection {
 
   private start(frame: Buffer, isProduce: boolean): void {
     this.inFlight++;
+    this.inFlightBytes += frame.length;
     this.onlyProduceInFlight = isProduce;
     try {
       const request = this.decodeHeader(frame);
@@ -109,7 +114,7 @@ export class Connection {
       if (answer === undefined) return;
       // Collected in order, though they may be ready in another.
       this.lastAnswer = Promise.all([answer, this.lastAnswer]).then(
-        ([writer]) => this.finish(writer),
+        ([writer]) => this.finish(writer, frame.length),
         (error: unknown) => this.close(messageOf(error)),
       );
     } catch (error) {
@@ -129,7 +134,7 @@ export class Connection {
     }
     if (version < api.minVersion || version > api.maxVersion) {
       if (api === apiVersions && version > api.maxVersion)
-        this.finish(this.unsupportedVersions(correlationId));
+        this.finish(this.unsupportedVersions(correlationId), frame.length);
       else
         this.close(
           `${api.name} version ${version} is not served (${api.minVersion} to ${api.maxVersion} are)`,
@@ -188,8 +193,9 @@ export class Connection {
     return { gate, dropAnswer: () => dropAnswer };
   }
 
-  private finish(writer: Writer | undefined): void {
+  private finish(writer: Writer | undefined, frameBytes: number): void {
     this.inFlight--;
+    this.inFlightBytes -= frameBytes;
     if (writer !== undefined && !this.socket.destroyed) {
       const { chunks, length } = writer.finish();
       chunks[0]?.writeInt32BE(length - 4, 0);

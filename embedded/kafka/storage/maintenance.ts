@@ -6,7 +6,7 @@ import { applyRetention } from './retention.js';
 const producerExpiryMs = 24 * 3600 * 1000;
 
 /** One run of everything that keeps the disk and the memory bounded. */
-export async function maintain({ topics, groups, clock }: Services): Promise<void> {
+export async function maintain({ topics, groups, transactions, clock }: Services): Promise<void> {
   const now = clock.now();
   for (const { partitions } of topics.all()) {
     for (const log of partitions) {
@@ -16,4 +16,5 @@ export async function maintain({ topics, groups, clock }: Services): Promise<voi
     }
   }
   await groups.expireOffsets();
+  await transactions.expireIds();
 }

@@ -10,15 +10,15 @@ import type { Segment } from './segment.js';
 export async function applyRetention(log: PartitionLog, now: number): Promise<void> {
   const { config } = log;
   const oldestKept = config.drop ? now - config.retentionMs : -Infinity;
-  const { firstTimestamp, maxTimestamp, size } = log.active;
-  const old = now - firstTimestamp > config.segmentMs || maxTimestamp < oldestKept;
-  if (size > 0 && old) await log.roll();
+  const { active } = log;
+  const old = isOlder(active, oldestKept) || active.firstTimestamp < now - config.segmentMs;
+  if (active.size > 0 && old) await log.roll();
 
   let excess = config.drop ? sizeOf(log.segments) - config.retentionBytes : 0;
   const dropped: Segment[] = [];
   for (const segment of log.segments.slice(0, -1)) {
     const below = segment.lastOffset < log.logStart;
-    const expired = segment.maxTimestamp < oldestKept;
+    const expired = isOlder(segment, oldestKept);
     const beyond = excess >= segment.size && excess > 0;
     if (!below && !expired && !beyond) break;
     excess -= segment.size;
@@ -30,6 +30,11 @@ export async function applyRetention(log: PartitionLog, now: number): Promise<vo
   log.logStart = Math.max(log.logStart, log.segments[0]?.baseOffset ?? 0);
   for (const { path } of dropped) await unlink(path);
   await syncFolder(log.folder);
+}
+
+/** Records without timestamps have no age: only their size counts. */
+function isOlder({ maxTimestamp }: Segment, oldestKept: number): boolean {
+  return maxTimestamp >= 0 && maxTimestamp < oldestKept;
 }
 
 function sizeOf(segments: readonly Segment[]): number {

@@ -53,6 +53,15 @@ export class WireClient {
     this.socket.destroy();
   }
 
+  /** Stops taking bytes from the socket, so that answers pile up at the broker. */
+  pause(): void {
+    this.socket.pause();
+  }
+
+  resume(): void {
+    this.socket.resume();
+  }
+
   /** Ends the connection once everything is sent. */
   end(): void {
     this.socket.end();

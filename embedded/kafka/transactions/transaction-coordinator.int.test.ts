@@ -169,6 +169,23 @@ test('records of a transaction that nobody owns are aborted at the start', async
   expect(markers).toEqual(['t-1 77/3 abort']);
 });
 
+test('an id that nobody used for a week is forgotten, on disk too; one with an open transaction is not', async () => {
+  const old = await init();
+  const week = 7 * 24 * 60 * minute;
+  clock.advance(week);
+  await coordinator.expireIds();
+  expect(coordinator.checkProduce('x', old, 't', 0)).toBe(48);
+  clock.advance(1);
+  await coordinator.expireIds();
+  expect(coordinator.checkProduce('x', old, 't', 0)).toBe(49);
+  await restart();
+  expect(coordinator.checkProduce('x', old, 't', 0)).toBe(49);
+  const used = await init();
+  await coordinator.addPartitions('x', used, [p0]);
+  await coordinator.expireIds();
+  expect(coordinator.checkProduce('x', used, 't', 0)).toBe(0);
+});
+
 test('producer ids are never given twice, restarts included', async () => {
   const before = (await coordinator.init(null, 0, undefined)).producerId;
   await restart();

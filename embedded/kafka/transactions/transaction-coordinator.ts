@@ -10,6 +10,8 @@ import type { Transaction } from './transaction.js';
 const maxTimeoutMs = 15 * 60_000;
 const maxEpoch = 0x7fff - 1;
 const retryCompletionMs = 1_000;
+/** An id that nobody used for so long is forgotten (Kafka's `transactional.id.expiration.ms`). */
+const idExpiryMs = 7 * 24 * 3600 * 1000;
 
 /** The partition logs, as far as transactions need them. */
 export interface TransactionLogs {
@@ -181,6 +183,17 @@ export class TransactionCoordinator {
     return false;
   }
 
+  /** Forgets ids that are out of use; runs now and then. */
+  async expireIds(): Promise<void> {
+    const oldest = this.parts.clock.now() - idExpiryMs;
+    const expired = [...this.transactions].filter(
+      ([, { state, updatedAt }]) => state !== 'Ongoing' && !isPrepared(state) && updatedAt < oldest,
+    );
+    for (const [id] of expired) this.transactions.delete(id);
+    if (expired.length === 0) return;
+    await this.parts.store.put(expired.map(([id]) => ({ key: ['transaction', id], value: undefined })));
+  }
+
   /** A completion that the disk refuses is left to the next start. */
   async stop(): Promise<void> {
     this.stopped = true;
@@ -200,6 +213,7 @@ export class TransactionCoordinator {
       timeoutMs,
       state: 'Empty',
       startedAt: 0,
+      updatedAt: 0,
       partitions: [],
       offsets: {},
     };
@@ -332,6 +346,7 @@ export class TransactionCoordinator {
   }
 
   private change(id: string, transaction: Transaction): StateChange {
+    transaction.updatedAt = this.parts.clock.now();
     return { key: ['transaction', id], value: transaction };
   }
 }

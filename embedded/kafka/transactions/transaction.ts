@@ -13,6 +13,8 @@ export interface Transaction {
   state: TransactionState;
   /** Milliseconds since the epoch; of the ongoing transaction. */
   startedAt: number;
+  /** Milliseconds since the epoch; of the last change. */
+  updatedAt: number;
   partitions: { topic: string; partition: number }[];
   /** Offsets to commit with the transaction, by group. A group without offsets yet has an empty list. */
   offsets: Record<string, PartitionOffset[]>;
