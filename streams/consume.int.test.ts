@@ -1,5 +1,7 @@
+import type { Transaction } from 'kafkajs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { deferred, eventually, unique } from '../tests/contract/client.js';
+import { ContractClient, deferred, eventually, unique } from '../tests/contract/client.js';
+import { apiKeys } from '../tests/contract/flaky-network.js';
 import { numbered, numbersOf, range, StreamsFixture } from '../tests/contract/streams-fixture.js';
 import type { ConsumeOptions } from './consume.js';
 import type { Consumption } from './consumption.js';
@@ -135,7 +137,7 @@ describe('consume', () => {
       },
     });
     // Heartbeats go on while it stands, so it stays a member.
-    await eventually(() => (network.requests.get(12) ?? 0) >= 3);
+    await eventually(() => (network.requests.get(apiKeys.heartbeat) ?? 0) >= 2);
     expect(handled).toEqual([100]);
     release.resolve();
     await consumption.whenProcessed(topic, 0, 19_999, { timeoutMs: 20_000 });
@@ -164,6 +166,33 @@ describe('consume', () => {
       [0, 1].map((partition) => next.consumption.whenProcessed(topic, partition, 249, { timeoutMs: 10_000 })),
     );
     expect(numbersOf([...batches.flat(), ...next.batches.flat()])).toEqual(range(0, 500));
+  });
+
+  test('messages of overlapping aborted transactions never show, wherever reading starts', async () => {
+    const { streams } = fixture.open();
+    const topic = await fixture.topic(streams);
+    const client = await ContractClient.start(fixture.broker);
+    const begin = async (): Promise<Transaction> =>
+      (await client.producer({ transactionalId: unique('txn') })).transaction();
+    const [first, second] = [await begin(), await begin()];
+    const send = (transaction: Transaction, value: string): Promise<unknown> =>
+      transaction.send({ topic, messages: [{ key: Buffer.alloc(4), value }] });
+    await send(first, 'dropped');
+    await send(second, 'dropped');
+    await send(first, 'dropped');
+    await send(second, 'dropped');
+    // Apache Kafka lists the second one first.
+    await second.abort();
+    await first.abort();
+    await (await client.producer()).send({ topic, messages: [{ value: 'kept' }] });
+    for (let offset = 0; offset < 4; offset++) {
+      const groupId = unique('group');
+      await client.commitOffset(groupId, topic, offset);
+      const { batches } = await collect(streams, { groupId, topics: [topic], maxWaitMs: 5 });
+      await eventually(() => batches.length > 0);
+      expect(batches.flat().map((record) => record.value?.toString())).toEqual(['kept']);
+    }
+    await client.close();
   });
 
   test('an outage loses nothing', async () => {

@@ -190,5 +190,5 @@ export class GroupConsumer {
 }
 
 function heartbeatMs(sessionTimeoutMs: number): number {
-  return Math.min(3_000, sessionTimeoutMs / 5);
+  return sessionTimeoutMs / 5;
 }

@@ -2,11 +2,12 @@ import { createRequire } from 'node:module';
 import { dirname, sep } from 'node:path';
 import type * as kafkajsTypes from 'kafkajs';
 import type { KafkaMessage, Message, PartitionerArgs } from 'kafkajs';
+import { encodeRecord } from './kafkajs-record.js';
 
 /**
- * kafkajs 2.2.4 with four of its defects corrected. It has had no release since February 2023, so the corrections
- * replace four of its internal modules as it is loaded (its files stay as they are), and a test fails when the
- * version changes, so that they are looked at again.
+ * kafkajs 2.2.4 with five of its defects corrected. It has had no release since February 2023, so the corrections
+ * take the place of some of its internal functions as it is loaded (its files stay as they are), and a test fails
+ * when the version changes, so that they are looked at again.
  */
 
 const require = createRequire(import.meta.url);
@@ -145,6 +146,7 @@ function load(): typeof kafkajsTypes {
   replace('producer/groupMessagesPerPartition', groupMessagesPerPartition);
   replace('consumer/filterAbortedMessages', filterAbortedMessages);
   replace('protocol/requests/fetch/v4/decodeMessages', decodeMessages);
+  replace('protocol/recordBatch/record/v0/index', encodeRecord);
   quietRequestQueue();
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the package's own types
   return require('kafkajs') as typeof kafkajsTypes;

@@ -251,9 +251,11 @@ describe('exactly once', () => {
     await fill(streams, each.input, 0, 20);
     const [stuck, release] = [deferred(), deferred()];
     const calls: number[] = [];
-    const zombie = await start(fixture.open().streams, each, {
+    const { streams: zombieStreams, network } = fixture.open();
+    // Its next heartbeat is far off, so nothing but the broker can tell it that it was replaced.
+    const zombie = await start(zombieStreams, each, {
       maxBatch: 10,
-      sessionTimeoutMs: 6_000,
+      sessionTimeoutMs: 60_000,
       rebalanceTimeoutMs: 1_000,
       async process(records) {
         calls.push(records.length);
@@ -270,7 +272,9 @@ describe('exactly once', () => {
       rebalanceTimeoutMs: 1_000,
     });
     await heir.whenProcessed(each.input, 0, 19, { timeoutMs: 25_000 });
+    expect(network.requests.get(apiKeys.addPartitionsToTxn)).toBeUndefined();
     release.resolve();
+    await eventually(() => network.requests.get(apiKeys.addPartitionsToTxn) === 1);
     await zombie.whenProcessed(each.input, 0, 19, { timeoutMs: 5_000 });
     await fill(streams, each.input, 20, 30);
     await heir.whenProcessed(each.input, 0, 29, { timeoutMs: 20_000 });

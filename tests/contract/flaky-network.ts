@@ -7,6 +7,7 @@ export const apiKeys = {
   produce: 0,
   fetch: 1,
   heartbeat: 12,
+  addPartitionsToTxn: 24,
   txnOffsetCommit: 28,
   endTxn: 26,
   initProducerId: 22,
