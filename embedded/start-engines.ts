@@ -30,7 +30,6 @@ export async function startEngines(config: Config, logger: Logger): Promise<Engi
     for (const each of stops.toReversed()) await each();
   };
   try {
-    // ClickHouse first: chDB locks the data folder, so a second process on it ends here and leaves the log alone.
     const clickHouse = await startClickHouse(config, logger, stops);
     const log = await startLog(config, stops);
     return { ...clickHouse, ...log, stop };
@@ -56,7 +55,10 @@ async function startClickHouse(config: Config, logger: Logger, stops: Stop[]) {
   stops.push(() => analytics.close());
   if (url !== undefined || analytics.chdb === undefined) return { analytics, clickHouseUrl: url ?? '' };
   const options = { chdb: analytics.chdb, host, port: config.CLICKHOUSE_PORT, logger };
-  const endpoint = await orNameSetting(startClickHouseEndpoint(options), 'CLICKHOUSE_PORT', 'CLICKHOUSE_URL');
+  const endpoint = await orNameSetting(startClickHouseEndpoint(options), () => [
+    'CLICKHOUSE_PORT',
+    'CLICKHOUSE_URL',
+  ]);
   stops.push(() => endpoint.stop());
   return { analytics, clickHouseUrl: `http://${host}:${endpoint.port}` };
 }
@@ -69,7 +71,7 @@ async function startLog(config: Config, stops: Stop[]) {
       'KAFKA_BROKERS is set and SCHEMA_REGISTRY_URL is not. The embedded registry keeps its schemas on the embedded log: set both.';
     throw new MillraceError('CONFIG_INVALID', problem);
   }
-  const log = await startEmbeddedKafka({
+  const starting = startEmbeddedKafka({
     dataDir: join(config.DATA_DIR, 'log'),
     host,
     port: config.KAFKA_PORT,
@@ -78,6 +80,11 @@ async function startLog(config: Config, stops: Stop[]) {
     logDestination: join(config.DATA_DIR, 'millrace.log'),
     ...(registryUrl === undefined ? { registryPort: config.SCHEMA_REGISTRY_PORT } : {}),
   });
+  const log = await orNameSetting(starting, (message) =>
+    message.includes('schema registry')
+      ? ['SCHEMA_REGISTRY_PORT', 'SCHEMA_REGISTRY_URL']
+      : ['KAFKA_PORT', 'KAFKA_BROKERS'],
+  );
   stops.push(() => log.stop());
   return {
     brokers: [`${host}:${log.port}`],
@@ -86,11 +93,15 @@ async function startLog(config: Config, stops: Stop[]) {
 }
 
 /** Adds to a port's error which setting moves it, and which one takes a running engine instead. */
-async function orNameSetting<T>(started: Promise<T>, portSetting: string, engineSetting: string): Promise<T> {
+async function orNameSetting<T>(
+  started: Promise<T>,
+  settings: (message: string) => [port: string, engine: string],
+): Promise<T> {
   try {
     return await started;
   } catch (error) {
     if (!(error instanceof MillraceError) || error.code !== 'PORT_IN_USE') throw error;
+    const [portSetting, engineSetting] = settings(error.message);
     const advice = `Set ${portSetting} to another port, or ${engineSetting} to use what runs there.`;
     throw new MillraceError('PORT_IN_USE', `${error.message} ${advice}`, { cause: error });
   }
