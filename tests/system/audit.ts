@@ -52,7 +52,8 @@ export async function audit(load: Load, system: AuditedSystem, timeoutMs = 60_00
   const predictedPlaces = new Set<string>();
   for (const prediction of predictions) {
     const place = placeOf(prediction);
-    if (events.get(place) !== prediction.event_id) problems.push(`a prediction of ${place} is of no such event`);
+    if (events.get(place) !== prediction.event_id)
+      problems.push(`a prediction of ${place} is of no such event`);
     if (predictedPlaces.has(place)) problems.push(`the record at ${place} was predicted twice`);
     predictedPlaces.add(place);
   }
@@ -67,7 +68,8 @@ export async function audit(load: Load, system: AuditedSystem, timeoutMs = 60_00
     if (seen.has(id)) problems.push(`${id} has two rows`);
     seen.set(id, row);
     const hash = fingerprint(JSON.parse(features) as object);
-    if (expected.get(hash) !== score) problems.push(`${id} has the score ${score}, not ${expected.get(hash)}`);
+    if (expected.get(hash) !== score)
+      problems.push(`${id} has the score ${score}, not ${expected.get(hash)}`);
     const client = load.clients[load.accepted.get(id) ?? load.chosen.get(id) ?? -1];
     if (client === undefined) strangers++;
     else if (fingerprint(client) !== hash) problems.push(`${id} has another event's fields`);

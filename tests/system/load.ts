@@ -149,11 +149,7 @@ export class Load {
   }
 
   /** Answers `undefined` when the connection broke. */
-  async #send(
-    route: string,
-    body: unknown,
-    headers: Record<string, string>,
-  ): Promise<Answer | undefined> {
+  async #send(route: string, body: unknown, headers: Record<string, string>): Promise<Answer | undefined> {
     try {
       const response = await fetch(`${this.#http}/v1/pipelines/credit-default/${route}`, {
         method: 'POST',

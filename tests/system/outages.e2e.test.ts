@@ -34,7 +34,11 @@ afterEach(async () => {
 /** Under load: takes something away until readiness says so and for the outage's length, then brings it back. */
 async function ride(
   part: string,
-  { takeAway, bringBack, meanwhile }: {
+  {
+    takeAway,
+    bringBack,
+    meanwhile,
+  }: {
     takeAway: () => unknown;
     bringBack: () => unknown;
     meanwhile?: () => Promise<void>;
@@ -105,21 +109,28 @@ describe('the schema registry', () => {
         await engines.registryProxy.open();
       },
     ],
-  ])('%s: records of a schema not seen before wait for it', { timeout }, async (_name, takeAway, bringBack) => {
-    const eventIds = Array.from({ length: 30 }, () => `new-schema-${randomUUID()}`);
-    await ride('registry', {
-      takeAway,
-      meanwhile: async () => {
-        const schemaId = await produceWithNewSchema(eventIds);
-        expect(schemaId).toBeGreaterThan(0);
-        await whenAcceptedMore(200);
-      },
-      bringBack,
-    });
-    const list = eventIds.map((id) => `'${id}'`).join(',');
-    const rows = await sql(engines.clickhouse, `SELECT event_id FROM millrace.predictions WHERE event_id IN (${list})`);
-    expect(rows).toHaveLength(eventIds.length);
-  });
+  ])(
+    '%s: records of a schema not seen before wait for it',
+    { timeout },
+    async (_name, takeAway, bringBack) => {
+      const eventIds = Array.from({ length: 30 }, () => `new-schema-${randomUUID()}`);
+      await ride('registry', {
+        takeAway,
+        meanwhile: async () => {
+          const schemaId = await produceWithNewSchema(eventIds);
+          expect(schemaId).toBeGreaterThan(0);
+          await whenAcceptedMore(200);
+        },
+        bringBack,
+      });
+      const list = eventIds.map((id) => `'${id}'`).join(',');
+      const rows = await sql(
+        engines.clickhouse,
+        `SELECT event_id FROM millrace.predictions WHERE event_id IN (${list})`,
+      );
+      expect(rows).toHaveLength(eventIds.length);
+    },
+  );
 });
 
 /** Puts events on the log as another program would that has a newer contract; it reaches the registry. */

@@ -20,9 +20,7 @@ export interface Engines extends AuditedSystem {
 }
 
 /** Starts the engines, and makes the rest ready to be started. */
-export async function startEnginesApart(): Promise<
-  Engines & { log: Program; clickHouse: Program }
-> {
+export async function startEnginesApart(): Promise<Engines & { log: Program; clickHouse: Program }> {
   const folder = await mkdtemp(join(tmpdir(), 'millrace-outages-'));
   const ports = await freePorts('http', 'kafka', 'registry', 'seenRegistry', 'clickHouse');
   const clickhouse = `http://127.0.0.1:${ports.clickHouse}`;
