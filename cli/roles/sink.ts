@@ -34,6 +34,7 @@ export async function startSink(context: Context): Promise<Role> {
   const consumption = await streams.consume({
     groupId: 'millrace-sink',
     topics: sink.topics,
+    sessionTimeoutMs: config.KAFKA_SESSION_TIMEOUT_MS,
     handle: (records) => sink.store(records),
     maxBatch: config.SINK_BATCH_ROWS,
     maxWaitMs: config.SINK_BATCH_DELAY_MS,
