@@ -58,7 +58,8 @@ export async function up(config: Config, { demo, onProgress }: UpOptions): Promi
     roles.push(serve);
     if (demo) roles.push(startDemo(context.pipelines.values(), serve.intake, logger));
     onProgress('readiness');
-    await context.health.whenUp();
+    // On brokers that outlive this process, a killed predecessor is a member of the groups for so long.
+    await context.health.whenUp(config.KAFKA_SESSION_TIMEOUT_MS + 30_000);
     const endpoints = {
       http: `http://${config.HOST}:${serve.port}`,
       kafka: engines.brokers,
