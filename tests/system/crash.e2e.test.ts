@@ -7,9 +7,10 @@ import { audit } from './audit.js';
 import { Load } from './load.js';
 import { freePorts, killPrograms, type Program, startProgram, whenReady } from './programs.js';
 import { seededRandom } from './seeded-random.js';
+import { sized } from './size.js';
 
-const events = Number(process.env['MILLRACE_CRASH_EVENTS'] ?? 10_000);
-const kills = Number(process.env['MILLRACE_CRASH_KILLS'] ?? 3);
+const events = sized('MILLRACE_CRASH_EVENTS', { quick: 10_000, full: 100_000 });
+const kills = sized('MILLRACE_CRASH_KILLS', { quick: 3, full: 10 });
 const seed = Number(process.env['MILLRACE_CRASH_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
 const timeout = 60_000 + kills * 10_000 + events * 3;
 

@@ -10,10 +10,13 @@ import { audit, sql } from './audit.js';
 import { Load } from './load.js';
 import { type Program, readiness, whenReady } from './programs.js';
 import { seededRandom } from './seeded-random.js';
+import { fullSize, sized } from './size.js';
 import { startEnginesApart } from './split-system.js';
 
-const outageMs = Number(process.env['MILLRACE_OUTAGE_SECONDS'] ?? 2) * 1000;
+const outageMs = sized('MILLRACE_OUTAGE_SECONDS', { quick: 1, full: 60 }) * 1000;
+const hangMs = Math.min(outageMs, 10_000);
 const requestTimeoutMs = 2_000;
+const settings = { REQUEST_TIMEOUT_MS: String(requestTimeoutMs), KAFKA_SESSION_TIMEOUT_MS: '6000' };
 const timeout = 90_000 + 3 * outageMs;
 
 let engines: Awaited<ReturnType<typeof startEnginesApart>>;
@@ -22,7 +25,7 @@ let load: Load;
 
 beforeEach(async () => {
   engines = await startEnginesApart();
-  system = engines.startMillrace(['up', '--no-demo'], { REQUEST_TIMEOUT_MS: String(requestTimeoutMs) });
+  system = engines.startMillrace(['up', '--no-demo'], settings);
   load = await Load.create({ http: engines.http, random: seededRandom(1), clients: 50 });
   await whenReady(system, engines.http);
 });
@@ -31,17 +34,19 @@ afterEach(async () => {
   await engines.stop();
 });
 
-/** Under load: takes something away until readiness says so and for the outage's length, then brings it back. */
+/** Under load: takes something away until readiness says so and then for a time, and brings it back. */
 async function ride(
   part: string,
   {
     takeAway,
     bringBack,
     meanwhile,
+    lastingMs = outageMs,
   }: {
     takeAway: () => unknown;
     bringBack: () => unknown;
     meanwhile?: () => Promise<void>;
+    lastingMs?: number;
   },
 ): Promise<void> {
   const loading = load.start();
@@ -55,7 +60,7 @@ async function ride(
     { timeout: 20_000, interval: 100 },
   );
   await meanwhile?.();
-  await sleep(outageMs);
+  await sleep(lastingMs);
   await bringBack();
   await whenReady(system, engines.http);
   await whenAcceptedMore(100);
@@ -86,8 +91,9 @@ describe('ClickHouse', () => {
     });
   });
 
-  it('hangs: events and predictions go on, rows come later', { timeout }, async () => {
+  it.runIf(fullSize)('hangs: events and predictions go on, rows come later', { timeout }, async () => {
     await ride('clickhouse', {
+      lastingMs: hangMs,
       takeAway: () => engines.clickHouse.signal('SIGSTOP'),
       meanwhile: async () => {
         await whenAcceptedMore(200);
@@ -99,42 +105,48 @@ describe('ClickHouse', () => {
 });
 
 describe('the schema registry', () => {
-  it.each([
-    ['is gone', () => engines.registryProxy.close(), () => engines.registryProxy.open()],
-    [
-      'hangs',
-      () => engines.registryProxy.hang(),
-      async () => {
-        await engines.registryProxy.close();
-        await engines.registryProxy.open();
+  /** Records of a schema not seen before wait until it is back, while others are answered. */
+  async function rideWithNewSchema(
+    takeAway: () => unknown,
+    bringBack: () => unknown,
+    lastingMs: number,
+  ): Promise<void> {
+    const eventIds = Array.from({ length: 30 }, () => `new-schema-${randomUUID()}`);
+    await ride('registry', {
+      lastingMs,
+      takeAway,
+      meanwhile: async () => {
+        await produceWithNewSchema(eventIds);
+        await whenAcceptedMore(200);
       },
-    ],
-  ])(
-    '%s: records of a schema not seen before wait for it',
-    { timeout },
-    async (_name, takeAway, bringBack) => {
-      const eventIds = Array.from({ length: 30 }, () => `new-schema-${randomUUID()}`);
-      await ride('registry', {
-        takeAway,
-        meanwhile: async () => {
-          const schemaId = await produceWithNewSchema(eventIds);
-          expect(schemaId).toBeGreaterThan(0);
-          await whenAcceptedMore(200);
-        },
-        bringBack,
-      });
-      const list = eventIds.map((id) => `'${id}'`).join(',');
-      const rows = await sql(
-        engines.clickhouse,
-        `SELECT event_id FROM millrace.predictions WHERE event_id IN (${list})`,
-      );
-      expect(rows).toHaveLength(eventIds.length);
-    },
-  );
+      bringBack,
+    });
+    const list = eventIds.map((id) => `'${id}'`).join(',');
+    const query = `SELECT event_id FROM millrace.predictions WHERE event_id IN (${list})`;
+    expect(await sql(engines.clickhouse, query)).toHaveLength(eventIds.length);
+  }
+
+  it('is gone: records of a new schema wait for it', { timeout }, async () => {
+    const { registryProxy } = engines;
+    await rideWithNewSchema(
+      () => registryProxy.close(),
+      () => registryProxy.open(),
+      outageMs,
+    );
+  });
+
+  it.runIf(fullSize)('hangs: records of a new schema wait for it', { timeout }, async () => {
+    const { registryProxy } = engines;
+    const bringBack = async (): Promise<void> => {
+      await registryProxy.close();
+      await registryProxy.open();
+    };
+    await rideWithNewSchema(() => registryProxy.hang(), bringBack, hangMs);
+  });
 });
 
 /** Puts events on the log as another program would that has a newer contract; it reaches the registry. */
-async function produceWithNewSchema(eventIds: string[]): Promise<number> {
+async function produceWithNewSchema(eventIds: string[]): Promise<void> {
   const topic = 'credit-default.events';
   const { schema } = loadContract('credit-default', 'event');
   const newer = avroType({
@@ -154,7 +166,6 @@ async function produceWithNewSchema(eventIds: string[]): Promise<number> {
   });
   await producer.send(records);
   await streams.close();
-  return schemaId;
 }
 
 describe('the broker', () => {
@@ -176,11 +187,35 @@ describe('the broker', () => {
     });
   });
 
-  it('hangs: requests are refused in time, and nothing acknowledged is lost', { timeout }, async () => {
-    await ride('log', {
-      takeAway: () => engines.log.signal('SIGSTOP'),
-      meanwhile: expectRefusals,
-      bringBack: () => engines.log.signal('SIGCONT'),
-    });
-  });
+  it.runIf(fullSize)(
+    'hangs: requests are refused in time, and nothing acknowledged is lost',
+    { timeout },
+    async () => {
+      await ride('log', {
+        lastingMs: hangMs,
+        takeAway: () => engines.log.signal('SIGSTOP'),
+        meanwhile: expectRefusals,
+        bringBack: () => engines.log.signal('SIGCONT'),
+      });
+    },
+  );
+
+  it.runIf(fullSize)(
+    'hangs: Millrace ends in time all the same, and takes up what was under way',
+    { timeout },
+    async () => {
+      await load.postEvents(1_000);
+      engines.log.signal('SIGSTOP');
+      const waiting = load.postEvents(10);
+      const startedAt = performance.now();
+      system.signal('SIGTERM');
+      expect(await system.exited).toBe(1);
+      expect(performance.now() - startedAt).toBeLessThan(10_000);
+      engines.log.signal('SIGCONT');
+      system = engines.startMillrace(['up', '--no-demo'], settings);
+      await whenReady(system, engines.http);
+      await waiting;
+      expect((await audit(load, engines)).problems).toEqual([]);
+    },
+  );
 });

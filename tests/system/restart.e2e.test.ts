@@ -6,6 +6,7 @@ import { audit, sql } from './audit.js';
 import { Load } from './load.js';
 import { freePorts, killPrograms, type Program, startProgram, whenReady } from './programs.js';
 import { seededRandom } from './seeded-random.js';
+import { fullSize } from './size.js';
 import { startEnginesApart } from './split-system.js';
 
 let folder: string;
@@ -52,7 +53,7 @@ it(
   },
 );
 
-it(
+it.runIf(fullSize)(
   'comes up beside the memory that a running broker has of its killed predecessor',
   { timeout: 90_000 },
   async () => {
