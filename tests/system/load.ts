@@ -106,9 +106,9 @@ export class Load {
 
   /** Sends a little of everything, over and over, until it is told to stop; resolves then once all is answered. */
   start(): { stop: () => Promise<void> } {
-    let stopping = false;
+    const stopping = new AbortController();
     const run = async (): Promise<void> => {
-      while (!stopping) {
+      while (!stopping.signal.aborted) {
         await this.postEvents(1 + Math.floor(this.#random() * 20));
         await this.predict();
         await sleep(10);
@@ -119,7 +119,7 @@ export class Load {
     running.catch(() => undefined);
     return {
       stop: async () => {
-        stopping = true;
+        stopping.abort();
         await running;
       },
     };
