@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { audit } from './audit.js';
+import { audit, sql } from './audit.js';
 import { Load } from './load.js';
 import { freePorts, killPrograms, type Program, startProgram, whenReady } from './programs.js';
 import { seededRandom } from './seeded-random.js';
@@ -36,6 +36,12 @@ test(`${events} events over ${kills} kills: each is a row once, with its score`,
   const settings = Object.fromEntries(Object.entries(ports).map(([name, port]) => [name, String(port)]));
   const start = (): Program =>
     startProgram('cli/main.js', ['up', '--no-demo'], { ...settings, DATA_DIR: folder });
+  const endpoints = {
+    http,
+    kafka: [`127.0.0.1:${ports.KAFKA_PORT}`],
+    schema_registry: `http://127.0.0.1:${ports.SCHEMA_REGISTRY_PORT}`,
+    clickhouse: `http://127.0.0.1:${ports.CLICKHOUSE_PORT}`,
+  };
   const load = await Load.create({ http, random });
 
   let system = start();
@@ -56,16 +62,35 @@ test(`${events} events over ${kills} kills: each is a row once, with its score`,
       else await sleep(1);
     }
   };
-  /** At a random moment after its share of the events was accepted; half of the time once more while it comes up. */
+  const countRows = async (): Promise<number> => {
+    const query = 'SELECT toUInt32(count()) AS rows FROM millrace.predictions';
+    const [row] = await sql<{ rows: number }>(endpoints.clickhouse, query);
+    return row?.rows ?? 0;
+  };
+  /**
+   * At a random moment after its share of the events was accepted; half of the time while rows come in, which is amid
+   * transactions and inserts; half of the time once more while it comes up.
+   */
   const kill = async (): Promise<void> => {
     for (let round = 0; round < kills; round++) {
       const threshold = ((round + random()) / kills) * events * 0.95;
       const early = random() < 0.5 ? random() * 1_000 : undefined;
+      const amidRows = random() < 0.5;
       const momentMs = random() * 300;
       await vi.waitFor(() => expect(load.accepted.size).toBeGreaterThanOrEqual(threshold), {
         timeout,
         interval: 5,
       });
+      if (amidRows) {
+        await whenReady(system, http);
+        const before = await countRows();
+        await vi
+          .waitFor(async () => expect(await countRows()).toBeGreaterThan(before), {
+            timeout: 2_000,
+            interval: 5,
+          })
+          .catch(() => undefined);
+      }
       await sleep(momentMs);
       await system.kill();
       system = start();
@@ -81,13 +106,7 @@ test(`${events} events over ${kills} kills: each is a row once, with its score`,
   const acceptedMs = performance.now() - startedAt;
   await whenReady(system, http);
 
-  const endpoints = {
-    http,
-    kafka: [`127.0.0.1:${ports.KAFKA_PORT}`],
-    schema_registry: `http://127.0.0.1:${ports.SCHEMA_REGISTRY_PORT}`,
-    clickhouse: `http://127.0.0.1:${ports.CLICKHOUSE_PORT}`,
-  };
-  const report = await audit(load, endpoints, timeout);
+  const report = await audit(load, endpoints, 30_000 + events);
   console.info(
     JSON.stringify({
       ...report,
