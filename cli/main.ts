@@ -87,6 +87,8 @@ async function untilStopped(role: Role): Promise<void> {
   }, stopWithinMs).unref();
   await role.stop();
   console.error('Stopped.');
+  // All is done and on disk; a connection that a library has lost track of in an outage would keep the process.
+  process.exit(0);
 }
 
 try {

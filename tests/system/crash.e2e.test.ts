@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { audit } from './audit.js';
+import { audit, sql } from './audit.js';
 import { Load } from './load.js';
 import { freePorts, killPrograms, type Program, startProgram, whenReady } from './programs.js';
 import { seededRandom } from './seeded-random.js';
@@ -28,6 +28,13 @@ afterEach(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
+/** Waits until the number grows, for 2 s at most: everything may have been stored before. */
+async function growth(count: () => Promise<number>): Promise<void> {
+  const before = await count();
+  const deadline = performance.now() + 2_000;
+  while ((await count()) === before && performance.now() < deadline) await sleep(5);
+}
+
 test(`${events} events over ${kills} kills: each is a row once, with its score`, { timeout }, async () => {
   console.info(`MILLRACE_CRASH_SEED=${seed} MILLRACE_CRASH_EVENTS=${events} MILLRACE_CRASH_KILLS=${kills}`);
   const random = seededRandom(seed);
@@ -36,6 +43,12 @@ test(`${events} events over ${kills} kills: each is a row once, with its score`,
   const settings = Object.fromEntries(Object.entries(ports).map(([name, port]) => [name, String(port)]));
   const start = (): Program =>
     startProgram('cli/main.js', ['up', '--no-demo'], { ...settings, DATA_DIR: folder });
+  const endpoints = {
+    http,
+    kafka: [`127.0.0.1:${ports.KAFKA_PORT}`],
+    schema_registry: `http://127.0.0.1:${ports.SCHEMA_REGISTRY_PORT}`,
+    clickhouse: `http://127.0.0.1:${ports.CLICKHOUSE_PORT}`,
+  };
   const load = await Load.create({ http, random });
 
   let system = start();
@@ -56,16 +69,29 @@ test(`${events} events over ${kills} kills: each is a row once, with its score`,
       else await sleep(1);
     }
   };
-  /** At a random moment after its share of the events was accepted; half of the time once more while it comes up. */
+  const countRows = async (): Promise<number> => {
+    const query = 'SELECT toUInt32(count()) AS rows FROM millrace.predictions';
+    const [row] = await sql<{ rows: number }>(endpoints.clickhouse, query);
+    return row?.rows ?? 0;
+  };
+  /**
+   * At a random moment after its share of the events was accepted; half of the time while rows come in, which is amid
+   * transactions and inserts; half of the time once more while it comes up.
+   */
   const kill = async (): Promise<void> => {
     for (let round = 0; round < kills; round++) {
       const threshold = ((round + random()) / kills) * events * 0.95;
       const early = random() < 0.5 ? random() * 1_000 : undefined;
+      const amidRows = random() < 0.5;
       const momentMs = random() * 300;
       await vi.waitFor(() => expect(load.accepted.size).toBeGreaterThanOrEqual(threshold), {
         timeout,
         interval: 5,
       });
+      if (amidRows) {
+        await whenReady(system, http);
+        await growth(countRows);
+      }
       await sleep(momentMs);
       await system.kill();
       system = start();
@@ -81,13 +107,7 @@ test(`${events} events over ${kills} kills: each is a row once, with its score`,
   const acceptedMs = performance.now() - startedAt;
   await whenReady(system, http);
 
-  const endpoints = {
-    http,
-    kafka: [`127.0.0.1:${ports.KAFKA_PORT}`],
-    schema_registry: `http://127.0.0.1:${ports.SCHEMA_REGISTRY_PORT}`,
-    clickhouse: `http://127.0.0.1:${ports.CLICKHOUSE_PORT}`,
-  };
-  const report = await audit(load, endpoints, timeout);
+  const report = await audit(load, endpoints, 30_000 + events);
   console.info(
     JSON.stringify({
       ...report,

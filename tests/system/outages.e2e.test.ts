@@ -69,6 +69,8 @@ async function ride(
   console.info(part, JSON.stringify({ ...report, retries: load.retries, refusals: load.refusals.length }));
   expect(report.problems).toEqual([]);
   expect(system.hasExited()).toBe(false);
+  system.signal('SIGTERM');
+  expect(await system.exited, system.output()).toBe(0);
 }
 
 async function whenAcceptedMore(count: number): Promise<void> {

@@ -39,9 +39,19 @@ export async function startEnginesApart(): Promise<Engines & { log: Program; cli
   const schema_registry = `http://127.0.0.1:${ports.registry}`;
   const log = startLog();
   const clickHouse = startClickHouse();
-  await registryProxy.open();
-  await whenAnswers(`${schema_registry}/subjects`, log);
-  await whenAnswers(`${clickhouse}/ping`, clickHouse);
+  const stop = async (): Promise<void> => {
+    await killPrograms();
+    await registryProxy.close();
+    await rm(folder, { recursive: true, force: true });
+  };
+  try {
+    await registryProxy.open();
+    await whenAnswers(`${schema_registry}/subjects`, log);
+    await whenAnswers(`${clickhouse}/ping`, clickHouse);
+  } catch (error) {
+    await stop();
+    throw error;
+  }
   return {
     http: `http://127.0.0.1:${ports.http}`,
     kafka: [`127.0.0.1:${ports.kafka}`],
@@ -61,11 +71,7 @@ export async function startEnginesApart(): Promise<Engines & { log: Program; cli
         DATA_DIR: join(folder, 'millrace'),
         ...settings,
       }),
-    stop: async () => {
-      await killPrograms();
-      await registryProxy.close();
-      await rm(folder, { recursive: true, force: true });
-    },
+    stop,
   };
 }
 
