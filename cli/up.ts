@@ -57,6 +57,7 @@ export async function up(config: Config, { demo, onProgress }: UpOptions): Promi
     const serve = await startServe(context);
     roles.push(serve);
     if (demo) roles.push(startDemo(context.pipelines.values(), serve.intake, logger));
+    roles.push({ stop: () => context.health.drain() });
     onProgress('readiness');
     // On brokers that outlive this process, a killed predecessor is a member of the groups for so long.
     await context.health.whenUp(config.KAFKA_SESSION_TIMEOUT_MS + 30_000);
