@@ -185,7 +185,10 @@ function tokenOf(entries: readonly Entry[]): string {
     const place = `${record.topic}/${record.partition}`;
     const range = ranges.get(place);
     if (range === undefined) ranges.set(place, { first: record.offset, last: record.offset, count: 1 });
-    else ranges.set(place, { ...range, last: record.offset, count: range.count + 1 });
+    else {
+      range.last = record.offset;
+      range.count += 1;
+    }
   }
   return [...ranges]
     .map(([place, { first, last, count }]) => `${place}:${first}-${last}(${count})`)
