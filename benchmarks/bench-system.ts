@@ -46,7 +46,8 @@ export async function startSystem(folder: string): Promise<BenchSystem> {
   // It prints its screen when it is ready, and nothing before.
   await Promise.race([once(child.stdout ?? child, 'data'), once(child, 'exit')]);
   const secondsToReady = (performance.now() - started) / 1000;
-  if (child.exitCode !== null || !existsSync(endpointsFile)) throw new Error(`It did not start: ${errors.join('')}`);
+  if (child.exitCode !== null || !existsSync(endpointsFile))
+    throw new Error(`It did not start: ${errors.join('')}`);
   const endpoints = JSON.parse(await readFile(endpointsFile, 'utf8')) as Endpoints;
   const sql = async (query: string) =>
     (await fetch(endpoints.clickhouse, { method: 'POST', body: query })).text();

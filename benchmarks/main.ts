@@ -24,11 +24,14 @@ const program = new Command('bench')
   .option('--json <file>', 'also write machine and figures to a file')
   .action(async (wanted: string[], { scale, json }: { scale: number; json?: string }) => {
     const unknown = wanted.find((start) => !names.some((name) => name.startsWith(start)));
-    if (unknown !== undefined) program.error(`There is no benchmark '${unknown}'. There are: ${names.join(', ')}.`);
+    if (unknown !== undefined)
+      program.error(`There is no benchmark '${unknown}'. There are: ${names.join(', ')}.`);
     const machine = await describeMachine();
     printMachine(machine);
     const results: Result[] = [];
-    for (const name of names.filter((each) => wanted.length === 0 || wanted.some((start) => each.startsWith(start)))) {
+    for (const name of names.filter(
+      (each) => wanted.length === 0 || wanted.some((start) => each.startsWith(start)),
+    )) {
       results.push(await runApart(name, scale));
     }
     if (json !== undefined) {

@@ -6,9 +6,12 @@ import { idempotentEventId, newEventId, positionEventId, predictionId } from './
 const namespace = '6c234070-236f-4a53-8625-b11280d55c63';
 
 describe('ids', () => {
-  it.each(['', 'event', 'é', 'x'.repeat(300)])('makes the UUIDv5 that the uuid package makes of %j', (name) => {
-    expect(predictionId(name, 'digest')).toBe(uuidv5(`digest:${name}`, namespace));
-  });
+  it.each(['', 'event', 'é', 'x'.repeat(300)])(
+    'makes the UUIDv5 that the uuid package makes of %j',
+    (name) => {
+      expect(predictionId(name, 'digest')).toBe(uuidv5(`digest:${name}`, namespace));
+    },
+  );
 
   it('gives the ids that were given before', () => {
     expect(predictionId('e-1', 'd')).toBe(uuidv5('d:e-1', namespace));

@@ -28,17 +28,16 @@ export const benchmark: Benchmark = {
     const padding = Buffer.alloc(485);
     const pass = (pad: boolean) => (records: StreamRecord[]) =>
       Promise.resolve(
-        records.map(
-          ({ key, value, headers }): NewRecord => ({
-            topic: topics.predictions,
-            key,
-            value: pad && value !== null ? Buffer.concat([value, padding]) : value,
-            headers,
-          }),
-        ),
+        records.map(({ key, value, headers }): NewRecord => ({
+          topic: topics.predictions,
+          key,
+          value: pad && value !== null ? Buffer.concat([value, padding]) : value,
+          headers,
+        })),
       );
     progress(`${rounds} rounds`);
-    const perSecond = async (process: Process) => count / (await timeRun(log.streams, topics.events, ends, process));
+    const perSecond = async (process: Process) =>
+      count / (await timeRun(log.streams, topics.events, ends, process));
     const samples = await inTurn(rounds, {
       score: () => perSecond((records) => scorer.process(records)),
       pass: () => perSecond(pass(false)),

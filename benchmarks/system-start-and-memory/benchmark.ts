@@ -95,7 +95,9 @@ async function runEvents(
 /** Resolves when all are accepted. Each event is one of 5,000 samples; the system gives it an id of its own. */
 async function sendEvents(url: string, count: number): Promise<void> {
   const random = seededRandom(7);
-  const body = Array.from({ length: eventsInRequest }, () => JSON.stringify(pipeline.sample?.(random))).join('\n');
+  const body = Array.from({ length: eventsInRequest }, () => JSON.stringify(pipeline.sample?.(random))).join(
+    '\n',
+  );
   let left = count / eventsInRequest;
   const send = async (): Promise<void> => {
     while (left-- > 0) {
