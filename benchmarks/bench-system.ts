@@ -42,6 +42,7 @@ export async function startSystem(folder: string): Promise<BenchSystem> {
     },
   });
   const errors: string[] = [];
+  let stopping = false;
   child.stderr?.on('data', (text: Buffer) => errors.push(text.toString()));
   // It prints its screen when it is ready, and nothing before.
   await Promise.race([once(child.stdout ?? child, 'data'), once(child, 'exit')]);
@@ -49,6 +50,9 @@ export async function startSystem(folder: string): Promise<BenchSystem> {
   if (child.exitCode !== null || !existsSync(endpointsFile))
     throw new Error(`It did not start: ${errors.join('')}`);
   const endpoints = JSON.parse(await readFile(endpointsFile, 'utf8')) as Endpoints;
+  child.once('exit', (code, signal) => {
+    if (!stopping) console.error(`The system ended by itself (${signal ?? code}): ${errors.join('')}`);
+  });
   const sql = async (query: string) =>
     (await fetch(endpoints.clickhouse, { method: 'POST', body: query })).text();
   return {
@@ -57,7 +61,10 @@ export async function startSystem(folder: string): Promise<BenchSystem> {
     secondsToReady,
     sql,
     whenStored: (count) => whenStored(count, sql),
-    stop: () => stop(child),
+    stop: () => {
+      stopping = true;
+      return stop(child);
+    },
   };
 }
 

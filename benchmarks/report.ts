@@ -27,7 +27,7 @@ function toRow({ what, unit, median, low, high, aim }: Figure): string[] {
     ...numbers,
     unit,
     aim === undefined ? '' : describeAim(aim),
-    aim === undefined ? '' : isMet(median, aim) ? 'met' : 'missed',
+    aim === undefined ? '' : isMet({ median, high }, aim) ? 'met' : 'missed',
   ];
 }
 
@@ -39,6 +39,7 @@ function describeAim(aim: Aim): string {
   return 'atLeast' in aim ? `≥ ${short(aim.atLeast)}` : `≤ ${short(aim.atMost)}`;
 }
 
-function isMet(value: number, aim: Aim): boolean {
-  return 'atLeast' in aim ? value >= aim.atLeast : value <= aim.atMost;
+/** What is to be reached is so in the usual run; a limit holds in every one. */
+function isMet({ median, high }: Pick<Figure, 'median' | 'high'>, aim: Aim): boolean {
+  return 'atLeast' in aim ? median >= aim.atLeast : high <= aim.atMost;
 }

@@ -37,7 +37,7 @@ export const benchmark: Benchmark = {
       progress(`${connections} connections, ${rounds} rounds`);
       const latencies: Record<'predict' | 'echo', number[]> = { predict: [], echo: [] };
       const load = async (name: 'predict' | 'echo', url: string) => {
-        const { count, perSecond, milliseconds } = await post(url, body, connections, Math.max(1, 4 * scale));
+        const { count, perSecond, milliseconds } = await post(url, body, connections, Math.max(1, 2 * scale));
         latencies[name].push(milliseconds);
         if (name === 'predict') await system.whenStored((answered += count));
         return perSecond;

@@ -40,7 +40,7 @@ export const benchmark: Benchmark = {
     'Through the endpoint, server and client are one process.',
   ],
   async run(scale, progress) {
-    const count = Math.ceil(100_000 * scale);
+    const count = Math.ceil(60_000 * scale);
     const log = await openBenchLog();
     const analytics = await createAnalytics({ dataDir: join(log.folder, 'clickhouse') });
     await migrate(analytics.client);
@@ -91,7 +91,7 @@ async function fillPredictions(log: BenchLog, count: number): Promise<Pick<Store
     process: async (records) => {
       const predictions = await scorer.process(records);
       for (const { value } of predictions)
-        rows.push(toPredictionRow(log.serde.decode(value as Buffer, prediction.type) as Prediction));
+        rows.push(toPredictionRow(log.serde.decode(value, prediction.type) as Prediction));
       return predictions;
     },
   });

@@ -5,7 +5,7 @@ import { StreamScorer } from '../../processors/stream-scorer.js';
 import type { NewRecord, RecordPosition, StreamRecord } from '../../streams/records.js';
 import type { Streams } from '../../streams/streams.js';
 
-const rounds = 7;
+const rounds = 5;
 
 export const benchmark: Benchmark = {
   question: 'How much of the exactly-once loop’s speed is left when it scores?',
