@@ -1,5 +1,4 @@
 import { Hono } from 'hono';
-import { secureHeaders } from 'hono/secure-headers';
 import { timeout } from 'hono/timeout';
 import { HTTPException } from 'hono/http-exception';
 import { MillraceError } from '../platform/errors.js';
@@ -38,7 +37,6 @@ export function createApp(options: AppOptions): Hono {
   const { pipelines, intake, cache, findStored, modelsRoot, logger, metrics } = options;
   const app = new Hono();
   app.use(measureRequests(metrics));
-  app.use(secureHeaders());
   app.onError((error, c) => {
     const own = error instanceof HTTPException ? error.cause : error;
     if (!(own instanceof MillraceError)) logger.error({ err: error, path: c.req.path }, 'a request failed');

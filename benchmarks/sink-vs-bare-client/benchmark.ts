@@ -91,7 +91,7 @@ async function fillPredictions(log: BenchLog, count: number): Promise<Pick<Store
     process: async (records) => {
       const predictions = await scorer.process(records);
       for (const { value } of predictions)
-        rows.push(toPredictionRow(log.serde.decode(value as Buffer, prediction.type) as Prediction));
+        rows.push(toPredictionRow(log.serde.decode(value, prediction.type) as Prediction));
       return predictions;
     },
   });
