@@ -1,3 +1,6 @@
+/** Times that ClickHouse's DateTime64(3) holds, milliseconds since 1970, UTC. It stores others as something else. */
+export const storableTime = { from: Date.UTC(1900, 0, 1), to: Date.UTC(2299, 11, 31) };
+
 /**
  * Rows as they are inserted and read, named as their columns. Times are ISO 8601 in UTC with milliseconds
  * (`2026-01-31T12:00:00.123Z`); `topic`, `partition`, `offset` say where the record is on the log.

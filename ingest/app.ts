@@ -30,6 +30,8 @@ export interface AppOptions extends OperationsOptions {
   maxBodyBytes: number;
   /** How long a request may take, milliseconds. */
   requestTimeoutMs: number;
+  /** Most events of one request. */
+  maxEvents: number;
 }
 
 /** The HTTP interface. It opens no port: `app.request()` answers in process. */
@@ -61,14 +63,13 @@ export function createApp(options: AppOptions): Hono {
     '/v1/*',
     timeout(options.requestTimeoutMs, () => tooLate(options)),
   );
-  app.route('/v1/pipelines', pipelineRoutes(pipelines, intake, options.requestTimeoutMs));
+  app.route('/v1/pipelines', pipelineRoutes(pipelines, intake, options));
   app.route('/v1/models', modelRoutes(modelsRoot, pipelines));
   app.route(
     '/v1/predictions',
     predictionRoutes({
       findStored,
-      recall: (eventId) =>
-        [...pipelines.keys()].map((name) => cache.recall(name, eventId)).find((row) => row !== undefined),
+      recall: (eventId) => [...pipelines.keys()].flatMap((name) => cache.recall(name, eventId) ?? []),
     }),
   );
   return app;

@@ -1,7 +1,14 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
-import type { MiddlewareHandler } from 'hono';
+import type { Context, MiddlewareHandler } from 'hono';
 import { MillraceError } from '../platform/errors.js';
 import { sendProblem } from './problems.js';
+
+const clientKey = 'client';
+
+/** Which of several clients sent a request: a digest of its API key, or nothing where no keys are asked for. */
+export function clientOf(c: Context): string {
+  return (c.get(clientKey) as string | undefined) ?? '';
+}
 
 /**
  * Lets a request through that sends one of the keys, as `Authorization: Bearer …` or `X-API-Key`.
@@ -17,7 +24,10 @@ export function authentication(keys: readonly string[] = []): MiddlewareHandler 
       c.req.header('x-api-key') ?? /^Bearer (.+)$/i.exec(c.req.header('authorization') ?? '')?.[1] ?? '';
     const sentDigest = digest(sent);
     const matches = digests.filter((each) => timingSafeEqual(each, sentDigest)).length;
-    if (matches > 0) return next();
+    if (matches > 0) {
+      c.set(clientKey, sentDigest.toString('hex'));
+      return next();
+    }
     const problem = 'Send one of the API keys as `Authorization: Bearer …` or `X-API-Key`.';
     return sendProblem(c, new MillraceError('API_KEY_REQUIRED', problem));
   };

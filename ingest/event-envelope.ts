@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { MillraceError } from '../platform/errors.js';
+import { isStorable } from '../processors/event-time.js';
 import { InvalidEvent, type Scorer } from '../processors/scorer.js';
 import { fieldErrors } from '../schemas/event-schema.js';
 
@@ -12,6 +13,7 @@ export const envelopeSchema = z.object({
     .describe('The client’s own id of the event. Repeating it repeats nothing. Unset: a UUIDv7.'),
   event_time: z.iso
     .datetime({ offset: true, error: 'must be a time such as 2026-01-31T12:00:00Z' })
+    .refine((text) => isStorable(Date.parse(text)), 'must be in the years 1900 to 2299')
     .optional()
     .describe('When the event happened, RFC 3339. Unset: when it was accepted.'),
 });

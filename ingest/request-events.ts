@@ -14,9 +14,24 @@ const ndjsonTypes = new Set(['application/x-ndjson', 'application/ndjson', 'appl
 /**
  * Reads one event, an array of events, or one event a line, by content type.
  *
- * @throws MillraceError `CONTENT_TYPE_UNSUPPORTED`, `JSON_INVALID`, or `BODY_EMPTY`.
+ * @throws MillraceError `CONTENT_TYPE_UNSUPPORTED`, `JSON_INVALID`, `BODY_EMPTY`, or `TOO_MANY_EVENTS`.
  */
-export async function readRequestEvents(c: Context): Promise<RequestEvents> {
+export async function readRequestEvents(c: Context, maxEvents: number): Promise<RequestEvents> {
+  const { single, events } = await readBody(c);
+  if (events.length <= maxEvents) return { single, events };
+  throw new MillraceError(
+    'TOO_MANY_EVENTS',
+    `The request has ${events.length} events; at most ${maxEvents} are taken. Send them in several requests, or raise MAX_EVENTS_PER_REQUEST.`,
+  );
+}
+
+async function readBody(c: Context): Promise<RequestEvents> {
+  if ((c.req.header('content-encoding') ?? 'identity') !== 'identity') {
+    throw new MillraceError(
+      'CONTENT_TYPE_UNSUPPORTED',
+      'Compressed bodies are not read. Send it without Content-Encoding.',
+    );
+  }
   const contentType = (c.req.header('content-type') ?? '').split(';')[0]?.trim().toLowerCase() ?? '';
   if (contentType === 'application/json') return fromJson(await c.req.text());
   if (ndjsonTypes.has(contentType)) return fromLines(await c.req.text());

@@ -66,6 +66,13 @@ const variables = z.object({
     .optional()
     .describe('Keys that a client must send one of, comma separated. Unset: no key is asked for.'),
   MAX_BODY_BYTES: z.coerce.number().int().min(1).default(10 * 1024 * 1024).describe('Largest request body, bytes.'), // prettier-ignore
+  MAX_EVENTS_PER_REQUEST: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(1_000_000)
+    .default(10_000)
+    .describe('Most events of one request.'),
   REQUEST_TIMEOUT_MS: z.coerce
     .number()
     .int()

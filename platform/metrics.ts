@@ -24,13 +24,13 @@ export function createMetrics() {
     }),
     predictions: new Counter({
       name: 'millrace_predictions_total',
-      help: 'Predictions written to the log.',
+      help: 'Predictions made for the log; a batch that is tried again counts again.',
       labelNames: ['pipeline', 'model_version'] as const,
       registers,
     }),
     deadLetters: new Counter({
       name: 'millrace_dead_letters_total',
-      help: 'Records that could not be scored, by reason.',
+      help: 'Records that could not be scored or stored, by reason; a batch that is tried again counts again.',
       labelNames: ['pipeline', 'reason'] as const,
       registers,
     }),

@@ -1,17 +1,6 @@
-import type { MillraceError } from '../platform/errors.js';
+import { MillraceError } from '../platform/errors.js';
+import { isStorable } from './event-time.js';
 import type { NewRecord, StreamRecord } from '../streams/records.js';
-
-/** Why a record could not be scored: the stable codes of the `dead-letter-reason` header and of the table's `reason`. */
-export const deadLetterReasons = [
-  'UNDECODABLE',
-  'SCHEMA_UNKNOWN',
-  'SCHEMA_INCOMPATIBLE',
-  'EVENT_INVALID',
-  'FEATURES_INVALID',
-  'MODEL_FAILED',
-  'OUTPUT_INVALID',
-  'CLICKHOUSE_BAD_ROWS',
-] as const;
 
 /** A dead letter as read back from its topic. */
 export interface DeadLetter {
@@ -26,11 +15,15 @@ export interface DeadLetter {
   eventId: string | null;
   /** Milliseconds since 1970, UTC. */
   failedAt: number;
-  /** The record's value, byte for byte; null when it had none. */
-  original: Buffer | null;
 }
 
 const prefix = 'dead-letter-';
+
+/** What is wrong with a record, to go into its dead letter. @throws what isn't its fault, as it may pass. */
+export function faultOfRecord(error: unknown): MillraceError {
+  if (error instanceof MillraceError && !error.retriable) return error;
+  throw error;
+}
 
 /**
  * The record that keeps what could not be scored: value, key and headers as they came, and beside them, in
@@ -54,9 +47,29 @@ export function deadLetterRecord(
     'failed-at': String(now),
     ...(schemaId === undefined ? {} : { 'schema-id': String(schemaId) }),
   };
-  const headers: NewRecord['headers'] = { ...record.headers };
+  // Marks that a record brings along are a redriven or forged one's, and would mix with its own.
+  const kept = Object.entries(record.headers).filter(([name]) => !name.startsWith(prefix));
+  const headers: NewRecord['headers'] = Object.fromEntries(kept);
   for (const [name, value] of Object.entries(marks)) headers[prefix + name] = value;
   return { topic, key: record.key ?? eventId, value: record.value, headers };
+}
+
+/** Bytes of the original that a dead letter keeps when the whole would be more than the log takes. */
+const keptBytes = 500_000;
+
+/**
+ * A dead letter that the log can take: of a record that is too large for it (compressed, it was smaller when it came)
+ * the value is cut, key and headers are left out, and `dead-letter-truncated-from` says how many bytes the value had.
+ */
+export function shrinkDeadLetter(letter: NewRecord): NewRecord {
+  const marks = Object.entries(letter.headers ?? {}).filter(([name]) => name.startsWith(prefix));
+  const eventId = letter.headers?.[`${prefix}event-id`] ?? null;
+  return {
+    topic: letter.topic,
+    key: eventId,
+    value: letter.value?.subarray(0, keptBytes) ?? null,
+    headers: { ...Object.fromEntries(marks), [`${prefix}truncated-from`]: String(letter.value?.length ?? 0) },
+  };
 }
 
 /**
@@ -78,7 +91,7 @@ export function readDeadLetter(record: StreamRecord, pipeline: string): DeadLett
     offset: number('offset') ?? record.offset,
     schemaId: number('schema-id') ?? null,
     eventId: text('event-id') ?? null,
-    failedAt: number('failed-at') ?? record.timestamp,
-    original: record.value,
+    failedAt:
+      [number('failed-at'), record.timestamp].find((time) => time !== undefined && isStorable(time)) ?? 0,
   };
 }

@@ -59,6 +59,8 @@ async function openPipeline(pipeline: Pipeline, options: OpenPipelineOptions): P
     register(topics.events, loadContract(name, 'event')),
     register(topics.predictions, loadContract('shared', 'prediction')),
     openModel(modelsFolder, name),
+    // For those who write outcomes.
+    register(topics.outcomes, loadContract('shared', 'outcome')),
   ]);
   const scorer = new Scorer({
     pipeline,

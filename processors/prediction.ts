@@ -1,6 +1,7 @@
 import type { PredictionRow } from '../analytics/rows.js';
 import type { ModelManifest } from '../models/manifest.js';
 import type { Prediction } from '../schemas/types.js';
+import { toRowTime } from './event-time.js';
 import { predictionId } from './ids.js';
 import type { Score } from './scorer.js';
 
@@ -64,11 +65,15 @@ export function makePrediction(
   };
 }
 
-/** A prediction as a row of `millrace.predictions`. */
+/**
+ * A prediction as a row of `millrace.predictions`.
+ *
+ * @throws MillraceError `ROW_INVALID` for a time that ClickHouse can't hold.
+ */
 export function toPredictionRow(prediction: Prediction): PredictionRow {
   return {
     ...prediction,
-    event_time: new Date(prediction.event_time).toISOString(),
-    predicted_at: new Date(prediction.predicted_at).toISOString(),
+    event_time: toRowTime('event_time', prediction.event_time),
+    predicted_at: toRowTime('predicted_at', prediction.predicted_at),
   };
 }

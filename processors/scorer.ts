@@ -19,10 +19,9 @@ export class InvalidEvent extends MillraceError {
   readonly fields: FieldError[];
 
   constructor(fields: FieldError[]) {
-    super(
-      'EVENT_INVALID',
-      fields.map(({ field, problem }) => `${field || 'the event'} ${problem}`).join('; '),
-    );
+    const named = fields.slice(0, 5).map(({ field, problem }) => `${field || 'the event'} ${problem}`);
+    if (fields.length > named.length) named.push(`and ${fields.length - named.length} more`);
+    super('EVENT_INVALID', named.join('; '));
     this.name = 'InvalidEvent';
     this.fields = fields;
   }

@@ -9,9 +9,10 @@ import type { Contract } from '../schemas/contracts.js';
 import type { Outcome, Prediction } from '../schemas/types.js';
 import type { LogProducer } from '../streams/log-producer.js';
 import type { StreamRecord } from '../streams/records.js';
-import type { Serde } from '../streams/serde.js';
+import { schemaIdOf, type Serde } from '../streams/serde.js';
 import { pipelineTopics } from '../streams/topics.js';
-import { deadLetterRecord, readDeadLetter } from './dead-letters.js';
+import { deadLetterRecord, faultOfRecord, readDeadLetter } from './dead-letters.js';
+import { toRowTime } from './event-time.js';
 import { deadLetterId, positionEventId } from './ids.js';
 import { toPredictionRow } from './prediction.js';
 
@@ -42,6 +43,13 @@ interface Target {
 interface Entry {
   record: StreamRecord;
   row: RowsByTable[Table];
+}
+
+/** A record that no row can hold. */
+interface Unfit {
+  record: StreamRecord;
+  target: Target;
+  reason: MillraceError;
 }
 
 /**
@@ -81,6 +89,7 @@ export class Sink {
    */
   async store(records: readonly StreamRecord[]): Promise<void> {
     const entries: Record<Table, Entry[]> = { predictions: [], dead_letters: [], outcomes: [] };
+    const unfit: Unfit[] = [];
     for (const record of records) {
       const target = this.#targets.get(record.topic);
       if (target === undefined) continue;
@@ -88,28 +97,36 @@ export class Sink {
         const row = this.#toRow(target, record);
         entries[target.table].push({ record, row: row instanceof Promise ? await row : row });
       } catch (error) {
-        await this.#setAside(record, error);
+        unfit.push({ record, target, reason: faultOfRecord(error) });
       }
     }
-    for (const table of ['predictions', 'dead_letters', 'outcomes'] as const)
-      await this.#insert(table, entries[table]);
+    for (const table of ['predictions', 'dead_letters', 'outcomes'] as const) {
+      unfit.push(...(await this.#insert(table, entries[table])));
+    }
+    await this.#setAside(unfit);
   }
 
-  async #insert(table: Table, entries: Entry[]): Promise<void> {
+  /** @returns what ClickHouse refuses, found by halving. */
+  async #insert(table: Table, entries: Entry[]): Promise<Unfit[]> {
     const [first] = entries;
-    if (first === undefined) return;
+    if (first === undefined) return [];
     const { client, metrics } = this.#options;
     try {
       const rows = entries.map((entry) => entry.row);
       await insertRows(client, table, rows as never[], this.#tokenOf(first.record, entries.length));
       metrics.sinkRows.inc({ table }, rows.length);
+      return [];
     } catch (error) {
-      metrics.sinkFailures.inc({ table });
-      if (!(error instanceof MillraceError) || error.code !== 'CLICKHOUSE_BAD_ROWS') throw error;
-      if (entries.length === 1) return this.#setAside(first.record, error);
+      if (!(error instanceof MillraceError) || error.code !== 'CLICKHOUSE_BAD_ROWS') {
+        metrics.sinkFailures.inc({ table });
+        throw error;
+      }
+      const target = this.#targets.get(first.record.topic);
+      if (entries.length === 1 && target !== undefined)
+        return [{ record: first.record, target, reason: error }];
       const middle = entries.length >> 1;
-      await this.#insert(table, entries.slice(0, middle));
-      await this.#insert(table, entries.slice(middle));
+      const refused = await this.#insert(table, entries.slice(0, middle));
+      return refused.concat(await this.#insert(table, entries.slice(middle)));
     }
   }
 
@@ -123,17 +140,20 @@ export class Sink {
     return `${token}/${count}`;
   }
 
-  async #setAside(record: StreamRecord, error: unknown): Promise<void> {
-    const target = this.#targets.get(record.topic);
-    if (!(error instanceof MillraceError) || error.retriable || target === undefined) throw error;
-    const { producer, logger } = this.#options;
-    const { topic, partition, offset } = record;
-    logger.warn({ err: error, topic, partition, offset }, 'a record can’t be stored');
-    // A dead letter about a dead letter could go on for ever; the record itself stays on its topic.
-    if (target.table === 'dead_letters') return;
-    const { deadLetters } = pipelineTopics(target.pipeline);
-    const place = { now: this.#now(), schemaId: undefined, eventId: positionEventId(record) };
-    await producer.send([deadLetterRecord(deadLetters, target.pipeline, record, error, place)]);
+  /** Makes dead letters of records that fit no row. */
+  async #setAside(unfit: readonly Unfit[]): Promise<void> {
+    const { producer, logger, metrics } = this.#options;
+    const letters = unfit.flatMap(({ record, target: { table, pipeline }, reason }) => {
+      const { topic, partition, offset } = record;
+      logger.warn({ err: reason, topic, partition, offset }, 'a record can’t be stored');
+      metrics.deadLetters.inc({ pipeline, reason: reason.code });
+      // A dead letter about a dead letter could go on for ever; the record itself stays on its topic.
+      if (table === 'dead_letters') return [];
+      const schemaId = schemaIdOf(record.value);
+      const letter = { now: this.#now(), schemaId, eventId: positionEventId(record) };
+      return [deadLetterRecord(pipelineTopics(pipeline).deadLetters, pipeline, record, reason, letter)];
+    });
+    await producer.send(letters);
   }
 
   #toRow({ table, pipeline }: Target, record: StreamRecord): Entry['row'] | Promise<Entry['row']> {
@@ -183,7 +203,7 @@ function toOutcomeRow(
     event_id,
     pipeline,
     outcome,
-    observed_at: new Date(observed_at).toISOString(),
+    observed_at: toRowTime('observed_at', observed_at),
     topic,
     partition,
     offset,

@@ -4,8 +4,9 @@ import type { Prediction } from '../schemas/types.js';
 import { cloudEventHeaders, readCloudEvent } from '../streams/cloud-events.js';
 import type { NewRecord, StreamRecord } from '../streams/records.js';
 import { schemaIdOf, type Serde } from '../streams/serde.js';
-import { deadLetterRecord } from './dead-letters.js';
-import { positionEventId } from './ids.js';
+import { deadLetterRecord, faultOfRecord } from './dead-letters.js';
+import { isStorable, parseTime } from './event-time.js';
+import { positionEventId, predictionId } from './ids.js';
 import type { OpenPipeline } from './open-pipelines.js';
 import { carriedPredictionHeader, makePrediction, type ReceivedEvent } from './prediction.js';
 
@@ -16,6 +17,9 @@ export interface StreamScorerOptions {
   /** Milliseconds since 1970, UTC. Default `Date.now`. */
   now?: () => number;
 }
+
+/** As over HTTP, where an id has 256 characters at most. */
+const maxEventIdBytes = 1024;
 
 /** An event's record once read: to be scored, scored before it came here, or beyond scoring. */
 type Item = { record: StreamRecord; eventId: string } & (
@@ -70,26 +74,48 @@ export class StreamScorer {
   }
 
   #read(record: StreamRecord): Item | Promise<Item> {
-    const eventId = record.headers['ce_id']?.toString() || positionEventId(record);
+    const given = record.headers['ce_id'];
+    if (given !== undefined && given.length > maxEventIdBytes) {
+      const reason = new MillraceError(
+        'EVENT_INVALID',
+        `Its id has ${given.length} bytes, more than ${maxEventIdBytes}.`,
+      );
+      return { kind: 'failed', record, eventId: positionEventId(record), reason };
+    }
+    const eventId = given?.toString() || positionEventId(record);
+    const event = this.#readEvent(record, eventId);
     const carried = record.headers[carriedPredictionHeader];
-    if (carried !== undefined) return this.#readScored(record, eventId, carried);
-    return this.#readEvent(record, eventId);
+    return carried === undefined ? event : this.#readScored(event, carried);
   }
 
-  /** An event with the prediction that a synchronous call made of it, and with its place, which is known only now. */
-  async #readScored(record: StreamRecord, eventId: string, carried: Buffer): Promise<Item> {
+  /**
+   * An event with the prediction that a synchronous call made of it. It counts only if it can be nothing else: anyone
+   * may write to the topic, and programs that enrich events copy headers. Otherwise the event is scored like any other.
+   */
+  async #readScored(reading: Item | Promise<Item>, carried: Buffer): Promise<Item> {
+    const item = await reading;
+    if (item.kind !== 'event') return item;
     const { name, prediction: contract } = this.#pipeline;
+    const { record, eventId, event } = item;
     try {
       const prediction = (await this.#serde.decode(carried, contract.type)) as Prediction;
-      if (prediction.event_id === eventId && prediction.pipeline === name) {
-        const { topic, partition, offset } = record;
+      const { topic, partition, offset } = record;
+      const isOfThisEvent =
+        prediction.pipeline === name &&
+        prediction.event_id === eventId &&
+        prediction.prediction_id === predictionId(eventId, prediction.model_digest) &&
+        prediction.features === JSON.stringify(event.fields) &&
+        isStorable(prediction.event_time) &&
+        isStorable(prediction.predicted_at) &&
+        Number.isFinite(prediction.score) &&
+        Number.isFinite(prediction.latency_ms);
+      if (isOfThisEvent) {
         return { kind: 'scored', record, eventId, prediction: { ...prediction, topic, partition, offset } };
       }
     } catch (error) {
-      unlessTransient(error);
+      faultOfRecord(error);
     }
-    // Not of Millrace's making: anyone may write to the topic.
-    return this.#readEvent(record, eventId);
+    return item;
   }
 
   #readEvent(record: StreamRecord, eventId: string): Item | Promise<Item> {
@@ -97,18 +123,19 @@ export class StreamScorer {
       kind: 'failed',
       record,
       eventId,
-      reason: unlessTransient(error),
+      reason: faultOfRecord(error),
     });
     const toItem = (fields: object): Item => {
       const valid = this.#pipeline.scorer.validate(fields);
       if (valid instanceof MillraceError) return failed(valid);
       const { source, time } = readCloudEvent(record.headers);
+      const appendedAt = isStorable(record.timestamp) ? record.timestamp : this.#now();
       const event = {
         eventId,
-        eventTime: timeOf(time) ?? record.timestamp,
+        eventTime: parseTime(time) ?? appendedAt,
         source: source ?? 'kafka',
         fields: valid,
-        receivedAt: record.timestamp,
+        receivedAt: appendedAt,
         schemaId: schemaIdOf(record.value) ?? 0,
         position: record,
       };
@@ -149,17 +176,6 @@ export class StreamScorer {
       eventId,
     });
   }
-}
-
-/** The record's own fault, to go into its dead letter. @throws what is not: it may pass. */
-function unlessTransient(error: unknown): MillraceError {
-  if (!(error instanceof MillraceError) || error.retriable) throw error;
-  return error;
-}
-
-function timeOf(text: string | undefined): number | undefined {
-  const time = Date.parse(text ?? '');
-  return Number.isNaN(time) ? undefined : time;
 }
 
 function traceOf({ headers }: StreamRecord): { traceparent?: string } {

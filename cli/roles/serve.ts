@@ -40,6 +40,7 @@ export async function startServe(context: Context): Promise<ServeRole> {
     apiKeys: config.API_KEYS,
     maxBodyBytes: config.MAX_BODY_BYTES,
     requestTimeoutMs: config.REQUEST_TIMEOUT_MS,
+    maxEvents: config.MAX_EVENTS_PER_REQUEST,
   });
   const server = await serveHttp(app, config.HOST, config.PORT);
   return {

@@ -43,9 +43,8 @@ export function docs(): Hono {
     ['swagger-ui.css', 'text/css; charset=utf-8'],
     ['swagger-ui-bundle.js', 'text/javascript; charset=utf-8'],
   ] as const) {
-    app.get(`/${file}`, (c) =>
-      c.body(readFileSync(join(folder, file), 'utf8'), 200, { 'content-type': contentType }),
-    );
+    const content = readFileSync(join(folder, file), 'utf8');
+    app.get(`/${file}`, (c) => c.body(content, 200, { 'content-type': contentType }));
   }
   return app;
 }

@@ -2,8 +2,10 @@ import { type Context, Hono } from 'hono';
 import type { PredictionRow } from '../../analytics/rows.js';
 import { MillraceError } from '../../platform/errors.js';
 import type { OpenPipeline } from '../../processors/open-pipelines.js';
-import type { Intake, PredictResult, RequestContext } from '../intake.js';
+import type { Intake, RequestContext } from '../intake.js';
 import { type Problem, sendProblem, toProblem } from '../problems.js';
+import { isTraceparent } from '../../streams/cloud-events.js';
+import { clientOf } from '../authentication.js';
 import { readRequestEvents } from '../request-events.js';
 
 /** What `predict` tells of a prediction; the rest is at `/v1/predictions/{eventId}`. */
@@ -12,11 +14,17 @@ export type PredictionAnswer = Omit<
   'features' | 'source' | 'topic' | 'partition' | 'offset' | 'schema_id' | 'latency_ms'
 >;
 
+export interface PipelineRoutesOptions {
+  requestTimeoutMs: number;
+  /** Most events of one request. */
+  maxEvents: number;
+}
+
 /** `/v1/pipelines` and what is below it. */
 export function pipelineRoutes(
   pipelines: ReadonlyMap<string, OpenPipeline>,
   intake: Intake,
-  requestTimeoutMs: number,
+  { requestTimeoutMs, maxEvents }: PipelineRoutesOptions,
 ): Hono {
   const app = new Hono();
   const find = (c: Context): OpenPipeline => {
@@ -31,26 +39,29 @@ export function pipelineRoutes(
 
   app.post('/:pipeline/predict', async (c) => {
     const pipeline = find(c);
-    const { single, events } = await readRequestEvents(c);
+    const { single, events } = await readRequestEvents(c, maxEvents);
     const results = await intake.predict(pipeline, events, contextOf(c, requestTimeoutMs));
     const [first] = results;
     if (single && first !== undefined) {
       return first instanceof MillraceError ? sendProblem(c, first) : c.json(toAnswer(first));
     }
-    const predictions = results.map(toItem);
+    let failures = 0;
+    const predictions = results.map((result) =>
+      result instanceof MillraceError ? toItemProblem(result, failures++) : toAnswer(result),
+    );
     return c.json({ predictions }, statusOf(results));
   });
 
   app.post('/:pipeline/events', async (c) => {
     const pipeline = find(c);
-    const { single, events } = await readRequestEvents(c);
+    const { single, events } = await readRequestEvents(c, maxEvents);
     const results = await intake.publish(pipeline, events, contextOf(c, requestTimeoutMs));
     const [first] = results;
     if (single && first instanceof MillraceError) return sendProblem(c, first);
     const accepted = results.filter((result) => typeof result === 'string');
-    const rejected = results.flatMap((result, index) =>
-      result instanceof MillraceError ? [{ index, ...toProblem(result) }] : [],
-    );
+    const rejected = results
+      .flatMap((result, index) => (result instanceof MillraceError ? [{ index, result }] : []))
+      .map(({ index, result }, nth) => ({ index, ...toItemProblem(result, nth) }));
     const status = rejected.length === 0 ? 202 : statusOf(results);
     return c.json({ accepted: accepted.length, event_ids: accepted, rejected }, status);
   });
@@ -69,16 +80,31 @@ function describe({ name, scorer, topics }: OpenPipeline): object {
 }
 
 function contextOf(c: Context, timeoutMs: number): RequestContext {
+  const traceparent = c.req.header('traceparent');
   return {
     source: 'millrace/http',
-    idempotencyKey: c.req.header('idempotency-key'),
-    traceparent: c.req.header('traceparent'),
+    idempotencyKey: idempotencyKeyOf(c),
+    traceparent: traceparent !== undefined && isTraceparent(traceparent) ? traceparent : undefined,
     timeoutMs,
   };
 }
 
-function toItem(result: PredictResult): PredictionAnswer | Problem {
-  return result instanceof MillraceError ? toProblem(result) : toAnswer(result);
+/** The key as its client means it: two clients that happen to choose the same one have nothing in common. */
+function idempotencyKeyOf(c: Context): string | undefined {
+  const key = c.req.header('idempotency-key');
+  if (key === undefined) return undefined;
+  if (key.length === 0 || key.length > 256) {
+    throw new MillraceError('IDEMPOTENCY_KEY_INVALID', 'An Idempotency-Key has 1 to 256 characters.');
+  }
+  return JSON.stringify([clientOf(c), key]);
+}
+
+/** Problems of one answer that name every wrong field; the others keep their code, or a list of bad events would make an answer many times its length. */
+const fullProblems = 100;
+
+function toItemProblem(error: MillraceError, nth: number): Problem {
+  const { errors, ...brief } = toProblem(error);
+  return nth < fullProblems && errors !== undefined ? { ...brief, errors } : brief;
 }
 
 function toAnswer(row: PredictionRow): PredictionAnswer {

@@ -206,6 +206,61 @@ describe('POST events', () => {
   });
 });
 
+describe('ids', () => {
+  const other = { ...client, AGE: 61 };
+
+  it('of accepted events are not given to others, by events or by predict', async () => {
+    expect((await system.post(eventsPath, { ...client, event_id: 'kept' })).status).toBe(202);
+    expect((await system.post(eventsPath, { ...client, event_id: 'kept' })).status).toBe(202);
+    for (const path of [eventsPath, predictPath]) {
+      const response = await system.post(path, { ...other, event_id: 'kept' });
+      expect([response.status, ((await response.json()) as Problem).code]).toEqual([
+        422,
+        'EVENT_ID_CONFLICT',
+      ]);
+    }
+    await expect.poll(() => countRows('kept'), { timeout: 10_000 }).toBe(1);
+  });
+
+  it('are not given twice in a request', async () => {
+    const bodies = [
+      { ...client, event_id: 'twice' },
+      { ...other, event_id: 'twice' },
+    ];
+    const response = await system.post(eventsPath, bodies);
+    expect(await response.json()).toMatchObject({
+      accepted: 1,
+      rejected: [{ index: 1, code: 'EVENT_ID_CONFLICT' }],
+    });
+  });
+
+  it.each(['', 'x'.repeat(257)])('do not follow from the Idempotency-Key %j', async (key) => {
+    const response = await system.post(predictPath, client, { 'idempotency-key': key });
+    expect(response.status).toBe(400);
+  });
+});
+
+describe('requests that are too much', () => {
+  it('have at most so many events', async () => {
+    const response = await system.post(eventsPath, '{}\n'.repeat(10_001), {
+      'content-type': 'application/x-ndjson',
+    });
+    expect([response.status, ((await response.json()) as Problem).code]).toEqual([413, 'TOO_MANY_EVENTS']);
+  });
+
+  it('full of wrong events get an answer that is not many times their length', async () => {
+    const body = '{}\n'.repeat(10_000);
+    const response = await system.post(eventsPath, body, { 'content-type': 'application/x-ndjson' });
+    const text = await response.text();
+    expect(response.status).toBe(422);
+    expect(text.length).toBeLessThan(5_000_000);
+    const { rejected } = JSON.parse(text) as { rejected: Problem[] };
+    expect(rejected).toHaveLength(10_000);
+    expect(rejected[99]?.errors).toHaveLength(23);
+    expect(rejected[100]?.errors).toBeUndefined();
+  });
+});
+
 describe('requests that are no events', () => {
   it.each([
     ['broken JSON', predictPath, '{', {}, 400],
@@ -219,6 +274,8 @@ describe('requests that are no events', () => {
       415,
     ],
     ['no content type', predictPath, '{}', { 'content-type': '' }, 415],
+    ['a compressed body', predictPath, '{}', { 'content-encoding': 'gzip' }, 415],
+    ['a time that can’t be stored', predictPath, { ...client, event_time: '0000-01-01T00:00:00Z' }, {}, 422],
     ['a body over the limit', eventsPath, `[${' '.repeat(1_000_000)}]`, {}, 413],
     ['an unknown pipeline', '/v1/pipelines/no-such/predict', '{}', {}, 404],
     ['an unknown route', '/v1/nowhere', '{}', {}, 404],

@@ -3,7 +3,9 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { silentLogger } from '../../platform/logger.js';
 import { projectRoot } from '../../platform/paths.js';
+import { predictionId } from '../../processors/ids.js';
 import { avroType, loadContract } from '../../schemas/contracts.js';
+import type { Prediction } from '../../schemas/types.js';
 import type { LogProducer } from '../../streams/log-producer.js';
 import { SchemaRegistryClient } from '../../streams/schema-registry.js';
 import { Serde } from '../../streams/serde.js';
@@ -141,18 +143,125 @@ describe('records on the events topic', () => {
     expect(await eventually(() => score('older'))).toEqual(await eventually(() => score('good after bad')));
   });
 
-  it('that carry a prediction of another event are scored anew', async () => {
+  describe('that carry a prediction', () => {
+    const contractOfPrediction = loadContract('shared', 'prediction');
+    let real: Prediction;
+
+    /** A prediction as `predict` carries it, of this event id. */
+    async function forge(eventId: string, changes: Partial<Prediction>): Promise<number> {
+      const [id, predictionSchema] = await Promise.all([
+        serde.register(topic, contract.type),
+        serde.register('credit-default.predictions', contractOfPrediction.type),
+      ]);
+      const prediction: Prediction = {
+        ...real,
+        event_id: eventId,
+        prediction_id: predictionId(eventId, real.model_digest),
+        ...changes,
+      };
+      const carried = serde.encode(predictionSchema, contractOfPrediction.type, prediction);
+      const headers = { ce_id: eventId, 'millrace-prediction': carried };
+      await producer.send([{ topic, key: eventId, value: serde.encode(id, contract.type, client), headers }]);
+      const row = await eventually(async () => {
+        const query = `SELECT score FROM millrace.predictions WHERE event_id = '${eventId}'`;
+        return (await system.sql<{ score: number }>(query))[0];
+      });
+      return row.score;
+    }
+
+    beforeAll(async () => {
+      const answer = await (await system.post('/v1/pipelines/credit-default/predict', client)).json();
+      const { model, model_version, model_digest, score, label } = answer as Prediction;
+      real = {
+        prediction_id: '',
+        event_id: '',
+        pipeline: 'credit-default',
+        model,
+        model_version,
+        model_digest,
+        score,
+        label,
+
+        event_time: Date.now(),
+        predicted_at: Date.now(),
+        features: JSON.stringify(client),
+        source: 'test',
+        topic,
+        partition: -1,
+        offset: -1,
+        schema_id: 1,
+        latency_ms: 1,
+      };
+    });
+
+    it('get that one, if it is of this very event', async () => {
+      expect(await forge('carried', { score: 0.125 })).toBe(0.125);
+    });
+
+    it.each<[string, Partial<Prediction>]>([
+      ['another event', { event_id: 'somebody' }],
+      ['other fields', { features: '{}' }],
+      ['another pipeline', { pipeline: 'other' }],
+      ['another id', { prediction_id: '00000000-0000-5000-8000-000000000000' }],
+      ['no score', { score: Number.NaN }],
+      ['an impossible time', { predicted_at: 9e15 }],
+    ])('are scored anew if it is of %s', async (name, changes) => {
+      expect(await forge(`forged ${name}`, { score: 0.125, ...changes })).toBe(real.score);
+    });
+  });
+
+  it('with times, ids or marks that can’t be become rows or dead letters all the same', async () => {
     const id = await serde.register(topic, contract.type);
-    const carried = serde.encode(1, contract.type, client);
-    const headers = { ce_id: 'forged', 'millrace-prediction': carried };
-    await producer.send([{ topic, key: 'forged', value: serde.encode(id, contract.type, client), headers }]);
-    await eventually(
-      async () => (await system.sql(`SELECT 1 FROM millrace.predictions WHERE event_id = 'forged'`))[0],
-    );
+    const value = serde.encode(id, contract.type, client);
+    await producer.send([
+      { topic, key: 'late', value, headers: { ce_id: 'late' }, timestamp: 9e15 },
+      { topic, key: 'vague', value, headers: { ce_id: 'vague', ce_time: '1' } },
+      { topic, key: 'long', value, headers: { ce_id: 'x'.repeat(5000) } },
+      {
+        topic,
+        key: 'marked',
+        value: Buffer.from('bad'),
+        headers: { ce_id: 'marked', 'dead-letter-schema-id': '99' },
+      },
+      { topic, key: 'last', value, headers: { ce_id: 'last' } },
+    ]);
+    const year = (eventId: string) => async () =>
+      (
+        await system.sql<{ year: number }>(
+          `SELECT toYear(event_time) AS year FROM millrace.predictions WHERE event_id = '${eventId}'`,
+        )
+      )[0];
+    const now = { year: new Date().getUTCFullYear() };
+    expect(await eventually(year('late'))).toEqual(now);
+    expect(await eventually(year('vague'))).toEqual(now);
+    expect(await eventually(year('last'))).toEqual(now);
+    expect(await eventually(() => deadLetter('marked'))).toMatchObject({ schema_id: null });
+    const long = `SELECT detail FROM millrace.dead_letters WHERE reason = 'EVENT_INVALID' AND detail LIKE 'Its id has 5000 bytes%'`;
+    await eventually(async () => (await system.sql(long))[0]);
   });
 });
 
 describe('records on the predictions topic', () => {
+  it('or on the others of results, with impossible times, do not stop the sink', async () => {
+    const outcome = loadContract('shared', 'outcome');
+    const outcomes = 'credit-default.outcomes';
+    const id = await serde.register(outcomes, outcome.type);
+    const value = serde.encode(id, outcome.type, { event_id: 'o', outcome: 1, observed_at: 9e15 });
+    await producer.send([
+      { topic: outcomes, key: 'o', value },
+      {
+        topic: 'credit-default.dead-letters',
+        key: 'd',
+        value,
+        headers: { 'dead-letter-failed-at': '9007199254740991' },
+      },
+    ]);
+    const query = `SELECT reason FROM millrace.dead_letters WHERE topic IN ('${outcomes}', 'credit-default.dead-letters') ORDER BY reason`;
+    await expect
+      .poll(() => system.sql(query), { timeout: 15_000 })
+      .toEqual([{ reason: 'ROW_INVALID' }, { reason: 'UNKNOWN' }]);
+  });
+
   it('that fit no row become dead letters, and the sink goes on', async () => {
     const predictions = 'credit-default.predictions';
     await producer.send([{ topic: predictions, key: 'x', value: Buffer.from('garbage') }]);
