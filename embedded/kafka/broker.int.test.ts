@@ -37,10 +37,10 @@ test('produced records are fetched, and are still there after a restart, with to
 });
 
 test('settings of all brokers together, which kafka-configs asks for, are described as unset', async () => {
-  const broker = 4;
-  expect(await describeConfigs(broker, '')).toEqual({ errorCode: 0, configs: [] });
-  expect((await describeConfigs(broker, '1')).configs).toContainEqual(['broker.id', '1']);
-  expect(await describeConfigs(broker, '2')).toEqual({ errorCode: 42, configs: [] });
+  const brokerType = 4;
+  expect(await describeConfigs(brokerType, '')).toEqual({ errorCode: 0, configs: [] });
+  expect((await describeConfigs(brokerType, '1')).configs).toContainEqual(['broker.id', '1']);
+  expect(await describeConfigs(brokerType, '2')).toEqual({ errorCode: 42, configs: [] });
 });
 
 test('pipelined requests are answered in their order, and produce requests among them share the disk', async () => {

@@ -1,57 +1,74 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { describe } from 'vitest';
 import { projectRoot } from '../../platform/paths.js';
+import type { Command } from './program.js';
 
 const sources = join(projectRoot, 'tests', 'clients');
 const cache = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'millrace');
+const installScript = 'tests/clients/install.sh';
 
-/** A client on this machine: how to start it, or what to do to have it. */
-export type Client<Start> = { name: string } & ({ start: Start } | { missing: string });
-
-/**
- * The tests of one client. When it is not installed they are skipped, and their heading says so.
- */
-export function describeClient<Start>(client: Client<Start>, tests: (start: Start) => void): void {
-  if ('start' in client) describe(client.name, () => tests(client.start));
-  else describe.skip(`${client.name} IS NOT INSTALLED (${client.missing})`, () => tests(undefined as Start));
+/** A client: how to start it, and, when it is not on this machine, where to get it. */
+export interface Client<Start> {
+  name: string;
+  start: Start;
+  missing?: string;
 }
 
-export function kcat(): Client<'kcat'> {
+/** The tests of one client. When it is not installed they are skipped, and their heading says so. */
+export function describeClient<Start>(
+  { name, start, missing }: Client<Start>,
+  tests: (start: Start) => void,
+): void {
+  const reason = missing === undefined ? '' : ` IS NOT INSTALLED (get it with ${missing})`;
+  describe.skipIf(missing !== undefined)(`${name}${reason}`, () => {
+    tests(start);
+  });
+}
+
+export function kcat(): Client<Command> {
   const version = /Version (\S+)/.exec(output('kcat', ['-V']))?.[1];
-  if (version === undefined) return { name: 'kcat', missing: 'Debian package kcat' };
-  return { name: `kcat ${version}`, start: 'kcat' };
+  const client: Client<Command> = { name: `kcat ${version ?? ''}`.trim(), start: ['kcat'] };
+  return version === undefined ? { ...client, missing: 'apt-get install kcat' } : client;
 }
 
-/** Apache Kafka's own clients and tools; `start` is the folder of the jars. */
-export function apacheKafka(): Client<string> {
-  const name = 'Apache Kafka';
-  if (output('javac', ['-version']) === '') return { name, missing: 'a JDK' };
-  const jars = output(process.execPath, [join(projectRoot, 'scripts', 'apache-kafka-jars.mjs'), '--cached']);
-  if (jars === '') return { name, missing: 'tests/clients/install.sh' };
-  return { name: `${name} ${/([\d.]+)-[0-9a-f]+$/.exec(jars)?.[1] ?? ''}`, start: jars };
+/** Apache Kafka's own clients and tools; `start` is a small JVM that has them, and wants a main class or a source file. */
+export function apacheKafka(): Client<Command> {
+  const script = join(projectRoot, 'scripts', 'apache-kafka-jars.mjs');
+  const jars = output(process.execPath, [script, '--cached']);
+  const version = /([\d.]+)-[0-9a-f]+$/.exec(jars)?.[1] ?? '';
+  const settings = ['-Xmx256m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1'];
+  const logging = '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn';
+  const client: Client<Command> = {
+    name: `Apache Kafka ${version}`.trim(),
+    start: ['java', ...settings, logging, '-cp', join(jars, '*')],
+  };
+  if (output('javac', ['-version']) === '') return { ...client, missing: 'a JDK 17' };
+  return jars === '' ? { ...client, missing: installScript } : client;
 }
 
-/** `start` is the folder of the Go program, its modules already fetched. */
+/** `start` is the folder of the Go program. */
 export function franzGo(): Client<string> {
   const folder = join(sources, 'go');
-  if (output('go', ['version']) === '') return { name: 'franz-go', missing: 'Go' };
+  if (output('go', ['version']) === '') return { name: 'franz-go', start: folder, missing: 'Go 1.26' };
   const offline = { ...process.env, GOPROXY: 'off' };
   const fetched = spawnSync('go', ['mod', 'download'], { cwd: folder, env: offline }).status === 0;
-  if (!fetched) return { name: 'franz-go', missing: 'tests/clients/install.sh' };
+  if (!fetched) return { name: 'franz-go', start: folder, missing: installScript };
   const version = output('go', ['-C', folder, 'list', '-m', 'github.com/twmb/franz-go']).split(' ')[1];
   return { name: `franz-go ${version ?? ''}`, start: folder };
 }
 
-/** A Python package and the program that uses it. */
-export function pythonClient(distribution: string, program: string): Client<[string, string]> {
+/** A Python package, and the program of this folder that uses it. */
+export function pythonClient(distribution: string, program: string): Client<Command> {
   const python = join(cache, 'python-clients', 'bin', 'python');
   const ask = `import importlib.metadata as m; print(m.version("${distribution}"))`;
-  const version = existsSync(python) ? output(python, ['-c', ask]) : '';
-  if (version === '') return { name: distribution, missing: 'tests/clients/install.sh' };
-  return { name: `${distribution} ${version}`, start: [python, join(sources, 'python', program)] };
+  const version = output(python, ['-c', ask]);
+  const client: Client<Command> = {
+    name: `${distribution} ${version}`.trim(),
+    start: [python, join(sources, 'python', program)],
+  };
+  return version === '' ? { ...client, missing: installScript } : client;
 }
 
 /** What a program prints, or nothing when it fails or is not there. */

@@ -5,13 +5,11 @@ import { expect, test } from 'vitest';
 import { projectRoot } from '../../platform/paths.js';
 import { BrokerFixture, unique } from './broker.js';
 import { apacheKafka, describeClient } from './installed.js';
-import { javaCommand } from './java.js';
 import { lines, Program, run } from './program.js';
 
-describeClient(apacheKafka(), (jars) => {
+describeClient(apacheKafka(), (java) => {
   const broker = new BrokerFixture();
   const source = (name: string): string => join(projectRoot, 'tests', 'clients', 'java', `${name}.java`);
-  const java = javaCommand(jars);
 
   const produce = async (topic: string, values: readonly string[]): Promise<void> => {
     const producer = ['org.apache.kafka.tools.ConsoleProducer', '--bootstrap-server', broker.address];
@@ -22,8 +20,15 @@ describeClient(apacheKafka(), (jars) => {
   const reader = (topic: string): Program =>
     new Program(java, [
       'org.apache.kafka.tools.consumer.ConsoleConsumer',
-      ...['--bootstrap-server', broker.address, '--topic', topic, '--from-beginning'],
-      ...['--isolation-level', 'read_committed', '--formatter-property', 'print.key=true'],
+      '--bootstrap-server',
+      broker.address,
+      '--topic',
+      topic,
+      '--from-beginning',
+      '--isolation-level',
+      'read_committed',
+      '--formatter-property',
+      'print.key=true',
     ]);
 
   test('a consume-transform-produce loop: offsets and records commit, abort and are fenced together', async () => {

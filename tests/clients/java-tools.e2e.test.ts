@@ -4,8 +4,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { BrokerFixture, compressions, unique } from './broker.js';
 import { apacheKafka, describeClient } from './installed.js';
-import { javaCommand } from './java.js';
-import { lines, run } from './program.js';
+import { lines, Program, run } from './program.js';
 import type { Output } from './program.js';
 
 /** The programs behind the scripts of Apache Kafka's `bin` folder. */
@@ -23,11 +22,11 @@ const tools = {
   'kafka-broker-api-versions': 'org.apache.kafka.tools.BrokerApiVersionsCommand',
 };
 
-describeClient(apacheKafka(), (jars) => {
+describeClient(apacheKafka(), (java) => {
   const broker = new BrokerFixture();
 
   const tool = (name: keyof typeof tools, args: string[], input = ''): Promise<Output> =>
-    run(javaCommand(jars), [tools[name], '--bootstrap-server', broker.address, ...args], input);
+    run(java, [tools[name], '--bootstrap-server', broker.address, ...args], input);
 
   const read = async (topic: string, count: number, ...args: string[]): Promise<string[]> => {
     const limits = ['--from-beginning', '--max-messages', String(count), '--timeout-ms', '20000'];
@@ -71,7 +70,10 @@ describeClient(apacheKafka(), (jars) => {
     await tool(
       'kafka-console-producer',
       [
-        ...['--topic', topic, '--compression-codec', codec],
+        '--topic',
+        topic,
+        '--compression-codec',
+        codec,
         ...properties.flatMap((property) => ['--reader-property', property]),
       ],
       `one:1,two:2\tkey:${text}\none:1\tother:short\n`,
@@ -118,6 +120,41 @@ describeClient(apacheKafka(), (jars) => {
     await expect(groups('--delete', '--group', group)).resolves.toSatisfy((output: string[]) =>
       output.some((row) => row.includes('GroupIdNotFoundException')),
     );
+  });
+
+  test('kafka-consumer-groups: a group with members', async () => {
+    const topic = unique('java-members');
+    const group = `${topic}-group`;
+    await tool('kafka-console-producer', ['--topic', topic], 'a\n');
+    const consumer = new Program(java, [
+      tools['kafka-console-consumer'],
+      '--bootstrap-server',
+      broker.address,
+      '--topic',
+      topic,
+      '--group',
+      group,
+      '--from-beginning',
+    ]);
+    try {
+      await consumer.until(({ stdout }) => lines(stdout).includes('a'));
+      expect((await groups('--describe', '--group', group, '--state')).at(-1)).toMatch(/ range Stable 1$/);
+      expect((await groups('--describe', '--group', group, '--members', '--verbose')).at(-1)).toMatch(
+        new RegExp(`^${group} console-consumer-\\S+ /127\\.0\\.0\\.1 console-consumer 1 .*${topic}:0`),
+      );
+      expect((await groups('--describe', '--group', group)).at(-1)).toMatch(
+        new RegExp(
+          `^${group} ${topic} 0 (-|\\d) 1 .* console-consumer-\\S+ /127\\.0\\.0\\.1 console-consumer$`,
+        ),
+      );
+      expect((await groups('--delete', '--group', group)).join()).toContain('GroupNotEmptyException');
+      const reset = ['--reset-offsets', '--group', group, '--topic', topic, '--to-earliest', '--execute'];
+      expect((await groups(...reset)).join()).toMatch(/inactive, but the current state is Stable/);
+    } finally {
+      await consumer.stop();
+    }
+    // It committed, and left the group, as it was asked to stop.
+    expect((await groups('--describe', '--group', group)).at(-1)).toBe(`${group} ${topic} 0 1 1 0 - - -`);
   });
 
   test('kafka-configs: describe and alter topics, describe the broker', async () => {
@@ -183,8 +220,14 @@ describeClient(apacheKafka(), (jars) => {
     ]);
     expect(events(sent).at(-1)).toMatchObject({ name: 'tool_data', sent: 1000, acked: 1000 });
     const consumed = await tool('kafka-verifiable-consumer', [
-      ...['--topic', topic, '--group-id', `${topic}-group`],
-      ...['--max-messages', '1000', '--reset-policy', 'earliest'],
+      '--topic',
+      topic,
+      '--group-id',
+      `${topic}-group`,
+      '--max-messages',
+      '1000',
+      '--reset-policy',
+      'earliest',
     ]);
     const named = (name: string): Record<string, unknown>[] =>
       events(consumed).filter((event) => event['name'] === name);

@@ -17,17 +17,17 @@ describeClient(kcat(), (program) => {
   const at = (...args: string[]): string[] => ['-q', '-b', broker.address, ...args];
 
   const produce = (topic: string, input: string, ...args: string[]): Promise<unknown> =>
-    run([program], at('-P', '-t', topic, ...args), input);
+    run(program, at('-P', '-t', topic, ...args), input);
 
   const consume = async (topic: string, ...args: string[]): Promise<Message[]> => {
-    const { stdout } = await run([program], at('-C', '-e', '-J', '-t', topic, ...args));
+    const { stdout } = await run(program, at('-C', '-e', '-J', '-t', topic, ...args));
     return lines(stdout).map((line) => JSON.parse(line) as Message);
   };
 
   test('lists brokers and topics', async () => {
     const topic = unique('kcat-list');
     await produce(topic, 'a\n');
-    const { stdout } = await run([program], at('-L', '-J', '-t', topic));
+    const { stdout } = await run(program, at('-L', '-J', '-t', topic));
     expect(JSON.parse(stdout)).toMatchObject({
       brokers: [{ id: 1, name: broker.address }],
       topics: [
@@ -68,10 +68,16 @@ describeClient(kcat(), (program) => {
       );
     await broker.createTopic(topic, 2);
     const join = (): Program =>
-      new Program(
-        [program],
-        ['-b', broker.address, '-G', `${topic}-group`, '-u', '-X', 'auto.offset.reset=earliest', topic],
-      );
+      new Program(program, [
+        '-b',
+        broker.address,
+        '-G',
+        `${topic}-group`,
+        '-u',
+        '-X',
+        'auto.offset.reset=earliest',
+        topic,
+      ]);
     const first = join();
     const second = join();
     try {
@@ -112,7 +118,7 @@ describeClient(kcat(), (program) => {
     await produce(topic, 'late\n');
     const [early, late] = await consume(topic);
     const query = async (time: number): Promise<string> =>
-      (await run([program], at('-Q', '-t', `${topic}:0:${time}`))).stdout.trim();
+      (await run(program, at('-Q', '-t', `${topic}:0:${time}`))).stdout.trim();
     expect(await query(early?.ts ?? 0)).toBe(`${topic} [0] offset 0`);
     expect(await query((early?.ts ?? 0) + 1)).toBe(`${topic} [0] offset 1`);
     expect(await query(late?.ts ?? 0)).toBe(`${topic} [0] offset 1`);
