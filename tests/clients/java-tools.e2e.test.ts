@@ -1,7 +1,9 @@
+import { readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { projectRoot } from '../../platform/paths.js';
 import { BrokerFixture, compressions, unique } from './broker.js';
 import { apacheKafka, describeClient } from './installed.js';
 import { lines, Program, run } from './program.js';
@@ -243,11 +245,16 @@ describeClient(apacheKafka(), (java) => {
     expect(ends.map((row) => Number(row.split(':')[2])).reduce((sum, end) => sum + end, 0)).toBe(21_000);
   });
 
-  test('kafka-broker-api-versions finds nothing that it can not use', async () => {
+  test('kafka-broker-api-versions: what this client knows is served in a version that it speaks, or left out on purpose', async () => {
     const versions = rows(await tool('kafka-broker-api-versions', []));
     expect(versions.find((row) => row.startsWith('Produce(0)'))).toMatch(/usable: \d+/);
-    // KIP-848 and the like are not served; what is served must be in a version that this client speaks.
     expect(versions.filter((row) => row.includes('to ') && !row.includes('usable'))).toEqual([]);
+    const missing = versions.filter((row) => row.includes('UNSUPPORTED'));
+    const readme = readFileSync(join(projectRoot, 'embedded', 'README.md'), 'utf8');
+    const named = keysIn(
+      readme.slice(readme.indexOf('Left out on purpose:'), readme.indexOf('Where it differs')),
+    );
+    expect(missing.filter((row) => !named.has(Number(/\((\d+)\)/.exec(row)?.[1])))).toEqual([]);
   });
 });
 
@@ -258,4 +265,16 @@ function rows({ stdout }: Output): string[] {
 
 function events({ stdout }: Output): Record<string, unknown>[] {
   return lines(stdout).map((line) => JSON.parse(line) as Record<string, unknown>);
+}
+
+/** API keys in parentheses: `(23)`, `(68, 69)`, `(29–31, 34)`. */
+function keysIn(text: string): Set<number> {
+  const keys = new Set<number>();
+  for (const [, list = ''] of text.matchAll(/\(([\d–, ]+)/g)) {
+    for (const range of list.split(',')) {
+      const [first = NaN, last = first] = range.split('–').map(Number);
+      for (let key = first; key <= last; key++) keys.add(key);
+    }
+  }
+  return keys;
 }
