@@ -49,8 +49,8 @@ const nullable = new Set(['label', 'schema_id', 'event_id', 'key_base64', 'value
  * last 1,000 inserts is skipped, and the views keep one row per key in any case.
  *
  * @param rows - as many as one insert should carry; 1,000 to 100,000 suit ClickHouse.
- * @param dedupToken - unique to these rows, such as topic, partition and offsets. ClickHouse drops a block with a
- * token that it has seen, whatever is in it.
+ * @param dedupToken - unique to these rows. ClickHouse drops a block with a token that it has seen, whatever is in it;
+ * places on the log are no such token, since a topic that is made anew has other rows at the same places.
  * @throws {MillraceError} as {@link translateError}: retry while `retriable`, with the same token.
  */
 export async function insertRows<T extends Table>(

@@ -31,7 +31,7 @@ export interface Context {
 /** A part of Millrace that runs: `serve`, `process` or `sink`. */
 export interface Role {
   /** Takes no more work and ends what is under way. */
-  stop(): Promise<void>;
+  stop(): Promise<void> | void;
 }
 
 /**

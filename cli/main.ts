@@ -64,6 +64,9 @@ async function runAlone(start: (context: Context) => Promise<Role>, servesHttp: 
   await untilStopped(await standAlone(loadConfig(process.env), start, { servesHttp }));
 }
 
+/** Orchestrators kill what has not ended some time after they asked; 10 s is the shortest of the usual times. */
+const stopWithinMs = 9_000;
+
 /** Stops cleanly on the first SIGINT or SIGTERM, at once on another that comes a second later or more (npm sends each twice). */
 async function untilStopped(role: Role): Promise<void> {
   let firstAt = Number.POSITIVE_INFINITY;
@@ -76,8 +79,16 @@ async function untilStopped(role: Role): Promise<void> {
     process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
   });
   console.error('Stopping …');
+  setTimeout(() => {
+    console.error(
+      `Not stopped after ${stopWithinMs / 1000} s: something that is needed does not answer. Ending as it is; what was under way is taken up at the next start.`,
+    );
+    process.exit(1);
+  }, stopWithinMs).unref();
   await role.stop();
   console.error('Stopped.');
+  // All is done and on disk; a connection that a library has lost track of in an outage would keep the process.
+  process.exit(0);
 }
 
 try {

@@ -39,6 +39,7 @@ export async function standAlone(
     roles.push({ stop: () => context.close() });
     if (!servesHttp) roles.push(await serveHttp(operations(context), config.HOST, config.PORT));
     roles.push(await start(context));
+    roles.push({ stop: () => context.health.drain() });
     logger.info('ready');
     return { stop };
   } catch (error) {

@@ -5,6 +5,7 @@ import type { Config } from '../platform/config.js';
 import { createLogger } from '../platform/logger.js';
 import { version } from '../platform/version.js';
 import { openContext, type Role } from './context.js';
+import { openDataFolder } from './data-folder.js';
 import { startDemo } from './demo.js';
 import { startProcessors } from './roles/process.js';
 import { startServe } from './roles/serve.js';
@@ -35,9 +36,11 @@ export interface RunningSystem extends Role {
 /** Starts everything. What was started is stopped again when a part fails to start. */
 export async function up(config: Config, { demo, onProgress }: UpOptions): Promise<RunningSystem> {
   const startedAt = performance.now();
+  // Before anything is written: two brokers on one log would ruin it.
+  const folder = await openDataFolder(config.DATA_DIR);
   const logFile = join(config.DATA_DIR, 'millrace.log');
   const logger = createLogger(config.LOG_LEVEL, logFile);
-  const roles: Role[] = [];
+  const roles: Role[] = [{ stop: () => folder.release() }];
   const stop = async (): Promise<void> => {
     for (const role of roles.toReversed()) await role.stop();
   };
@@ -54,8 +57,10 @@ export async function up(config: Config, { demo, onProgress }: UpOptions): Promi
     const serve = await startServe(context);
     roles.push(serve);
     if (demo) roles.push(startDemo(context.pipelines.values(), serve.intake, logger));
+    roles.push({ stop: () => context.health.drain() });
     onProgress('readiness');
-    await context.health.whenUp();
+    // On brokers that outlive this process, a killed predecessor is a member of the groups for so long.
+    await context.health.whenUp(config.KAFKA_SESSION_TIMEOUT_MS + 30_000);
     const endpoints = {
       http: `http://${config.HOST}:${serve.port}`,
       kafka: engines.brokers,

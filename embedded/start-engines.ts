@@ -30,7 +30,6 @@ export async function startEngines(config: Config, logger: Logger): Promise<Engi
     for (const each of stops.toReversed()) await each();
   };
   try {
-    // ClickHouse first: chDB locks the data folder, so a second process on it ends here and leaves the log alone.
     const clickHouse = await startClickHouse(config, logger, stops);
     const log = await startLog(config, stops);
     return { ...clickHouse, ...log, stop };

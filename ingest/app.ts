@@ -1,5 +1,4 @@
 import { Hono } from 'hono';
-import { bodyLimit } from 'hono/body-limit';
 import { secureHeaders } from 'hono/secure-headers';
 import { timeout } from 'hono/timeout';
 import { HTTPException } from 'hono/http-exception';
@@ -8,6 +7,7 @@ import type { Logger } from '../platform/logger.js';
 import type { OpenPipeline } from '../processors/open-pipelines.js';
 import { authentication } from './authentication.js';
 import type { Intake } from './intake.js';
+import { limitBody } from './limit-body.js';
 import { openApiDocument } from './openapi.js';
 import { measureRequests } from './measure-requests.js';
 import type { FindStored, PredictionCache } from './prediction-cache.js';
@@ -57,7 +57,7 @@ export function createApp(options: AppOptions): Hono {
   app.use('/v1/*', authentication(options.apiKeys));
   app.use(
     '/v1/*',
-    bodyLimit({ maxSize: options.maxBodyBytes, onError: (c) => sendProblem(c, bodyTooLarge(options)) }),
+    limitBody(options.maxBodyBytes, (c) => sendProblem(c, bodyTooLarge(options))),
   );
   app.use(
     '/v1/*',

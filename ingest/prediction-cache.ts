@@ -1,8 +1,17 @@
 import { LRUCache } from 'lru-cache';
 import type { PredictionRow } from '../analytics/rows.js';
 
-/** Finds the rows that are stored of some events. */
-export type FindStored = (eventIds: readonly string[]) => Promise<PredictionRow[]>;
+/** Finds the rows that are stored of some events; gives up when the signal aborts. */
+export type FindStored = (eventIds: readonly string[], signal?: AbortSignal) => Promise<PredictionRow[]>;
+
+export interface PredictionCacheOptions {
+  /** Predictions kept in memory, about 1.5 KB each. Default 10,000. */
+  size?: number;
+  /** Longest wait for the database, milliseconds. Default 1,000. */
+  patienceMs?: number;
+  /** How long the database is left alone once it failed to answer, milliseconds. Default 5,000. */
+  restMs?: number;
+}
 
 /**
  * The predictions made last, in front of those that are stored. It is what lets a repeated event id get the prediction
@@ -11,11 +20,19 @@ export type FindStored = (eventIds: readonly string[]) => Promise<PredictionRow[
 export class PredictionCache {
   readonly #recent: LRUCache<string, PredictionRow>;
   readonly #findStored: FindStored;
+  readonly #patienceMs: number;
+  readonly #restMs: number;
+  /** The database's last failure, and until when it counts as its answer. */
+  #failure: { error: unknown; until: number } | undefined;
 
-  /** @param size - predictions kept in memory, about 1.5 KB each. */
-  constructor(findStored: FindStored, size = 10_000) {
+  constructor(
+    findStored: FindStored,
+    { size = 10_000, patienceMs = 1_000, restMs = 5_000 }: PredictionCacheOptions = {},
+  ) {
     this.#recent = new LRUCache({ max: size });
     this.#findStored = findStored;
+    this.#patienceMs = patienceMs;
+    this.#restMs = restMs;
   }
 
   remember(row: PredictionRow): void {
@@ -30,7 +47,8 @@ export class PredictionCache {
   /**
    * The first prediction that each event got in a pipeline, by event id; events without one are left out.
    *
-   * @throws MillraceError with `retriable` when some are not in memory and the database can't be asked now.
+   * @throws MillraceError with `retriable` when some are not in memory and the database can't be asked now. A database
+   *   that hangs holds up one request for a moment and the next ones not at all.
    */
   async find(pipeline: string, eventIds: readonly string[]): Promise<Map<string, PredictionRow>> {
     const found = new Map<string, PredictionRow>();
@@ -40,10 +58,23 @@ export class PredictionCache {
     }
     const others = eventIds.filter((id) => !found.has(id));
     if (others.length === 0) return found;
-    const stored = (await this.#findStored(others)).filter((row) => row.pipeline === pipeline);
-    for (const row of stored.toSorted((a, b) => b.predicted_at.localeCompare(a.predicted_at)))
+    const stored = await this.#ask(others);
+    const rows = stored.filter((row) => row.pipeline === pipeline);
+    for (const row of rows.toSorted((a, b) => b.predicted_at.localeCompare(a.predicted_at)))
       found.set(row.event_id, row);
     return found;
+  }
+
+  async #ask(eventIds: readonly string[]): Promise<PredictionRow[]> {
+    if (this.#failure !== undefined && performance.now() < this.#failure.until) throw this.#failure.error;
+    try {
+      const rows = await this.#findStored(eventIds, AbortSignal.timeout(this.#patienceMs));
+      this.#failure = undefined;
+      return rows;
+    } catch (error) {
+      this.#failure = { error, until: performance.now() + this.#restMs };
+      throw error;
+    }
   }
 }
 

@@ -1,4 +1,4 @@
-import type { Server } from 'node:http';
+import type { Server, ServerResponse } from 'node:http';
 import { createAdaptorServer } from '@hono/node-server';
 import type { Hono } from 'hono';
 import { listen } from '../platform/listen.js';
@@ -6,7 +6,7 @@ import { listen } from '../platform/listen.js';
 /** A listening HTTP server. */
 export interface HttpServer {
   port: number;
-  /** Takes no more connections, lets requests under way end for `graceMs`, then cuts what is left. */
+  /** Takes no more connections, lets requests under way end for `graceMs` (default 5,000), then cuts what is left. */
   stop(graceMs?: number): Promise<void>;
 }
 
@@ -18,12 +18,23 @@ export interface HttpServer {
  */
 export async function serveHttp(app: Hono, host: string, port: number): Promise<HttpServer> {
   const server = createAdaptorServer({ fetch: app.fetch }) as Server;
+  const responses = new Set<ServerResponse>();
+  server.prependListener('request', (_request, response) => {
+    responses.add(response);
+    response.once('close', () => responses.delete(response));
+  });
   const openPort = await listen(server, { host, port, name: 'HTTP API', setting: 'PORT' });
-  return { port: openPort, stop: (graceMs = 10_000) => stop(server, graceMs) };
+  return { port: openPort, stop: (graceMs = 5_000) => stop(server, responses, graceMs) };
 }
 
-async function stop(server: Server, graceMs: number): Promise<void> {
+async function stop(server: Server, responses: ReadonlySet<ServerResponse>, graceMs: number): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  // Or a client that keeps its connection busy would be served until the grace is over.
+  const closeAfter = (response: ServerResponse): void => {
+    if (!response.headersSent) response.setHeader('connection', 'close');
+  };
+  for (const response of responses) closeAfter(response);
+  server.prependListener('request', (_request, response) => closeAfter(response));
   server.closeIdleConnections();
   const cut = setTimeout(() => server.closeAllConnections(), graceMs);
   await closed;

@@ -32,6 +32,13 @@ const variables = z.object({
     .string()
     .optional()
     .describe('File with the certificate authority to trust, PEM. Unset: the system’s.'),
+  KAFKA_SESSION_TIMEOUT_MS: z.coerce
+    .number()
+    .int()
+    .min(6_000)
+    .max(300_000)
+    .default(30_000)
+    .describe('How soon the work of a process that died goes to others, milliseconds.'),
   TOPIC_PARTITIONS: z.coerce
     .number()
     .int()

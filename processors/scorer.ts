@@ -109,7 +109,7 @@ export class Scorer {
       );
     }
     // A model takes 32-bit floats: what does not fit one would reach it as infinite, and pass through it unnoticed.
-    const unfit = row.findIndex((value) => !Number.isFinite(Math.fround(value)));
+    const unfit = row.findIndex(isUnfit);
     if (unfit === -1) return row;
     return new MillraceError(
       'FEATURES_INVALID',
@@ -125,6 +125,10 @@ export class Scorer {
     if (decision === undefined) return { score, label: null };
     return { score, label: score >= decision.threshold ? decision.at_or_above : decision.below };
   }
+}
+
+function isUnfit(value: number): boolean {
+  return !Number.isFinite(Math.fround(value));
 }
 
 function notOneOutputARow(): MillraceError {

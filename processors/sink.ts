@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { ClickHouseClient } from '@clickhouse/client';
 import { insertRows } from '../analytics/insert.js';
 import type { DeadLetterRow, OutcomeRow, RowsByTable } from '../analytics/rows.js';
@@ -51,6 +52,7 @@ export class Sink {
   readonly #options: SinkOptions;
   readonly #targets: ReadonlyMap<string, Target>;
   readonly #now: () => number;
+  readonly #tokens = new WeakMap<StreamRecord, string>();
 
   constructor(options: SinkOptions) {
     this.#options = options;
@@ -99,7 +101,7 @@ export class Sink {
     const { client, metrics } = this.#options;
     try {
       const rows = entries.map((entry) => entry.row);
-      await insertRows(client, table, rows as never[], tokenOf(entries));
+      await insertRows(client, table, rows as never[], this.#tokenOf(first.record, entries.length));
       metrics.sinkRows.inc({ table }, rows.length);
     } catch (error) {
       metrics.sinkFailures.inc({ table });
@@ -109,6 +111,16 @@ export class Sink {
       await this.#insert(table, entries.slice(0, middle));
       await this.#insert(table, entries.slice(middle));
     }
+  }
+
+  /**
+   * The same when the same batch is stored again, another for anything else, even for the same places on the log read
+   * again: a topic made anew has other records there, and rows that were deleted are to come back with a replay.
+   */
+  #tokenOf(first: StreamRecord, count: number): string {
+    const token = this.#tokens.get(first) ?? randomUUID();
+    this.#tokens.set(first, token);
+    return `${token}/${count}`;
   }
 
   async #setAside(record: StreamRecord, error: unknown): Promise<void> {
@@ -176,18 +188,4 @@ function toOutcomeRow(
     partition,
     offset,
   };
-}
-
-/** Names exactly these records: two inserts share a token only when they hold the same ones. */
-function tokenOf(entries: readonly Entry[]): string {
-  const ranges = new Map<string, { first: number; last: number; count: number }>();
-  for (const { record } of entries) {
-    const place = `${record.topic}/${record.partition}`;
-    const range = ranges.get(place);
-    if (range === undefined) ranges.set(place, { first: record.offset, last: record.offset, count: 1 });
-    else ranges.set(place, { ...range, last: record.offset, count: range.count + 1 });
-  }
-  return [...ranges]
-    .map(([place, { first, last, count }]) => `${place}:${first}-${last}(${count})`)
-    .join(',');
 }

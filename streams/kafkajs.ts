@@ -3,6 +3,7 @@ import { dirname, sep } from 'node:path';
 import type * as kafkajsTypes from 'kafkajs';
 import type { KafkaMessage, Message, PartitionerArgs } from 'kafkajs';
 import { encodeRecord } from './kafkajs-record.js';
+import { codecs } from './codecs.js';
 
 /**
  * kafkajs 2.2.4 with five of its defects corrected. It has had no release since February 2023, so the corrections
@@ -149,7 +150,11 @@ function load(): typeof kafkajsTypes {
   replace('protocol/recordBatch/record/v0/index', encodeRecord);
   quietRequestQueue();
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the package's own types
-  return require('kafkajs') as typeof kafkajsTypes;
+  const loaded = require('kafkajs') as typeof kafkajsTypes;
+  loaded.CompressionCodecs[loaded.CompressionTypes.Snappy] = codecs.Snappy;
+  loaded.CompressionCodecs[loaded.CompressionTypes.LZ4] = codecs.LZ4;
+  loaded.CompressionCodecs[loaded.CompressionTypes.ZSTD] = codecs.ZSTD;
+  return loaded;
 }
 
 export const kafkajs = load();

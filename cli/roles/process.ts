@@ -3,7 +3,7 @@ import { consumptionHealth, type Context, type Role } from '../context.js';
 
 /** The stream scorers: one consumer group a pipeline, its partitions shared among all copies of this role. */
 export async function startProcessors(context: Context): Promise<Role> {
-  const { streams, health, lag, pipelines } = context;
+  const { config, streams, health, lag, pipelines } = context;
   const consumptions = await Promise.all(
     [...pipelines.values()].map(async (pipeline) => {
       const { name, topics } = pipeline;
@@ -12,6 +12,7 @@ export async function startProcessors(context: Context): Promise<Role> {
       const consumption = await streams.transform({
         groupId,
         topics: [topics.events],
+        sessionTimeoutMs: config.KAFKA_SESSION_TIMEOUT_MS,
         process: (records) => scorer.process(records),
       });
       lag.track(groupId, [topics.events]);

@@ -1,7 +1,7 @@
 import { findPredictions, ping } from '../../analytics/queries.js';
 import { createApp } from '../../ingest/app.js';
 import { Intake } from '../../ingest/intake.js';
-import { PredictionCache } from '../../ingest/prediction-cache.js';
+import { type FindStored, PredictionCache } from '../../ingest/prediction-cache.js';
 import { serveHttp } from '../../ingest/server.js';
 import { messageOf } from '../../platform/errors.js';
 import { modelsFolder } from '../../processors/open-pipelines.js';
@@ -16,7 +16,7 @@ export interface ServeRole extends Role {
 /** @throws MillraceError `PORT_IN_USE` */
 export async function startServe(context: Context): Promise<ServeRole> {
   const { config, logger, metrics, health, streams, serde, analytics, pipelines } = context;
-  const findStored = (eventIds: readonly string[]) => findPredictions(analytics.client, eventIds);
+  const findStored: FindStored = (eventIds, signal) => findPredictions(analytics.client, eventIds, signal);
   health.add('look-ups', async () => {
     try {
       await ping(analytics.client);

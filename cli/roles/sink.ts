@@ -28,6 +28,7 @@ export async function startSink(context: Context): Promise<Role> {
   const consumption = await streams.consume({
     groupId,
     topics: sink.topics,
+    sessionTimeoutMs: config.KAFKA_SESSION_TIMEOUT_MS,
     handle: (records) => sink.store(records),
     maxBatch: config.SINK_BATCH_ROWS,
     maxWaitMs: config.SINK_BATCH_DELAY_MS,

@@ -91,7 +91,7 @@ export class KafkaBroker {
    *
    * A broker that was stopped can't be started again: make a new one.
    *
-   * @throws MillraceError `PORT_IN_USE` or `CANNOT_LISTEN`, before anything on disk is touched, or `DATA_DIR_UNUSABLE`.
+   * @throws MillraceError `PORT_IN_USE` or `LISTEN_FAILED`, before anything on disk is touched, or `DATA_DIR_UNUSABLE`.
    */
   async start(): Promise<{ port: number }> {
     const { host, port: wantedPort, maxConnections } = this.options;

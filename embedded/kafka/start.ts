@@ -33,7 +33,7 @@ export interface EmbeddedKafka {
 /**
  * Runs the broker in a worker thread of its own; resolves when clients can connect.
  *
- * @throws MillraceError `PORT_IN_USE`, `CANNOT_LISTEN`, `DATA_DIR_UNUSABLE`, or `BROKER_FAILED` with what went wrong while it came up.
+ * @throws MillraceError `PORT_IN_USE`, `LISTEN_FAILED`, `DATA_DIR_UNUSABLE`, or `BROKER_FAILED` with what went wrong while it came up.
  */
 export async function startEmbeddedKafka(options: EmbeddedKafkaOptions): Promise<EmbeddedKafka> {
   const { onCrash = throwLater, ...workerData } = options;

@@ -1,6 +1,6 @@
 import { createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
-import { MillraceError } from '../../../platform/errors.js';
+import { listen as openPort } from '../../../platform/listen.js';
 
 export interface Address {
   host: string;
@@ -10,7 +10,7 @@ export interface Address {
 /**
  * Listens; `accept` is called for every connection.
  *
- * @throws MillraceError `PORT_IN_USE`, or `CANNOT_LISTEN` for any other reason.
+ * @throws MillraceError `PORT_IN_USE`, or `LISTEN_FAILED` for any other reason.
  */
 export async function listen(
   { host, port }: Address,
@@ -19,24 +19,5 @@ export async function listen(
 ): Promise<{ server: Server; port: number }> {
   const server = createServer({ noDelay: true, keepAlive: true }, accept);
   server.maxConnections = maxConnections;
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => reject(explain(error, host, port)));
-    server.listen(port, host, resolve);
-  });
-  const address = server.address();
-  return { server, port: typeof address === 'object' && address !== null ? address.port : port };
-}
-
-function explain(error: NodeJS.ErrnoException, host: string, port: number): MillraceError {
-  if (error.code === 'EADDRINUSE') {
-    return new MillraceError(
-      'PORT_IN_USE',
-      `Port ${port} on ${host} is in use: stop what listens there, or choose another port for the Kafka API.`,
-    );
-  }
-  return new MillraceError(
-    'CANNOT_LISTEN',
-    `The Kafka API cannot listen on ${host}:${port}: ${error.message}.`,
-    { cause: error },
-  );
+  return { server, port: await openPort(server, { host, port, name: 'Kafka API', setting: 'KAFKA_PORT' }) };
 }

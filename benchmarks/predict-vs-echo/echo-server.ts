@@ -1,0 +1,8 @@
+// The baseline, in a process of its own: a route that parses the body and sends it back, on the server that Millrace uses.
+import { Hono } from 'hono';
+import { serveHttp } from '../../ingest/server.js';
+
+const app = new Hono();
+app.post('/echo', async (c) => c.json(await c.req.json()));
+const { port } = await serveHttp(app, '127.0.0.1', 0);
+process.send?.({ port });

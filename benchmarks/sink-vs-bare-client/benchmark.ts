@@ -1,0 +1,161 @@
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type ClickHouseClient, createClient } from '@clickhouse/client';
+import { createAnalytics } from '../../analytics/client.js';
+import { migrate } from '../../analytics/migrate.js';
+import type { PredictionRow } from '../../analytics/rows.js';
+import { startClickHouseEndpoint } from '../../embedded/clickhouse/endpoint.js';
+import { loadConfig } from '../../platform/config.js';
+import { silentLogger } from '../../platform/logger.js';
+import { toPredictionRow } from '../../processors/prediction.js';
+import { Sink } from '../../processors/sink.js';
+import { StreamScorer } from '../../processors/stream-scorer.js';
+import { loadContract } from '../../schemas/contracts.js';
+import type { Prediction } from '../../schemas/types.js';
+import type { RecordPosition } from '../../streams/records.js';
+import type { Benchmark } from '../benchmark.js';
+import { figure, inTurn, ratios } from '../benchmark.js';
+import { type BenchLog, openBenchLog } from '../bench-log.js';
+
+const rounds = 5;
+
+/** Predictions on the log, the same ones as rows, and how many of them the sink inserted at a time. */
+interface Stored {
+  ends: RecordPosition[];
+  rows: PredictionRow[];
+  batchSizes: number[];
+}
+
+export const benchmark: Benchmark = {
+  question: 'How close does the way from the log into ClickHouse come to a client that only inserts?',
+  method:
+    'The sink stores a topic of predictions as a new consumer group with the default settings. The bare client then inserts ' +
+    'the same rows in the batches that the sink made, one after the other: rows are ready in memory, no log, no decoding, no ' +
+    'checks, no deduplication token. Both write JSONEachRow into the emptied table of the embedded engine, once through ' +
+    'chDB in the same process, once over its HTTP endpoint. Timed to the end of the last insert.',
+  caveats: [
+    'The sink’s time starts when it has joined its group: reading the first records counts, joining does not.',
+    'The sink reads and decodes the next rows while ClickHouse works on the last ones; the bare client only waits. On one ' +
+      'core that would not help.',
+    'Through the endpoint, server and client are one process.',
+  ],
+  async run(scale, progress) {
+    const count = Math.ceil(100_000 * scale);
+    const log = await openBenchLog();
+    const analytics = await createAnalytics({ dataDir: join(log.folder, 'clickhouse') });
+    await migrate(analytics.client);
+    if (analytics.chdb === undefined) throw new Error('The embedded ClickHouse is not there.');
+    const endpoint = await startClickHouseEndpoint({ host: '127.0.0.1', port: 0, chdb: analytics.chdb });
+    const overHttp = createClient({ url: `http://127.0.0.1:${endpoint.port}` });
+    progress(`writing ${count} predictions`);
+    const { ends, rows } = await fillPredictions(log, count);
+    const figures = [];
+    for (const [way, client] of [
+      ['chDB', analytics.client],
+      ['HTTP', overHttp],
+    ] as const) {
+      progress(`${way}, ${rounds} rounds`);
+      const stored: Stored = { ends, rows, batchSizes: [] };
+      const perSecond = (run: () => Promise<number>) => async () => {
+        await client.command({ query: 'TRUNCATE TABLE millrace.predictions_storage' });
+        return count / (await run());
+      };
+      const samples = await inTurn(rounds, {
+        sink: perSecond(() => timeSink(log, client, stored)),
+        bare: perSecond(() => timeBareClient(client, stored)),
+      });
+      figures.push(
+        figure(`sink ÷ bare client, ${way}`, 'ratio', ratios(samples.sink, samples.bare), { atLeast: 0.8 }),
+        figure(`sink, ${way}`, 'rows/s', samples.sink),
+        figure(`bare client, ${way}`, 'rows/s', samples.bare),
+        figure(`rows in an insert, ${way}`, 'rows', stored.batchSizes),
+      );
+    }
+    await overHttp.close();
+    await endpoint.stop();
+    await log.close();
+    await analytics.close();
+    return figures;
+  },
+};
+
+/** Scores events into the topic of predictions; answers the last position of each partition, and the predictions as rows. */
+async function fillPredictions(log: BenchLog, count: number): Promise<Pick<Stored, 'ends' | 'rows'>> {
+  const { topics, prediction } = log.pipeline;
+  const ends = await log.fill(count);
+  const scorer = new StreamScorer(log);
+  const rows: PredictionRow[] = [];
+  const scoring = await log.streams.transform({
+    groupId: 'bench-fill',
+    topics: [topics.events],
+    process: async (records) => {
+      const predictions = await scorer.process(records);
+      for (const { value } of predictions)
+        rows.push(toPredictionRow(log.serde.decode(value as Buffer, prediction.type) as Prediction));
+      return predictions;
+    },
+  });
+  for (const { partition, offset } of ends)
+    await scoring.whenProcessed(topics.events, partition, offset, { timeoutMs: 120_000 });
+  await scoring.stop();
+  // What a new group is behind is where the topic ends.
+  const lags = await log.streams.lag('bench-none', [topics.predictions]);
+  return { rows, ends: lags.map(({ topic, partition, lag }) => ({ topic, partition, offset: lag - 1 })) };
+}
+
+let groups = 0;
+
+/** Seconds from joining the group to the end of the last insert; notes the sizes of its batches. */
+async function timeSink(log: BenchLog, client: ClickHouseClient, stored: Stored): Promise<number> {
+  const config = loadConfig(process.env);
+  const { serde, metrics, pipeline } = log;
+  const producer = await log.streams.createProducer();
+  const prediction = loadContract('shared', 'prediction');
+  const sink = new Sink({
+    pipelines: [pipeline.name],
+    client,
+    serde,
+    prediction,
+    outcome: loadContract('shared', 'outcome'),
+    producer,
+    metrics,
+    logger: silentLogger,
+  });
+  const batchSizes: number[] = [];
+  let last = 0;
+  const consumption = await log.streams.consume({
+    groupId: `bench-sink-${++groups}`,
+    topics: [pipeline.topics.predictions],
+    maxBatch: config.SINK_BATCH_ROWS,
+    maxWaitMs: config.SINK_BATCH_DELAY_MS,
+    handle: async (records) => {
+      batchSizes.push(records.length);
+      await sink.store(records);
+      last = performance.now();
+    },
+  });
+  while (!consumption.status().ok) await sleep(1);
+  const joined = performance.now();
+  for (const { topic, partition, offset } of stored.ends)
+    await consumption.whenProcessed(topic, partition, offset, { timeoutMs: 120_000 });
+  await consumption.stop();
+  await producer.close();
+  stored.batchSizes = batchSizes;
+  return (last - joined) / 1000;
+}
+
+async function timeBareClient(client: ClickHouseClient, { rows, batchSizes }: Stored): Promise<number> {
+  const started = performance.now();
+  let from = 0;
+  for (const size of batchSizes) {
+    const values = rows.slice(from, (from += size));
+    await client.insert({
+      table: 'millrace.predictions_storage',
+      columns: Object.keys(values[0] ?? {}) as [string, ...string[]],
+      values,
+      format: 'JSONEachRow',
+      clickhouse_settings: { async_insert: 0, date_time_input_format: 'best_effort' },
+    });
+  }
+  return (performance.now() - started) / 1000;
+}

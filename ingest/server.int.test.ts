@@ -1,0 +1,37 @@
+import { Agent, request } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Hono } from 'hono';
+import { expect, it } from 'vitest';
+import { serveHttp } from './server.js';
+
+/** One request on a connection that is kept for the next. */
+function get(agent: Agent, port: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    request({ agent, port, host: '127.0.0.1' }, (response) => {
+      response.resume().once('end', () => resolve(response.statusCode ?? 0));
+    })
+      .once('error', reject)
+      .end();
+  });
+}
+
+it('stops at once under a client that keeps its connection busy, and answers what is under way', async () => {
+  const app = new Hono();
+  app.get('/', async (c) => {
+    await sleep(20);
+    return c.text('here');
+  });
+  const server = await serveHttp(app, '127.0.0.1', 0);
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  const statuses: number[] = [];
+  const busy = async (): Promise<void> => {
+    for (;;) statuses.push(await get(agent, server.port));
+  };
+  const refused = busy().catch((error: NodeJS.ErrnoException) => error.code);
+  await expect.poll(() => statuses.length).toBeGreaterThan(2);
+  const startedAt = performance.now();
+  await server.stop(20_000);
+  expect(performance.now() - startedAt).toBeLessThan(2_000);
+  expect(await refused).toBe('ECONNREFUSED');
+  expect(new Set(statuses)).toEqual(new Set([200]));
+});

@@ -1,0 +1,127 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { audit, sql } from './audit.js';
+import { Load } from './load.js';
+import { freePorts, killPrograms, type Program, startProgram, whenReady } from './programs.js';
+import { seededRandom } from './seeded-random.js';
+import { sized } from './size.js';
+
+const events = sized('MILLRACE_CRASH_EVENTS', { quick: 10_000, full: 100_000 });
+const kills = sized('MILLRACE_CRASH_KILLS', { quick: 3, full: 10 });
+const seed = Number(process.env['MILLRACE_CRASH_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
+const timeout = 60_000 + kills * 10_000 + events * 3;
+
+const senders = 4;
+const eventsPerPredict = 100;
+
+let folder: string;
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'millrace-crash-'));
+});
+
+afterEach(async () => {
+  await killPrograms();
+  await rm(folder, { recursive: true, force: true });
+});
+
+/** Waits until the number grows, for 2 s at most: everything may have been stored before. */
+async function growth(count: () => Promise<number>): Promise<void> {
+  const before = await count();
+  const deadline = performance.now() + 2_000;
+  while ((await count()) === before && performance.now() < deadline) await sleep(5);
+}
+
+test(`${events} events over ${kills} kills: each is a row once, with its score`, { timeout }, async () => {
+  console.info(`MILLRACE_CRASH_SEED=${seed} MILLRACE_CRASH_EVENTS=${events} MILLRACE_CRASH_KILLS=${kills}`);
+  const random = seededRandom(seed);
+  const ports = await freePorts('PORT', 'KAFKA_PORT', 'SCHEMA_REGISTRY_PORT', 'CLICKHOUSE_PORT');
+  const http = `http://127.0.0.1:${ports.PORT}`;
+  const settings = Object.fromEntries(Object.entries(ports).map(([name, port]) => [name, String(port)]));
+  const start = (): Program =>
+    startProgram('cli/main.js', ['up', '--no-demo'], { ...settings, DATA_DIR: folder });
+  const endpoints = {
+    http,
+    kafka: [`127.0.0.1:${ports.KAFKA_PORT}`],
+    schema_registry: `http://127.0.0.1:${ports.SCHEMA_REGISTRY_PORT}`,
+    clickhouse: `http://127.0.0.1:${ports.CLICKHOUSE_PORT}`,
+  };
+  const load = await Load.create({ http, random });
+
+  let system = start();
+  await whenReady(system, http);
+
+  let sent = 0;
+  const send = async (): Promise<void> => {
+    while (sent < events) {
+      const count = Math.min(events - sent, 1 + Math.floor(random() * 400));
+      sent += count;
+      await load.postEvents(count);
+    }
+  };
+  const predict = async (): Promise<void> => {
+    // As the events come, so that there are some before, during and after each kill.
+    while (load.predicted.size < events / eventsPerPredict) {
+      if (load.predicted.size <= load.accepted.size / eventsPerPredict) await load.predict();
+      else await sleep(1);
+    }
+  };
+  const countRows = async (): Promise<number> => {
+    const query = 'SELECT toUInt32(count()) AS rows FROM millrace.predictions';
+    const [row] = await sql<{ rows: number }>(endpoints.clickhouse, query);
+    return row?.rows ?? 0;
+  };
+  /**
+   * At a random moment after its share of the events was accepted; half of the time while rows come in, which is amid
+   * transactions and inserts; half of the time once more while it comes up.
+   */
+  const kill = async (): Promise<void> => {
+    for (let round = 0; round < kills; round++) {
+      const threshold = ((round + random()) / kills) * events * 0.95;
+      const early = random() < 0.5 ? random() * 1_000 : undefined;
+      const amidRows = random() < 0.5;
+      const momentMs = random() * 300;
+      await vi.waitFor(() => expect(load.accepted.size).toBeGreaterThanOrEqual(threshold), {
+        timeout,
+        interval: 5,
+      });
+      if (amidRows) {
+        await whenReady(system, http);
+        await growth(countRows);
+      }
+      await sleep(momentMs);
+      await system.kill();
+      system = start();
+      if (early === undefined) continue;
+      await sleep(early);
+      await system.kill();
+      system = start();
+    }
+  };
+
+  const startedAt = performance.now();
+  await Promise.all([...Array.from({ length: senders }, send), predict(), kill()]);
+  const acceptedMs = performance.now() - startedAt;
+  await whenReady(system, http);
+
+  const report = await audit(load, endpoints, 30_000 + events);
+  console.info(
+    JSON.stringify({
+      ...report,
+      acceptedIds: load.accepted.size,
+      predictedAnswers: load.predicted.size,
+      retries: load.retries,
+      acceptedSeconds: acceptedMs / 1000,
+      seconds: (performance.now() - startedAt) / 1000,
+    }),
+  );
+  expect(report.problems).toEqual([]);
+  expect(report.rows).toBeGreaterThanOrEqual(events);
+  expect(load.retries).toBeGreaterThan(0);
+
+  system.signal('SIGTERM');
+  expect(await system.exited).toBe(0);
+});

@@ -1,0 +1,223 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { silentLogger } from '../../platform/logger.js';
+import { avroType, loadContract } from '../../schemas/contracts.js';
+import { SchemaRegistryClient } from '../../streams/schema-registry.js';
+import { Serde } from '../../streams/serde.js';
+import { createStreams } from '../../streams/streams.js';
+import { audit, sql } from './audit.js';
+import { Load } from './load.js';
+import { type Program, readiness, whenReady } from './programs.js';
+import { seededRandom } from './seeded-random.js';
+import { fullSize, sized } from './size.js';
+import { startEnginesApart } from './split-system.js';
+
+const outageMs = sized('MILLRACE_OUTAGE_SECONDS', { quick: 1, full: 60 }) * 1000;
+const hangMs = Math.min(outageMs, 10_000);
+const requestTimeoutMs = 2_000;
+const settings = { REQUEST_TIMEOUT_MS: String(requestTimeoutMs), KAFKA_SESSION_TIMEOUT_MS: '6000' };
+const timeout = 90_000 + 3 * outageMs;
+
+let engines: Awaited<ReturnType<typeof startEnginesApart>>;
+let system: Program;
+let load: Load;
+
+beforeEach(async () => {
+  engines = await startEnginesApart();
+  system = engines.startMillrace(['up', '--no-demo'], settings);
+  load = await Load.create({ http: engines.http, random: seededRandom(1), clients: 50 });
+  await whenReady(system, engines.http);
+});
+
+afterEach(async () => {
+  await engines.stop();
+});
+
+/** Under load: takes something away until readiness says so and then for a time, and brings it back. */
+async function ride(
+  part: string,
+  {
+    takeAway,
+    bringBack,
+    meanwhile,
+    lastingMs = outageMs,
+  }: {
+    takeAway: () => unknown;
+    bringBack: () => unknown;
+    meanwhile?: () => Promise<void>;
+    lastingMs?: number;
+  },
+): Promise<void> {
+  const loading = load.start();
+  await whenAcceptedMore(100);
+  await takeAway();
+  await vi.waitFor(
+    async () => {
+      const { parts } = await readiness(engines.http);
+      expect(parts[part]?.status, JSON.stringify(parts)).toBe('down');
+    },
+    { timeout: 20_000, interval: 100 },
+  );
+  await meanwhile?.();
+  await sleep(lastingMs);
+  await bringBack();
+  await whenReady(system, engines.http);
+  await whenAcceptedMore(100);
+  await loading.stop();
+  const report = await audit(load, engines);
+  console.info(part, JSON.stringify({ ...report, retries: load.retries, refusals: load.refusals.length }));
+  expect(report.problems).toEqual([]);
+  expect(system.hasExited()).toBe(false);
+  system.signal('SIGTERM');
+  expect(await system.exited, system.output()).toBe(0);
+}
+
+async function whenAcceptedMore(count: number): Promise<void> {
+  const wanted = load.accepted.size + count;
+  await vi.waitFor(() => expect(load.accepted.size).toBeGreaterThanOrEqual(wanted), {
+    timeout: 60_000,
+    interval: 20,
+  });
+}
+
+describe('ClickHouse', () => {
+  it('is killed: events and predictions go on, rows come later', { timeout }, async () => {
+    await ride('clickhouse', {
+      takeAway: () => engines.clickHouse.kill(),
+      meanwhile: async () => {
+        await whenAcceptedMore(200);
+        expect(load.refusals).toEqual([]);
+      },
+      bringBack: () => void (engines.clickHouse = engines.startClickHouse()),
+    });
+  });
+
+  it.runIf(fullSize)('hangs: events and predictions go on, rows come later', { timeout }, async () => {
+    await ride('clickhouse', {
+      lastingMs: hangMs,
+      takeAway: () => engines.clickHouse.signal('SIGSTOP'),
+      meanwhile: async () => {
+        await whenAcceptedMore(200);
+        expect(load.refusals).toEqual([]);
+      },
+      bringBack: () => engines.clickHouse.signal('SIGCONT'),
+    });
+  });
+});
+
+describe('the schema registry', () => {
+  /** Records of a schema not seen before wait until it is back, while others are answered. */
+  async function rideWithNewSchema(
+    takeAway: () => unknown,
+    bringBack: () => unknown,
+    lastingMs: number,
+  ): Promise<void> {
+    const eventIds = Array.from({ length: 30 }, () => `new-schema-${randomUUID()}`);
+    await ride('registry', {
+      lastingMs,
+      takeAway,
+      meanwhile: async () => {
+        await produceWithNewSchema(eventIds);
+        await whenAcceptedMore(200);
+      },
+      bringBack,
+    });
+    const list = eventIds.map((id) => `'${id}'`).join(',');
+    const query = `SELECT event_id FROM millrace.predictions WHERE event_id IN (${list})`;
+    expect(await sql(engines.clickhouse, query)).toHaveLength(eventIds.length);
+  }
+
+  it('is gone: records of a new schema wait for it', { timeout }, async () => {
+    const { registryProxy } = engines;
+    await rideWithNewSchema(
+      () => registryProxy.close(),
+      () => registryProxy.open(),
+      outageMs,
+    );
+  });
+
+  it.runIf(fullSize)('hangs: records of a new schema wait for it', { timeout }, async () => {
+    const { registryProxy } = engines;
+    const bringBack = async (): Promise<void> => {
+      await registryProxy.close();
+      await registryProxy.open();
+    };
+    await rideWithNewSchema(() => registryProxy.hang(), bringBack, hangMs);
+  });
+});
+
+/** Puts events on the log as another program would that has a newer contract; it reaches the registry. */
+async function produceWithNewSchema(eventIds: string[]): Promise<void> {
+  const topic = 'credit-default.events';
+  const { schema } = loadContract('credit-default', 'event');
+  const newer = avroType({
+    ...schema,
+    fields: [...schema.fields, { name: 'note', type: ['null', 'string'], default: null }],
+  } as Parameters<typeof avroType>[0]);
+  const serde = new Serde(new SchemaRegistryClient({ url: engines.schema_registry }));
+  const schemaId = await serde.register(topic, newer);
+  const streams = createStreams({ brokers: engines.kafka, clientId: 'other', logger: silentLogger });
+  const producer = await streams.createProducer();
+  const records = eventIds.map((id, index) => {
+    const client = load.clients[index % load.clients.length];
+    load.chosen.set(id, index % load.clients.length);
+    load.accepted.set(id, index % load.clients.length);
+    const value = serde.encode(schemaId, newer, { ...client, note: null });
+    return { topic, key: id, value, headers: { ce_id: id } };
+  });
+  await producer.send(records);
+  await streams.close();
+}
+
+describe('the broker', () => {
+  /** Requests are refused in time, as problem details that say when to come again. */
+  async function expectRefusals(): Promise<void> {
+    await vi.waitFor(() => expect(load.refusals.length).toBeGreaterThanOrEqual(2), { timeout: 20_000 });
+    for (const { body, retryAfter, ms } of load.refusals) {
+      expect(body).toMatchObject({ status: 503, code: expect.stringMatching(/^(LOG|REQUEST)_/) as string });
+      expect(Number(retryAfter)).toBeGreaterThan(0);
+      expect(ms).toBeLessThan(requestTimeoutMs + 1_000);
+    }
+  }
+
+  it('is killed: requests are refused in time, and nothing acknowledged is lost', { timeout }, async () => {
+    await ride('log', {
+      takeAway: () => engines.log.kill(),
+      meanwhile: expectRefusals,
+      bringBack: () => void (engines.log = engines.startLog()),
+    });
+  });
+
+  it.runIf(fullSize)(
+    'hangs: requests are refused in time, and nothing acknowledged is lost',
+    { timeout },
+    async () => {
+      await ride('log', {
+        lastingMs: hangMs,
+        takeAway: () => engines.log.signal('SIGSTOP'),
+        meanwhile: expectRefusals,
+        bringBack: () => engines.log.signal('SIGCONT'),
+      });
+    },
+  );
+
+  it.runIf(fullSize)(
+    'hangs: Millrace ends in time all the same, and takes up what was under way',
+    { timeout },
+    async () => {
+      await load.postEvents(1_000);
+      engines.log.signal('SIGSTOP');
+      const waiting = load.postEvents(10);
+      const startedAt = performance.now();
+      system.signal('SIGTERM');
+      expect(await system.exited).toBe(1);
+      expect(performance.now() - startedAt).toBeLessThan(10_000);
+      engines.log.signal('SIGCONT');
+      system = engines.startMillrace(['up', '--no-demo'], settings);
+      await whenReady(system, engines.http);
+      await waiting;
+      expect((await audit(load, engines)).problems).toEqual([]);
+    },
+  );
+});

@@ -1,0 +1,109 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer, type AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { vi } from 'vitest';
+import { projectRoot } from '../../platform/paths.js';
+
+/** A process under test. */
+export interface Program {
+  /** Everything that it has written so far. */
+  output(): string;
+  signal(signal: NodeJS.Signals): void;
+  /** Ends it with SIGKILL and waits until it is gone. */
+  kill(): Promise<void>;
+  /** Its exit code, or the signal that ended it. */
+  readonly exited: Promise<number | NodeJS.Signals>;
+  hasExited(): boolean;
+}
+
+const running = new Set<ChildProcess>();
+process.once('exit', () => {
+  for (const child of running) child.kill('SIGKILL');
+});
+
+/** Settings that a developer's shell may have, and that would lead a test to engines that are not its own. */
+const unset = Object.fromEntries(
+  ['KAFKA_BROKERS', 'SCHEMA_REGISTRY_URL', 'CLICKHOUSE_URL', 'API_KEYS', 'NODE_OPTIONS'].map((name) => [
+    name,
+    '',
+  ]),
+);
+
+/** Starts a compiled file of the project, by its path under `dist/`. */
+export function startProgram(file: string, args: string[], settings: Record<string, string>): Program {
+  const child = spawn(process.execPath, [join(projectRoot, 'dist', file), ...args], {
+    env: { ...process.env, ...unset, ...settings },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  running.add(child);
+  let output = '';
+  const collect = (chunk: Buffer): void => void (output += chunk.toString());
+  child.stdout.on('data', collect);
+  child.stderr.on('data', collect);
+  const exited = once(child, 'close').then(([code, signal]) => {
+    running.delete(child);
+    return (code ?? signal) as number | NodeJS.Signals;
+  });
+  return {
+    output: () => output,
+    exited,
+    hasExited: () => child.exitCode !== null || child.signalCode !== null,
+    signal: (signal) => void child.kill(signal),
+    kill: async () => {
+      child.kill('SIGKILL');
+      await exited;
+    },
+  };
+}
+
+/** Ends every program that is left, whatever state it is in. */
+export async function killPrograms(): Promise<void> {
+  await Promise.all(
+    [...running].map(async (child) => {
+      const closed = once(child, 'close');
+      child.kill('SIGKILL');
+      await closed;
+    }),
+  );
+}
+
+/** Ports that nothing listens on, to be kept over restarts: all are held before the first is let go. */
+export async function freePorts<Names extends string>(...names: Names[]): Promise<Record<Names, number>> {
+  const servers = await Promise.all(
+    names.map(async (name) => {
+      const server = createServer().listen(0, '127.0.0.1');
+      await once(server, 'listening');
+      return { name, server };
+    }),
+  );
+  const ports = servers.map(({ name, server }) => [name, (server.address() as AddressInfo).port] as const);
+  await Promise.all(servers.map(({ server }) => new Promise((resolve) => server.close(resolve))));
+  return Object.fromEntries(ports) as Record<Names, number>;
+}
+
+/** Status and parts of a process, by its `/health/ready`; what does not answer is down. */
+export async function readiness(http: string): Promise<Readiness> {
+  try {
+    const response = await fetch(`${http}/health/ready`, { signal: AbortSignal.timeout(5_000) });
+    return (await response.json()) as Readiness;
+  } catch {
+    return { status: 'down', parts: {} };
+  }
+}
+
+export interface Readiness {
+  status: string;
+  parts: Record<string, { status: string; detail?: string }>;
+}
+
+/** Waits until a process is ready; its output is in the error when it never is. */
+export async function whenReady(program: Program, http: string, timeoutMs = 60_000): Promise<void> {
+  await vi.waitFor(
+    async () => {
+      const { status, parts } = await readiness(http);
+      if (status !== 'up') throw new Error(`not ready: ${JSON.stringify(parts)}\n${program.output()}`);
+    },
+    { timeout: timeoutMs, interval: 50 },
+  );
+}
