@@ -4,6 +4,8 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['dist/**/*.{unit,int,e2e}.test.js'],
+    // They need client programs of other languages: npm run test:clients.
+    exclude: ['dist/tests/clients/**'],
     pool: 'forks',
     testTimeout: 30_000,
     hookTimeout: 60_000,

@@ -7,31 +7,19 @@
 // Needs Java 17 and Maven. Settings: KAFKA_VERSION, APACHE_KAFKA_CACHE (folder of the downloads).
 import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
-import { homedir, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fetchJars, version } from './apache-kafka-jars.mjs';
 
-const version = process.env.KAFKA_VERSION ?? '4.3.1';
-const cacheFolder =
-  process.env.APACHE_KAFKA_CACHE ??
-  join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'millrace', 'apache-kafka');
 const startTimeoutMs = 90_000;
 
 const separator = process.argv.indexOf('--');
 const command = separator === -1 ? [] : process.argv.slice(separator + 1);
 
 let stopping = false;
-const libraries = fetchServer();
+const libraries = fetchJars();
 const dataFolder = mkdtempSync(join(tmpdir(), 'millrace-apache-kafka-'));
 process.on('exit', () => rmSync(dataFolder, { recursive: true, force: true }));
 
@@ -56,40 +44,6 @@ if (command.length === 0) {
     void stop(127);
   });
   child.on('exit', (code) => void stop(code ?? 1));
-}
-
-/** Downloads the server and its dependencies once per version; a half-finished download never counts. */
-function fetchServer() {
-  const folder = join(cacheFolder, version);
-  if (existsSync(folder)) return folder;
-  mkdirSync(cacheFolder, { recursive: true });
-  const work = mkdtempSync(join(cacheFolder, 'download-'));
-  writeFileSync(
-    join(work, 'pom.xml'),
-    `<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>dev.millrace</groupId><artifactId>apache-kafka</artifactId><version>1</version>
-  <dependencies>
-    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>${version}</version></dependency>
-  </dependencies>
-</project>
-`,
-  );
-  console.error(`Fetching Apache Kafka ${version} from Maven Central …`);
-  const { status, error } = spawnSync(
-    'mvn',
-    ['-q', '-B', 'dependency:copy-dependencies', '-DincludeScope=runtime', '-DoutputDirectory=lib'],
-    { cwd: work, stdio: ['ignore', 2, 2] },
-  );
-  if (status === 0) renameSync(join(work, 'lib'), folder);
-  rmSync(work, { recursive: true, force: true });
-  if (status !== 0) {
-    console.error(
-      `Fetching failed${error ? `: ${error.message} (is Maven installed?)` : '; the lines above say why'}.`,
-    );
-    process.exit(1);
-  }
-  return folder;
 }
 
 function startServer() {
@@ -144,7 +98,15 @@ function startServer() {
   // Its own process group, so that Ctrl-C reaches it through stop() only, after the command has ended.
   const java = spawn(
     'java',
-    ['-Xmx512m', '-XX:+UseG1GC', '-Dlog4j2.level=WARN', '-cp', classPath, 'kafka.Kafka', settings],
+    [
+      '-Xmx512m',
+      '-XX:+UseG1GC',
+      '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn',
+      '-cp',
+      classPath,
+      'kafka.Kafka',
+      settings,
+    ],
     { stdio: ['ignore', log, log], detached: true },
   );
   java.on('exit', (code) => {

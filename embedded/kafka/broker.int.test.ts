@@ -36,6 +36,13 @@ test('produced records are fetched, and are still there after a restart, with to
   expect(await describedConfig('t', 'retention.ms')).toBe('1234567');
 });
 
+test('settings of all brokers together, which kafka-configs asks for, are described as unset', async () => {
+  const brokerType = 4;
+  expect(await describeConfigs(brokerType, '')).toEqual({ errorCode: 0, configs: [] });
+  expect((await describeConfigs(brokerType, '1')).configs).toContainEqual(['broker.id', '1']);
+  expect(await describeConfigs(brokerType, '2')).toEqual({ errorCode: 42, configs: [] });
+});
+
 test('pipelined requests are answered in their order, and produce requests among them share the disk', async () => {
   await client.createTopic('t');
   const order: number[] = [];
@@ -272,31 +279,39 @@ async function restart(): Promise<void> {
 }
 
 async function describedConfig(topic: string, config: string): Promise<string | null | undefined> {
+  const { configs } = await describeConfigs(2, topic);
+  return configs.find(([name]) => name === config)?.[1];
+}
+
+async function describeConfigs(
+  type: number,
+  resource: string,
+): Promise<{ errorCode: number; configs: [string, string | null][] }> {
   const reader = await client.call(32, 1, (writer) => {
-    writer.array([topic], () => {
-      writer.int8(2);
-      writer.string(topic);
-      writer.array([config], (name) => writer.string(name));
+    writer.array([resource], () => {
+      writer.int8(type);
+      writer.string(resource);
+      writer.nullableArray(null, () => undefined);
     });
     writer.boolean(false);
   });
   reader.int32();
-  const [values] = reader.array(() => {
-    reader.int16();
+  const [described] = reader.array(() => {
+    const errorCode = reader.int16();
     reader.nullableString();
     reader.int8();
     reader.string();
-    return reader.array(() => {
-      reader.string();
-      const value = reader.nullableString();
+    const configs = reader.array((): [string, string | null] => {
+      const config: [string, string | null] = [reader.string(), reader.nullableString()];
       reader.boolean();
       reader.int8();
       reader.boolean();
       reader.array(() => undefined);
-      return value;
+      return config;
     });
+    return { errorCode, configs };
   });
-  return values?.[0];
+  return described ?? { errorCode: -1, configs: [] };
 }
 
 function frame(bytes: Buffer): Buffer {

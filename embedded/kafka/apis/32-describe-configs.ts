@@ -108,7 +108,15 @@ export const describeConfigs = defineApi<DescribeConfigsRequest, DescribeConfigs
 function describe(services: Services, resource: ConfigResource): DescribedResource {
   const nothing = { ...resource, message: null, configs: [] };
   if (resource.type === resourceType.broker) {
-    if (resource.name !== String(nodeId)) return { ...nothing, errorCode: ErrorCode.INVALID_REQUEST };
+    // Without a name: what is set for all brokers at run time, which is nothing here.
+    if (resource.name === '') return { ...nothing, errorCode: ErrorCode.NONE };
+    if (resource.name !== String(nodeId)) {
+      return {
+        ...nothing,
+        errorCode: ErrorCode.INVALID_REQUEST,
+        message: `There is no broker ${resource.name}.`,
+      };
+    }
     return { ...nothing, errorCode: ErrorCode.NONE, configs: brokerConfigs(services) };
   }
   if (resource.type !== resourceType.topic) return { ...nothing, errorCode: ErrorCode.INVALID_REQUEST };

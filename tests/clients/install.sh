@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Fetches what the client programs of this folder need; what is there already stays. Run it once, then
+# `npm run test:clients`. kcat (Debian package `kcat`), a JDK 17, Maven, Go and Python 3 with venv come from elsewhere.
+set -u
+cd "$(dirname "$0")"
+failed=0
+
+fetch() {
+  local name=$1 tool=$2
+  shift 2
+  if ! command -v "$tool" >/dev/null; then
+    echo "$name: not fetched, $tool is not installed"
+  elif "$@"; then
+    echo "$name: ready"
+  else
+    echo "$name: FAILED"
+    failed=1
+  fi
+}
+
+python_clients() {
+  local venv="${XDG_CACHE_HOME:-$HOME/.cache}/millrace/python-clients"
+  [ -x "$venv/bin/pip" ] || python3 -m venv "$venv" || return
+  # Wheels alone: compiling librdkafka takes a compiler and minutes.
+  "$venv/bin/pip" install --quiet --only-binary :all: --requirement python/requirements.txt
+}
+
+fetch 'Apache Kafka tools' mvn node ../../scripts/apache-kafka-jars.mjs
+fetch 'franz-go' go go -C go mod download
+fetch 'Python clients' python3 python_clients
+exit "$failed"

@@ -1,0 +1,78 @@
+import { spawnSync } from 'node:child_process';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { describe } from 'vitest';
+import { projectRoot } from '../../platform/paths.js';
+import type { Command } from './program.js';
+
+const sources = join(projectRoot, 'tests', 'clients');
+const cache = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'millrace');
+const installScript = 'tests/clients/install.sh';
+
+/** A client: how to start it, and, when it is not on this machine, where to get it. */
+export interface Client<Start> {
+  name: string;
+  start: Start;
+  missing?: string;
+}
+
+/** The tests of one client. When it is not installed they are skipped, and their heading says so. */
+export function describeClient<Start>(
+  { name, start, missing }: Client<Start>,
+  tests: (start: Start) => void,
+): void {
+  const reason = missing === undefined ? '' : ` IS NOT INSTALLED (get it with ${missing})`;
+  describe.skipIf(missing !== undefined)(`${name}${reason}`, () => {
+    tests(start);
+  });
+}
+
+export function kcat(): Client<Command> {
+  const version = /Version (\S+)/.exec(output('kcat', ['-V']))?.[1];
+  const client: Client<Command> = { name: `kcat ${version ?? ''}`.trim(), start: ['kcat'] };
+  return version === undefined ? { ...client, missing: 'apt-get install kcat' } : client;
+}
+
+/** Apache Kafka's own clients and tools; `start` is a small JVM that has them, and wants a main class or a source file. */
+export function apacheKafka(): Client<Command> {
+  const script = join(projectRoot, 'scripts', 'apache-kafka-jars.mjs');
+  const jars = output(process.execPath, [script, '--cached']);
+  const version = /([\d.]+)-[0-9a-f]+$/.exec(jars)?.[1] ?? '';
+  const settings = ['-Xmx256m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1'];
+  const logging = '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn';
+  const client: Client<Command> = {
+    name: `Apache Kafka ${version}`.trim(),
+    start: ['java', ...settings, logging, '-cp', join(jars, '*')],
+  };
+  if (output('javac', ['-version']) === '') return { ...client, missing: 'a JDK 17' };
+  return jars === '' ? { ...client, missing: installScript } : client;
+}
+
+/** `start` is the folder of the Go program. */
+export function franzGo(): Client<string> {
+  const folder = join(sources, 'go');
+  if (output('go', ['version']) === '') return { name: 'franz-go', start: folder, missing: 'Go 1.26' };
+  const offline = { ...process.env, GOPROXY: 'off' };
+  const fetched = spawnSync('go', ['mod', 'download'], { cwd: folder, env: offline }).status === 0;
+  if (!fetched) return { name: 'franz-go', start: folder, missing: installScript };
+  const version = output('go', ['-C', folder, 'list', '-m', 'github.com/twmb/franz-go']).split(' ')[1];
+  return { name: `franz-go ${version ?? ''}`, start: folder };
+}
+
+/** A Python package, and the program of this folder that uses it. */
+export function pythonClient(distribution: string, program: string): Client<Command> {
+  const python = join(cache, 'python-clients', 'bin', 'python');
+  const ask = `import importlib.metadata as m; print(m.version("${distribution}"))`;
+  const version = output(python, ['-c', ask]);
+  const client: Client<Command> = {
+    name: `${distribution} ${version}`.trim(),
+    start: [python, join(sources, 'python', program)],
+  };
+  return version === '' ? { ...client, missing: installScript } : client;
+}
+
+/** What a program prints, or nothing when it fails or is not there. */
+function output(command: string, args: string[]): string {
+  const { status, stdout } = spawnSync(command, args, { encoding: 'utf8' });
+  return status === 0 ? stdout.trim() : '';
+}
