@@ -1,23 +1,33 @@
 import { createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
-import { MillraceError } from '../../../platform/errors.js';
+import { createServer as createTlsServer } from 'node:tls';
+import { MillraceError, messageOf } from '../../../platform/errors.js';
 
 export interface Address {
   host: string;
   port: number;
 }
 
+/** The server's certificate chain and private key, in PEM. */
+export interface TlsCertificate {
+  cert: string;
+  key: string;
+}
+
+const tlsHandshakeTimeoutMs = 10_000;
+
 /**
- * Listens; `accept` is called for every connection.
+ * Listens, with TLS (1.2 or newer) when there is a certificate; `accept` is called for every connection.
  *
- * @throws MillraceError `PORT_IN_USE`, or `CANNOT_LISTEN` for any other reason.
+ * @throws MillraceError `PORT_IN_USE`, `TLS_CERTIFICATE_UNUSABLE`, or `CANNOT_LISTEN` for any other reason.
  */
 export async function listen(
   { host, port }: Address,
   maxConnections: number,
+  tls: TlsCertificate | undefined,
   accept: (socket: Socket) => void,
 ): Promise<{ server: Server; port: number }> {
-  const server = createServer({ noDelay: true, keepAlive: true }, accept);
+  const server = tls === undefined ? createServer(socketOptions, accept) : createWithTls(tls, accept);
   server.maxConnections = maxConnections;
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => reject(explain(error, host, port)));
@@ -25,6 +35,23 @@ export async function listen(
   });
   const address = server.address();
   return { server, port: typeof address === 'object' && address !== null ? address.port : port };
+}
+
+const socketOptions = { noDelay: true, keepAlive: true };
+
+function createWithTls({ cert, key }: TlsCertificate, accept: (socket: Socket) => void): Server {
+  try {
+    return createTlsServer(
+      { ...socketOptions, cert, key, minVersion: 'TLSv1.2', handshakeTimeout: tlsHandshakeTimeoutMs },
+      accept,
+    );
+  } catch (error) {
+    throw new MillraceError(
+      'TLS_CERTIFICATE_UNUSABLE',
+      `The Kafka API cannot use its TLS certificate or key: ${messageOf(error)}. Give both in PEM, and make sure that they belong together.`,
+      { cause: error },
+    );
+  }
 }
 
 function explain(error: NodeJS.ErrnoException, host: string, port: number): MillraceError {
