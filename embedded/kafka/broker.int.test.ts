@@ -130,6 +130,14 @@ test('ApiVersions lists what is served; a newer version of it gets error 35 and 
 test.each([
   ['an API key that is not served', frame(Buffer.from([0, 99, 0, 0, 0, 0, 0, 1, 255, 255]))],
   ['a version that is not served', frame(Buffer.from([0, 1, 0, 99, 0, 0, 0, 1, 255, 255]))],
+  ['an empty frame', Buffer.alloc(4)],
+  ['a frame of one byte', frame(Buffer.from([0]))],
+  [
+    'more array elements than any request needs',
+    frame(
+      Buffer.concat([Buffer.from([0, 3, 0, 5, 0, 0, 0, 1, 255, 255, 0, 6, 0, 0]), Buffer.alloc(400_000)]),
+    ),
+  ],
   ['a frame over the limit', Buffer.from([0x7f, 0xff, 0xff, 0xff])],
   ['a negative frame length', Buffer.from([0xff, 0xff, 0xff, 0xff])],
   ['a request that ends too early', frame(Buffer.from([0, 3, 0, 5, 0, 0, 0, 1, 255, 255, 0, 0, 0, 5]))],

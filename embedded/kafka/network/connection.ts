@@ -109,7 +109,7 @@ export class Connection {
     else if (stalled(this.frameBegunAt)) this.close('a request has begun and not ended in time');
     else if (this.environment.answerMemory.exhausted && stalled(this.unsentSince)) {
       this.close('it does not take its answers, and others need the memory');
-    } else if (this.inFlight === 0 && now - this.lastActivityAt > idleTimeoutMs) this.close('it was idle');
+    } else if (now - this.lastActivityAt > idleTimeoutMs) this.close('it was idle');
   }
 
   private receive(chunk: Buffer): void {

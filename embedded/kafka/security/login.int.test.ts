@@ -57,10 +57,10 @@ test.each([
   ['SCRAM-SHA-256', 'n,a=eve,n=ada,r=nonce'],
   ['SCRAM-SHA-512', 'n,,n=ada'],
   ['SCRAM-SHA-512', ''],
-])('%s with %j is refused and closed, and neither name nor password is logged', async (mechanism, token) => {
+])('%s with %j is refused and closed, and neither name nor password is logged', async (mechanism, wrong) => {
   await start({ sasl });
   await handshake(mechanism, 1);
-  expect(await sendToken(token)).toBe(58);
+  expect(await sendToken(wrong)).toBe(58);
   await client.closed();
   expect(logged).toContain('it failed to log in');
   expect(logged).not.toContain('ada');

@@ -69,7 +69,7 @@ export class WireClient {
 
   /** Resolves when the broker has closed the connection. */
   async closed(): Promise<void> {
-    if (!this.socket.closed) await once(this.socket, 'close');
+    if (!this.socket.closed) await new Promise((resolve) => this.socket.once('close', resolve));
   }
 
   sendRaw(bytes: Buffer): void {
