@@ -11,7 +11,10 @@ const snapped = snappy.compress(text);
 xerial.writeInt32BE(snapped.length, 16);
 
 /** 1 MiB of zeros, as `zstd -19 --single-thread` makes it. */
-const zstdZeros = Buffer.from('KLUv/QBoTAAACAABAPz/ORACAgAQAAIAEAACABAAAgAQAAIAEAACABAAAgAQAAEAAA==', 'base64');
+const zstdZeros = Buffer.from(
+  'KLUv/QBoTAAACAABAPz/ORACAgAQAAIAEAACABAAAgAQAAIAEAACABAAAgAQAAEAAA==',
+  'base64',
+);
 const samples: [string, number, Buffer, Buffer][] = [
   ['none', 0, text, text],
   ['gzip', 1, gzipSync(text), text],
@@ -21,7 +24,10 @@ const samples: [string, number, Buffer, Buffer][] = [
   [
     'zstd',
     4,
-    Buffer.from('KLUv/WCQBZ0BAKQCTWlsbHJhY2Ugc2NvcmVzIGV2ZW50cyB3aGlsZSB0aGV5IHN0cmVhbS4gAQAas/2qDA==', 'base64'),
+    Buffer.from(
+      'KLUv/WCQBZ0BAKQCTWlsbHJhY2Ugc2NvcmVzIGV2ZW50cyB3aGlsZSB0aGV5IHN0cmVhbS4gAQAas/2qDA==',
+      'base64',
+    ),
     text,
   ],
 ];
@@ -34,15 +40,20 @@ describe.each(samples)('%s', (_name, codec, compressed, expected) => {
 
   test('damage makes an error or other bytes, never a crash, a hang or more than the limit', () => {
     fc.assert(
-      fc.property(fc.nat(compressed.length - 1), fc.nat(255), fc.nat(compressed.length), (at, byte, length) => {
-        const damaged = Buffer.from(compressed.subarray(0, length));
-        if (at < length) damaged[at] = byte;
-        try {
-          expect(decompress(codec, damaged, 10_000).length).toBeLessThanOrEqual(10_000);
-        } catch (error) {
-          expect(error).toBeInstanceOf(Error);
-        }
-      }),
+      fc.property(
+        fc.nat(compressed.length - 1),
+        fc.nat(255),
+        fc.nat(compressed.length),
+        (at, byte, length) => {
+          const damaged = Buffer.from(compressed.subarray(0, length));
+          if (at < length) damaged[at] = byte;
+          try {
+            expect(decompress(codec, damaged, 10_000).length).toBeLessThanOrEqual(10_000);
+          } catch (error) {
+            expect(error).toBeInstanceOf(Error);
+          }
+        },
+      ),
       { numRuns: 500, seed: 1 },
     );
   });
