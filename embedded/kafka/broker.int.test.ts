@@ -214,15 +214,41 @@ test('the local log appends and reads without a client, across restarts, on a co
 test('a deleted topic is gone, and a new one of its name is empty', async () => {
   await client.createTopic('t');
   await client.produce('t', 0, textBatch(['old']));
-  const reader = await client.call(20, 1, (writer) => {
-    writer.array(['t'], (name) => writer.string(name));
-    writer.int32(1000);
-  });
-  reader.int32();
-  expect(reader.array(() => [reader.string(), reader.int16()])).toEqual([['t', 0]]);
+  expect(await client.deleteTopic('t')).toBe(0);
   expect(await client.fetch('t', 0, 0)).toMatchObject({ errorCode: 3 });
   await client.createTopic('t');
   expect(await client.readAll('t', 0, false)).toEqual([]);
+});
+
+test('DeleteRecords moves the log start, at once and over a restart', async () => {
+  await client.createTopic('t');
+  for (const value of ['a', 'b', 'c']) await client.produce('t', 0, textBatch([value]));
+  const deleteBefore = async (offset: number): Promise<unknown> => {
+    const reader = await client.call(21, 0, (writer) => {
+      writer.array(['t'], (name) => {
+        writer.string(name);
+        writer.array([0], (partition) => {
+          writer.int32(partition);
+          writer.int64(offset);
+        });
+      });
+      writer.int32(1000);
+    });
+    reader.int32();
+    const [partitions] = reader.array(() => {
+      reader.string();
+      return reader.array(() => [reader.int32(), reader.int64(), reader.int16()]);
+    });
+    return partitions?.[0];
+  };
+  expect(await deleteBefore(2)).toEqual([0, 2, 0]);
+  expect(await deleteBefore(4)).toEqual([0, -1, 1]);
+  expect(await client.fetch('t', 0, 1)).toMatchObject({ errorCode: 1 });
+  await restart();
+  expect(await client.fetch('t', 0, 1)).toMatchObject({ errorCode: 1 });
+  expect((await client.fetch('t', 0, 2)).records.length).toBeGreaterThan(0);
+  expect(await deleteBefore(-1)).toEqual([0, 3, 0]);
+  expect(await client.produce('t', 0, textBatch(['d']))).toEqual({ errorCode: 0, baseOffset: 3 });
 });
 
 test('a port in use is one clear error, in this thread and from the worker', async () => {

@@ -58,7 +58,7 @@ export interface KafkaBrokerOptions extends Partial<ConnectionLimits> {
   autoCreateTopics?: boolean;
   /** Connections beyond this are refused. Default 1000. */
   maxConnections?: number;
-  /** Newest batches kept in memory for consumers that keep up, all partitions together, in bytes. Default 16 MiB. */
+  /** Newest batches kept in memory for consumers that keep up, all partitions together, in bytes. Default 4 MiB. */
   tailCacheBytes?: number;
   /** Most record bytes in one Fetch answer, in bytes. Default 8 MiB. */
   maxFetchBytes?: number;
@@ -83,7 +83,7 @@ const defaults = {
   defaultPartitions: 1,
   autoCreateTopics: true,
   maxConnections: 1000,
-  tailCacheBytes: 16 * mebibyte,
+  tailCacheBytes: 4 * mebibyte,
   maxFetchBytes: 8 * mebibyte,
   maxFrameBytes: 32 * mebibyte,
   maxInFlight: 16,

@@ -41,7 +41,7 @@ export interface ConnectionEnvironment {
 /** While so many answer bytes wait for a slow client, its next request waits too. */
 const maxUnsentBytes = 1024 * 1024;
 /** Further Produce requests wait while those being worked on are larger than this. */
-const maxInFlightBytes = 8 * 1024 * 1024;
+const maxInFlightBytes = 2 * 1024 * 1024;
 /** Enough for any login, too little to be worth an attack. */
 const maxFrameBytesBeforeLogin = 64 * 1024;
 

@@ -134,6 +134,15 @@ export class WireClient {
     );
   }
 
+  async deleteTopic(name: string): Promise<number> {
+    const reader = await this.call(20, 1, (writer) => {
+      writer.array([name], (each) => writer.string(each));
+      writer.int32(10_000);
+    });
+    reader.int32();
+    return reader.array(() => [reader.string(), reader.int16()] as const)[0]?.[1] ?? -1;
+  }
+
   async produce(
     topic: string,
     partition: number,
