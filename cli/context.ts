@@ -90,7 +90,8 @@ export async function openContext(config: Config, engines: Engines, logger: Logg
   }
 }
 
-function kafkaSettings(config: Config) {
+/** How the log is reached and what it is asked for, from the settings `KAFKA_SASL_*`, `KAFKA_TLS*` and `TOPIC_REPLICATION`. */
+export function kafkaSettings(config: Config) {
   const {
     KAFKA_SASL_MECHANISM: mechanism,
     KAFKA_SASL_USERNAME: username,

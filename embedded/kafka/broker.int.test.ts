@@ -137,6 +137,14 @@ test('ApiVersions lists what is served; a newer version of it gets error 35 and 
 test.each([
   ['an API key that is not served', frame(Buffer.from([0, 99, 0, 0, 0, 0, 0, 1, 255, 255]))],
   ['a version that is not served', frame(Buffer.from([0, 1, 0, 99, 0, 0, 0, 1, 255, 255]))],
+  ['an empty frame', Buffer.alloc(4)],
+  ['a frame of one byte', frame(Buffer.from([0]))],
+  [
+    'more array elements than any request needs',
+    frame(
+      Buffer.concat([Buffer.from([0, 3, 0, 5, 0, 0, 0, 1, 255, 255, 0, 6, 0, 0]), Buffer.alloc(400_000)]),
+    ),
+  ],
   ['a frame over the limit', Buffer.from([0x7f, 0xff, 0xff, 0xff])],
   ['a negative frame length', Buffer.from([0xff, 0xff, 0xff, 0xff])],
   ['a request that ends too early', frame(Buffer.from([0, 3, 0, 5, 0, 0, 0, 1, 255, 255, 0, 0, 0, 5]))],
@@ -213,15 +221,41 @@ test('the local log appends and reads without a client, across restarts, on a co
 test('a deleted topic is gone, and a new one of its name is empty', async () => {
   await client.createTopic('t');
   await client.produce('t', 0, textBatch(['old']));
-  const reader = await client.call(20, 1, (writer) => {
-    writer.array(['t'], (name) => writer.string(name));
-    writer.int32(1000);
-  });
-  reader.int32();
-  expect(reader.array(() => [reader.string(), reader.int16()])).toEqual([['t', 0]]);
+  expect(await client.deleteTopic('t')).toBe(0);
   expect(await client.fetch('t', 0, 0)).toMatchObject({ errorCode: 3 });
   await client.createTopic('t');
   expect(await client.readAll('t', 0, false)).toEqual([]);
+});
+
+test('DeleteRecords moves the log start, at once and over a restart', async () => {
+  await client.createTopic('t');
+  for (const value of ['a', 'b', 'c']) await client.produce('t', 0, textBatch([value]));
+  const deleteBefore = async (offset: number): Promise<unknown> => {
+    const reader = await client.call(21, 0, (writer) => {
+      writer.array(['t'], (name) => {
+        writer.string(name);
+        writer.array([0], (partition) => {
+          writer.int32(partition);
+          writer.int64(offset);
+        });
+      });
+      writer.int32(1000);
+    });
+    reader.int32();
+    const [partitions] = reader.array(() => {
+      reader.string();
+      return reader.array(() => [reader.int32(), reader.int64(), reader.int16()]);
+    });
+    return partitions?.[0];
+  };
+  expect(await deleteBefore(2)).toEqual([0, 2, 0]);
+  expect(await deleteBefore(4)).toEqual([0, -1, 1]);
+  expect(await client.fetch('t', 0, 1)).toMatchObject({ errorCode: 1 });
+  await restart();
+  expect(await client.fetch('t', 0, 1)).toMatchObject({ errorCode: 1 });
+  expect((await client.fetch('t', 0, 2)).records.length).toBeGreaterThan(0);
+  expect(await deleteBefore(-1)).toEqual([0, 3, 0]);
+  expect(await client.produce('t', 0, textBatch(['d']))).toEqual({ errorCode: 0, baseOffset: 3 });
 });
 
 test('a port in use is one clear error, in this thread and from the worker', async () => {

@@ -13,10 +13,16 @@ import { GroupCoordinator } from './groups/group-coordinator.js';
 import { Offsets } from './groups/offsets.js';
 import { LocalLog } from './local-log.js';
 import { Connection } from './network/connection.js';
-import type { ConnectionLimits } from './network/connection.js';
+import type { ConnectionEnvironment, ConnectionLimits } from './network/connection.js';
+import { Dispatcher } from './network/dispatcher.js';
 import { Interceptors } from './network/interceptors.js';
 import type { Interceptor } from './network/interceptors.js';
+import { MemoryBudget } from './network/memory-budget.js';
 import { listen } from './network/server.js';
+import type { TlsCertificate } from './network/server.js';
+import { saslMechanisms } from './security/authentication.js';
+import type { Sasl, SaslMechanism } from './security/authentication.js';
+import { Users } from './security/users.js';
 import type { Services } from './services.js';
 import { maintain } from './storage/maintenance.js';
 import { StateStore } from './storage/state-store.js';
@@ -26,6 +32,13 @@ import { ProducerIds } from './transactions/producer-ids.js';
 import { TransactionCoordinator } from './transactions/transaction-coordinator.js';
 import { transactionLogs } from './transactions/transaction-logs.js';
 
+export interface SaslOptions {
+  /** Passwords by user name. */
+  users: Record<string, string>;
+  /** Default: PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512. */
+  mechanisms?: SaslMechanism[];
+}
+
 export interface KafkaBrokerOptions extends Partial<ConnectionLimits> {
   /** Where everything is kept; made when missing. One broker at a time per folder. */
   dataDir: string;
@@ -33,6 +46,10 @@ export interface KafkaBrokerOptions extends Partial<ConnectionLimits> {
   host?: string;
   /** 0 takes a free port. Default 9092. */
   port?: number;
+  /** Clients must log in as one of these users, in one of these ways. Default: nobody needs to. */
+  sasl?: SaslOptions;
+  /** Clients must talk TLS. Default: they must not. */
+  tls?: TlsCertificate;
   /** Default: writes nothing. */
   logger?: Logger;
   /** Partitions of a topic that is created without saying how many. Default 1. */
@@ -41,17 +58,22 @@ export interface KafkaBrokerOptions extends Partial<ConnectionLimits> {
   autoCreateTopics?: boolean;
   /** Connections beyond this are refused. Default 1000. */
   maxConnections?: number;
-  /** Newest batches kept in memory for consumers that keep up, all partitions together, in bytes. Default 16 MiB. */
+  /** Newest batches kept in memory for consumers that keep up, all partitions together, in bytes. Default 4 MiB. */
   tailCacheBytes?: number;
   /** Most record bytes in one Fetch answer, in bytes. Default 8 MiB. */
   maxFetchBytes?: number;
+  /** Bytes of requests that all connections together may have under way; beyond, sockets are read no further. Default 64 MiB. */
+  maxRequestBytes?: number;
+  /** Bytes of answers that clients have not taken yet, from which on answers get smaller and stalled readers are closed. Default 64 MiB. */
+  maxAnswerBytes?: number;
   /** How often retention and compaction run, in milliseconds. Default 5 minutes, as in Kafka. */
   maintenanceIntervalMs?: number;
   /** Default: the system's time. */
   clock?: Clock;
 }
 
-const apisByKey = new Map(apis.map((api) => [api.key, api]));
+/** How often connections are looked at for clients that keep them waiting. */
+const stallCheckMs = 1000;
 
 const mebibyte = 1024 * 1024;
 const defaults = {
@@ -61,24 +83,29 @@ const defaults = {
   defaultPartitions: 1,
   autoCreateTopics: true,
   maxConnections: 1000,
-  tailCacheBytes: 16 * mebibyte,
+  tailCacheBytes: 4 * mebibyte,
   maxFetchBytes: 8 * mebibyte,
   maxFrameBytes: 32 * mebibyte,
   maxInFlight: 16,
+  maxRequestBytes: 64 * mebibyte,
+  maxAnswerBytes: 64 * mebibyte,
+  idleTimeoutMs: 10 * 60_000,
+  stallTimeoutMs: 30_000,
   maintenanceIntervalMs: 5 * 60_000,
   clock: systemClock,
 };
 
 /** A durable single-node Kafka broker in the current thread. See embedded/README.md for what it serves. */
 export class KafkaBroker {
-  private readonly options: Required<KafkaBrokerOptions>;
+  private readonly options: typeof defaults & KafkaBrokerOptions;
   private readonly interceptors = new Interceptors();
   private readonly connections = new Set<Connection>();
-  private readonly ready = deferred<Services>();
+  private readonly ready = deferred<ConnectionEnvironment>();
   private server: Server | undefined;
   private store: StateStore | undefined;
   private services: Services | undefined;
   private cancelMaintenance: () => void = () => undefined;
+  private cancelStallCheck: () => void = () => undefined;
   private maintenance: Promise<void> = Promise.resolve();
 
   constructor(options: KafkaBrokerOptions) {
@@ -94,14 +121,15 @@ export class KafkaBroker {
    * @throws MillraceError `PORT_IN_USE` or `LISTEN_FAILED`, before anything on disk is touched, or `DATA_DIR_UNUSABLE`.
    */
   async start(): Promise<{ port: number }> {
-    const { host, port: wantedPort, maxConnections } = this.options;
-    const { server, port } = await listen({ host, port: wantedPort }, maxConnections, (socket) => {
+    const { host, port: wantedPort, maxConnections, tls } = this.options;
+    const { server, port } = await listen({ host, port: wantedPort }, maxConnections, tls, (socket) => {
       void this.accept(socket);
     });
     this.server = server;
     try {
       this.services = await this.openServices();
-      this.ready.resolve(this.services);
+      this.ready.resolve(this.connectionEnvironment(this.services));
+      this.scheduleStallCheck();
       this.scheduleMaintenance();
     } catch (error) {
       this.ready.reject(error);
@@ -114,6 +142,7 @@ export class KafkaBroker {
   /** Closes all connections and waits until everything that was accepted is on disk. */
   async stop(): Promise<void> {
     this.cancelMaintenance();
+    this.cancelStallCheck();
     const { server, services, store } = this;
     this.server = this.services = this.store = undefined;
     for (const connection of this.connections) connection.close();
@@ -142,14 +171,35 @@ export class KafkaBroker {
   // Listening comes first, so that a port in use is noticed before anything on disk is touched.
   private async accept(socket: Socket): Promise<void> {
     socket.on('error', () => socket.destroy());
-    const services = await this.ready.promise.catch(() => undefined);
-    if (services === undefined || socket.destroyed) {
+    const environment = await this.ready.promise.catch(() => undefined);
+    if (environment === undefined || socket.destroyed) {
       socket.destroy();
       return;
     }
-    const connection = new Connection(socket, services, apisByKey, this.interceptors, this.options);
+    const connection = new Connection(socket, environment);
     this.connections.add(connection);
     socket.on('close', () => this.connections.delete(connection));
+  }
+
+  private connectionEnvironment(services: Services): ConnectionEnvironment {
+    const { sasl, clock, logger, maxRequestBytes } = this.options;
+    return {
+      dispatcher: new Dispatcher(services, apis, this.interceptors),
+      limits: this.options,
+      sasl: sasl === undefined ? undefined : toSasl(sasl),
+      requestMemory: new MemoryBudget(maxRequestBytes),
+      answerMemory: services.answerMemory,
+      clock,
+      logger,
+    };
+  }
+
+  private scheduleStallCheck(): void {
+    const { clock } = this.options;
+    this.cancelStallCheck = clock.after(stallCheckMs, () => {
+      for (const connection of this.connections) connection.closeIfStalled(clock.now());
+      this.scheduleStallCheck();
+    });
   }
 
   private async openServices(): Promise<Services> {
@@ -179,6 +229,7 @@ export class KafkaBroker {
       defaultPartitions: this.options.defaultPartitions,
       autoCreateTopics: this.options.autoCreateTopics,
       maxFetchBytes: this.options.maxFetchBytes,
+      answerMemory: new MemoryBudget(this.options.maxAnswerBytes),
     };
   }
 
@@ -207,6 +258,10 @@ export class KafkaBroker {
     }
     if (this.services !== undefined) this.scheduleMaintenance();
   }
+}
+
+function toSasl({ users, mechanisms = [...saslMechanisms] }: SaslOptions): Sasl {
+  return { users: new Users(users), mechanisms };
 }
 
 async function clusterId(store: StateStore): Promise<string> {

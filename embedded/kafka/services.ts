@@ -1,6 +1,7 @@
 import type { Logger } from '../../platform/logger.js';
 import type { Clock } from './clock.js';
 import type { GroupCoordinator } from './groups/group-coordinator.js';
+import type { MemoryBudget } from './network/memory-budget.js';
 import type { Topics } from './storage/topics.js';
 import type { TransactionCoordinator } from './transactions/transaction-coordinator.js';
 
@@ -28,4 +29,6 @@ export interface Services {
   autoCreateTopics: boolean;
   /** Most record bytes in one Fetch answer, whatever the client allows. */
   maxFetchBytes: number;
+  /** Of answers that clients have not taken yet: while it is short, answers get smaller. */
+  answerMemory: MemoryBudget;
 }

@@ -1,7 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { MillraceError, messageOf } from '../../platform/errors.js';
 import { createLogger } from '../../platform/logger.js';
-import { startSchemaRegistry } from '../schema-registry/server.js';
+import type { Logger } from '../../platform/logger.js';
 import { KafkaBroker } from './broker.js';
 import type { WorkerOptions, WorkerReport } from './start.js';
 
@@ -13,15 +13,7 @@ try {
   const logger = createLogger(logLevel ?? 'silent', logDestination);
   const broker = new KafkaBroker({ ...options, logger });
   const { port } = await broker.start();
-  const registry =
-    registryPort === undefined
-      ? undefined
-      : await startSchemaRegistry({
-          host: options.host ?? '127.0.0.1',
-          port: registryPort,
-          log: broker.localLog('_schemas'),
-          logger,
-        });
+  const registry = registryPort === undefined ? undefined : await startRegistry(registryPort, broker, logger);
   parentPort?.once('message', () => {
     void Promise.resolve(registry?.stop())
       .then(() => broker.stop())
@@ -32,4 +24,19 @@ try {
   const { code, retriable } =
     error instanceof MillraceError ? error : { code: 'BROKER_FAILED', retriable: false };
   report({ kind: 'failed', code, retriable, message: messageOf(error) });
+}
+
+/** Loaded only when asked for: it brings libraries that the broker alone does without. */
+async function startRegistry(
+  port: number,
+  broker: KafkaBroker,
+  logger: Logger,
+): Promise<{ port: number; stop(): Promise<void> }> {
+  const { startSchemaRegistry } = await import('../schema-registry/server.js');
+  return await startSchemaRegistry({
+    host: options.host ?? '127.0.0.1',
+    port,
+    log: broker.localLog('_schemas'),
+    logger,
+  });
 }

@@ -126,7 +126,9 @@ export const fetch = defineApi<FetchRequest, FetchResponse>({
 });
 
 async function readAll(request: FetchRequest, context: RequestContext): Promise<FetchResponse> {
-  let budget = Math.min(request.maxBytes, context.services.maxFetchBytes);
+  const { maxFetchBytes, answerMemory } = context.services;
+  // At least 1: the first batch is whole, however short memory is.
+  let budget = Math.min(request.maxBytes, maxFetchBytes, Math.max(1, answerMemory.available));
   const topics: FetchResponse['topics'] = [];
   for (const { name, partitions } of request.topics) {
     const read: FetchedPartition[] = [];

@@ -24,8 +24,7 @@ const earliest = -2;
 
 /**
  * ListOffsets, versions 1–5. Timestamp −1 asks for the end (the last stable offset under read_committed), −2 for the
- * start, anything else for the first record that is not older. In a batch whose codec Node lacks the answer is the
- * batch's first offset: the records in it are opaque.
+ * start, anything else for the first record that is not older.
  *
  *     Request  => replica_id i32 · isolation_level i8 (2+)
  *                 · [topic · [partition i32 · current_leader_epoch i32 (4+) · timestamp i64]]

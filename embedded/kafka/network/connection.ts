@@ -1,34 +1,49 @@
 import type { Socket } from 'node:net';
 import { messageOf } from '../../../platform/errors.js';
-import { apiVersions, encodeUnsupportedApiVersions } from '../apis/18-api-versions.js';
+import type { Logger } from '../../../platform/logger.js';
 import { produce } from '../apis/00-produce.js';
-import { ConnectionRefused } from '../protocol/api.js';
-import type { Api, RequestContext, RequestGate } from '../protocol/api.js';
-import { Reader } from '../protocol/reader.js';
-import { Writer } from '../protocol/writer.js';
-import type { Services } from '../services.js';
+import type { Clock } from '../clock.js';
+import type { Writer } from '../protocol/writer.js';
+import { Authentication } from '../security/authentication.js';
+import type { Sasl } from '../security/authentication.js';
+import type { Dispatcher } from './dispatcher.js';
 import { Frames } from './frames.js';
-import type { Interceptors } from './interceptors.js';
+import type { MemoryBudget } from './memory-budget.js';
 
 export interface ConnectionLimits {
   /** A longer frame closes the connection. Default 32 MiB. */
   maxFrameBytes: number;
   /** Produce requests of one connection that are worked on at once. Default 16. */
   maxInFlight: number;
+  /** A connection that sends and takes nothing for so long is closed, in milliseconds. Default 10 minutes, as in Kafka. */
+  idleTimeoutMs: number;
+  /**
+   * A frame that has begun, and a login, must be complete after so long, in milliseconds; so must the sending of an
+   * answer when memory for answers is short. Default 30 s.
+   */
+  stallTimeoutMs: number;
+}
+
+/** What all connections share. */
+export interface ConnectionEnvironment {
+  dispatcher: Dispatcher;
+  limits: ConnectionLimits;
+  /** `undefined`: nobody needs to log in. */
+  sasl: Sasl | undefined;
+  /** Of requests: frames that arrive, wait or are worked on. */
+  requestMemory: MemoryBudget;
+  /** Of answers that clients have not taken yet. */
+  answerMemory: MemoryBudget;
+  clock: Clock;
+  logger: Logger;
 }
 
 /** While so many answer bytes wait for a slow client, its next request waits too. */
 const maxUnsentBytes = 1024 * 1024;
 /** Further Produce requests wait while those being worked on are larger than this. */
-const maxInFlightBytes = 8 * 1024 * 1024;
-
-interface Request {
-  api: Api;
-  version: number;
-  correlationId: number;
-  clientId: string;
-  reader: Reader;
-}
+const maxInFlightBytes = 2 * 1024 * 1024;
+/** Enough for any login, too little to be worth an attack. */
+const maxFrameBytesBeforeLogin = 64 * 1024;
 
 /**
  * One client connection. Requests are answered in their order. Like Apache Kafka it works on one at a time; only
@@ -37,185 +52,192 @@ interface Request {
  */
 export class Connection {
   private readonly socket: Socket;
-  private readonly services: Services;
-  private readonly apis: ReadonlyMap<number, Api>;
-  private readonly interceptors: Interceptors;
-  private readonly limits: ConnectionLimits;
+  private readonly environment: ConnectionEnvironment;
+  private readonly authentication: Authentication;
   private readonly frames: Frames;
   private readonly closed = new AbortController();
   private readonly client: string;
   private readonly backlog: Buffer[] = [];
+  private backlogBytes = 0;
   private inFlight = 0;
   private inFlightBytes = 0;
   private onlyProduceInFlight = true;
   private lastAnswer: Promise<void> = Promise.resolve();
+  /** Of the request memory: what is here, and what the frame on its way has announced. */
+  private heldBytes = 0;
+  private reservedBytes = 0;
+  private unsentBytes = 0;
+  private readonly openedAt: number;
+  private lastActivityAt: number;
+  private frameBegunAt: number | undefined;
+  private unsentSince: number | undefined;
+  private readonly work = (): void => this.startRequests();
 
-  constructor(
-    socket: Socket,
-    services: Services,
-    apis: ReadonlyMap<number, Api>,
-    interceptors: Interceptors,
-    limits: ConnectionLimits,
-  ) {
+  constructor(socket: Socket, environment: ConnectionEnvironment) {
     this.socket = socket;
-    this.services = services;
-    this.apis = apis;
-    this.interceptors = interceptors;
-    this.limits = limits;
-    this.frames = new Frames(limits.maxFrameBytes);
+    this.environment = environment;
+    this.authentication = new Authentication(environment.sasl);
+    const { maxFrameBytes } = environment.limits;
+    this.frames = new Frames(
+      this.authentication.done ? maxFrameBytes : Math.min(maxFrameBytes, maxFrameBytesBeforeLogin),
+    );
+    this.openedAt = this.lastActivityAt = environment.clock.now();
     this.client = `${socket.remoteAddress ?? 'unknown'}:${socket.remotePort ?? 0}`;
     socket.on('data', (chunk: Buffer) => this.receive(chunk));
-    socket.on('drain', () => this.work());
+    socket.on('drain', this.work);
     socket.on('error', (error) =>
-      this.services.logger.debug({ err: error, client: this.client }, 'A Kafka connection broke'),
+      environment.logger.debug({ err: error, client: this.client }, 'A Kafka connection broke'),
     );
-    socket.on('close', () => this.closed.abort());
+    socket.on('close', () => this.releaseAll());
   }
 
   /** Ends the connection without a further answer. */
   close(reason?: string): void {
     if (reason !== undefined && !this.socket.destroyed) {
-      this.services.logger.warn({ client: this.client, reason }, 'Closed a Kafka connection');
+      this.environment.logger.warn({ client: this.client, reason }, 'Closed a Kafka connection');
     }
-    this.backlog.length = 0;
+    this.dropBacklog();
     this.socket.destroy();
   }
 
+  /** Closes the connection when its client keeps it waiting for too long. Called every now and then. */
+  closeIfStalled(now: number): void {
+    const { idleTimeoutMs, stallTimeoutMs } = this.environment.limits;
+    const stalled = (since: number | undefined): boolean =>
+      since !== undefined && now - since > stallTimeoutMs;
+    if (!this.authentication.done && stalled(this.openedAt)) this.close('it has not logged in in time');
+    else if (stalled(this.frameBegunAt)) this.close('a request has begun and not ended in time');
+    else if (this.environment.answerMemory.exhausted && stalled(this.unsentSince)) {
+      this.close('it does not take its answers, and others need the memory');
+    } else if (now - this.lastActivityAt > idleTimeoutMs) this.close('it was idle');
+  }
+
   private receive(chunk: Buffer): void {
+    this.lastActivityAt = this.environment.clock.now();
     try {
-      this.backlog.push(...this.frames.push(chunk));
+      for (const frame of this.frames.push(chunk)) {
+        this.backlog.push(frame);
+        this.backlogBytes += frame.length;
+      }
     } catch (error) {
       this.close(messageOf(error));
       return;
     }
-    this.work();
+    this.startRequests();
   }
 
-  private work(): void {
-    while (this.backlog.length > 0 && this.inFlight < this.limits.maxInFlight && !this.socket.destroyed) {
-      if (this.socket.writableLength > maxUnsentBytes) break;
-      const isProduce = this.backlog[0]?.readInt16BE(0) === produce.key;
+  private startRequests(): void {
+    while (this.backlog.length > 0 && this.inFlight < this.environment.limits.maxInFlight) {
+      if (this.socket.destroyed || this.socket.writableLength > maxUnsentBytes) break;
+      const isProduce = isProduceRequest(this.backlog[0]);
       const mayOverlap = isProduce && this.onlyProduceInFlight && this.inFlightBytes < maxInFlightBytes;
       if (this.inFlight > 0 && !mayOverlap) break;
       const frame = this.backlog.shift();
-      if (frame !== undefined) this.start(frame, isProduce);
+      if (frame === undefined) break;
+      this.backlogBytes -= frame.length;
+      this.start(frame, isProduce);
     }
-    if (this.backlog.length > 0) this.socket.pause();
-    else this.socket.resume();
+    this.regulate();
   }
 
   private start(frame: Buffer, isProduce: boolean): void {
     this.inFlight++;
     this.inFlightBytes += frame.length;
     this.onlyProduceInFlight = isProduce;
-    try {
-      const request = this.decodeHeader(frame);
-      const answer = request === undefined ? undefined : this.serve(request);
-      if (answer === undefined) return;
-      // Collected in order, though they may be ready in another.
-      this.lastAnswer = Promise.all([answer, this.lastAnswer]).then(
-        ([writer]) => this.finish(writer, frame.length),
-        (error: unknown) => this.close(messageOf(error)),
-      );
-    } catch (error) {
-      this.close(messageOf(error));
-    }
-  }
-
-  private decodeHeader(frame: Buffer): Request | undefined {
-    const reader = new Reader(frame);
-    const key = reader.int16();
-    const version = reader.int16();
-    const correlationId = reader.int32();
-    const api = this.apis.get(key);
-    if (api === undefined) {
-      this.close(`API key ${key} is not served`);
-      return undefined;
-    }
-    if (version < api.minVersion || version > api.maxVersion) {
-      if (api === apiVersions && version > api.maxVersion)
-        this.finish(this.unsupportedVersions(correlationId), frame.length);
-      else
-        this.close(
-          `${api.name} version ${version} is not served (${api.minVersion} to ${api.maxVersion} are)`,
-        );
-      return undefined;
-    }
-    const clientId = reader.headerString() ?? '';
-    reader.flexible = version >= api.flexibleFrom;
-    reader.tags();
-    return { api, version, correlationId, clientId, reader };
-  }
-
-  private async serve(request: Request): Promise<Writer | undefined> {
-    const { api, version, correlationId, clientId, reader } = request;
-    const context: RequestContext = {
-      services: this.services,
-      version,
-      clientId,
-      clientHost: plainAddress(this.socket.remoteAddress),
-      localHost: plainAddress(this.socket.localAddress),
-      localPort: this.socket.localPort ?? 0,
+    const answer = this.environment.dispatcher.answer(frame, {
+      socket: this.socket,
+      authentication: this.authentication,
       closed: this.closed.signal,
-    };
-    const { gate, dropAnswer } = this.gateFor(request);
-    const encode = await api.serve(reader, context, gate);
-    if (dropAnswer()) throw new ConnectionRefused('an interceptor dropped the answer');
-    if (encode === undefined) return undefined;
-    const writer = new Writer();
-    writer.int32(0);
-    writer.int32(correlationId);
-    writer.flexible = version >= api.flexibleFrom;
-    // ApiVersions answers with the oldest response header, so that any client can read it.
-    if (api !== apiVersions) writer.tags();
-    encode(writer);
-    return writer;
-  }
-
-  private gateFor({ api, version, correlationId, clientId }: Request): {
-    gate: RequestGate | undefined;
-    dropAnswer: () => boolean;
-  } {
-    if (!this.interceptors.has(api.key)) return { gate: undefined, dropAnswer: () => false };
-    let dropAnswer = false;
-    const gate: RequestGate = async (body) => {
-      const verdict = await this.interceptors.judge({
-        apiKey: api.key,
-        version,
-        correlationId,
-        clientId,
-        body,
-      });
-      if (verdict === 'drop') throw new ConnectionRefused('an interceptor dropped the connection');
-      if (verdict === 'drop-answer') dropAnswer = true;
-      return typeof verdict === 'object' ? verdict.errorCode : undefined;
-    };
-    return { gate, dropAnswer: () => dropAnswer };
+    });
+    // Collected in order, though they may be ready in another.
+    this.lastAnswer = Promise.all([answer, this.lastAnswer]).then(
+      ([writer]) => this.finish(writer, frame.length),
+      (error: unknown) => this.close(messageOf(error)),
+    );
   }
 
   private finish(writer: Writer | undefined, frameBytes: number): void {
     this.inFlight--;
     this.inFlightBytes -= frameBytes;
-    if (writer !== undefined && !this.socket.destroyed) {
-      const { chunks, length } = writer.finish();
-      chunks[0]?.writeInt32BE(length - 4, 0);
-      this.socket.cork();
-      for (const chunk of chunks) this.socket.write(chunk);
-      this.socket.uncork();
+    if (writer !== undefined && !this.socket.destroyed) this.send(writer);
+    if (this.authentication.hasFailed) {
+      this.environment.logger.warn(
+        { client: this.client, reason: 'it failed to log in' },
+        'Closed a Kafka connection',
+      );
+      this.dropBacklog();
+      this.socket.destroySoon();
+      return;
     }
-    this.work();
+    if (this.authentication.done) this.frames.maxFrameBytes = this.environment.limits.maxFrameBytes;
+    this.startRequests();
   }
 
-  private unsupportedVersions(correlationId: number): Writer {
-    const writer = new Writer();
-    writer.int32(0);
-    writer.int32(correlationId);
-    encodeUnsupportedApiVersions(writer);
-    return writer;
+  private send(writer: Writer): void {
+    const { chunks, length } = writer.finish();
+    chunks[0]?.writeInt32BE(length - 4, 0);
+    this.unsentBytes += length;
+    this.unsentSince ??= this.environment.clock.now();
+    this.environment.answerMemory.change(length);
+    const last = chunks.pop();
+    this.socket.cork();
+    for (const chunk of chunks) this.socket.write(chunk);
+    if (last !== undefined) this.socket.write(last, () => this.sent(length));
+    this.socket.uncork();
+  }
+
+  private sent(length: number): void {
+    if (this.closed.signal.aborted) return;
+    this.environment.answerMemory.change(-length);
+    this.unsentBytes -= length;
+    this.lastActivityAt = this.environment.clock.now();
+    this.unsentSince = this.unsentBytes > 0 ? this.lastActivityAt : undefined;
+  }
+
+  /**
+   * Counts what this connection holds, and takes in more only while there is room. A frame that has begun reserves its
+   * whole length once, so that whoever has a reservation can always go on to the frame's end.
+   */
+  private regulate(): void {
+    if (this.closed.signal.aborted) return;
+    const { requestMemory, clock } = this.environment;
+    this.hold(this.reservedBytes);
+    const announced = this.frames.announcedBytes;
+    if (announced === 0) this.hold(0);
+    else if (this.reservedBytes !== announced && !requestMemory.exhausted) this.hold(announced);
+    const mayGoOn = announced > 0 ? this.reservedBytes === announced : !requestMemory.exhausted;
+    const reading = this.backlog.length === 0 && mayGoOn;
+    // What this side holds up is not the client's delay.
+    if (announced === 0 || !reading) this.frameBegunAt = undefined;
+    else this.frameBegunAt ??= clock.now();
+    if (!mayGoOn) requestMemory.whenFree(this.work);
+    if (reading) this.socket.resume();
+    else this.socket.pause();
+  }
+
+  private hold(reservedBytes: number): void {
+    this.reservedBytes = reservedBytes;
+    const held = this.backlogBytes + this.inFlightBytes + reservedBytes;
+    const change = held - this.heldBytes;
+    this.heldBytes = held;
+    if (change !== 0) this.environment.requestMemory.change(change);
+  }
+
+  private dropBacklog(): void {
+    this.backlog.length = 0;
+    this.backlogBytes = 0;
+  }
+
+  private releaseAll(): void {
+    const { requestMemory, answerMemory } = this.environment;
+    this.closed.abort();
+    requestMemory.forget(this.work);
+    answerMemory.change(-this.unsentBytes);
+    requestMemory.change(-this.heldBytes);
+    this.heldBytes = this.unsentBytes = 0;
   }
 }
 
-/** IPv4 addresses without the prefix they have on a dual-stack socket. */
-function plainAddress(address: string | undefined): string {
-  return address?.replace(/^::ffff:/, '') ?? '';
+function isProduceRequest(frame: Buffer | undefined): boolean {
+  return frame !== undefined && frame.length >= 2 && frame.readInt16BE(0) === produce.key;
 }

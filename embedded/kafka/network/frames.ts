@@ -7,7 +7,7 @@ const lengthBytes = 4;
  * a frame that came in one chunk is a view into it.
  */
 export class Frames {
-  private readonly maxFrameBytes: number;
+  maxFrameBytes: number;
   private chunks: Buffer[] = [];
   private buffered = 0;
   /** Bytes needed before there is anything to do. */
@@ -15,6 +15,11 @@ export class Frames {
 
   constructor(maxFrameBytes: number) {
     this.maxFrameBytes = maxFrameBytes;
+  }
+
+  /** Length of the frame that has begun to arrive, 0 between two frames. */
+  get announcedBytes(): number {
+    return this.buffered === 0 ? 0 : this.wanted;
   }
 
   /** The frames that this chunk completes, without their lengths. Throws `FRAME_TOO_LARGE` or `MALFORMED_REQUEST`. */

@@ -1,5 +1,7 @@
 import { createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
+import { createServer as createTlsServer } from 'node:tls';
+import { MillraceError, messageOf } from '../../../platform/errors.js';
 import { listen as openPort } from '../../../platform/listen.js';
 
 export interface Address {
@@ -7,17 +9,43 @@ export interface Address {
   port: number;
 }
 
+/** The server's certificate chain and private key, in PEM. */
+export interface TlsCertificate {
+  cert: string;
+  key: string;
+}
+
+const tlsHandshakeTimeoutMs = 10_000;
+
 /**
- * Listens; `accept` is called for every connection.
+ * Listens, with TLS (1.2 or newer) when there is a certificate; `accept` is called for every connection.
  *
- * @throws MillraceError `PORT_IN_USE`, or `LISTEN_FAILED` for any other reason.
+ * @throws MillraceError `PORT_IN_USE`, `TLS_CERTIFICATE_UNUSABLE`, or `LISTEN_FAILED` for any other reason.
  */
 export async function listen(
   { host, port }: Address,
   maxConnections: number,
+  tls: TlsCertificate | undefined,
   accept: (socket: Socket) => void,
 ): Promise<{ server: Server; port: number }> {
-  const server = createServer({ noDelay: true, keepAlive: true }, accept);
+  const server = tls === undefined ? createServer(socketOptions, accept) : createWithTls(tls, accept);
   server.maxConnections = maxConnections;
   return { server, port: await openPort(server, { host, port, name: 'Kafka API', setting: 'KAFKA_PORT' }) };
+}
+
+const socketOptions = { noDelay: true, keepAlive: true };
+
+function createWithTls({ cert, key }: TlsCertificate, accept: (socket: Socket) => void): Server {
+  try {
+    return createTlsServer(
+      { ...socketOptions, cert, key, minVersion: 'TLSv1.2', handshakeTimeout: tlsHandshakeTimeoutMs },
+      accept,
+    );
+  } catch (error) {
+    throw new MillraceError(
+      'TLS_CERTIFICATE_UNUSABLE',
+      `The Kafka API cannot use its TLS certificate or key: ${messageOf(error)}. Give both in PEM, and make sure that they belong together.`,
+      { cause: error },
+    );
+  }
 }

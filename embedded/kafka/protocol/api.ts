@@ -1,3 +1,4 @@
+import type { Authentication } from '../security/authentication.js';
 import type { Services } from '../services.js';
 import { ErrorCode } from './error-codes.js';
 import type { Reader } from './reader.js';
@@ -7,6 +8,8 @@ export interface RequestContext {
   services: Services;
   version: number;
   clientId: string;
+  /** Of the connection that the request came on. */
+  authentication: Authentication;
   /** The client's address. */
   clientHost: string;
   /** The address and port at which the client reached the broker: what it is told to connect to. */

@@ -1,5 +1,8 @@
 import { MillraceError } from '../../../platform/errors.js';
 
+/** Of all arrays of a request: each takes much more memory than the bytes that it comes in. */
+const maxElements = 200_000;
+
 /**
  * Reads the Kafka protocol's primitive types from one frame. Every read is bounds-checked: a frame that ends too early
  * or announces more elements than it has bytes throws `MALFORMED_REQUEST`, before anything is allocated for it.
@@ -9,6 +12,7 @@ export class Reader {
   flexible = false;
   private readonly bytes: Buffer;
   private position: number;
+  private elements = 0;
 
   constructor(bytes: Buffer, position = 0) {
     this.bytes = bytes;
@@ -94,6 +98,8 @@ export class Reader {
     if (length < 0) return null;
     if (length > this.remaining)
       throw malformed(`an array announces ${length} elements in ${this.remaining} bytes`);
+    this.elements += length;
+    if (this.elements > maxElements) throw malformed(`its arrays have more than ${maxElements} elements`);
     const items: T[] = [];
     for (let i = 0; i < length; i++) items.push(element());
     return items;

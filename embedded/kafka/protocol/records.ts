@@ -1,4 +1,4 @@
-import { gunzipSync } from 'node:zlib';
+import { decompress } from './compression.js';
 import { buildBatch, codecMask, controlFlag, headerLength, transactionalFlag } from './record-batch.js';
 import type { BatchHeader } from './record-batch.js';
 
@@ -17,39 +17,61 @@ export interface DecodedRecord {
   raw: Buffer;
 }
 
-/** A decompressed batch never grows beyond this; a bigger one counts as opaque. */
-const maxDecompressedBytes = 64 * 1024 * 1024;
-
-/**
- * The records of a batch, or `undefined` when it is compressed with a codec that Node lacks (snappy, LZ4, zstd) or its
- * content can't be decoded: such a batch is opaque to the broker, and stays as it is.
- */
+/** The records of a batch, or `undefined` when its content can't be decoded: such a batch stays as it is. */
 export function decodeRecords(batch: Buffer, header: BatchHeader): DecodedRecord[] | undefined {
-  const codec = header.attributes & codecMask;
-  if (codec > 1) return undefined;
   try {
-    const stored = batch.subarray(headerLength, header.size);
-    const bytes = codec === 1 ? gunzipSync(stored, { maxOutputLength: maxDecompressedBytes }) : stored;
-    return decodeAll(bytes, header);
+    return decodeAll(recordBytes(batch, header), header);
   } catch {
     return undefined;
   }
 }
 
+/**
+ * Whether a batch, once decompressed, is exactly the records that its header counts, by their lengths: consumers never
+ * get past one that is not.
+ */
+export function holdsItsRecords(batch: Buffer, header: BatchHeader): boolean {
+  try {
+    const bytes = recordBytes(batch, header);
+    let at = 0;
+    for (let i = 0; i < header.count; i++) {
+      const length = readVarint(bytes, at);
+      if (length.value < 0) return false;
+      at = length.end + length.value;
+      if (at > bytes.length) return false;
+    }
+    return at === bytes.length;
+  } catch {
+    return false;
+  }
+}
+
+function recordBytes(batch: Buffer, header: BatchHeader): Buffer {
+  return decompress(header.attributes & codecMask, batch.subarray(headerLength, header.size));
+}
+
+/** A zigzag varint, and where it ends. */
+function readVarint(bytes: Buffer, start: number): { value: number; end: number } {
+  let value = 0;
+  let at = start;
+  for (let factor = 1; ; factor *= 128) {
+    const byte = bytes.readUInt8(at++);
+    value += (byte & 0x7f) * factor;
+    if (byte < 0x80) break;
+  }
+  return { value: value % 2 === 0 ? value / 2 : -(value + 1) / 2, end: at };
+}
+
 function decodeAll(bytes: Buffer, header: BatchHeader): DecodedRecord[] {
   const records: DecodedRecord[] = [];
   let at = 0;
-  const readVarint = (): number => {
-    let value = 0;
-    for (let factor = 1; ; factor *= 128) {
-      const byte = bytes.readUInt8(at++);
-      value += (byte & 0x7f) * factor;
-      if (byte < 0x80) break;
-    }
-    return value % 2 === 0 ? value / 2 : -(value + 1) / 2;
+  const next = (): number => {
+    const { value, end } = readVarint(bytes, at);
+    at = end;
+    return value;
   };
   const byteString = (end: number): Buffer | null => {
-    const length = readVarint();
+    const length = next();
     if (length < 0) return null;
     if (at + length > end) throw new RangeError('a record field is longer than its record');
     at += length;
@@ -57,12 +79,12 @@ function decodeAll(bytes: Buffer, header: BatchHeader): DecodedRecord[] {
   };
   for (let i = 0; i < header.count; i++) {
     const start = at;
-    const length = readVarint();
+    const length = next();
     const end = at + length;
     if (length < 0 || end > bytes.length) throw new RangeError('a record is longer than its batch');
     at++;
-    const timestamp = header.baseTimestamp + readVarint();
-    const offset = header.baseOffset + readVarint();
+    const timestamp = header.baseTimestamp + next();
+    const offset = header.baseOffset + next();
     const key = byteString(end);
     const value = byteString(end);
     records.push({ offset, timestamp, key, value, raw: bytes.subarray(start, end) });

@@ -19,7 +19,7 @@ test('records read back as written, with their offsets', () => {
   expect(decoded.map(({ timestamp }) => timestamp)).toEqual([1234, 1234, 1234]);
 });
 
-test('gzip is decoded, codecs that Node lacks are opaque, broken content is opaque', () => {
+test('gzip is decoded, what is not what it says is opaque', () => {
   const plain = encodeRecords(records, 0);
   const header = { ...readHeader(plain), lastOffsetDelta: 2 };
   const zipped = buildBatch({ ...header, attributes: 1 }, gzipSync(plain.subarray(headerLength)));

@@ -66,6 +66,11 @@ export class Writer {
   byteString(value: Buffer): void {
     if (this.flexible) this.unsignedVarint(value.length + 1);
     else this.int32(value.length);
+    this.bytes(value);
+  }
+
+  /** Without a length in front. */
+  bytes(value: Buffer): void {
     this.reserve(value.length);
     this.position += value.copy(this.current, this.position);
   }

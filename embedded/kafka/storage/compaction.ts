@@ -19,8 +19,8 @@ interface LatestOffsets {
 /**
  * Compacts the closed segments below the last stable offset: of each key only the newest record stays, records of
  * aborted transactions go, tombstones go when they are older than `delete.retention.ms`. Offsets never change. Control
- * batches stay (readers need the marker as long as the aborted transaction is listed), and so do batches in a codec
- * that Node lacks, whose keys can't be read. Neighbouring segments that have become small are merged.
+ * batches stay (readers need the marker as long as the aborted transaction is listed). What is left of a compressed batch
+ * is stored uncompressed. Neighbouring segments that have become small are merged.
  */
 export async function compactLog(log: PartitionLog, now: number): Promise<void> {
   const { lastStableOffset } = log;

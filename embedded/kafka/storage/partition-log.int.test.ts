@@ -1,6 +1,7 @@
 import { appendFile, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import snappy from 'snappyjs';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { silentLogger } from '../../../platform/logger.js';
 import { buildBatch, readHeader, transactionalFlag } from '../protocol/record-batch.js';
@@ -243,24 +244,124 @@ test('offsets by timestamp', async () => {
   expect(await findByTimestamp(log, 1490, 49)).toBeUndefined();
 });
 
-test('a disk that refuses writes: a retriable failure, nothing half-written, and it goes on when the disk does', async () => {
+test.each([
+  ['ENOSPC', false],
+  ['EROFS', false],
+  ['EIO', true],
+])(
+  'a disk that refuses writes (%s): a retriable failure, nothing half-written, and it goes on when the disk does',
+  async (code, afterWriting) => {
+    const log = await open();
+    await log.append(textBatch(['before'])).durable;
+    const { active } = log;
+    const append = active.append.bind(active);
+    active.append = async (batches) => {
+      if (afterWriting) await append(batches);
+      throw Object.assign(new Error('the disk refuses'), { code });
+    };
+    const fields = { producerId: 4, producerEpoch: 0, baseSequence: 0 };
+    const lost = log.append(textBatch(['lost'], fields));
+    await expect(lost.durable).rejects.toThrow('the disk refuses');
+    active.append = append;
+    expect(await values(log, 0)).toEqual(['before']);
+    let retried = log.append(textBatch(['lost'], fields));
+    while (retried.errorCode === 56) {
+      await new Promise(setImmediate);
+      retried = log.append(textBatch(['lost'], fields));
+    }
+    await retried.durable;
+    expect(await values(log, 0)).toEqual(['before', 'lost']);
+    await close(log);
+    expect(await values(await open(), 0)).toEqual(['before', 'lost']);
+  },
+);
+
+test('a batch that was written but not synced is cut, not taken for durable', async () => {
   const log = await open();
   await log.append(textBatch(['before'])).durable;
   const { active } = log;
+  const { size } = active;
   const append = active.append.bind(active);
-  active.append = () =>
-    Promise.reject(Object.assign(new Error('no space left on device'), { code: 'ENOSPC' }));
-  const lost = log.append(textBatch(['lost'], { producerId: 4, producerEpoch: 0, baseSequence: 0 }));
-  await expect(lost.durable).rejects.toThrow('no space');
-  active.append = append;
-  expect(await values(log, 0)).toEqual(['before']);
-  let retried = log.append(textBatch(['lost'], { producerId: 4, producerEpoch: 0, baseSequence: 0 }));
-  while (retried.errorCode === 56) {
-    await new Promise(setImmediate);
-    retried = log.append(textBatch(['lost'], { producerId: 4, producerEpoch: 0, baseSequence: 0 }));
+  active.append = async (batches) => {
+    await append(batches);
+    throw new Error('cannot sync');
+  };
+  await expect(log.append(textBatch(['not on the disk'])).durable).rejects.toThrow('cannot sync');
+  await log.close();
+  opened = [];
+  expect((await readFile(active.path)).length).toBe(size);
+});
+
+test('records deleted by request stay deleted, and their segments go', async () => {
+  const log = await open({ 'segment.bytes': '1024' });
+  for (let i = 0; i < 100; i++) await log.append(textBatch([`v${i}`])).durable;
+  log.logStart = 57;
+  expect(await log.read(56, 100, 1000)).toMatchObject({ errorCode: 1 });
+  expect((await values(log, 57))[0]).toBe('v57');
+  const { length } = log.segments;
+  await applyRetention(log, clock.now());
+  expect(log.segments.length).toBeLessThan(length);
+  expect(log.logStart).toBe(57);
+  expect(log.segments[0]?.baseOffset).toBeLessThanOrEqual(57);
+  expect((await values(log, 57))[0]).toBe('v57');
+});
+
+test('readers in the middle lose nothing while retention and compaction run under them', async () => {
+  const log = await open({ 'cleanup.policy': 'compact', 'segment.bytes': '2000' }, 0);
+  const newest = new Map<string, string>();
+  const shown = new Map<string, string>();
+  const read = async (): Promise<void> => {
+    for (let offset = 0; offset < 600;) {
+      const { errorCode, batches } = await log.read(offset, log.highWatermark, 300);
+      expect(errorCode).toBe(0);
+      if (batches.length === 0) await new Promise(setImmediate);
+      for (const bytes of batches) {
+        for (let at = 0; at < bytes.length;) {
+          const header = readHeader(bytes, at);
+          for (const { key, value } of decodeRecords(bytes.subarray(at, at + header.size), header) ?? [])
+            shown.set(key?.toString() ?? '', value?.toString() ?? '');
+          expect(header.lastOffset).toBeGreaterThanOrEqual(offset);
+          offset = header.lastOffset + 1;
+          at += header.size;
+        }
+      }
+    }
+  };
+  const readers = Promise.all([read(), read()]);
+  for (let i = 0; i < 600; i++) {
+    newest.set(`k${i % 7}`, `v${i}`);
+    await appendKeyed(log, `k${i % 7}`, `v${i}`);
+    if (i % 50 === 49) await compactLog(log, clock.now());
   }
-  await retried.durable;
-  expect(await values(log, 0)).toEqual(['before', 'lost']);
+  await readers;
+  expect(shown).toEqual(newest);
+});
+
+test.each([
+  ['corrupt gzip', 1],
+  ['corrupt snappy', 2],
+  ['corrupt LZ4', 3],
+  ['corrupt zstd', 4],
+  ['a codec that does not exist', 5],
+])('%s is refused: consumers would never get past it', async (_what, attributes) => {
+  const log = await open();
+  expect(log.append(textBatch(['x'], { attributes })).errorCode).toBe(87);
+});
+
+test('compaction reads and keeps what was compressed', async () => {
+  const log = await open({ 'cleanup.policy': 'compact' }, 0);
+  const plain = encodeRecords(
+    ['a', 'b', 'a'].map((key, i) => ({ key: Buffer.from(key), value: Buffer.from(`v${i}`) })),
+    clock.now(),
+  );
+  const header = { ...readHeader(plain), lastOffsetDelta: 2, attributes: 2 };
+  await log.append(buildBatch(header, snappy.compress(plain.subarray(61)))).durable;
+  await log.roll();
+  await compactLog(log, clock.now());
+  expect(await keyed(log, 0)).toEqual([
+    { offset: 1, key: 'b', value: 'v1' },
+    { offset: 2, key: 'a', value: 'v2' },
+  ]);
 });
 
 async function open(configs: ConfigValues = {}, cacheBytes = 1024 * 1024): Promise<PartitionLog> {

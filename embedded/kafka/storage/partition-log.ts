@@ -355,6 +355,8 @@ export class PartitionLog {
 
   private async repair(): Promise<void> {
     try {
+      // After a failed fsync the system may show bytes that the disk has not got, and never will.
+      await this.active.truncateToSize();
       const loaded = await loadLog(this.folder, this.highWatermark, this.environment.logger);
       const previous = this.active;
       this.cache.clear();

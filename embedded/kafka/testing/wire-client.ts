@@ -69,11 +69,20 @@ export class WireClient {
 
   /** Resolves when the broker has closed the connection. */
   async closed(): Promise<void> {
-    if (!this.socket.closed) await once(this.socket, 'close');
+    if (!this.socket.closed) await new Promise((resolve) => this.socket.once('close', resolve));
   }
 
   sendRaw(bytes: Buffer): void {
     this.socket.write(bytes);
+  }
+
+  /** Sends a frame as it is; resolves with the next answer, whatever it is. */
+  async exchange(bytes: Buffer): Promise<Reader> {
+    if (this.socket.destroyed) throw new Error('The broker closed the connection.');
+    this.socket.write(bytes);
+    const answer = deferred<Reader>();
+    this.waiting.push(answer);
+    return await answer.promise;
   }
 
   /** Sends a request with a version 1 header; resolves with the answer behind its correlation id. */
@@ -93,12 +102,12 @@ export class WireClient {
     encode(writer);
     const { chunks, length } = writer.finish();
     chunks[0]?.writeInt32BE(length - 4, 0);
-    if (this.socket.destroyed) throw new Error('The broker closed the connection.');
-    this.socket.write(Buffer.concat(chunks));
-    if (!answers) return new Reader(Buffer.alloc(0));
-    const answer = deferred<Reader>();
-    this.waiting.push(answer);
-    const reader = await answer.promise;
+    const bytes = Buffer.concat(chunks);
+    if (!answers) {
+      this.sendRaw(bytes);
+      return new Reader(Buffer.alloc(0));
+    }
+    const reader = await this.exchange(bytes);
     const answered = reader.int32();
     if (answered !== correlationId) throw new Error(`Answer ${answered} came for request ${correlationId}.`);
     return reader;
@@ -123,6 +132,15 @@ export class WireClient {
     return (
       reader.array(() => [reader.string(), reader.int16(), reader.nullableString()] as const)[0]?.[1] ?? -1
     );
+  }
+
+  async deleteTopic(name: string): Promise<number> {
+    const reader = await this.call(20, 1, (writer) => {
+      writer.array([name], (each) => writer.string(each));
+      writer.int32(10_000);
+    });
+    reader.int32();
+    return reader.array(() => [reader.string(), reader.int16()] as const)[0]?.[1] ?? -1;
   }
 
   async produce(

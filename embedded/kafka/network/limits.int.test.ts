@@ -1,0 +1,132 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import pino from 'pino';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { KafkaBroker } from '../broker.js';
+import type { KafkaBrokerOptions } from '../broker.js';
+import { ManualClock } from '../testing/manual-clock.js';
+import { textBatch, WireClient } from '../testing/wire-client.js';
+
+const mebibyte = 1024 * 1024;
+
+let dataDir: string;
+let clock: ManualClock;
+let broker: KafkaBroker;
+let port: number;
+let clients: WireClient[];
+let logged: string;
+
+beforeEach(async () => {
+  dataDir = await mkdtemp(join(tmpdir(), 'millrace-limits-'));
+  clock = new ManualClock();
+  clients = [];
+  logged = '';
+});
+
+afterEach(async () => {
+  for (const client of clients) client.close();
+  await broker.stop();
+  await rm(dataDir, { recursive: true, force: true });
+});
+
+test('a request that begins and does not end is closed after a while, whatever trickles in', async () => {
+  await start();
+  const slow = await connect();
+  slow.sendRaw(announce(1000));
+  await sentSomething();
+  for (let second = 0; second < 29; second++) {
+    slow.sendRaw(Buffer.alloc(1));
+    clock.advance(1000);
+  }
+  expect(logged).not.toContain('Closed');
+  clock.advance(3000);
+  await slow.closed();
+  expect(logged).toContain('a request has begun and not ended in time');
+});
+
+test('a connection that does nothing is closed after ten minutes, one that does something is not', async () => {
+  await start();
+  const [idle, busy] = [await connect(), await connect()];
+  await idle.createTopic('t');
+  for (let minute = 0; minute < 11; minute++) {
+    await busy.fetch('t', 0, 0);
+    clock.advance(60_000);
+  }
+  await idle.closed();
+  expect(logged.match(/it was idle/g)).toHaveLength(1);
+  expect(await busy.createTopic('u')).toBe(0);
+});
+
+test('connections beyond the limit are refused, and one that leaves makes room', async () => {
+  await start({ maxConnections: 2 });
+  const [first, second] = [await connect(), await connect()];
+  await first.createTopic('t');
+  await second.createTopic('u');
+  const third = await connect();
+  await third.closed();
+  first.close();
+  await expect.poll(async () => (await connect()).createTopic('v').catch(() => -1)).not.toBe(-1);
+});
+
+test('what arrives on all connections together is bounded; each request is served when its turn comes', async () => {
+  await start({ maxRequestBytes: mebibyte });
+  const setup = await connect();
+  await setup.createTopic('t', 1, { 'max.message.bytes': `${2 * mebibyte}` });
+  setup.close();
+  const hoarders = await Promise.all(Array.from({ length: 2 }, connect));
+  for (const hoarder of hoarders) hoarder.sendRaw(announce(700_000));
+  await sentSomething();
+  const others = await Promise.all(Array.from({ length: 10 }, connect));
+  const produced = others.map((client) => client.produce('t', 0, textBatch(['x'.repeat(900_000)])));
+  const settled = Promise.race(produced);
+  await sentSomething();
+  expect(await Promise.race([settled, sentSomething()])).toBe('nothing yet');
+  clock.advance(32_000);
+  await Promise.all(hoarders.map((hoarder) => hoarder.closed()));
+  expect((await Promise.all(produced)).map(({ errorCode }) => errorCode)).toEqual(others.map(() => 0));
+});
+
+test('a reader that takes nothing is closed when others need the memory, and they are served all along', async () => {
+  await start({ maxAnswerBytes: mebibyte });
+  const steady = await connect();
+  await steady.createTopic('t');
+  for (let i = 0; i < 20; i++) await steady.produce('t', 0, textBatch(['x'.repeat(900_000)]));
+  const slow = await Promise.all(Array.from({ length: 4 }, connect));
+  for (const client of slow) {
+    client.pause();
+    for (let i = 0; i < 20; i++)
+      void client.fetch('t', 0, i, { maxBytes: 8 * mebibyte }).catch(() => undefined);
+  }
+  expect((await steady.readAll('t', 0, false)).length).toBe(20);
+  clock.advance(40_000);
+  for (const client of slow) client.resume();
+  await Promise.all(slow.map((client) => client.closed()));
+  expect(logged).toContain('it does not take its answers');
+  expect((await steady.readAll('t', 0, false)).length).toBe(20);
+});
+
+async function start(options: Partial<KafkaBrokerOptions> = {}): Promise<void> {
+  const logger = pino({ level: 'warn' }, { write: (line) => (logged += line) });
+  broker = new KafkaBroker({ dataDir, port: 0, clock, logger, ...options });
+  ({ port } = await broker.start());
+}
+
+async function connect(): Promise<WireClient> {
+  const client = await WireClient.connect(port);
+  clients.push(client);
+  return client;
+}
+
+/** The length of a frame, and its first bytes. */
+function announce(length: number): Buffer {
+  const bytes = Buffer.alloc(10);
+  bytes.writeInt32BE(length);
+  return bytes;
+}
+
+/** Whatever was sent before on any connection has been seen by the broker, which is in this thread. */
+async function sentSomething(): Promise<'nothing yet'> {
+  for (let turn = 0; turn < 50; turn++) await new Promise(setImmediate);
+  return 'nothing yet';
+}

@@ -1,0 +1,73 @@
+import { gunzipSync } from 'node:zlib';
+import { Decompress as Unzstd } from 'fzstd';
+import { decompressFrameSync } from 'lz4-napi';
+import snappy from 'snappyjs';
+
+/** A batch never grows beyond this, whatever it claims. */
+export const maxDecompressedBytes = 64 * 1024 * 1024;
+
+/**
+ * The records of a batch as they were before compression, at most `maxBytes`. `codec` is what the batch's attributes
+ * say: 0 none, 1 gzip, 2 snappy, 3 LZ4, 4 zstd. Throws when the bytes are not that, or too many.
+ */
+export function decompress(codec: number, bytes: Buffer, maxBytes = maxDecompressedBytes): Buffer {
+  if (codec === 0) return bytes;
+  if (codec === 1) return gunzipSync(bytes, { maxOutputLength: maxBytes });
+  if (codec === 2) return unsnappy(bytes, maxBytes);
+  if (codec === 3) return unlz4(bytes, maxBytes);
+  if (codec === 4) return unzstd(bytes, maxBytes);
+  throw new RangeError(`there is no codec ${codec}`);
+}
+
+/** Java's clients put snappy into the frame of xerial's snappy-java: a header, then blocks, each after its length. */
+const xerialMagic = Buffer.from([0x82, 0x53, 0x4e, 0x41, 0x50, 0x50, 0x59, 0x00]);
+const xerialHeaderBytes = 16;
+
+function unsnappy(bytes: Buffer, maxBytes: number): Buffer {
+  if (!bytes.subarray(0, xerialMagic.length).equals(xerialMagic)) return snappy.uncompress(bytes, maxBytes);
+  const blocks: Buffer[] = [];
+  let total = 0;
+  for (let at = xerialHeaderBytes; at < bytes.length;) {
+    const end = at + 4 + bytes.readInt32BE(at);
+    if (end <= at || end > bytes.length) throw new RangeError('a snappy block is longer than its frame');
+    const block = snappy.uncompress(bytes.subarray(at + 4, end), maxBytes - total);
+    total += block.length;
+    blocks.push(block);
+    at = end;
+  }
+  return Buffer.concat(blocks);
+}
+
+/**
+ * The library knows no limit, so the most that the blocks can hold is added up first, from the frame format: magic u32 ·
+ * FLG · BD (bits 4–6: block size, 4 is 64 KiB, 7 is 4 MiB) · [content size 8] · [dictionary 4] · checksum · blocks
+ * (size u32, highest bit: stored as is; [checksum 4]) · 0 u32.
+ */
+function unlz4(bytes: Buffer, maxBytes: number): Buffer {
+  const flags = bytes.readUInt8(4);
+  const blockBytes = 4 ** (((bytes.readUInt8(5) >> 4) & 7) + 4);
+  const checksumBytes = (flags & 0x10) === 0 ? 0 : 4;
+  let at = 7 + ((flags & 0x08) === 0 ? 0 : 8) + ((flags & 0x01) === 0 ? 0 : 4);
+  let most = 0;
+  for (let size = bytes.readUInt32LE(at); size !== 0; size = bytes.readUInt32LE(at)) {
+    const stored = size >= 0x8000_0000;
+    const length = stored ? size - 0x8000_0000 : size;
+    // No block grows more than 255-fold.
+    most += stored ? length : Math.min(blockBytes, length * 255);
+    if (most > maxBytes) throw new RangeError('an LZ4 frame is too large');
+    at += 4 + length + checksumBytes;
+  }
+  return decompressFrameSync(bytes);
+}
+
+function unzstd(bytes: Buffer, maxBytes: number): Buffer {
+  const parts: Uint8Array[] = [];
+  let total = 0;
+  const stream = new Unzstd((part) => {
+    total += part.length;
+    if (total > maxBytes) throw new RangeError('a zstd frame is too large');
+    parts.push(part);
+  });
+  stream.push(bytes, true);
+  return Buffer.concat(parts, total);
+}
