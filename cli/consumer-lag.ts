@@ -1,5 +1,9 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Gauge, type Registry } from 'prom-client';
 import type { Streams } from '../streams/streams.js';
+
+/** How long a scrape waits for the log, milliseconds. */
+const patienceMs = 1_000;
 
 /** Shows how far the consumer groups of this process are behind, asked for anew at each scrape. */
 export class ConsumerLag {
@@ -12,12 +16,20 @@ export class ConsumerLag {
       labelNames: ['group', 'topic', 'partition'] as const,
       registers: [registry],
       collect: async () => {
-        for (const [group, topics] of this.#groups) {
-          // While the log can't be asked the last figures stand; readiness says that it is down.
-          const lags = await streams.lag(group, topics).catch(() => []);
-          for (const { topic, partition, lag } of lags)
-            gauge.set({ group, topic, partition: String(partition) }, lag);
-        }
+        const asked = [...this.#groups].map(async ([group, topics]) => {
+          const lags = await streams.lag(group, topics);
+          return lags.map(({ topic, partition, lag }) => ({
+            group,
+            topic,
+            partition: String(partition),
+            lag,
+          }));
+        });
+        // Without the log there are no figures; readiness says that it is down, and the other metrics must not wait.
+        const late = sleep(patienceMs, undefined, { ref: false });
+        const figures = await Promise.race([Promise.all(asked).catch(() => undefined), late]);
+        gauge.reset();
+        for (const { lag, ...labels } of figures?.flat() ?? []) gauge.set(labels, lag);
       },
     });
   }

@@ -47,7 +47,11 @@ export async function openContext(config: Config, engines: Engines, logger: Logg
     clientId: 'millrace',
     logger,
   });
-  const registry = new SchemaRegistryClient({ url: engines.registryUrl });
+  const registry = new SchemaRegistryClient({
+    url: engines.registryUrl,
+    ...(config.SCHEMA_REGISTRY_USER === undefined ? {} : { username: config.SCHEMA_REGISTRY_USER }),
+    ...(config.SCHEMA_REGISTRY_PASSWORD === undefined ? {} : { password: config.SCHEMA_REGISTRY_PASSWORD }),
+  });
   const serde = new Serde(registry);
   const runtime = createModelRuntime({ workers: config.MODEL_WORKERS });
   const close = async (): Promise<void> => {

@@ -96,5 +96,6 @@ try {
 } catch (error) {
   // An error of our own says what to do; any other is a defect, and its trace helps.
   console.error(error instanceof MillraceError ? error.message : error);
-  process.exitCode = 1;
+  // What a failed start leaves open must not keep the process.
+  process.exit(1);
 }

@@ -5,6 +5,7 @@ import type { Config } from '../platform/config.js';
 import { MillraceError } from '../platform/errors.js';
 import { createLogger } from '../platform/logger.js';
 import { type Context, openContext, type Role } from './context.js';
+import { stopAll } from './stop-all.js';
 
 /** Settings without which a process of its own has nothing to work with: embedded engines belong to `millrace up`. */
 const needed = ['KAFKA_BROKERS', 'SCHEMA_REGISTRY_URL', 'CLICKHOUSE_URL'] as const;
@@ -29,9 +30,7 @@ export async function standAlone(
   }
   const logger = createLogger(config.LOG_LEVEL);
   const roles: Role[] = [];
-  const stop = async (): Promise<void> => {
-    for (const role of roles.toReversed()) await role.stop();
-  };
+  const stop = (): Promise<void> => stopAll(roles);
   try {
     const engines = await startEngines(config, logger);
     roles.push(engines);

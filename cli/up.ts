@@ -2,9 +2,10 @@ import { writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { startEngines } from '../embedded/start-engines.js';
 import type { Config } from '../platform/config.js';
-import { createLogger } from '../platform/logger.js';
+import { createLogger, rotateLog } from '../platform/logger.js';
 import { version } from '../platform/version.js';
 import { openContext, type Role } from './context.js';
+import { stopAll } from './stop-all.js';
 import { openDataFolder } from './data-folder.js';
 import { startDemo } from './demo.js';
 import { startProcessors } from './roles/process.js';
@@ -39,11 +40,10 @@ export async function up(config: Config, { demo, onProgress }: UpOptions): Promi
   // Before anything is written: two brokers on one log would ruin it.
   const folder = await openDataFolder(config.DATA_DIR);
   const logFile = join(config.DATA_DIR, 'millrace.log');
+  rotateLog(logFile);
   const logger = createLogger(config.LOG_LEVEL, logFile);
   const roles: Role[] = [{ stop: () => folder.release() }];
-  const stop = async (): Promise<void> => {
-    for (const role of roles.toReversed()) await role.stop();
-  };
+  const stop = (): Promise<void> => stopAll(roles);
   try {
     onProgress('engines');
     const engines = await startEngines(config, logger);

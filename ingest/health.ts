@@ -8,7 +8,7 @@ export interface PartHealth {
   detail?: string;
 }
 
-/** Says how a part is; one that throws is down, for the reason thrown. */
+/** Says how a part is; one that throws has failed, for the reason thrown. */
 export type HealthCheck = () => PartHealth | Promise<PartHealth>;
 
 export interface HealthReport {
@@ -18,17 +18,18 @@ export interface HealthReport {
 
 /** Asks every part that this process needs. */
 export class Health {
-  readonly #checks = new Map<string, HealthCheck>();
+  readonly #checks = new Map<string, { check: HealthCheck; failure: PartHealth['status'] }>();
   readonly #timeoutMs: number;
   #draining = false;
 
-  /** @param timeoutMs - a part that does not answer in this time is down. Default 2,000. */
+  /** @param timeoutMs - a part that does not answer in this time has failed. Default 2,000. */
   constructor(timeoutMs = 2000) {
     this.#timeoutMs = timeoutMs;
   }
 
-  add(part: string, check: HealthCheck): void {
-    this.#checks.set(part, check);
+  /** @param optional - whether the process does its main work without this part: then a failure is `degraded`. */
+  add(part: string, check: HealthCheck, { optional = false }: { optional?: boolean } = {}): void {
+    this.#checks.set(part, { check, failure: optional ? 'degraded' : 'down' });
   }
 
   /** From now on the report is `down`, so that no new work is sent here while what is under way ends. */
@@ -39,7 +40,9 @@ export class Health {
   async report(): Promise<HealthReport> {
     const parts: Record<string, PartHealth> = Object.fromEntries(
       await Promise.all(
-        [...this.#checks].map(async ([name, check]) => [name, await this.#ask(check)] as const),
+        [...this.#checks].map(
+          async ([name, { check, failure }]) => [name, await this.#ask(check, failure)] as const,
+        ),
       ),
     );
     if (this.#draining) parts['process'] = { status: 'down', detail: 'stopping' };
@@ -69,18 +72,18 @@ export class Health {
     }
   }
 
-  async #ask(check: HealthCheck): Promise<PartHealth> {
+  async #ask(check: HealthCheck, failure: PartHealth['status']): Promise<PartHealth> {
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<PartHealth>((resolve) => {
       timer = setTimeout(resolve, this.#timeoutMs, {
-        status: 'down',
+        status: failure,
         detail: `no answer in ${this.#timeoutMs} ms`,
       });
     });
     try {
       return await Promise.race([Promise.resolve().then(check), late]);
     } catch (error) {
-      return { status: 'down', detail: messageOf(error) };
+      return { status: failure, detail: messageOf(error) };
     } finally {
       clearTimeout(timer);
     }

@@ -1,10 +1,21 @@
+import { accessSync, constants } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { MillraceError } from './errors.js';
 import { projectRoot } from './paths.js';
 
 const port = z.coerce.number().int().min(0).max(65_535);
-const list = z.string().transform((text) => text.split(',').map((item) => item.trim()).filter((item) => item !== '')); // prettier-ignore
+const list = z
+  .string()
+  .transform((text) =>
+    text
+      .split(',')
+      .map((item) => item.trim())
+      .filter((item) => item !== ''),
+  ) // prettier-ignore
+  .refine((items) => items.length > 0, 'has no item between its commas');
+/** Node's timers take no more. */
+const longestMs = 2 ** 31 - 1;
 const flag = z.enum(['true', 'false']).transform((text) => text === 'true');
 const url = z.url({ protocol: /^https?$/ });
 
@@ -57,6 +68,9 @@ const variables = z.object({
   SCHEMA_REGISTRY_URL: url.optional().describe('Schema registry. Unset: the embedded one.'),
   SCHEMA_REGISTRY_PORT: port.default(8081).describe('Port of the embedded registry.'),
 
+  SCHEMA_REGISTRY_USER: z.string().optional().describe('Schema registry user.'),
+  SCHEMA_REGISTRY_PASSWORD: z.string().optional().describe('Schema registry password.'),
+
   CLICKHOUSE_URL: url.optional().describe('ClickHouse over HTTP. Unset: the embedded one.'),
   CLICKHOUSE_PORT: port.default(8123).describe('Port of the embedded ClickHouse.'),
   CLICKHOUSE_USER: z.string().optional().describe('ClickHouse user.'),
@@ -77,6 +91,7 @@ const variables = z.object({
     .number()
     .int()
     .min(1)
+    .max(longestMs)
     .default(30_000)
     .describe('How long a request may take, milliseconds.'),
   SCORE_BATCH_SIZE: z.coerce
@@ -113,12 +128,12 @@ const variables = z.object({
 export type Config = z.infer<typeof variables>;
 
 /**
- * Reads all settings from environment variables, once, at the start. An empty variable counts as unset.
+ * Reads all settings from environment variables, once, at the start. An empty or blank variable counts as unset.
  *
  * @throws MillraceError `CONFIG_INVALID` that names each wrong variable, its value (not a password's) and what would do.
  */
 export function loadConfig(environment: Record<string, string | undefined>): Config {
-  const set = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''));
+  const set = Object.fromEntries(Object.entries(environment).filter(([, value]) => value?.trim() !== ''));
   const result = variables.safeParse(set);
   const problems = result.success
     ? settingsThatMiss(result.data)
@@ -171,6 +186,7 @@ This page is made by \`npm run generate\`.
 ${rows.join('\n')}`;
 }
 
+/** What no setting says by itself. */
 function settingsThatMiss(config: Config): string[] {
   const {
     KAFKA_SASL_MECHANISM: mechanism,
@@ -178,9 +194,27 @@ function settingsThatMiss(config: Config): string[] {
     KAFKA_SASL_PASSWORD: password,
   } = config;
   const sasl = [mechanism, username, password].filter((value) => value !== undefined).length;
-  return sasl === 0 || sasl === 3
-    ? []
-    : [
-        'KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD go together: set all three or none',
-      ];
+  const ca = config.KAFKA_TLS_CA;
+  return [
+    ...(sasl === 0 || sasl === 3
+      ? []
+      : [
+          'KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD go together: set all three or none',
+        ]),
+    ...(ca !== undefined && !config.KAFKA_TLS
+      ? ['KAFKA_TLS_CA is set and KAFKA_TLS is not: nothing would be encrypted']
+      : []),
+    ...(ca !== undefined && !isReadable(ca)
+      ? [`KAFKA_TLS_CA is ${JSON.stringify(ca)}: there is no such file to read`]
+      : []),
+  ];
+}
+
+function isReadable(file: string): boolean {
+  try {
+    accessSync(file, constants.R_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }

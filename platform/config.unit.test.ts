@@ -40,6 +40,23 @@ describe('loadConfig', () => {
     expect(() => loadConfig({ KAFKA_SASL_USERNAME: 'millrace' })).toThrow(/set all three or none/);
   });
 
+  it.each([{ API_KEYS: ' , ' }, { KAFKA_BROKERS: ',' }])('refuses a list of nothing: %j', (environment) => {
+    expect(() => loadConfig(environment)).toThrow(/has no item/);
+  });
+
+  it('takes a blank variable as unset', () => {
+    expect(loadConfig({ PORT: ' ', API_KEYS: ' ' })).toMatchObject({ PORT: 8080 });
+  });
+
+  it('refuses a time that no timer can wait', () => {
+    expect(() => loadConfig({ REQUEST_TIMEOUT_MS: '3000000000' })).toThrow(/REQUEST_TIMEOUT_MS/);
+  });
+
+  it('refuses a certificate authority that would not be used, or is not there', () => {
+    expect(() => loadConfig({ KAFKA_TLS_CA: import.meta.filename })).toThrow(/KAFKA_TLS is not/);
+    expect(() => loadConfig({ KAFKA_TLS: 'true', KAFKA_TLS_CA: '/no/such/file' })).toThrow(/no such file/);
+  });
+
   it('describes every setting', () => {
     for (const setting of describeSettings()) expect(setting.meaning, setting.name).not.toBe('');
   });

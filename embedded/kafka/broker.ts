@@ -121,8 +121,7 @@ export class KafkaBroker {
    * @throws MillraceError `PORT_IN_USE` or `LISTEN_FAILED`, before anything on disk is touched, or `DATA_DIR_UNUSABLE`.
    */
   async start(): Promise<{ port: number }> {
-    const { host, port: wantedPort, maxConnections, tls } = this.options;
-    const { server, port } = await listen({ host, port: wantedPort }, maxConnections, tls, (socket) => {
+    const { server, port } = await listen(this.options, (socket) => {
       void this.accept(socket);
     });
     this.server = server;

@@ -7,8 +7,8 @@ import { deferred } from './deferred.js';
 export interface WorkerOptions extends Omit<KafkaBrokerOptions, 'logger' | 'clock'> {
   /** pino's level. Default `silent`. */
   logLevel?: string;
-  /** A file's path or a file descriptor. Default: standard error. */
-  logDestination?: string | number;
+  /** A file’s path. Default: standard error. */
+  logDestination?: string;
   /** Also runs the schema registry, on this port; 0 takes a free one. Its schemas are in the topic `_schemas`. */
   registryPort?: number;
 }

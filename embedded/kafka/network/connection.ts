@@ -113,6 +113,7 @@ export class Connection {
   }
 
   private receive(chunk: Buffer): void {
+    if (this.authentication.hasFailed) return;
     this.lastActivityAt = this.environment.clock.now();
     try {
       for (const frame of this.frames.push(chunk)) {
@@ -201,10 +202,10 @@ export class Connection {
   private regulate(): void {
     if (this.closed.signal.aborted) return;
     const { requestMemory, clock } = this.environment;
-    this.hold(this.reservedBytes);
     const announced = this.frames.announcedBytes;
-    if (announced === 0) this.hold(0);
-    else if (this.reservedBytes !== announced && !requestMemory.exhausted) this.hold(announced);
+    // A reservation ends with its frame; kept any longer, connections could wait for each other's for ever.
+    this.hold(this.reservedBytes === announced ? announced : 0);
+    if (this.reservedBytes !== announced && !requestMemory.exhausted) this.hold(announced);
     const mayGoOn = announced > 0 ? this.reservedBytes === announced : !requestMemory.exhausted;
     const reading = this.backlog.length === 0 && mayGoOn;
     // What this side holds up is not the client's delay.

@@ -87,6 +87,17 @@ test('what arrives on all connections together is bounded; each request is serve
   expect((await Promise.all(produced)).map(({ errorCode }) => errorCode)).toEqual(others.map(() => 0));
 });
 
+test('frames of many sizes on many connections all get through a small memory', async () => {
+  await start({ maxRequestBytes: mebibyte });
+  const senders = await Promise.all(Array.from({ length: 20 }, connect));
+  await senders[0]?.createTopic('t');
+  const sizes = [900_000, 100, 70_000, 400_000, 10, 250_000];
+  const produced = senders.flatMap((client, i) =>
+    sizes.map((_, j) => client.produce('t', 0, textBatch(['x'.repeat(sizes[(i + j) % sizes.length] ?? 0)]))),
+  );
+  expect((await Promise.all(produced)).every(({ errorCode }) => errorCode === 0)).toBe(true);
+});
+
 test('a reader that takes nothing is closed when others need the memory, and they are served all along', async () => {
   await start({ maxAnswerBytes: mebibyte });
   const steady = await connect();

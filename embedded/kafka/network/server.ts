@@ -3,10 +3,15 @@ import type { Server, Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
 import { MillraceError, messageOf } from '../../../platform/errors.js';
 import { listen as openPort } from '../../../platform/listen.js';
+import type { Logger } from '../../../platform/logger.js';
 
-export interface Address {
+export interface ListenOptions {
   host: string;
   port: number;
+  maxConnections: number;
+  /** Default: no TLS. */
+  tls?: TlsCertificate | undefined;
+  logger: Logger;
 }
 
 /** The server's certificate chain and private key, in PEM. */
@@ -15,7 +20,7 @@ export interface TlsCertificate {
   key: string;
 }
 
-const tlsHandshakeTimeoutMs = 10_000;
+const handshakeTimeoutMs = 10_000;
 
 /**
  * Listens, with TLS (1.2 or newer) when there is a certificate; `accept` is called for every connection.
@@ -23,24 +28,37 @@ const tlsHandshakeTimeoutMs = 10_000;
  * @throws MillraceError `PORT_IN_USE`, `TLS_CERTIFICATE_UNUSABLE`, or `LISTEN_FAILED` for any other reason.
  */
 export async function listen(
-  { host, port }: Address,
-  maxConnections: number,
-  tls: TlsCertificate | undefined,
+  { host, port, maxConnections, tls, logger }: ListenOptions,
   accept: (socket: Socket) => void,
 ): Promise<{ server: Server; port: number }> {
-  const server = tls === undefined ? createServer(socketOptions, accept) : createWithTls(tls, accept);
+  const server = tls === undefined ? createServer(socketOptions, accept) : createWithTls(tls, accept, logger);
   server.maxConnections = maxConnections;
   return { server, port: await openPort(server, { host, port, name: 'Kafka API', setting: 'KAFKA_PORT' }) };
 }
 
 const socketOptions = { noDelay: true, keepAlive: true };
 
-function createWithTls({ cert, key }: TlsCertificate, accept: (socket: Socket) => void): Server {
+function createWithTls(
+  { cert, key }: TlsCertificate,
+  accept: (socket: Socket) => void,
+  logger: Logger,
+): Server {
+  const options = {
+    ...socketOptions,
+    cert,
+    key,
+    minVersion: 'TLSv1.2',
+    handshakeTimeout: handshakeTimeoutMs,
+  } as const;
   try {
-    return createTlsServer(
-      { ...socketOptions, cert, key, minVersion: 'TLSv1.2', handshakeTimeout: tlsHandshakeTimeoutMs },
-      accept,
-    );
+    const server = createTlsServer(options, accept);
+    server.on('tlsClientError', (error, { remoteAddress }) => {
+      logger.warn(
+        { client: remoteAddress, reason: error.message },
+        'Closed a Kafka connection: no TLS handshake',
+      );
+    });
+    return server;
   } catch (error) {
     throw new MillraceError(
       'TLS_CERTIFICATE_UNUSABLE',

@@ -95,6 +95,14 @@ test('tokens may come as bare frames, after a handshake of version 0', async () 
   expect(await client.createTopic('t')).toBe(0);
 });
 
+test('nothing that follows a failed login on the same connection is looked at', async () => {
+  await start({ sasl });
+  await handshake('PLAIN', 1);
+  const tries = ['wrong', 'wrong again', 'the password'].map((password) => sendToken(`\0ada\0${password}`));
+  expect(await tries[0]).toBe(58);
+  for (const later of tries.slice(1)) await expect(later).rejects.toThrow('closed');
+});
+
 test('who does not log in in time is closed', async () => {
   const clock = new ManualClock();
   await start({ sasl, clock });
@@ -109,6 +117,15 @@ test('without SASL settings a handshake is refused, and nothing else', async () 
   expect(await handshake('PLAIN', 1)).toEqual({ errorCode: 34, mechanisms: [] });
   expect(await client.createTopic('t')).toBe(0);
 });
+
+test.skipIf(!hasOpenssl)(
+  'who does not talk TLS where it is asked for is closed, with a reason (needs openssl)',
+  async () => {
+    await start({ tls: makeCertificate(dataDir).server });
+    await expect(client.createTopic('t')).rejects.toThrow('closed');
+    expect(logged).toContain('no TLS handshake');
+  },
+);
 
 test('a certificate that is none is one clear error', async () => {
   await start({});

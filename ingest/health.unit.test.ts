@@ -1,0 +1,53 @@
+import { describe, expect, it } from 'vitest';
+import { Health } from './health.js';
+
+const never = (): Promise<never> => new Promise(() => undefined);
+const up = (): { status: 'up' } => ({ status: 'up' });
+
+describe('Health', () => {
+  it('is up when all parts are', async () => {
+    const health = new Health();
+    health.add('log', up);
+    expect(await health.report()).toEqual({ status: 'up', parts: { log: { status: 'up' } } });
+  });
+
+  it('is down when a part fails or does not answer, and says why', async () => {
+    const health = new Health(5);
+    health.add('log', () => Promise.reject(new Error('refused')));
+    health.add('registry', never);
+    expect(await health.report()).toEqual({
+      status: 'down',
+      parts: {
+        log: { status: 'down', detail: 'refused' },
+        registry: { status: 'down', detail: 'no answer in 5 ms' },
+      },
+    });
+  });
+
+  it('is degraded when only optional parts fail or do not answer', async () => {
+    const health = new Health(5);
+    health.add('log', up);
+    health.add('look-ups', never, { optional: true });
+    expect(await health.report()).toMatchObject({
+      status: 'degraded',
+      parts: { 'look-ups': { status: 'degraded' } },
+    });
+  });
+
+  it('is down while it drains', async () => {
+    const health = new Health();
+    health.add('log', up);
+    health.drain();
+    expect((await health.report()).status).toBe('down');
+  });
+
+  it('waits until nothing is down, and says what still is when it takes too long', async () => {
+    const health = new Health();
+    let asked = 0;
+    health.add('log', () => ({ status: ++asked > 2 ? 'up' : 'down' }));
+    await health.whenUp();
+    expect(asked).toBe(3);
+    health.add('registry', () => ({ status: 'down', detail: 'refused' }));
+    await expect(health.whenUp(1)).rejects.toThrow(/registry \(refused\)/);
+  });
+});
