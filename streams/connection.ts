@@ -1,5 +1,5 @@
 import type { ConnectionOptions } from 'node:tls';
-import type { ICustomPartitioner, Kafka, ISocketFactory, KafkaConfig, LogEntry } from 'kafkajs';
+import type { Kafka, ISocketFactory, KafkaConfig, LogEntry } from 'kafkajs';
 import type { Logger } from '../platform/logger.js';
 import { kafkajs } from './kafkajs.js';
 
@@ -53,13 +53,3 @@ function log(
   if (level <= kafkajs.logLevel.ERROR) logger.info({ kafkajs: namespace, ...details }, message);
   else logger.debug({ kafkajs: namespace, ...details }, message);
 }
-
-/**
- * The usual choice (murmur2 of the key, as Java's clients; keyless ones in turn), made once for a message: kafkajs
- * chooses again on every retry, and a keyless message, or any after partitions were added, would move to another
- * partition, past the duplicate check of the first.
- */
-export const stickyPartitioner: ICustomPartitioner = () => {
-  const choose = kafkajs.Partitioners.DefaultPartitioner();
-  return (args) => (args.message.partition ??= choose(args));
-};

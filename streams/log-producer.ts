@@ -2,8 +2,8 @@ import type { Kafka, Message, Producer, TopicMessages } from 'kafkajs';
 import { MillraceError, messageOf } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 import { backoff } from './backoff.js';
-import { stickyPartitioner } from './connection.js';
 import { isBadRequest, isFatalForProducer, toMillraceError } from './kafka-errors.js';
+import { stickyPartitioner } from './partitioner.js';
 import { sizeOf, toMessage } from './records.js';
 import type { NewRecord, RecordPosition } from './records.js';
 

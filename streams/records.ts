@@ -47,7 +47,8 @@ export function toStreamRecord(topic: string, partition: number, message: KafkaM
 }
 
 function toHeaders(headers: KafkaMessage['headers']): Record<string, Buffer> {
-  const result: Record<string, Buffer> = {};
+  // Without a prototype: a header may have the name `__proto__`.
+  const result: Record<string, Buffer> = Object.create(null) as Record<string, Buffer>;
   if (!headers) return result;
   for (const name in headers) {
     const given = headers[name];

@@ -1,6 +1,6 @@
 import type { Kafka, Producer } from 'kafkajs';
-import { stickyPartitioner } from './connection.js';
 import { maxBytesPerRequest, maxRecordsPerRequest } from './log-producer.js';
+import { stickyPartitioner } from './partitioner.js';
 import type { CommittedOffsets } from './progress.js';
 import { sizeOf, toMessage } from './records.js';
 import type { NewRecord } from './records.js';
