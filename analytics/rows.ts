@@ -2,12 +2,6 @@
 export const storableTime = { from: Date.UTC(1900, 0, 1), to: Date.UTC(2299, 11, 31) };
 
 /**
- * The times that ClickHouse can store, milliseconds since 1970, first to last. DateTime64(3) ranges from 1900-01-01 to
- * 2299-12-31 and puts a time outside at its nearest end without a word.
- */
-export const storableTime = { from: Date.UTC(1900, 0, 1), to: Date.UTC(2299, 11, 31) };
-
-/**
  * Rows as they are inserted and read, named as their columns. Times are ISO 8601 in UTC with milliseconds
  * (`2026-01-31T12:00:00.123Z`); `topic`, `partition`, `offset` say where the record is on the log.
  */

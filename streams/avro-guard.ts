@@ -3,9 +3,13 @@ import type { Type } from 'avsc';
 
 /**
  * avsc takes an array's or a map's count on trust: five bytes can make it fill gigabytes, or loop for hours past the
- * end of the bytes. So encodings whose schema has arrays or maps are walked first, without making any value.
+ * end of the bytes. So encodings whose schema has arrays or maps are walked first, without making any value. And a
+ * type of a few lines can have values with billions of parts in no bytes at all: such a type is refused.
  */
 export type Guard = (bytes: Buffer, position: number) => void;
+
+/** Nulls and empty records in one value of a type, beside what takes bytes. */
+const maxFreeParts = 256;
 
 interface Cursor {
   bytes: Buffer;
@@ -13,16 +17,22 @@ interface Cursor {
 }
 type Walk = (cursor: Cursor) => void;
 
+interface Making {
+  walks: Map<Type, Walk>;
+  sizes: Sizes;
+  containers: boolean;
+}
+
 /**
  * @returns `undefined` when the schema has neither arrays nor maps: then a value is never larger than its bytes.
  *   The guard throws when the bytes end early, or a count is more than the bytes left can hold.
- * @throws Error when items of an array take no bytes at all: then no count is too large.
+ * @throws Error when items of an array take no bytes at all: then no count is too large; or when a value has very
+ *   many parts that take no bytes.
  */
 export function createGuard(type: Type): Guard | undefined {
-  const walks = new Map<Type, Walk>();
-  const containers = { found: false };
-  const walk = walkOf(type, walks, containers);
-  if (!containers.found) return undefined;
+  const making: Making = { walks: new Map(), sizes: new Map(), containers: false };
+  const walk = walkOf(type, making);
+  if (!making.containers) return undefined;
   return (bytes, position) => {
     const cursor = { bytes, position };
     walk(cursor);
@@ -30,17 +40,20 @@ export function createGuard(type: Type): Guard | undefined {
   };
 }
 
-function walkOf(type: Type, walks: Map<Type, Walk>, containers: { found: boolean }): Walk {
-  const known = walks.get(type);
+function walkOf(type: Type, making: Making): Walk {
+  const known = making.walks.get(type);
   if (known) return known;
   // A recursive schema finds this while its walk is still being made.
   let made: Walk | undefined;
-  walks.set(type, (cursor) => made?.(cursor));
-  made = makeWalk(type, (inner) => walkOf(inner, walks, containers), containers);
+  making.walks.set(type, (cursor) => made?.(cursor));
+  if (sizeOf(type, making.sizes).free > maxFreeParts)
+    throw new Error(`values of ${type.name ?? type.typeName} have too many parts that take no bytes`);
+  made = makeWalk(type, making);
   return made;
 }
 
-function makeWalk(type: Type, walkInner: (type: Type) => Walk, containers: { found: boolean }): Walk {
+function makeWalk(type: Type, making: Making): Walk {
+  const walkInner = (inner: Type): Walk => walkOf(inner, making);
   const { types } = avro;
   if (type instanceof types.RecordType) {
     const fields = type.fields.map((field) => walkInner(field.type));
@@ -57,17 +70,17 @@ function makeWalk(type: Type, walkInner: (type: Type) => Walk, containers: { fou
     };
   }
   if (type instanceof types.ArrayType) {
-    containers.found = true;
-    return walkBlocks(walkInner(type.itemsType), minimumSize(type.itemsType));
+    making.containers = true;
+    return walkBlocks(walkInner(type.itemsType), sizeOf(type.itemsType, making.sizes).minimum);
   }
   if (type instanceof types.MapType) {
-    containers.found = true;
+    making.containers = true;
     const value = walkInner(type.valuesType);
     const entry: Walk = (cursor) => {
       skip(cursor, readLong(cursor));
       value(cursor);
     };
-    return walkBlocks(entry, 1 + minimumSize(type.valuesType));
+    return walkBlocks(entry, 1 + sizeOf(type.valuesType, making.sizes).minimum);
   }
   if (type instanceof types.LogicalType) return walkInner(type.underlyingType);
   if (type instanceof types.FixedType) return (cursor) => skip(cursor, type.size);
@@ -109,18 +122,43 @@ function walkBlocks(item: Walk, itemSize: number): Walk {
   };
 }
 
-/** The fewest bytes that a value can take. */
-function minimumSize(type: Type, within = new Set<Type>()): number {
+interface Size {
+  /** The fewest bytes that a value can take; may be too low inside a recursive type, but not 0 then. */
+  minimum: number;
+  /** The most parts of a value that take no bytes, beside items of arrays and maps. */
+  free: number;
+}
+type Sizes = Map<Type, Size>;
+
+function sizeOf(type: Type, sizes: Sizes): Size {
+  const known = sizes.get(type);
+  if (known) return known;
+  // A type comes back to itself through a union (else it has no finite value), and the branch takes a byte.
+  sizes.set(type, { minimum: 1, free: 0 });
+  const size = measure(type, sizes);
+  sizes.set(type, size);
+  return size;
+}
+
+function measure(type: Type, sizes: Sizes): Size {
   const { types } = avro;
-  if (within.has(type)) return 0;
-  const inner = new Set(within).add(type);
-  if (type instanceof types.RecordType)
-    return type.fields.reduce((sum, field) => sum + minimumSize(field.type, inner), 0);
-  if (type instanceof types.UnwrappedUnionType || type instanceof types.WrappedUnionType)
-    return 1 + Math.min(...type.types.map((branch) => minimumSize(branch, inner)));
-  if (type instanceof types.LogicalType) return minimumSize(type.underlyingType, inner);
-  if (type instanceof types.FixedType) return type.size;
-  return { null: 0, float: 4, double: 8 }[type.typeName] ?? 1;
+  if (type instanceof types.RecordType) {
+    const fields = type.fields.map((field) => sizeOf(field.type, sizes));
+    const minimum = fields.reduce((sum, field) => sum + field.minimum, 0);
+    const free = fields.reduce((sum, field) => sum + field.free, minimum === 0 ? 1 : 0);
+    return { minimum, free };
+  }
+  if (type instanceof types.UnwrappedUnionType || type instanceof types.WrappedUnionType) {
+    const branches = type.types.map((branch) => sizeOf(branch, sizes));
+    return {
+      minimum: 1 + Math.min(...branches.map(({ minimum }) => minimum)),
+      free: Math.max(...branches.map(({ free }) => free)),
+    };
+  }
+  if (type instanceof types.LogicalType) return sizeOf(type.underlyingType, sizes);
+  const minimum =
+    type instanceof types.FixedType ? type.size : ({ null: 0, float: 4, double: 8 }[type.typeName] ?? 1);
+  return { minimum, free: minimum === 0 ? 1 : 0 };
 }
 
 function skip(cursor: Cursor, length: number): void {

@@ -310,6 +310,59 @@ describe('bytes that are not a value', () => {
     );
   });
 
+  /** R34 = {a: R33, b: R33} and so on down: a short text, and 2^34 parts in each value. */
+  const tower = (bottom: unknown, extra: object = {}): unknown => {
+    let type = bottom;
+    for (let level = 1; level <= 34; level++)
+      type = {
+        type: 'record',
+        name: `R${level}`,
+        fields: [
+          { name: 'a', type, ...extra },
+          { name: 'b', type: level === 1 ? bottom : `R${level - 1}`, ...extra },
+        ],
+      };
+    return type;
+  };
+  const bagOf = (items: unknown): object => ({
+    type: 'record',
+    name: 'Bag',
+    fields: [
+      { name: 'n', type: 'int' },
+      { name: 'items', type: { type: 'array', items } },
+    ],
+  });
+  const bag = avroType({ type: 'record', name: 'Bag', fields: [{ name: 'n', type: 'int' }] });
+
+  test.each([
+    ['plainly', {}],
+    ['with defaults', { default: {} }],
+  ])('types that repeat %s cost no more than their text', async (_how, extra) => {
+    const id = registry.add(bagOf(tower('int', extra)));
+    expect(await serde.decode(wire(id, [2, 0]), bag)).toEqual({ n: 1 });
+    expect(await codeOf(() => serde.decode(wire(id, [2, 2, 1, 1]), bag))).toEqual(undecodable);
+  });
+
+  test('values with billions of parts in no bytes are refused with their schema', async () => {
+    const id = registry.add(bagOf(['null', tower('null')]));
+    expect((await codeOf(() => serde.decode(wire(id, [2, 2, 2, 0]), bag))).code).toBe('SCHEMA_INCOMPATIBLE');
+    const flat = registry.add({ ...bagOf('int'), fields: [{ name: 'r', type: tower('null') }] });
+    expect((await codeOf(() => serde.decode(wire(flat, []), bag))).code).toBe('SCHEMA_INCOMPATIBLE');
+  });
+
+  test('a recursive type may be an item', async () => {
+    const branch = { type: 'record', name: 'B', fields: [{ name: 'up', type: 'A' }] };
+    const id = registry.add(
+      bagOf({ type: 'record', name: 'A', fields: [{ name: 'u', type: ['null', branch] }] }),
+    );
+    expect(await serde.decode(wire(id, [2, 4, 0, 2, 0, 0]), bag)).toEqual({ n: 1 });
+  });
+
+  test('a schema of more than 256 KB is not read', async () => {
+    const id = registry.add({ ...bagOf('int'), doc: 'x'.repeat(256 * 1024) });
+    expect((await codeOf(() => serde.decode(wire(id, [2, 0]), bag))).code).toBe('SCHEMA_INCOMPATIBLE');
+  });
+
   test('a chain of a million links is undecodable, not a crash', async () => {
     const chain = avroType({
       type: 'record',

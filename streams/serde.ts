@@ -11,6 +11,8 @@ const slabBytes = 64 * 1024;
 const unknownTtlMs = 10_000;
 /** More schemas than this at one time are somebody's mistake, or somebody's attack. */
 const maxSchemas = 1_000;
+/** Characters; avsc compiles each record type, and so much of them takes some tenths of a second. */
+const maxSchemaLength = 256 * 1024;
 
 /** The id of the schema that a record value was written with; `undefined` when it is not in wire format. */
 export function schemaIdOf(value: Buffer | null): number | undefined {
@@ -157,10 +159,19 @@ export class Serde {
 function parseWriter(schema: string, schemaType: string, id: number): Type {
   if (schemaType !== 'AVRO')
     throw new MillraceError('SCHEMA_INCOMPATIBLE', `Schema ${id} is ${schemaType}; only Avro is read here.`);
+  if (schema.length > maxSchemaLength)
+    throw new MillraceError(
+      'SCHEMA_INCOMPATIBLE',
+      `Schema ${id} has ${schema.length} characters; up to ${maxSchemaLength} are read here.`,
+    );
   try {
-    // Wrapped unions take any schema; what a value looks like is the reader's matter.
+    // A writer's defaults are never used, and avsc would fill in each for every type around it: without end, nearly,
+    // when types repeat. Wrapped unions take any schema; what a value looks like is the reader's matter.
+    const parsed: unknown = JSON.parse(schema, (key, value: unknown) =>
+      key === 'default' ? undefined : value,
+    );
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- avsc checks it
-    return avro.Type.forSchema(JSON.parse(schema) as Schema, { wrapUnions: 'always' });
+    return avro.Type.forSchema(parsed as Schema, { wrapUnions: 'always' });
   } catch (error) {
     throw new MillraceError(
       'SCHEMA_INCOMPATIBLE',

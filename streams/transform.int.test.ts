@@ -96,6 +96,28 @@ describe('transform', () => {
     );
   });
 
+  test('an output that is too large for the broker is made smaller, and the others left alone', async () => {
+    const { streams } = fixture.open();
+    const each = await pipe(streams);
+    await fill(streams, each.input, 0, 3);
+    const value = (record: StreamRecord): Buffer =>
+      record.offset === 1 ? Buffer.alloc(3_000_000) : Buffer.from(String(record.offset));
+    const shrunk: number[] = [];
+    const running = await start(streams, each, {
+      process: (records) =>
+        Promise.resolve(
+          records.map((record) => ({ topic: each.output, key: record.key, value: value(record) })),
+        ),
+      shrink: (record) => {
+        shrunk.push(record.value?.length ?? 0);
+        return { ...record, value: Buffer.from('1') };
+      },
+    });
+    await running.whenProcessed(each.input, 0, 2, { timeoutMs: 10_000 });
+    expect(numbersOf(await fixture.readAll(each.output, 3))).toEqual([0, 1, 2]);
+    expect(shrunk).toEqual([3_000_000]);
+  });
+
   test.each([
     ['a transient error', new MillraceError('DOWN', 'down', { retriable: true })],
     ['a lasting error', new MillraceError('BROKEN', 'broken')],

@@ -8,7 +8,7 @@ import type { Batch, GroupOptions } from './group-consumer.js';
 import { isFenced } from './kafka-errors.js';
 import { Progress } from './progress.js';
 import type { CommittedOffsets } from './progress.js';
-import { toStreamRecord } from './records.js';
+import { sizeOf, toStreamRecord } from './records.js';
 import type { NewRecord, StreamRecord } from './records.js';
 import { openSession } from './transaction-session.js';
 import type { TransactionSession } from './transaction-session.js';
@@ -20,6 +20,13 @@ export interface TransformOptions extends GroupOptions {
    * it takes: a record that it can't digest must become an output (a dead letter).
    */
   process(records: StreamRecord[]): Promise<NewRecord[]>;
+  /**
+   * Makes an output smaller that is larger than `maxRecordBytes`, so that the broker takes it: one that it refuses
+   * holds its partition for good. Without it outputs are written as they are.
+   */
+  shrink?: (record: NewRecord) => NewRecord;
+  /** Default 1,000,000: Apache Kafka refuses batches of more than 1 MiB. */
+  maxRecordBytes?: number;
   /** Records per call, and per transaction. Default 1,000. */
   maxBatch?: number;
   /** The broker aborts a transaction that takes longer. It begins after `process`. Default 60 s. */
@@ -106,7 +113,10 @@ export class Transform implements Consumption {
         if (next > session.position) {
           const outputs = fresh.length > 0 ? await this.#options.process(fresh) : [];
           batch.check();
-          await session.commit(outputs, next);
+          await session.commit(
+            outputs.map((record) => this.#fit(record)),
+            next,
+          );
         }
         this.#progress.reached(topic, partition, next);
         this.#group.report();
@@ -119,6 +129,11 @@ export class Transform implements Consumption {
         batch.check();
       }
     }
+  }
+
+  #fit(record: NewRecord): NewRecord {
+    const { shrink, maxRecordBytes = 1_000_000 } = this.#options;
+    return shrink && sizeOf(record) > maxRecordBytes ? shrink(record) : record;
   }
 
   async #pauseAfter(error: unknown, attempt: number, batch: Batch, records: StreamRecord[]): Promise<void> {

@@ -1,3 +1,4 @@
+import { shrinkDeadLetter } from '../../processors/dead-letters.js';
 import { StreamScorer } from '../../processors/stream-scorer.js';
 import { consumptionHealth, type Context, type Role } from '../context.js';
 
@@ -14,6 +15,8 @@ export async function startProcessors(context: Context): Promise<Role> {
         topics: [topics.events],
         sessionTimeoutMs: config.KAFKA_SESSION_TIMEOUT_MS,
         process: (records) => scorer.process(records),
+        shrink: (record) => (record.topic === topics.deadLetters ? shrinkDeadLetter(record) : record),
+        maxRecordBytes: 1_500_000,
       });
       lag.track(groupId, [topics.events]);
       health.add(`score ${name}`, () => consumptionHealth(consumption));

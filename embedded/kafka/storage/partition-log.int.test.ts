@@ -1,4 +1,3 @@
-// oxlint-disable max-lines -- one subject, and every case needs the same log
 import { appendFile, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
