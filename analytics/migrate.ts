@@ -16,12 +16,12 @@ const ownTables = [
 ];
 
 /**
- * Brings the database `millrace` up to date: applies the files of `analytics/migrations/` in the order of their names,
- * each once. Statements are idempotent and a file is recorded only after its last one, so an interrupted run is
- * finished by the next, and two processes that start at once do no harm.
+ * Brings the database `millrace` up to date: applies the files of `analytics/migrations/` in the order of their names.
+ * Statements are idempotent, so an interrupted run is finished by the next, two processes that start at once do no harm,
+ * and a table that was dropped is there again. A file is recorded after its last statement, and never changes then.
  *
  * @param folder - for tests.
- * @returns the names of the files applied now.
+ * @returns the names of the files applied for the first time.
  * @throws {MillraceError} `MIGRATION_CHANGED` when an applied file was edited since; else as {@link translateError}.
  */
 export async function migrate(client: ClickHouseClient, folder = migrationsFolder): Promise<string[]> {
@@ -29,14 +29,14 @@ export async function migrate(client: ClickHouseClient, folder = migrationsFolde
   try {
     for (const statement of ownTables) await client.command({ query: statement });
     const applied = await appliedChecksums(client);
+    const files = await Promise.all(names.map((name) => readMigration(folder, name)));
+    const changed = files.find(({ name, checksum }) => (applied.get(name) ?? checksum) !== checksum);
+    if (changed !== undefined) throw changedFile(changed.name);
     const done: string[] = [];
-    for (const name of names) {
-      const text = await readFile(join(folder, name), 'utf8');
-      const checksum = createHash('sha256').update(text).digest('hex');
-      const known = applied.get(name);
-      if (known === checksum) continue;
-      if (known !== undefined) throw changedFile(name);
+    for (const { name, text, checksum } of files) {
+      // Those of applied files too: whatever was dropped since is made again.
       for (const statement of splitStatements(text)) await client.command({ query: statement });
+      if (applied.has(name)) continue;
       await client.insert({
         table: 'millrace.migrations',
         columns: ['name', 'checksum'],
@@ -50,6 +50,11 @@ export async function migrate(client: ClickHouseClient, folder = migrationsFolde
   } catch (error) {
     throw translateError(error, 'apply the ClickHouse migrations');
   }
+}
+
+async function readMigration(folder: string, name: string) {
+  const text = await readFile(join(folder, name), 'utf8');
+  return { name, text, checksum: createHash('sha256').update(text).digest('hex') };
 }
 
 /** Statements of a migration: each ends with a semicolon at the end of a line. */

@@ -3,6 +3,7 @@ import type { Metrics } from '../platform/metrics.js';
 import type { Prediction } from '../schemas/types.js';
 import { cloudEventHeaders, readCloudEvent } from '../streams/cloud-events.js';
 import type { NewRecord, StreamRecord } from '../streams/records.js';
+import { unreadableHeader } from '../streams/records.js';
 import { schemaIdOf, type Serde } from '../streams/serde.js';
 import { deadLetterRecord, faultOfRecord } from './dead-letters.js';
 import { isStorable, parseTime } from './event-time.js';
@@ -142,6 +143,8 @@ export class StreamScorer {
       return { kind: 'event', record, eventId, event };
     };
     try {
+      const unreadable = record.headers[unreadableHeader];
+      if (record.value === null && unreadable) throw new MillraceError('UNDECODABLE', unreadable.toString());
       const fields = this.#serde.decode(record.value, this.#pipeline.event.type) as object | Promise<object>;
       return fields instanceof Promise ? fields.then(toItem).catch(failed) : toItem(fields);
     } catch (error) {

@@ -3,7 +3,9 @@ import { dirname, sep } from 'node:path';
 import type * as kafkajsTypes from 'kafkajs';
 import type { KafkaMessage, Message, PartitionerArgs } from 'kafkajs';
 import { encodeRecord } from './kafkajs-record.js';
+import { MillraceError } from '../platform/errors.js';
 import { codecs } from './codecs.js';
+import { unreadableHeader } from './records.js';
 
 /**
  * kafkajs 2.2.4 with five of its defects corrected. It has had no release since February 2023, so the corrections
@@ -86,7 +88,10 @@ interface Decoder {
 const recordBatchOverhead = 49;
 const magicOffset = 16;
 
-/** In place of `push(...records)`, which overflows the stack at about 130,000 records in one batch. */
+/**
+ * In place of `push(...records)`, which overflows the stack at about 130,000 records in one batch. A batch that can't be
+ * decompressed gives records that say so.
+ */
 async function decodeMessages(decoder: Decoder): Promise<KafkaMessage[]> {
   const size = decoder.readInt32();
   if (size <= 0 || !decoder.canReadBytes(size)) return [];
@@ -102,16 +107,46 @@ async function decodeMessages(decoder: Decoder): Promise<KafkaMessage[]> {
     'protocol/recordBatch/v0/decoder',
   );
   const messages: KafkaMessage[] = [];
-  while (batches.canReadBytes(recordBatchOverhead)) {
+  for (let at = 0; batches.canReadBytes(recordBatchOverhead); at += 12 + bytes.readInt32BE(at + 8)) {
     try {
       const { records } = await decodeBatch(batches);
       for (const record of records) messages.push(record);
     } catch (error) {
       if (error instanceof Error && error.name === 'KafkaJSPartialMessageError') break;
-      throw error;
+      if (!(error instanceof MillraceError) || error.code !== 'CODEC_FAILED') throw error;
+      for (const record of unreadableRecords(bytes, at, error.message)) messages.push(record);
     }
   }
   return messages;
+}
+
+/**
+ * Stand-ins for the records of a batch that does not decompress, or to more than is safe. Without them the same fetch
+ * would fail for ever, and no record behind the batch would be read. Offsets in a record batch: baseOffset 0 ·
+ * attributes 21 · lastOffsetDelta 23 · baseTimestamp 27 · producerId 43.
+ */
+function* unreadableRecords(bytes: Buffer, at: number, reason: string): Generator<FetchedMessage> {
+  const first = bytes.readBigInt64BE(at);
+  const count = Math.min(bytes.readInt32BE(at + 23) + 1, 1_000_000);
+  const timestamp = String(bytes.readBigInt64BE(at + 27));
+  const batchContext = {
+    producerId: String(bytes.readBigInt64BE(at + 43)),
+    inTransaction: (bytes.readInt16BE(at + 21) & 0x10) !== 0,
+  };
+  const headers = { [unreadableHeader]: Buffer.from(reason) };
+  for (let index = 0; index < count; index++) {
+    const offset = String(first + BigInt(index));
+    yield {
+      offset,
+      timestamp,
+      key: null,
+      value: null,
+      headers,
+      attributes: 0,
+      isControlRecord: false,
+      batchContext,
+    };
+  }
 }
 
 interface RequestQueue {
@@ -151,6 +186,7 @@ function load(): typeof kafkajsTypes {
   quietRequestQueue();
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the package's own types
   const loaded = require('kafkajs') as typeof kafkajsTypes;
+  loaded.CompressionCodecs[loaded.CompressionTypes.GZIP] = codecs.GZIP;
   loaded.CompressionCodecs[loaded.CompressionTypes.Snappy] = codecs.Snappy;
   loaded.CompressionCodecs[loaded.CompressionTypes.LZ4] = codecs.LZ4;
   loaded.CompressionCodecs[loaded.CompressionTypes.ZSTD] = codecs.ZSTD;

@@ -1,4 +1,6 @@
 /* oxlint-disable typescript/no-unsafe-type-assertion -- messages with only what the filter looks at */
+import type { KafkaMessage } from 'kafkajs';
+import { encodeRecords } from '../embedded/kafka/protocol/records.js';
 import { createRequire } from 'node:module';
 import { describe, expect, test } from 'vitest';
 import { filterAbortedMessages, groupMessagesPerPartition, kafkajs } from './kafkajs.js';
@@ -69,6 +71,36 @@ test('a record set with one batch of 300,000 records is decoded', async () => {
   const messages = await decodeMessages(new Decoder(recordSet.buffer));
   expect(messages).toHaveLength(count);
   expect(messages.at(-1).offset).toBe(String(count - 1));
+});
+
+test('a batch that does not decompress gives records that say so, and the next batch is read', async () => {
+  const Decoder = require('kafkajs/src/protocol/decoder');
+  const decodeMessages = require('kafkajs/src/protocol/requests/fetch/v4/decodeMessages');
+  const good = encodeRecords([{ key: null, value: Buffer.from('good') }], 1_000);
+  const bad = encodeRecords(
+    [1, 2, 3].map((n) => ({ key: null, value: Buffer.from(`lost ${n}`) })),
+    2_000,
+  );
+  const codecGzip = 1;
+  bad.writeInt16BE(codecGzip, 21);
+  const batches = [good, bad, good].map((batch, index) => {
+    const placed = Buffer.from(batch);
+    placed.writeBigInt64BE([10n, 11n, 14n][index] ?? 0n, 0);
+    return placed;
+  });
+  const set = Buffer.concat(batches);
+  const size = Buffer.alloc(4);
+  size.writeInt32BE(set.length);
+  const messages = (await decodeMessages(new Decoder(Buffer.concat([size, set])))) as KafkaMessage[];
+  expect(messages.map(({ offset, value }) => [offset, value?.toString()])).toEqual([
+    ['10', 'good'],
+    ['11', undefined],
+    ['12', undefined],
+    ['13', undefined],
+    ['14', 'good'],
+  ]);
+  expect(String(messages[1]?.headers?.['millrace-unreadable'])).toMatch(/can't be read as the gzip/);
+  expect(messages[1]?.timestamp).toBe('2000');
 });
 
 describe('aborted messages', () => {

@@ -13,6 +13,9 @@ export interface StreamRecord {
   headers: Record<string, Buffer>;
 }
 
+/** Header of a record that stands for one that can't be read, with the reason. Its value is `null`. */
+export const unreadableHeader = 'millrace-unreadable';
+
 /** A record to be written. */
 export interface NewRecord {
   topic: string;

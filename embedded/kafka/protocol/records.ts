@@ -1,4 +1,4 @@
-import { decompress } from './compression.js';
+import { decompress } from '../../../platform/batch-compression.js';
 import { buildBatch, codecMask, controlFlag, headerLength, transactionalFlag } from './record-batch.js';
 import type { BatchHeader } from './record-batch.js';
 

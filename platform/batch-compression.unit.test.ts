@@ -3,7 +3,7 @@ import * as fc from 'fast-check';
 import { compressFrameSync } from 'lz4-napi';
 import snappy from 'snappyjs';
 import { describe, expect, test } from 'vitest';
-import { decompress } from './compression.js';
+import { decompress } from './batch-compression.js';
 
 const text = Buffer.from('Millrace scores events while they stream. '.repeat(40));
 const xerial = Buffer.from('82534e4150505900000000010000000100000000', 'hex');

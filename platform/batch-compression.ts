@@ -1,7 +1,10 @@
+import { createRequire } from 'node:module';
 import { gunzipSync } from 'node:zlib';
 import { Decompress as Unzstd } from 'fzstd';
-import { decompressFrameSync } from 'lz4-napi';
+import type * as lz4Napi from 'lz4-napi';
 import snappy from 'snappyjs';
+
+const require = createRequire(import.meta.url);
 
 /** A batch never grows beyond this, whatever it claims. */
 export const maxDecompressedBytes = 64 * 1024 * 1024;
@@ -57,6 +60,8 @@ function unlz4(bytes: Buffer, maxBytes: number): Buffer {
     if (most > maxBytes) throw new RangeError('an LZ4 frame is too large');
     at += 4 + length + checksumBytes;
   }
+  // Loaded when first needed: its native part is an optional package, and nothing else depends on it.
+  const { decompressFrameSync } = require('lz4-napi') as typeof lz4Napi;
   return decompressFrameSync(bytes);
 }
 
