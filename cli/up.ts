@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { startEngines } from '../embedded/start-engines.js';
 import type { Config } from '../platform/config.js';
-import { createLogger } from '../platform/logger.js';
+import { createLogger, rotateLog } from '../platform/logger.js';
 import { version } from '../platform/version.js';
 import { openContext, type Role } from './context.js';
 import { openDataFolder } from './data-folder.js';
@@ -39,6 +39,7 @@ export async function up(config: Config, { demo, onProgress }: UpOptions): Promi
   // Before anything is written: two brokers on one log would ruin it.
   const folder = await openDataFolder(config.DATA_DIR);
   const logFile = join(config.DATA_DIR, 'millrace.log');
+  rotateLog(logFile);
   const logger = createLogger(config.LOG_LEVEL, logFile);
   const roles: Role[] = [{ stop: () => folder.release() }];
   const stop = async (): Promise<void> => {
