@@ -4,5 +4,5 @@ import { KafkaBroker } from '../broker.js';
 const [dataDir = '', port = '0'] = process.argv.slice(2);
 const broker = new KafkaBroker({ dataDir, port: Number(port) });
 const started = await broker.start();
-if (process.send === undefined) console.log(started.port);
+if (process.send === undefined) process.stdout.write(`${started.port}\n`);
 else process.send(started.port);
