@@ -1,6 +1,7 @@
 import type { Admin, Kafka } from 'kafkajs';
 import { MillraceError } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
+import { backoff } from './backoff.js';
 import { toMillraceError } from './kafka-errors.js';
 import { kafkajs } from './kafkajs.js';
 import type { TopicSpec } from './topics.js';
@@ -17,6 +18,7 @@ export interface PartitionLag {
 }
 
 const pingMs = 2_000;
+const createAttempts = 5;
 
 /** Topics, offsets and readiness, over one connection that is made when first needed. */
 export class LogAdmin {
@@ -32,26 +34,34 @@ export class LogAdmin {
   }
 
   async createTopics(specs: readonly TopicSpec[]): Promise<void> {
-    try {
-      const admin = await this.#admin();
-      const existing = new Set(await admin.listTopics());
-      const missing = specs.filter((spec) => !existing.has(spec.name));
-      if (missing.length > 0)
-        await admin.createTopics({
-          topics: missing.map(({ name, partitions, config = {} }) => ({
-            topic: name,
-            numPartitions: partitions,
-            replicationFactor: this.#replicationFactor,
-            configEntries: Object.entries(config).map(([key, value]) => ({ name: key, value })),
-          })),
-        });
-      await this.#warnOfDifferences(
-        admin,
-        specs.filter((spec) => existing.has(spec.name)),
-      );
-    } catch (error) {
-      throw toMillraceError(error, `Creating the topics ${specs.map((spec) => spec.name).join(', ')}`);
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await this.#createMissing(specs);
+      } catch (error) {
+        // A topic that was just made has no leader for a moment, and is there when asked again.
+        if (isUnknownTopic(error) && attempt < createAttempts) await backoff(attempt, {});
+        else throw toMillraceError(error, `Creating the topics ${specs.map((spec) => spec.name).join(', ')}`);
+      }
     }
+  }
+
+  async #createMissing(specs: readonly TopicSpec[]): Promise<void> {
+    const admin = await this.#admin();
+    const existing = new Set(await admin.listTopics());
+    const missing = specs.filter((spec) => !existing.has(spec.name));
+    if (missing.length > 0)
+      await admin.createTopics({
+        topics: missing.map(({ name, partitions, config = {} }) => ({
+          topic: name,
+          numPartitions: partitions,
+          replicationFactor: this.#replicationFactor,
+          configEntries: Object.entries(config).map(([key, value]) => ({ name: key, value })),
+        })),
+      });
+    await this.#warnOfDifferences(
+      admin,
+      specs.filter((spec) => existing.has(spec.name)),
+    );
   }
 
   async #warnOfDifferences(admin: Admin, specs: TopicSpec[]): Promise<void> {
@@ -163,4 +173,8 @@ export class LogAdmin {
       throw error;
     }
   }
+}
+
+function isUnknownTopic(error: unknown): boolean {
+  return error instanceof Error && 'type' in error && error.type === 'UNKNOWN_TOPIC_OR_PARTITION';
 }
