@@ -1,5 +1,9 @@
+import { promisify } from 'node:util';
+import { gzip } from 'node:zlib';
 import { decompress } from '../platform/batch-compression.js';
 import { MillraceError, messageOf } from '../platform/errors.js';
+
+const compressGzip = promisify<Buffer, Buffer>(gzip);
 
 /** What kafkajs asks of a codec. */
 export interface Codec {
@@ -12,7 +16,7 @@ export interface Codec {
  * to what a small batch may grow to, and its packages for the others stopped years ago. Millrace writes uncompressed.
  */
 export const codecs: Record<'GZIP' | 'Snappy' | 'LZ4' | 'ZSTD', () => Codec> = {
-  GZIP: () => reader('gzip', 1),
+  GZIP: () => ({ ...reader('gzip', 1), compress: ({ buffer }) => compressGzip(buffer) }),
   Snappy: () => reader('snappy', 2),
   LZ4: () => reader('LZ4', 3),
   ZSTD: () => reader('zstd', 4),
