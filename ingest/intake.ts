@@ -221,7 +221,7 @@ export class Intake {
   ): Promise<PredictResult> {
     const [score = noOutput()] = await pipeline.scorer.score([event.fields]);
     if (score instanceof MillraceError) return score;
-    const { manifest } = pipeline.scorer.model;
+    const { manifest } = pipeline.scorer.modelOf(event.fields);
     const prediction = makePrediction(pipeline.name, event, score, manifest, this.#now());
     const [position] = await this.#send(
       pipeline,

@@ -3,7 +3,7 @@ import type { Config } from '../platform/config.js';
 import type { Metrics } from '../platform/metrics.js';
 import { projectRoot } from '../platform/paths.js';
 import { openModel } from '../models/registry.js';
-import type { ModelRuntime } from '../models/runtime.js';
+import type { LoadedModel, ModelRuntime } from '../models/runtime.js';
 import { type Contract, loadContract } from '../schemas/contracts.js';
 import type { Serde } from '../streams/serde.js';
 import { pipelineTopics } from '../streams/topics.js';
@@ -18,7 +18,7 @@ export interface RegisteredContract extends Contract {
   schemaId: number;
 }
 
-/** A pipeline with its contracts registered and its model loaded: ready to score. */
+/** A pipeline with its contracts registered and its models loaded: ready to score. */
 export interface OpenPipeline {
   name: string;
   pipeline: Pipeline;
@@ -55,21 +55,30 @@ async function openPipeline(pipeline: Pipeline, options: OpenPipelineOptions): P
     ...contract,
     schemaId: await serde.register(topic, contract.type),
   });
-  const [event, prediction, version] = await Promise.all([
+  const [event, prediction] = await Promise.all([
     register(topics.events, loadContract(name, 'event')),
     register(topics.predictions, loadContract('shared', 'prediction')),
-    openModel(modelsFolder, name),
     // For those who write outcomes.
     register(topics.outcomes, loadContract('shared', 'outcome')),
   ]);
   const scorer = new Scorer({
     pipeline,
     contract: event.schema,
-    model: await runtime.load(version.folder),
+    models: await loadModels(pipeline, runtime),
     metrics,
     batchSize: config.SCORE_BATCH_SIZE,
     batchDelayMs: config.SCORE_BATCH_DELAY_MS,
     maxInFlight: config.MODEL_WORKERS + 1,
   });
   return { name, pipeline, scorer, event, prediction, topics };
+}
+
+async function loadModels(
+  { name, models = [] }: Pipeline,
+  runtime: ModelRuntime,
+): Promise<[LoadedModel, ...LoadedModel[]]> {
+  const load = async (model: string): Promise<LoadedModel> =>
+    runtime.load((await openModel(modelsFolder, model)).folder);
+  const [first = name, ...others] = models;
+  return Promise.all([load(first), ...others.map(load)]);
 }

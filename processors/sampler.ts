@@ -5,7 +5,8 @@ import { projectRoot } from '../platform/paths.js';
 /** Distribution of one column of a training table: see `models/training/README.md`, "Figures". */
 type ColumnFigures =
   | { name: string; kind: 'numeric'; step: number; quantiles: number[] }
-  | { name: string; kind: 'categorical'; frequencies: Record<string, number> };
+  | { name: string; kind: 'categorical'; frequencies: Record<string, number> }
+  | { name: string; kind: 'text'; frequencies: [text: string, frequency: number][] };
 
 interface Figures {
   /** What each of `quantiles` is the quantile of. */
@@ -50,19 +51,26 @@ export function seededRandom(seed: number): () => number {
   };
 }
 
-function quantile(column: ColumnFigures, probabilities: readonly number[], share: number): number {
+function quantile(column: ColumnFigures, probabilities: readonly number[], share: number): number | string {
+  if (column.kind === 'text') return pick(column.frequencies, share);
   if (column.kind === 'categorical') {
-    let cumulated = 0;
     const codes = Object.entries(column.frequencies).toSorted(([a], [b]) => Number(a) - Number(b));
-    const code = codes.find(([, frequency]) => (cumulated += frequency) >= share) ?? codes.at(-1);
-    return Number(code?.[0]);
+    return Number(pick(codes, share));
   }
   const { quantiles, step } = column;
   const upper = Math.max(1, probabilities.findIndex((probability) => probability >= share)); // prettier-ignore
   const [p0 = 0, p1 = 1] = probabilities.slice(upper - 1, upper + 1);
   const [q0 = 0, q1 = 0] = quantiles.slice(upper - 1, upper + 1);
   const value = q0 + ((share - p0) / (p1 - p0)) * (q1 - q0);
-  return Math.round(value / step) * step;
+  // Divided, as 3 × 0.1 is not 0.3 but 3 ÷ 10 is.
+  return step < 1 ? Math.round(value / step) / Math.round(1 / step) : Math.round(value / step) * step;
+}
+
+/** The first whose cumulated frequency reaches the share. */
+function pick(frequencies: readonly [string, number][], share: number): string {
+  let cumulated = 0;
+  const found = frequencies.find(([, frequency]) => (cumulated += frequency) >= share);
+  return (found ?? frequencies.at(-1))?.[0] ?? '';
 }
 
 /** The lower triangular factor L of a positive definite matrix, L·Lᵀ. */

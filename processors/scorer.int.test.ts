@@ -32,7 +32,7 @@ async function createScorer(
   return new Scorer({
     pipeline: definePipeline<Triple>({ name: model, features }),
     contract,
-    model: await runtime.load(folder),
+    models: [await runtime.load(folder)],
     metrics: createMetrics(),
     batchSize: 64,
     batchDelayMs: 0,
@@ -87,6 +87,42 @@ describe('Scorer', () => {
       { code: 'FEATURES_INVALID', message: expect.stringContaining('32-bit') as string },
       score(8),
     ]);
+  });
+
+  it('scores each event with the model that its pipeline names', async () => {
+    const folders = await Promise.all(
+      ['sum', 'fails-on-negative'].map(async (name) => (await openModel(testingModels, name)).folder),
+    );
+    const [sum, fails] = await Promise.all(folders.map((folder) => runtime.load(folder)));
+    if (sum === undefined || fails === undefined) throw new Error('unreachable');
+    const scorer = new Scorer({
+      pipeline: definePipeline<Triple>({
+        name: 'two-models',
+        features: ({ a, b, c }) => [a, b, c],
+        model: ({ b }) => ['sum', 'fails-on-negative', 'no-such-model'][b] ?? 'sum',
+      }),
+      contract,
+      models: [sum, fails],
+      metrics: createMetrics(),
+      batchSize: 64,
+      batchDelayMs: 0,
+      maxInFlight: 2,
+    });
+    const events = [
+      { a: -5, b: 0, c: 0 },
+      { a: -5, b: 1, c: 0 },
+      { a: 5, b: 1, c: 0 },
+      { a: 5, b: 2, c: 0 },
+      { a: 7, b: 0, c: 0 },
+    ];
+    expect(await scorer.score(events)).toMatchObject([
+      score(-5),
+      { code: 'MODEL_FAILED' },
+      score(6),
+      { code: 'FEATURES_INVALID', message: expect.stringContaining('no-such-model') as string },
+      score(7),
+    ]);
+    expect(events.slice(0, 2).map((event) => scorer.modelOf(event))).toEqual([sum, fails]);
   });
 
   it('validates by the contract', async () => {

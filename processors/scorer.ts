@@ -4,7 +4,8 @@ import type { Metrics } from '../platform/metrics.js';
 import type { RecordSchema } from '../schemas/contracts.js';
 import { eventSchema, fieldErrors, type FieldError } from '../schemas/event-schema.js';
 import type { LoadedModel } from '../models/runtime.js';
-import { MicroBatcher } from './micro-batcher.js';
+import { FeatureEncoder } from './feature-encoder.js';
+import { MicroBatcher, type RowResult } from './micro-batcher.js';
 import type { Pipeline } from './pipeline.js';
 
 /** What a model says of one event. */
@@ -30,7 +31,8 @@ export class InvalidEvent extends MillraceError {
 export interface ScorerOptions {
   pipeline: Pipeline;
   contract: RecordSchema;
-  model: LoadedModel;
+  /** Every model of the pipeline; the first is its default. */
+  models: readonly [LoadedModel, ...LoadedModel[]];
   metrics: Metrics;
   /** Most rows of one model call. */
   batchSize: number;
@@ -40,31 +42,33 @@ export interface ScorerOptions {
   maxInFlight: number;
 }
 
+/** A model with what stands before it: texts become numbers, and rows gather. */
+interface ServingModel {
+  model: LoadedModel;
+  encoder: FeatureEncoder;
+  batcher: MicroBatcher;
+}
+
 /**
- * Scores events of one pipeline with one model: the only way from an event to a score, whichever transport it came by.
+ * Scores events of one pipeline with its models: the only way from an event to a score, whichever transport it came by.
  */
 export class Scorer {
   readonly pipeline: Pipeline;
-  readonly model: LoadedModel;
+  readonly models: readonly LoadedModel[];
   readonly schema: z.ZodObject;
-  readonly #batcher: MicroBatcher;
+  readonly #default: ServingModel;
+  readonly #serving: ReadonlyMap<string, ServingModel>;
 
-  constructor({ pipeline, contract, model, metrics, batchSize, batchDelayMs, maxInFlight }: ScorerOptions) {
+  constructor(options: ScorerOptions) {
+    const { pipeline, contract, models } = options;
     this.pipeline = pipeline;
-    this.model = model;
+    this.models = models;
     this.schema = eventSchema(contract);
-    const batchRows = metrics.modelBatchRows.labels(pipeline.name);
-    const modelSeconds = metrics.modelSeconds.labels(pipeline.name);
-    this.#batcher = new MicroBatcher((rows, count) => model.predict(rows, count), {
-      width: model.manifest.inputs.length,
-      maxRows: batchSize,
-      maxDelayMs: batchDelayMs,
-      maxInFlight,
-      onBatch: (rows, seconds) => {
-        batchRows.observe(rows);
-        modelSeconds.observe(seconds);
-      },
-    });
+    this.#default = toServing(models[0], options);
+    const others = models.slice(1).map((model) => toServing(model, options));
+    this.#serving = new Map(
+      [this.#default, ...others].map((serving) => [serving.model.manifest.name, serving]),
+    );
   }
 
   /** The event as its contract has it, defaults filled in, or what is wrong with it. */
@@ -80,54 +84,81 @@ export class Scorer {
    * @throws MillraceError with `retriable` when the model can't run at the moment; no event is at fault then.
    */
   async score(events: object[]): Promise<(Score | MillraceError)[]> {
-    const features = events.map((event) => this.#features(event));
-    const rows = features.filter((row) => Array.isArray(row));
-    const outputs = (await this.#batcher.predict(rows)).values();
-    return features.map((row) => {
-      if (!Array.isArray(row)) return row;
-      const output = outputs.next().value;
-      return typeof output === 'number' ? this.#toScore(output) : (output ?? notOneOutputARow());
-    });
-  }
-
-  #features(event: object): number[] | MillraceError {
-    const { name, features } = this.pipeline;
-    const { inputs } = this.model.manifest;
-    let row: number[];
-    try {
-      row = features(event);
-    } catch (error) {
-      return new MillraceError('FEATURES_INVALID', `The features of ${name} failed: ${messageOf(error)}.`, {
-        cause: error,
-      });
-    }
-    if (row.length !== inputs.length) {
-      return new MillraceError(
-        'FEATURES_INVALID',
-        `${name} made ${row.length} features; its model takes ${inputs.length}.`,
-      );
-    }
-    // A model takes 32-bit floats: what does not fit one would reach it as infinite, and pass through it unnoticed.
-    const unfit = row.findIndex(isUnfit);
-    if (unfit === -1) return row;
-    return new MillraceError(
-      'FEATURES_INVALID',
-      `Feature ${inputs[unfit]?.name} is ${row[unfit]}: not a finite 32-bit float.`,
+    const rows = events.map((event) => this.#toRow(event));
+    const outputs = new Map<Row, RowResult>();
+    const predict = async (serving: ServingModel): Promise<void> => {
+      const own = rows.filter((row): row is Row => 'serving' in row && row.serving === serving);
+      const results = await serving.batcher.predict(own.map(({ values }) => values));
+      for (const [index, result] of results.entries()) {
+        const row = own[index];
+        if (row !== undefined) outputs.set(row, result);
+      }
+    };
+    await Promise.all(Array.from(this.#serving.values(), predict));
+    return rows.map((row) =>
+      row instanceof MillraceError ? row : toScore(row.serving.model, outputs.get(row)),
     );
   }
 
-  #toScore(score: number): Score | MillraceError {
-    if (!Number.isFinite(score)) {
-      return new MillraceError('OUTPUT_INVALID', `The model's output is ${score}, which is no score.`);
+  /** The model that scores an event which {@link validate} has passed. */
+  modelOf(event: object): LoadedModel {
+    return this.#servingOf(event).model;
+  }
+
+  #servingOf(event: object): ServingModel {
+    const name = this.pipeline.model?.(event);
+    if (name === undefined) return this.#default;
+    const serving = this.#serving.get(name);
+    if (serving === undefined) throw new Error(`there is no model ${name} among its models`);
+    return serving;
+  }
+
+  #toRow(event: object): Row | MillraceError {
+    try {
+      const serving = this.#servingOf(event);
+      const values = serving.encoder.encode(this.pipeline.features(event));
+      return values instanceof MillraceError ? values : { serving, values };
+    } catch (error) {
+      const problem = `The features of ${this.pipeline.name} failed: ${messageOf(error)}.`;
+      return new MillraceError('FEATURES_INVALID', problem, { cause: error });
     }
-    const { decision } = this.model.manifest.output;
-    if (decision === undefined) return { score, label: null };
-    return { score, label: score >= decision.threshold ? decision.at_or_above : decision.below };
   }
 }
 
-function isUnfit(value: number): boolean {
-  return !Number.isFinite(Math.fround(value));
+/** Features of one event as its model takes them. */
+interface Row {
+  serving: ServingModel;
+  values: number[];
+}
+
+function toServing(
+  model: LoadedModel,
+  { pipeline, metrics, batchSize, batchDelayMs, maxInFlight }: ScorerOptions,
+): ServingModel {
+  const { inputs } = model.manifest;
+  const batchRows = metrics.modelBatchRows.labels(pipeline.name);
+  const modelSeconds = metrics.modelSeconds.labels(pipeline.name);
+  const batcher = new MicroBatcher((rows, count) => model.predict(rows, count), {
+    width: inputs.length,
+    maxRows: batchSize,
+    maxDelayMs: batchDelayMs,
+    maxInFlight,
+    onBatch: (rows, seconds) => {
+      batchRows.observe(rows);
+      modelSeconds.observe(seconds);
+    },
+  });
+  return { model, encoder: new FeatureEncoder(inputs), batcher };
+}
+
+function toScore(model: LoadedModel, output: RowResult = notOneOutputARow()): Score | MillraceError {
+  if (output instanceof MillraceError) return output;
+  if (!Number.isFinite(output)) {
+    return new MillraceError('OUTPUT_INVALID', `The model's output is ${output}, which is no score.`);
+  }
+  const { decision } = model.manifest.output;
+  if (decision === undefined) return { score: output, label: null };
+  return { score: output, label: output >= decision.threshold ? decision.at_or_above : decision.below };
 }
 
 function notOneOutputARow(): MillraceError {

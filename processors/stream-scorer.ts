@@ -69,7 +69,7 @@ export class StreamScorer {
       const { name, scorer } = this.#pipeline;
       return this.#prediction(
         item,
-        makePrediction(name, item.event, score, scorer.model.manifest, this.#now()),
+        makePrediction(name, item.event, score, scorer.modelOf(item.event.fields).manifest, this.#now()),
       );
     });
   }

@@ -6,7 +6,9 @@ import type { OpenPipeline } from '../../processors/open-pipelines.js';
 export function modelRoutes(modelsRoot: string, pipelines: ReadonlyMap<string, OpenPipeline>): Hono {
   const app = new Hono();
   app.get('/', async (c) => {
-    const serving = new Set([...pipelines.values()].map(({ scorer }) => scorer.model.digest));
+    const serving = new Set(
+      [...pipelines.values()].flatMap(({ scorer }) => scorer.models.map(({ digest }) => digest)),
+    );
     const models = (await listModels(modelsRoot)).map(({ name, version, manifest }) => ({
       name,
       version,

@@ -69,14 +69,12 @@ export function pipelineRoutes(
 }
 
 function describe({ name, scorer, topics }: OpenPipeline): object {
-  const { manifest } = scorer.model;
-  return {
-    name,
+  const models = scorer.models.map(({ manifest }) => ({
     model: manifest.name,
     model_version: manifest.version,
     model_digest: manifest.digest,
-    topics,
-  };
+  }));
+  return { name, ...models[0], models, topics };
 }
 
 function contextOf(c: Context, timeoutMs: number): RequestContext {
