@@ -27,8 +27,7 @@ export type Sampler<Event> = (random: () => number) => Event;
  * @returns a function from a source of numbers from 0 up to 1 to an event; the same numbers give the same event.
  */
 export function loadSampler<Event>(name: string): Sampler<Event> {
-  const file = join(projectRoot, 'models', 'training', 'figures', `${name}.json`);
-  const { probabilities, columns, correlation } = JSON.parse(readFileSync(file, 'utf8')) as Figures;
+  const { probabilities, columns, correlation } = readFigures<Figures>(name);
   const factor = cholesky(correlation);
   return (random) => {
     const normals = columns.map(() => standardNormal(random));
@@ -38,6 +37,12 @@ export function loadSampler<Event>(name: string): Sampler<Event> {
     });
     return Object.fromEntries(values) as Event;
   };
+}
+
+/** @param name - of the file in `models/training/figures/`. */
+export function readFigures<Content>(name: string): Content {
+  const file = join(projectRoot, 'models', 'training', 'figures', `${name}.json`);
+  return JSON.parse(readFileSync(file, 'utf8')) as Content;
 }
 
 /** Numbers from 0 up to 1 that a seed determines: the generator mulberry32, good enough for samples, not for secrets. */
@@ -57,17 +62,26 @@ function quantile(column: ColumnFigures, probabilities: readonly number[], share
     const codes = Object.entries(column.frequencies).toSorted(([a], [b]) => Number(a) - Number(b));
     return Number(pick(codes, share));
   }
-  const { quantiles, step } = column;
+  return Math.round(interpolate(probabilities, column.quantiles, share) / column.step) * column.step;
+}
+
+/** The value that a share of all values does not exceed, linearly between the `quantiles` at the `probabilities`. */
+export function interpolate(
+  probabilities: readonly number[],
+  quantiles: readonly number[],
+  share: number,
+): number {
   const upper = Math.max(1, probabilities.findIndex((probability) => probability >= share)); // prettier-ignore
   const [p0 = 0, p1 = 1] = probabilities.slice(upper - 1, upper + 1);
   const [q0 = 0, q1 = 0] = quantiles.slice(upper - 1, upper + 1);
-  const value = q0 + ((share - p0) / (p1 - p0)) * (q1 - q0);
-  // Divided, as 3 × 0.1 is not 0.3 but 3 ÷ 10 is.
-  return step < 1 ? Math.round(value / step) / Math.round(1 / step) : Math.round(value / step) * step;
+  return q0 + ((share - p0) / (p1 - p0)) * (q1 - q0);
 }
 
 /** The first whose cumulated frequency reaches the share. */
-function pick(frequencies: readonly [string, number][], share: number): string {
+export function pick(
+  frequencies: readonly (readonly [string, number, ...unknown[]])[],
+  share: number,
+): string {
   let cumulated = 0;
   const found = frequencies.find(([, frequency]) => (cumulated += frequency) >= share);
   return (found ?? frequencies.at(-1))?.[0] ?? '';

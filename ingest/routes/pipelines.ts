@@ -69,15 +69,24 @@ export function pipelineRoutes(
 }
 
 function describe({ name, scorer, topics }: OpenPipeline): object {
-  const models = scorer.models.map(({ manifest }) => ({
-    model: manifest.name,
-    model_version: manifest.version,
-    model_digest: manifest.digest,
+  const models = scorer.models.map(({ manifest, digest }) => ({
+    name: manifest.name,
+    version: manifest.version,
+    digest,
   }));
-  return { name, ...models[0], models, topics };
+  const [first] = models;
+  return {
+    name,
+    model: first?.name,
+    model_version: first?.version,
+    model_digest: first?.digest,
+    models,
+    topics,
+  };
 }
 
-function contextOf(c: Context, timeoutMs: number): RequestContext {
+/** What the intake is told of a request over HTTP. */
+export function contextOf(c: Context, timeoutMs: number): RequestContext {
   const traceparent = c.req.header('traceparent');
   return {
     source: 'millrace/http',

@@ -7,7 +7,7 @@ from scipy.stats import norm, rankdata
 PROBABILITIES = [0, 0.01, *(round(0.05 * step, 2) for step in range(1, 20)), 0.99, 0.999, 1]
 
 
-def describe(table: pd.DataFrame, categorical: list[str], steps: dict[str, float], texts: dict[str, list[str]] = {}) -> dict:
+def describe(table: pd.DataFrame, categorical: list[str], steps: dict[str, int], texts: dict[str, list[str]] = {}) -> dict:
     """`steps`: columns whose values are multiples of something other than 1. `texts`: columns that hold places in a list of texts."""
     columns = []
     for name in table.columns:
@@ -21,9 +21,8 @@ def describe(table: pd.DataFrame, categorical: list[str], steps: dict[str, float
             columns.append({"name": name, "kind": "categorical", "frequencies": frequencies})
         else:
             quantiles = np.quantile(table[name], PROBABILITIES)
-            step = steps.get(name, 1)
-            rounded = [round(float(value), 2) if step < 1 else round(float(value)) for value in quantiles]
-            columns.append({"name": name, "kind": "numeric", "step": step, "quantiles": rounded})
+            column = {"name": name, "kind": "numeric", "step": steps.get(name, 1)}
+            columns.append(column | {"quantiles": [round(float(value)) for value in quantiles]})
     scores = norm.ppf((rankdata(table.to_numpy(), axis=0) - 0.5) / len(table))
     correlation = np.round(np.corrcoef(scores, rowvar=False), 2)
     np.linalg.cholesky(correlation)  # raises when rounding has cost it its positive definiteness

@@ -13,7 +13,7 @@ import pandas as pd
 from onnx import helper, numpy_helper
 from sklearn.model_selection import KFold
 
-from figures import describe, sample
+from ride_figures import describe_rides, draw_rides
 from regression import cross_validate, linear_baseline, median_baseline, versions
 from taxi_trip_duration_card import card
 from tree_ensemble import tree_ensemble_node
@@ -177,27 +177,9 @@ def export(booster: lightgbm.Booster):
     return make_model("taxi-trip-duration", nodes, constants, "features", 6, "minutes")
 
 
-def make_figures(rides: pd.DataFrame) -> dict:
-    """Pairs stand in the order of their typical miles, so that the copula can say that far pairs have long rides."""
-    pairs = rides.groupby("pair").trip_miles.median().sort_values(kind="stable").index.tolist()
-    columns = pd.DataFrame(
-        {
-            "pair": rides.pair.map({pair: position for position, pair in enumerate(pairs)}),
-            "hour": rides.hour,
-            "day": rides.day,
-            "trip_miles": rides.trip_miles,
-            "fare": rides.fare,
-            "tips": rides.tips,
-        }
-    )
-    return describe(columns, ["hour", "day"], {"trip_miles": 0.01, "fare": 0.05, "tips": 0.05}, {"pair": pairs})
-
-
 def golden_rows(figures: dict, encoding: dict[str, float], other: float) -> np.ndarray:
     """Rides that are nobody's: 58 drawn from the figures, then corners."""
-    drawn = pd.DataFrame(sample(figures, 58, np.random.default_rng(SEED)), columns=[column["name"] for column in figures["columns"]])
-    pairs = [pair for pair, _ in figures["columns"][0]["frequencies"]]
-    drawn = drawn.assign(pair=[pairs[int(position)] for position in drawn.pair])
+    drawn = draw_rides(figures, 58, np.random.default_rng(SEED))
     rows = features(codes_of(drawn, encoding, other), drawn.trip_miles.to_numpy(), drawn.fare.to_numpy(), drawn)
     corners = [
         [other, 0, 0, 0, 1, 1],
@@ -230,7 +212,7 @@ def main() -> None:
     if difference > 5e-6:
         raise SystemExit(f"The exported graph differs from LightGBM by up to {difference:.1e} of the prediction.")
 
-    figures = make_figures(rides)
+    figures = describe_rides(rides)
     golden = golden_rows(figures, encoding, other)
     training = {
         "script": f"models/training/{Path(__file__).name}",
