@@ -13,6 +13,7 @@ import { openApiDocument } from './openapi.js';
 import { measureRequests } from './measure-requests.js';
 import type { FindStored, PredictionCache } from './prediction-cache.js';
 import { sendProblem } from './problems.js';
+import { aimqErrors, aimqRoutes } from './routes/aimq.js';
 import { docs } from './routes/docs.js';
 import { modelRoutes } from './routes/models.js';
 import { operations, type OperationsOptions } from './routes/operations.js';
@@ -59,17 +60,22 @@ export function createApp(options: AppOptions): Hono {
   const document = openApiDocument([...pipelines.values()]);
   app.get('/openapi.json', (c) => c.json(document));
 
-  app.use('/v1/*', authentication(options.apiKeys));
-  app.use(
-    '/v1/*',
-    limitBody(options.maxBodyBytes, (c) => sendProblem(c, bodyTooLarge(options))),
-  );
-  app.use(
-    '/v1/*',
-    timeout(options.requestTimeoutMs, () => tooLate(options)),
-  );
+  app.use('/predict', aimqErrors());
+  for (const path of ['/v1/*', '/predict']) {
+    app.use(path, authentication(options.apiKeys));
+    app.use(
+      path,
+      limitBody(options.maxBodyBytes, (c) => sendProblem(c, bodyTooLarge(options))),
+    );
+    app.use(
+      path,
+      timeout(options.requestTimeoutMs, () => tooLate(options)),
+    );
+  }
   app.route('/v1/pipelines', pipelineRoutes(pipelines, intake, options));
   app.route('/v1/models', modelRoutes(options));
+  const carPrice = pipelines.get('car-price');
+  if (carPrice !== undefined) app.route('/', aimqRoutes(carPrice, intake, options));
   app.route(
     '/v1/predictions',
     predictionRoutes({

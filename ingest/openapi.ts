@@ -62,7 +62,12 @@ export function openApiDocument(pipelines: readonly OpenPipeline[]): Json {
       description: 'Scores events with machine-learning models while they stream.',
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
-    paths: Object.assign({}, ...pipelines.map(pipelinePaths), fixedPaths()) as Json,
+    paths: Object.assign(
+      {},
+      ...pipelines.map(pipelinePaths),
+      ...pipelines.filter(({ name }) => name === 'car-price').map(aimqPaths),
+      fixedPaths(),
+    ) as Json,
     components: {
       schemas: {
         ...Object.fromEntries(pipelines.map((pipeline) => [eventName(pipeline), eventComponent(pipeline)])),
@@ -153,6 +158,46 @@ function pipelinePaths(pipeline: OpenPipeline): Json {
           202: answer('The log has acknowledged all events.', accepted),
           207: answer('The log has acknowledged the valid events; the others are named by index.', accepted),
           ...problemAnswers,
+        },
+      },
+    },
+  };
+}
+
+function aimqPaths(carPrice: OpenPipeline): Json {
+  const price = {
+    type: 'object',
+    required: ['predicted_price', 'event_id'],
+    properties: {
+      predicted_price: { type: 'number', description: 'In the currency of the model’s card.' },
+      event_id: string,
+      model: string,
+      model_version: string,
+    },
+  };
+  const problem = {
+    allOf: [
+      { $ref: '#/components/schemas/Problem' },
+      { type: 'object', required: ['error'], properties: { error: string } },
+    ],
+  };
+  const failed = (description: string): Json => ({
+    description,
+    content: { 'application/problem+json': { schema: problem } },
+  });
+  return {
+    '/predict': {
+      post: {
+        tags: [carPrice.name],
+        summary: 'Price one car, as AIMQ does. Fields that are not a car’s are passed over.',
+        requestBody: {
+          required: true,
+          content: json({ $ref: `#/components/schemas/${eventName(carPrice)}` }),
+        },
+        responses: {
+          200: answer('The price. It is on the log when this answers.', price),
+          400: failed('No car: broken JSON, or fields that are wrong. Every wrong field is named.'),
+          503: failed('Log or model can’t be reached now. Try again.'),
         },
       },
     },
