@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { ClickHouseClient } from '@clickhouse/client';
 import { insertRows } from '../analytics/insert.js';
-import type { DeadLetterRow, OutcomeRow, RowsByTable } from '../analytics/rows.js';
+import type { DeadLetterResolutionRow, DeadLetterRow, OutcomeRow, RowsByTable } from '../analytics/rows.js';
 import { MillraceError } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 import type { Metrics } from '../platform/metrics.js';
@@ -15,6 +15,7 @@ import { deadLetterRecord, faultOfRecord, readDeadLetter } from './dead-letters.
 import { toRowTime } from './event-time.js';
 import { deadLetterId, positionEventId } from './ids.js';
 import { toPredictionRow } from './prediction.js';
+import { isResolution, readResolution } from './resolutions.js';
 
 type Table = keyof RowsByTable;
 
@@ -32,6 +33,8 @@ export interface SinkOptions {
   /** Milliseconds since 1970, UTC. Default `Date.now`. */
   now?: () => number;
 }
+
+const tables = ['predictions', 'dead_letters', 'dead_letter_resolutions', 'outcomes'] as const;
 
 /** Where a topic's records go. */
 interface Target {
@@ -88,10 +91,15 @@ export class Sink {
    * @throws MillraceError while ClickHouse, registry or log can't be reached: call again with the same records.
    */
   async store(records: readonly StreamRecord[]): Promise<void> {
-    const entries: Record<Table, Entry[]> = { predictions: [], dead_letters: [], outcomes: [] };
+    const entries: Record<Table, Entry[]> = {
+      predictions: [],
+      dead_letters: [],
+      dead_letter_resolutions: [],
+      outcomes: [],
+    };
     const unfit: Unfit[] = [];
     for (const record of records) {
-      const target = this.#targets.get(record.topic);
+      const target = this.#targetOf(record);
       if (target === undefined) continue;
       try {
         const row = this.#toRow(target, record);
@@ -100,10 +108,16 @@ export class Sink {
         unfit.push({ record, target, reason: faultOfRecord(error) });
       }
     }
-    for (const table of ['predictions', 'dead_letters', 'outcomes'] as const) {
+    for (const table of tables) {
       unfit.push(...(await this.#insert(table, entries[table])));
     }
     await this.#setAside(unfit);
+  }
+
+  #targetOf(record: StreamRecord): Target | undefined {
+    const target = this.#targets.get(record.topic);
+    if (target?.table !== 'dead_letters' || !isResolution(record)) return target;
+    return { ...target, table: 'dead_letter_resolutions' };
   }
 
   /** @returns what ClickHouse refuses, found by halving. */
@@ -121,7 +135,7 @@ export class Sink {
         metrics.sinkFailures.inc({ table });
         throw error;
       }
-      const target = this.#targets.get(first.record.topic);
+      const target = this.#targetOf(first.record);
       if (entries.length === 1 && target !== undefined)
         return [{ record: first.record, target, reason: error }];
       const middle = entries.length >> 1;
@@ -148,7 +162,7 @@ export class Sink {
       logger.warn({ err: reason, topic, partition, offset }, 'a record can’t be stored');
       metrics.deadLetters.inc({ pipeline, reason: reason.code });
       // A dead letter about a dead letter could go on for ever; the record itself stays on its topic.
-      if (table === 'dead_letters') return [];
+      if (table === 'dead_letters' || table === 'dead_letter_resolutions') return [];
       const schemaId = schemaIdOf(record.value);
       const letter = { now: this.#now(), schemaId, eventId: positionEventId(record) };
       return [deadLetterRecord(pipelineTopics(pipeline).deadLetters, pipeline, record, reason, letter)];
@@ -158,6 +172,7 @@ export class Sink {
 
   #toRow({ table, pipeline }: Target, record: StreamRecord): Entry['row'] | Promise<Entry['row']> {
     if (table === 'dead_letters') return toDeadLetterRow(record, pipeline);
+    if (table === 'dead_letter_resolutions') return toResolutionRow(record, pipeline);
     const { serde, prediction, outcome } = this.#options;
     if (table === 'outcomes') {
       return after(serde.decode(record.value, outcome.type), (value) =>
@@ -190,6 +205,17 @@ function toDeadLetterRow(record: StreamRecord, pipeline: string): DeadLetterRow 
     key: record.key,
     value: record.value,
     failed_at: new Date(letter.failedAt).toISOString(),
+  };
+}
+
+function toResolutionRow(record: StreamRecord, topicPipeline: string): DeadLetterResolutionRow {
+  const { deadLetterId: id, pipeline, kind, note, resolvedAt } = readResolution(record, topicPipeline);
+  return {
+    dead_letter_id: id,
+    pipeline,
+    resolution: kind,
+    note,
+    resolved_at: toRowTime('resolved_at', resolvedAt),
   };
 }
 
