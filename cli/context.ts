@@ -28,7 +28,7 @@ export interface Context {
   close(): Promise<void>;
 }
 
-/** A part of Millrace that runs: `serve`, `process` or `sink`. */
+/** A part of Millrace that runs: `serve`, `process`, `sink` or `schedule`. */
 export interface Role {
   /** Takes no more work and ends what is under way. */
   stop(): Promise<void> | void;

@@ -48,6 +48,14 @@ program
     await runAlone(startSink, false);
   });
 
+program
+  .command('schedule')
+  .description('run the schedules alone')
+  .action(async () => {
+    const { startSchedules } = await import('./roles/schedule.js');
+    await runAlone(startSchedules, false);
+  });
+
 program.addCommand(deadLettersCommand());
 
 program

@@ -4,6 +4,8 @@ import { HTTPException } from 'hono/http-exception';
 import { MillraceError } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 import type { OpenPipeline } from '../processors/open-pipelines.js';
+import type { ScheduleRuns } from '../processors/schedules/schedule-runs.js';
+import type { Schedule } from '../processors/schedules/schedule.js';
 import { authentication } from './authentication.js';
 import type { Intake } from './intake.js';
 import { limitBody } from './limit-body.js';
@@ -16,6 +18,7 @@ import { modelRoutes } from './routes/models.js';
 import { operations, type OperationsOptions } from './routes/operations.js';
 import { pipelineRoutes } from './routes/pipelines.js';
 import { predictionRoutes } from './routes/predictions.js';
+import { scheduleRoutes } from './routes/schedules.js';
 
 export interface AppOptions extends OperationsOptions {
   pipelines: ReadonlyMap<string, OpenPipeline>;
@@ -23,6 +26,8 @@ export interface AppOptions extends OperationsOptions {
   cache: PredictionCache;
   findStored: FindStored;
   modelsRoot: string;
+  schedules: readonly Schedule[];
+  scheduleRuns: ScheduleRuns;
   logger: Logger;
   /** Keys that clients must send one of. None: no key is asked for. */
   apiKeys: readonly string[] | undefined;
@@ -65,6 +70,7 @@ export function createApp(options: AppOptions): Hono {
   );
   app.route('/v1/pipelines', pipelineRoutes(pipelines, intake, options));
   app.route('/v1/models', modelRoutes(modelsRoot, pipelines));
+  app.route('/v1/schedules', scheduleRoutes(options.schedules, options.scheduleRuns));
   app.route(
     '/v1/predictions',
     predictionRoutes({

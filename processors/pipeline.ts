@@ -21,8 +21,9 @@ export interface Pipeline<Event = object> {
    * A realistic event, for the demo and for load tests.
    *
    * @param random - gives numbers from 0 up to 1; the same numbers give the same event.
+   * @param now - when it is to look recent, milliseconds since 1970. Default: now.
    */
-  sample?(this: void, random: () => number): Event;
+  sample?(this: void, random: () => number, now?: number): Event;
 }
 
 /** Checks nothing at run time: it lets a pipeline's file be typed by its own event and used as any pipeline. */
