@@ -6,6 +6,8 @@ import type { Logger } from '../platform/logger.js';
 import type { ModelLifecycle } from '../models/lifecycle/lifecycle.js';
 import type { ServedModels } from '../models/lifecycle/served-models.js';
 import type { OpenPipeline } from '../processors/open-pipelines.js';
+import type { ScheduleRuns } from '../processors/schedules/schedule-runs.js';
+import type { Schedule } from '../processors/schedules/schedule.js';
 import { authentication } from './authentication.js';
 import type { Intake } from './intake.js';
 import { limitBody } from './limit-body.js';
@@ -19,6 +21,7 @@ import { modelRoutes } from './routes/models.js';
 import { operations, type OperationsOptions } from './routes/operations.js';
 import { pipelineRoutes } from './routes/pipelines.js';
 import { predictionRoutes } from './routes/predictions.js';
+import { scheduleRoutes } from './routes/schedules.js';
 
 export interface AppOptions extends OperationsOptions {
   pipelines: ReadonlyMap<string, OpenPipeline>;
@@ -29,6 +32,8 @@ export interface AppOptions extends OperationsOptions {
   modelRoots: readonly string[];
   lifecycle: ModelLifecycle;
   served: ServedModels;
+  schedules: readonly Schedule[];
+  scheduleRuns: ScheduleRuns;
   logger: Logger;
   /** Keys that clients must send one of. None: no key is asked for. */
   apiKeys: readonly string[] | undefined;
@@ -76,6 +81,7 @@ export function createApp(options: AppOptions): Hono {
   app.route('/v1/models', modelRoutes(options));
   const carPrice = pipelines.get('car-price');
   if (carPrice !== undefined) app.route('/', aimqRoutes(carPrice, intake, options));
+  app.route('/v1/schedules', scheduleRoutes(options.schedules, options.scheduleRuns));
   app.route(
     '/v1/predictions',
     predictionRoutes({

@@ -169,3 +169,21 @@ export interface TaxiTripDurationEvent {
   /** Distance in miles. */
   trip_miles: number;
 }
+
+/** A run of a schedule, written in one transaction with the events that it made. Its key is the schedule, so the log keeps the last. */
+export interface ScheduleRun {
+  /** Name of the schedule. */
+  schedule: string;
+  /** Pipeline that the events are for. */
+  pipeline: string;
+  /** 1 for the schedule's first run, 2 for the next. */
+  run: number;
+  /** When it was to run. */
+  due_at: number;
+  /** When it did. */
+  started_at: number;
+  /** Events that it made. */
+  events: number;
+  /** Whether it stands for times that were missed, however many. */
+  catch_up: boolean;
+}

@@ -4,6 +4,8 @@ import { Intake } from '../../ingest/intake.js';
 import { type FindStored, PredictionCache } from '../../ingest/prediction-cache.js';
 import { serveHttp } from '../../ingest/server.js';
 import { modelRoots } from '../../processors/open-pipelines.js';
+import { followScheduleRuns } from '../../processors/schedules/schedule-runs.js';
+import { schedulesOf } from '../../processors/schedules/schedule.js';
 import type { Context, Role } from '../context.js';
 
 /** The HTTP API. */
@@ -28,8 +30,11 @@ export async function startServe(context: Context): Promise<ServeRole> {
   const cache = new PredictionCache(findStored);
   const producer = await streams.createProducer();
   const intake = new Intake({ producer, serde, cache, metrics, logger });
+  const scheduleRuns = await followScheduleRuns(context);
   const app = createApp({
     pipelines,
+    schedules: schedulesOf(config, pipelines),
+    scheduleRuns,
     intake,
     cache,
     findStored,
@@ -50,6 +55,7 @@ export async function startServe(context: Context): Promise<ServeRole> {
     intake,
     stop: async () => {
       await server.stop();
+      await scheduleRuns.stop();
       await producer.close();
     },
   };
