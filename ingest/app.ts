@@ -8,15 +8,18 @@ import type { ServedModels } from '../models/lifecycle/served-models.js';
 import type { OpenPipeline } from '../processors/open-pipelines.js';
 import type { ScheduleRuns } from '../processors/schedules/schedule-runs.js';
 import type { Schedule } from '../processors/schedules/schedule.js';
-import { authentication } from './authentication.js';
+import { identifyClient, requireKey } from './authentication.js';
 import type { Intake } from './intake.js';
 import { limitBody } from './limit-body.js';
+import { limitRequests } from './limit-requests.js';
 import { openApiDocument } from './openapi.js';
 import { measureRequests } from './measure-requests.js';
 import type { FindStored, PredictionCache } from './prediction-cache.js';
 import { sendProblem } from './problems.js';
 import { aimqErrors, aimqRoutes } from './routes/aimq.js';
+import type { RateLimits } from './rate-limits.js';
 import { docs } from './routes/docs.js';
+import { inferenceHealth, inferenceRoutes } from './routes/inference.js';
 import { modelRoutes } from './routes/models.js';
 import { operations, type OperationsOptions } from './routes/operations.js';
 import { pipelineRoutes } from './routes/pipelines.js';
@@ -37,6 +40,10 @@ export interface AppOptions extends OperationsOptions {
   logger: Logger;
   /** Keys that clients must send one of. None: no key is asked for. */
   apiKeys: readonly string[] | undefined;
+  /** What a client may ask for. None: as much as it likes. */
+  limits: RateLimits | undefined;
+  /** Proxies in front that add to `X-Forwarded-For`. */
+  trustProxy: number;
   /** Largest request body, bytes. */
   maxBodyBytes: number;
   /** How long a request may take, milliseconds. */
@@ -59,15 +66,19 @@ export function createApp(options: AppOptions): Hono {
     sendProblem(c, new MillraceError('NOT_FOUND', `There is no ${c.req.method} ${c.req.path}. See /docs.`)),
   );
 
+  // Before the limits: a probe that is refused would make a busy process a dead one.
   app.route('/', operations(options));
+  app.route('/v2/health', inferenceHealth(options.health));
+  app.use(identifyClient(options.apiKeys));
+  if (options.limits !== undefined) app.use(limitRequests(options.limits, options.trustProxy));
   app.route('/docs', docs());
   app.get('/', (c) => c.redirect('/docs'));
   const document = openApiDocument([...pipelines.values()]);
   app.get('/openapi.json', (c) => c.json(document));
 
   app.use('/predict', aimqErrors());
-  for (const path of ['/v1/*', '/predict']) {
-    app.use(path, authentication(options.apiKeys));
+  for (const path of ['/v1/*', '/v2/*', '/predict']) {
+    app.use(path, requireKey(options.apiKeys));
     app.use(
       path,
       limitBody(options.maxBodyBytes, (c) => sendProblem(c, bodyTooLarge(options))),
@@ -77,6 +88,7 @@ export function createApp(options: AppOptions): Hono {
       timeout(options.requestTimeoutMs, () => tooLate(options)),
     );
   }
+  app.route('/v2', inferenceRoutes(pipelines, intake, options));
   app.route('/v1/pipelines', pipelineRoutes(pipelines, intake, options));
   app.route('/v1/models', modelRoutes(options));
   const carPrice = pipelines.get('car-price');
@@ -86,7 +98,7 @@ export function createApp(options: AppOptions): Hono {
     '/v1/predictions',
     predictionRoutes({
       findStored,
-      recall: (eventId) => [...pipelines.keys()].flatMap((name) => cache.recall(name, eventId) ?? []),
+      recall: (eventId) => cache.recallAnywhere([...pipelines.keys()], eventId),
     }),
   );
   return app;
