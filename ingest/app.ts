@@ -3,6 +3,8 @@ import { timeout } from 'hono/timeout';
 import { HTTPException } from 'hono/http-exception';
 import { MillraceError } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
+import type { ModelLifecycle } from '../models/lifecycle/lifecycle.js';
+import type { ServedModels } from '../models/lifecycle/served-models.js';
 import type { OpenPipeline } from '../processors/open-pipelines.js';
 import type { ScheduleRuns } from '../processors/schedules/schedule-runs.js';
 import type { Schedule } from '../processors/schedules/schedule.js';
@@ -25,7 +27,10 @@ export interface AppOptions extends OperationsOptions {
   intake: Intake;
   cache: PredictionCache;
   findStored: FindStored;
-  modelsRoot: string;
+  /** Folders with model versions; the first that has one counts. */
+  modelRoots: readonly string[];
+  lifecycle: ModelLifecycle;
+  served: ServedModels;
   schedules: readonly Schedule[];
   scheduleRuns: ScheduleRuns;
   logger: Logger;
@@ -41,7 +46,7 @@ export interface AppOptions extends OperationsOptions {
 
 /** The HTTP interface. It opens no port: `app.request()` answers in process. */
 export function createApp(options: AppOptions): Hono {
-  const { pipelines, intake, cache, findStored, modelsRoot, logger, metrics } = options;
+  const { pipelines, intake, cache, findStored, logger, metrics } = options;
   const app = new Hono();
   app.use(measureRequests(metrics));
   app.onError((error, c) => {
@@ -69,7 +74,7 @@ export function createApp(options: AppOptions): Hono {
     timeout(options.requestTimeoutMs, () => tooLate(options)),
   );
   app.route('/v1/pipelines', pipelineRoutes(pipelines, intake, options));
-  app.route('/v1/models', modelRoutes(modelsRoot, pipelines));
+  app.route('/v1/models', modelRoutes(options));
   app.route('/v1/schedules', scheduleRoutes(options.schedules, options.scheduleRuns));
   app.route(
     '/v1/predictions',

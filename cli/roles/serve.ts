@@ -3,7 +3,7 @@ import { createApp } from '../../ingest/app.js';
 import { Intake } from '../../ingest/intake.js';
 import { type FindStored, PredictionCache } from '../../ingest/prediction-cache.js';
 import { serveHttp } from '../../ingest/server.js';
-import { modelsFolder } from '../../processors/open-pipelines.js';
+import { modelRoots } from '../../processors/open-pipelines.js';
 import { followScheduleRuns } from '../../processors/schedules/schedule-runs.js';
 import { schedulesOf } from '../../processors/schedules/schedule.js';
 import type { Context, Role } from '../context.js';
@@ -16,7 +16,8 @@ export interface ServeRole extends Role {
 
 /** @throws MillraceError `PORT_IN_USE` */
 export async function startServe(context: Context): Promise<ServeRole> {
-  const { config, logger, metrics, health, streams, serde, analytics, pipelines } = context;
+  const { config, logger, metrics, health, streams, serde, analytics, pipelines, lifecycle, served } =
+    context;
   const findStored: FindStored = (eventIds, signal) => findPredictions(analytics.client, eventIds, signal);
   health.add(
     'look-ups',
@@ -37,7 +38,9 @@ export async function startServe(context: Context): Promise<ServeRole> {
     intake,
     cache,
     findStored,
-    modelsRoot: modelsFolder,
+    modelRoots: modelRoots(config),
+    lifecycle,
+    served,
     health,
     metrics,
     logger,
