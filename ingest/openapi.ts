@@ -52,6 +52,30 @@ const problemSchema: Json = {
   },
 };
 
+const scheduleSchema: Json = {
+  type: 'object',
+  properties: {
+    name: string,
+    pipeline: string,
+    cron: { type: ['string', 'null'], description: 'Null: it does not run.' },
+    time_zone: string,
+    min_events: { type: 'integer' },
+    max_events: { type: 'integer' },
+    next_run: { type: ['string', 'null'], format: 'date-time' },
+    last_run: {
+      type: ['object', 'null'],
+      properties: {
+        run: { type: 'integer' },
+        due_at: time,
+        started_at: time,
+        events: { type: 'integer' },
+        catch_up: { type: 'boolean', description: 'Stands for times that were missed.' },
+      },
+    },
+    runs: { type: 'integer' },
+  },
+};
+
 /** The OpenAPI 3.1 description, its events from the very schemas that validate them. */
 export function openApiDocument(pipelines: readonly OpenPipeline[]): Json {
   return {
@@ -72,6 +96,7 @@ export function openApiDocument(pipelines: readonly OpenPipeline[]): Json {
       schemas: {
         ...Object.fromEntries(pipelines.map((pipeline) => [eventName(pipeline), eventComponent(pipeline)])),
         Prediction: predictionSchema,
+        Schedule: scheduleSchema,
         Problem: problemSchema,
       },
       securitySchemes: {
@@ -211,6 +236,21 @@ function fixedPaths(): Json {
   return {
     '/v1/pipelines': get('pipelines', 'Pipelines, and the model version that each scores with.'),
     '/v1/models': get('models', 'Model versions, with inputs, output and metrics.'),
+    '/v1/schedules': {
+      get: {
+        tags: ['schedules'],
+        summary: 'When each schedule runs next, and what its last run did.',
+        responses: {
+          200: answer('Every schedule.', {
+            type: 'object',
+            properties: {
+              schedules: { type: 'array', items: { $ref: '#/components/schemas/Schedule' } },
+            },
+          }),
+          503: problemAnswer('The log can’t be reached now.'),
+        },
+      },
+    },
     '/v1/predictions/{eventId}': {
       get: {
         tags: ['predictions'],

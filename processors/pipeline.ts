@@ -13,9 +13,9 @@ export type Feature = number | string;
 export interface Pipeline<Event = object> {
   /** Names the contract's folder, the model, the topics and the route. */
   name: string;
-  /** The models, where it is not one of the pipeline's own name. All take the same features. */
+  /** Names of its models, which all take the same features. Default: one, with the pipeline's name. */
   models?: readonly string[];
-  /** Which of `models` scores this event. Default: the first. */
+  /** Which of the models is for an event. Pure. Default: the first. */
   model?(this: void, event: Event): string;
   /**
    * The model's inputs, in the order of its `model.json`. Pure: the same event gives the same features at any time.
@@ -31,6 +31,11 @@ export interface Pipeline<Event = object> {
    * @param now - when it is to look recent, milliseconds since 1970. Default: now.
    */
   sample?(this: void, random: () => number, now?: number): Event;
+}
+
+/** The key of an event's record: what the event is about, else its id. */
+export function recordKey(pipeline: Pipeline, fields: object, eventId: string): string {
+  return pipeline.key?.(fields) ?? eventId;
 }
 
 /** Checks nothing at run time: it lets a pipeline's file be typed by its own event and used as any pipeline. */

@@ -42,7 +42,7 @@ export function loadSampler<Event>(name: string): Sampler<Event> {
 /** @param name - of the file in `models/training/figures/`. */
 export function readFigures(name: string): unknown {
   const file = join(projectRoot, 'models', 'training', 'figures', `${name}.json`);
-  return JSON.parse(readFileSync(file, 'utf8'));
+  return JSON.parse(readFileSync(file, 'utf8')) as unknown;
 }
 
 /** Numbers from 0 up to 1 that a seed determines: the generator mulberry32, good enough for samples, not for secrets. */

@@ -1,11 +1,14 @@
+import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { openModel } from '../models/registry.js';
+import { serveFolder } from '../models/testing/served.js';
 import { createModelRuntime } from '../models/runtime.js';
 import { testingModels } from '../models/testing/copy-model.js';
+import { silentLogger } from '../platform/logger.js';
 import { createMetrics } from '../platform/metrics.js';
 import type { RecordSchema } from '../schemas/contracts.js';
 import { definePipeline } from './pipeline.js';
 import { InvalidEvent, Scorer } from './scorer.js';
+import type { KeyedEvent } from './turns.js';
 
 interface Triple {
   a: number;
@@ -28,20 +31,19 @@ async function createScorer(
   model: string,
   features: (event: Triple) => number[] = ({ a, b, c }) => [a, b, c],
 ): Promise<Scorer> {
-  const { folder } = await openModel(testingModels, model);
+  const champion = await serveFolder(runtime, join(testingModels, model, '1'));
   return new Scorer({
     pipeline: definePipeline<Triple>({ name: model, features }),
     contract,
-    models: [await runtime.load(folder)],
+    served: { get: () => ({ champion, challenger: undefined }) },
     metrics: createMetrics(),
-    batchSize: 64,
-    batchDelayMs: 0,
-    maxInFlight: 2,
+    logger: silentLogger,
   });
 }
 
-const triples = (...firsts: number[]): Triple[] => firsts.map((a) => ({ a, b: 2, c: 3 }));
-const score = (value: number): object => ({ score: value, label: null });
+const triples = (...firsts: number[]): KeyedEvent[] =>
+  firsts.map((a) => ({ fields: { a, b: 2, c: 3 }, key: String(a) }));
+const score = (value: number): object => expect.objectContaining({ score: value, label: null }) as object;
 
 describe('Scorer', () => {
   it('scores events in their order', async () => {
@@ -87,42 +89,6 @@ describe('Scorer', () => {
       { code: 'FEATURES_INVALID', message: expect.stringContaining('32-bit') as string },
       score(8),
     ]);
-  });
-
-  it('scores each event with the model that its pipeline names', async () => {
-    const folders = await Promise.all(
-      ['sum', 'fails-on-negative'].map(async (name) => (await openModel(testingModels, name)).folder),
-    );
-    const [sum, fails] = await Promise.all(folders.map((folder) => runtime.load(folder)));
-    if (sum === undefined || fails === undefined) throw new Error('unreachable');
-    const scorer = new Scorer({
-      pipeline: definePipeline<Triple>({
-        name: 'two-models',
-        features: ({ a, b, c }) => [a, b, c],
-        model: ({ b }) => ['sum', 'fails-on-negative', 'no-such-model'][b] ?? 'sum',
-      }),
-      contract,
-      models: [sum, fails],
-      metrics: createMetrics(),
-      batchSize: 64,
-      batchDelayMs: 0,
-      maxInFlight: 2,
-    });
-    const events = [
-      { a: -5, b: 0, c: 0 },
-      { a: -5, b: 1, c: 0 },
-      { a: 5, b: 1, c: 0 },
-      { a: 5, b: 2, c: 0 },
-      { a: 7, b: 0, c: 0 },
-    ];
-    expect(await scorer.score(events)).toMatchObject([
-      score(-5),
-      { code: 'MODEL_FAILED' },
-      score(6),
-      { code: 'FEATURES_INVALID', message: expect.stringContaining('no-such-model') as string },
-      score(7),
-    ]);
-    expect(events.slice(0, 2).map((event) => scorer.modelOf(event))).toEqual([sum, fails]);
   });
 
   it('validates by the contract', async () => {

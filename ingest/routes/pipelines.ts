@@ -69,23 +69,18 @@ export function pipelineRoutes(
 }
 
 function describe({ name, scorer, topics }: OpenPipeline): object {
-  const models = scorer.models.map(({ manifest, digest }) => ({
-    name: manifest.name,
-    version: manifest.version,
-    digest,
-  }));
-  const [first] = models;
+  const models = scorer.champions();
   return {
     name,
-    model: first?.name,
-    model_version: first?.version,
-    model_digest: first?.digest,
-    models,
+    model: models[0]?.name,
+    model_version: models[0]?.version,
+    model_digest: models[0]?.digest,
+    models: models.map((model) => ({ name: model.name, version: model.version, digest: model.digest })),
     topics,
   };
 }
 
-/** What the intake is told of a request over HTTP. */
+/** What a request tells of all its events. @throws MillraceError `IDEMPOTENCY_KEY_INVALID` */
 export function contextOf(c: Context, timeoutMs: number): RequestContext {
   const traceparent = c.req.header('traceparent');
   return {
