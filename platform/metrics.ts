@@ -1,4 +1,4 @@
-import { collectDefaultMetrics, Counter, Histogram, Registry } from 'prom-client';
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 
 /** Everything that `/metrics` shows, in the Prometheus text format. One instance a process. */
 export type Metrics = ReturnType<typeof createMetrics>;
@@ -26,6 +26,12 @@ export function createMetrics() {
       name: 'millrace_predictions_total',
       help: 'Predictions made for the log; a batch that is tried again counts again.',
       labelNames: ['pipeline', 'model', 'model_version', 'role'] as const,
+      registers,
+    }),
+    modelEvent: new Gauge({
+      name: 'millrace_model_event',
+      help: 'Offset on millrace.models of the alias event by which a version serves in this process; -1 when it is not known.',
+      labelNames: ['model', 'alias', 'model_version'] as const,
       registers,
     }),
     challengerFailures: new Counter({

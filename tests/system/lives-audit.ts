@@ -6,11 +6,13 @@ import type { StreamRecord } from '../../streams/records.js';
 import type { Serde } from '../../streams/serde.js';
 import type { Streams } from '../../streams/streams.js';
 import { systemTopics } from '../../streams/topics.js';
-import { sized } from './size.js';
 import type { AcceptedEvent } from './traffic.js';
 
-/** How soon a change of models has to be picked up, milliseconds: a second, or two while other tests have the machine. */
-export const pickUpMs = sized('MILLRACE_PICK_UP_MS', { quick: 2_000, full: 1_000 });
+/** A change of models: when it was decided, and when every process was seen to have picked it up, milliseconds since 1970. */
+export interface Change {
+  at: number;
+  pickedUpAt: number;
+}
 
 /** An event that moved an alias, and where it is on `millrace.models`. */
 export type AliasEvent = ModelEvent & { offset: number };
@@ -52,7 +54,11 @@ export async function readLives(log: Streams, serde: Serde, model: string): Prom
 }
 
 /** Everything that is wrong with the answer to an event: version 1 is the shipped one, any other adds the fields up. */
-export function problemsOf(event: AcceptedEvent, { model, aliases, answers }: Lives): string[] {
+export function problemsOf(
+  event: AcceptedEvent,
+  { model, aliases, answers }: Lives,
+  changes: readonly Change[],
+): string[] {
   const [answer, second] = answers.get(event.id) ?? [];
   if (answer === undefined) return ['has no answer'];
   if (second !== undefined) return ['has two answers'];
@@ -65,8 +71,9 @@ export function problemsOf(event: AcceptedEvent, { model, aliases, answers }: Li
   if (answer.model_event_at !== alias?.at) problems.push('has another time than its alias event');
   if (predictedAt < (alias?.at ?? 0)) problems.push('was scored by a version before its turn');
   const next = aliases.find((other) => other.kind === kind && other.offset > answer.model_event);
-  if (next !== undefined && predictedAt > next.at + pickUpMs)
-    problems.push(`was scored by version ${version} ${predictedAt - next.at} ms after the end of its turn`);
+  const over = changes.find((change) => change.at >= (next?.at ?? Number.POSITIVE_INFINITY));
+  if (over !== undefined && event.sentAt > over.pickedUpAt)
+    problems.push(`was sent when version ${version} had no turn any more, and scored by it`);
   if (role === 'canary' && !isCanary(event.key, model, alias?.canary_share ?? 0))
     problems.push('was answered by a challenger that has no right to its key');
   const sum = sumOf(Object.values(event.fields));
@@ -95,13 +102,4 @@ export function streamTimes({ answers }: Lives, events: readonly AcceptedEvent[]
     times.set(event.id, next.get(answer.partition) ?? Number.POSITIVE_INFINITY);
   }
   return times;
-}
-
-/** Longest time that a version was used on after its turn had ended, milliseconds. */
-export function longestPickUp({ aliases, predictions }: Lives): number {
-  return predictions.reduce((longest, { role, model_event: event, predicted_at: at }) => {
-    const kind = role === 'champion' ? 'champion' : 'challenger';
-    const next = aliases.find((other) => other.kind === kind && other.offset > event);
-    return next === undefined ? longest : Math.max(longest, at - next.at);
-  }, 0);
 }
