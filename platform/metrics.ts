@@ -60,6 +60,12 @@ export function createMetrics() {
       buckets: [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1],
       registers,
     }),
+    scheduledRuns: new Counter({
+      name: 'millrace_scheduled_runs_total',
+      help: 'Runs of a schedule that are on the log; a catch-up stands for several that were missed.',
+      labelNames: ['schedule', 'catch_up'] as const,
+      registers,
+    }),
     sinkRows: new Counter({
       name: 'millrace_sink_rows_total',
       help: 'Rows inserted into ClickHouse.',
@@ -70,6 +76,22 @@ export function createMetrics() {
       name: 'millrace_sink_failures_total',
       help: 'Inserts into ClickHouse that failed and are tried again.',
       labelNames: ['table'] as const,
+      registers,
+    }),
+    rateLimited: new Counter({
+      name: 'millrace_rate_limited_requests_total',
+      help: 'Requests that were refused with 429, by what the client is known by.',
+      labelNames: ['by'] as const,
+      registers,
+    }),
+    rateLimit: new Gauge({
+      name: 'millrace_rate_limit_per_second',
+      help: 'What one client may ask for a second now: RATE_LIMIT_PER_SECOND, or less under pressure.',
+      registers,
+    }),
+    redisFailures: new Counter({
+      name: 'millrace_redis_failures_total',
+      help: 'Times that Redis failed and was left alone until it worked again.',
       registers,
     }),
   };

@@ -155,8 +155,8 @@ export class Scorer {
     const over = new AbortController();
     const late = sleep(this.#shadowPatienceMs, undefined, { signal: over.signal }).then(() => {
       this.#shadowIsLate = true;
-      const done = (): void => void (this.#shadowIsLate = false);
-      scoring.then(done, done);
+      const settle = (): void => void (this.#shadowIsLate = false);
+      scoring.then(settle, settle);
       throw lateShadow();
     });
     try {
