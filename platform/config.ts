@@ -100,7 +100,7 @@ const variables = z.object({
     .number()
     .min(1)
     .max(longestMs)
-    .default(200)
+    .default(1_000)
     .describe('Mean delay of the event loop over a second above which limits tighten, milliseconds.'),
   RATE_LIMIT_LAG_RECORDS: z.coerce
     .number()
