@@ -5,6 +5,7 @@ import { MillraceError } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 import type { OpenPipeline } from '../processors/open-pipelines.js';
 import { authentication } from './authentication.js';
+import type { FileJobs } from './file-jobs.js';
 import type { Intake } from './intake.js';
 import { limitBody } from './limit-body.js';
 import { openApiDocument } from './openapi.js';
@@ -12,6 +13,8 @@ import { measureRequests } from './measure-requests.js';
 import type { FindStored, PredictionCache } from './prediction-cache.js';
 import { sendProblem } from './problems.js';
 import { docs } from './routes/docs.js';
+import { fileRoutes } from './routes/files.js';
+import { jobRoutes } from './routes/jobs.js';
 import { modelRoutes } from './routes/models.js';
 import { operations, type OperationsOptions } from './routes/operations.js';
 import { pipelineRoutes } from './routes/pipelines.js';
@@ -23,6 +26,7 @@ export interface AppOptions extends OperationsOptions {
   cache: PredictionCache;
   findStored: FindStored;
   modelsRoot: string;
+  jobs: FileJobs;
   logger: Logger;
   /** Keys that clients must send one of. None: no key is asked for. */
   apiKeys: readonly string[] | undefined;
@@ -55,6 +59,8 @@ export function createApp(options: AppOptions): Hono {
   app.get('/openapi.json', (c) => c.json(document));
 
   app.use('/v1/*', authentication(options.apiKeys));
+  // Before the limits of other bodies: it has its own.
+  app.route('/v1/pipelines', fileRoutes(pipelines, options.jobs, options));
   app.use(
     '/v1/*',
     limitBody(options.maxBodyBytes, (c) => sendProblem(c, bodyTooLarge(options))),
@@ -64,6 +70,7 @@ export function createApp(options: AppOptions): Hono {
     timeout(options.requestTimeoutMs, () => tooLate(options)),
   );
   app.route('/v1/pipelines', pipelineRoutes(pipelines, intake, options));
+  app.route('/v1/jobs', jobRoutes(options.jobs));
   app.route('/v1/models', modelRoutes(modelsRoot, pipelines));
   app.route(
     '/v1/predictions',

@@ -5,6 +5,7 @@ import type { PredictionRow } from '../analytics/rows.js';
 import { MillraceError } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 import type { Metrics } from '../platform/metrics.js';
+import { eventRecord } from '../processors/event-record.js';
 import { idempotentEventId, newEventId } from '../processors/ids.js';
 import type { OpenPipeline } from '../processors/open-pipelines.js';
 import {
@@ -16,7 +17,6 @@ import {
   toPredictionRow,
 } from '../processors/prediction.js';
 import type { Prediction } from '../schemas/types.js';
-import { cloudEventHeaders } from '../streams/cloud-events.js';
 import type { LogProducer } from '../streams/log-producer.js';
 import type { NewRecord } from '../streams/records.js';
 import type { Serde } from '../streams/serde.js';
@@ -239,23 +239,12 @@ export class Intake {
     context: RequestContext,
     prediction?: Prediction,
   ): NewRecord {
-    const headers: Record<string, string | Buffer> = cloudEventHeaders({
-      id: event.eventId,
-      source: event.source,
-      type: `millrace.${pipeline.name}.event`,
-      time: new Date(event.eventTime).toISOString(),
-      ...(context.traceparent === undefined ? {} : { traceparent: context.traceparent }),
-    });
+    const record = eventRecord(pipeline, this.#options.serde, event, context.traceparent);
     if (prediction !== undefined) {
       const { schemaId, type } = pipeline.prediction;
-      headers[carriedPredictionHeader] = this.#options.serde.encode(schemaId, type, prediction);
+      record.headers[carriedPredictionHeader] = this.#options.serde.encode(schemaId, type, prediction);
     }
-    return {
-      topic: pipeline.topics.events,
-      key: pipeline.pipeline.key?.(event.fields) ?? event.eventId,
-      value: this.#options.serde.encode(pipeline.event.schemaId, pipeline.event.type, event.fields),
-      headers,
-    };
+    return record;
   }
 
   async #send(

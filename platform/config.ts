@@ -137,7 +137,7 @@ const variables = z.object({
     .describe('Largest file of a job, bytes.'),
   FILES_RETENTION_DAYS: z.coerce
     .number()
-    .min(0)
+    .min(0.01)
     .max(36_500)
     .default(7)
     .describe('How long a finished job’s file and result are kept, days.'),

@@ -1,9 +1,15 @@
 import { findPredictions, ping } from '../../analytics/queries.js';
+import { join } from 'node:path';
 import { createApp } from '../../ingest/app.js';
+import type { FileJobs } from '../../ingest/file-jobs.js';
 import { Intake } from '../../ingest/intake.js';
 import { type FindStored, PredictionCache } from '../../ingest/prediction-cache.js';
 import { serveHttp } from '../../ingest/server.js';
+import { JobFiles } from '../../processors/jobs/job-files.js';
+import { JobLog } from '../../processors/jobs/job-log.js';
+import { JobRunner } from '../../processors/jobs/job-runner.js';
 import { modelsFolder } from '../../processors/open-pipelines.js';
+import type { LogProducer } from '../../streams/log-producer.js';
 import type { Context, Role } from '../context.js';
 
 /** The HTTP API. */
@@ -27,7 +33,9 @@ export async function startServe(context: Context): Promise<ServeRole> {
   const cache = new PredictionCache(findStored);
   const producer = await streams.createProducer();
   const intake = new Intake({ producer, serde, cache, metrics, logger });
+  const jobs = await openJobs(context, producer);
   const app = createApp({
+    jobs,
     pipelines,
     intake,
     cache,
@@ -47,7 +55,33 @@ export async function startServe(context: Context): Promise<ServeRole> {
     intake,
     stop: async () => {
       await server.stop();
+      await jobs.runner.stop();
+      await jobs.log.close();
       await producer.close();
     },
   };
+}
+
+const dayMs = 24 * 3_600_000;
+
+/** What file jobs need; takes up the jobs that were left unfinished. */
+async function openJobs(context: Context, producer: LogProducer): Promise<FileJobs> {
+  const { config, streams, serde, pipelines, logger } = context;
+  const { client } = context.analytics;
+  const log = await JobLog.open({ streams, serde, producer, logger });
+  const files = new JobFiles(config.FILES_DIR ?? join(config.DATA_DIR, 'files'));
+  const runner = new JobRunner({
+    streams,
+    serde,
+    client,
+    log,
+    files,
+    pipelines,
+    logger,
+    // The embedded log has no other process that could be at work on a job.
+    orphanedAfterMs: config.KAFKA_BROKERS === undefined ? 0 : config.KAFKA_SESSION_TIMEOUT_MS,
+    retentionMs: config.FILES_RETENTION_DAYS * dayMs,
+  });
+  runner.start();
+  return { log, files, runner, client, maxFileBytes: config.MAX_FILE_BYTES };
 }
