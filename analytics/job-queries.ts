@@ -25,7 +25,7 @@ export interface FailureRow {
 
 const inRange = 'event_id >= {from:String} AND event_id < {to:String}';
 /** Answered from the primary key. The storage without FINAL: what is counted or picked is the same for a row that is there twice. */
-const predictions = `millrace.predictions_storage WHERE ${inRange}`;
+const predictions = `millrace.predictions_storage WHERE ${inRange} AND role != 'shadow'`;
 const failures = `millrace.dead_letters WHERE ${inRange} AND pipeline = {pipeline:String}
   AND event_id NOT IN (SELECT event_id FROM ${predictions})`;
 

@@ -112,11 +112,20 @@ export function testAnalytics(open: (dataDir: string) => Promise<Analytics>): vo
       ).toHaveLength(1);
     });
 
+    test('of a shadow are no answers, and give way to an answer with their id', async () => {
+      const shadow = predictionRow({ event_id: 'shadowed', role: 'shadow', score: 1 });
+      const later = { role: 'champion', score: 2, predicted_at: '2026-02-01T12:00:00.000Z' } as const;
+      await insertRows(analytics.client, 'predictions', [shadow], 'shadow');
+      expect(await findPredictions(analytics.client, ['shadowed'])).toEqual([]);
+      await insertRows(analytics.client, 'predictions', [{ ...shadow, ...later }], 'answer');
+      expect(await findPredictions(analytics.client, ['shadowed'])).toEqual([{ ...shadow, ...later }]);
+    });
+
     test('have exactly the documented columns', async () => {
       const columns = await select<{ name: string }>('DESCRIBE TABLE millrace.predictions');
       expect(columns.map((column) => column.name).join(', ')).toBe(
         'event_id, prediction_id, pipeline, model, model_version, model_digest, event_time, predicted_at, score, label, ' +
-          'features, source, topic, partition, offset, schema_id, latency_ms',
+          'features, source, topic, partition, offset, schema_id, latency_ms, role, model_event, model_event_at',
       );
     });
 

@@ -3,6 +3,8 @@ import { timeout } from 'hono/timeout';
 import { HTTPException } from 'hono/http-exception';
 import { MillraceError } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
+import type { ModelLifecycle } from '../models/lifecycle/lifecycle.js';
+import type { ServedModels } from '../models/lifecycle/served-models.js';
 import type { OpenPipeline } from '../processors/open-pipelines.js';
 import { authentication } from './authentication.js';
 import type { FileJobs } from './file-jobs.js';
@@ -25,8 +27,11 @@ export interface AppOptions extends OperationsOptions {
   intake: Intake;
   cache: PredictionCache;
   findStored: FindStored;
-  modelsRoot: string;
   jobs: FileJobs;
+  /** Folders with model versions; the first that has one counts. */
+  modelRoots: readonly string[];
+  lifecycle: ModelLifecycle;
+  served: ServedModels;
   logger: Logger;
   /** Keys that clients must send one of. None: no key is asked for. */
   apiKeys: readonly string[] | undefined;
@@ -40,7 +45,7 @@ export interface AppOptions extends OperationsOptions {
 
 /** The HTTP interface. It opens no port: `app.request()` answers in process. */
 export function createApp(options: AppOptions): Hono {
-  const { pipelines, intake, cache, findStored, modelsRoot, logger, metrics } = options;
+  const { pipelines, intake, cache, findStored, logger, metrics } = options;
   const app = new Hono();
   app.use(measureRequests(metrics));
   app.onError((error, c) => {
@@ -71,7 +76,7 @@ export function createApp(options: AppOptions): Hono {
   );
   app.route('/v1/pipelines', pipelineRoutes(pipelines, intake, options));
   app.route('/v1/jobs', jobRoutes(options.jobs));
-  app.route('/v1/models', modelRoutes(modelsRoot, pipelines));
+  app.route('/v1/models', modelRoutes(options));
   app.route(
     '/v1/predictions',
     predictionRoutes({

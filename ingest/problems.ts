@@ -30,6 +30,8 @@ const statuses: Record<string, readonly [status: number, title: string]> = {
   JOB_NOT_DONE: [409, 'The job is not done'],
   JOB_FAILED: [409, 'The job failed'],
   RESULT_GONE: [410, 'The result was removed'],
+  MODEL_NOT_FOUND: [404, 'No such model version'],
+  MODEL_CONFLICT: [409, 'The models stand otherwise'],
   BODY_TOO_LARGE: [413, 'Body too large'],
   TOO_MANY_EVENTS: [413, 'Too many events'],
   FILE_TOO_LARGE: [413, 'File too large'],
@@ -40,6 +42,8 @@ const statuses: Record<string, readonly [status: number, title: string]> = {
   FEATURES_INVALID: [422, 'The event can’t be scored'],
   MODEL_FAILED: [422, 'The event can’t be scored'],
   OUTPUT_INVALID: [422, 'The event can’t be scored'],
+  MODEL_INVALID: [422, 'No usable model'],
+  CANARY_SHARE_INVALID: [422, 'No share'],
   REQUEST_TIMEOUT: [503, 'Not done in time'],
   STORAGE_FULL: [507, 'No space for the file'],
 };

@@ -5,19 +5,19 @@ import type { OpenPipeline } from './open-pipelines.js';
 import type { ReceivedEvent } from './prediction.js';
 
 /**
- * The record of an event on `<pipeline>.events`, keyed by what the event is about.
+ * The record of an event on `<pipeline>.events`.
  *
  * @param traceparent - W3C trace context of whoever sent the event.
  */
 export function eventRecord(
   pipeline: OpenPipeline,
   serde: Serde,
-  event: Pick<ReceivedEvent, 'eventId' | 'eventTime' | 'source' | 'fields'>,
+  event: Pick<ReceivedEvent, 'eventId' | 'eventTime' | 'source' | 'fields' | 'key'>,
   traceparent?: string,
 ): NewRecord & { headers: Record<string, string | Buffer> } {
   return {
     topic: pipeline.topics.events,
-    key: pipeline.pipeline.key?.(event.fields) ?? event.eventId,
+    key: event.key,
     value: serde.encode(pipeline.event.schemaId, pipeline.event.type, event.fields),
     headers: cloudEventHeaders({
       id: event.eventId,

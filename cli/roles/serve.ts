@@ -8,8 +8,8 @@ import { serveHttp } from '../../ingest/server.js';
 import { JobFiles } from '../../processors/jobs/job-files.js';
 import { JobLog } from '../../processors/jobs/job-log.js';
 import { JobRunner } from '../../processors/jobs/job-runner.js';
-import { modelsFolder } from '../../processors/open-pipelines.js';
 import type { LogProducer } from '../../streams/log-producer.js';
+import { modelRoots } from '../../processors/open-pipelines.js';
 import type { Context, Role } from '../context.js';
 
 /** The HTTP API. */
@@ -20,7 +20,8 @@ export interface ServeRole extends Role {
 
 /** @throws MillraceError `PORT_IN_USE` */
 export async function startServe(context: Context): Promise<ServeRole> {
-  const { config, logger, metrics, health, streams, serde, analytics, pipelines } = context;
+  const { config, logger, metrics, health, streams, serde, analytics, pipelines, lifecycle, served } =
+    context;
   const findStored: FindStored = (eventIds, signal) => findPredictions(analytics.client, eventIds, signal);
   health.add(
     'look-ups',
@@ -40,7 +41,9 @@ export async function startServe(context: Context): Promise<ServeRole> {
     intake,
     cache,
     findStored,
-    modelsRoot: modelsFolder,
+    modelRoots: modelRoots(config),
+    lifecycle,
+    served,
     health,
     metrics,
     logger,
@@ -66,7 +69,7 @@ const dayMs = 24 * 3_600_000;
 
 /** What file jobs need; takes up the jobs that were left unfinished. */
 async function openJobs(context: Context, producer: LogProducer): Promise<FileJobs> {
-  const { config, streams, serde, pipelines, logger } = context;
+  const { config, streams, serde, pipelines, metrics, logger } = context;
   const { client } = context.analytics;
   const log = await JobLog.open({ streams, serde, producer, logger });
   const files = new JobFiles(config.FILES_DIR ?? join(config.DATA_DIR, 'files'));
@@ -77,6 +80,7 @@ async function openJobs(context: Context, producer: LogProducer): Promise<FileJo
     log,
     files,
     pipelines,
+    metrics,
     logger,
     // The embedded log has no other process that could be at work on a job.
     orphanedAfterMs: config.KAFKA_BROKERS === undefined ? 0 : config.KAFKA_SESSION_TIMEOUT_MS,

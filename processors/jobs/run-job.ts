@@ -3,12 +3,14 @@ import type { ClickHouseClient } from '@clickhouse/client';
 import { countAnswers, countFailures } from '../../analytics/job-queries.js';
 import { MillraceError } from '../../platform/errors.js';
 import type { Logger } from '../../platform/logger.js';
+import type { Metrics } from '../../platform/metrics.js';
 import type { NewRecord } from '../../streams/records.js';
 import type { Serde } from '../../streams/serde.js';
 import type { Streams } from '../../streams/streams.js';
 import type { TransactionalProducer } from '../../streams/transactional-producer.js';
 import { eventRecord } from '../event-record.js';
 import type { OpenPipeline } from '../open-pipelines.js';
+import { recordKey } from '../pipeline.js';
 import { InvalidEvent } from '../scorer.js';
 import { fileFormats } from './formats/detect-format.js';
 import {
@@ -24,6 +26,8 @@ import type { JobLog } from './job-log.js';
 import { addedColumns, readOutcomes, type RowOutcome, toAdded } from './job-result.js';
 import { checkColumns, toEvent } from './row-event.js';
 
+/** CloudEvents source of the rows’ events. */
+const source = 'millrace/file';
 /** Rows whose events are one transaction. */
 const rowsPerCommit = 1_000;
 /** A job that says nothing for longer is taken for an orphan some time later. */
@@ -41,6 +45,7 @@ export interface RunJobOptions {
   files: JobFiles;
   /** Names this process in the job's events. */
   runner: string;
+  metrics: Metrics;
   logger: Logger;
   signal: AbortSignal;
 }
@@ -139,7 +144,7 @@ export class JobRun {
   }
 
   async #publishRows(format: FileFormat, rows: readonly InputRow[], first: number): Promise<void> {
-    const { serde } = this.#options;
+    const { serde, metrics } = this.#options;
     const { scorer, event } = this.#pipeline;
     const records: NewRecord[] = [];
     const eventTime = Date.now();
@@ -147,9 +152,8 @@ export class JobRun {
       const fields = toEvent(row, event.schema, scorer, format.typed);
       if (fields instanceof InvalidEvent) continue;
       const eventId = rowEventId(this.#job.job_id, first + index);
-      records.push(
-        eventRecord(this.#pipeline, serde, { eventId, eventTime, source: 'millrace/file', fields }),
-      );
+      const key = recordKey(this.#pipeline.pipeline, fields, eventId);
+      records.push(eventRecord(this.#pipeline, serde, { eventId, eventTime, source, key, fields }));
     }
     const invalid = rows.length - records.length;
     const { rows_read, rows_invalid, rows_failed } = this.#job;
@@ -162,6 +166,7 @@ export class JobRun {
       },
       records,
     );
+    metrics.eventsAccepted.inc({ pipeline: this.#pipeline.name, source }, records.length);
   }
 
   async #whenScored(): Promise<void> {
@@ -191,7 +196,7 @@ export class JobRun {
 
   async #writeResult(format: FileFormat, file: InputFile): Promise<void> {
     const { client, files, runner } = this.#options;
-    const hasLabels = this.#pipeline.scorer.model.manifest.output.decision !== undefined;
+    const hasLabels = this.#pipeline.scorer.champions().some(({ output }) => output.decision !== undefined);
     const added = addedColumns.filter((name) => name !== 'label' || hasLabels);
     const outcomes = readOutcomes(client, this.#pipeline, this.#job, format, file);
     await files.writeResult(this.#job.job_id, runner, (path) =>

@@ -333,8 +333,9 @@ describe('operations', () => {
       /^millrace_consumer_lag_records\{group="millrace-(?:sink|score-credit-default)",topic="[a-z.-]+",partition="\d"\} \d+$/gm;
     const partitions = 3;
     const topics = 4;
+    const modelEvents = 1;
     await expect
       .poll(async () => (await (await system.get('/metrics')).text()).match(lag)?.length)
-      .toBe(partitions * topics);
+      .toBe(partitions * topics + modelEvents);
   });
 });
