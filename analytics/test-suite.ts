@@ -6,7 +6,7 @@ import { createAnalytics, type Analytics } from './client.js';
 import { insertRows } from './insert.js';
 import { migrate } from './migrate.js';
 import { findPredictions, ping } from './queries.js';
-import { deadLetterRow, outcomeRow, predictionRow } from './test-rows.js';
+import { deadLetterRow, outcomeRow, predictionRow, resolutionRow } from './test-rows.js';
 
 /**
  * What holds for ClickHouse whichever way it is reached: called by a test file for each way.
@@ -201,6 +201,42 @@ export function testAnalytics(open: (dataDir: string) => Promise<Analytics>): vo
       { k: null, v: null, schema_id: 7, event_id: 'e' },
       { k: null, v: '', schema_id: null, event_id: null },
     ]);
+  });
+
+  test('dead letters say what became of them, by the last resolution', async () => {
+    const ids = [1, 2].map((n) => `0199a0b0-0000-5000-8000-00000000010${n}`);
+    const letters = ids.map((dead_letter_id, index) =>
+      deadLetterRow({ dead_letter_id, topic: 'resolved', offset: index }),
+    );
+    await insertRows(analytics.client, 'dead_letters', letters, 'resolved-letters');
+    const [first] = ids;
+    const resolutions = [
+      resolutionRow({
+        dead_letter_id: first,
+        resolved_at: '2026-02-02T00:00:00.000Z',
+        note: 'schema mended',
+      }),
+      resolutionRow({ dead_letter_id: first, resolution: 'discarded' }),
+    ];
+    await insertRows(analytics.client, 'dead_letter_resolutions', resolutions, 'resolutions');
+    const query = `SELECT resolution, resolved_at FROM millrace.dead_letters WHERE topic = 'resolved' ORDER BY offset`;
+    expect(await select(query)).toEqual([
+      { resolution: 'redriven', resolved_at: '2026-02-02 00:00:00.000' },
+      { resolution: null, resolved_at: null },
+    ]);
+    expect(
+      await select(
+        'SELECT toString(dead_letter_id) AS id, resolution, note FROM millrace.dead_letter_resolutions',
+      ),
+    ).toEqual([{ id: first, resolution: 'redriven', note: 'schema mended' }]);
+  });
+
+  test('the view of dead letters keeps its columns, and new ones come last', async () => {
+    const columns = await select<{ name: string }>('DESCRIBE TABLE millrace.dead_letters');
+    expect(columns.map((column) => column.name).join(', ')).toBe(
+      'dead_letter_id, pipeline, reason, detail, topic, partition, offset, schema_id, event_id, key, value, failed_at, ' +
+        'resolution, resolved_at',
+    );
   });
 
   test('of outcomes the latest observation counts', async () => {

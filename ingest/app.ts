@@ -6,6 +6,8 @@ import type { Logger } from '../platform/logger.js';
 import type { ModelLifecycle } from '../models/lifecycle/lifecycle.js';
 import type { ServedModels } from '../models/lifecycle/served-models.js';
 import type { OpenPipeline } from '../processors/open-pipelines.js';
+import type { ScheduleRuns } from '../processors/schedules/schedule-runs.js';
+import type { Schedule } from '../processors/schedules/schedule.js';
 import { authentication } from './authentication.js';
 import type { FileJobs } from './file-jobs.js';
 import type { Intake } from './intake.js';
@@ -14,6 +16,8 @@ import { openApiDocument } from './openapi.js';
 import { measureRequests } from './measure-requests.js';
 import type { FindStored, PredictionCache } from './prediction-cache.js';
 import { sendProblem } from './problems.js';
+import { aimqErrors, aimqRoutes } from './routes/aimq.js';
+import { aimqUpload } from './routes/aimq-upload.js';
 import { docs } from './routes/docs.js';
 import { fileRoutes } from './routes/files.js';
 import { jobRoutes } from './routes/jobs.js';
@@ -21,6 +25,7 @@ import { modelRoutes } from './routes/models.js';
 import { operations, type OperationsOptions } from './routes/operations.js';
 import { pipelineRoutes } from './routes/pipelines.js';
 import { predictionRoutes } from './routes/predictions.js';
+import { scheduleRoutes } from './routes/schedules.js';
 
 export interface AppOptions extends OperationsOptions {
   pipelines: ReadonlyMap<string, OpenPipeline>;
@@ -32,6 +37,8 @@ export interface AppOptions extends OperationsOptions {
   modelRoots: readonly string[];
   lifecycle: ModelLifecycle;
   served: ServedModels;
+  schedules: readonly Schedule[];
+  scheduleRuns: ScheduleRuns;
   logger: Logger;
   /** Keys that clients must send one of. None: no key is asked for. */
   apiKeys: readonly string[] | undefined;
@@ -63,20 +70,27 @@ export function createApp(options: AppOptions): Hono {
   const document = openApiDocument([...pipelines.values()]);
   app.get('/openapi.json', (c) => c.json(document));
 
-  app.use('/v1/*', authentication(options.apiKeys));
-  // Before the limits of other bodies: it has its own.
+  const carPrice = pipelines.get('car-price');
+  for (const path of ['/predict', '/upload']) app.use(path, aimqErrors());
+  for (const path of ['/v1/*', '/predict', '/upload']) app.use(path, authentication(options.apiKeys));
+  // Before the limits of other bodies: files have their own.
   app.route('/v1/pipelines', fileRoutes(pipelines, options.jobs, options));
-  app.use(
-    '/v1/*',
-    limitBody(options.maxBodyBytes, (c) => sendProblem(c, bodyTooLarge(options))),
-  );
-  app.use(
-    '/v1/*',
-    timeout(options.requestTimeoutMs, () => tooLate(options)),
-  );
+  if (carPrice !== undefined) app.route('/upload', aimqUpload(carPrice, options.jobs, options));
+  for (const path of ['/v1/*', '/predict']) {
+    app.use(
+      path,
+      limitBody(options.maxBodyBytes, (c) => sendProblem(c, bodyTooLarge(options))),
+    );
+    app.use(
+      path,
+      timeout(options.requestTimeoutMs, () => tooLate(options)),
+    );
+  }
   app.route('/v1/pipelines', pipelineRoutes(pipelines, intake, options));
   app.route('/v1/jobs', jobRoutes(options.jobs));
   app.route('/v1/models', modelRoutes(options));
+  if (carPrice !== undefined) app.route('/', aimqRoutes(carPrice, intake, options));
+  app.route('/v1/schedules', scheduleRoutes(options.schedules, options.scheduleRuns));
   app.route(
     '/v1/predictions',
     predictionRoutes({

@@ -42,7 +42,7 @@ async function readBody(c: Context): Promise<RequestEvents> {
 }
 
 function fromJson(text: string): RequestEvents {
-  const body = parse(text);
+  const body = parseJson(text);
   if (!Array.isArray(body)) return { single: true, events: [body] };
   if (body.length === 0)
     throw new MillraceError('BODY_EMPTY', 'The array is empty. Send at least one event.');
@@ -58,13 +58,14 @@ function fromLines(text: string): RequestEvents {
 
 function parseLine(line: string): unknown {
   try {
-    return parse(line);
+    return parseJson(line);
   } catch (error) {
     return error;
   }
 }
 
-function parse(text: string): unknown {
+/** @throws MillraceError `JSON_INVALID` */
+export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {

@@ -1,5 +1,6 @@
 import { accessSync, constants } from 'node:fs';
 import { join } from 'node:path';
+import { Cron } from 'croner';
 import { z } from 'zod';
 import { MillraceError } from './errors.js';
 import { projectRoot } from './paths.js';
@@ -17,6 +18,7 @@ const list = z
 /** Node's timers take no more. */
 const longestMs = 2 ** 31 - 1;
 const flag = z.enum(['true', 'false']).transform((text) => text === 'true');
+const rides = z.coerce.number().int().min(1).max(10_000);
 const url = z.url({ protocol: /^https?$/ });
 
 const variables = z.object({
@@ -154,6 +156,19 @@ const variables = z.object({
       'HTTP API that commands talk to. Unset: the system that runs on DATA_DIR, else localhost and PORT.',
     ),
   MILLRACE_API_KEY: z.string().optional().describe('API key that commands send.'),
+
+  TAXI_SCHEDULE: z
+    .string()
+    .refine((text) => text === 'off' || isCron(text), 'is no cron pattern with a time to come, nor `off`')
+    .default('*/5 * * * *')
+    .describe('When sample taxi rides come in: a cron pattern, a sixth field first being seconds, or `off`.'),
+  TAXI_SCHEDULE_MIN_RIDES: rides.default(1).describe('Fewest rides of one run.'),
+  TAXI_SCHEDULE_MAX_RIDES: rides.default(10).describe('Most rides of one run.'),
+  SCHEDULE_TIME_ZONE: z
+    .string()
+    .refine(isTimeZone, 'is no time zone such as UTC or America/Chicago')
+    .default('UTC')
+    .describe('Time zone of the cron patterns.'),
 });
 
 /** Every setting, by its environment variable's name. */
@@ -239,6 +254,9 @@ function settingsThatMiss(config: Config): string[] {
     ...(ca !== undefined && !isReadable(ca)
       ? [`KAFKA_TLS_CA is ${JSON.stringify(ca)}: there is no such file to read`]
       : []),
+    ...(config.TAXI_SCHEDULE_MIN_RIDES > config.TAXI_SCHEDULE_MAX_RIDES
+      ? ['TAXI_SCHEDULE_MIN_RIDES is more than TAXI_SCHEDULE_MAX_RIDES']
+      : []),
   ];
 }
 
@@ -246,6 +264,22 @@ function isReadable(file: string): boolean {
   try {
     accessSync(file, constants.R_OK);
     return true;
+  } catch {
+    return false;
+  }
+}
+
+function isCron(pattern: string): boolean {
+  try {
+    return new Cron(pattern, { paused: true }).nextRun() !== null;
+  } catch {
+    return false;
+  }
+}
+
+function isTimeZone(name: string): boolean {
+  try {
+    return new Intl.DateTimeFormat('en', { timeZone: name }).resolvedOptions().timeZone !== '';
   } catch {
     return false;
   }

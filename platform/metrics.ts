@@ -54,6 +54,12 @@ export function createMetrics() {
       buckets: [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1],
       registers,
     }),
+    scheduledRuns: new Counter({
+      name: 'millrace_scheduled_runs_total',
+      help: 'Runs of a schedule that are on the log; a catch-up stands for several that were missed.',
+      labelNames: ['schedule', 'catch_up'] as const,
+      registers,
+    }),
     sinkRows: new Counter({
       name: 'millrace_sink_rows_total',
       help: 'Rows inserted into ClickHouse.',

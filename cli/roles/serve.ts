@@ -10,6 +10,8 @@ import { JobLog } from '../../processors/jobs/job-log.js';
 import { JobRunner } from '../../processors/jobs/job-runner.js';
 import type { LogProducer } from '../../streams/log-producer.js';
 import { modelRoots } from '../../processors/open-pipelines.js';
+import { followScheduleRuns } from '../../processors/schedules/schedule-runs.js';
+import { schedulesOf } from '../../processors/schedules/schedule.js';
 import type { Context, Role } from '../context.js';
 
 /** The HTTP API. */
@@ -35,9 +37,12 @@ export async function startServe(context: Context): Promise<ServeRole> {
   const producer = await streams.createProducer();
   const intake = new Intake({ producer, serde, cache, metrics, logger });
   const jobs = await openJobs(context, producer);
+  const scheduleRuns = await followScheduleRuns(context);
   const app = createApp({
     jobs,
     pipelines,
+    schedules: schedulesOf(config, pipelines),
+    scheduleRuns,
     intake,
     cache,
     findStored,
@@ -60,6 +65,7 @@ export async function startServe(context: Context): Promise<ServeRole> {
       await server.stop();
       await jobs.runner.stop();
       await jobs.log.close();
+      await scheduleRuns.stop();
       await producer.close();
     },
   };

@@ -75,7 +75,8 @@ function describe({ name, scorer, topics }: OpenPipeline): object {
   };
 }
 
-function contextOf(c: Context, timeoutMs: number): RequestContext {
+/** What the intake is told of a request over HTTP. */
+export function contextOf(c: Context, timeoutMs: number): RequestContext {
   const traceparent = c.req.header('traceparent');
   return {
     source: 'millrace/http',

@@ -10,7 +10,6 @@ import type { Streams } from '../../streams/streams.js';
 import type { TransactionalProducer } from '../../streams/transactional-producer.js';
 import { eventRecord } from '../event-record.js';
 import type { OpenPipeline } from '../open-pipelines.js';
-import { recordKey } from '../pipeline.js';
 import { InvalidEvent } from '../scorer.js';
 import { fileFormats } from './formats/detect-format.js';
 import {
@@ -152,8 +151,7 @@ export class JobRun {
       const fields = toEvent(row, event.schema, scorer, format.typed);
       if (fields instanceof InvalidEvent) continue;
       const eventId = rowEventId(this.#job.job_id, first + index);
-      const key = recordKey(this.#pipeline.pipeline, fields, eventId);
-      records.push(eventRecord(this.#pipeline, serde, { eventId, eventTime, source, key, fields }));
+      records.push(eventRecord(this.#pipeline, serde, { eventId, eventTime, source, fields }));
     }
     const invalid = rows.length - records.length;
     const { rows_read, rows_invalid, rows_failed } = this.#job;
