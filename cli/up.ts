@@ -1,4 +1,3 @@
-import { writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { startEngines } from '../embedded/start-engines.js';
 import type { Config } from '../platform/config.js';
@@ -7,6 +6,7 @@ import { version } from '../platform/version.js';
 import { openContext, type Role } from './context.js';
 import { stopAll } from './stop-all.js';
 import { openDataFolder } from './data-folder.js';
+import { type Endpoints, writeEndpoints } from './endpoints.js';
 import { startDemo } from './demo.js';
 import { startProcessors } from './roles/process.js';
 import { startServe } from './roles/serve.js';
@@ -17,14 +17,6 @@ export interface UpOptions {
   demo: boolean;
   /** Told of each step while the system comes up. */
   onProgress: (step: string) => void;
-}
-
-/** Where everything is. Programs find it in `endpoints.json` in the data folder. */
-export interface Endpoints {
-  http: string;
-  kafka: string[];
-  schema_registry: string;
-  clickhouse: string;
 }
 
 /** The whole system in this process, on embedded engines where no setting names another. */
@@ -67,7 +59,7 @@ export async function up(config: Config, { demo, onProgress }: UpOptions): Promi
       schema_registry: engines.registryUrl,
       clickhouse: engines.clickHouseUrl,
     };
-    await writeFile(join(config.DATA_DIR, 'endpoints.json'), `${JSON.stringify(endpoints, undefined, 2)}\n`);
+    await writeEndpoints(config.DATA_DIR, endpoints);
     const seconds = (performance.now() - startedAt) / 1000;
     logger.info({ endpoints, seconds }, 'ready');
     return { stop, endpoints, screen: screen({ config, endpoints, logFile, seconds, demo }) };

@@ -42,6 +42,8 @@ export interface GroupHandlers {
   onBatch(batch: Batch): Promise<void>;
   /** Called before the first batch of each generation, with nothing of the last one still running. */
   onJoin(): void;
+  /** Called when a batch held nothing for a reader of committed records, which `onBatch` does not see. */
+  onEmptyBatch?(topic: string, partition: number, lastOffset: number): void;
 }
 
 /** Makes kafkajs join the group again: it looks at the `type` alone. */
@@ -128,6 +130,12 @@ export class GroupConsumer {
           consumer.on(event, () => {
             this.#lastContact = Date.now();
           });
+        consumer.on(
+          'consumer.end_batch_process',
+          ({ payload: { topic, partition, batchSize, lastOffset } }) => {
+            if (batchSize === 0) this.#handlers.onEmptyBatch?.(topic, partition, Number(lastOffset));
+          },
+        );
         consumer.on('consumer.group_join', () => {
           attempt = 0;
           this.#lastContact = Date.now();

@@ -105,25 +105,31 @@ export class LogAdmin {
     }
   }
 
+  /** First and next committed offset of each partition. */
+  async ends(topic: string): Promise<{ partition: number; low: number; high: number }[]> {
+    try {
+      // kafkajs asks under read_committed, so the end is the last stable offset.
+      const ends = await (await this.#admin()).fetchTopicOffsets(topic);
+      return ends.map(({ partition, low, high }) => ({ partition, low: Number(low), high: Number(high) }));
+    } catch (error) {
+      throw toMillraceError(error, `Reading the end of ${topic}`);
+    }
+  }
+
   async lag(groupId: string, topics: readonly string[]): Promise<PartitionLag[]> {
     const perTopic = await Promise.all(
       topics.map(async (topic) => {
         const committed = await this.committed(groupId, topic);
-        try {
-          const ends = await (await this.#admin()).fetchTopicOffsets(topic);
-          return ends.map(({ partition, high, low }) => {
-            const next = committed.get(partition) ?? -1;
-            return {
-              topic,
-              partition,
-              committed: next,
-              end: Number(high),
-              lag: Math.max(0, Number(high) - Math.max(next, Number(low))),
-            };
-          });
-        } catch (error) {
-          throw toMillraceError(error, `Reading the end of ${topic}`);
-        }
+        return (await this.ends(topic)).map(({ partition, low, high }) => {
+          const next = committed.get(partition) ?? -1;
+          return {
+            topic,
+            partition,
+            committed: next,
+            end: high,
+            lag: Math.max(0, high - Math.max(next, low)),
+          };
+        });
       }),
     );
     return perTopic.flat().toSorted((a, b) => a.topic.localeCompare(b.topic) || a.partition - b.partition);

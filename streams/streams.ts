@@ -4,11 +4,15 @@ import type { StreamsSettings } from './connection.js';
 import { Consume } from './consume.js';
 import type { ConsumeOptions } from './consume.js';
 import type { Consumption } from './consumption.js';
+import { Follow } from './follow.js';
+import type { Follower, FollowOptions } from './follow.js';
 import { LogAdmin } from './log-admin.js';
 import type { PartitionLag } from './log-admin.js';
 import { KafkaLogProducer } from './log-producer.js';
 import type { LogProducer } from './log-producer.js';
 import type { TopicSpec } from './topics.js';
+import { openTransactionalProducer } from './transactional-producer.js';
+import type { TransactionalProducer } from './transactional-producer.js';
 import { Transform } from './transform.js';
 import type { TransformOptions } from './transform.js';
 
@@ -20,10 +24,14 @@ export interface Streams {
    */
   createTopics(specs: readonly TopicSpec[]): Promise<void>;
   createProducer(): Promise<LogProducer>;
+  /** For records that belong together. @throws MillraceError as {@link TransactionalProducer.commit}. */
+  createTransactionalProducer(transactionalId: string): Promise<TransactionalProducer>;
   /** Exactly once. Runs from now on; `status()` says when it has joined its group. */
   transform(options: TransformOptions): Promise<Consumption>;
   /** At least once. Runs from now on; `status()` says when it has joined its group. */
   consume(options: ConsumeOptions): Promise<Consumption>;
+  /** Reads whole topics, and goes on with what comes. Runs from now on, in this process alone. */
+  follow(options: FollowOptions): Promise<Follower>;
   /** Answers whether the log does. @throws MillraceError `LOG_UNAVAILABLE`, retriable, after 2 s at most. */
   ping(): Promise<void>;
   /** How far a group is behind, per partition. */
@@ -40,6 +48,8 @@ export function createStreams(settings: StreamsSettings): Streams {
   const admin = new LogAdmin(createKafka(settings), logger, settings.replicationFactor ?? -1);
   const consumptions = new Set<Consumption>();
   const open = new Set<LogProducer>();
+  const transactional = new Set<TransactionalProducer>();
+  const followers = new Set<Follower>();
   let closed = false;
 
   function keep<T>(collection: Set<T>, create: () => T): Promise<T> {
@@ -53,6 +63,17 @@ export function createStreams(settings: StreamsSettings): Streams {
   return {
     createTopics: (specs) => admin.createTopics(specs),
     createProducer: () => keep(open, () => new KafkaLogProducer(producers, logger)),
+    async createTransactionalProducer(transactionalId) {
+      const producer = await openTransactionalProducer(producers, transactionalId);
+      const close = (): Promise<void> => {
+        transactional.delete(kept);
+        return producer.close();
+      };
+      const kept: TransactionalProducer = { commit: (records) => producer.commit(records), close };
+      return keep(transactional, () => kept);
+    },
+    follow: (options) =>
+      keep(followers, () => new Follow(consumers, logger, options, (topic) => admin.ends(topic))),
     transform: (options) =>
       keep(consumptions, () => {
         const committed = (topic: string) => admin.committed(options.groupId, topic);
@@ -67,8 +88,8 @@ export function createStreams(settings: StreamsSettings): Streams {
     lag: (groupId, topics) => admin.lag(groupId, topics),
     async close() {
       closed = true;
-      await Promise.all([...consumptions].map((consumption) => consumption.stop()));
-      await Promise.all([...open].map((producer) => producer.close()));
+      await Promise.all([...consumptions, ...followers].map((each) => each.stop()));
+      await Promise.all([...open, ...transactional].map((producer) => producer.close()));
       await admin.close();
     },
   };

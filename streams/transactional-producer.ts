@@ -1,0 +1,115 @@
+import type { Kafka, Producer } from 'kafkajs';
+import { isFenced, toMillraceError } from './kafka-errors.js';
+import { MillraceError, messageOf } from '../platform/errors.js';
+import { maxBytesPerRequest, maxRecordsPerRequest } from './log-producer.js';
+import { stickyPartitioner } from './partitioner.js';
+import { sizeOf, toMessage } from './records.js';
+import type { NewRecord } from './records.js';
+
+/** A producer that holds a transactional id until another one opens the same. */
+export interface TransactionalProducer {
+  /**
+   * Writes records to any topics in one transaction: readers of committed records see all of them or none. One call at
+   * a time. After an error the outcome is unknown and this producer of no more use (kafkajs can't end a transaction
+   * twice): open another, which settles the matter, and look on the log what got there.
+   *
+   * @throws MillraceError `LOG_FENCED` when another producer has taken the id over, `LOG_UNAVAILABLE` (retriable,
+   *   with a new producer), `RECORD_TOO_LARGE`, `LOG_REFUSED`, `LOG_UNAUTHORIZED`.
+   */
+  commit(records: readonly NewRecord[]): Promise<void>;
+  close(): Promise<void>;
+}
+
+/**
+ * Takes a transactional id over: its earlier holders can commit no more, and what they left open is aborted.
+ *
+ * @throws what kafkajs throws.
+ */
+export async function takeOver(
+  kafka: Kafka,
+  transactionalId: string,
+  transactionTimeoutMs: number,
+): Promise<Producer> {
+  const producer = kafka.producer({
+    transactionalId,
+    transactionTimeout: transactionTimeoutMs,
+    idempotent: true,
+    maxInFlightRequests: 1,
+    allowAutoTopicCreation: false,
+    createPartitioner: stickyPartitioner,
+    // Apache Kafka refuses the next transaction for some milliseconds, until the markers of the last are written.
+    retry: { initialRetryTime: 4, maxRetryTime: 500, retries: 12 },
+  });
+  try {
+    await producer.connect();
+    // kafkajs asks for the producer id, which is the takeover, with the first transaction.
+    await (await producer.transaction()).abort();
+    return producer;
+  } catch (error) {
+    await producer.disconnect().catch(() => undefined);
+    throw error;
+  }
+}
+
+/** @throws MillraceError as {@link TransactionalProducer.commit}. */
+export async function openTransactionalProducer(
+  kafka: Kafka,
+  transactionalId: string,
+  transactionTimeoutMs = 60_000,
+): Promise<TransactionalProducer> {
+  const what = `Writing as ${transactionalId}`;
+  const translate = (error: unknown): MillraceError =>
+    isFenced(error)
+      ? new MillraceError(
+          'LOG_FENCED',
+          `${what}: another process has taken over, or the transaction took too long. (${messageOf(error)})`,
+          { cause: error },
+        )
+      : toMillraceError(error, what);
+  const producer = await takeOver(kafka, transactionalId, transactionTimeoutMs).catch((error: unknown) => {
+    throw translate(error);
+  });
+  return {
+    async commit(records) {
+      try {
+        const transaction = await producer.transaction();
+        for (const topicMessages of requests(records))
+          await transaction.sendBatch({ acks: -1, topicMessages });
+        await transaction.commit();
+      } catch (error) {
+        throw translate(error);
+      }
+    },
+    close: () => producer.disconnect().catch(() => undefined),
+  };
+}
+
+type TopicMessages = Parameters<Producer['sendBatch']>[0]['topicMessages'];
+
+/** Records in requests of a size that kafkajs and brokers are good with, in their order. */
+export function* requests(records: readonly NewRecord[]): Generator<TopicMessages & object> {
+  let byTopic = new Map<string, ReturnType<typeof toMessage>[]>();
+  let count = 0;
+  let bytes = 0;
+  for (const record of records) {
+    const size = sizeOf(record);
+    if (count === maxRecordsPerRequest || (count > 0 && bytes + size > maxBytesPerRequest)) {
+      yield toTopicMessages(byTopic);
+      byTopic = new Map();
+      count = 0;
+      bytes = 0;
+    }
+    const messages = byTopic.get(record.topic);
+    if (messages) messages.push(toMessage(record));
+    else byTopic.set(record.topic, [toMessage(record)]);
+    count++;
+    bytes += size;
+  }
+  if (count > 0) yield toTopicMessages(byTopic);
+}
+
+function toTopicMessages(
+  byTopic: Map<string, ReturnType<typeof toMessage>[]>,
+): { topic: string; messages: ReturnType<typeof toMessage>[] }[] {
+  return [...byTopic].map(([topic, messages]) => ({ topic, messages }));
+}
