@@ -3,6 +3,7 @@ import { describeSettings, loadConfig, settingsPage } from '../platform/config.j
 import { MillraceError } from '../platform/errors.js';
 import { version } from '../platform/version.js';
 import type { Context, Role } from './context.js';
+import { modelsCommand } from './models/command.js';
 
 // Before the first file is read: Node's four threads for files would be shared by the log's fsync and ClickHouse's queries.
 process.env['UV_THREADPOOL_SIZE'] ??= '16';
@@ -46,6 +47,8 @@ program
     const { startSink } = await import('./roles/sink.js');
     await runAlone(startSink, false);
   });
+
+program.addCommand(modelsCommand());
 
 program
   .command('settings')

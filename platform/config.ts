@@ -94,6 +94,12 @@ const variables = z.object({
     .max(longestMs)
     .default(30_000)
     .describe('How long a request may take, milliseconds.'),
+  MAX_MODEL_BYTES: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .default(256 * 1024 * 1024)
+    .describe('Largest file of a model version that is registered, bytes.'),
   SCORE_BATCH_SIZE: z.coerce
     .number()
     .int()
