@@ -20,6 +20,9 @@ export function predictionRow(set: Partial<PredictionRow> = {}): PredictionRow {
     offset: 0,
     schema_id: 1,
     latency_ms: 1.5,
+    role: 'champion',
+    model_event: 1,
+    model_event_at: '2026-01-30T12:00:00.000Z',
     ...set,
   };
 }

@@ -2,12 +2,15 @@ import { readFileSync } from 'node:fs';
 import { ConsumerLag } from './consumer-lag.js';
 import type { Engines } from '../embedded/start-engines.js';
 import { Health, type PartHealth } from '../ingest/health.js';
+import type { ModelLifecycle } from '../models/lifecycle/lifecycle.js';
+import type { ServedModels } from '../models/lifecycle/served-models.js';
 import { createModelRuntime } from '../models/runtime.js';
 import type { Config } from '../platform/config.js';
 import type { Logger } from '../platform/logger.js';
 import { createMetrics, type Metrics } from '../platform/metrics.js';
 import { untilPossible } from '../platform/retry.js';
-import { type OpenPipeline, openPipelines } from '../processors/open-pipelines.js';
+import { type OpenPipeline, type OpenPipelines, openPipelines } from '../processors/open-pipelines.js';
+import { loadPipelines } from '../processors/pipeline.js';
 import type { Consumption } from '../streams/consumption.js';
 import { SchemaRegistryClient } from '../streams/schema-registry.js';
 import { Serde } from '../streams/serde.js';
@@ -25,6 +28,8 @@ export interface Context {
   serde: Serde;
   analytics: Engines['analytics'];
   pipelines: ReadonlyMap<string, OpenPipeline>;
+  lifecycle: ModelLifecycle;
+  served: ServedModels;
   close(): Promise<void>;
 }
 
@@ -54,18 +59,23 @@ export async function openContext(config: Config, engines: Engines, logger: Logg
   });
   const serde = new Serde(registry);
   const runtime = createModelRuntime({ workers: config.MODEL_WORKERS });
+  let opened: OpenPipelines | undefined;
   const close = async (): Promise<void> => {
+    await opened?.close();
     await runtime.close();
     await streams.close();
   };
   try {
-    const pipelines = await untilPossible('Opening the pipelines', logger, () =>
-      openPipelines({ config, serde, runtime, metrics }),
+    const topics = (await loadPipelines()).flatMap(({ name }) =>
+      pipelineTopicSpecs(name, config.TOPIC_PARTITIONS),
     );
-    const topics = [...pipelines.keys()].flatMap((name) => pipelineTopicSpecs(name, config.TOPIC_PARTITIONS));
     await untilPossible('Creating topics', logger, () =>
       streams.createTopics([...topics, ...systemTopicSpecs()]),
     );
+    opened = await untilPossible('Opening the pipelines', logger, () =>
+      openPipelines({ config, streams, serde, runtime, metrics, logger }),
+    );
+    const { pipelines, lifecycle, served } = opened;
     const lag = new ConsumerLag(metrics.registry, streams);
     const health = new Health();
     health.add('log', async () => {
@@ -76,6 +86,7 @@ export async function openContext(config: Config, engines: Engines, logger: Logg
       await registry.ping();
       return { status: 'up' };
     });
+    health.add('models', () => modelsHealth(lifecycle, served));
     return {
       config,
       logger,
@@ -86,6 +97,8 @@ export async function openContext(config: Config, engines: Engines, logger: Logg
       serde,
       analytics: engines.analytics,
       pipelines,
+      lifecycle,
+      served,
       close,
     };
   } catch (error) {
@@ -109,6 +122,14 @@ export function kafkaSettings(config: Config) {
     ...(KAFKA_TLS ? { tls: KAFKA_TLS_CA === undefined ? true : { ca: readFileSync(KAFKA_TLS_CA) } } : {}),
     ...(replicationFactor === undefined ? {} : { replicationFactor }),
   };
+}
+
+/** Degraded while a version that ought to serve doesn't, and while changes can't be seen: another serves meanwhile. */
+function modelsHealth(lifecycle: ModelLifecycle, served: ServedModels): PartHealth {
+  const { ok, since, lastError } = lifecycle.status();
+  const problems = [...served.problems()];
+  if (!ok) problems.push(`changes are not seen: ${lastError}, since ${new Date(since).toISOString()}`);
+  return problems.length === 0 ? { status: 'up' } : { status: 'degraded', detail: problems.join('; ') };
 }
 
 /** How a consumption is, for readiness. */

@@ -3,6 +3,9 @@ import { timeout } from 'hono/timeout';
 import { HTTPException } from 'hono/http-exception';
 import { MillraceError } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
+import type { ModelLifecycle } from '../models/lifecycle/lifecycle.js';
+import type { ServedModels } from '../models/lifecycle/served-models.js';
+import type { ModelRegistrar } from '../models/registration/registrar.js';
 import type { OpenPipeline } from '../processors/open-pipelines.js';
 import { authentication } from './authentication.js';
 import type { Intake } from './intake.js';
@@ -12,6 +15,7 @@ import { measureRequests } from './measure-requests.js';
 import type { FindStored, PredictionCache } from './prediction-cache.js';
 import { sendProblem } from './problems.js';
 import { docs } from './routes/docs.js';
+import { modelOperations, modelUploadRoutes } from './routes/model-operations.js';
 import { modelRoutes } from './routes/models.js';
 import { operations, type OperationsOptions } from './routes/operations.js';
 import { pipelineRoutes } from './routes/pipelines.js';
@@ -22,7 +26,13 @@ export interface AppOptions extends OperationsOptions {
   intake: Intake;
   cache: PredictionCache;
   findStored: FindStored;
-  modelsRoot: string;
+  /** Folders with model versions; the first that has one counts. */
+  modelRoots: readonly string[];
+  lifecycle: ModelLifecycle;
+  served: ServedModels;
+  registrar: ModelRegistrar;
+  /** Largest file of a model version, bytes. */
+  maxModelBytes: number;
   logger: Logger;
   /** Keys that clients must send one of. None: no key is asked for. */
   apiKeys: readonly string[] | undefined;
@@ -36,7 +46,7 @@ export interface AppOptions extends OperationsOptions {
 
 /** The HTTP interface. It opens no port: `app.request()` answers in process. */
 export function createApp(options: AppOptions): Hono {
-  const { pipelines, intake, cache, findStored, modelsRoot, logger, metrics } = options;
+  const { pipelines, intake, cache, findStored, logger, metrics } = options;
   const app = new Hono();
   app.use(measureRequests(metrics));
   app.onError((error, c) => {
@@ -55,6 +65,8 @@ export function createApp(options: AppOptions): Hono {
   app.get('/openapi.json', (c) => c.json(document));
 
   app.use('/v1/*', authentication(options.apiKeys));
+  // Before the limits of body and time: it has its own.
+  app.route('/v1/models', modelUploadRoutes(options));
   app.use(
     '/v1/*',
     limitBody(options.maxBodyBytes, (c) => sendProblem(c, bodyTooLarge(options))),
@@ -64,7 +76,8 @@ export function createApp(options: AppOptions): Hono {
     timeout(options.requestTimeoutMs, () => tooLate(options)),
   );
   app.route('/v1/pipelines', pipelineRoutes(pipelines, intake, options));
-  app.route('/v1/models', modelRoutes(modelsRoot, pipelines));
+  app.route('/v1/models', modelRoutes(options));
+  app.route('/v1/models', modelOperations(options));
   app.route(
     '/v1/predictions',
     predictionRoutes({

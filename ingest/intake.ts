@@ -7,6 +7,7 @@ import type { Logger } from '../platform/logger.js';
 import type { Metrics } from '../platform/metrics.js';
 import { idempotentEventId, newEventId } from '../processors/ids.js';
 import type { OpenPipeline } from '../processors/open-pipelines.js';
+import { recordKey } from '../processors/pipeline.js';
 import {
   carriedPredictionHeader,
   makePrediction,
@@ -148,8 +149,10 @@ export class Intake {
     const chosenId =
       opened.eventId ??
       (idempotencyKey === undefined ? undefined : idempotentEventId(pipeline.name, idempotencyKey, index));
+    const eventId = chosenId ?? newEventId();
     return {
-      eventId: chosenId ?? newEventId(),
+      eventId,
+      key: recordKey(pipeline.pipeline, opened.fields, eventId),
       mayRepeat: chosenId !== undefined,
       eventTime: opened.eventTime ?? now,
       source,
@@ -219,10 +222,9 @@ export class Intake {
     event: IntakeEvent,
     context: RequestContext,
   ): Promise<PredictResult> {
-    const [score = noOutput()] = await pipeline.scorer.score([event.fields]);
+    const [score = noOutput()] = await pipeline.scorer.score([event]);
     if (score instanceof MillraceError) return score;
-    const { manifest } = pipeline.scorer.model;
-    const prediction = makePrediction(pipeline.name, event, score, manifest, this.#now());
+    const prediction = makePrediction(pipeline.name, event, score, this.#now());
     const [position] = await this.#send(
       pipeline,
       [this.#toRecord(pipeline, event, context, prediction)],
@@ -252,7 +254,7 @@ export class Intake {
     }
     return {
       topic: pipeline.topics.events,
-      key: pipeline.pipeline.key?.(event.fields) ?? event.eventId,
+      key: event.key,
       value: this.#options.serde.encode(pipeline.event.schemaId, pipeline.event.type, event.fields),
       headers,
     };

@@ -24,6 +24,8 @@ const statuses: Record<string, readonly [status: number, title: string]> = {
   NOT_FOUND: [404, 'No such route'],
   PIPELINE_UNKNOWN: [404, 'No such pipeline'],
   PREDICTION_UNKNOWN: [404, 'No such prediction'],
+  MODEL_NOT_FOUND: [404, 'No such model version'],
+  MODEL_CONFLICT: [409, 'The models stand otherwise'],
   BODY_TOO_LARGE: [413, 'Body too large'],
   TOO_MANY_EVENTS: [413, 'Too many events'],
   CONTENT_TYPE_UNSUPPORTED: [415, 'Unsupported content type'],
@@ -32,6 +34,11 @@ const statuses: Record<string, readonly [status: number, title: string]> = {
   FEATURES_INVALID: [422, 'The event can’t be scored'],
   MODEL_FAILED: [422, 'The event can’t be scored'],
   OUTPUT_INVALID: [422, 'The event can’t be scored'],
+  MODEL_INVALID: [422, 'No usable model'],
+  MODEL_REFUSED: [422, 'The model version is refused'],
+  UPLOAD_INVALID: [400, 'No upload of a model version'],
+  REQUEST_INVALID: [400, 'The request does not say what to do'],
+  CANARY_SHARE_INVALID: [422, 'No share'],
   REQUEST_TIMEOUT: [503, 'Not done in time'],
 };
 

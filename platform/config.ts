@@ -94,6 +94,12 @@ const variables = z.object({
     .max(longestMs)
     .default(30_000)
     .describe('How long a request may take, milliseconds.'),
+  MODELS_DIR: z
+    .string()
+    .optional()
+    .describe(
+      'Folder of registered model versions, beside those that ship; all processes have to see it. Unset: `models` in DATA_DIR.',
+    ),
   MAX_MODEL_BYTES: z.coerce
     .number()
     .int()

@@ -25,7 +25,13 @@ export function createMetrics() {
     predictions: new Counter({
       name: 'millrace_predictions_total',
       help: 'Predictions made for the log; a batch that is tried again counts again.',
-      labelNames: ['pipeline', 'model_version'] as const,
+      labelNames: ['pipeline', 'model', 'model_version', 'role'] as const,
+      registers,
+    }),
+    challengerFailures: new Counter({
+      name: 'millrace_challenger_failures_total',
+      help: 'Events that a challenger could not score: in shadow they have no shadow prediction, as canary the champion answers.',
+      labelNames: ['model', 'model_version', 'role'] as const,
       registers,
     }),
     deadLetters: new Counter({
@@ -37,14 +43,14 @@ export function createMetrics() {
     modelBatchRows: new Histogram({
       name: 'millrace_model_batch_rows',
       help: 'Rows that one model call scored.',
-      labelNames: ['pipeline'] as const,
+      labelNames: ['model', 'model_version'] as const,
       buckets: [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096],
       registers,
     }),
     modelSeconds: new Histogram({
       name: 'millrace_model_duration_seconds',
       help: 'Time of one model call, from its start to its result.',
-      labelNames: ['pipeline'] as const,
+      labelNames: ['model', 'model_version'] as const,
       buckets: [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1],
       registers,
     }),

@@ -10,6 +10,10 @@ import { MillraceError } from '../platform/errors.js';
 export interface Pipeline<Event = object> {
   /** Names the contract's folder, the model, the topics and the route. */
   name: string;
+  /** Names of its models, which all take the same features. Default: one, with the pipeline's name. */
+  models?: readonly string[];
+  /** Which of the models is for an event. Pure. Default: the first. */
+  model?(this: void, event: Event): string;
   /**
    * The model's inputs, in the order of its `model.json`. Pure: the same event gives the same features at any time.
    * Called only with events that fit the contract; what it throws makes that event a dead letter.
@@ -23,6 +27,11 @@ export interface Pipeline<Event = object> {
    * @param random - gives numbers from 0 up to 1; the same numbers give the same event.
    */
   sample?(this: void, random: () => number): Event;
+}
+
+/** The key of an event's record: what the event is about, else its id. */
+export function recordKey(pipeline: Pipeline, fields: object, eventId: string): string {
+  return pipeline.key?.(fields) ?? eventId;
 }
 
 /** Checks nothing at run time: it lets a pipeline's file be typed by its own event and used as any pipeline. */

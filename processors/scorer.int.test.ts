@@ -1,11 +1,14 @@
+import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { openModel } from '../models/registry.js';
+import { serveFolder } from '../models/testing/served.js';
 import { createModelRuntime } from '../models/runtime.js';
 import { testingModels } from '../models/testing/copy-model.js';
+import { silentLogger } from '../platform/logger.js';
 import { createMetrics } from '../platform/metrics.js';
 import type { RecordSchema } from '../schemas/contracts.js';
 import { definePipeline } from './pipeline.js';
 import { InvalidEvent, Scorer } from './scorer.js';
+import type { KeyedEvent } from './turns.js';
 
 interface Triple {
   a: number;
@@ -28,20 +31,19 @@ async function createScorer(
   model: string,
   features: (event: Triple) => number[] = ({ a, b, c }) => [a, b, c],
 ): Promise<Scorer> {
-  const { folder } = await openModel(testingModels, model);
+  const champion = await serveFolder(runtime, join(testingModels, model, '1'));
   return new Scorer({
     pipeline: definePipeline<Triple>({ name: model, features }),
     contract,
-    model: await runtime.load(folder),
+    served: { get: () => ({ champion, challenger: undefined }) },
     metrics: createMetrics(),
-    batchSize: 64,
-    batchDelayMs: 0,
-    maxInFlight: 2,
+    logger: silentLogger,
   });
 }
 
-const triples = (...firsts: number[]): Triple[] => firsts.map((a) => ({ a, b: 2, c: 3 }));
-const score = (value: number): object => ({ score: value, label: null });
+const triples = (...firsts: number[]): KeyedEvent[] =>
+  firsts.map((a) => ({ fields: { a, b: 2, c: 3 }, key: String(a) }));
+const score = (value: number): object => expect.objectContaining({ score: value, label: null }) as object;
 
 describe('Scorer', () => {
   it('scores events in their order', async () => {

@@ -9,6 +9,7 @@ import { deadLetterRecord, faultOfRecord } from './dead-letters.js';
 import { isStorable, parseTime } from './event-time.js';
 import { positionEventId, predictionId } from './ids.js';
 import type { OpenPipeline } from './open-pipelines.js';
+import { recordKey } from './pipeline.js';
 import { carriedPredictionHeader, makePrediction, type ReceivedEvent } from './prediction.js';
 
 export interface StreamScorerOptions {
@@ -25,7 +26,7 @@ const maxEventIdBytes = 1024;
 /** An event's record once read: to be scored, scored before it came here, or beyond scoring. */
 type Item = { record: StreamRecord; eventId: string } & (
   | { kind: 'event'; event: ReceivedEvent }
-  | { kind: 'scored'; prediction: Prediction }
+  | { kind: 'scored'; event: ReceivedEvent; prediction: Prediction }
   | { kind: 'failed'; reason: MillraceError }
 );
 
@@ -47,7 +48,7 @@ export class StreamScorer {
   }
 
   /**
-   * @returns one record for each of `records`, in their order.
+   * @returns one record for each of `records`, in their order, and beside it the prediction of a challenger in shadow.
    * @throws MillraceError with `retriable` when registry or model can't be had now; calling again loses and doubles nothing.
    */
   async process(records: StreamRecord[]): Promise<NewRecord[]> {
@@ -57,20 +58,24 @@ export class StreamScorer {
       // Waits only for what isn't cached: a promise for each record would cost more than reading it.
       items.push(item instanceof Promise ? await item : item);
     }
-    const events = items.flatMap((item) => (item.kind === 'event' ? [item.event.fields] : []));
-    const scores = (await this.#pipeline.scorer.score(events)).values();
-    return items.map((item) => {
-      if (item.kind === 'failed') return this.#deadLetter(item, item.reason);
-      if (item.kind === 'scored') return this.#prediction(item, item.prediction);
-      const score =
-        scores.next().value ??
-        new MillraceError('OUTPUT_INVALID', 'The model gave no output for this event.');
-      if (score instanceof MillraceError) return this.#deadLetter(item, score);
-      const { name, scorer } = this.#pipeline;
-      return this.#prediction(
-        item,
-        makePrediction(name, item.event, score, scorer.model.manifest, this.#now()),
-      );
+    const { name, scorer } = this.#pipeline;
+    const [scored, shadowed] = await Promise.all([
+      scorer.score(items.flatMap((item) => (item.kind === 'event' ? [item.event] : []))),
+      scorer.shadow(items.flatMap((item) => (item.kind === 'failed' ? [] : [item.event]))),
+    ]);
+    const [scores, shadows] = [scored.values(), shadowed.values()];
+    return items.flatMap((item) => {
+      if (item.kind === 'failed') return [this.#deadLetter(item, item.reason)];
+      const shadow = shadows.next().value;
+      const score = item.kind === 'scored' ? item.prediction : (scores.next().value ?? noOutput());
+      const answer = 'by' in score ? makePrediction(name, item.event, score, this.#now()) : score;
+      const record =
+        answer instanceof MillraceError ? this.#deadLetter(item, answer) : this.#prediction(item, answer);
+      if (shadow === undefined) return [record];
+      const beside = makePrediction(name, item.event, shadow, this.#now());
+      // A call may have been answered by the version that is in shadow now: then it is one prediction, and an answer.
+      const isTheSame = !(answer instanceof MillraceError) && answer.prediction_id === beside.prediction_id;
+      return isTheSame ? [record] : [record, this.#prediction(item, beside)];
     });
   }
 
@@ -108,10 +113,13 @@ export class StreamScorer {
         prediction.features === JSON.stringify(event.fields) &&
         isStorable(prediction.event_time) &&
         isStorable(prediction.predicted_at) &&
+        (prediction.model_event_at === null || isStorable(prediction.model_event_at)) &&
+        prediction.role !== 'shadow' &&
         Number.isFinite(prediction.score) &&
         Number.isFinite(prediction.latency_ms);
       if (isOfThisEvent) {
-        return { kind: 'scored', record, eventId, prediction: { ...prediction, topic, partition, offset } };
+        const here = { ...prediction, topic, partition, offset };
+        return { kind: 'scored', record, eventId, event, prediction: here };
       }
     } catch (error) {
       faultOfRecord(error);
@@ -136,6 +144,7 @@ export class StreamScorer {
         eventTime: parseTime(time) ?? appendedAt,
         source: source ?? 'kafka',
         fields: valid,
+        key: record.key?.toString() ?? recordKey(this.#pipeline.pipeline, valid, eventId),
         receivedAt: appendedAt,
         schemaId: schemaIdOf(record.value) ?? 0,
         position: record,
@@ -154,14 +163,15 @@ export class StreamScorer {
 
   #prediction({ record, eventId }: Item, prediction: Prediction): NewRecord {
     const { schemaId, type } = this.#pipeline.prediction;
-    this.#metrics.predictions.inc({ pipeline: prediction.pipeline, model_version: prediction.model_version });
+    const { pipeline, model, model_version, role } = prediction;
+    this.#metrics.predictions.inc({ pipeline, model, model_version, role });
     return {
       topic: this.#pipeline.topics.predictions,
       key: record.key ?? eventId,
       value: this.#serde.encode(schemaId, type, prediction),
       headers: cloudEventHeaders({
         id: prediction.prediction_id,
-        source: `millrace/${prediction.pipeline}`,
+        source: `millrace/${pipeline}`,
         type: 'millrace.prediction',
         time: new Date(prediction.predicted_at).toISOString(),
         ...traceOf(record),
@@ -184,4 +194,8 @@ export class StreamScorer {
 function traceOf({ headers }: StreamRecord): { traceparent?: string } {
   const { traceparent } = readCloudEvent(headers);
   return traceparent === undefined ? {} : { traceparent };
+}
+
+function noOutput(): MillraceError {
+  return new MillraceError('OUTPUT_INVALID', 'The model gave no output for this event.');
 }

@@ -50,6 +50,28 @@ export interface CreditDefaultEvent {
   PAY_AMT6: number;
 }
 
+/** What happened to a model: a version was registered, or an alias was moved. The record's key is model/version for the one, model@champion or model@challenger for the other, so that compaction keeps the newest of each. */
+export interface ModelEvent {
+  /** Name of the model. */
+  model: string;
+  /** registered = the version may be used from now on; champion, challenger = this alias names the version from now on. */
+  kind: 'registered' | 'champion' | 'challenger';
+  /** Version of the model; none for a challenger that was taken away. */
+  version: string | null;
+  /** SHA-256 of the version's model.onnx in lower-case hex; none without a version. */
+  digest: string | null;
+  /** Version that the alias named before; none at first. */
+  previous_version: string | null;
+  /** Whether the challenger scores all events that it does not answer, its predictions marked as shadow. */
+  shadow: boolean;
+  /** Share of the record keys whose events the challenger answers, from 0 to 1. */
+  canary_share: number;
+  /** What made the event: millrace/start, millrace/http, or where a version was imported from. */
+  source: string;
+  /** When the event was made. */
+  at: number;
+}
+
 /** The truth about an event, when it becomes known. */
 export interface Outcome {
   /** Id of the event whose truth became known. */
@@ -96,4 +118,10 @@ export interface Prediction {
   schema_id: number;
   /** Milliseconds from when the broker's log, or for a synchronous call the HTTP request, got the event until the model had scored it. */
   latency_ms: number;
+  /** As what the model scored: champion and canary predictions answer the event, a shadow one is only kept for comparison. */
+  role: 'champion' | 'canary' | 'shadow';
+  /** Offset on millrace.models of the alias event under which the model scored; -1 when none is known. */
+  model_event: number;
+  /** When that alias event was made. */
+  model_event_at: number | null;
 }

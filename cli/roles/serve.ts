@@ -3,7 +3,9 @@ import { createApp } from '../../ingest/app.js';
 import { Intake } from '../../ingest/intake.js';
 import { type FindStored, PredictionCache } from '../../ingest/prediction-cache.js';
 import { serveHttp } from '../../ingest/server.js';
-import { modelsFolder } from '../../processors/open-pipelines.js';
+import { ModelRegistrar } from '../../models/registration/registrar.js';
+import { modelRoots, registeredModels } from '../../processors/open-pipelines.js';
+import { sampleRows } from '../../processors/sample-rows.js';
 import type { Context, Role } from '../context.js';
 
 /** The HTTP API. */
@@ -14,7 +16,8 @@ export interface ServeRole extends Role {
 
 /** @throws MillraceError `PORT_IN_USE` */
 export async function startServe(context: Context): Promise<ServeRole> {
-  const { config, logger, metrics, health, streams, serde, analytics, pipelines } = context;
+  const { config, logger, metrics, health, streams, serde, analytics, pipelines, lifecycle, served } =
+    context;
   const findStored: FindStored = (eventIds, signal) => findPredictions(analytics.client, eventIds, signal);
   health.add(
     'look-ups',
@@ -32,7 +35,16 @@ export async function startServe(context: Context): Promise<ServeRole> {
     intake,
     cache,
     findStored,
-    modelsRoot: modelsFolder,
+    modelRoots: modelRoots(config),
+    lifecycle,
+    served,
+    registrar: new ModelRegistrar({
+      lifecycle,
+      root: registeredModels(config),
+      roots: modelRoots(config),
+      sampleRows: (manifest) => sampleRows(pipelines.values(), manifest),
+    }),
+    maxModelBytes: config.MAX_MODEL_BYTES,
     health,
     metrics,
     logger,

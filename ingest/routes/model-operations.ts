@@ -8,7 +8,6 @@ import { findVersion, readModel } from '../../models/registry.js';
 import { receiveVersion } from '../../models/registration/receive.js';
 import type { ModelRegistrar } from '../../models/registration/registrar.js';
 import { MillraceError } from '../../platform/errors.js';
-import { fieldErrors } from '../../schemas/event-schema.js';
 
 export interface ModelOperationsOptions {
   lifecycle: ModelLifecycle;
@@ -49,6 +48,8 @@ export function modelUploadRoutes({ registrar, maxModelBytes }: ModelOperationsO
 /** What is below `/v1/models/{name}`: a model's versions, and who of them is champion and challenger. */
 export function modelOperations({ lifecycle, served, modelRoots }: ModelOperationsOptions): Hono {
   const app = new Hono();
+  const problemsOf = (model: string) =>
+    served.problems().filter((problem) => problem.startsWith(`${model} `));
 
   app.get('/:name', (c) => {
     const model = c.req.param('name');
@@ -57,7 +58,7 @@ export function modelOperations({ lifecycle, served, modelRoots }: ModelOperatio
       versions: Array.from(lifecycle.get(model).versions.values(), (version) =>
         describeVersion(model, version),
       ),
-      serving: { ...describeServed(served.get(model)), problems: served.problems(model) },
+      serving: { ...describeServed(served.get(model)), problems: problemsOf(model) },
     });
   });
 
@@ -99,8 +100,10 @@ async function read<T>(c: Context, schema: z.ZodType<T>): Promise<T> {
   });
   const result = schema.safeParse(body);
   if (result.success) return result.data;
-  const problems = fieldErrors(result.error).map(({ field, problem }) => `${field || 'the body'} ${problem}`);
-  throw new MillraceError('REQUEST_INVALID', problems.join('; '));
+  const problems = result.error.issues.map(
+    ({ path, message }) => `${path.join('.') || 'the body'}: ${message}`,
+  );
+  throw new MillraceError('REQUEST_INVALID', `${problems.join('; ')}.`);
 }
 
 function describeVersion(

@@ -69,12 +69,13 @@ export function pipelineRoutes(
 }
 
 function describe({ name, scorer, topics }: OpenPipeline): object {
-  const { manifest } = scorer.model;
+  const models = scorer.champions();
   return {
     name,
-    model: manifest.name,
-    model_version: manifest.version,
-    model_digest: manifest.digest,
+    model: models[0]?.name,
+    model_version: models[0]?.version,
+    model_digest: models[0]?.digest,
+    models: models.map((model) => ({ name: model.name, version: model.version, digest: model.digest })),
     topics,
   };
 }

@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { Busboy } from '@fastify/busboy';
+import { Busboy, type BusboyInstance } from '@fastify/busboy';
 import { MillraceError, messageOf } from '../../platform/errors.js';
 
 /** The files of a version folder. */
@@ -34,7 +34,8 @@ export async function receiveVersion(
   }
   const fields = new Map<string, string>();
   const received = new Map<string, Promise<void>>();
-  const tooLarge = new AbortController();
+  const abandoned = new AbortController();
+  const { signal } = abandoned;
   const parser = openParser(contentType, maxBytes);
   parser.on('field', (name, value) => fields.set(name, value));
   parser.on('file', (name, file) => {
@@ -49,8 +50,15 @@ export async function receiveVersion(
       );
       return;
     }
-    file.on('limit', () => tooLarge.abort());
-    const written = pipeline(file, createWriteStream(join(folder, known), { flags: 'wx' }));
+    file.on('limit', () => {
+      abandoned.abort(
+        new MillraceError(
+          'BODY_TOO_LARGE',
+          `A file of a model version has at most ${maxBytes} bytes (MAX_MODEL_BYTES).`,
+        ),
+      );
+    });
+    const written = pipeline(file, createWriteStream(join(folder, known), { flags: 'wx' }), { signal });
     // It is waited for below; until then its failure is not unhandled.
     written.catch(() => undefined);
     received.set(known, written);
@@ -59,17 +67,13 @@ export async function receiveVersion(
     parser.on(limit, () => parser.destroy(invalid('it has too many parts')));
   }
   try {
-    await pipeline(Readable.fromWeb(body as never), parser, { signal: tooLarge.signal });
+    await pipeline(Readable.fromWeb(body as never), parser, { signal });
     await Promise.all(received.values());
   } catch (error) {
-    if (tooLarge.signal.aborted) {
-      throw new MillraceError(
-        'BODY_TOO_LARGE',
-        `A file of a model version has at most ${maxBytes} bytes (MAX_MODEL_BYTES).`,
-        { cause: error },
-      );
-    }
-    throw error instanceof MillraceError ? error : invalid(messageOf(error), error);
+    abandoned.abort(error);
+    await Promise.allSettled(received.values());
+    const reason: unknown = signal.reason;
+    throw reason instanceof MillraceError ? reason : invalid(messageOf(reason), error);
   }
   const missing = versionFiles.filter((name) => !received.has(name));
   if (missing.length > 0) throw invalid(`${missing.join(', ')} not in it`);
@@ -79,7 +83,7 @@ export async function receiveVersion(
   return fields;
 }
 
-function openParser(contentType: string, maxBytes: number): Busboy {
+function openParser(contentType: string, maxBytes: number): BusboyInstance {
   try {
     return new Busboy({
       headers: { 'content-type': contentType },

@@ -1,0 +1,196 @@
+import { MillraceError, messageOf } from '../../platform/errors.js';
+import { findVersion } from '../registry.js';
+import { type Batching, ServedVersion } from './served-version.js';
+import type { Alias, Challenger, ModelState } from './state.js';
+import type { ModelRuntime } from '../runtime.js';
+import type { Logger } from '../../platform/logger.js';
+import type { Metrics } from '../../platform/metrics.js';
+
+/** A loaded version, and the alias event by which it serves. */
+export interface ServedAlias {
+  version: ServedVersion;
+  /** Offset of the event on `millrace.models`; -1 when it is not known. */
+  event: number;
+  /** When the event was made, milliseconds since 1970, UTC. */
+  at: number | null;
+}
+
+export interface ServedChallenger extends ServedAlias {
+  shadow: boolean;
+  canaryShare: number;
+}
+
+export interface ServedModel {
+  champion: ServedAlias;
+  challenger: ServedChallenger | undefined;
+}
+
+export interface ModelSlotOptions {
+  runtime: ModelRuntime;
+  roots: readonly string[];
+  batching: Batching;
+  metrics: Metrics;
+  logger: Logger;
+}
+
+const retryMs = { first: 1_000, longest: 30_000 };
+
+/** One model's place in this process: brings what serves to what ought to serve, one state after the other. */
+export class ModelSlot {
+  readonly #model: string;
+  readonly #options: ModelSlotOptions;
+  /** By digest. */
+  readonly #loaded = new Map<string, ServedVersion>();
+  #served: ServedModel | undefined;
+  #wanted: ModelState | undefined;
+  #working = false;
+  #problems: string[] = [];
+  #failures = 0;
+  #retry: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  constructor(model: string, options: ModelSlotOptions) {
+    this.#model = model;
+    this.#options = options;
+  }
+
+  get served(): ServedModel | undefined {
+    return this.#served;
+  }
+
+  get problems(): readonly string[] {
+    return this.#problems;
+  }
+
+  /** Serves the first state. @throws MillraceError why neither the champion nor the one before can be loaded. */
+  async start(state: ModelState): Promise<void> {
+    this.#wanted = state;
+    await this.#work();
+    if (this.#served === undefined) {
+      throw new MillraceError('MODEL_NOT_SERVED', `${this.#problems.join('; ')}.`);
+    }
+  }
+
+  /** Goes for another state, once the one that it is at now is reached. */
+  update(state: ModelState): void {
+    if (state === this.#wanted || this.#closed) return;
+    this.#wanted = state;
+    this.#failures = 0;
+    if (!this.#working) void this.#work();
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#retry);
+  }
+
+  /** Never rejects: what can't be loaded is a problem to tell of. */
+  async #work(): Promise<void> {
+    clearTimeout(this.#retry);
+    this.#working = true;
+    let reached: ModelState | undefined;
+    while (this.#wanted !== undefined && this.#wanted !== reached && !this.#closed) {
+      reached = this.#wanted;
+      await this.#reach(reached);
+    }
+    this.#working = false;
+    if (this.#problems.length > 0 && !this.#closed) this.#tryAgainLater();
+  }
+
+  #tryAgainLater(): void {
+    const pause = Math.min(retryMs.longest, retryMs.first * 2 ** this.#failures);
+    this.#failures += 1;
+    this.#retry = setTimeout(() => void this.#work(), pause).unref();
+  }
+
+  async #reach(state: ModelState): Promise<void> {
+    const problems: string[] = [];
+    const champion =
+      (await this.#loadAlias('champion', state.champion, problems)) ??
+      this.#served?.champion ??
+      (await this.#loadPrevious(state, problems));
+    const challenger = await this.#loadAlias('challenger', state.challenger, problems);
+    if (state.champion === undefined) problems.push(`${this.#model} has no champion`);
+    if (this.#closed) return;
+    if (champion !== undefined) {
+      this.#served = { champion, challenger: withSettings(challenger, champion, state.challenger) };
+      if (this.#failures === 0) this.#tellOf(this.#served);
+    }
+    this.#problems = problems;
+    this.#retireUnused();
+  }
+
+  /** An alias with its version loaded; undefined when there is none, or it can't be loaded, which is added to `problems`. */
+  async #loadAlias(
+    name: string,
+    alias: Alias | undefined,
+    problems: string[],
+  ): Promise<ServedAlias | undefined> {
+    if (alias === undefined) return undefined;
+    const version = await this.#load(name, alias, problems);
+    return version && { version, event: alias.event, at: alias.at };
+  }
+
+  /** When a process starts while its champion can't be loaded, the version before serves, as it does elsewhere. */
+  async #loadPrevious(state: ModelState, problems: string[]): Promise<ServedAlias | undefined> {
+    const previous = state.versions.get(state.champion?.previousVersion ?? '');
+    const version = previous && (await this.#load('champion in its place', previous, problems));
+    return version && { version, event: -1, at: null };
+  }
+
+  async #load(
+    name: string,
+    { version, digest }: { version: string; digest: string },
+    problems: string[],
+  ): Promise<ServedVersion | undefined> {
+    try {
+      return await this.#loadVersion(version, digest);
+    } catch (error) {
+      const details = { err: error, model: this.#model, version };
+      this.#options.logger.error(details, `the ${name} can’t be loaded; it is tried again`);
+      problems.push(`${this.#model} ${version} can’t be loaded as ${name}: ${messageOf(error)}`);
+      return undefined;
+    }
+  }
+
+  async #loadVersion(version: string, digest: string): Promise<ServedVersion> {
+    const loaded = this.#loaded.get(digest);
+    if (loaded !== undefined) return loaded;
+    const { runtime, roots, batching, metrics } = this.#options;
+    const { folder } = await findVersion(roots, { name: this.#model, version, digest });
+    const served = new ServedVersion(await runtime.load(folder), batching, metrics);
+    this.#loaded.set(digest, served);
+    return served;
+  }
+
+  #retireUnused(): void {
+    const used = new Set([this.#served?.champion.version, this.#served?.challenger?.version]);
+    for (const [digest, version] of this.#loaded) {
+      if (used.has(version)) continue;
+      this.#loaded.delete(digest);
+      void version.retire();
+    }
+  }
+
+  #tellOf({ champion, challenger }: ServedModel): void {
+    const details = {
+      model: this.#model,
+      champion: champion.version.manifest.version,
+      challenger: challenger?.version.manifest.version,
+      shadow: challenger?.shadow,
+      canaryShare: challenger?.canaryShare,
+    };
+    this.#options.logger.info(details, 'a model serves');
+  }
+}
+
+/** A challenger that is the champion at the same time, as its successor can't be loaded, has nothing to do. */
+function withSettings(
+  challenger: ServedAlias | undefined,
+  champion: ServedAlias,
+  settings: Challenger | undefined,
+): ServedChallenger | undefined {
+  if (challenger === undefined || settings === undefined || challenger.version === champion.version)
+    return undefined;
+  return { ...challenger, shadow: settings.shadow, canaryShare: settings.canaryShare };
+}
