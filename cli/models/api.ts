@@ -28,6 +28,12 @@ export interface VersionAnswer {
   registered_at: string;
 }
 
+/** Answer to a registration. */
+export interface RegisteredAnswer extends VersionAnswer {
+  /** Whether the same version had been registered before. */
+  existed: boolean;
+}
+
 type ServedAnswer = Pick<AliasAnswer, 'version' | 'digest' | 'model_event'>;
 
 export interface ModelAnswer extends AliasesAnswer {

@@ -50,7 +50,7 @@ export function modelsCommand(): Command {
       process.env['MLFLOW_TRACKING_URI'],
     )
     .option('--name <name>', 'the model here. Default: its name there')
-    .option('--version <version>', 'the version here. Default: mlflow- and its number there')
+    .option('--as <version>', 'the version here. Default: mlflow- and its number there')
     .option('--output <name>', 'the output of the graph that is the score, where there are several')
     .option('--column <n>', 'the column of that output, from 0; of two columns it is the second', wholeNumber)
     .option(...json)

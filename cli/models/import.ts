@@ -12,7 +12,7 @@ import { describeRegistered, upload } from './register.js';
 export interface ImportCommandOptions {
   trackingUri: string;
   name?: string;
-  version?: string;
+  as?: string;
   output?: string;
   column?: number;
   json?: boolean;
@@ -22,7 +22,7 @@ export interface ImportCommandOptions {
 export async function importVersion(
   config: Config,
   reference: string,
-  { trackingUri, name, version, output, column, json }: ImportCommandOptions,
+  { trackingUri, name, as: version, output, column, json }: ImportCommandOptions,
 ): Promise<void> {
   const api = await createApiClient(config);
   const wanted = parseReference(reference);

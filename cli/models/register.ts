@@ -5,7 +5,7 @@ import { versionFiles } from '../../models/registration/receive.js';
 import type { Config } from '../../platform/config.js';
 import { MillraceError, messageOf } from '../../platform/errors.js';
 import { type ApiClient, createApiClient } from '../api-client.js';
-import { modelPath, type VersionAnswer } from './api.js';
+import { modelPath, type RegisteredAnswer } from './api.js';
 
 /** Registers a version folder under the name that its model.json has. */
 export async function registerFolder(
@@ -26,7 +26,7 @@ export async function upload(
   api: ApiClient,
   folder: string,
   { maxBytes, source }: { maxBytes: number; source?: string },
-): Promise<VersionAnswer> {
+): Promise<RegisteredAnswer> {
   const form = new FormData();
   if (source !== undefined) form.set('source', source);
   for (const name of versionFiles) {
@@ -34,11 +34,13 @@ export async function upload(
   }
   const file = join(folder, 'model.json');
   const { name } = parseManifest(await readFile(file, 'utf8'), file);
-  return api.json<VersionAnswer>(modelPath(name, '/versions'), { method: 'POST', body: form });
+  return api.json<RegisteredAnswer>(modelPath(name, '/versions'), { method: 'POST', body: form });
 }
 
-export function describeRegistered({ model, version, digest }: VersionAnswer): string {
-  return `Registered ${model} ${version} (${digest.slice(0, 12)}). It serves nothing yet: millrace models challenge ${model} ${version} --shadow, or millrace models promote ${model} ${version}.`;
+export function describeRegistered({ model, version, digest, existed }: RegisteredAnswer): string {
+  const what = `${model} ${version} (${digest.slice(0, 12)})`;
+  if (existed) return `${what} is registered already, and has not changed.`;
+  return `Registered ${what}. It serves nothing yet: millrace models challenge ${model} ${version} --shadow, or millrace models promote ${model} ${version}.`;
 }
 
 async function readPart(file: string, maxBytes: number): Promise<Buffer<ArrayBuffer>> {

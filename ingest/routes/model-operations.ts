@@ -40,7 +40,7 @@ export function modelUploadRoutes({ registrar, maxModelBytes }: ModelOperationsO
       importedFrom = fields.get('source');
     };
     const { version, existed } = await registrar.register(model, receive, () => importedFrom ?? source);
-    return c.json(describeVersion(model, version), existed ? 200 : 201);
+    return c.json({ ...describeVersion(model, version), existed }, existed ? 200 : 201);
   });
   return app;
 }

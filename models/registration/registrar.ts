@@ -1,5 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { MillraceError } from '../../platform/errors.js';
+import { register } from '../lifecycle/commands.js';
 import type { ModelLifecycle } from '../lifecycle/lifecycle.js';
 import type { ModelState, RegisteredVersion } from '../lifecycle/state.js';
 import type { ModelManifest } from '../manifest.js';
@@ -76,22 +77,16 @@ export class ModelRegistrar {
     if (manifest.name !== model) {
       throw refused(`its model.json is of model ${manifest.name}, and it was sent as ${model}`);
     }
-    if (!/^\w[\w.-]{0,99}$/.test(manifest.version)) {
-      throw refused(
-        `its version is '${manifest.version.slice(0, 100)}': use up to 100 letters, digits, dots, dashes and underscores, the first no dot or dash`,
-      );
-    }
     const state = lifecycle.get(model);
+    // Also says whether the version can be a folder's name: nothing is joined to a path before.
+    register(state, manifest);
     const known = state.versions.get(manifest.version);
     if (known !== undefined) {
       const there = await findVersion(roots, { ...known, name: model }).catch(() => undefined);
-      if (
-        known.digest !== manifest.digest ||
-        (there !== undefined && !(await hasContent(there.folder, staged)))
-      ) {
+      if (there !== undefined && !(await hasContent(there.folder, staged))) {
         throw new MillraceError(
           'MODEL_CONFLICT',
-          `${model} ${known.version} is registered with other content. A version never changes: use a new one.`,
+          `${model} ${known.version} is registered with another model.json or golden.json. A version never changes: use a new one.`,
         );
       }
       if (there !== undefined) return { version: known, existed: true };
