@@ -54,7 +54,8 @@ export function withWeightsInside(onnx: Uint8Array, files: ReadonlyMap<string, U
       if (where === undefined) return initializer;
       const file = files.get(where.location);
       const end = where.length === undefined ? file?.length : where.offset + where.length;
-      if (file === undefined || end === undefined || end > file.length) {
+      const fits = end !== undefined && where.offset >= 0 && where.offset <= end;
+      if (file === undefined || !fits || end > file.length) {
         throw invalid(
           `its weights ${text(initializer, tensor.name)} are not whole in the file ${where.location}`,
         );

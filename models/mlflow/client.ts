@@ -168,7 +168,7 @@ export class MlflowClient {
     } catch (error) {
       throw new MillraceError(
         'MLFLOW_ANSWER_INVALID',
-        `${this.server} does not answer as an MLflow server would (to ${path}): ${messageOf(error)}. Check the tracking URI.`,
+        `${this.server} does not answer as an MLflow server would (to ${path}): ${problemOf(error)}. Check the tracking URI.`,
         { cause: error },
       );
     }
@@ -252,6 +252,11 @@ function encodeSegment(segment: string): string {
     );
   }
   return encodeURIComponent(segment);
+}
+
+function problemOf(error: unknown): string {
+  if (!(error instanceof z.ZodError)) return messageOf(error);
+  return error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; ');
 }
 
 function parseOrNothing(json: string): unknown {
