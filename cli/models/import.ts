@@ -32,7 +32,8 @@ export async function importVersion(
     username: process.env['MLFLOW_TRACKING_USERNAME'],
     password: process.env['MLFLOW_TRACKING_PASSWORD'],
   });
-  const champion = await championOf(api, name ?? wanted.name);
+  const model = await findModel(api, name ?? wanted.name);
+  const champion = await championOf(api, model);
   const folder = await mkdtemp(join(tmpdir(), 'millrace-import-'));
   try {
     const choice = { output, column };
@@ -46,20 +47,24 @@ export async function importVersion(
       maxBytes,
       folder,
     });
-    const answer = await upload(api, folder, { maxBytes, source: `${client.server} ${reference}` });
+    const { version: itsVersion, digest } = imported.manifest;
+    // A card is made after whatever is champion at the time; the graph tells whether it is the same version.
+    const known = model.versions.find((each) => each.version === itsVersion && each.digest === digest);
+    const answer =
+      known === undefined
+        ? await upload(api, folder, { maxBytes, source: `${client.server} ${reference}` })
+        : { ...known, existed: true };
     if (json) return console.log(JSON.stringify({ ...answer, notes: imported.notes }));
-    for (const note of imported.notes) console.log(note);
+    if (!answer.existed) for (const note of imported.notes) console.log(note);
     console.log(describeRegistered(answer));
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
 }
 
-/** What the imported version has to be exchangeable with. */
-async function championOf(api: ApiClient, name: string): Promise<ImportOptions['champion']> {
-  let model: ModelAnswer;
+async function findModel(api: ApiClient, name: string): Promise<ModelAnswer> {
   try {
-    model = await api.json<ModelAnswer>(modelPath(name));
+    return await api.json<ModelAnswer>(modelPath(name));
   } catch (error) {
     if (!(error instanceof MillraceError) || error.code !== 'MODEL_NOT_FOUND') throw error;
     throw new MillraceError(
@@ -70,13 +75,20 @@ async function championOf(api: ApiClient, name: string): Promise<ImportOptions['
       },
     );
   }
-  if (model.champion === null) {
+}
+
+/** What the imported version has to be exchangeable with. */
+async function championOf(
+  api: ApiClient,
+  { model, champion }: ModelAnswer,
+): Promise<ImportOptions['champion']> {
+  if (champion === null) {
     throw new MillraceError(
       'MODEL_CONFLICT',
-      `${name} has no champion yet that tells its inputs and output. Register a first version from a folder.`,
+      `${model} has no champion yet that tells its inputs and output. Register a first version from a folder.`,
     );
   }
-  const path = modelPath(name, `/versions/${encodeURIComponent(model.champion.version)}`);
+  const path = modelPath(model, `/versions/${encodeURIComponent(champion.version)}`);
   const { manifest, golden } = await api.json<VersionDetailAnswer>(path);
   return { manifest, golden: golden.rows };
 }

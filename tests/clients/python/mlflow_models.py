@@ -6,13 +6,17 @@ The folder is of the model that all of them could take the place of. Prints what
 its own maker's library gives to the champion's first golden row.
 """
 
+import hashlib
 import json
+import shutil
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 
 import mlflow
 import numpy as np
+import onnx
 import pandas as pd
 from mlflow.models import infer_signature
 from onnx import TensorProto, helper, numpy_helper
@@ -55,11 +59,20 @@ def main(uri: str, champion: Path) -> None:
     log("regressor", convert(regressor, floats))
     weights, graph = external(len(columns))
     log("external", graph)
+    documented = onnx.load(champion / "model.onnx")
+    documented.doc_string = "Trained again."
+    log("documented", documented, files=documents(champion, documented.SerializeToString()))
     log("one-by-one", convert(linear, separate, zipmap=False), signature=signature)
     log("swapped", convert(boosted, floats, zipmap=False), signature=swapped)
     log("three-classes", convert(three, floats, zipmap=False), signature=signature)
     with mlflow.start_run():
-        mlflow.sklearn.log_model(linear, name="model", registered_model_name="no-onnx")
+        mlflow.sklearn.log_model(
+            linear,
+            name="model",
+            registered_model_name="no-onnx",
+            pip_requirements=["scikit-learn"],
+            serialization_format="cloudpickle",
+        )
     mlflow.MlflowClient().set_registered_model_alias("no-onnx", "champion", "1")
 
     row = one.values
@@ -72,14 +85,29 @@ def main(uri: str, champion: Path) -> None:
     }))
 
 
-def log(name: str, graph, **details) -> None:
+def log(name: str, graph, files: Path | None = None, **details) -> None:
     with mlflow.start_run():
         mlflow.log_metric("auc", 0.75)
         mlflow.log_param("trees", 10)
-        mlflow.onnx.log_model(graph, name="model", registered_model_name=name, **details)
+        # Without the list MLflow would install all that it finds in a fresh environment.
+        model = mlflow.onnx.log_model(
+            graph, name="model", registered_model_name=name, pip_requirements=["onnx"], **details
+        )
     client = mlflow.MlflowClient()
+    if files is not None:
+        client.log_model_artifacts(model.model_id, str(files))
     client.set_registered_model_alias(name, "champion", "1")
     client.set_model_version_tag(name, "1", "license", "MIT")
+
+
+def documents(champion: Path, graph: bytes) -> Path:
+    """model.json and golden.json of their own for a graph."""
+    folder = Path(tempfile.mkdtemp())
+    card = json.loads((champion / "model.json").read_text())
+    card |= {"version": "2.1", "digest": hashlib.sha256(graph).hexdigest(), "description": "Its own card."}
+    (folder / "model.json").write_text(json.dumps(card))
+    shutil.copy(champion / "golden.json", folder)
+    return folder
 
 
 def external(width: int):
