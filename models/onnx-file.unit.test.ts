@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
-import fc from 'fast-check';
+import { assert, property, uint8Array } from 'fast-check';
 import { MillraceError } from '../platform/errors.js';
 import { projectRoot } from '../platform/paths.js';
 import { externalFilesOf, opsetsOf, withFloatOutput, withWeightsInside, zipMapsOf } from './onnx-file.js';
@@ -84,8 +84,8 @@ describe('weights in a file of their own', () => {
 });
 
 it('reads any bytes to an end, or says that they are no model', () => {
-  fc.assert(
-    fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
+  assert(
+    property(uint8Array({ maxLength: 200 }), (bytes) => {
       try {
         opsetsOf(bytes);
         zipMapsOf(bytes);

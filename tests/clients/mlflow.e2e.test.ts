@@ -33,11 +33,10 @@ describeClient(mlflow(), ({ server, models }) => {
     // Its jobs would take packages that a registry does not need; and it must not tell anybody of its use.
     process.env['MLFLOW_SERVER_ENABLE_JOB_EXECUTION'] = 'false';
     process.env['DO_NOT_TRACK'] = 'true';
-    registry = new Program(server, [
-      ...['--backend-store-uri', `sqlite:///${folder}/mlflow.db`],
-      ...['--artifacts-destination', join(folder, 'artifacts'), '--serve-artifacts'],
-      ...['--host', '127.0.0.1', '--port', String(port), '--workers', '1'],
-    ]);
+    const store = ['--backend-store-uri', `sqlite:///${folder}/mlflow.db`];
+    const artifacts = ['--artifacts-destination', join(folder, 'artifacts'), '--serve-artifacts'];
+    const place = ['--host', '127.0.0.1', '--port', String(port), '--workers', '1'];
+    registry = new Program(server, [...store, ...artifacts, ...place]);
     await registry.until(({ stdout, stderr }) =>
       `${stdout}${stderr}`.includes('Application startup complete'),
     );
