@@ -54,6 +54,7 @@ const columns = {
     'source',
     'at',
   ],
+  dead_letter_resolutions: ['dead_letter_id', 'pipeline', 'resolution', 'note', 'resolved_at'],
   outcomes: ['event_id', 'pipeline', 'outcome', 'observed_at', 'topic', 'partition', 'offset'],
 } satisfies Record<Table, [string, ...string[]]>;
 

@@ -51,6 +51,16 @@ export interface DeadLetterRow {
   failed_at: string;
 }
 
+export interface DeadLetterResolutionRow {
+  /** A UUID. */
+  dead_letter_id: string;
+  pipeline: string;
+  /** `redriven` or `discarded`. */
+  resolution: string;
+  note: string;
+  resolved_at: string;
+}
+
 export interface OutcomeRow {
   event_id: string;
   pipeline: string;
@@ -80,6 +90,7 @@ export interface ModelEventRow {
 export interface RowsByTable {
   predictions: PredictionRow;
   dead_letters: DeadLetterRow;
+  dead_letter_resolutions: DeadLetterResolutionRow;
   outcomes: OutcomeRow;
   model_events: ModelEventRow;
 }

@@ -33,7 +33,7 @@ export interface Context {
   close(): Promise<void>;
 }
 
-/** A part of Millrace that runs: `serve`, `process` or `sink`. */
+/** A part of Millrace that runs: `serve`, `process`, `sink` or `schedule`. */
 export interface Role {
   /** Takes no more work and ends what is under way. */
   stop(): Promise<void> | void;
@@ -52,11 +52,7 @@ export async function openContext(config: Config, engines: Engines, logger: Logg
     clientId: 'millrace',
     logger,
   });
-  const registry = new SchemaRegistryClient({
-    url: engines.registryUrl,
-    ...(config.SCHEMA_REGISTRY_USER === undefined ? {} : { username: config.SCHEMA_REGISTRY_USER }),
-    ...(config.SCHEMA_REGISTRY_PASSWORD === undefined ? {} : { password: config.SCHEMA_REGISTRY_PASSWORD }),
-  });
+  const registry = new SchemaRegistryClient(registryOptions(config, engines.registryUrl));
   const serde = new Serde(registry);
   const runtime = createModelRuntime({ workers: config.MODEL_WORKERS });
   let opened: OpenPipelines | undefined;
@@ -105,6 +101,16 @@ export async function openContext(config: Config, engines: Engines, logger: Logg
     await close();
     throw error;
   }
+}
+
+/** How the schema registry is reached, from the settings `SCHEMA_REGISTRY_USER` and `…_PASSWORD`. */
+export function registryOptions(config: Config, url: string) {
+  const { SCHEMA_REGISTRY_USER: username, SCHEMA_REGISTRY_PASSWORD: password } = config;
+  return {
+    url,
+    ...(username === undefined ? {} : { username }),
+    ...(password === undefined ? {} : { password }),
+  };
 }
 
 /** How the log is reached and what it is asked for, from the settings `KAFKA_SASL_*`, `KAFKA_TLS*` and `TOPIC_REPLICATION`. */

@@ -3,7 +3,11 @@ import { describeSettings, loadConfig, settingsPage } from '../platform/config.j
 import { MillraceError } from '../platform/errors.js';
 import { version } from '../platform/version.js';
 import type { Context, Role } from './context.js';
+<<<<<<< HEAD
 import { modelsCommand } from './models/command.js';
+=======
+import { deadLettersCommand } from './dead-letters/command.js';
+>>>>>>> life
 
 // Before the first file is read: Node's four threads for files would be shared by the log's fsync and ClickHouse's queries.
 process.env['UV_THREADPOOL_SIZE'] ??= '16';
@@ -49,6 +53,25 @@ program
   });
 
 program.addCommand(modelsCommand());
+
+program
+  .command('schedule')
+  .description('run the schedules alone')
+  .action(async () => {
+    const { startSchedules } = await import('./roles/schedule.js');
+    await runAlone(startSchedules, false);
+  });
+
+program.addCommand(deadLettersCommand());
+
+program
+  .command('sql')
+  .description('ask ClickHouse')
+  .argument('<query>', 'such as "SELECT * FROM millrace.predictions LIMIT 5"')
+  .action(async (query: string) => {
+    const { runSql } = await import('./sql.js');
+    await runSql(loadConfig(process.env), query);
+  });
 
 program
   .command('settings')

@@ -7,19 +7,29 @@ import type { ModelLifecycle } from '../models/lifecycle/lifecycle.js';
 import type { ServedModels } from '../models/lifecycle/served-models.js';
 import type { ModelRegistrar } from '../models/registration/registrar.js';
 import type { OpenPipeline } from '../processors/open-pipelines.js';
-import { authentication } from './authentication.js';
+import type { ScheduleRuns } from '../processors/schedules/schedule-runs.js';
+import type { Schedule } from '../processors/schedules/schedule.js';
+import { identifyClient, requireKey } from './authentication.js';
 import type { Intake } from './intake.js';
 import { limitBody } from './limit-body.js';
+import { limitRequests } from './limit-requests.js';
 import { openApiDocument } from './openapi.js';
 import { measureRequests } from './measure-requests.js';
 import type { FindStored, PredictionCache } from './prediction-cache.js';
 import { sendProblem } from './problems.js';
+import { aimqErrors, aimqRoutes } from './routes/aimq.js';
+import type { RateLimits } from './rate-limits.js';
 import { docs } from './routes/docs.js';
+<<<<<<< HEAD
 import { modelOperations, modelUploadRoutes } from './routes/model-operations.js';
+=======
+import { inferenceHealth, inferenceRoutes } from './routes/inference.js';
+>>>>>>> life
 import { modelRoutes } from './routes/models.js';
 import { operations, type OperationsOptions } from './routes/operations.js';
 import { pipelineRoutes } from './routes/pipelines.js';
 import { predictionRoutes } from './routes/predictions.js';
+import { scheduleRoutes } from './routes/schedules.js';
 
 export interface AppOptions extends OperationsOptions {
   pipelines: ReadonlyMap<string, OpenPipeline>;
@@ -30,12 +40,21 @@ export interface AppOptions extends OperationsOptions {
   modelRoots: readonly string[];
   lifecycle: ModelLifecycle;
   served: ServedModels;
+<<<<<<< HEAD
   registrar: ModelRegistrar;
   /** Largest file of a model version, bytes. */
   maxModelBytes: number;
+=======
+  schedules: readonly Schedule[];
+  scheduleRuns: ScheduleRuns;
+>>>>>>> life
   logger: Logger;
   /** Keys that clients must send one of. None: no key is asked for. */
   apiKeys: readonly string[] | undefined;
+  /** What a client may ask for. None: as much as it likes. */
+  limits: RateLimits | undefined;
+  /** Proxies in front that add to `X-Forwarded-For`. */
+  trustProxy: number;
   /** Largest request body, bytes. */
   maxBodyBytes: number;
   /** How long a request may take, milliseconds. */
@@ -58,12 +77,17 @@ export function createApp(options: AppOptions): Hono {
     sendProblem(c, new MillraceError('NOT_FOUND', `There is no ${c.req.method} ${c.req.path}. See /docs.`)),
   );
 
+  // Before the limits: a probe that is refused would make a busy process a dead one.
   app.route('/', operations(options));
+  app.route('/v2/health', inferenceHealth(options.health));
+  app.use(identifyClient(options.apiKeys));
+  if (options.limits !== undefined) app.use(limitRequests(options.limits, options.trustProxy));
   app.route('/docs', docs());
   app.get('/', (c) => c.redirect('/docs'));
   const document = openApiDocument([...pipelines.values()]);
   app.get('/openapi.json', (c) => c.json(document));
 
+<<<<<<< HEAD
   app.use('/v1/*', authentication(options.apiKeys));
   // Before the limits of body and time: it has its own.
   app.route('/v1/models', modelUploadRoutes(options));
@@ -78,11 +102,31 @@ export function createApp(options: AppOptions): Hono {
   app.route('/v1/pipelines', pipelineRoutes(pipelines, intake, options));
   app.route('/v1/models', modelRoutes(options));
   app.route('/v1/models', modelOperations(options));
+=======
+  app.use('/predict', aimqErrors());
+  for (const path of ['/v1/*', '/v2/*', '/predict']) {
+    app.use(path, requireKey(options.apiKeys));
+    app.use(
+      path,
+      limitBody(options.maxBodyBytes, (c) => sendProblem(c, bodyTooLarge(options))),
+    );
+    app.use(
+      path,
+      timeout(options.requestTimeoutMs, () => tooLate(options)),
+    );
+  }
+  app.route('/v2', inferenceRoutes(pipelines, intake, options));
+  app.route('/v1/pipelines', pipelineRoutes(pipelines, intake, options));
+  app.route('/v1/models', modelRoutes(options));
+  const carPrice = pipelines.get('car-price');
+  if (carPrice !== undefined) app.route('/', aimqRoutes(carPrice, intake, options));
+  app.route('/v1/schedules', scheduleRoutes(options.schedules, options.scheduleRuns));
+>>>>>>> life
   app.route(
     '/v1/predictions',
     predictionRoutes({
       findStored,
-      recall: (eventId) => [...pipelines.keys()].flatMap((name) => cache.recall(name, eventId) ?? []),
+      recall: (eventId) => cache.recallAnywhere([...pipelines.keys()], eventId),
     }),
   );
   return app;

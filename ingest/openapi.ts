@@ -52,6 +52,30 @@ const problemSchema: Json = {
   },
 };
 
+const scheduleSchema: Json = {
+  type: 'object',
+  properties: {
+    name: string,
+    pipeline: string,
+    cron: { type: ['string', 'null'], description: 'Null: it does not run.' },
+    time_zone: string,
+    min_events: { type: 'integer' },
+    max_events: { type: 'integer' },
+    next_run: { type: ['string', 'null'], format: 'date-time' },
+    last_run: {
+      type: ['object', 'null'],
+      properties: {
+        run: { type: 'integer' },
+        due_at: time,
+        started_at: time,
+        events: { type: 'integer' },
+        catch_up: { type: 'boolean', description: 'Stands for times that were missed.' },
+      },
+    },
+    runs: { type: 'integer' },
+  },
+};
+
 /** The OpenAPI 3.1 description, its events from the very schemas that validate them. */
 export function openApiDocument(pipelines: readonly OpenPipeline[]): Json {
   return {
@@ -62,11 +86,17 @@ export function openApiDocument(pipelines: readonly OpenPipeline[]): Json {
       description: 'Scores events with machine-learning models while they stream.',
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
-    paths: Object.assign({}, ...pipelines.map(pipelinePaths), fixedPaths()) as Json,
+    paths: Object.assign(
+      {},
+      ...pipelines.map(pipelinePaths),
+      ...pipelines.filter(({ name }) => name === 'car-price').map(aimqPaths),
+      fixedPaths(),
+    ) as Json,
     components: {
       schemas: {
         ...Object.fromEntries(pipelines.map((pipeline) => [eventName(pipeline), eventComponent(pipeline)])),
         Prediction: predictionSchema,
+        Schedule: scheduleSchema,
         Problem: problemSchema,
       },
       securitySchemes: {
@@ -159,6 +189,46 @@ function pipelinePaths(pipeline: OpenPipeline): Json {
   };
 }
 
+function aimqPaths(carPrice: OpenPipeline): Json {
+  const price = {
+    type: 'object',
+    required: ['predicted_price', 'event_id'],
+    properties: {
+      predicted_price: { type: 'number', description: 'In the currency of the model’s card.' },
+      event_id: string,
+      model: string,
+      model_version: string,
+    },
+  };
+  const problem = {
+    allOf: [
+      { $ref: '#/components/schemas/Problem' },
+      { type: 'object', required: ['error'], properties: { error: string } },
+    ],
+  };
+  const failed = (description: string): Json => ({
+    description,
+    content: { 'application/problem+json': { schema: problem } },
+  });
+  return {
+    '/predict': {
+      post: {
+        tags: [carPrice.name],
+        summary: 'Price one car, as AIMQ does. Fields that are not a car’s are passed over.',
+        requestBody: {
+          required: true,
+          content: json({ $ref: `#/components/schemas/${eventName(carPrice)}` }),
+        },
+        responses: {
+          200: answer('The price. It is on the log when this answers.', price),
+          400: failed('No car: broken JSON, or fields that are wrong. Every wrong field is named.'),
+          503: failed('Log or model can’t be reached now. Try again.'),
+        },
+      },
+    },
+  };
+}
+
 function fixedPaths(): Json {
   const get = (tag: string, summary: string, ok = 'As it is now.') => ({
     get: { tags: [tag], summary, responses: { 200: { description: ok } } },
@@ -166,6 +236,21 @@ function fixedPaths(): Json {
   return {
     '/v1/pipelines': get('pipelines', 'Pipelines, and the model version that each scores with.'),
     '/v1/models': get('models', 'Model versions, with inputs, output and metrics.'),
+    '/v1/schedules': {
+      get: {
+        tags: ['schedules'],
+        summary: 'When each schedule runs next, and what its last run did.',
+        responses: {
+          200: answer('Every schedule.', {
+            type: 'object',
+            properties: {
+              schedules: { type: 'array', items: { $ref: '#/components/schemas/Schedule' } },
+            },
+          }),
+          503: problemAnswer('The log can’t be reached now.'),
+        },
+      },
+    },
     '/v1/predictions/{eventId}': {
       get: {
         tags: ['predictions'],

@@ -3,15 +3,30 @@ import { MillraceError, messageOf } from '../platform/errors.js';
 
 const text = z.string().min(1);
 
-const inputSchema = z.strictObject({
-  name: text,
-  dtype: z.literal('float32'),
-  meaning: text,
-  /** Lowest and highest value seen in training. */
-  range: z.tuple([z.number(), z.number()]).optional(),
-  /** Code → meaning, for a column of codes. */
-  categories: z.record(text, text).optional(),
-});
+const inputSchema = z
+  .strictObject({
+    name: text,
+    dtype: z.literal('float32'),
+    meaning: text,
+    /** Lowest and highest value seen in training. */
+    range: z.tuple([z.number(), z.number()]).optional(),
+    /** Code → meaning, for a column of codes. */
+    categories: z.record(text, text).optional(),
+    /** Text → number, for a column that pipelines give as text; texts are compared as {@link comparable} has them. */
+    encoding: z
+      .record(text, z.number())
+      .refine(
+        (encoding) => new Set(Object.keys(encoding).map(comparable)).size === Object.keys(encoding).length,
+        'names a text twice, but for case or spaces around it',
+      )
+      .optional(),
+    /** The number of a text that `encoding` does not have. None: an event with such a text can't be scored. */
+    unknown: z.number().optional(),
+  })
+  .refine(({ encoding, unknown }) => encoding !== undefined || unknown === undefined, {
+    message: 'needs an encoding for unknown to stand beside',
+    path: ['unknown'],
+  });
 
 const outputSchema = z.strictObject({
   name: text,
@@ -64,6 +79,14 @@ const goldenSchema = z.strictObject({
 
 /** The content of `model.json`: what a model takes, gives, and is good for. */
 export type ModelManifest = z.infer<typeof manifestSchema>;
+
+/** One column of a model's input tensor. */
+export type ModelInput = ModelManifest['inputs'][number];
+
+/** A text of an encoding as it is compared: case and the spaces around it don't matter. */
+export function comparable(categoryText: string): string {
+  return categoryText.trim().toLowerCase();
+}
 
 /** One row of `golden.json`: features in the manifest's order, and the training library's own prediction for them. */
 export interface GoldenRow {

@@ -1,4 +1,4 @@
-import { collectDefaultMetrics, Counter, Histogram, Registry } from 'prom-client';
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 
 /** Everything that `/metrics` shows, in the Prometheus text format. One instance a process. */
 export type Metrics = ReturnType<typeof createMetrics>;
@@ -28,6 +28,12 @@ export function createMetrics() {
       labelNames: ['pipeline', 'model', 'model_version', 'role'] as const,
       registers,
     }),
+    modelEvent: new Gauge({
+      name: 'millrace_model_event',
+      help: 'Offset on millrace.models of the alias event by which a version serves in this process; -1 when it is not known.',
+      labelNames: ['model', 'alias', 'model_version'] as const,
+      registers,
+    }),
     challengerFailures: new Counter({
       name: 'millrace_challenger_failures_total',
       help: 'Events that a challenger could not score: in shadow they have no shadow prediction, as canary the champion answers.',
@@ -54,6 +60,12 @@ export function createMetrics() {
       buckets: [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1],
       registers,
     }),
+    scheduledRuns: new Counter({
+      name: 'millrace_scheduled_runs_total',
+      help: 'Runs of a schedule that are on the log; a catch-up stands for several that were missed.',
+      labelNames: ['schedule', 'catch_up'] as const,
+      registers,
+    }),
     sinkRows: new Counter({
       name: 'millrace_sink_rows_total',
       help: 'Rows inserted into ClickHouse.',
@@ -64,6 +76,22 @@ export function createMetrics() {
       name: 'millrace_sink_failures_total',
       help: 'Inserts into ClickHouse that failed and are tried again.',
       labelNames: ['table'] as const,
+      registers,
+    }),
+    rateLimited: new Counter({
+      name: 'millrace_rate_limited_requests_total',
+      help: 'Requests that were refused with 429, by what the client is known by.',
+      labelNames: ['by'] as const,
+      registers,
+    }),
+    rateLimit: new Gauge({
+      name: 'millrace_rate_limit_per_second',
+      help: 'What one client may ask for a second now: RATE_LIMIT_PER_SECOND, or less under pressure.',
+      registers,
+    }),
+    redisFailures: new Counter({
+      name: 'millrace_redis_failures_total',
+      help: 'Times that Redis failed and was left alone until it worked again.',
       registers,
     }),
   };

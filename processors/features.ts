@@ -1,6 +1,9 @@
 import { MillraceError, messageOf } from '../platform/errors.js';
 import type { ModelManifest } from '../models/manifest.js';
-import type { Pipeline } from './pipeline.js';
+import { FeatureEncoder } from './feature-encoder.js';
+import type { Feature, Pipeline } from './pipeline.js';
+
+const encoders = new WeakMap<ModelManifest, FeatureEncoder>();
 
 /**
  * The row that a model takes of an event.
@@ -9,10 +12,10 @@ import type { Pipeline } from './pipeline.js';
  */
 export function makeRow(
   { name, features }: Pipeline,
-  { inputs }: ModelManifest,
+  manifest: ModelManifest,
   event: object,
 ): number[] | MillraceError {
-  let row: number[];
+  let row: Feature[];
   try {
     row = features(event);
   } catch (error) {
@@ -20,21 +23,13 @@ export function makeRow(
       cause: error,
     });
   }
-  if (row.length !== inputs.length) {
-    return new MillraceError(
-      'FEATURES_INVALID',
-      `${name} made ${row.length} features; its model takes ${inputs.length}.`,
-    );
-  }
-  // A model takes 32-bit floats: what does not fit one would reach it as infinite, and pass through it unnoticed.
-  const unfit = row.findIndex(isUnfit);
-  if (unfit === -1) return row;
-  return new MillraceError(
-    'FEATURES_INVALID',
-    `Feature ${inputs[unfit]?.name} is ${row[unfit]}: not a finite 32-bit float.`,
-  );
+  return encoderOf(manifest).encode(row);
 }
 
-function isUnfit(value: number): boolean {
-  return !Number.isFinite(Math.fround(value));
+function encoderOf(manifest: ModelManifest): FeatureEncoder {
+  const known = encoders.get(manifest);
+  if (known !== undefined) return known;
+  const encoder = new FeatureEncoder(manifest.inputs);
+  encoders.set(manifest, encoder);
+  return encoder;
 }

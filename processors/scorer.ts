@@ -77,85 +77,77 @@ export class Scorer {
   async score(events: readonly KeyedEvent[]): Promise<(Score | MillraceError)[]> {
     const answers = Array.from<Score | MillraceError>({ length: events.length });
     const turns = new Turns();
-    for (const [index, event] of events.entries()) {
+    events.forEach((event, index) => {
       const model = modelFor(this.pipeline, event.fields);
       if (model instanceof MillraceError) {
         answers[index] = model;
       } else {
         const { alias, role } = answering(model, event.key, this.#served.get(model));
-        turns.add(model, alias, role, event, index);
+        turns.add(model, alias, role, event.fields, index);
       }
-    }
+    });
     // All versions get their rows before anything is waited for: one taken out of service after that still answers.
     await Promise.all(turns.all().map((turn) => this.#answer(turn, answers)));
     return answers;
   }
 
   /**
-   * What challengers in shadow say of events, in their order; undefined where none is to, and where one fails or takes too
-   * long: a shadow never harms an event.
+   * What challengers in shadow say of events, in their order; undefined (or nothing at all) where none is to, and where one
+   * fails or takes too long: a shadow never harms an event.
    */
   async shadow(events: readonly KeyedEvent[]): Promise<(Score | undefined)[]> {
+    if (!modelsOf(this.pipeline).some((model) => this.#served.get(model).challenger?.shadow)) return [];
     const scores = Array.from<Score | undefined>({ length: events.length });
-    if (!modelsOf(this.pipeline).some((model) => this.#served.get(model).challenger?.shadow)) return scores;
     const turns = new Turns();
-    for (const [index, event] of events.entries()) {
+    events.forEach((event, index) => {
       const model = modelFor(this.pipeline, event.fields);
-      if (model instanceof MillraceError) continue;
+      if (model instanceof MillraceError) return;
       const alias = shadowing(model, event.key, this.#served.get(model));
-      if (alias !== undefined) turns.add(model, alias, 'shadow', event, index);
-    }
+      if (alias !== undefined) turns.add(model, alias, 'shadow', event.fields, index);
+    });
     await Promise.all(turns.all().map((turn) => this.#cast(turn, scores)));
     return scores;
   }
 
   async #answer(turn: Turn, answers: (Score | MillraceError)[]): Promise<void> {
     const scores = await this.#scoreTurn(turn);
-    const failed: KeyedEvent[] = [];
-    const failedIndexes: number[] = [];
-    for (const [nth, score] of scores.entries()) {
-      const [index = 0, event] = [turn.indexes[nth], turn.events[nth]];
-      answers[index] = score;
-      if (turn.role !== 'canary' || !(score instanceof MillraceError) || event === undefined) continue;
-      failed.push(event);
-      failedIndexes.push(index);
-    }
+    turn.entries.forEach(({ index }, nth) => (answers[index] = scores[nth] ?? noOutput()));
+    if (turn.role !== 'canary') return;
+    const failed = turn.entries.filter((_, nth) => scores[nth] instanceof MillraceError);
     if (failed.length === 0) return;
-    this.#failures.note(turn, failed.length, answers[failedIndexes[0] ?? 0]);
+    this.#failures.note(
+      turn,
+      failed.length,
+      scores.find((score) => score instanceof MillraceError),
+    );
     const { champion } = this.#served.get(turn.model);
-    const again: Turn = {
-      ...turn,
-      alias: champion,
-      role: 'champion',
-      events: failed,
-      indexes: failedIndexes,
-    };
-    await this.#answer(again, answers);
+    await this.#answer({ ...turn, alias: champion, role: 'champion', entries: failed }, answers);
   }
 
   /** A challenger that can't run at all has failed on each event. */
-  async #scoreTurn({ alias, role, events }: Turn): Promise<(Score | MillraceError)[]> {
+  async #scoreTurn({ alias, role, entries }: Turn): Promise<(Score | MillraceError)[]> {
     try {
-      return await scoreWith(alias, role, this.pipeline, events);
+      return await scoreWith(alias, role, this.pipeline, entries);
     } catch (error) {
       if (role !== 'canary' || !(error instanceof MillraceError)) throw error;
-      return events.map(() => error);
+      return entries.map(() => error);
     }
   }
 
   async #cast(turn: Turn, scores: (Score | undefined)[]): Promise<void> {
-    const { alias, role, events, indexes } = turn;
-    if (this.#shadowIsLate) return this.#failures.note(turn, events.length, lateShadow());
-    const scoring = scoreWith(alias, role, this.pipeline, events);
+    const { alias, role, entries } = turn;
+    if (this.#shadowIsLate) return this.#failures.note(turn, entries.length, lateShadow());
+    const scoring = scoreWith(alias, role, this.pipeline, entries);
     try {
       const results = await this.#inTime(scoring);
       const failed = results.filter((result) => result instanceof MillraceError);
       if (failed.length > 0) this.#failures.note(turn, failed.length, failed[0]);
-      for (const [nth, result] of results.entries()) {
-        if (!(result instanceof MillraceError)) scores[indexes[nth] ?? 0] = result;
-      }
+      entries.forEach(({ index }, nth) => {
+        const result = results[nth];
+        if (!(result instanceof MillraceError)) scores[index] = result;
+      });
     } catch (error) {
-      this.#failures.note(turn, events.length, error);
+      this.#failures.note(turn, entries.length, error);
     }
   }
 
@@ -163,8 +155,8 @@ export class Scorer {
     const over = new AbortController();
     const late = sleep(this.#shadowPatienceMs, undefined, { signal: over.signal }).then(() => {
       this.#shadowIsLate = true;
-      const done = (): void => void (this.#shadowIsLate = false);
-      scoring.then(done, done);
+      const settle = (): void => void (this.#shadowIsLate = false);
+      scoring.then(settle, settle);
       throw lateShadow();
     });
     try {
@@ -177,4 +169,8 @@ export class Scorer {
 
 function lateShadow(): MillraceError {
   return new MillraceError('SHADOW_LATE', 'The shadow takes too long: events do not wait for it.');
+}
+
+function noOutput(): MillraceError {
+  return new MillraceError('OUTPUT_INVALID', 'The model gave no output for this event.');
 }

@@ -1,7 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import type { ClickHouseClient } from '@clickhouse/client';
 import { insertRows } from '../analytics/insert.js';
-import type { DeadLetterRow, ModelEventRow, OutcomeRow, RowsByTable } from '../analytics/rows.js';
+import type {
+  DeadLetterResolutionRow,
+  DeadLetterRow,
+  ModelEventRow,
+  OutcomeRow,
+  RowsByTable,
+} from '../analytics/rows.js';
 import { MillraceError } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 import type { Metrics } from '../platform/metrics.js';
@@ -15,6 +21,7 @@ import { deadLetterRecord, faultOfRecord, readDeadLetter } from './dead-letters.
 import { toRowTime } from './event-time.js';
 import { deadLetterId, positionEventId } from './ids.js';
 import { toPredictionRow } from './prediction.js';
+import { isResolution, readResolution } from './resolutions.js';
 
 type Table = keyof RowsByTable;
 
@@ -41,7 +48,13 @@ interface Target {
   pipeline: string;
 }
 
-const tables = ['predictions', 'dead_letters', 'outcomes', 'model_events'] as const;
+const tables = [
+  'predictions',
+  'dead_letters',
+  'dead_letter_resolutions',
+  'outcomes',
+  'model_events',
+] as const;
 
 /** A record and the row that it makes. */
 interface Entry {
@@ -97,12 +110,13 @@ export class Sink {
     const entries: Record<Table, Entry[]> = {
       predictions: [],
       dead_letters: [],
+      dead_letter_resolutions: [],
       outcomes: [],
       model_events: [],
     };
     const unfit: Unfit[] = [];
     for (const record of records) {
-      const target = this.#targets.get(record.topic);
+      const target = this.#targetOf(record);
       if (target === undefined) continue;
       try {
         const row = this.#toRow(target, record);
@@ -115,6 +129,12 @@ export class Sink {
       unfit.push(...(await this.#insert(table, entries[table])));
     }
     await this.#setAside(unfit);
+  }
+
+  #targetOf(record: StreamRecord): Target | undefined {
+    const target = this.#targets.get(record.topic);
+    if (target?.table !== 'dead_letters' || !isResolution(record)) return target;
+    return { ...target, table: 'dead_letter_resolutions' };
   }
 
   /** @returns what ClickHouse refuses, found by halving. */
@@ -132,7 +152,7 @@ export class Sink {
         metrics.sinkFailures.inc({ table });
         throw error;
       }
-      const target = this.#targets.get(first.record.topic);
+      const target = this.#targetOf(first.record);
       if (entries.length === 1 && target !== undefined)
         return [{ record: first.record, target, reason: error }];
       const middle = entries.length >> 1;
@@ -159,7 +179,7 @@ export class Sink {
       logger.warn({ err: reason, topic, partition, offset }, 'a record can’t be stored');
       metrics.deadLetters.inc({ pipeline, reason: reason.code });
       // A dead letter about a dead letter could go on for ever; the record itself stays on its topic.
-      if (table === 'dead_letters' || table === 'model_events') return [];
+      if (table !== 'predictions' && table !== 'outcomes') return [];
       const schemaId = schemaIdOf(record.value);
       const letter = { now: this.#now(), schemaId, eventId: positionEventId(record) };
       return [deadLetterRecord(pipelineTopics(pipeline).deadLetters, pipeline, record, reason, letter)];
@@ -169,6 +189,7 @@ export class Sink {
 
   #toRow({ table, pipeline }: Target, record: StreamRecord): Entry['row'] | Promise<Entry['row']> {
     if (table === 'dead_letters') return toDeadLetterRow(record, pipeline);
+    if (table === 'dead_letter_resolutions') return toResolutionRow(record, pipeline);
     const { serde, prediction, outcome, modelEvent } = this.#options;
     if (table === 'outcomes') {
       return after(serde.decode(record.value, outcome.type), (value) =>
@@ -206,6 +227,17 @@ function toDeadLetterRow(record: StreamRecord, pipeline: string): DeadLetterRow 
     key: record.key,
     value: record.value,
     failed_at: new Date(letter.failedAt).toISOString(),
+  };
+}
+
+function toResolutionRow(record: StreamRecord, topicPipeline: string): DeadLetterResolutionRow {
+  const { deadLetterId: id, pipeline, kind, note, resolvedAt } = readResolution(record, topicPipeline);
+  return {
+    dead_letter_id: id,
+    pipeline,
+    resolution: kind,
+    note,
+    resolved_at: toRowTime('resolved_at', resolvedAt),
   };
 }
 

@@ -9,6 +9,7 @@ import { deadLetterRecord, faultOfRecord } from './dead-letters.js';
 import { isStorable, parseTime } from './event-time.js';
 import { positionEventId, predictionId } from './ids.js';
 import type { OpenPipeline } from './open-pipelines.js';
+import type { Score } from './score-with.js';
 import { recordKey } from './pipeline.js';
 import { carriedPredictionHeader, makePrediction, type ReceivedEvent } from './prediction.js';
 
@@ -53,30 +54,45 @@ export class StreamScorer {
    */
   async process(records: StreamRecord[]): Promise<NewRecord[]> {
     const items: Item[] = [];
+    const unscored: ReceivedEvent[] = [];
+    const valid: ReceivedEvent[] = [];
     for (const record of records) {
-      const item = this.#read(record);
+      const read = this.#read(record);
       // Waits only for what isn't cached: a promise for each record would cost more than reading it.
-      items.push(item instanceof Promise ? await item : item);
+      const item = read instanceof Promise ? await read : read;
+      items.push(item);
+      if (item.kind === 'event') unscored.push(item.event);
+      if (item.kind !== 'failed') valid.push(item.event);
     }
-    const { name, scorer } = this.#pipeline;
-    const [scored, shadowed] = await Promise.all([
-      scorer.score(items.flatMap((item) => (item.kind === 'event' ? [item.event] : []))),
-      scorer.shadow(items.flatMap((item) => (item.kind === 'failed' ? [] : [item.event]))),
-    ]);
-    const [scores, shadows] = [scored.values(), shadowed.values()];
-    return items.flatMap((item) => {
-      if (item.kind === 'failed') return [this.#deadLetter(item, item.reason)];
-      const shadow = shadows.next().value;
+    const { scorer } = this.#pipeline;
+    const [scores, shadows] = await Promise.all([scorer.score(unscored), scorer.shadow(valid)]);
+    return this.#toRecords(items, scores.values(), shadows.values());
+  }
+
+  #toRecords(
+    items: readonly Item[],
+    scores: Iterator<Score | MillraceError>,
+    shadows: Iterator<Score | undefined>,
+  ): NewRecord[] {
+    const { name } = this.#pipeline;
+    const outputs: NewRecord[] = [];
+    for (const item of items) {
+      if (item.kind === 'failed') {
+        outputs.push(this.#deadLetter(item, item.reason));
+        continue;
+      }
       const score = item.kind === 'scored' ? item.prediction : (scores.next().value ?? noOutput());
       const answer = 'by' in score ? makePrediction(name, item.event, score, this.#now()) : score;
-      const record =
-        answer instanceof MillraceError ? this.#deadLetter(item, answer) : this.#prediction(item, answer);
-      if (shadow === undefined) return [record];
+      const failed = answer instanceof MillraceError;
+      outputs.push(failed ? this.#deadLetter(item, answer) : this.#prediction(item, answer));
+      const shadow = shadows.next().value;
+      if (shadow === undefined) continue;
       const beside = makePrediction(name, item.event, shadow, this.#now());
       // A call may have been answered by the version that is in shadow now: then it is one prediction, and an answer.
-      const isTheSame = !(answer instanceof MillraceError) && answer.prediction_id === beside.prediction_id;
-      return isTheSame ? [record] : [record, this.#prediction(item, beside)];
-    });
+      if (failed || answer.prediction_id !== beside.prediction_id)
+        outputs.push(this.#prediction(item, beside));
+    }
+    return outputs;
   }
 
   #read(record: StreamRecord): Item | Promise<Item> {

@@ -15,9 +15,8 @@ export interface Turn {
   model: string;
   alias: ServedAlias;
   role: Role;
-  events: KeyedEvent[];
-  /** Where each of them stands among all. */
-  indexes: number[];
+  /** The events' fields, and where each event stands among all. */
+  entries: { fields: object; index: number }[];
 }
 
 /** Names of a pipeline's models. */
@@ -69,14 +68,13 @@ export function shadowing(model: string, key: string, { challenger }: ServedMode
 export class Turns {
   readonly #byAlias = new Map<ServedAlias, Turn>();
 
-  add(model: string, alias: ServedAlias, role: Role, event: KeyedEvent, index: number): void {
+  add(model: string, alias: ServedAlias, role: Role, fields: object, index: number): void {
     let turn = this.#byAlias.get(alias);
     if (turn === undefined) {
-      turn = { model, alias, role, events: [], indexes: [] };
+      turn = { model, alias, role, entries: [] };
       this.#byAlias.set(alias, turn);
     }
-    turn.events.push(event);
-    turn.indexes.push(index);
+    turn.entries.push({ fields, index });
   }
 
   all(): Turn[] {

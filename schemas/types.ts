@@ -1,5 +1,33 @@
 // Made by `npm run generate` from the Avro contracts in this folder. Change those instead.
 
+/** A used car whose price is asked for. What a text that the model does not know counts as is in the model's card. */
+export interface CarPriceEvent {
+  /** Model group: selects the model. */
+  model_group: 'A' | 'B' | 'C';
+  /** Badge number, such as 180 of an A 180. */
+  model: number;
+  /** Distance driven, kilometers. */
+  kilometers: number;
+  /** Fuel, such as Diesel. */
+  fuel_type: string;
+  /** Gearbox, such as Manual. */
+  gear_type: string;
+  /** Kind of car, such as Sedan Car. */
+  vehicle_type: string;
+  /** Age in months. */
+  age_in_months: number;
+  /** Colour, such as Black. */
+  color: string;
+  /** Trim line, such as Sportline. */
+  line: string;
+  /** Doors, such as 4 to 5. */
+  doors: string;
+  /** Seats, such as 4 to 5. */
+  seats: string;
+  /** Climate control, such as Air Conditioning. */
+  climate: string;
+}
+
 /** One credit-card client as in the UCI table 'Default of Credit Card Clients' (Taiwan, 2005), without its row number. The months run backwards from September 2005. */
 export interface CreditDefaultEvent {
   /** Amount of the given credit, individual and family, in New Taiwan dollars. */
@@ -124,4 +152,38 @@ export interface Prediction {
   model_event: number;
   /** When that alias event was made. */
   model_event_at: number | null;
+}
+
+/** A taxi ride in Chicago. Community areas are the city's, money is in US dollars. */
+export interface TaxiTripDurationEvent {
+  /** Community area where the ride starts. */
+  pickup_community_area: number;
+  /** Community area where the ride ends. */
+  dropoff_community_area: number;
+  /** When the ride starts, from 2000 on. Hour and weekday are taken from it in UTC, as in the model's table. */
+  trip_start_timestamp: number;
+  /** Fare. */
+  fare: number;
+  /** Fare, tips and extras together; not used by the model. */
+  trip_total: number;
+  /** Distance in miles. */
+  trip_miles: number;
+}
+
+/** A run of a schedule, written in one transaction with the events that it made. Its key is the schedule, so the log keeps the last. */
+export interface ScheduleRun {
+  /** Name of the schedule. */
+  schedule: string;
+  /** Pipeline that the events are for. */
+  pipeline: string;
+  /** 1 for the schedule's first run, 2 for the next. */
+  run: number;
+  /** When it was to run. */
+  due_at: number;
+  /** When it did. */
+  started_at: number;
+  /** Events that it made. */
+  events: number;
+  /** Whether it stands for times that were missed, however many. */
+  catch_up: boolean;
 }

@@ -80,7 +80,8 @@ function describe({ name, scorer, topics }: OpenPipeline): object {
   };
 }
 
-function contextOf(c: Context, timeoutMs: number): RequestContext {
+/** What a request tells of all its events. @throws MillraceError `IDEMPOTENCY_KEY_INVALID` */
+export function contextOf(c: Context, timeoutMs: number): RequestContext {
   const traceparent = c.req.header('traceparent');
   return {
     source: 'millrace/http',

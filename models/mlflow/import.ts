@@ -113,7 +113,7 @@ async function makeLikeChampion({
   fetchFile: FetchFile;
 }): Promise<Made> {
   const { inputs } = champion.manifest;
-  const encoded = inputs.filter((input) => 'encoding' in input).map(({ name }) => name);
+  const encoded = inputs.filter(({ encoding }) => encoding !== undefined).map(({ name }) => name);
   if (encoded.length > 0) {
     throw unfit(
       `inputs of ${champion.manifest.name} are text (${encoded.join(', ')}), and MLflow does not say which number stood for which text in training. Log model.json and golden.json beside model.onnx`,

@@ -1,7 +1,5 @@
 import { MillraceError } from '../../platform/errors.js';
-import type { GoldenRow, ModelManifest } from '../manifest.js';
-
-type Input = ModelManifest['inputs'][number];
+import type { GoldenRow, ModelInput, ModelManifest } from '../manifest.js';
 
 /**
  * Refuses a version that could not take the champion's place: it has to take the same inputs in the same order, and what
@@ -47,7 +45,7 @@ export function requireSameScale(
   }
 }
 
-function inputDifferences(candidate: readonly Input[], champion: readonly Input[]): string[] {
+function inputDifferences(candidate: readonly ModelInput[], champion: readonly ModelInput[]): string[] {
   const differences =
     candidate.length === champion.length
       ? []
@@ -75,11 +73,11 @@ function outputDifferences(candidate: ModelManifest['output'], champion: ModelMa
     : [`its labels are ${labels(candidate)}, the champion’s are ${labels(champion)}`];
 }
 
-function takesText(input: Input): boolean {
-  return 'encoding' in input && input.encoding !== undefined;
+function takesText(input: ModelInput): boolean {
+  return input.encoding !== undefined;
 }
 
-function kindOf(input: Input): string {
+function kindOf(input: ModelInput): string {
   return takesText(input) ? 'text' : 'numbers';
 }
 

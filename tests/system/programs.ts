@@ -33,7 +33,7 @@ const unset = Object.fromEntries(
 /** Starts a compiled file of the project, by its path under `dist/`. */
 export function startProgram(file: string, args: string[], settings: Record<string, string>): Program {
   const child = spawn(process.execPath, [join(projectRoot, 'dist', file), ...args], {
-    env: { ...process.env, ...unset, ...settings },
+    env: { ...process.env, ...unset, TAXI_SCHEDULE: 'off', ...settings },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   running.add(child);
