@@ -3,11 +3,8 @@ import { describeSettings, loadConfig, settingsPage } from '../platform/config.j
 import { MillraceError } from '../platform/errors.js';
 import { version } from '../platform/version.js';
 import type { Context, Role } from './context.js';
-<<<<<<< HEAD
 import { modelsCommand } from './models/command.js';
-=======
 import { deadLettersCommand } from './dead-letters/command.js';
->>>>>>> life
 
 // Before the first file is read: Node's four threads for files would be shared by the log's fsync and ClickHouse's queries.
 process.env['UV_THREADPOOL_SIZE'] ??= '16';

@@ -20,11 +20,8 @@ import { sendProblem } from './problems.js';
 import { aimqErrors, aimqRoutes } from './routes/aimq.js';
 import type { RateLimits } from './rate-limits.js';
 import { docs } from './routes/docs.js';
-<<<<<<< HEAD
 import { modelOperations, modelUploadRoutes } from './routes/model-operations.js';
-=======
 import { inferenceHealth, inferenceRoutes } from './routes/inference.js';
->>>>>>> life
 import { modelRoutes } from './routes/models.js';
 import { operations, type OperationsOptions } from './routes/operations.js';
 import { pipelineRoutes } from './routes/pipelines.js';
@@ -40,14 +37,11 @@ export interface AppOptions extends OperationsOptions {
   modelRoots: readonly string[];
   lifecycle: ModelLifecycle;
   served: ServedModels;
-<<<<<<< HEAD
   registrar: ModelRegistrar;
   /** Largest file of a model version, bytes. */
   maxModelBytes: number;
-=======
   schedules: readonly Schedule[];
   scheduleRuns: ScheduleRuns;
->>>>>>> life
   logger: Logger;
   /** Keys that clients must send one of. None: no key is asked for. */
   apiKeys: readonly string[] | undefined;
@@ -87,25 +81,12 @@ export function createApp(options: AppOptions): Hono {
   const document = openApiDocument([...pipelines.values()]);
   app.get('/openapi.json', (c) => c.json(document));
 
-<<<<<<< HEAD
-  app.use('/v1/*', authentication(options.apiKeys));
+  app.use('/predict', aimqErrors());
+  const guarded = ['/v1/*', '/v2/*', '/predict'];
+  for (const path of guarded) app.use(path, requireKey(options.apiKeys));
   // Before the limits of body and time: it has its own.
   app.route('/v1/models', modelUploadRoutes(options));
-  app.use(
-    '/v1/*',
-    limitBody(options.maxBodyBytes, (c) => sendProblem(c, bodyTooLarge(options))),
-  );
-  app.use(
-    '/v1/*',
-    timeout(options.requestTimeoutMs, () => tooLate(options)),
-  );
-  app.route('/v1/pipelines', pipelineRoutes(pipelines, intake, options));
-  app.route('/v1/models', modelRoutes(options));
-  app.route('/v1/models', modelOperations(options));
-=======
-  app.use('/predict', aimqErrors());
-  for (const path of ['/v1/*', '/v2/*', '/predict']) {
-    app.use(path, requireKey(options.apiKeys));
+  for (const path of guarded) {
     app.use(
       path,
       limitBody(options.maxBodyBytes, (c) => sendProblem(c, bodyTooLarge(options))),
@@ -118,10 +99,10 @@ export function createApp(options: AppOptions): Hono {
   app.route('/v2', inferenceRoutes(pipelines, intake, options));
   app.route('/v1/pipelines', pipelineRoutes(pipelines, intake, options));
   app.route('/v1/models', modelRoutes(options));
+  app.route('/v1/models', modelOperations(options));
   const carPrice = pipelines.get('car-price');
   if (carPrice !== undefined) app.route('/', aimqRoutes(carPrice, intake, options));
   app.route('/v1/schedules', scheduleRoutes(options.schedules, options.scheduleRuns));
->>>>>>> life
   app.route(
     '/v1/predictions',
     predictionRoutes({

@@ -3,19 +3,15 @@ import { createApp } from '../../ingest/app.js';
 import { Intake } from '../../ingest/intake.js';
 import { type FindStored, PredictionCache } from '../../ingest/prediction-cache.js';
 import { serveHttp } from '../../ingest/server.js';
-<<<<<<< HEAD
 import { ModelRegistrar } from '../../models/registration/registrar.js';
 import { modelRoots, registeredModels } from '../../processors/open-pipelines.js';
 import { sampleRows } from '../../processors/sample-rows.js';
-=======
-import { modelRoots } from '../../processors/open-pipelines.js';
 import { followScheduleRuns } from '../../processors/schedules/schedule-runs.js';
 import { schedulesOf } from '../../processors/schedules/schedule.js';
 import { RateLimits } from '../../ingest/rate-limits.js';
 import { watchPressure } from '../../ingest/pressure.js';
 import { SharedStore } from '../../ingest/shared-store.js';
 import { scoringLag } from '../consumer-lag.js';
->>>>>>> life
 import type { Context, Role } from '../context.js';
 
 /** The HTTP API. */
