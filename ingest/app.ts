@@ -5,6 +5,7 @@ import { MillraceError } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 import type { ModelLifecycle } from '../models/lifecycle/lifecycle.js';
 import type { ServedModels } from '../models/lifecycle/served-models.js';
+import type { ModelRegistrar } from '../models/registration/registrar.js';
 import type { OpenPipeline } from '../processors/open-pipelines.js';
 import type { ScheduleRuns } from '../processors/schedules/schedule-runs.js';
 import type { Schedule } from '../processors/schedules/schedule.js';
@@ -22,6 +23,7 @@ import type { RateLimits } from './rate-limits.js';
 import { aimqUpload } from './routes/aimq-upload.js';
 import { docs } from './routes/docs.js';
 import { fileRoutes } from './routes/files.js';
+import { modelOperations, modelUploadRoutes } from './routes/model-operations.js';
 import { inferenceHealth, inferenceRoutes } from './routes/inference.js';
 import { jobRoutes } from './routes/jobs.js';
 import { modelRoutes } from './routes/models.js';
@@ -40,6 +42,9 @@ export interface AppOptions extends OperationsOptions {
   modelRoots: readonly string[];
   lifecycle: ModelLifecycle;
   served: ServedModels;
+  registrar: ModelRegistrar;
+  /** Largest file of a model version, bytes. */
+  maxModelBytes: number;
   schedules: readonly Schedule[];
   scheduleRuns: ScheduleRuns;
   logger: Logger;
@@ -84,9 +89,10 @@ export function createApp(options: AppOptions): Hono {
   const carPrice = pipelines.get('car-price');
   for (const path of ['/predict', '/upload']) app.use(path, aimqErrors());
   for (const path of ['/v1/*', '/v2/*', '/predict', '/upload']) app.use(path, requireKey(options.apiKeys));
-  // Before the limits of other bodies: files have their own.
+  // Before the limits of body and time: files have their own.
   app.route('/v1/pipelines', fileRoutes(pipelines, options.jobs, options));
   if (carPrice !== undefined) app.route('/upload', aimqUpload(carPrice, options.jobs, options));
+  app.route('/v1/models', modelUploadRoutes(options));
   for (const path of ['/v1/*', '/v2/*', '/predict']) {
     app.use(
       path,
@@ -101,6 +107,7 @@ export function createApp(options: AppOptions): Hono {
   app.route('/v1/pipelines', pipelineRoutes(pipelines, intake, options));
   app.route('/v1/jobs', jobRoutes(options.jobs));
   app.route('/v1/models', modelRoutes(options));
+  app.route('/v1/models', modelOperations(options));
   if (carPrice !== undefined) app.route('/', aimqRoutes(carPrice, intake, options));
   app.route('/v1/schedules', scheduleRoutes(options.schedules, options.scheduleRuns));
   app.route(

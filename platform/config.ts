@@ -138,6 +138,12 @@ const variables = z.object({
     .describe(
       'Folder of registered model versions, beside those that ship; all processes have to see it. Unset: `models` in DATA_DIR.',
     ),
+  MAX_MODEL_BYTES: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .default(256 * 1024 * 1024)
+    .describe('Largest file of a model version that is registered, bytes.'),
   SCORE_BATCH_SIZE: z.coerce
     .number()
     .int()

@@ -9,7 +9,9 @@ import { JobFiles } from '../../processors/jobs/job-files.js';
 import { JobLog } from '../../processors/jobs/job-log.js';
 import { JobRunner } from '../../processors/jobs/job-runner.js';
 import type { LogProducer } from '../../streams/log-producer.js';
-import { modelRoots } from '../../processors/open-pipelines.js';
+import { ModelRegistrar } from '../../models/registration/registrar.js';
+import { modelRoots, registeredModels } from '../../processors/open-pipelines.js';
+import { sampleRows } from '../../processors/sample-rows.js';
 import { followScheduleRuns } from '../../processors/schedules/schedule-runs.js';
 import { schedulesOf } from '../../processors/schedules/schedule.js';
 import { RateLimits } from '../../ingest/rate-limits.js';
@@ -59,6 +61,13 @@ export async function startServe(context: Context): Promise<ServeRole> {
     modelRoots: modelRoots(config),
     lifecycle,
     served,
+    registrar: new ModelRegistrar({
+      lifecycle,
+      root: registeredModels(config),
+      roots: modelRoots(config),
+      sampleRows: (manifest) => sampleRows(pipelines.values(), manifest),
+    }),
+    maxModelBytes: config.MAX_MODEL_BYTES,
     health,
     metrics,
     logger,

@@ -98,10 +98,10 @@ export class Traffic {
     }
   }
 
-  #begin(sending: Promise<void>): void {
-    const done = sending.catch((error: unknown) => void this.#failures.push(error));
-    this.#underWay.add(done);
-    void done.then(() => this.#underWay.delete(done));
+  #begin(request: Promise<void>): void {
+    const sending = request.catch((error: unknown) => void this.#failures.push(error));
+    this.#underWay.add(sending);
+    void sending.then(() => this.#underWay.delete(sending));
   }
 
   #make(key?: string): AcceptedEvent {
