@@ -70,13 +70,14 @@ export function createApp(options: AppOptions): Hono {
   app.route('/', operations(options));
   app.route('/v2/health', inferenceHealth(options.health));
   app.use(identifyClient(options.apiKeys));
+  // Around all that may refuse a request there.
+  app.use('/predict', aimqErrors());
   if (options.limits !== undefined) app.use(limitRequests(options.limits, options.trustProxy));
   app.route('/docs', docs());
   app.get('/', (c) => c.redirect('/docs'));
   const document = openApiDocument([...pipelines.values()]);
   app.get('/openapi.json', (c) => c.json(document));
 
-  app.use('/predict', aimqErrors());
   for (const path of ['/v1/*', '/v2/*', '/predict']) {
     app.use(path, requireKey(options.apiKeys));
     app.use(
