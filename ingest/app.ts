@@ -80,6 +80,8 @@ export function createApp(options: AppOptions): Hono {
   app.route('/', operations(options));
   app.route('/v2/health', inferenceHealth(options.health));
   app.use(identifyClient(options.apiKeys));
+  // Around all that may refuse a request there.
+  for (const path of ['/predict', '/upload']) app.use(path, aimqErrors());
   if (options.limits !== undefined) app.use(limitRequests(options.limits, options.trustProxy));
   app.route('/docs', docs());
   app.get('/', (c) => c.redirect('/docs'));
@@ -87,7 +89,6 @@ export function createApp(options: AppOptions): Hono {
   app.get('/openapi.json', (c) => c.json(document));
 
   const carPrice = pipelines.get('car-price');
-  for (const path of ['/predict', '/upload']) app.use(path, aimqErrors());
   for (const path of ['/v1/*', '/v2/*', '/predict', '/upload']) app.use(path, requireKey(options.apiKeys));
   // Before the limits of body and time: files have their own.
   app.route('/v1/pipelines', fileRoutes(pipelines, options.jobs, options));
