@@ -98,10 +98,11 @@ export class Traffic {
     }
   }
 
-  #begin(request: Promise<void>): void {
-    const sending = request.catch((error: unknown) => void this.#failures.push(error));
-    this.#underWay.add(sending);
-    void sending.then(() => this.#underWay.delete(sending));
+  #begin(sending: Promise<void>): void {
+    const done: Promise<void> = sending
+      .catch((error: unknown) => void this.#failures.push(error))
+      .finally(() => this.#underWay.delete(done));
+    this.#underWay.add(done);
   }
 
   #make(key?: string): AcceptedEvent {
