@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { OpenPipeline } from '../processors/open-pipelines.js';
 import { version } from '../platform/version.js';
 import { envelopeSchema } from './event-envelope.js';
+import { filePath, jobPaths, jobSchema, uploadPath } from './openapi-files.js';
 
 type Json = Record<string, unknown>;
 
@@ -97,6 +98,7 @@ export function openApiDocument(pipelines: readonly OpenPipeline[]): Json {
         ...Object.fromEntries(pipelines.map((pipeline) => [eventName(pipeline), eventComponent(pipeline)])),
         Prediction: predictionSchema,
         Schedule: scheduleSchema,
+        Job: jobSchema,
         Problem: problemSchema,
       },
       securitySchemes: {
@@ -167,6 +169,7 @@ function pipelinePaths(pipeline: OpenPipeline): Json {
         },
       },
     },
+    [`/v1/pipelines/${pipeline.name}/files`]: filePath(pipeline, parameters),
     [`/v1/pipelines/${pipeline.name}/events`]: {
       post: {
         tags,
@@ -211,6 +214,7 @@ function aimqPaths(carPrice: OpenPipeline): Json {
     content: { 'application/problem+json': { schema: problem } },
   });
   return {
+    '/upload': uploadPath(failed),
     '/predict': {
       post: {
         tags: [carPrice.name],
@@ -251,6 +255,7 @@ function fixedPaths(): Json {
         },
       },
     },
+    ...jobPaths(),
     '/v1/predictions/{eventId}': {
       get: {
         tags: ['predictions'],
