@@ -4,6 +4,7 @@ import { version } from '../platform/version.js';
 import { envelopeSchema } from './event-envelope.js';
 import { answer, type Json, json, problemAnswer, problemAnswers, string } from './openapi-answers.js';
 import { inferencePaths } from './openapi-inference.js';
+import { filePath, jobPaths, jobSchema, uploadPath } from './openapi-files.js';
 
 const time = { type: 'string', format: 'date-time' };
 const uuid = { type: 'string', format: 'uuid' };
@@ -107,6 +108,7 @@ export function openApiDocument(pipelines: readonly OpenPipeline[]): Json {
         ...Object.fromEntries(pipelines.map((pipeline) => [eventName(pipeline), eventComponent(pipeline)])),
         Prediction: predictionSchema,
         Schedule: scheduleSchema,
+        Job: jobSchema,
         Problem: problemSchema,
       },
       securitySchemes: {
@@ -177,6 +179,7 @@ function pipelinePaths(pipeline: OpenPipeline): Json {
         },
       },
     },
+    [`/v1/pipelines/${pipeline.name}/files`]: filePath(pipeline, parameters),
     [`/v1/pipelines/${pipeline.name}/events`]: {
       post: {
         tags,
@@ -221,6 +224,7 @@ function aimqPaths(carPrice: OpenPipeline): Json {
     content: { 'application/problem+json': { schema: problem } },
   });
   return {
+    '/upload': uploadPath(failed),
     '/predict': {
       post: {
         tags: [carPrice.name],
@@ -264,6 +268,7 @@ function fixedPaths(): Json {
         },
       },
     },
+    ...jobPaths(),
     '/v1/predictions/{eventId}': {
       get: {
         tags: ['predictions'],

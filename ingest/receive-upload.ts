@@ -52,7 +52,7 @@ export async function receiveUpload(c: Context, files: JobFiles, limits: UploadL
   const parser = createParser(contentType);
   parser.on('file', (field: string, stream: Readable, fileName: string) => {
     if (field !== 'file' || storing !== undefined) {
-      stream.resume();
+      stream.on('error', fail).resume();
       return;
     }
     upload.name = safeName(fileName);
@@ -63,7 +63,9 @@ export async function receiveUpload(c: Context, files: JobFiles, limits: UploadL
         else done(null, chunk);
       },
     });
-    stream.once('error', (error: Error) => counted.destroy(error));
+    // It may break off before the file is open, when nobody else listens.
+    counted.on('error', fail);
+    stream.on('error', (error: Error) => counted.destroy(error));
     storing = files.receive(upload.id, stream.pipe(counted)).then(
       (path) => (upload.path = path),
       (error: unknown) => fail(failure ?? error),
@@ -73,7 +75,8 @@ export async function receiveUpload(c: Context, files: JobFiles, limits: UploadL
       if (!source.readableEnded) counted.destroy(new Error('the body ended early'));
     });
   });
-  parser.once('error', fail);
+  // More than one may come, and one that nobody listens to would end the process.
+  parser.on('error', fail);
   try {
     await pump(source, parser, limits.patienceMs);
   } catch (error) {
