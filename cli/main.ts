@@ -49,6 +49,18 @@ program
   });
 
 program
+  .command('score')
+  .description('score a file (xlsx, csv or jsonl) with a running Millrace')
+  .argument('<file>', 'rows to score')
+  .option('--pipeline <name>', 'which pipeline; not needed when there is one')
+  .option('--out <file>', 'where the result goes (default: <name>-scored.<format> here)')
+  .action(async (file: string, options: { pipeline?: string; out?: string }) => {
+    const { createApiClient } = await import('./api-client.js');
+    const { score } = await import('./score.js');
+    await score(await createApiClient(loadConfig(process.env)), file, options);
+  });
+
+program
   .command('schedule')
   .description('run the schedules alone')
   .action(async () => {

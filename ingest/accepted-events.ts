@@ -36,7 +36,6 @@ export class AcceptedEvents {
       key: sharedKeyOf(key),
       value: digest,
       ttlSeconds: sharedForSeconds,
-      keepFirst: true,
     });
   }
 }

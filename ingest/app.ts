@@ -9,6 +9,7 @@ import type { OpenPipeline } from '../processors/open-pipelines.js';
 import type { ScheduleRuns } from '../processors/schedules/schedule-runs.js';
 import type { Schedule } from '../processors/schedules/schedule.js';
 import { identifyClient, requireKey } from './authentication.js';
+import type { FileJobs } from './file-jobs.js';
 import type { Intake } from './intake.js';
 import { limitBody } from './limit-body.js';
 import { limitRequests } from './limit-requests.js';
@@ -18,8 +19,11 @@ import type { FindStored, PredictionCache } from './prediction-cache.js';
 import { sendProblem } from './problems.js';
 import { aimqErrors, aimqRoutes } from './routes/aimq.js';
 import type { RateLimits } from './rate-limits.js';
+import { aimqUpload } from './routes/aimq-upload.js';
 import { docs } from './routes/docs.js';
+import { fileRoutes } from './routes/files.js';
 import { inferenceHealth, inferenceRoutes } from './routes/inference.js';
+import { jobRoutes } from './routes/jobs.js';
 import { modelRoutes } from './routes/models.js';
 import { operations, type OperationsOptions } from './routes/operations.js';
 import { pipelineRoutes } from './routes/pipelines.js';
@@ -31,6 +35,7 @@ export interface AppOptions extends OperationsOptions {
   intake: Intake;
   cache: PredictionCache;
   findStored: FindStored;
+  jobs: FileJobs;
   /** Folders with model versions; the first that has one counts. */
   modelRoots: readonly string[];
   lifecycle: ModelLifecycle;
@@ -76,9 +81,13 @@ export function createApp(options: AppOptions): Hono {
   const document = openApiDocument([...pipelines.values()]);
   app.get('/openapi.json', (c) => c.json(document));
 
-  app.use('/predict', aimqErrors());
+  const carPrice = pipelines.get('car-price');
+  for (const path of ['/predict', '/upload']) app.use(path, aimqErrors());
+  for (const path of ['/v1/*', '/v2/*', '/predict', '/upload']) app.use(path, requireKey(options.apiKeys));
+  // Before the limits of other bodies: files have their own.
+  app.route('/v1/pipelines', fileRoutes(pipelines, options.jobs, options));
+  if (carPrice !== undefined) app.route('/upload', aimqUpload(carPrice, options.jobs, options));
   for (const path of ['/v1/*', '/v2/*', '/predict']) {
-    app.use(path, requireKey(options.apiKeys));
     app.use(
       path,
       limitBody(options.maxBodyBytes, (c) => sendProblem(c, bodyTooLarge(options))),
@@ -90,8 +99,8 @@ export function createApp(options: AppOptions): Hono {
   }
   app.route('/v2', inferenceRoutes(pipelines, intake, options));
   app.route('/v1/pipelines', pipelineRoutes(pipelines, intake, options));
+  app.route('/v1/jobs', jobRoutes(options.jobs));
   app.route('/v1/models', modelRoutes(options));
-  const carPrice = pipelines.get('car-price');
   if (carPrice !== undefined) app.route('/', aimqRoutes(carPrice, intake, options));
   app.route('/v1/schedules', scheduleRoutes(options.schedules, options.scheduleRuns));
   app.route(

@@ -2,12 +2,11 @@ import { z } from 'zod';
 import type { OpenPipeline } from '../processors/open-pipelines.js';
 import { version } from '../platform/version.js';
 import { envelopeSchema } from './event-envelope.js';
-
-type Json = Record<string, unknown>;
+import { answer, type Json, json, problemAnswer, problemAnswers, string } from './openapi-answers.js';
+import { inferencePaths } from './openapi-inference.js';
 
 const time = { type: 'string', format: 'date-time' };
 const uuid = { type: 'string', format: 'uuid' };
-const string = { type: 'string' };
 
 const predictionSchema: Json = {
   type: 'object',
@@ -91,6 +90,7 @@ export function openApiDocument(pipelines: readonly OpenPipeline[]): Json {
       ...pipelines.map(pipelinePaths),
       ...pipelines.filter(({ name }) => name === 'car-price').map(aimqPaths),
       fixedPaths(),
+      inferencePaths,
     ) as Json,
     components: {
       schemas: {
@@ -275,29 +275,4 @@ function fixedPaths(): Json {
     },
     '/metrics': get('operations', 'Metrics in the Prometheus text format.'),
   };
-}
-
-const problemAnswers = {
-  400: problemAnswer('Broken JSON.'),
-  401: problemAnswer('No valid API key, where keys are set.'),
-  404: problemAnswer('No such pipeline.'),
-  413: problemAnswer('Body over the limit.'),
-  415: problemAnswer('A content type that is not read here.'),
-  422: problemAnswer('No event fits its contract. Every wrong field is named.'),
-  503: problemAnswer('Log or model can’t be reached now. Try again.'),
-};
-
-function answer(description: string, schema: Json): Json {
-  return { description, content: json(schema) };
-}
-
-function problemAnswer(description: string): Json {
-  return {
-    description,
-    content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
-  };
-}
-
-function json(schema: Json): Json {
-  return { 'application/json': { schema } };
 }

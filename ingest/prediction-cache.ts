@@ -48,7 +48,7 @@ export class PredictionCache {
     this.#recent.set(keyOf(row.pipeline, row.event_id), row);
     if (this.#shared === undefined) return;
     const key = sharedKeyOf(row.pipeline, row.event_id);
-    this.#shared.write({ key, value: JSON.stringify(row), ttlSeconds: sharedForSeconds, keepFirst: true });
+    this.#shared.write({ key, value: JSON.stringify(row), ttlSeconds: sharedForSeconds });
   }
 
   /** The prediction of an event, if it was made lately. */

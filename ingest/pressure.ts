@@ -11,12 +11,12 @@ export interface PressureOptions {
   lagRecords: number;
   /** How many events wait for their score now. */
   lag: () => Promise<number>;
+  /** How often the limits are looked at, milliseconds. Default 1,000. */
+  lookEveryMs?: number;
   /** How often the log is asked for `lag`, milliseconds. Default 5,000. */
   lagEveryMs?: number;
 }
 
-/** How often the limits are looked at, milliseconds. */
-const lookEveryMs = 1_000;
 const resolutionMs = 20;
 
 /**
@@ -27,12 +27,13 @@ const resolutionMs = 20;
  * @returns what ends it.
  */
 export function watchPressure(options: PressureOptions): { stop: () => void } {
-  const { limits, logger, loopDelayMs, lagRecords, lag, lagEveryMs = 5_000 } = options;
+  const { limits, logger, loopDelayMs, lagRecords, lag, lookEveryMs = 1_000, lagEveryMs = 5_000 } = options;
   const delay = monitorEventLoopDelay({ resolution: resolutionMs });
   delay.enable();
   let waiting = 0;
   let grows = false;
   let asking = false;
+  let lookedAt = performance.now();
 
   const lookAtLag = async (): Promise<void> => {
     if (asking) return;
@@ -50,8 +51,11 @@ export function watchPressure(options: PressureOptions): { stop: () => void } {
   };
 
   const look = (): void => {
-    // The histogram has the time between two ticks; an idle loop's is the resolution.
-    const meanDelayMs = delay.count === 0 ? lookEveryMs : Math.max(0, delay.mean / 1e6 - resolutionMs);
+    // The histogram has the times between its ticks, the resolution when the loop is idle, and none when it is not: then
+    // all the time since the last look was one turn.
+    const betweenTicksMs = delay.count === 0 ? performance.now() - lookedAt : delay.mean / 1e6;
+    const meanDelayMs = Math.max(0, betweenTicksMs - resolutionMs);
+    lookedAt = performance.now();
     delay.reset();
     const before = limits.limit;
     if (meanDelayMs > loopDelayMs || grows) limits.tighten();

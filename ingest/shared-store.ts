@@ -19,14 +19,18 @@ export interface SharedValue {
   key: string;
   value: string;
   ttlSeconds: number;
-  /** Whether a value that is there already stays. */
-  keepFirst?: boolean;
 }
 
 /** Values that wait to be written at most; what comes beyond is not shared. */
 const mostWaiting = 20_000;
 /** Values of one round trip: more would keep other commands waiting. */
 const valuesAtOnce = 1_000;
+
+/** One command for many values: a command each costs this process and Redis several times as much. */
+const keepFirst = `
+for i, key in ipairs(KEYS) do
+  redis.call('set', key, ARGV[2 * i - 1], 'EX', ARGV[2 * i], 'NX')
+end`;
 
 /**
  * What copies of the HTTP API share through Redis. Everything here can be lost at any moment: nobody may rely on a value
@@ -94,7 +98,7 @@ export class SharedStore {
     return values;
   }
 
-  /** Has values written soon, many in one round trip. Those that come while Redis is out are dropped. */
+  /** Has a value written soon, with others in one round trip, unless its key has one: the first stays. Dropped while Redis is out. */
   write(value: SharedValue): void {
     if (this.#failure !== undefined || this.#waiting.length >= mostWaiting) return;
     this.#waiting.push(value);
@@ -119,12 +123,11 @@ export class SharedStore {
     while (this.#waiting.length > 0) {
       const values = this.#waiting.splice(0, valuesAtOnce);
       await this.attempt((redis) =>
-        Promise.all(
-          values.map(({ key, value, ttlSeconds, keepFirst }) =>
-            keepFirst === true
-              ? redis.set(SharedStore.prefix + key, value, 'EX', ttlSeconds, 'NX')
-              : redis.set(SharedStore.prefix + key, value, 'EX', ttlSeconds),
-          ),
+        redis.eval(
+          keepFirst,
+          values.length,
+          ...values.map(({ key }) => SharedStore.prefix + key),
+          ...values.flatMap(({ value, ttlSeconds }) => [value, ttlSeconds]),
         ),
       );
     }
@@ -164,6 +167,6 @@ export class SharedStore {
 
 /** Errors of a connection name host and port at most, never the URL, which may hold a password. */
 function unavailable(cause: unknown): MillraceError {
-  const problem = `Redis does not work now: ${messageOf(cause)}. Each copy goes on with what it knows itself.`;
+  const problem = `Redis does not work now: ${messageOf(cause).replace(/\.+$/, '')}. Each copy goes on with what it knows itself.`;
   return new MillraceError('REDIS_UNAVAILABLE', problem, { retriable: true, cause });
 }

@@ -100,7 +100,7 @@ const variables = z.object({
     .number()
     .min(1)
     .max(longestMs)
-    .default(200)
+    .default(1_000)
     .describe('Mean delay of the event loop over a second above which limits tighten, milliseconds.'),
   RATE_LIMIT_LAG_RECORDS: z.coerce
     .number()
@@ -167,6 +167,32 @@ const variables = z.object({
     .default(200)
     .describe('How long an insert may wait for more rows, milliseconds.'),
 
+  FILES_DIR: z
+    .string()
+    .optional()
+    .describe(
+      'Folder of uploaded files and their results, shared by all `serve` copies. Unset: `files` in DATA_DIR.',
+    ),
+  MAX_FILE_BYTES: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .default(100 * 1024 * 1024)
+    .describe('Largest file of a job, bytes.'),
+  FILES_RETENTION_DAYS: z.coerce
+    .number()
+    .min(0.01)
+    .max(36_500)
+    .default(7)
+    .describe('How long a finished job’s file and result are kept, days.'),
+
+  MILLRACE_URL: url
+    .optional()
+    .describe(
+      'HTTP API that commands talk to. Unset: the system that runs on DATA_DIR, else localhost and PORT.',
+    ),
+  MILLRACE_API_KEY: z.string().optional().describe('API key that commands send.'),
+
   TAXI_SCHEDULE: z
     .string()
     .refine((text) => text === 'off' || isCron(text), 'is no cron pattern with a time to come, nor `off`')
@@ -196,7 +222,7 @@ export function loadConfig(environment: Record<string, string | undefined>): Con
     ? settingsThatMiss(result.data)
     : result.error.issues.map((issue) => {
         const name = String(issue.path[0]);
-        const value = /PASSWORD|KEYS|URL/.test(name) ? '' : ` is ${JSON.stringify(environment[name])}`;
+        const value = /PASSWORD|KEY|URL/.test(name) ? '' : ` is ${JSON.stringify(environment[name])}`;
         return `${name}${value}: ${issue.message}`;
       });
   if (!result.success || problems.length > 0) {

@@ -28,6 +28,12 @@ export function createMetrics() {
       labelNames: ['pipeline', 'model', 'model_version', 'role'] as const,
       registers,
     }),
+    modelEvent: new Gauge({
+      name: 'millrace_model_event',
+      help: 'Offset on millrace.models of the alias event by which a version serves in this process; -1 when it is not known.',
+      labelNames: ['model', 'alias', 'model_version'] as const,
+      registers,
+    }),
     challengerFailures: new Counter({
       name: 'millrace_challenger_failures_total',
       help: 'Events that a challenger could not score: in shadow they have no shadow prediction, as canary the champion answers.',

@@ -23,6 +23,11 @@ export function idempotentEventId(pipeline: string, idempotencyKey: string, inde
   return nameId(JSON.stringify(['event', pipeline, idempotencyKey, index]));
 }
 
+/** The same Idempotency-Key gives the same job. */
+export function idempotentJobId(pipeline: string, idempotencyKey: string): string {
+  return nameId(JSON.stringify(['job', pipeline, idempotencyKey]));
+}
+
 /** A run of a schedule makes the same events however often it is tried; `index` is the event's place in the run. */
 export function scheduledEventId(schedule: string, dueAt: number, index: number): string {
   return nameId(JSON.stringify(['schedule', schedule, dueAt, index]));

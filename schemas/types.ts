@@ -78,6 +78,44 @@ export interface CreditDefaultEvent {
   PAY_AMT6: number;
 }
 
+/** What became of a file job. Each event has the whole state, so the newest one of a job is all that counts; `accepted` counts only as the first. */
+export interface JobEvent {
+  /** Id of the job, a UUID. */
+  job_id: string;
+  /** Pipeline that scores the rows. */
+  pipeline: string;
+  /** accepted, checking, publishing, scoring, writing, done or failed. */
+  state: string;
+  /** When the file was accepted. */
+  created_at: number;
+  /** When this event was made. */
+  at: number;
+  /** When the job was done or failed. */
+  finished_at: number | null;
+  /** Process that works on the job. */
+  runner: string | null;
+  /** Last part of the name that the client gave the file: for people, never a path. */
+  file_name: string;
+  /** xlsx, csv or jsonl. */
+  format: string;
+  /** Size of the file. */
+  bytes: number;
+  /** Rows of the file, once they are counted. */
+  rows_total: number | null;
+  /** Rows that were read and are events on the log, or were found to be none. */
+  rows_read: number;
+  /** Rows among these that make no event. */
+  rows_invalid: number;
+  /** Rows that have a prediction. */
+  rows_scored: number;
+  /** Rows that can have none: those that make no event, and dead letters. */
+  rows_failed: number;
+  /** Why the job failed, to branch on. */
+  error_code: string | null;
+  /** Why the job failed, for people. */
+  error: string | null;
+}
+
 /** What happened to a model: a version was registered, or an alias was moved. The record's key is model/version for the one, model@champion or model@challenger for the other, so that compaction keeps the newest of each. */
 export interface ModelEvent {
   /** Name of the model. */
@@ -154,22 +192,6 @@ export interface Prediction {
   model_event_at: number | null;
 }
 
-/** A taxi ride in Chicago. Community areas are the city's, money is in US dollars. */
-export interface TaxiTripDurationEvent {
-  /** Community area where the ride starts. */
-  pickup_community_area: number;
-  /** Community area where the ride ends. */
-  dropoff_community_area: number;
-  /** When the ride starts, from 2000 on. Hour and weekday are taken from it in UTC, as in the model's table. */
-  trip_start_timestamp: number;
-  /** Fare. */
-  fare: number;
-  /** Fare, tips and extras together; not used by the model. */
-  trip_total: number;
-  /** Distance in miles. */
-  trip_miles: number;
-}
-
 /** A run of a schedule, written in one transaction with the events that it made. Its key is the schedule, so the log keeps the last. */
 export interface ScheduleRun {
   /** Name of the schedule. */
@@ -186,4 +208,20 @@ export interface ScheduleRun {
   events: number;
   /** Whether it stands for times that were missed, however many. */
   catch_up: boolean;
+}
+
+/** A taxi ride in Chicago. Community areas are the city's, money is in US dollars. */
+export interface TaxiTripDurationEvent {
+  /** Community area where the ride starts. */
+  pickup_community_area: number;
+  /** Community area where the ride ends. */
+  dropoff_community_area: number;
+  /** When the ride starts, from 2000 on. Hour and weekday are taken from it in UTC, as in the model's table. */
+  trip_start_timestamp: number;
+  /** Fare. */
+  fare: number;
+  /** Fare, tips and extras together; not used by the model. */
+  trip_total: number;
+  /** Distance in miles. */
+  trip_miles: number;
 }

@@ -1,8 +1,14 @@
 import { findPredictions, ping } from '../../analytics/queries.js';
+import { join } from 'node:path';
 import { createApp } from '../../ingest/app.js';
+import type { FileJobs } from '../../ingest/file-jobs.js';
 import { Intake } from '../../ingest/intake.js';
 import { type FindStored, PredictionCache } from '../../ingest/prediction-cache.js';
 import { serveHttp } from '../../ingest/server.js';
+import { JobFiles } from '../../processors/jobs/job-files.js';
+import { JobLog } from '../../processors/jobs/job-log.js';
+import { JobRunner } from '../../processors/jobs/job-runner.js';
+import type { LogProducer } from '../../streams/log-producer.js';
 import { modelRoots } from '../../processors/open-pipelines.js';
 import { followScheduleRuns } from '../../processors/schedules/schedule-runs.js';
 import { schedulesOf } from '../../processors/schedules/schedule.js';
@@ -40,8 +46,10 @@ export async function startServe(context: Context): Promise<ServeRole> {
   const cache = new PredictionCache(findStored, { shared });
   const producer = await streams.createProducer();
   const intake = new Intake({ producer, serde, cache, metrics, logger, shared });
+  const jobs = await openJobs(context, producer);
   const scheduleRuns = await followScheduleRuns(context);
   const app = createApp({
+    jobs,
     pipelines,
     schedules: schedulesOf(config, pipelines),
     scheduleRuns,
@@ -67,6 +75,8 @@ export async function startServe(context: Context): Promise<ServeRole> {
     intake,
     stop: async () => {
       await server.stop();
+      await jobs.runner.stop();
+      await jobs.log.close();
       await scheduleRuns.stop();
       limits?.stop();
       await producer.close();
@@ -93,4 +103,29 @@ function startLimits(
     limits.stop();
   };
   return { limits, stop };
+}
+
+const dayMs = 24 * 3_600_000;
+
+/** What file jobs need; takes up the jobs that were left unfinished. */
+async function openJobs(context: Context, producer: LogProducer): Promise<FileJobs> {
+  const { config, streams, serde, pipelines, metrics, logger } = context;
+  const { client } = context.analytics;
+  const log = await JobLog.open({ streams, serde, producer, logger });
+  const files = new JobFiles(config.FILES_DIR ?? join(config.DATA_DIR, 'files'));
+  const runner = new JobRunner({
+    streams,
+    serde,
+    client,
+    log,
+    files,
+    pipelines,
+    metrics,
+    logger,
+    // The embedded log has no other process that could be at work on a job.
+    orphanedAfterMs: config.KAFKA_BROKERS === undefined ? 0 : config.KAFKA_SESSION_TIMEOUT_MS,
+    retentionMs: config.FILES_RETENTION_DAYS * dayMs,
+  });
+  runner.start();
+  return { log, files, runner, client, maxFileBytes: config.MAX_FILE_BYTES };
 }
