@@ -2,7 +2,7 @@ import type { z } from 'zod';
 import { MillraceError, messageOf } from '../platform/errors.js';
 import type { Metrics } from '../platform/metrics.js';
 import type { RecordSchema } from '../schemas/contracts.js';
-import { eventSchema, fieldErrors, type FieldError } from '../schemas/event-schema.js';
+import { eventCheck, eventSchema, fieldErrors, type FieldError } from '../schemas/event-schema.js';
 import type { LoadedModel } from '../models/runtime.js';
 import { MicroBatcher } from './micro-batcher.js';
 import type { Pipeline } from './pipeline.js';
@@ -47,12 +47,14 @@ export class Scorer {
   readonly pipeline: Pipeline;
   readonly model: LoadedModel;
   readonly schema: z.ZodObject;
+  readonly #fits: (event: unknown) => boolean;
   readonly #batcher: MicroBatcher;
 
   constructor({ pipeline, contract, model, metrics, batchSize, batchDelayMs, maxInFlight }: ScorerOptions) {
     this.pipeline = pipeline;
     this.model = model;
     this.schema = eventSchema(contract);
+    this.#fits = eventCheck(contract);
     const batchRows = metrics.modelBatchRows.labels(pipeline.name);
     const modelSeconds = metrics.modelSeconds.labels(pipeline.name);
     this.#batcher = new MicroBatcher((rows, count) => model.predict(rows, count), {
@@ -69,6 +71,7 @@ export class Scorer {
 
   /** The event as its contract has it, defaults filled in, or what is wrong with it. */
   validate(event: unknown): object | InvalidEvent {
+    if (this.#fits(event)) return event as object;
     const result = this.schema.safeParse(event);
     return result.success ? result.data : new InvalidEvent(fieldErrors(result.error));
   }
