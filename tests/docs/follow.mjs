@@ -45,11 +45,11 @@ function blocksOf(markdown) {
 async function follow({ file, text }) {
   if (file !== undefined) {
     mkdirSync(dirname(join(clone, file)), { recursive: true });
-    return void writeFileSync(join(clone, file), text);
+    writeFileSync(join(clone, file), text);
+    return undefined;
   }
-  if (text.trim() === 'npm test') return;
-  if (text.trim() === 'npm start') return start();
-  return run(text);
+  if (text.trim() === 'npm test') return undefined;
+  return text.trim() === 'npm start' ? start() : run(text);
 }
 
 async function start() {
