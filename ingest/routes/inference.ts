@@ -6,6 +6,7 @@ import type { ModelManifest } from '../../models/manifest.js';
 import { version as millraceVersion } from '../../platform/version.js';
 import type { OpenPipeline } from '../../processors/open-pipelines.js';
 import { modelFor, modelsOf } from '../../processors/turns.js';
+import { makeRow } from '../../processors/features.js';
 import { openEnvelope } from '../event-envelope.js';
 import type { Health } from '../health.js';
 import type { Intake } from '../intake.js';
@@ -170,10 +171,13 @@ async function requireValid(
     if (opened instanceof MillraceError) throw rowError(index, opened);
     const model = modelFor(pipeline, opened.fields);
     if (model instanceof MillraceError) throw rowError(index, model);
-    if (!models.some((each) => each.name === model))
+    const manifest = models.find((each) => each.name === model);
+    if (manifest === undefined)
       throw inferInvalid(
         `Row ${index}: it is for the model '${model}'. Send it there, or to '${pipeline.name}'.`,
       );
+    const features = makeRow(pipeline, manifest, opened.fields);
+    if (features instanceof MillraceError) throw rowError(index, features);
     if (index % checkedAtOnce === checkedAtOnce - 1) await nextTurn();
   }
 }
