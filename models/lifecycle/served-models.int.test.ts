@@ -85,6 +85,9 @@ async function serve({ model, root }: Life): Promise<{ served: ServedModels; run
   return { served, runtime };
 }
 
+/** Far longer than it takes, for a machine that has no time. */
+const eventually = <T>(read: () => T) => expect.poll(read, { timeout: 20_000 });
+
 const championOf = ({ champion }: ServedModel): string => champion.version.manifest.version;
 
 describe('served models', () => {
@@ -95,21 +98,19 @@ describe('served models', () => {
     const first = served.get(model).champion;
     expect(first).toMatchObject({ event: lifecycle.get(model).champion?.event });
     await lifecycle.challenge(model, '2', { shadow: true, canaryShare: 0.25 }, 'test');
-    await expect
-      .poll(() => served.get(model).challenger)
-      .toMatchObject({
-        shadow: true,
-        canaryShare: 0.25,
-        event: lifecycle.get(model).challenger?.event,
-        at: lifecycle.get(model).challenger?.at,
-      });
+    await eventually(() => served.get(model).challenger).toMatchObject({
+      shadow: true,
+      canaryShare: 0.25,
+      event: lifecycle.get(model).challenger?.event,
+      at: lifecycle.get(model).challenger?.at,
+    });
     const challenger = served.get(model).challenger?.version;
     await lifecycle.promote(model, '2', 'test');
-    await expect.poll(() => championOf(served.get(model))).toBe('2');
+    await eventually(() => championOf(served.get(model))).toBe('2');
     expect(served.get(model).challenger).toBeUndefined();
     expect(served.get(model).champion.version).toBe(challenger);
     await lifecycle.rollback(model, 'test');
-    await expect.poll(() => championOf(served.get(model))).toBe('1');
+    await eventually(() => championOf(served.get(model))).toBe('1');
     expect(served.problems()).toEqual([]);
   });
 
@@ -125,10 +126,10 @@ describe('served models', () => {
     const calls = Array.from({ length: 200 }, (_, index) => old.predict([[index, 1, 2]]));
     const retired = old.retire();
     await life.lifecycle.promote(life.model, '2', 'test');
-    await expect.poll(() => championOf(served.get(life.model))).toBe('2');
+    await eventually(() => championOf(served.get(life.model))).toBe('2');
     expect(await Promise.all(calls)).toEqual(calls.map((_, index) => [index + 3]));
     await retired;
-    await expect.poll(() => thread?.threadId).toBe(-1);
+    await eventually(() => thread?.threadId).toBe(-1);
   });
 
   it('go on with the version before while another cannot be loaded, say so, and take it once it can', async () => {
@@ -143,9 +144,9 @@ describe('served models', () => {
     const bytes = await readFile(onnx);
     await writeFile(onnx, 'cut off');
     await lifecycle.promote(model, '2', 'test');
-    await expect
-      .poll(() => served.problems())
-      .toEqual([expect.stringContaining(`${model} 2 can’t be loaded`)]);
+    await eventually(() => served.problems()).toEqual([
+      expect.stringContaining(`${model} 2 can’t be loaded`),
+    ]);
     expect(served.get(model).champion).toBe(before);
     expect(await before.version.predict([[1, 2, 3]])).toEqual([6]);
 
@@ -155,9 +156,9 @@ describe('served models', () => {
     expect(restarted.problems()).toHaveLength(1);
 
     await writeFile(onnx, bytes);
-    await expect.poll(() => championOf(served.get(model)), { timeout: 10_000 }).toBe('2');
+    await eventually(() => championOf(served.get(model))).toBe('2');
     expect(served.problems()).toEqual([]);
-    await expect.poll(() => championOf(restarted.get(model)), { timeout: 10_000 }).toBe('2');
+    await eventually(() => championOf(restarted.get(model))).toBe('2');
   });
 
   it('have no challenger while it cannot be loaded', async () => {
@@ -165,15 +166,15 @@ describe('served models', () => {
     const { model, root, lifecycle } = life;
     const { served } = await serve(life);
     await lifecycle.challenge(model, '2', { canaryShare: 1 }, 'test');
-    await expect.poll(() => served.get(model).challenger?.version.manifest.version).toBe('2');
+    await eventually(() => served.get(model).challenger?.version.manifest.version).toBe('2');
     await rm(join(root, model, '3'), { recursive: true });
     await lifecycle.challenge(model, '3', { canaryShare: 1 }, 'test');
-    await expect
-      .poll(() => served.problems())
-      .toEqual([expect.stringContaining(`${model} 3 can’t be loaded`)]);
+    await eventually(() => served.problems()).toEqual([
+      expect.stringContaining(`${model} 3 can’t be loaded`),
+    ]);
     expect(served.get(model).challenger).toBeUndefined();
     await lifecycle.clearChallenger(model, 'test');
-    await expect.poll(() => served.problems()).toEqual([]);
+    await eventually(() => served.problems()).toEqual([]);
   });
 
   it('refuse to start with nothing to serve', async () => {
