@@ -210,6 +210,31 @@ describe('a version that could not take the champion’s place is refused', () =
     await expectNothingNew(before);
   });
 
+  it('inputs that take numbers where the champion takes text', async () => {
+    const to = '/v1/models/car-price-a/versions';
+    const whole = await folders.make('2', {}, 'car-price-a');
+    expect(await send(await toForm(whole), {}, to)).toMatchObject({ status: 201 });
+    const inputs = (await inputsOf(whole)).map((input) => ({
+      ...(input as object),
+      encoding: undefined,
+      unknown: undefined,
+    }));
+    const numbers = await folders.make('3', { manifest: { inputs } }, 'car-price-a');
+    expect(await send(await toForm(numbers), {}, to)).toMatchObject({
+      status: 422,
+      body: {
+        detail: expect.stringContaining('input fuel_type takes numbers, the champion’s takes text') as string,
+      },
+    });
+    const unknown = (await inputsOf(whole)).map((input) => ({
+      ...(input as object),
+      encoding: { nothing: 1 },
+      unknown: undefined,
+    }));
+    const narrow = await folders.make('4', { manifest: { inputs: unknown } }, 'car-price-a');
+    expect(await send(await toForm(narrow), {}, to)).toMatchObject({ status: 422 });
+  });
+
   it('a graph that does not come to an end', async () => {
     const folder = await folders.make('endless');
     const trial = { folder, rows: new Float32Array(0), count: 0 };
