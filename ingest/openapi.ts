@@ -32,6 +32,16 @@ const predictionSchema: Json = {
     predicted_at: time,
     score: { type: 'number', description: 'In the unit that the model’s card names.' },
     label: { type: ['string', 'null'], description: 'The class, for models that classify.' },
+    role: { enum: ['champion', 'canary'], description: 'Which version of the model answered.' },
+    model_event: {
+      type: 'integer',
+      description: 'Offset on millrace.models of the alias event under which it did; -1 when none is known.',
+    },
+    model_event_at: {
+      type: ['string', 'null'],
+      format: 'date-time',
+      description: 'When that event was made.',
+    },
   },
 };
 
@@ -235,7 +245,10 @@ function fixedPaths(): Json {
   });
   return {
     '/v1/pipelines': get('pipelines', 'Pipelines, and the model version that each scores with.'),
-    '/v1/models': get('models', 'Model versions, with inputs, output and metrics.'),
+    '/v1/models': get(
+      'models',
+      'Registered model versions: their aliases and since when, inputs, output and metrics.',
+    ),
     '/v1/schedules': {
       get: {
         tags: ['schedules'],

@@ -154,22 +154,6 @@ export interface Prediction {
   model_event_at: number | null;
 }
 
-/** A taxi ride in Chicago. Community areas are the city's, money is in US dollars. */
-export interface TaxiTripDurationEvent {
-  /** Community area where the ride starts. */
-  pickup_community_area: number;
-  /** Community area where the ride ends. */
-  dropoff_community_area: number;
-  /** When the ride starts, from 2000 on. Hour and weekday are taken from it in UTC, as in the model's table. */
-  trip_start_timestamp: number;
-  /** Fare. */
-  fare: number;
-  /** Fare, tips and extras together; not used by the model. */
-  trip_total: number;
-  /** Distance in miles. */
-  trip_miles: number;
-}
-
 /** A run of a schedule, written in one transaction with the events that it made. Its key is the schedule, so the log keeps the last. */
 export interface ScheduleRun {
   /** Name of the schedule. */
@@ -186,4 +170,20 @@ export interface ScheduleRun {
   events: number;
   /** Whether it stands for times that were missed, however many. */
   catch_up: boolean;
+}
+
+/** A taxi ride in Chicago. Community areas are the city's, money is in US dollars. */
+export interface TaxiTripDurationEvent {
+  /** Community area where the ride starts. */
+  pickup_community_area: number;
+  /** Community area where the ride ends. */
+  dropoff_community_area: number;
+  /** When the ride starts, from 2000 on. Hour and weekday are taken from it in UTC, as in the model's table. */
+  trip_start_timestamp: number;
+  /** Fare. */
+  fare: number;
+  /** Fare, tips and extras together; not used by the model. */
+  trip_total: number;
+  /** Distance in miles. */
+  trip_miles: number;
 }

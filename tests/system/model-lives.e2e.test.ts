@@ -187,8 +187,10 @@ test(
     const shadowed = [...shadows.keys()].at(-1) ?? '';
     const found = (await (await fetch(`${http}/v1/predictions/${shadowed}`)).json()) as Prediction;
     expect(found.prediction_id).toBe(answers.get(shadowed)?.[0]?.prediction_id);
-    const { models } = (await (await fetch(`${http}/v1/models`)).json()) as { models: object[] };
-    expect(models).toMatchObject([
+    const { models } = (await (await fetch(`${http}/v1/models`)).json()) as {
+      models: { name: string }[];
+    };
+    expect(models.filter(({ name }) => name === model)).toMatchObject([
       { version: '1', serving: false, aliases: [] },
       { version: '2', serving: true, aliases: [{ alias: 'champion', previous_version: '1' }] },
     ]);

@@ -99,9 +99,10 @@ export class Traffic {
   }
 
   #begin(sending: Promise<void>): void {
-    const done = sending.catch((error: unknown) => void this.#failures.push(error));
+    const done: Promise<void> = sending
+      .catch((error: unknown) => void this.#failures.push(error))
+      .finally(() => this.#underWay.delete(done));
     this.#underWay.add(done);
-    void done.then(() => this.#underWay.delete(done));
   }
 
   #make(key?: string): AcceptedEvent {
