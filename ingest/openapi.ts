@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { OpenPipeline } from '../processors/open-pipelines.js';
 import { version } from '../platform/version.js';
 import { envelopeSchema } from './event-envelope.js';
+import { modelPaths, modelSchemas } from './openapi-models.js';
 
 type Json = Record<string, unknown>;
 
@@ -101,6 +102,7 @@ export function openApiDocument(pipelines: readonly OpenPipeline[]): Json {
       ...pipelines.map(pipelinePaths),
       ...pipelines.filter(({ name }) => name === 'car-price').map(aimqPaths),
       fixedPaths(),
+      modelPaths(),
     ) as Json,
     components: {
       schemas: {
@@ -108,6 +110,7 @@ export function openApiDocument(pipelines: readonly OpenPipeline[]): Json {
         Prediction: predictionSchema,
         Schedule: scheduleSchema,
         Problem: problemSchema,
+        ...modelSchemas,
       },
       securitySchemes: {
         bearer: { type: 'http', scheme: 'bearer' },
