@@ -92,6 +92,24 @@ describe('a version that is sent', () => {
     });
   });
 
+  it('may give a column for each class, and say which is the score', async () => {
+    const runtime = (await manifestOf(await folders.make('source')))['runtime'] as object;
+    const make = (version: string, output_column: number, more: object = {}) =>
+      folders.make(version, {
+        onnx: withNote(withFloatOutput(creditOnnx, 'column'), version),
+        manifest: { runtime: { ...runtime, output_tensor: 'column', output_column, ...more } },
+      });
+    expect(await register(await make('column', 0))).toMatchObject({ status: 201 });
+    const refused = (detail: string) => ({
+      status: 422,
+      body: { code: 'MODEL_REFUSED', detail: expect.stringContaining(detail) as string },
+    });
+    expect(await register(await make('no-column', 1))).toMatchObject(refused('has no column 1'));
+    expect(await register(await make('double', 0, { input_dtype: 'float64' }))).toMatchObject(
+      refused('golden row 0'),
+    );
+  });
+
   it('never changes: other content under its name is a conflict', async () => {
     await register(await folders.make('fixed'));
     const otherGraph = await folders.make('fixed', { onnx: withFloatOutput(creditOnnx, 'score') });
