@@ -5,6 +5,7 @@ import { envelopeSchema } from './event-envelope.js';
 import { answer, type Json, json, problemAnswer, problemAnswers, string } from './openapi-answers.js';
 import { inferencePaths } from './openapi-inference.js';
 import { filePath, jobPaths, jobSchema, uploadPath } from './openapi-files.js';
+import { modelPaths, modelSchemas } from './openapi-models.js';
 
 const time = { type: 'string', format: 'date-time' };
 const uuid = { type: 'string', format: 'uuid' };
@@ -102,6 +103,7 @@ export function openApiDocument(pipelines: readonly OpenPipeline[]): Json {
       ...pipelines.filter(({ name }) => name === 'car-price').map(aimqPaths),
       fixedPaths(),
       inferencePaths,
+      modelPaths(),
     ) as Json,
     components: {
       schemas: {
@@ -110,6 +112,7 @@ export function openApiDocument(pipelines: readonly OpenPipeline[]): Json {
         Schedule: scheduleSchema,
         Job: jobSchema,
         Problem: problemSchema,
+        ...modelSchemas,
       },
       securitySchemes: {
         bearer: { type: 'http', scheme: 'bearer' },

@@ -92,6 +92,24 @@ describe('a version that is sent', () => {
     });
   });
 
+  it('may give a column for each class, and say which is the score', async () => {
+    const runtime = (await manifestOf(await folders.make('source')))['runtime'] as object;
+    const make = (version: string, output_column: number, more: object = {}) =>
+      folders.make(version, {
+        onnx: withNote(withFloatOutput(creditOnnx, 'column'), version),
+        manifest: { runtime: { ...runtime, output_tensor: 'column', output_column, ...more } },
+      });
+    expect(await register(await make('column', 0))).toMatchObject({ status: 201 });
+    const refused = (detail: string) => ({
+      status: 422,
+      body: { code: 'MODEL_REFUSED', detail: expect.stringContaining(detail) as string },
+    });
+    expect(await register(await make('no-column', 1))).toMatchObject(refused('has no column 1'));
+    expect(await register(await make('double', 0, { input_dtype: 'float64' }))).toMatchObject(
+      refused('golden row 0'),
+    );
+  });
+
   it('never changes: other content under its name is a conflict', async () => {
     await register(await folders.make('fixed'));
     const otherGraph = await folders.make('fixed', { onnx: withFloatOutput(creditOnnx, 'score') });
@@ -208,6 +226,31 @@ describe('a version that could not take the champion’s place is refused', () =
     expect(answer).toMatchObject({ status: 422, body: { detail: expect.stringMatching(detail) as string } });
     expect(answer.body.detail).not.toContain(modelsDir);
     await expectNothingNew(before);
+  });
+
+  it('inputs that take numbers where the champion takes text', async () => {
+    const to = '/v1/models/car-price-a/versions';
+    const whole = await folders.make('2', {}, 'car-price-a');
+    expect(await send(await toForm(whole), {}, to)).toMatchObject({ status: 201 });
+    const inputs = (await inputsOf(whole)).map((input) => ({
+      ...(input as object),
+      encoding: undefined,
+      unknown: undefined,
+    }));
+    const numbers = await folders.make('3', { manifest: { inputs } }, 'car-price-a');
+    expect(await send(await toForm(numbers), {}, to)).toMatchObject({
+      status: 422,
+      body: {
+        detail: expect.stringContaining('input fuel_type takes numbers, the champion’s takes text') as string,
+      },
+    });
+    const unknown = (await inputsOf(whole)).map((input) => ({
+      ...(input as object),
+      encoding: { nothing: 1 },
+      unknown: undefined,
+    }));
+    const narrow = await folders.make('4', { manifest: { inputs: unknown } }, 'car-price-a');
+    expect(await send(await toForm(narrow), {}, to)).toMatchObject({ status: 422 });
   });
 
   it('a graph that does not come to an end', async () => {

@@ -6,22 +6,22 @@ import { versionFiles } from '../../models/registration/receive.js';
 import { copyModel, type ModelChanges, withNote } from '../../models/testing/copy-model.js';
 import { projectRoot } from '../../platform/paths.js';
 
-const shipped = join(projectRoot, 'models', 'credit-default', '1');
+const shipped = (model: string): string => join(projectRoot, 'models', model, '1');
 
 /** The shipped graph of `credit-default`. */
-export const creditOnnx: Uint8Array = readFileSync(join(shipped, 'model.onnx'));
+export const creditOnnx: Uint8Array = readFileSync(join(shipped('credit-default'), 'model.onnx'));
 
-/** Folders with versions of `credit-default`, of the shipped one with changes. */
+/** Folders with versions of the shipped models, with changes. */
 export class VersionFolders {
   readonly #roots: string[] = [];
 
-  /** A version of its own: another name, and another digest as its graph has a note in it. */
-  async make(version: string, changes: ModelChanges = {}): Promise<string> {
+  /** A version of its own: another name, and another digest as its graph has a note in it. Of `credit-default` by default. */
+  async make(version: string, changes: ModelChanges = {}, model = 'credit-default'): Promise<string> {
     const root = await mkdtemp(join(tmpdir(), 'millrace-version-'));
     this.#roots.push(root);
-    const onnx = changes.onnx ?? withNote(creditOnnx, version);
+    const onnx = changes.onnx ?? withNote(await readFile(join(shipped(model), 'model.onnx')), version);
     const manifest = { version, ...changes.manifest };
-    return copyModel(shipped, join(root, 'version'), { ...changes, onnx, manifest });
+    return copyModel(shipped(model), join(root, 'version'), { ...changes, onnx, manifest });
   }
 
   async remove(): Promise<void> {
