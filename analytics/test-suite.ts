@@ -1,10 +1,10 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createAnalytics, type Analytics } from './client.js';
 import { insertRows } from './insert.js';
-import { migrate } from './migrate.js';
+import { migrate, migrationsFolder } from './migrate.js';
 import { findPredictions, ping } from './queries.js';
 import { deadLetterRow, outcomeRow, predictionRow, resolutionRow } from './test-rows.js';
 
@@ -72,6 +72,30 @@ export function testAnalytics(open: (dataDir: string) => Promise<Analytics>): vo
       );
       expect(await migrate(analytics.client, files)).toEqual(['9002-test.sql']);
       expect(await select('SELECT * FROM millrace.t3')).toEqual([]);
+    });
+
+    test('brings tables of an older version up to date, with what is in them', async () => {
+      const files = join(folder, 'older');
+      await mkdir(files);
+      const [first = ''] = (await readdir(migrationsFolder)).toSorted();
+      await copyFile(join(migrationsFolder, first), join(files, first));
+      await analytics.client.command({ query: 'DROP DATABASE millrace' });
+      await migrate(analytics.client, files);
+      const { role: _, model_event: _offset, model_event_at: _at, ...older } = predictionRow();
+      const table = 'millrace.predictions_storage';
+      await analytics.client.insert({
+        table,
+        columns: Object.keys(older) as [string, ...string[]],
+        values: [older],
+        format: 'JSONEachRow',
+        clickhouse_settings: { async_insert: 0, date_time_input_format: 'best_effort' },
+      });
+      expect(await select('SELECT event_id FROM millrace.predictions')).toHaveLength(1);
+      expect(await migrate(analytics.client)).not.toEqual([]);
+      expect(await findPredictions(analytics.client, [older.event_id])).toEqual([
+        { ...older, role: 'champion', model_event: -1, model_event_at: null },
+      ]);
+      await analytics.client.command({ query: `TRUNCATE TABLE ${table}` });
     });
 
     test('runs twice at once', async () => {

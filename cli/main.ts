@@ -3,6 +3,7 @@ import { describeSettings, loadConfig, settingsPage } from '../platform/config.j
 import { MillraceError } from '../platform/errors.js';
 import { version } from '../platform/version.js';
 import type { Context, Role } from './context.js';
+import { modelsCommand } from './models/command.js';
 import { deadLettersCommand } from './dead-letters/command.js';
 
 // Before the first file is read: Node's four threads for files would be shared by the log's fsync and ClickHouse's queries.
@@ -47,6 +48,8 @@ program
     const { startSink } = await import('./roles/sink.js');
     await runAlone(startSink, false);
   });
+
+program.addCommand(modelsCommand());
 
 program
   .command('score')

@@ -5,21 +5,26 @@ import { MillraceError } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 import type { ModelLifecycle } from '../models/lifecycle/lifecycle.js';
 import type { ServedModels } from '../models/lifecycle/served-models.js';
+import type { ModelRegistrar } from '../models/registration/registrar.js';
 import type { OpenPipeline } from '../processors/open-pipelines.js';
 import type { ScheduleRuns } from '../processors/schedules/schedule-runs.js';
 import type { Schedule } from '../processors/schedules/schedule.js';
-import { authentication } from './authentication.js';
+import { identifyClient, requireKey } from './authentication.js';
 import type { FileJobs } from './file-jobs.js';
 import type { Intake } from './intake.js';
 import { limitBody } from './limit-body.js';
+import { limitRequests } from './limit-requests.js';
 import { openApiDocument } from './openapi.js';
 import { measureRequests } from './measure-requests.js';
 import type { FindStored, PredictionCache } from './prediction-cache.js';
 import { sendProblem } from './problems.js';
 import { aimqErrors, aimqRoutes } from './routes/aimq.js';
+import type { RateLimits } from './rate-limits.js';
 import { aimqUpload } from './routes/aimq-upload.js';
 import { docs } from './routes/docs.js';
 import { fileRoutes } from './routes/files.js';
+import { modelOperations, modelUploadRoutes } from './routes/model-operations.js';
+import { inferenceHealth, inferenceRoutes } from './routes/inference.js';
 import { jobRoutes } from './routes/jobs.js';
 import { modelRoutes } from './routes/models.js';
 import { operations, type OperationsOptions } from './routes/operations.js';
@@ -37,11 +42,18 @@ export interface AppOptions extends OperationsOptions {
   modelRoots: readonly string[];
   lifecycle: ModelLifecycle;
   served: ServedModels;
+  registrar: ModelRegistrar;
+  /** Largest file of a model version, bytes. */
+  maxModelBytes: number;
   schedules: readonly Schedule[];
   scheduleRuns: ScheduleRuns;
   logger: Logger;
   /** Keys that clients must send one of. None: no key is asked for. */
   apiKeys: readonly string[] | undefined;
+  /** What a client may ask for. None: as much as it likes. */
+  limits: RateLimits | undefined;
+  /** Proxies in front that add to `X-Forwarded-For`. */
+  trustProxy: number;
   /** Largest request body, bytes. */
   maxBodyBytes: number;
   /** How long a request may take, milliseconds. */
@@ -64,19 +76,25 @@ export function createApp(options: AppOptions): Hono {
     sendProblem(c, new MillraceError('NOT_FOUND', `There is no ${c.req.method} ${c.req.path}. See /docs.`)),
   );
 
+  // Before the limits: a probe that is refused would make a busy process a dead one.
   app.route('/', operations(options));
+  app.route('/v2/health', inferenceHealth(options.health));
+  app.use(identifyClient(options.apiKeys));
+  // Around all that may refuse a request there.
+  for (const path of ['/predict', '/upload']) app.use(path, aimqErrors());
+  if (options.limits !== undefined) app.use(limitRequests(options.limits, options.trustProxy));
   app.route('/docs', docs());
   app.get('/', (c) => c.redirect('/docs'));
   const document = openApiDocument([...pipelines.values()]);
   app.get('/openapi.json', (c) => c.json(document));
 
   const carPrice = pipelines.get('car-price');
-  for (const path of ['/predict', '/upload']) app.use(path, aimqErrors());
-  for (const path of ['/v1/*', '/predict', '/upload']) app.use(path, authentication(options.apiKeys));
-  // Before the limits of other bodies: files have their own.
+  for (const path of ['/v1/*', '/v2/*', '/predict', '/upload']) app.use(path, requireKey(options.apiKeys));
+  // Before the limits of body and time: files have their own.
   app.route('/v1/pipelines', fileRoutes(pipelines, options.jobs, options));
   if (carPrice !== undefined) app.route('/upload', aimqUpload(carPrice, options.jobs, options));
-  for (const path of ['/v1/*', '/predict']) {
+  app.route('/v1/models', modelUploadRoutes(options));
+  for (const path of ['/v1/*', '/v2/*', '/predict']) {
     app.use(
       path,
       limitBody(options.maxBodyBytes, (c) => sendProblem(c, bodyTooLarge(options))),
@@ -86,16 +104,18 @@ export function createApp(options: AppOptions): Hono {
       timeout(options.requestTimeoutMs, () => tooLate(options)),
     );
   }
+  app.route('/v2', inferenceRoutes(pipelines, intake, options));
   app.route('/v1/pipelines', pipelineRoutes(pipelines, intake, options));
   app.route('/v1/jobs', jobRoutes(options.jobs));
   app.route('/v1/models', modelRoutes(options));
+  app.route('/v1/models', modelOperations(options));
   if (carPrice !== undefined) app.route('/', aimqRoutes(carPrice, intake, options));
   app.route('/v1/schedules', scheduleRoutes(options.schedules, options.scheduleRuns));
   app.route(
     '/v1/predictions',
     predictionRoutes({
       findStored,
-      recall: (eventId) => [...pipelines.keys()].flatMap((name) => cache.recall(name, eventId) ?? []),
+      recall: (eventId) => cache.recallAnywhere([...pipelines.keys()], eventId),
     }),
   );
   return app;

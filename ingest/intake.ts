@@ -1,6 +1,5 @@
 import { hash } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { LRUCache } from 'lru-cache';
 import type { PredictionRow } from '../analytics/rows.js';
 import { MillraceError } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
@@ -21,8 +20,10 @@ import type { Prediction } from '../schemas/types.js';
 import type { LogProducer } from '../streams/log-producer.js';
 import type { NewRecord } from '../streams/records.js';
 import type { Serde } from '../streams/serde.js';
+import { AcceptedEvents } from './accepted-events.js';
 import { openEnvelope } from './event-envelope.js';
 import type { PredictionCache } from './prediction-cache.js';
+import type { SharedStore } from './shared-store.js';
 
 /** What a transport knows of a request, beside its events. */
 export interface RequestContext {
@@ -53,6 +54,8 @@ export interface IntakeOptions {
   cache: PredictionCache;
   metrics: Metrics;
   logger: Logger;
+  /** Where copies of the HTTP API find which event ids the others accepted. */
+  shared?: SharedStore | undefined;
   /** Milliseconds since 1970, UTC. Default `Date.now`. */
   now?: () => number;
 }
@@ -66,11 +69,11 @@ export class Intake {
   readonly #now: () => number;
   /** Events that are being predicted now, so that a repeat that comes meanwhile waits for the first. */
   readonly #underWay = new Map<string, Promise<PredictResult>>();
-  /** Digests of the events that were put on the log last under ids that may come again. */
-  readonly #accepted = new LRUCache<string, string>({ max: 50_000 });
+  readonly #accepted: AcceptedEvents;
 
   constructor(options: IntakeOptions) {
     this.#options = options;
+    this.#accepted = new AcceptedEvents(options.shared);
     this.#now = options.now ?? Date.now;
   }
 
@@ -90,7 +93,7 @@ export class Intake {
     const records = valid.map((event) => this.#toRecord(pipeline, event, context));
     await this.#send(pipeline, records, context);
     for (const event of valid) {
-      if (event.mayRepeat) this.#accepted.set(keyOf(pipeline, event), digestOf(event));
+      if (event.mayRepeat) this.#accepted.add(keyOf(pipeline, event), digestOf(event));
     }
     return events.map((event) => (event instanceof MillraceError ? event : event.eventId));
   }
@@ -123,14 +126,23 @@ export class Intake {
     bodies: unknown[],
     context: RequestContext,
   ): Promise<(IntakeEvent | MillraceError)[]> {
+    const opened: (IntakeEvent | MillraceError)[] = [];
+    for (const [index, body] of bodies.entries()) {
+      opened.push(this.#open(pipeline, body, context, index));
+      // A large request must not keep the others waiting until all of it is validated.
+      if (index % validatedAtOnce === validatedAtOnce - 1) await nextTurn();
+    }
+    const mayRepeat = opened.flatMap((event) =>
+      event instanceof MillraceError || !event.mayRepeat ? [] : [keyOf(pipeline, event)],
+    );
+    if (mayRepeat.length === 0) return opened;
+    await this.#accepted.learn(mayRepeat);
     const inThisRequest = new Map<string, string>();
     const events: (IntakeEvent | MillraceError)[] = [];
-    for (const [index, body] of bodies.entries()) {
-      const event = this.#open(pipeline, body, context, index);
+    for (const [index, event] of opened.entries()) {
       const conflict =
         event instanceof MillraceError ? event : this.#conflictOf(pipeline, event, inThisRequest);
       events.push(conflict ?? event);
-      // A large request must not keep the others waiting until all of it is validated.
       if (index % validatedAtOnce === validatedAtOnce - 1) await nextTurn();
     }
     return events;
@@ -232,6 +244,7 @@ export class Intake {
     );
     const row = toPredictionRow({ ...prediction, ...position });
     this.#options.cache.remember(row);
+    if (event.mayRepeat) this.#accepted.add(keyOf(pipeline, event), digestOf(event));
     return row;
   }
 

@@ -2,13 +2,12 @@ import { z } from 'zod';
 import type { OpenPipeline } from '../processors/open-pipelines.js';
 import { version } from '../platform/version.js';
 import { envelopeSchema } from './event-envelope.js';
+import { answer, type Json, json, problemAnswer, problemAnswers, string } from './openapi-answers.js';
+import { inferencePaths } from './openapi-inference.js';
 import { filePath, jobPaths, jobSchema, uploadPath } from './openapi-files.js';
-
-type Json = Record<string, unknown>;
 
 const time = { type: 'string', format: 'date-time' };
 const uuid = { type: 'string', format: 'uuid' };
-const string = { type: 'string' };
 
 const predictionSchema: Json = {
   type: 'object',
@@ -33,6 +32,16 @@ const predictionSchema: Json = {
     predicted_at: time,
     score: { type: 'number', description: 'In the unit that the model’s card names.' },
     label: { type: ['string', 'null'], description: 'The class, for models that classify.' },
+    role: { enum: ['champion', 'canary'], description: 'Which version of the model answered.' },
+    model_event: {
+      type: 'integer',
+      description: 'Offset on millrace.models of the alias event under which it did; -1 when none is known.',
+    },
+    model_event_at: {
+      type: ['string', 'null'],
+      format: 'date-time',
+      description: 'When that event was made.',
+    },
   },
 };
 
@@ -92,6 +101,7 @@ export function openApiDocument(pipelines: readonly OpenPipeline[]): Json {
       ...pipelines.map(pipelinePaths),
       ...pipelines.filter(({ name }) => name === 'car-price').map(aimqPaths),
       fixedPaths(),
+      inferencePaths,
     ) as Json,
     components: {
       schemas: {
@@ -239,7 +249,10 @@ function fixedPaths(): Json {
   });
   return {
     '/v1/pipelines': get('pipelines', 'Pipelines, and the model version that each scores with.'),
-    '/v1/models': get('models', 'Model versions, with inputs, output and metrics.'),
+    '/v1/models': get(
+      'models',
+      'Registered model versions: their aliases and since when, inputs, output and metrics.',
+    ),
     '/v1/schedules': {
       get: {
         tags: ['schedules'],
@@ -280,29 +293,4 @@ function fixedPaths(): Json {
     },
     '/metrics': get('operations', 'Metrics in the Prometheus text format.'),
   };
-}
-
-const problemAnswers = {
-  400: problemAnswer('Broken JSON.'),
-  401: problemAnswer('No valid API key, where keys are set.'),
-  404: problemAnswer('No such pipeline.'),
-  413: problemAnswer('Body over the limit.'),
-  415: problemAnswer('A content type that is not read here.'),
-  422: problemAnswer('No event fits its contract. Every wrong field is named.'),
-  503: problemAnswer('Log or model can’t be reached now. Try again.'),
-};
-
-function answer(description: string, schema: Json): Json {
-  return { description, content: json(schema) };
-}
-
-function problemAnswer(description: string): Json {
-  return {
-    description,
-    content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
-  };
-}
-
-function json(schema: Json): Json {
-  return { 'application/json': { schema } };
 }

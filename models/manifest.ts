@@ -47,10 +47,14 @@ const manifestSchema = z.strictObject({
   runtime: z.strictObject({
     format: z.literal('onnx'),
     opsets: z.record(text, z.int()),
-    /** The graph's only input, float32 `[batch, inputs.length]`. */
+    /** The graph's only input, `[batch, inputs.length]`. */
     input_tensor: text,
-    /** The graph's output that is read, `[batch]` or `[batch, 1]`. */
+    /** What the input tensor is made of. Default float32; features are 32-bit floats all the same. */
+    input_dtype: z.enum(['float32', 'float64']).optional(),
+    /** The graph's output that is read, `[batch]` or `[batch, 1]`; with `output_column` `[batch, columns]`. */
     output_tensor: text,
+    /** The column of the output tensor that is the score, from 0: for one that has a column for each class. */
+    output_column: z.int().min(0).optional(),
   }),
   /** In the order of the input tensor's columns. */
   inputs: z

@@ -164,7 +164,10 @@ async function readPart(file: string): Promise<Buffer> {
 async function foldersIn(folder: string): Promise<string[]> {
   try {
     const entries = await readdir(folder, { withFileTypes: true });
-    return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
+    // Those with a dot in front are being filled.
+    return entries
+      .filter((entry) => entry.isDirectory() && !entry.name.startsWith('.'))
+      .map(({ name }) => name);
   } catch (error) {
     throw new MillraceError(
       'MODEL_NOT_FOUND',

@@ -81,6 +81,42 @@ const variables = z.object({
   API_KEYS: list
     .optional()
     .describe('Keys that a client must send one of, comma separated. Unset: no key is asked for.'),
+  REDIS_URL: z
+    .url({ protocol: /^rediss?$/ })
+    .optional()
+    .describe(
+      'Redis that the copies of `serve` share look-ups, event ids and limits through: redis://, or rediss:// for TLS. Unset: each has its own.',
+    ),
+  RATE_LIMIT_PER_SECOND: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(1_000_000_000)
+    .default(200_000)
+    .describe(
+      'Requests a second that one API key, or address, may make; each event of a list counts. 0: no limit.',
+    ),
+  RATE_LIMIT_LOOP_DELAY_MS: z.coerce
+    .number()
+    .min(1)
+    .max(longestMs)
+    .default(1_000)
+    .describe('Mean delay of the event loop over a second above which limits tighten, milliseconds.'),
+  RATE_LIMIT_LAG_RECORDS: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .default(1_000_000)
+    .describe('Events that wait for their score above which limits tighten while they become more.'),
+  TRUST_PROXY: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(10)
+    .default(0)
+    .describe(
+      'Proxies in front whose X-Forwarded-For tells the client’s address. 0: the connection’s address counts.',
+    ),
   MAX_BODY_BYTES: z.coerce.number().int().min(1).default(10 * 1024 * 1024).describe('Largest request body, bytes.'), // prettier-ignore
   MAX_EVENTS_PER_REQUEST: z.coerce
     .number()
@@ -102,6 +138,12 @@ const variables = z.object({
     .describe(
       'Folder of registered model versions, beside those that ship; all processes have to see it. Unset: `models` in DATA_DIR.',
     ),
+  MAX_MODEL_BYTES: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .default(256 * 1024 * 1024)
+    .describe('Largest file of a model version that is registered, bytes.'),
   SCORE_BATCH_SIZE: z.coerce
     .number()
     .int()

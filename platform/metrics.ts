@@ -1,4 +1,4 @@
-import { collectDefaultMetrics, Counter, Histogram, Registry } from 'prom-client';
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 
 /** Everything that `/metrics` shows, in the Prometheus text format. One instance a process. */
 export type Metrics = ReturnType<typeof createMetrics>;
@@ -26,6 +26,12 @@ export function createMetrics() {
       name: 'millrace_predictions_total',
       help: 'Predictions made for the log; a batch that is tried again counts again.',
       labelNames: ['pipeline', 'model', 'model_version', 'role'] as const,
+      registers,
+    }),
+    modelEvent: new Gauge({
+      name: 'millrace_model_event',
+      help: 'Offset on millrace.models of the alias event by which a version serves in this process; -1 when it is not known.',
+      labelNames: ['model', 'alias', 'model_version'] as const,
       registers,
     }),
     challengerFailures: new Counter({
@@ -70,6 +76,22 @@ export function createMetrics() {
       name: 'millrace_sink_failures_total',
       help: 'Inserts into ClickHouse that failed and are tried again.',
       labelNames: ['table'] as const,
+      registers,
+    }),
+    rateLimited: new Counter({
+      name: 'millrace_rate_limited_requests_total',
+      help: 'Requests that were refused with 429, by what the client is known by.',
+      labelNames: ['by'] as const,
+      registers,
+    }),
+    rateLimit: new Gauge({
+      name: 'millrace_rate_limit_per_second',
+      help: 'What one client may ask for a second now: RATE_LIMIT_PER_SECOND, or less under pressure.',
+      registers,
+    }),
+    redisFailures: new Counter({
+      name: 'millrace_redis_failures_total',
+      help: 'Times that Redis failed and was left alone until it worked again.',
       registers,
     }),
   };

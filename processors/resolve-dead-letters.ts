@@ -59,11 +59,12 @@ const maxRecordBytes = 1_000_000;
  */
 export async function resolveDeadLetters(streams: Streams, options: ResolveOptions): Promise<ResolveSummary> {
   const { pipeline, dryRun } = options;
-  if (dryRun) return (await makePlan(streams, options)).summary;
+  // Whoever has nothing to do here takes nothing over.
+  const preview = await makePlan(streams, options);
+  if (dryRun || preview.ids.size === 0) return preview.summary;
   const producer = await streams.createTransactionalProducer(`millrace-dead-letters-${pipeline}`);
   try {
     const plan = await makePlan(streams, options);
-    if (plan.ids.size === 0) return plan.summary;
     await carryOut(streams, plan, options, (records) => producer.commit(records));
     return plan.summary;
   } finally {

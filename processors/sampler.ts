@@ -27,7 +27,7 @@ export type Sampler<Event> = (random: () => number) => Event;
  * @returns a function from a source of numbers from 0 up to 1 to an event; the same numbers give the same event.
  */
 export function loadSampler<Event>(name: string): Sampler<Event> {
-  const { probabilities, columns, correlation } = readFigures<Figures>(name);
+  const { probabilities, columns, correlation } = readFigures(name) as Figures;
   const factor = cholesky(correlation);
   return (random) => {
     const normals = columns.map(() => standardNormal(random));
@@ -40,9 +40,9 @@ export function loadSampler<Event>(name: string): Sampler<Event> {
 }
 
 /** @param name - of the file in `models/training/figures/`. */
-export function readFigures<Content>(name: string): Content {
+export function readFigures(name: string): unknown {
   const file = join(projectRoot, 'models', 'training', 'figures', `${name}.json`);
-  return JSON.parse(readFileSync(file, 'utf8')) as Content;
+  return JSON.parse(readFileSync(file, 'utf8')) as unknown;
 }
 
 /** Numbers from 0 up to 1 that a seed determines: the generator mulberry32, good enough for samples, not for secrets. */

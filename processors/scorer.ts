@@ -6,7 +6,7 @@ import { MillraceError } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 import type { Metrics } from '../platform/metrics.js';
 import type { RecordSchema } from '../schemas/contracts.js';
-import { eventSchema, fieldErrors, type FieldError } from '../schemas/event-schema.js';
+import { eventCheck, eventSchema, fieldErrors, type FieldError } from '../schemas/event-schema.js';
 import { ChallengerFailures } from './challenger-failures.js';
 import type { Pipeline } from './pipeline.js';
 import { type Score, scoreWith } from './score-with.js';
@@ -42,6 +42,7 @@ export interface ScorerOptions {
 export class Scorer {
   readonly pipeline: Pipeline;
   readonly schema: z.ZodObject;
+  readonly #fits: (event: unknown) => boolean;
   readonly #served: Pick<ServedModels, 'get'>;
   readonly #failures: ChallengerFailures;
   readonly #shadowPatienceMs: number;
@@ -51,6 +52,7 @@ export class Scorer {
   constructor({ pipeline, contract, served, metrics, logger, shadowPatienceMs = 2_000 }: ScorerOptions) {
     this.pipeline = pipeline;
     this.schema = eventSchema(contract);
+    this.#fits = eventCheck(contract);
     this.#served = served;
     this.#failures = new ChallengerFailures(metrics, logger);
     this.#shadowPatienceMs = shadowPatienceMs;
@@ -63,6 +65,7 @@ export class Scorer {
 
   /** The event as its contract has it, defaults filled in, or what is wrong with it. */
   validate(event: unknown): object | InvalidEvent {
+    if (this.#fits(event)) return event as object;
     const result = this.schema.safeParse(event);
     return result.success ? result.data : new InvalidEvent(fieldErrors(result.error));
   }
@@ -155,8 +158,8 @@ export class Scorer {
     const over = new AbortController();
     const late = sleep(this.#shadowPatienceMs, undefined, { signal: over.signal }).then(() => {
       this.#shadowIsLate = true;
-      const done = (): void => void (this.#shadowIsLate = false);
-      scoring.then(done, done);
+      const settle = (): void => void (this.#shadowIsLate = false);
+      scoring.then(settle, settle);
       throw lateShadow();
     });
     try {

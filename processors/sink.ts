@@ -179,8 +179,7 @@ export class Sink {
       logger.warn({ err: reason, topic, partition, offset }, 'a record can’t be stored');
       metrics.deadLetters.inc({ pipeline, reason: reason.code });
       // A dead letter about a dead letter could go on for ever; the record itself stays on its topic.
-      if (table === 'dead_letters' || table === 'dead_letter_resolutions' || table === 'model_events')
-        return [];
+      if (table !== 'predictions' && table !== 'outcomes') return [];
       const schemaId = schemaIdOf(record.value);
       const letter = { now: this.#now(), schemaId, eventId: positionEventId(record) };
       return [deadLetterRecord(pipelineTopics(pipeline).deadLetters, pipeline, record, reason, letter)];

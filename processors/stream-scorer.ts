@@ -1,7 +1,7 @@
 import { MillraceError } from '../platform/errors.js';
 import type { Metrics } from '../platform/metrics.js';
 import type { Prediction } from '../schemas/types.js';
-import { cloudEventHeaders, readCloudEvent } from '../streams/cloud-events.js';
+import { cloudEventAttribute, cloudEventHeaders, traceparentOf } from '../streams/cloud-events.js';
 import type { NewRecord, StreamRecord } from '../streams/records.js';
 import { unreadableHeader } from '../streams/records.js';
 import { schemaIdOf, type Serde } from '../streams/serde.js';
@@ -153,7 +153,8 @@ export class StreamScorer {
     const toItem = (fields: object): Item => {
       const valid = this.#pipeline.scorer.validate(fields);
       if (valid instanceof MillraceError) return failed(valid);
-      const { source, time } = readCloudEvent(record.headers);
+      const source = cloudEventAttribute(record.headers, 'source');
+      const time = cloudEventAttribute(record.headers, 'time');
       const appendedAt = isStorable(record.timestamp) ? record.timestamp : this.#now();
       const event = {
         eventId,
@@ -208,7 +209,7 @@ export class StreamScorer {
 }
 
 function traceOf({ headers }: StreamRecord): { traceparent?: string } {
-  const { traceparent } = readCloudEvent(headers);
+  const traceparent = traceparentOf(headers);
   return traceparent === undefined ? {} : { traceparent };
 }
 

@@ -1,7 +1,8 @@
+import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { MillraceError } from '../platform/errors.js';
 import { type ContractField, loadContract, type RecordSchema } from './contracts.js';
-import { eventSchema, fieldErrors } from './event-schema.js';
+import { eventCheck, eventSchema, fieldErrors } from './event-schema.js';
 
 function record(...fields: ContractField[]): RecordSchema {
   return { type: 'record', name: 'Ride', namespace: 'test', fields };
@@ -113,5 +114,44 @@ describe('eventSchema', () => {
       schema.fields.map((field) => [field.name, field.name === 'AGE' ? 30 : 1]),
     );
     expect(eventSchema(schema).parse(type.fromBuffer(type.toBuffer(client)))).toEqual(client);
+  });
+});
+
+describe('eventCheck', () => {
+  const fields: ContractField[] = [
+    { name: 'int', type: 'int', minimum: -5, maximum: 77 },
+    { name: 'long', type: { type: 'long', logicalType: 'timestamp-millis' } },
+    { name: 'double', type: 'double' },
+    { name: 'text', type: ['null', 'string'], default: null, maxLength: 3 },
+    { name: 'enum', type: { type: 'enum', name: 'Letter', symbols: ['A', 'B'] } },
+    { name: 'boolean', type: 'boolean' },
+  ];
+  const good = { int: 7, long: 1, double: 1.5, text: 'abc', enum: 'A', boolean: true };
+  const values = fc.oneof(
+    fc.constantFrom(-5, -6, 77, 78, 1.5, -0, 2 ** 53, -(2 ** 53), 2 ** 31, NaN, Infinity, -Infinity),
+    fc.constantFrom('A', 'B', '', 'abc', 'abcd', '1', null, undefined, true, false, {}, []),
+    fc.double(),
+  );
+
+  it('passes what the schema gives back as it is, and nothing else', () => {
+    const names = fields.map(({ name }) => name);
+    const [schema, check] = [eventSchema(record(...fields)), eventCheck(record(...fields))];
+    fc.assert(
+      fc.property(fc.constantFrom(...names), values, (name, value) => {
+        const event = { ...good, [name]: value };
+        const { data } = schema.safeParse(event);
+        const same = data !== undefined && Object.is(data[name], value);
+        expect(check(event)).toBe(same);
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+
+  it('leaves other fields, missing ones and another order to the schema', () => {
+    const check = eventCheck(record(...fields));
+    const { int, ...rest } = good;
+    expect(check(good)).toBe(true);
+    for (const event of [rest, { ...rest, int }, { ...good, more: 1 }, {}, [], null, undefined, 'text', 1])
+      expect(check(event)).toBe(false);
   });
 });

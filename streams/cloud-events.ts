@@ -35,16 +35,18 @@ export function cloudEventHeaders({
 const version = '00';
 const traceparentPattern = /^[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}/;
 
-/** Reads what is there: records of other producers may have none of it. An invalid `traceparent` is left out. */
-export function readCloudEvent(headers: Record<string, Buffer>): Partial<CloudEvent> {
-  const event: Partial<CloudEvent> = {};
-  for (const name of ['id', 'source', 'type', 'time'] as const) {
-    const value = headers[`ce_${name}`];
-    if (value && value.length > 0) event[name] = value.toString();
-  }
+/** An attribute, if it is there and not empty: records of other producers may have none of them. */
+export function cloudEventAttribute(
+  headers: Record<string, Buffer>,
+  name: 'id' | 'source' | 'type' | 'time',
+): string | undefined {
+  return headers[`ce_${name}`]?.toString() || undefined;
+}
+
+/** The trace that a record belongs to; an invalid `traceparent` counts as none. */
+export function traceparentOf(headers: Record<string, Buffer>): string | undefined {
   const traceparent = headers['traceparent']?.toString();
-  if (traceparent && isTraceparent(traceparent)) event.traceparent = traceparent;
-  return event;
+  return traceparent && isTraceparent(traceparent) ? traceparent : undefined;
 }
 
 /** https://www.w3.org/TR/trace-context/#traceparent-header: later versions may be longer, version ff is none. */

@@ -15,6 +15,11 @@ export interface PipelineTopics {
   outcomes: string;
 }
 
+/** The consumer group of the copies that score a pipeline's events. */
+export function scoringGroup(pipeline: string): string {
+  return `millrace-score-${pipeline}`;
+}
+
 /** Topics of the whole system. */
 export const systemTopics = {
   models: 'millrace.models',

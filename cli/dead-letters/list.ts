@@ -41,7 +41,7 @@ export async function listDeadLetters(config: Config, options: ListOptions): Pro
     const answer = { found, reasons: Object.fromEntries(reasons), dead_letters: newest };
     console.log(printable(JSON.stringify(answer)));
   } else {
-    console.log(toTable(newest));
+    if (found > 0) console.log(`${toTable(newest)}\n`);
     console.log(toFooter(newest.length, found, reasons, options.state));
   }
 }
@@ -100,7 +100,7 @@ function toFooter(shown: number, found: number, reasons: ReadonlyMap<string, num
   const counts = [...reasons].toSorted((a, b) => b[1] - a[1]).map(([reason, count]) => `${reason} ${count}`);
   const all = `${found} dead letter${found === 1 ? '' : 's'}${state === 'all' ? '' : ` ${state}`}`;
   const rest = shown < found ? `, the newest ${shown} of them above` : '';
-  return `\n${all}${rest}${counts.length === 0 ? '.' : `: ${printable(counts.join(', '))}.`}`;
+  return `${all}${rest}${counts.length === 0 ? '.' : `: ${printable(counts.join(', '))}.`}`;
 }
 
 function shorten(text: string, length: number): string {

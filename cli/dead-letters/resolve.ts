@@ -22,6 +22,7 @@ export async function resolve(config: Config, options: ResolveCommandOptions): P
   const stop = (): void => stopping.abort();
   process.once('SIGINT', stop).once('SIGTERM', stop);
   const known = new Set<string>();
+  let isAny = false;
   await withLog(config, async (streams) => {
     for (const pipeline of pipelines) {
       if (stopping.signal.aborted) break;
@@ -36,7 +37,9 @@ export async function resolve(config: Config, options: ResolveCommandOptions): P
         const summary = await resolveDeadLetters(streams, { pipeline, filter, kind, again, dryRun, rate, note, signal: stopping.signal, onProgress }); // prettier-ignore
         bar.stop();
         for (const id of summary.found) known.add(id);
-        console.log(toText(pipeline, kind, dryRun, summary));
+        const isOfInterest = summary.total + summary.resolvedBefore + summary.impossible.size > 0;
+        if (isOfInterest) console.log(toText(pipeline, kind, dryRun, summary));
+        isAny ||= isOfInterest;
       } catch (error) {
         bar.stop();
         throw explain(error, pipeline, kind, done);
@@ -44,6 +47,7 @@ export async function resolve(config: Config, options: ResolveCommandOptions): P
     }
   });
   const unknown = [...(filter.ids ?? [])].filter((id) => !known.has(id));
+  if (!isAny && unknown.length === 0) console.log('No dead letter is meant by this.');
   if (unknown.length > 0) {
     throw new MillraceError(
       'DEAD_LETTER_UNKNOWN',

@@ -9,9 +9,15 @@ import { JobFiles } from '../../processors/jobs/job-files.js';
 import { JobLog } from '../../processors/jobs/job-log.js';
 import { JobRunner } from '../../processors/jobs/job-runner.js';
 import type { LogProducer } from '../../streams/log-producer.js';
-import { modelRoots } from '../../processors/open-pipelines.js';
+import { ModelRegistrar } from '../../models/registration/registrar.js';
+import { modelRoots, registeredModels } from '../../processors/open-pipelines.js';
+import { sampleRows } from '../../processors/sample-rows.js';
 import { followScheduleRuns } from '../../processors/schedules/schedule-runs.js';
 import { schedulesOf } from '../../processors/schedules/schedule.js';
+import { RateLimits } from '../../ingest/rate-limits.js';
+import { watchPressure } from '../../ingest/pressure.js';
+import { SharedStore } from '../../ingest/shared-store.js';
+import { scoringLag } from '../consumer-lag.js';
 import type { Context, Role } from '../context.js';
 
 /** The HTTP API. */
@@ -33,9 +39,15 @@ export async function startServe(context: Context): Promise<ServeRole> {
     },
     { optional: true },
   );
-  const cache = new PredictionCache(findStored);
+  const shared =
+    config.REDIS_URL === undefined ? undefined : new SharedStore({ url: config.REDIS_URL, metrics, logger });
+  if (shared !== undefined) {
+    health.add('redis', () => (shared.check(), { status: 'up' }), { optional: true });
+  }
+  const limits = startLimits(context, shared);
+  const cache = new PredictionCache(findStored, { shared });
   const producer = await streams.createProducer();
-  const intake = new Intake({ producer, serde, cache, metrics, logger });
+  const intake = new Intake({ producer, serde, cache, metrics, logger, shared });
   const jobs = await openJobs(context, producer);
   const scheduleRuns = await followScheduleRuns(context);
   const app = createApp({
@@ -49,10 +61,19 @@ export async function startServe(context: Context): Promise<ServeRole> {
     modelRoots: modelRoots(config),
     lifecycle,
     served,
+    registrar: new ModelRegistrar({
+      lifecycle,
+      root: registeredModels(config),
+      roots: modelRoots(config),
+      sampleRows: (manifest) => sampleRows(pipelines.values(), manifest),
+    }),
+    maxModelBytes: config.MAX_MODEL_BYTES,
     health,
     metrics,
     logger,
     apiKeys: config.API_KEYS,
+    limits: limits?.limits,
+    trustProxy: config.TRUST_PROXY,
     maxBodyBytes: config.MAX_BODY_BYTES,
     requestTimeoutMs: config.REQUEST_TIMEOUT_MS,
     maxEvents: config.MAX_EVENTS_PER_REQUEST,
@@ -66,9 +87,31 @@ export async function startServe(context: Context): Promise<ServeRole> {
       await jobs.runner.stop();
       await jobs.log.close();
       await scheduleRuns.stop();
+      limits?.stop();
       await producer.close();
+      await shared?.close();
     },
   };
+}
+
+function startLimits(
+  { config, metrics, logger, streams, pipelines }: Context,
+  shared: SharedStore | undefined,
+): { limits: RateLimits; stop: () => void } | undefined {
+  if (config.RATE_LIMIT_PER_SECOND === 0) return undefined;
+  const limits = new RateLimits({ perSecond: config.RATE_LIMIT_PER_SECOND, metrics, shared });
+  const watch = watchPressure({
+    limits,
+    logger,
+    loopDelayMs: config.RATE_LIMIT_LOOP_DELAY_MS,
+    lagRecords: config.RATE_LIMIT_LAG_RECORDS,
+    lag: () => scoringLag(streams, pipelines.keys()),
+  });
+  const stop = (): void => {
+    watch.stop();
+    limits.stop();
+  };
+  return { limits, stop };
 }
 
 const dayMs = 24 * 3_600_000;

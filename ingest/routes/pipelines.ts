@@ -75,7 +75,7 @@ function describe({ name, scorer, topics }: OpenPipeline): object {
   };
 }
 
-/** What the intake is told of a request over HTTP. */
+/** What a request tells of all its events. @throws MillraceError `IDEMPOTENCY_KEY_INVALID` */
 export function contextOf(c: Context, timeoutMs: number): RequestContext {
   const traceparent = c.req.header('traceparent');
   return {

@@ -113,8 +113,7 @@ export class ModelSlot {
     if (state.champion === undefined) problems.push(`${this.#model} has no champion`);
     if (this.#closed) return;
     if (champion !== undefined) {
-      this.#served = { champion, challenger: withSettings(challenger, champion, state.challenger) };
-      if (this.#failures === 0) this.#tellOf(this.#served);
+      this.#serve({ champion, challenger: withSettings(challenger, champion, state.challenger) });
     }
     this.#problems = problems;
     this.#retireUnused();
@@ -172,15 +171,18 @@ export class ModelSlot {
     }
   }
 
-  #tellOf({ champion, challenger }: ServedModel): void {
-    const details = {
-      model: this.#model,
-      champion: champion.version.manifest.version,
-      challenger: challenger?.version.manifest.version,
-      shadow: challenger?.shadow,
-      canaryShare: challenger?.canaryShare,
-    };
-    this.#options.logger.info(details, 'a model serves');
+  #serve(served: ServedModel): void {
+    const { logger, metrics } = this.#options;
+    for (const alias of ['champion', 'challenger'] as const) {
+      const [before, after] = [this.#served?.[alias], served[alias]];
+      if (before?.event === after?.event && before?.version === after?.version) continue;
+      const labels = (each: ServedAlias) => [this.#model, alias, each.version.manifest.version] as const;
+      if (before !== undefined) metrics.modelEvent.remove(...labels(before));
+      if (after !== undefined) metrics.modelEvent.labels(...labels(after)).set(after.event);
+      const version = after?.version.manifest.version ?? 'none';
+      logger.info({ model: this.#model, version, event: after?.event }, `the ${alias} is another`);
+    }
+    this.#served = served;
   }
 }
 

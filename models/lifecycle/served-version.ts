@@ -13,6 +13,7 @@ export class ServedVersion {
   readonly #batcher: MicroBatcher;
   #underWay = 0;
   #onIdle: (() => void) | undefined;
+  #retiring: Promise<void> | undefined;
 
   constructor(model: LoadedModel, batching: Batching, metrics: Metrics) {
     this.#model = model;
@@ -45,7 +46,12 @@ export class ServedVersion {
   }
 
   /** Unloads the model once all calls made so far are answered. */
-  async retire(): Promise<void> {
+  retire(): Promise<void> {
+    this.#retiring ??= this.#retire();
+    return this.#retiring;
+  }
+
+  async #retire(): Promise<void> {
     if (this.#underWay > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve));
     await this.#model.unload();
   }

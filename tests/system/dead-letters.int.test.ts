@@ -18,6 +18,8 @@ const client = JSON.parse(
   readFileSync(join(projectRoot, 'examples', 'credit-default.json'), 'utf8'),
 ) as object;
 const events = 'credit-default.events';
+/** Each starts a process several times. */
+const patient = { timeout: 90_000 };
 
 interface Letter {
   dead_letter_id: string;
@@ -79,7 +81,7 @@ async function failFairEvent(eventId: string): Promise<void> {
   ]);
 }
 
-it('an event that failed is scored once when it is put back, however often that is', async () => {
+it('an event that failed is scored once when it is put back, however often that is', patient, async () => {
   await failFairEvent('mended');
   const [letter] = await list('--reason', 'MODEL_FAILED');
   const id = letter?.dead_letter_id ?? '';
@@ -111,7 +113,7 @@ it('an event that failed is scored once when it is put back, however often that 
     .toEqual([{ resolution: 'redriven', note: '' }]);
 });
 
-it('an event that fails again is a new dead letter that says so, and can be discarded', async () => {
+it('an event that fails again is a new dead letter that says so, and can be discarded', patient, async () => {
   const producer = await streams.createProducer();
   await producer.send([{ topic: events, key: 'b', value: Buffer.from('bad'), headers: { ce_id: 'bad' } }]);
   await expect.poll(() => list('--reason', 'UNDECODABLE'), { timeout: 15_000 }).toHaveLength(1);

@@ -32,11 +32,11 @@ describe('features', () => {
 });
 
 describe('sample', () => {
-  const figures = readFigures<{
+  const figures = readFigures('taxi-trip-duration') as {
     pairs: [string, number][];
     hours: Record<string, number>;
     days: Record<string, number>;
-  }>('taxi-trip-duration');
+  };
   const random = seededRandom(11);
   // A Wednesday.
   const now = Date.UTC(2026, 0, 28, 13, 7);

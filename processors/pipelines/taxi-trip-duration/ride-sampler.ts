@@ -26,8 +26,9 @@ interface RideFigures {
 
 const quarterHourMs = 15 * 60_000;
 const dayMs = 24 * 60 * 60_000;
-const { probabilities, pairs, hours, days, miles, meter, fares, tips } =
-  readFigures<RideFigures>('taxi-trip-duration');
+const { probabilities, pairs, hours, days, miles, meter, fares, tips } = readFigures(
+  'taxi-trip-duration',
+) as RideFigures;
 const typicalMiles = new Map(pairs.map(([pair, , typical]) => [pair, typical]));
 const hourShares = Object.entries(hours);
 const dayShares = Object.entries(days);
