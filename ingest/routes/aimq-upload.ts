@@ -8,6 +8,9 @@ import type { OpenPipeline } from '../../processors/open-pipelines.js';
 import { acceptFile, describeJob, type FileJobs } from '../file-jobs.js';
 import { idempotencyKeyOf } from '../idempotency-key.js';
 
+/** What AIMQ's clients look for. */
+const message = 'File uploaded and message sent';
+
 /** Rows that are answered with their prices; of a larger file the answer is the job. */
 const maxAnswered = 10_000;
 
@@ -30,7 +33,7 @@ export function aimqUpload(
       throw new MillraceError(job.error_code ?? 'JOB_FAILED', job.error ?? 'The job failed.');
     }
     if (job.state !== 'done' || (job.rows_total ?? 0) > maxAnswered) {
-      return c.json(describeJob(job), 202, { location });
+      return c.json({ message, ...describeJob(job) }, 202, { location });
     }
     const format = fileFormats[job.format as FileFormat['name']];
     const file = await format.open(jobs.files.input(job.job_id));
@@ -38,7 +41,7 @@ export function aimqUpload(
     for await (const outcomes of readOutcomes(jobs.client, carPrice, job, format, file)) {
       predictions.push(...outcomes.map(toAnswer));
     }
-    return c.json({ ...describeJob(job), predictions }, 200, { location });
+    return c.json({ message, ...describeJob(job), predictions }, 200, { location });
   });
   return app;
 }

@@ -37,7 +37,12 @@ export function aimqErrors(): MiddlewareHandler {
     if (!c.res.headers.get('content-type')?.startsWith('application/problem+json')) return;
     const problem = (await c.res.json()) as Problem;
     const status = problem.status === 422 ? 400 : problem.status;
-    const error = status === 400 ? 'Invalid request body' : 'Failed to get prediction';
+    const error =
+      problem.code === 'FILE_MISSING'
+        ? 'No file provided'
+        : status === 400
+          ? 'Invalid request body'
+          : 'Failed to get prediction';
     c.res = new Response(JSON.stringify({ error, ...problem, status }), { status, headers: c.res.headers });
   };
 }

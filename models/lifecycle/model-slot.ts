@@ -107,8 +107,8 @@ export class ModelSlot {
     const problems: string[] = [];
     const champion =
       (await this.#loadAlias('champion', state.champion, problems)) ??
-      this.#served?.champion ??
-      (await this.#loadPrevious(state, problems));
+      (await this.#previous(state, problems)) ??
+      this.#served?.champion;
     const challenger = await this.#loadAlias('challenger', state.challenger, problems);
     if (state.champion === undefined) problems.push(`${this.#model} has no champion`);
     if (this.#closed) return;
@@ -116,7 +116,7 @@ export class ModelSlot {
       this.#serve({ champion, challenger: withSettings(challenger, champion, state.challenger) });
     }
     this.#problems = problems;
-    this.#retireUnused();
+    this.#retireUnused(state);
   }
 
   /** An alias with its version loaded; undefined when there is none, or it can't be loaded, which is added to `problems`. */
@@ -130,10 +130,13 @@ export class ModelSlot {
     return version && { version, event: alias.event, at: alias.at };
   }
 
-  /** When a process starts while its champion can't be loaded, the version before serves, as it does elsewhere. */
-  async #loadPrevious(state: ModelState, problems: string[]): Promise<ServedAlias | undefined> {
-    const previous = state.versions.get(state.champion?.previousVersion ?? '');
-    const version = previous && (await this.#load('champion in its place', previous, problems));
+  /** Where a champion can't be loaded the version before it serves: the same in every process, whatever each has served. */
+  async #previous({ champion, versions }: ModelState, problems: string[]): Promise<ServedAlias | undefined> {
+    const previous = versions.get(champion?.previousVersion ?? '');
+    if (previous === undefined) return undefined;
+    const served = this.#served?.champion;
+    if (served?.version.manifest.digest === previous.digest) return served;
+    const version = await this.#load('champion in its place', previous, problems);
     return version && { version, event: -1, at: null };
   }
 
@@ -162,10 +165,12 @@ export class ModelSlot {
     return served;
   }
 
-  #retireUnused(): void {
+  /** The champion before stays loaded, so that a rollback waits for nothing. */
+  #retireUnused({ champion, versions }: ModelState): void {
     const used = new Set([this.#served?.champion.version, this.#served?.challenger?.version]);
+    const previous = versions.get(champion?.previousVersion ?? '')?.digest;
     for (const [digest, version] of this.#loaded) {
-      if (used.has(version)) continue;
+      if (used.has(version) || digest === previous) continue;
       this.#loaded.delete(digest);
       void version.retire();
     }

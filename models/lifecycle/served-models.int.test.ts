@@ -161,6 +161,21 @@ describe('served models', () => {
     await eventually(() => championOf(restarted.get(model))).toBe('2');
   });
 
+  it('fall back to the same version in every process, whichever of the decisions each has seen in time', async () => {
+    const life = await begin(3);
+    const { model, root, lifecycle } = life;
+    const { served } = await serve(life);
+    await writeFile(join(root, model, '3', 'model.onnx'), 'cut off');
+    for (const version of ['2', '1', '2', '3']) await lifecycle.promote(model, version, 'test');
+    const restarted = (await serve(life)).served;
+    for (const each of [served, restarted]) {
+      await eventually(() => each.problems()).toEqual([
+        expect.stringContaining(`${model} 3 can’t be loaded`),
+      ]);
+      expect(championOf(each.get(model))).toBe('2');
+    }
+  });
+
   it('have no challenger while it cannot be loaded', async () => {
     const life = await begin(3);
     const { model, root, lifecycle } = life;
