@@ -163,7 +163,7 @@ const variables = z.object({
     .int()
     .min(1)
     .max(1_000_000)
-    .default(20_000)
+    .default(10_000)
     .describe('Most rows of one insert into ClickHouse.'),
   SINK_BATCH_DELAY_MS: z.coerce
     .number()

@@ -99,6 +99,39 @@ describe('consume', () => {
     expect(numbersOf(next.batches.flat())).toEqual([30]);
   });
 
+  test('calls may overlap; what is handled early is committed in its turn, or not at all', async () => {
+    const { streams } = fixture.open();
+    const topic = await filled(streams, 40);
+    const groupId = unique('group');
+    const [third, release] = [deferred(), deferred()];
+    const seen: number[][] = [];
+    const committed = async (): Promise<number | undefined> =>
+      (await streams.lag(groupId, [topic]))[0]?.committed;
+    const consumption = await streams.consume({
+      groupId,
+      topics: [topic],
+      maxBatch: 10,
+      concurrentCalls: 2,
+      async handle(records) {
+        seen.push(numbersOf(records));
+        if (seen.length === 3) third.resolve();
+        if (records[0]?.offset !== 10) return;
+        await release.promise;
+        throw new Error('the table is away');
+      },
+    });
+    await third.promise;
+    expect(seen).toEqual([range(0, 10), range(10, 20), range(20, 30)]);
+    await eventually(async () => (await committed()) === 10);
+    const stopped = consumption.stop();
+    release.resolve();
+    await stopped;
+    expect(await committed()).toBe(10);
+    const next = await collect(fixture.open().streams, { groupId, topics: [topic], maxWaitMs: 10 });
+    await next.consumption.whenProcessed(topic, 0, 39, { timeoutMs: 10_000 });
+    expect(numbersOf(next.batches.flat())).toEqual(range(10, 40));
+  });
+
   test('the same records come again until they are handled; status says so', async () => {
     const { streams } = fixture.open();
     const topic = await filled(streams, 10);

@@ -21,6 +21,8 @@ export interface ConsumeOptions extends GroupOptions {
   maxBatch?: number;
   /** A call is not held back for longer than this to collect more records. Default 100 ms. */
   maxWaitMs?: number;
+  /** Calls of `handle` at the same time. Records are then in order within a call only; commits stay in order. Default 1. */
+  concurrentCalls?: number;
 }
 
 /** What is read and not handled yet, in the order read, with the position after each record. */
@@ -124,22 +126,35 @@ export class Consume implements Consumption {
   }
 
   async #handleAll(): Promise<void> {
+    const { concurrentCalls = 1 } = this.#options;
+    /** Oldest first. Each answers whether what comes after it may be committed. */
+    const calls: Promise<boolean>[] = [];
     for (;;) {
       const wait = this.#untilDue();
       if (wait > 0) {
-        if (this.#draining.signal.aborted && this.#waiting.length === 0) return;
+        if (this.#draining.signal.aborted && this.#waiting.length === 0) break;
         await pause(wait, this.#changed.signal);
         continue;
       }
-      const generation = this.#generation;
+      if (calls.length >= concurrentCalls) {
+        const goesOn = await calls.shift();
+        if (!goesOn) break;
+        continue;
+      }
       const chunk = this.#waiting.slice(0, this.#maxBatch);
       this.#waiting = this.#waiting.slice(chunk.length);
       this.#oldestSince = Date.now();
       this.#signalChange();
-      const handled = await this.#handleUntilDone(chunk, generation);
-      if (handled) await this.#commit(chunk, generation);
-      else if (this.#draining.signal.aborted) return;
+      calls.push(this.#handleAndCommit(chunk, this.#generation, calls.at(-1)));
     }
+    await Promise.all(calls);
+  }
+
+  async #handleAndCommit(chunk: Waiting[], generation: number, before?: Promise<boolean>): Promise<boolean> {
+    const handled = await this.#handleUntilDone(chunk, generation);
+    if ((await before) === false || !handled) return false;
+    await this.#commit(chunk, generation);
+    return true;
   }
 
   /** Milliseconds until what waits should be handled; 0 or less is now. */
@@ -149,7 +164,7 @@ export class Consume implements Consumption {
     return this.#oldestSince + this.#maxWaitMs - Date.now();
   }
 
-  /** Answers `false` when the records are another generation's by now, or the consumption stops. */
+  /** Answers `false` when the consumption stops before; records that are another generation's by now count as done. */
   async #handleUntilDone(chunk: Waiting[], generation: number): Promise<boolean> {
     const records = chunk.map(({ record }) => record);
     for (let attempt = 0; ; attempt++) {
@@ -165,7 +180,7 @@ export class Consume implements Consumption {
         );
         if (this.#draining.signal.aborted) return false;
         await backoff(attempt, { signal: this.#draining.signal });
-        if (generation !== this.#generation) return false;
+        if (generation !== this.#generation) return true;
       }
     }
   }

@@ -2,13 +2,14 @@ import { createRequire } from 'node:module';
 import { dirname, sep } from 'node:path';
 import type * as kafkajsTypes from 'kafkajs';
 import type { KafkaMessage, Message, PartitionerArgs } from 'kafkajs';
-import { encodeRecord } from './kafkajs-record.js';
-import { MillraceError } from '../platform/errors.js';
 import { codecs } from './codecs.js';
-import { unreadableHeader } from './records.js';
+import { decodeBatch } from './kafkajs-decode.js';
+import type { FetchedMessage } from './kafkajs-decode.js';
+import { encodeBatch } from './kafkajs-encode.js';
+import type { RecordFields } from './kafkajs-encode.js';
 
 /**
- * kafkajs 2.2.4 with five of its defects corrected. It has had no release since February 2023, so the corrections
+ * kafkajs 2.2.4 with its defects corrected, and its slowest parts replaced. It has had no release since February 2023, so the corrections
  * take the place of some of its internal functions as it is loaded (its files stay as they are), and a test fails
  * when the version changes, so that they are looked at again.
  */
@@ -16,10 +17,6 @@ import { unreadableHeader } from './records.js';
 const require = createRequire(import.meta.url);
 const root = dirname(require.resolve('kafkajs/package.json')) + sep;
 
-type FetchedMessage = KafkaMessage & {
-  isControlRecord: boolean;
-  batchContext: { producerId: string; inTransaction: boolean };
-};
 interface AbortedTransaction {
   producerId: string;
   firstOffset: string;
@@ -84,69 +81,53 @@ interface Decoder {
   canReadBytes(length: number): boolean;
 }
 
-/** Bytes of a batch's header after its length field: fewer are the cut-off tail of an answer. */
-const recordBatchOverhead = 49;
+/** From a batch's beginning to the end of its length field, and how much that counts at least. */
+const lengthEnd = 12;
+const leastLength = 49;
 const magicOffset = 16;
 
 /**
- * In place of `push(...records)`, which overflows the stack at about 130,000 records in one batch. A batch that can't be
- * decompressed gives records that say so.
+ * In place of `push(...records)`, which overflows the stack at about 130,000 records in one batch, and of the decoder of
+ * batches.
  */
 async function decodeMessages(decoder: Decoder): Promise<KafkaMessage[]> {
   const size = decoder.readInt32();
   if (size <= 0 || !decoder.canReadBytes(size)) return [];
   const bytes = decoder.readBytes(size);
-  const batches: Decoder = new (internal<new (bytes: Buffer) => Decoder>('protocol/decoder'))(bytes);
-  if (bytes.readInt8(magicOffset) !== 2)
+  if (bytes.readInt8(magicOffset) !== 2) {
+    const batches: Decoder = new (internal<new (bytes: Buffer) => Decoder>('protocol/decoder'))(bytes);
     return internal<(decoder: Decoder, size: number) => KafkaMessage[]>('protocol/messageSet/decoder')(
       batches,
       size,
     );
-
-  const decodeBatch = internal<(decoder: Decoder) => Promise<{ records: KafkaMessage[] }>>(
-    'protocol/recordBatch/v0/decoder',
-  );
+  }
   const messages: KafkaMessage[] = [];
-  for (let at = 0; batches.canReadBytes(recordBatchOverhead); at += 12 + bytes.readInt32BE(at + 8)) {
-    try {
-      const { records } = await decodeBatch(batches);
-      for (const record of records) messages.push(record);
-    } catch (error) {
-      if (error instanceof Error && error.name === 'KafkaJSPartialMessageError') break;
-      if (!(error instanceof MillraceError) || error.code !== 'CODEC_FAILED') throw error;
-      for (const record of unreadableRecords(bytes, at, error.message)) messages.push(record);
-    }
+  for (let at = 0, end = 0; at + lengthEnd <= bytes.length; at = end) {
+    const length = bytes.readInt32BE(at + 8);
+    end = at + lengthEnd + length;
+    // An answer ends with part of a batch when there is no room for the whole.
+    if (length < leastLength || end > bytes.length) break;
+    for (const message of await decodeBatch(bytes.subarray(at, end))) messages.push(message);
   }
   return messages;
 }
 
-/**
- * Stand-ins for the records of a batch that does not decompress, or to more than is safe. Without them the same fetch
- * would fail for ever, and no record behind the batch would be read. Offsets in a record batch: baseOffset 0 ·
- * attributes 21 · lastOffsetDelta 23 · baseTimestamp 27 · producerId 43.
- */
-function* unreadableRecords(bytes: Buffer, at: number, reason: string): Generator<FetchedMessage> {
-  const first = bytes.readBigInt64BE(at);
-  const count = Math.min(bytes.readInt32BE(at + 23) + 1, 1_000_000);
-  const timestamp = String(bytes.readBigInt64BE(at + 27));
-  const batchContext = {
-    producerId: String(bytes.readBigInt64BE(at + 43)),
-    inTransaction: (bytes.readInt16BE(at + 21) & 0x10) !== 0,
+interface Encoder {
+  buf: Buffer;
+  offset: number;
+  ensureAvailable(this: Encoder, length: number): void;
+}
+
+/** Grows without zeroing: a request of a megabyte goes through five encoders, and only what was written leaves one. */
+function growUnzeroed(): void {
+  const { prototype } = internal<{ prototype: Encoder }>('protocol/encoder');
+  prototype.ensureAvailable = function ensureAvailable(this: Encoder, length: number): void {
+    const needed = this.offset + length;
+    if (needed <= this.buf.length) return;
+    const grown = Buffer.allocUnsafe(Math.max(needed, 2 * this.buf.length));
+    this.buf.copy(grown, 0, 0, this.offset);
+    this.buf = grown;
   };
-  const headers = { [unreadableHeader]: Buffer.from(reason) };
-  for (let index = 0; index < count; index++) {
-    const offset = String(first + BigInt(index));
-    yield {
-      offset,
-      timestamp,
-      key: null,
-      value: null,
-      headers,
-      attributes: 0,
-      isControlRecord: false,
-      batchContext,
-    };
-  }
 }
 
 interface RequestQueue {
@@ -182,7 +163,9 @@ function load(): typeof kafkajsTypes {
   replace('producer/groupMessagesPerPartition', groupMessagesPerPartition);
   replace('consumer/filterAbortedMessages', filterAbortedMessages);
   replace('protocol/requests/fetch/v4/decodeMessages', decodeMessages);
-  replace('protocol/recordBatch/record/v0/index', encodeRecord);
+  replace('protocol/recordBatch/record/v0/index', (record: RecordFields) => record);
+  replace('protocol/recordBatch/v0/index', { RecordBatch: encodeBatch });
+  growUnzeroed();
   quietRequestQueue();
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the package's own types
   const loaded = require('kafkajs') as typeof kafkajsTypes;

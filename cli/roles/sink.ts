@@ -5,6 +5,9 @@ import { Sink } from '../../processors/sink.js';
 import { loadContract } from '../../schemas/contracts.js';
 import { consumptionHealth, type Context, type Role } from '../context.js';
 
+/** One batch is made ready while ClickHouse works on the other. */
+export const concurrentInserts = 2;
+
 /** Stores predictions, dead letters, outcomes and the lives of models in ClickHouse. Starts when ClickHouse does, however long that takes. */
 export async function startSink(context: Context): Promise<Role> {
   const { config, streams, serde, analytics, pipelines, metrics, logger, health, lag } = context;
@@ -33,6 +36,7 @@ export async function startSink(context: Context): Promise<Role> {
     handle: (records) => sink.store(records),
     maxBatch: config.SINK_BATCH_ROWS,
     maxWaitMs: config.SINK_BATCH_DELAY_MS,
+    concurrentCalls: concurrentInserts,
   });
   lag.track(groupId, sink.topics);
   health.add('sink', () => consumptionHealth(consumption));

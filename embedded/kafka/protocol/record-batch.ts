@@ -1,4 +1,4 @@
-import { crc32c } from './crc32c.js';
+import { crc32c } from '../../../platform/crc32c.js';
 
 /**
  * The v2 record batch, the unit of storage and transfer. Offsets of its fields:

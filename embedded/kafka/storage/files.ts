@@ -2,7 +2,7 @@ import * as fs from 'node:fs';
 import { open, rename, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { promisify } from 'node:util';
-import { crc32c } from '../protocol/crc32c.js';
+import { crc32c } from '../../../platform/crc32c.js';
 
 const readOnce = promisify(fs.read);
 const writevOnce = promisify(fs.writev);

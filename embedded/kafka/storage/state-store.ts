@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import type { Logger } from '../../../platform/logger.js';
 import { deferred } from '../deferred.js';
 import type { Deferred } from '../deferred.js';
-import { crc32c } from '../protocol/crc32c.js';
+import { crc32c } from '../../../platform/crc32c.js';
 import { dataSync, syncFolder, writeAllAt } from './files.js';
 
 /** One change: the key's parts (the first names the kind), and the new value; `undefined` removes the key. */
