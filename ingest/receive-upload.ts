@@ -116,11 +116,13 @@ async function pump(source: Readable, parser: BusboyInstance, patienceMs: number
   };
   const finished = once(parser, 'finish');
   finished.catch(() => undefined);
+  // One for all waits: each listener of its own would stay until the end.
+  const closed = once(source, 'close').catch(() => undefined);
   try {
     restart();
     for await (const chunk of source) {
       restart();
-      if (!parser.write(chunk)) await Promise.race([once(parser, 'drain'), once(source, 'close')]);
+      if (!parser.write(chunk)) await Promise.race([once(parser, 'drain'), closed]);
     }
     parser.end();
     await finished;

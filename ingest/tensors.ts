@@ -9,9 +9,17 @@ export interface TensorInfo {
   shape: number[];
 }
 
+/** Of tensors, outputs and dimensions: a model has a few dozen, and a problem of each would be noted. */
+const maxListed = 1_000;
+
+/** A list that is looked at only when it is not too long. */
+function listOf<Item extends z.ZodType>(item: Item) {
+  return z.array(z.unknown()).max(maxListed).pipe(z.array(item));
+}
+
 const tensorSchema = z.object({
   name: z.string(),
-  shape: z.array(z.int().min(0)).min(1),
+  shape: listOf(z.int().min(0)).refine((shape) => shape.length > 0, 'has no dimension'),
   datatype: z.string(),
   parameters: z.looseObject({ binary_data_size: z.unknown().optional() }).optional(),
   data: z.array(z.unknown()).optional(),
@@ -20,8 +28,8 @@ const tensorSchema = z.object({
 const requestSchema = z.object({
   id: z.string().optional(),
   parameters: z.record(z.string(), z.unknown()).optional(),
-  inputs: z.array(tensorSchema).min(1),
-  outputs: z.array(z.object({ name: z.string() })).optional(),
+  inputs: listOf(tensorSchema).refine((inputs) => inputs.length > 0, 'are none'),
+  outputs: listOf(z.object({ name: z.string() })).optional(),
 });
 
 type Tensor = z.infer<typeof tensorSchema>;
@@ -130,9 +138,15 @@ function elements(tensor: Tensor, kind: Kind, count: number): unknown[] {
   const wrong = values.findIndex((value) => typeof value !== kind);
   if (wrong !== -1)
     throw inferInvalid(
-      `Row ${wrong}, ${name}: ${JSON.stringify(values[wrong])} is no element of a ${datatype} tensor.`,
+      `Row ${wrong}, ${name}: ${shown(values[wrong])} is no element of a ${datatype} tensor.`,
     );
   return values;
+}
+
+/** An element in an error's text: it may be megabytes long, or nested deeper than a stack. */
+function shown(value: unknown): string {
+  if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'a list' : 'an object';
+  return JSON.stringify(value).slice(0, 100);
 }
 
 function datatypeOf({ type }: ContractField): string {

@@ -77,6 +77,9 @@ const goldenSchema = z.strictObject({
   rows: z.array(z.strictObject({ features: z.array(z.number()), prediction: z.number() })).min(1),
 });
 
+/** Wrong fields that an error names. */
+const maxTold = 20;
+
 /** The content of `model.json`: what a model takes, gives, and is good for. */
 export type ModelManifest = z.infer<typeof manifestSchema>;
 
@@ -96,7 +99,7 @@ export interface GoldenRow {
 
 /**
  * @param json - the text of `file`, which is only named in errors.
- * @throws MillraceError `MODEL_INVALID` that names the file and each wrong field.
+ * @throws MillraceError `MODEL_INVALID` that names the file and each wrong field, if they are not too many.
  */
 export function parseManifest(json: string, file: string): ModelManifest {
   return parse(manifestSchema, json, file);
@@ -127,10 +130,12 @@ function parse<T>(schema: z.ZodType<T>, json: string, file: string): T {
   }
   const result = schema.safeParse(value);
   if (result.success) return result.data;
-  throw invalid(
-    file,
-    result.error.issues.map(({ path, message }) => `${path.join('.') || 'top level'}: ${message}`).join('; '),
-  );
+  const { issues } = result.error;
+  const told = issues
+    .slice(0, maxTold)
+    .map(({ path, message }) => `${path.join('.') || 'top level'}: ${message}`);
+  if (issues.length > maxTold) told.push(`and ${issues.length - maxTold} more`);
+  throw invalid(file, told.join('; '));
 }
 
 function invalid(file: string, problem: string): MillraceError {

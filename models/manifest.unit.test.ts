@@ -73,6 +73,11 @@ describe('parseGolden', () => {
     );
   });
 
+  it('names no more wrong fields than anybody reads', () => {
+    const rows = Array.from({ length: 1_000 }, () => 1);
+    expect(() => parseGolden(JSON.stringify({ rows }), 'golden.json', 2)).toThrow(/and 980 more/);
+  });
+
   it('refuses to check nothing', () => {
     expect(() => parseGolden('{"rows":[]}', 'golden.json', 2)).toThrow(/rows: /);
   });

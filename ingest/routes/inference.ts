@@ -206,6 +206,8 @@ function outputsOf(models: readonly ModelManifest[]): Output[] {
 function chosenOutputs(models: readonly ModelManifest[], chosen: { name: string }[] | undefined): Output[] {
   const all = outputsOf(models);
   if (chosen === undefined || chosen.length === 0) return all.filter(({ onRequest }) => onRequest !== true);
+  if (new Set(chosen.map(({ name }) => name)).size < chosen.length)
+    throw inferInvalid('An output is asked for twice.');
   return chosen.map(({ name }) => {
     const output = all.find((each) => each.name === name);
     if (output !== undefined) return output;

@@ -9,6 +9,9 @@ import { MillraceError, messageOf } from '../../platform/errors.js';
 /** The files of a version folder. */
 export const versionFiles = ['model.onnx', 'model.json', 'golden.json'] as const;
 
+/** Read and checked at once, in the process that serves. Cards and golden rows have a few kilobytes. */
+const maxJsonBytes = 1024 ** 2;
+
 export interface ReceiveOptions {
   /** The request's `Content-Type`. */
   contentType: string;
@@ -78,7 +81,11 @@ export async function receiveVersion(
   const missing = versionFiles.filter((name) => !received.has(name));
   if (missing.length > 0) throw invalid(`${missing.join(', ')} not in it`);
   for (const name of versionFiles) {
-    if ((await stat(join(folder, name))).size === 0) throw invalid(`${name} is empty`);
+    const { size } = await stat(join(folder, name));
+    if (size === 0) throw invalid(`${name} is empty`);
+    if (name.endsWith('.json') && size > maxJsonBytes) {
+      throw new MillraceError('BODY_TOO_LARGE', `${name} has ${size} bytes; at most ${maxJsonBytes} are taken.`);
+    }
   }
   return fields;
 }

@@ -1,4 +1,5 @@
 import type { JobEvent } from '../../schemas/types.js';
+import type { InputRow } from './formats/file-format.js';
 
 /** What is known of a job: its newest event. */
 export type Job = JobEvent;
@@ -20,18 +21,29 @@ export function rowEventId(jobId: string, row: number): string {
 /** Most rows of a job: so many digits has the number in an event's id. */
 export const maxJobRows = 99_999_999;
 
-/** The same items in batches of `size`, the last one perhaps smaller. */
-export async function* inBatches<Item>(
-  source: AsyncIterable<readonly Item[]>,
+/** Text of the rows that are in memory together, characters; a row has up to some millions. */
+const maxBatchText = 2_000_000;
+
+/** The same rows in batches of `size`, or of fewer when they are large; the last one perhaps smaller. */
+export async function* inBatches(
+  source: AsyncIterable<readonly InputRow[]>,
   size: number,
-): AsyncGenerator<Item[]> {
-  let batch: Item[] = [];
-  for await (const items of source) {
-    for (const item of items) {
-      if (batch.push(item) < size) continue;
+): AsyncGenerator<InputRow[]> {
+  let batch: InputRow[] = [];
+  let text = 0;
+  for await (const rows of source) {
+    for (const row of rows) {
+      text += textLength(row);
+      if (batch.push(row) < size && text < maxBatchText) continue;
       yield batch;
       batch = [];
+      text = 0;
     }
   }
   if (batch.length > 0) yield batch;
+}
+
+function textLength({ original }: InputRow): number {
+  if (typeof original === 'string') return original.length;
+  return original.reduce<number>((sum, cell) => sum + (typeof cell === 'string' ? cell.length : 0), 0);
 }

@@ -163,6 +163,11 @@ it('says which tensor is not as it should be', async () => {
   expect(await refusal({ inputs: tensors([client], [0]) })).toContain('no rows');
   expect(await refusal({ inputs: [] })).toContain('inputs');
   expect(await refusal({ inputs, outputs: [{ name: 'probability' }] })).toContain('no output probability');
+  expect(await refusal({ inputs, outputs: [{ name: 'score' }, { name: 'score' }] })).toContain('twice');
+  expect(await refusal(`{"inputs": [${'1,'.repeat(2_000_000)}1]}`)).toContain('inputs');
+  const nested = `${'['.repeat(100_000)}${']'.repeat(100_000)}`;
+  const deep = `{"inputs": [{"name": "AGE", "datatype": "FP64", "shape": [1], "data": [[${nested}]]}]}`;
+  expect(await refusal(deep)).toContain('a list is no element');
   expect(await refusal('{"inputs": [')).toContain('no JSON');
   expect(await refusal('null')).toContain('not as the protocol has it');
   const huge = inputs.map((tensor) => ({ ...tensor, shape: [4_000_000_000], data: [1] }));

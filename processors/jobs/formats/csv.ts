@@ -10,6 +10,7 @@ import {
   freeNames,
   type InputFile,
   type InputRow,
+  maxColumns,
   maxRecordLength,
   toColumns,
   toRow,
@@ -82,7 +83,7 @@ async function* readRecords(path: string, delimiter: string): AsyncGenerator<str
   try {
     let batch: string[][] = [];
     for await (const record of parser as AsyncIterable<string[]>) {
-      if (batch.push(record) < batchRows) continue;
+      if (batch.push(withoutEmptyEnd(record)) < batchRows) continue;
       yield batch;
       batch = [];
     }
@@ -95,6 +96,14 @@ async function* readRecords(path: string, delimiter: string): AsyncGenerator<str
     text.destroy();
     parser.destroy();
   }
+}
+
+/** A row is up to a million separators, which would take far more memory than they have bytes. */
+function withoutEmptyEnd(record: string[]): string[] {
+  const width = record.findLastIndex((cell) => cell !== '') + 1;
+  if (width > maxColumns)
+    throw fileInvalid(`A row has a value in column ${width}; up to ${maxColumns} are read.`);
+  return width === record.length ? record : record.slice(0, width);
 }
 
 function whatIsWrong({ code, message }: CsvError): string {

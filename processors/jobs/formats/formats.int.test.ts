@@ -3,8 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { detectFormat } from './detect-format.js';
+import { inBatches } from '../job.js';
 import type { InputRow } from './file-format.js';
 import { workbook } from './testing/zip.js';
+import { xlsx } from './xlsx.js';
 
 let folder: string;
 let files = 0;
@@ -71,6 +73,15 @@ describe('csv', () => {
       'has a value in column 3,',
       { a: '4', b: null },
     ]);
+  });
+
+  it('refuses rows of separators that would fill the memory, not those that end in some', async () => {
+    const { values } = await read(`a,b\n1,2${','.repeat(5_000)}\n`);
+    expect(values).toEqual([{ a: '1', b: '2' }]);
+    await expect(read(`a,b\n1,2${','.repeat(5_000)}3\n`)).rejects.toMatchObject({
+      code: 'FILE_INVALID',
+      message: expect.stringContaining('column 5002') as string,
+    });
   });
 
   it('goes back with its own separator, cells as they were, and columns that clash renamed', async () => {
@@ -268,6 +279,27 @@ describe('xlsx', () => {
 });
 
 describe('reading', () => {
+  it('holds the texts of a workbook, not what lies between them', async () => {
+    const bytes = 200 * 1024 ** 2;
+    const row = '<row><c t="str"><v>a</v></c></row>';
+    const one = `<si><t>${'x'.repeat(40)}</t></si>${' '.repeat(15_000)}`;
+    const strings = one.repeat(Math.floor(bytes / one.length));
+    const path = await save(workbook({ rows: row + row, strings }));
+    const before = process.memoryUsage().heapUsed;
+    const batches = (await xlsx.open(path)).rows()[Symbol.asyncIterator]();
+    await batches.next();
+    expect(process.memoryUsage().heapUsed - before).toBeLessThan(bytes / 2);
+    await batches.return?.();
+  });
+
+  it('makes smaller batches of larger rows', async () => {
+    const rows = Array.from({ length: 10 }, () => `{"a":"${'x'.repeat(900_000)}"}\n`).join('');
+    const { file } = await read(rows, 'a.jsonl');
+    const sizes: number[] = [];
+    for await (const batch of inBatches(file.rows(), 1_000)) sizes.push(batch.length);
+    expect(sizes).toEqual([3, 3, 3, 1]);
+  });
+
   it('takes no more of a large sheet than is used, and lets others have their turn', async () => {
     const row = `<row>${'<c><v>12345</v></c>'.repeat(20)}</row>`;
     const content = `<worksheet><sheetData><row><c t="str"><v>a</v></c>${'<c t="str"><v>b</v></c>'.repeat(19)}</row>${row.repeat(100_000)}</sheetData></worksheet>`;

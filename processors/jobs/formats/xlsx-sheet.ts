@@ -9,6 +9,10 @@ const maxSheetBytes = 2 * 1024 ** 3;
 /** Shared strings are needed in no order, so they are in memory: so many bytes of it, about. */
 const maxStringBytes = 160 * 1024 ** 2;
 const bytesPerString = 32;
+/** V8 copies what is shorter. */
+const shortestSlice = 13;
+/** Unpacked, their part has three times that at most: the rest is tags and formats. */
+const maxStringsPartBytes = 512 * 1024 ** 2;
 const dayMs = 24 * 3_600_000;
 
 /**
@@ -112,17 +116,29 @@ async function readStrings(parts: XlsxPackage, part: string): Promise<string[]> 
         isText = false;
         if (name === 'rPh') phonetic = false;
         if (name !== 'si' || text === undefined) return;
-        bytes += text.length + bytesPerString;
+        const { kept, bytes: size } = detached(unescape(text));
+        bytes += size + bytesPerString;
         if (bytes > maxStringBytes) {
           throw fileInvalid('The workbook has more text than fits into memory. Split it, or send csv.');
         }
-        strings.push(unescape(text));
+        strings.push(kept);
         text = undefined;
       },
     },
-    maxSheetBytes,
+    maxStringsPartBytes,
   );
   return strings;
+}
+
+/**
+ * A copy of a text. The text itself may be a slice of the piece of the file that it was read from, and would hold all of
+ * that in memory: a few letters between megabytes of nothing.
+ */
+function detached(text: string): { kept: string; bytes: number } {
+  if (text.length < shortestSlice) return { kept: text, bytes: 2 * text.length };
+  const copy = Buffer.from(text);
+  const isAscii = copy.length === text.length;
+  return { kept: copy.toString(), bytes: isAscii ? text.length : 2 * text.length };
 }
 
 /** Numbers of the cell formats that show a number as a date or time. */

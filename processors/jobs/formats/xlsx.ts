@@ -21,12 +21,7 @@ export const xlsx: FileFormat = {
   contentType: 'application/vnd.openxmlformats-officedocument.spreadsheetml.sheet',
   typed: false,
   open: async (path) => {
-    let columns: string[] | undefined;
-    for await (const rows of readSheet(path)) {
-      columns = toColumns(rows[0]);
-      break;
-    }
-    const names = columns ?? toColumns(undefined);
+    const names = await inTurn(() => readHeader(path));
     return { columns: names, rows: () => readRows(path, names) };
   },
   write: async (path, { columns = [] }, added, rows) => {
@@ -35,6 +30,23 @@ export const xlsx: FileFormat = {
     await pipeline(Readable.fromWeb(sheet as ReadableStream), createWriteStream(path));
   },
 };
+
+let last: Promise<unknown> = Promise.resolve();
+
+/**
+ * One after the other: the shared strings of a workbook take hundreds of megabytes of memory, however small its file, and
+ * every upload is opened before it waits for its turn as a job.
+ */
+function inTurn<Result>(read: () => Promise<Result>): Promise<Result> {
+  const result = last.then(read);
+  last = result.catch(() => undefined);
+  return result;
+}
+
+async function readHeader(path: string): Promise<string[]> {
+  for await (const rows of readSheet(path)) return toColumns(rows[0]);
+  return toColumns(undefined);
+}
 
 async function* readRows(path: string, columns: readonly string[]): AsyncGenerator<InputRow[]> {
   let isFirst = true;
