@@ -24,6 +24,9 @@ const columns = {
     'offset',
     'schema_id',
     'latency_ms',
+    'role',
+    'model_event',
+    'model_event_at',
   ],
   dead_letters: [
     'dead_letter_id',
@@ -39,10 +42,33 @@ const columns = {
     'value_base64',
     'failed_at',
   ],
+  model_events: [
+    'model_event',
+    'model',
+    'kind',
+    'version',
+    'digest',
+    'previous_version',
+    'shadow',
+    'canary_share',
+    'source',
+    'at',
+  ],
+  dead_letter_resolutions: ['dead_letter_id', 'pipeline', 'resolution', 'note', 'resolved_at'],
   outcomes: ['event_id', 'pipeline', 'outcome', 'observed_at', 'topic', 'partition', 'offset'],
 } satisfies Record<Table, [string, ...string[]]>;
 
-const nullable = new Set(['label', 'schema_id', 'event_id', 'key_base64', 'value_base64']);
+const nullable = new Set([
+  'label',
+  'schema_id',
+  'event_id',
+  'key_base64',
+  'value_base64',
+  'model_event_at',
+  'version',
+  'digest',
+  'previous_version',
+]);
 
 /**
  * Inserts rows in one block and resolves when ClickHouse has written them. Safe to repeat: the same token within the

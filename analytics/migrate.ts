@@ -6,7 +6,8 @@ import { MillraceError } from '../platform/errors.js';
 import { projectRoot } from '../platform/paths.js';
 import { translateError } from './errors.js';
 
-const migrationsFolder = join(projectRoot, 'analytics', 'migrations');
+/** Where the files of the database's own migrations are. */
+export const migrationsFolder = join(projectRoot, 'analytics', 'migrations');
 
 const ownTables = [
   'CREATE DATABASE IF NOT EXISTS millrace',

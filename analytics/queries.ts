@@ -6,7 +6,7 @@ import type { PredictionRow } from './rows.js';
 const idsPerQuery = 250;
 
 /**
- * All predictions of some events, in no order; events without one are missing. Answered from the primary key.
+ * All answers that some events got, in no order, without predictions of a shadow; events without one are missing. Answered from the primary key.
  *
  * @param signal - gives up when it aborts.
  * @throws {MillraceError} as {@link translateError}.
@@ -20,7 +20,7 @@ export async function findPredictions(
   try {
     for (let from = 0; from < eventIds.length; from += idsPerQuery) {
       const result = await client.query({
-        query: `SELECT * FROM millrace.predictions WHERE event_id IN {event_ids:Array(String)}
+        query: `SELECT * FROM millrace.predictions WHERE event_id IN {event_ids:Array(String)} AND role != 'shadow'
           SETTINGS output_format_json_quote_64bit_integers = 0, date_time_output_format = 'iso'`,
         query_params: { event_ids: eventIds.slice(from, from + idsPerQuery) },
         format: 'JSONEachRow',

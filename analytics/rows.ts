@@ -27,6 +27,11 @@ export interface PredictionRow {
   offset: number;
   schema_id: number | null;
   latency_ms: number;
+  /** A shadow prediction is no answer: it is kept beside the answer for comparison. */
+  role: 'champion' | 'canary' | 'shadow';
+  /** Offset on `millrace.models` of the alias event under which the model scored; -1 when none is known. */
+  model_event: number;
+  model_event_at: string | null;
 }
 
 export interface DeadLetterRow {
@@ -46,6 +51,16 @@ export interface DeadLetterRow {
   failed_at: string;
 }
 
+export interface DeadLetterResolutionRow {
+  /** A UUID. */
+  dead_letter_id: string;
+  pipeline: string;
+  /** `redriven` or `discarded`. */
+  resolution: string;
+  note: string;
+  resolved_at: string;
+}
+
 export interface OutcomeRow {
   event_id: string;
   pipeline: string;
@@ -56,9 +71,26 @@ export interface OutcomeRow {
   offset: number;
 }
 
+/** An event of a model's life, from `millrace.models`. */
+export interface ModelEventRow {
+  /** Offset of its record. */
+  model_event: number;
+  model: string;
+  kind: 'registered' | 'champion' | 'challenger';
+  version: string | null;
+  digest: string | null;
+  previous_version: string | null;
+  shadow: boolean;
+  canary_share: number;
+  source: string;
+  at: string;
+}
+
 /** The views of the database `millrace` that take rows, and what their rows look like. */
 export interface RowsByTable {
   predictions: PredictionRow;
   dead_letters: DeadLetterRow;
+  dead_letter_resolutions: DeadLetterResolutionRow;
   outcomes: OutcomeRow;
+  model_events: ModelEventRow;
 }

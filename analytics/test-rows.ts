@@ -1,4 +1,4 @@
-import type { DeadLetterRow, OutcomeRow, PredictionRow } from './rows.js';
+import type { DeadLetterResolutionRow, DeadLetterRow, OutcomeRow, PredictionRow } from './rows.js';
 
 /** Rows for tests: valid, with what a test cares about set by it. */
 export function predictionRow(set: Partial<PredictionRow> = {}): PredictionRow {
@@ -20,6 +20,9 @@ export function predictionRow(set: Partial<PredictionRow> = {}): PredictionRow {
     offset: 0,
     schema_id: 1,
     latency_ms: 1.5,
+    role: 'champion',
+    model_event: 1,
+    model_event_at: '2026-01-30T12:00:00.000Z',
     ...set,
   };
 }
@@ -38,6 +41,17 @@ export function deadLetterRow(set: Partial<DeadLetterRow> = {}): DeadLetterRow {
     key: null,
     value: Buffer.alloc(0),
     failed_at: '2026-01-31T12:00:00.123Z',
+    ...set,
+  };
+}
+
+export function resolutionRow(set: Partial<DeadLetterResolutionRow> = {}): DeadLetterResolutionRow {
+  return {
+    dead_letter_id: '0199a0b0-0000-5000-8000-000000000002',
+    pipeline: 'credit-default',
+    resolution: 'redriven',
+    note: '',
+    resolved_at: '2026-02-01T00:00:00.000Z',
     ...set,
   };
 }

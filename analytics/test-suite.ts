@@ -1,12 +1,12 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createAnalytics, type Analytics } from './client.js';
 import { insertRows } from './insert.js';
-import { migrate } from './migrate.js';
+import { migrate, migrationsFolder } from './migrate.js';
 import { findPredictions, ping } from './queries.js';
-import { deadLetterRow, outcomeRow, predictionRow } from './test-rows.js';
+import { deadLetterRow, outcomeRow, predictionRow, resolutionRow } from './test-rows.js';
 
 /**
  * What holds for ClickHouse whichever way it is reached: called by a test file for each way.
@@ -74,6 +74,30 @@ export function testAnalytics(open: (dataDir: string) => Promise<Analytics>): vo
       expect(await select('SELECT * FROM millrace.t3')).toEqual([]);
     });
 
+    test('brings tables of an older version up to date, with what is in them', async () => {
+      const files = join(folder, 'older');
+      await mkdir(files);
+      const [first = ''] = (await readdir(migrationsFolder)).toSorted();
+      await copyFile(join(migrationsFolder, first), join(files, first));
+      await analytics.client.command({ query: 'DROP DATABASE millrace' });
+      await migrate(analytics.client, files);
+      const { role: _, model_event: _offset, model_event_at: _at, ...older } = predictionRow();
+      const table = 'millrace.predictions_storage';
+      await analytics.client.insert({
+        table,
+        columns: Object.keys(older) as [string, ...string[]],
+        values: [older],
+        format: 'JSONEachRow',
+        clickhouse_settings: { async_insert: 0, date_time_input_format: 'best_effort' },
+      });
+      expect(await select('SELECT event_id FROM millrace.predictions')).toHaveLength(1);
+      expect(await migrate(analytics.client)).not.toEqual([]);
+      expect(await findPredictions(analytics.client, [older.event_id])).toEqual([
+        { ...older, role: 'champion', model_event: -1, model_event_at: null },
+      ]);
+      await analytics.client.command({ query: `TRUNCATE TABLE ${table}` });
+    });
+
     test('runs twice at once', async () => {
       await analytics.client.command({ query: 'TRUNCATE TABLE millrace.migrations' });
       await Promise.all([migrate(analytics.client), migrate(analytics.client)]);
@@ -112,11 +136,20 @@ export function testAnalytics(open: (dataDir: string) => Promise<Analytics>): vo
       ).toHaveLength(1);
     });
 
+    test('of a shadow are no answers, and give way to an answer with their id', async () => {
+      const shadow = predictionRow({ event_id: 'shadowed', role: 'shadow', score: 1 });
+      const later = { role: 'champion', score: 2, predicted_at: '2026-02-01T12:00:00.000Z' } as const;
+      await insertRows(analytics.client, 'predictions', [shadow], 'shadow');
+      expect(await findPredictions(analytics.client, ['shadowed'])).toEqual([]);
+      await insertRows(analytics.client, 'predictions', [{ ...shadow, ...later }], 'answer');
+      expect(await findPredictions(analytics.client, ['shadowed'])).toEqual([{ ...shadow, ...later }]);
+    });
+
     test('have exactly the documented columns', async () => {
       const columns = await select<{ name: string }>('DESCRIBE TABLE millrace.predictions');
       expect(columns.map((column) => column.name).join(', ')).toBe(
         'event_id, prediction_id, pipeline, model, model_version, model_digest, event_time, predicted_at, score, label, ' +
-          'features, source, topic, partition, offset, schema_id, latency_ms',
+          'features, source, topic, partition, offset, schema_id, latency_ms, role, model_event, model_event_at',
       );
     });
 
@@ -192,6 +225,42 @@ export function testAnalytics(open: (dataDir: string) => Promise<Analytics>): vo
       { k: null, v: null, schema_id: 7, event_id: 'e' },
       { k: null, v: '', schema_id: null, event_id: null },
     ]);
+  });
+
+  test('dead letters say what became of them, by the last resolution', async () => {
+    const ids = [1, 2].map((n) => `0199a0b0-0000-5000-8000-00000000010${n}`);
+    const letters = ids.map((dead_letter_id, index) =>
+      deadLetterRow({ dead_letter_id, topic: 'resolved', offset: index }),
+    );
+    await insertRows(analytics.client, 'dead_letters', letters, 'resolved-letters');
+    const [first] = ids;
+    const resolutions = [
+      resolutionRow({
+        dead_letter_id: first,
+        resolved_at: '2026-02-02T00:00:00.000Z',
+        note: 'schema mended',
+      }),
+      resolutionRow({ dead_letter_id: first, resolution: 'discarded' }),
+    ];
+    await insertRows(analytics.client, 'dead_letter_resolutions', resolutions, 'resolutions');
+    const query = `SELECT resolution, resolved_at FROM millrace.dead_letters WHERE topic = 'resolved' ORDER BY offset`;
+    expect(await select(query)).toEqual([
+      { resolution: 'redriven', resolved_at: '2026-02-02 00:00:00.000' },
+      { resolution: null, resolved_at: null },
+    ]);
+    expect(
+      await select(
+        'SELECT toString(dead_letter_id) AS id, resolution, note FROM millrace.dead_letter_resolutions',
+      ),
+    ).toEqual([{ id: first, resolution: 'redriven', note: 'schema mended' }]);
+  });
+
+  test('the view of dead letters keeps its columns, and new ones come last', async () => {
+    const columns = await select<{ name: string }>('DESCRIBE TABLE millrace.dead_letters');
+    expect(columns.map((column) => column.name).join(', ')).toBe(
+      'dead_letter_id, pipeline, reason, detail, topic, partition, offset, schema_id, event_id, key, value, failed_at, ' +
+        'resolution, resolved_at',
+    );
   });
 
   test('of outcomes the latest observation counts', async () => {

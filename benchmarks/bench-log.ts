@@ -14,7 +14,7 @@ import type { NewRecord, RecordPosition } from '../streams/records.js';
 import { SchemaRegistryClient } from '../streams/schema-registry.js';
 import { Serde } from '../streams/serde.js';
 import { createStreams, type Streams } from '../streams/streams.js';
-import { pipelineTopicSpecs } from '../streams/topics.js';
+import { pipelineTopicSpecs, systemTopicSpecs } from '../streams/topics.js';
 
 /** The embedded broker and registry in their own thread, and the credit-default pipeline on them, as `millrace up` has them. */
 export interface BenchLog {
@@ -38,10 +38,11 @@ export async function openBenchLog(): Promise<BenchLog> {
   const serde = new Serde(new SchemaRegistryClient({ url: `http://127.0.0.1:${log.registryPort}` }));
   const metrics = createMetrics();
   const runtime = createModelRuntime();
-  const pipelines = await openPipelines({ config: loadConfig({}), serde, runtime, metrics });
-  const pipeline = pipelines.get('credit-default');
+  await streams.createTopics([...pipelineTopicSpecs('credit-default', partitions), ...systemTopicSpecs()]);
+  const config = loadConfig({ DATA_DIR: folder });
+  const opened = await openPipelines({ config, streams, serde, runtime, metrics, logger: silentLogger });
+  const pipeline = opened.pipelines.get('credit-default');
   if (pipeline === undefined) throw new Error('There is no pipeline credit-default.');
-  await streams.createTopics(pipelineTopicSpecs(pipeline.name, partitions));
   return {
     folder,
     streams,
@@ -50,6 +51,7 @@ export async function openBenchLog(): Promise<BenchLog> {
     pipeline,
     fill: (count) => fill(streams, serde, pipeline, count),
     close: async () => {
+      await opened.close();
       await streams.close();
       await runtime.close();
       await log.stop();

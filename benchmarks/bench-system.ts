@@ -39,6 +39,7 @@ export async function startSystem(folder: string): Promise<BenchSystem> {
       SCHEMA_REGISTRY_PORT: '0',
       CLICKHOUSE_PORT: '0',
       DATA_DIR: folder,
+      TAXI_SCHEDULE: 'off',
     },
   });
   const errors: string[] = [];

@@ -1,6 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Gauge, type Registry } from 'prom-client';
 import type { Streams } from '../streams/streams.js';
+import { pipelineTopics, scoringGroup } from '../streams/topics.js';
+
+/** How many events of some pipelines wait for their score. @throws {MillraceError} as `Streams.lag`. */
+export async function scoringLag(streams: Streams, pipelines: Iterable<string>): Promise<number> {
+  const lags = await Promise.all(
+    [...pipelines].map((name) => streams.lag(scoringGroup(name), [pipelineTopics(name).events])),
+  );
+  return lags.flat().reduce((sum, { lag }) => sum + lag, 0);
+}
 
 /** How long a scrape waits for the log, milliseconds. */
 const patienceMs = 1_000;

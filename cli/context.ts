@@ -2,12 +2,15 @@ import { readFileSync } from 'node:fs';
 import { ConsumerLag } from './consumer-lag.js';
 import type { Engines } from '../embedded/start-engines.js';
 import { Health, type PartHealth } from '../ingest/health.js';
+import type { ModelLifecycle } from '../models/lifecycle/lifecycle.js';
+import type { ServedModels } from '../models/lifecycle/served-models.js';
 import { createModelRuntime } from '../models/runtime.js';
 import type { Config } from '../platform/config.js';
 import type { Logger } from '../platform/logger.js';
 import { createMetrics, type Metrics } from '../platform/metrics.js';
 import { untilPossible } from '../platform/retry.js';
-import { type OpenPipeline, openPipelines } from '../processors/open-pipelines.js';
+import { type OpenPipeline, type OpenPipelines, openPipelines } from '../processors/open-pipelines.js';
+import { loadPipelines } from '../processors/pipeline.js';
 import type { Consumption } from '../streams/consumption.js';
 import { SchemaRegistryClient } from '../streams/schema-registry.js';
 import { Serde } from '../streams/serde.js';
@@ -25,10 +28,12 @@ export interface Context {
   serde: Serde;
   analytics: Engines['analytics'];
   pipelines: ReadonlyMap<string, OpenPipeline>;
+  lifecycle: ModelLifecycle;
+  served: ServedModels;
   close(): Promise<void>;
 }
 
-/** A part of Millrace that runs: `serve`, `process` or `sink`. */
+/** A part of Millrace that runs: `serve`, `process`, `sink` or `schedule`. */
 export interface Role {
   /** Takes no more work and ends what is under way. */
   stop(): Promise<void> | void;
@@ -47,25 +52,26 @@ export async function openContext(config: Config, engines: Engines, logger: Logg
     clientId: 'millrace',
     logger,
   });
-  const registry = new SchemaRegistryClient({
-    url: engines.registryUrl,
-    ...(config.SCHEMA_REGISTRY_USER === undefined ? {} : { username: config.SCHEMA_REGISTRY_USER }),
-    ...(config.SCHEMA_REGISTRY_PASSWORD === undefined ? {} : { password: config.SCHEMA_REGISTRY_PASSWORD }),
-  });
+  const registry = new SchemaRegistryClient(registryOptions(config, engines.registryUrl));
   const serde = new Serde(registry);
   const runtime = createModelRuntime({ workers: config.MODEL_WORKERS });
+  let opened: OpenPipelines | undefined;
   const close = async (): Promise<void> => {
+    await opened?.close();
     await runtime.close();
     await streams.close();
   };
   try {
-    const pipelines = await untilPossible('Opening the pipelines', logger, () =>
-      openPipelines({ config, serde, runtime, metrics }),
+    const topics = (await loadPipelines()).flatMap(({ name }) =>
+      pipelineTopicSpecs(name, config.TOPIC_PARTITIONS),
     );
-    const topics = [...pipelines.keys()].flatMap((name) => pipelineTopicSpecs(name, config.TOPIC_PARTITIONS));
     await untilPossible('Creating topics', logger, () =>
       streams.createTopics([...topics, ...systemTopicSpecs()]),
     );
+    opened = await untilPossible('Opening the pipelines', logger, () =>
+      openPipelines({ config, streams, serde, runtime, metrics, logger }),
+    );
+    const { pipelines, lifecycle, served } = opened;
     const lag = new ConsumerLag(metrics.registry, streams);
     const health = new Health();
     health.add('log', async () => {
@@ -76,6 +82,7 @@ export async function openContext(config: Config, engines: Engines, logger: Logg
       await registry.ping();
       return { status: 'up' };
     });
+    health.add('models', () => modelsHealth(lifecycle, served));
     return {
       config,
       logger,
@@ -86,12 +93,24 @@ export async function openContext(config: Config, engines: Engines, logger: Logg
       serde,
       analytics: engines.analytics,
       pipelines,
+      lifecycle,
+      served,
       close,
     };
   } catch (error) {
     await close();
     throw error;
   }
+}
+
+/** How the schema registry is reached, from the settings `SCHEMA_REGISTRY_USER` and `…_PASSWORD`. */
+export function registryOptions(config: Config, url: string) {
+  const { SCHEMA_REGISTRY_USER: username, SCHEMA_REGISTRY_PASSWORD: password } = config;
+  return {
+    url,
+    ...(username === undefined ? {} : { username }),
+    ...(password === undefined ? {} : { password }),
+  };
 }
 
 /** How the log is reached and what it is asked for, from the settings `KAFKA_SASL_*`, `KAFKA_TLS*` and `TOPIC_REPLICATION`. */
@@ -109,6 +128,14 @@ export function kafkaSettings(config: Config) {
     ...(KAFKA_TLS ? { tls: KAFKA_TLS_CA === undefined ? true : { ca: readFileSync(KAFKA_TLS_CA) } } : {}),
     ...(replicationFactor === undefined ? {} : { replicationFactor }),
   };
+}
+
+/** Degraded while a version that ought to serve doesn't, and while changes can't be seen: another serves meanwhile. */
+function modelsHealth(lifecycle: ModelLifecycle, served: ServedModels): PartHealth {
+  const { ok, since, lastError } = lifecycle.status();
+  const problems = [...served.problems()];
+  if (!ok) problems.push(`changes are not seen: ${lastError}, since ${new Date(since).toISOString()}`);
+  return problems.length === 0 ? { status: 'up' } : { status: 'degraded', detail: problems.join('; ') };
 }
 
 /** How a consumption is, for readiness. */

@@ -7,18 +7,18 @@ import type { Role } from './context.js';
 
 const intervalMs = 1000;
 
-/** Feeds every pipeline that can make samples one realistic event a second. */
+/** Feeds one realistic event a second, in turn to every pipeline that can make samples. */
 export function startDemo(pipelines: Iterable<OpenPipeline>, intake: Intake, logger: Logger): Role {
   const sampled = [...pipelines].filter(({ pipeline }) => pipeline.sample !== undefined);
   const stopping = new AbortController();
   const feed = async (): Promise<void> => {
-    while (!stopping.signal.aborted) {
-      for (const open of sampled) {
-        const context = { source: 'millrace/demo', timeoutMs: 10_000 };
-        await intake.publish(open, [open.pipeline.sample?.(Math.random)], context).catch((error: unknown) => {
-          logger.warn({ pipeline: open.name, error: messageOf(error) }, 'a demo event was not accepted');
-        });
-      }
+    for (let turn = 0; !stopping.signal.aborted; turn++) {
+      const open = sampled[turn % sampled.length];
+      if (open === undefined) return;
+      const context = { source: 'millrace/demo', timeoutMs: 10_000 };
+      await intake.publish(open, [open.pipeline.sample?.(Math.random)], context).catch((error: unknown) => {
+        logger.warn({ pipeline: open.name, error: messageOf(error) }, 'a demo event was not accepted');
+      });
       await sleep(intervalMs, undefined, { signal: stopping.signal }).catch(() => undefined);
     }
   };

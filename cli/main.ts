@@ -3,6 +3,8 @@ import { describeSettings, loadConfig, settingsPage } from '../platform/config.j
 import { MillraceError } from '../platform/errors.js';
 import { version } from '../platform/version.js';
 import type { Context, Role } from './context.js';
+import { modelsCommand } from './models/command.js';
+import { deadLettersCommand } from './dead-letters/command.js';
 
 // Before the first file is read: Node's four threads for files would be shared by the log's fsync and ClickHouse's queries.
 process.env['UV_THREADPOOL_SIZE'] ??= '16';
@@ -45,6 +47,39 @@ program
   .action(async () => {
     const { startSink } = await import('./roles/sink.js');
     await runAlone(startSink, false);
+  });
+
+program.addCommand(modelsCommand());
+
+program
+  .command('score')
+  .description('score a file (xlsx, csv or jsonl) with a running Millrace')
+  .argument('<file>', 'rows to score')
+  .option('--pipeline <name>', 'which pipeline; not needed when there is one')
+  .option('--out <file>', 'where the result goes (default: <name>-scored.<format> here)')
+  .action(async (file: string, options: { pipeline?: string; out?: string }) => {
+    const { createApiClient } = await import('./api-client.js');
+    const { score } = await import('./score.js');
+    await score(await createApiClient(loadConfig(process.env)), file, options);
+  });
+
+program
+  .command('schedule')
+  .description('run the schedules alone')
+  .action(async () => {
+    const { startSchedules } = await import('./roles/schedule.js');
+    await runAlone(startSchedules, false);
+  });
+
+program.addCommand(deadLettersCommand());
+
+program
+  .command('sql')
+  .description('ask ClickHouse')
+  .argument('<query>', 'such as "SELECT * FROM millrace.predictions LIMIT 5"')
+  .action(async (query: string) => {
+    const { runSql } = await import('./sql.js');
+    await runSql(loadConfig(process.env), query);
   });
 
 program

@@ -9,6 +9,7 @@ import { openDataFolder } from './data-folder.js';
 import { type Endpoints, writeEndpoints } from './endpoints.js';
 import { startDemo } from './demo.js';
 import { startProcessors } from './roles/process.js';
+import { startSchedules } from './roles/schedule.js';
 import { startServe } from './roles/serve.js';
 import { startSink } from './roles/sink.js';
 
@@ -48,6 +49,7 @@ export async function up(config: Config, { demo, onProgress }: UpOptions): Promi
     onProgress('HTTP API');
     const serve = await startServe(context);
     roles.push(serve);
+    roles.push(await startSchedules(context));
     if (demo) roles.push(startDemo(context.pipelines.values(), serve.intake, logger));
     roles.push({ stop: () => context.health.drain() });
     onProgress('readiness');

@@ -3,29 +3,57 @@ import { timeout } from 'hono/timeout';
 import { HTTPException } from 'hono/http-exception';
 import { MillraceError } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
+import type { ModelLifecycle } from '../models/lifecycle/lifecycle.js';
+import type { ServedModels } from '../models/lifecycle/served-models.js';
+import type { ModelRegistrar } from '../models/registration/registrar.js';
 import type { OpenPipeline } from '../processors/open-pipelines.js';
-import { authentication } from './authentication.js';
+import type { ScheduleRuns } from '../processors/schedules/schedule-runs.js';
+import type { Schedule } from '../processors/schedules/schedule.js';
+import { identifyClient, requireKey } from './authentication.js';
+import type { FileJobs } from './file-jobs.js';
 import type { Intake } from './intake.js';
 import { limitBody } from './limit-body.js';
+import { limitRequests } from './limit-requests.js';
 import { openApiDocument } from './openapi.js';
 import { measureRequests } from './measure-requests.js';
 import type { FindStored, PredictionCache } from './prediction-cache.js';
 import { sendProblem } from './problems.js';
+import { aimqErrors, aimqRoutes } from './routes/aimq.js';
+import type { RateLimits } from './rate-limits.js';
+import { aimqUpload } from './routes/aimq-upload.js';
 import { docs } from './routes/docs.js';
+import { fileRoutes } from './routes/files.js';
+import { modelOperations, modelUploadRoutes } from './routes/model-operations.js';
+import { inferenceHealth, inferenceRoutes } from './routes/inference.js';
+import { jobRoutes } from './routes/jobs.js';
 import { modelRoutes } from './routes/models.js';
 import { operations, type OperationsOptions } from './routes/operations.js';
 import { pipelineRoutes } from './routes/pipelines.js';
 import { predictionRoutes } from './routes/predictions.js';
+import { scheduleRoutes } from './routes/schedules.js';
 
 export interface AppOptions extends OperationsOptions {
   pipelines: ReadonlyMap<string, OpenPipeline>;
   intake: Intake;
   cache: PredictionCache;
   findStored: FindStored;
-  modelsRoot: string;
+  jobs: FileJobs;
+  /** Folders with model versions; the first that has one counts. */
+  modelRoots: readonly string[];
+  lifecycle: ModelLifecycle;
+  served: ServedModels;
+  registrar: ModelRegistrar;
+  /** Largest file of a model version, bytes. */
+  maxModelBytes: number;
+  schedules: readonly Schedule[];
+  scheduleRuns: ScheduleRuns;
   logger: Logger;
   /** Keys that clients must send one of. None: no key is asked for. */
   apiKeys: readonly string[] | undefined;
+  /** What a client may ask for. None: as much as it likes. */
+  limits: RateLimits | undefined;
+  /** Proxies in front that add to `X-Forwarded-For`. */
+  trustProxy: number;
   /** Largest request body, bytes. */
   maxBodyBytes: number;
   /** How long a request may take, milliseconds. */
@@ -36,7 +64,7 @@ export interface AppOptions extends OperationsOptions {
 
 /** The HTTP interface. It opens no port: `app.request()` answers in process. */
 export function createApp(options: AppOptions): Hono {
-  const { pipelines, intake, cache, findStored, modelsRoot, logger, metrics } = options;
+  const { pipelines, intake, cache, findStored, logger, metrics } = options;
   const app = new Hono();
   app.use(measureRequests(metrics));
   app.onError((error, c) => {
@@ -48,28 +76,46 @@ export function createApp(options: AppOptions): Hono {
     sendProblem(c, new MillraceError('NOT_FOUND', `There is no ${c.req.method} ${c.req.path}. See /docs.`)),
   );
 
+  // Before the limits: a probe that is refused would make a busy process a dead one.
   app.route('/', operations(options));
+  app.route('/v2/health', inferenceHealth(options.health));
+  app.use(identifyClient(options.apiKeys));
+  // Around all that may refuse a request there.
+  for (const path of ['/predict', '/upload']) app.use(path, aimqErrors());
+  if (options.limits !== undefined) app.use(limitRequests(options.limits, options.trustProxy));
   app.route('/docs', docs());
   app.get('/', (c) => c.redirect('/docs'));
   const document = openApiDocument([...pipelines.values()]);
   app.get('/openapi.json', (c) => c.json(document));
 
-  app.use('/v1/*', authentication(options.apiKeys));
-  app.use(
-    '/v1/*',
-    limitBody(options.maxBodyBytes, (c) => sendProblem(c, bodyTooLarge(options))),
-  );
-  app.use(
-    '/v1/*',
-    timeout(options.requestTimeoutMs, () => tooLate(options)),
-  );
+  const carPrice = pipelines.get('car-price');
+  for (const path of ['/v1/*', '/v2/*', '/predict', '/upload']) app.use(path, requireKey(options.apiKeys));
+  // Before the limits of body and time: files have their own.
+  app.route('/v1/pipelines', fileRoutes(pipelines, options.jobs, options));
+  if (carPrice !== undefined) app.route('/upload', aimqUpload(carPrice, options.jobs, options));
+  app.route('/v1/models', modelUploadRoutes(options));
+  for (const path of ['/v1/*', '/v2/*', '/predict']) {
+    app.use(
+      path,
+      limitBody(options.maxBodyBytes, (c) => sendProblem(c, bodyTooLarge(options))),
+    );
+    app.use(
+      path,
+      timeout(options.requestTimeoutMs, () => tooLate(options)),
+    );
+  }
+  app.route('/v2', inferenceRoutes(pipelines, intake, options));
   app.route('/v1/pipelines', pipelineRoutes(pipelines, intake, options));
-  app.route('/v1/models', modelRoutes(modelsRoot, pipelines));
+  app.route('/v1/jobs', jobRoutes(options.jobs));
+  app.route('/v1/models', modelRoutes(options));
+  app.route('/v1/models', modelOperations(options));
+  if (carPrice !== undefined) app.route('/', aimqRoutes(carPrice, intake, options));
+  app.route('/v1/schedules', scheduleRoutes(options.schedules, options.scheduleRuns));
   app.route(
     '/v1/predictions',
     predictionRoutes({
       findStored,
-      recall: (eventId) => [...pipelines.keys()].flatMap((name) => cache.recall(name, eventId) ?? []),
+      recall: (eventId) => cache.recallAnywhere([...pipelines.keys()], eventId),
     }),
   );
   return app;

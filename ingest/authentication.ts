@@ -5,18 +5,18 @@ import { sendProblem } from './problems.js';
 
 const clientKey = 'client';
 
-/** Which of several clients sent a request: a digest of its API key, or nothing where no keys are asked for. */
+/** Which of several clients sent a request: a digest of its API key, or nothing where it sent none that is valid. */
 export function clientOf(c: Context): string {
   return (c.get(clientKey) as string | undefined) ?? '';
 }
 
 /**
- * Lets a request through that sends one of the keys, as `Authorization: Bearer …` or `X-API-Key`.
+ * Finds out which client sent a request, by the key that it sends as `Authorization: Bearer …` or `X-API-Key`.
  * Keys are compared as digests and all of them each time, so the time taken tells nothing of them.
  *
- * @param keys - none: every request passes.
+ * @param keys - none: clients are not told apart.
  */
-export function authentication(keys: readonly string[] = []): MiddlewareHandler {
+export function identifyClient(keys: readonly string[] = []): MiddlewareHandler {
   const digests = keys.map(digest);
   return async (c, next) => {
     if (digests.length === 0) return next();
@@ -24,10 +24,19 @@ export function authentication(keys: readonly string[] = []): MiddlewareHandler 
       c.req.header('x-api-key') ?? /^Bearer (.+)$/i.exec(c.req.header('authorization') ?? '')?.[1] ?? '';
     const sentDigest = digest(sent);
     const matches = digests.filter((each) => timingSafeEqual(each, sentDigest)).length;
-    if (matches > 0) {
-      c.set(clientKey, sentDigest.toString('hex'));
-      return next();
-    }
+    if (matches > 0) c.set(clientKey, sentDigest.toString('hex'));
+    return next();
+  };
+}
+
+/**
+ * Lets a request through whose client {@link identifyClient} has found.
+ *
+ * @param keys - none: every request passes.
+ */
+export function requireKey(keys: readonly string[] = []): MiddlewareHandler {
+  return async (c, next) => {
+    if (keys.length === 0 || clientOf(c) !== '') return next();
     const problem = 'Send one of the API keys as `Authorization: Bearer …` or `X-API-Key`.';
     return sendProblem(c, new MillraceError('API_KEY_REQUIRED', problem));
   };

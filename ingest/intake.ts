@@ -1,12 +1,13 @@
 import { hash } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { LRUCache } from 'lru-cache';
 import type { PredictionRow } from '../analytics/rows.js';
 import { MillraceError } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 import type { Metrics } from '../platform/metrics.js';
+import { eventRecord } from '../processors/event-record.js';
 import { idempotentEventId, newEventId } from '../processors/ids.js';
 import type { OpenPipeline } from '../processors/open-pipelines.js';
+import { recordKey } from '../processors/pipeline.js';
 import {
   carriedPredictionHeader,
   makePrediction,
@@ -16,12 +17,13 @@ import {
   toPredictionRow,
 } from '../processors/prediction.js';
 import type { Prediction } from '../schemas/types.js';
-import { cloudEventHeaders } from '../streams/cloud-events.js';
 import type { LogProducer } from '../streams/log-producer.js';
 import type { NewRecord } from '../streams/records.js';
 import type { Serde } from '../streams/serde.js';
+import { AcceptedEvents } from './accepted-events.js';
 import { openEnvelope } from './event-envelope.js';
 import type { PredictionCache } from './prediction-cache.js';
+import type { SharedStore } from './shared-store.js';
 
 /** What a transport knows of a request, beside its events. */
 export interface RequestContext {
@@ -52,6 +54,8 @@ export interface IntakeOptions {
   cache: PredictionCache;
   metrics: Metrics;
   logger: Logger;
+  /** Where copies of the HTTP API find which event ids the others accepted. */
+  shared?: SharedStore | undefined;
   /** Milliseconds since 1970, UTC. Default `Date.now`. */
   now?: () => number;
 }
@@ -65,11 +69,11 @@ export class Intake {
   readonly #now: () => number;
   /** Events that are being predicted now, so that a repeat that comes meanwhile waits for the first. */
   readonly #underWay = new Map<string, Promise<PredictResult>>();
-  /** Digests of the events that were put on the log last under ids that may come again. */
-  readonly #accepted = new LRUCache<string, string>({ max: 50_000 });
+  readonly #accepted: AcceptedEvents;
 
   constructor(options: IntakeOptions) {
     this.#options = options;
+    this.#accepted = new AcceptedEvents(options.shared);
     this.#now = options.now ?? Date.now;
   }
 
@@ -89,7 +93,7 @@ export class Intake {
     const records = valid.map((event) => this.#toRecord(pipeline, event, context));
     await this.#send(pipeline, records, context);
     for (const event of valid) {
-      if (event.mayRepeat) this.#accepted.set(keyOf(pipeline, event), digestOf(event));
+      if (event.mayRepeat) this.#accepted.add(keyOf(pipeline, event), digestOf(event));
     }
     return events.map((event) => (event instanceof MillraceError ? event : event.eventId));
   }
@@ -122,14 +126,23 @@ export class Intake {
     bodies: unknown[],
     context: RequestContext,
   ): Promise<(IntakeEvent | MillraceError)[]> {
+    const opened: (IntakeEvent | MillraceError)[] = [];
+    for (const [index, body] of bodies.entries()) {
+      opened.push(this.#open(pipeline, body, context, index));
+      // A large request must not keep the others waiting until all of it is validated.
+      if (index % validatedAtOnce === validatedAtOnce - 1) await nextTurn();
+    }
+    const mayRepeat = opened.flatMap((event) =>
+      event instanceof MillraceError || !event.mayRepeat ? [] : [keyOf(pipeline, event)],
+    );
+    if (mayRepeat.length === 0) return opened;
+    await this.#accepted.learn(mayRepeat);
     const inThisRequest = new Map<string, string>();
     const events: (IntakeEvent | MillraceError)[] = [];
-    for (const [index, body] of bodies.entries()) {
-      const event = this.#open(pipeline, body, context, index);
+    for (const [index, event] of opened.entries()) {
       const conflict =
         event instanceof MillraceError ? event : this.#conflictOf(pipeline, event, inThisRequest);
       events.push(conflict ?? event);
-      // A large request must not keep the others waiting until all of it is validated.
       if (index % validatedAtOnce === validatedAtOnce - 1) await nextTurn();
     }
     return events;
@@ -148,8 +161,10 @@ export class Intake {
     const chosenId =
       opened.eventId ??
       (idempotencyKey === undefined ? undefined : idempotentEventId(pipeline.name, idempotencyKey, index));
+    const eventId = chosenId ?? newEventId();
     return {
-      eventId: chosenId ?? newEventId(),
+      eventId,
+      key: recordKey(pipeline.pipeline, opened.fields, eventId),
       mayRepeat: chosenId !== undefined,
       eventTime: opened.eventTime ?? now,
       source,
@@ -219,10 +234,9 @@ export class Intake {
     event: IntakeEvent,
     context: RequestContext,
   ): Promise<PredictResult> {
-    const [score = noOutput()] = await pipeline.scorer.score([event.fields]);
+    const [score = noOutput()] = await pipeline.scorer.score([event]);
     if (score instanceof MillraceError) return score;
-    const { manifest } = pipeline.scorer.model;
-    const prediction = makePrediction(pipeline.name, event, score, manifest, this.#now());
+    const prediction = makePrediction(pipeline.name, event, score, this.#now());
     const [position] = await this.#send(
       pipeline,
       [this.#toRecord(pipeline, event, context, prediction)],
@@ -230,6 +244,7 @@ export class Intake {
     );
     const row = toPredictionRow({ ...prediction, ...position });
     this.#options.cache.remember(row);
+    if (event.mayRepeat) this.#accepted.add(keyOf(pipeline, event), digestOf(event));
     return row;
   }
 
@@ -239,23 +254,12 @@ export class Intake {
     context: RequestContext,
     prediction?: Prediction,
   ): NewRecord {
-    const headers: Record<string, string | Buffer> = cloudEventHeaders({
-      id: event.eventId,
-      source: event.source,
-      type: `millrace.${pipeline.name}.event`,
-      time: new Date(event.eventTime).toISOString(),
-      ...(context.traceparent === undefined ? {} : { traceparent: context.traceparent }),
-    });
+    const record = eventRecord(pipeline, this.#options.serde, event, context.traceparent);
     if (prediction !== undefined) {
       const { schemaId, type } = pipeline.prediction;
-      headers[carriedPredictionHeader] = this.#options.serde.encode(schemaId, type, prediction);
+      record.headers[carriedPredictionHeader] = this.#options.serde.encode(schemaId, type, prediction);
     }
-    return {
-      topic: pipeline.topics.events,
-      key: pipeline.pipeline.key?.(event.fields) ?? event.eventId,
-      value: this.#options.serde.encode(pipeline.event.schemaId, pipeline.event.type, event.fields),
-      headers,
-    };
+    return record;
   }
 
   async #send(

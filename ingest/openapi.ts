@@ -2,12 +2,13 @@ import { z } from 'zod';
 import type { OpenPipeline } from '../processors/open-pipelines.js';
 import { version } from '../platform/version.js';
 import { envelopeSchema } from './event-envelope.js';
-
-type Json = Record<string, unknown>;
+import { answer, type Json, json, problemAnswer, problemAnswers, string } from './openapi-answers.js';
+import { inferencePaths } from './openapi-inference.js';
+import { filePath, jobPaths, jobSchema, uploadPath } from './openapi-files.js';
+import { modelPaths, modelSchemas } from './openapi-models.js';
 
 const time = { type: 'string', format: 'date-time' };
 const uuid = { type: 'string', format: 'uuid' };
-const string = { type: 'string' };
 
 const predictionSchema: Json = {
   type: 'object',
@@ -32,6 +33,16 @@ const predictionSchema: Json = {
     predicted_at: time,
     score: { type: 'number', description: 'In the unit that the model’s card names.' },
     label: { type: ['string', 'null'], description: 'The class, for models that classify.' },
+    role: { enum: ['champion', 'canary'], description: 'Which version of the model answered.' },
+    model_event: {
+      type: 'integer',
+      description: 'Offset on millrace.models of the alias event under which it did; -1 when none is known.',
+    },
+    model_event_at: {
+      type: ['string', 'null'],
+      format: 'date-time',
+      description: 'When that event was made.',
+    },
   },
 };
 
@@ -52,6 +63,30 @@ const problemSchema: Json = {
   },
 };
 
+const scheduleSchema: Json = {
+  type: 'object',
+  properties: {
+    name: string,
+    pipeline: string,
+    cron: { type: ['string', 'null'], description: 'Null: it does not run.' },
+    time_zone: string,
+    min_events: { type: 'integer' },
+    max_events: { type: 'integer' },
+    next_run: { type: ['string', 'null'], format: 'date-time' },
+    last_run: {
+      type: ['object', 'null'],
+      properties: {
+        run: { type: 'integer' },
+        due_at: time,
+        started_at: time,
+        events: { type: 'integer' },
+        catch_up: { type: 'boolean', description: 'Stands for times that were missed.' },
+      },
+    },
+    runs: { type: 'integer' },
+  },
+};
+
 /** The OpenAPI 3.1 description, its events from the very schemas that validate them. */
 export function openApiDocument(pipelines: readonly OpenPipeline[]): Json {
   return {
@@ -62,12 +97,22 @@ export function openApiDocument(pipelines: readonly OpenPipeline[]): Json {
       description: 'Scores events with machine-learning models while they stream.',
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
-    paths: Object.assign({}, ...pipelines.map(pipelinePaths), fixedPaths()) as Json,
+    paths: Object.assign(
+      {},
+      ...pipelines.map(pipelinePaths),
+      ...pipelines.filter(({ name }) => name === 'car-price').map(aimqPaths),
+      fixedPaths(),
+      inferencePaths,
+      modelPaths(),
+    ) as Json,
     components: {
       schemas: {
         ...Object.fromEntries(pipelines.map((pipeline) => [eventName(pipeline), eventComponent(pipeline)])),
         Prediction: predictionSchema,
+        Schedule: scheduleSchema,
+        Job: jobSchema,
         Problem: problemSchema,
+        ...modelSchemas,
       },
       securitySchemes: {
         bearer: { type: 'http', scheme: 'bearer' },
@@ -137,6 +182,7 @@ function pipelinePaths(pipeline: OpenPipeline): Json {
         },
       },
     },
+    [`/v1/pipelines/${pipeline.name}/files`]: filePath(pipeline, parameters),
     [`/v1/pipelines/${pipeline.name}/events`]: {
       post: {
         tags,
@@ -159,13 +205,73 @@ function pipelinePaths(pipeline: OpenPipeline): Json {
   };
 }
 
+function aimqPaths(carPrice: OpenPipeline): Json {
+  const price = {
+    type: 'object',
+    required: ['predicted_price', 'event_id'],
+    properties: {
+      predicted_price: { type: 'number', description: 'In the currency of the model’s card.' },
+      event_id: string,
+      model: string,
+      model_version: string,
+    },
+  };
+  const problem = {
+    allOf: [
+      { $ref: '#/components/schemas/Problem' },
+      { type: 'object', required: ['error'], properties: { error: string } },
+    ],
+  };
+  const failed = (description: string): Json => ({
+    description,
+    content: { 'application/problem+json': { schema: problem } },
+  });
+  return {
+    '/upload': uploadPath(failed),
+    '/predict': {
+      post: {
+        tags: [carPrice.name],
+        summary: 'Price one car, as AIMQ does. Fields that are not a car’s are passed over.',
+        requestBody: {
+          required: true,
+          content: json({ $ref: `#/components/schemas/${eventName(carPrice)}` }),
+        },
+        responses: {
+          200: answer('The price. It is on the log when this answers.', price),
+          400: failed('No car: broken JSON, or fields that are wrong. Every wrong field is named.'),
+          503: failed('Log or model can’t be reached now. Try again.'),
+        },
+      },
+    },
+  };
+}
+
 function fixedPaths(): Json {
   const get = (tag: string, summary: string, ok = 'As it is now.') => ({
     get: { tags: [tag], summary, responses: { 200: { description: ok } } },
   });
   return {
     '/v1/pipelines': get('pipelines', 'Pipelines, and the model version that each scores with.'),
-    '/v1/models': get('models', 'Model versions, with inputs, output and metrics.'),
+    '/v1/models': get(
+      'models',
+      'Registered model versions: their aliases and since when, inputs, output and metrics.',
+    ),
+    '/v1/schedules': {
+      get: {
+        tags: ['schedules'],
+        summary: 'When each schedule runs next, and what its last run did.',
+        responses: {
+          200: answer('Every schedule.', {
+            type: 'object',
+            properties: {
+              schedules: { type: 'array', items: { $ref: '#/components/schemas/Schedule' } },
+            },
+          }),
+          503: problemAnswer('The log can’t be reached now.'),
+        },
+      },
+    },
+    ...jobPaths(),
     '/v1/predictions/{eventId}': {
       get: {
         tags: ['predictions'],
@@ -190,29 +296,4 @@ function fixedPaths(): Json {
     },
     '/metrics': get('operations', 'Metrics in the Prometheus text format.'),
   };
-}
-
-const problemAnswers = {
-  400: problemAnswer('Broken JSON.'),
-  401: problemAnswer('No valid API key, where keys are set.'),
-  404: problemAnswer('No such pipeline.'),
-  413: problemAnswer('Body over the limit.'),
-  415: problemAnswer('A content type that is not read here.'),
-  422: problemAnswer('No event fits its contract. Every wrong field is named.'),
-  503: problemAnswer('Log or model can’t be reached now. Try again.'),
-};
-
-function answer(description: string, schema: Json): Json {
-  return { description, content: json(schema) };
-}
-
-function problemAnswer(description: string): Json {
-  return {
-    description,
-    content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
-  };
-}
-
-function json(schema: Json): Json {
-  return { 'application/json': { schema } };
 }

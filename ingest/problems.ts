@@ -2,6 +2,7 @@ import type { Context } from 'hono';
 import { MillraceError } from '../platform/errors.js';
 import { InvalidEvent } from '../processors/scorer.js';
 import type { FieldError } from '../schemas/event-schema.js';
+import { RateLimited } from './rate-limits.js';
 
 /** RFC 9457 problem details. */
 export interface Problem {
@@ -20,19 +21,38 @@ const statuses: Record<string, readonly [status: number, title: string]> = {
   JSON_INVALID: [400, 'Broken JSON'],
   BODY_EMPTY: [400, 'No events'],
   IDEMPOTENCY_KEY_INVALID: [400, 'No usable Idempotency-Key'],
+  INFER_INVALID: [400, 'No valid inference request'],
+  UPLOAD_BROKEN: [400, 'Broken multipart body'],
+  FILE_MISSING: [400, 'No file'],
   API_KEY_REQUIRED: [401, 'No valid API key'],
   NOT_FOUND: [404, 'No such route'],
   PIPELINE_UNKNOWN: [404, 'No such pipeline'],
+  MODEL_UNKNOWN: [404, 'No such model'],
   PREDICTION_UNKNOWN: [404, 'No such prediction'],
+  JOB_UNKNOWN: [404, 'No such job'],
+  JOB_NOT_DONE: [409, 'The job is not done'],
+  JOB_FAILED: [409, 'The job failed'],
+  RESULT_GONE: [410, 'The result was removed'],
+  MODEL_NOT_FOUND: [404, 'No such model version'],
+  MODEL_CONFLICT: [409, 'The models stand otherwise'],
   BODY_TOO_LARGE: [413, 'Body too large'],
   TOO_MANY_EVENTS: [413, 'Too many events'],
+  FILE_TOO_LARGE: [413, 'File too large'],
   CONTENT_TYPE_UNSUPPORTED: [415, 'Unsupported content type'],
+  FILE_INVALID: [422, 'The file can’t be scored'],
   EVENT_INVALID: [422, 'The event does not fit its contract'],
   EVENT_ID_CONFLICT: [422, 'The id belongs to another event'],
   FEATURES_INVALID: [422, 'The event can’t be scored'],
   MODEL_FAILED: [422, 'The event can’t be scored'],
   OUTPUT_INVALID: [422, 'The event can’t be scored'],
+  MODEL_INVALID: [422, 'No usable model'],
+  MODEL_REFUSED: [422, 'The model version is refused'],
+  UPLOAD_INVALID: [400, 'No upload of a model version'],
+  REQUEST_INVALID: [400, 'The request does not say what to do'],
+  CANARY_SHARE_INVALID: [422, 'No share'],
+  RATE_LIMITED: [429, 'Too many requests'],
   REQUEST_TIMEOUT: [503, 'Not done in time'],
+  STORAGE_FULL: [507, 'No space for the file'],
 };
 
 /** What a client is told of an error. What is none of ours, or would help only us, stays in the log. */
@@ -53,15 +73,20 @@ export function toProblem(error: unknown): Problem {
   };
 }
 
-/** Answers with a problem; one that may pass says when to try again. */
+/** Answers with a problem, below `/v2` in the form of that protocol; one that may pass says when to try again. */
 export function sendProblem(c: Context, error: unknown): Response {
   const body = toProblem(error);
-  const headers: Record<string, string> = { 'content-type': 'application/problem+json' };
+  const isInference = /^\/v2(?:\/|$)/.test(c.req.path);
+  const headers: Record<string, string> = {
+    'content-type': isInference ? 'application/json' : 'application/problem+json',
+  };
   if (body.status === 503) headers['retry-after'] = '1';
+  if (error instanceof RateLimited) headers['retry-after'] = String(error.retryAfterSeconds);
   // What was sent and not read stays in the connection: the next request on it would be lost.
   if (c.req.raw.body !== null && !c.req.raw.bodyUsed) headers['connection'] = 'close';
   if (body.status === 401) headers['www-authenticate'] = 'Bearer';
-  return c.body(JSON.stringify(body), body.status as 500, headers);
+  const content = isInference ? { error: body.detail, code: body.code } : body;
+  return c.body(JSON.stringify(content), body.status as 500, headers);
 }
 
 function problem(status: number, code: string, title: string, detail: string): Problem {

@@ -1,5 +1,6 @@
 import type { Context } from 'hono';
 import { MillraceError, messageOf } from '../platform/errors.js';
+import { takeEvents } from './limit-requests.js';
 
 /** The events of a request, not validated. */
 export interface RequestEvents {
@@ -14,11 +15,14 @@ const ndjsonTypes = new Set(['application/x-ndjson', 'application/ndjson', 'appl
 /**
  * Reads one event, an array of events, or one event a line, by content type.
  *
- * @throws MillraceError `CONTENT_TYPE_UNSUPPORTED`, `JSON_INVALID`, `BODY_EMPTY`, or `TOO_MANY_EVENTS`.
+ * @throws MillraceError `CONTENT_TYPE_UNSUPPORTED`, `JSON_INVALID`, `BODY_EMPTY`, `TOO_MANY_EVENTS`, or `RATE_LIMITED`.
  */
 export async function readRequestEvents(c: Context, maxEvents: number): Promise<RequestEvents> {
   const { single, events } = await readBody(c);
-  if (events.length <= maxEvents) return { single, events };
+  if (events.length <= maxEvents) {
+    await takeEvents(c, events.length);
+    return { single, events };
+  }
   throw new MillraceError(
     'TOO_MANY_EVENTS',
     `The request has ${events.length} events; at most ${maxEvents} are taken. Send them in several requests, or raise MAX_EVENTS_PER_REQUEST.`,
@@ -42,7 +46,7 @@ async function readBody(c: Context): Promise<RequestEvents> {
 }
 
 function fromJson(text: string): RequestEvents {
-  const body = parse(text);
+  const body = parseJson(text);
   if (!Array.isArray(body)) return { single: true, events: [body] };
   if (body.length === 0)
     throw new MillraceError('BODY_EMPTY', 'The array is empty. Send at least one event.');
@@ -58,13 +62,14 @@ function fromLines(text: string): RequestEvents {
 
 function parseLine(line: string): unknown {
   try {
-    return parse(line);
+    return parseJson(line);
   } catch (error) {
     return error;
   }
 }
 
-function parse(text: string): unknown {
+/** @throws MillraceError `JSON_INVALID` */
+export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {

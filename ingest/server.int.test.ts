@@ -32,6 +32,7 @@ it('stops at once under a client that keeps its connection busy, and answers wha
   const startedAt = performance.now();
   await server.stop(20_000);
   expect(performance.now() - startedAt).toBeLessThan(2_000);
-  expect(await refused).toBe('ECONNREFUSED');
+  // Reset when it came into the queue of a port that closes.
+  expect(['ECONNREFUSED', 'ECONNRESET']).toContain(await refused);
   expect(new Set(statuses)).toEqual(new Set([200]));
 });

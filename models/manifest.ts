@@ -3,15 +3,30 @@ import { MillraceError, messageOf } from '../platform/errors.js';
 
 const text = z.string().min(1);
 
-const inputSchema = z.strictObject({
-  name: text,
-  dtype: z.literal('float32'),
-  meaning: text,
-  /** Lowest and highest value seen in training. */
-  range: z.tuple([z.number(), z.number()]).optional(),
-  /** Code → meaning, for a column of codes. */
-  categories: z.record(text, text).optional(),
-});
+const inputSchema = z
+  .strictObject({
+    name: text,
+    dtype: z.literal('float32'),
+    meaning: text,
+    /** Lowest and highest value seen in training. */
+    range: z.tuple([z.number(), z.number()]).optional(),
+    /** Code → meaning, for a column of codes. */
+    categories: z.record(text, text).optional(),
+    /** Text → number, for a column that pipelines give as text; texts are compared as {@link comparable} has them. */
+    encoding: z
+      .record(text, z.number())
+      .refine(
+        (encoding) => new Set(Object.keys(encoding).map(comparable)).size === Object.keys(encoding).length,
+        'names a text twice, but for case or spaces around it',
+      )
+      .optional(),
+    /** The number of a text that `encoding` does not have. None: an event with such a text can't be scored. */
+    unknown: z.number().optional(),
+  })
+  .refine(({ encoding, unknown }) => encoding !== undefined || unknown === undefined, {
+    message: 'needs an encoding for unknown to stand beside',
+    path: ['unknown'],
+  });
 
 const outputSchema = z.strictObject({
   name: text,
@@ -32,10 +47,14 @@ const manifestSchema = z.strictObject({
   runtime: z.strictObject({
     format: z.literal('onnx'),
     opsets: z.record(text, z.int()),
-    /** The graph's only input, float32 `[batch, inputs.length]`. */
+    /** The graph's only input, `[batch, inputs.length]`. */
     input_tensor: text,
-    /** The graph's output that is read, `[batch]` or `[batch, 1]`. */
+    /** What the input tensor is made of. Default float32; features are 32-bit floats all the same. */
+    input_dtype: z.enum(['float32', 'float64']).optional(),
+    /** The graph's output that is read, `[batch]` or `[batch, 1]`; with `output_column` `[batch, columns]`. */
     output_tensor: text,
+    /** The column of the output tensor that is the score, from 0: for one that has a column for each class. */
+    output_column: z.int().min(0).optional(),
   }),
   /** In the order of the input tensor's columns. */
   inputs: z
@@ -60,6 +79,14 @@ const goldenSchema = z.strictObject({
 
 /** The content of `model.json`: what a model takes, gives, and is good for. */
 export type ModelManifest = z.infer<typeof manifestSchema>;
+
+/** One column of a model's input tensor. */
+export type ModelInput = ModelManifest['inputs'][number];
+
+/** A text of an encoding as it is compared: case and the spaces around it don't matter. */
+export function comparable(categoryText: string): string {
+  return categoryText.trim().toLowerCase();
+}
 
 /** One row of `golden.json`: features in the manifest's order, and the training library's own prediction for them. */
 export interface GoldenRow {

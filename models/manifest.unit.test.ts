@@ -36,6 +36,21 @@ describe('parseManifest', () => {
     expect(() => parse({ licence: 'MIT' })).toThrow(/licence/);
   });
 
+  it('takes the numbers that texts stand for', () => {
+    const fuel = {
+      name: 'fuel',
+      dtype: 'float32',
+      meaning: 'fuel',
+      encoding: { Diesel: 0, Petrol: 1 },
+      unknown: 0,
+    };
+    expect(parse({ inputs: [fuel] }).inputs).toEqual([fuel]);
+    expect(() => parse({ inputs: [{ ...fuel, encoding: { Diesel: 0, ' diesel': 1 } }] })).toThrow(
+      /inputs\.0\.encoding: names a text twice/,
+    );
+    expect(() => parse({ inputs: [{ ...fuel, encoding: undefined }] })).toThrow(/inputs\.0\.unknown: needs/);
+  });
+
   it('refuses two inputs of one name', () => {
     expect(() => parse({ inputs: [...valid.inputs, ...valid.inputs] })).toThrow(
       /inputs: names an input twice/,

@@ -7,7 +7,10 @@ export interface WorkerModel {
   onnx: Uint8Array;
   width: number;
   inputTensor: string;
+  inputDtype: 'float32' | 'float64';
   outputTensor: string;
+  /** None: the output has one column, or is a list. */
+  outputColumn: number | undefined;
 }
 
 /** A model's outputs, one a row. */
@@ -39,7 +42,9 @@ export class ModelThread {
       onnx,
       width: manifest.inputs.length,
       inputTensor: manifest.runtime.input_tensor,
+      inputDtype: manifest.runtime.input_dtype ?? 'float32',
       outputTensor: manifest.runtime.output_tensor,
+      outputColumn: manifest.runtime.output_column,
     };
     this.#worker = new Worker(new URL('./model-worker.js', import.meta.url), {
       workerData,

@@ -4,12 +4,12 @@
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { parentPort, workerData } from 'node:worker_threads';
 import { messageOf } from '../platform/errors.js';
-import type { FromWorker, ToWorker, WorkerModel } from './model-thread.js';
+import type { FromWorker, Scores, ToWorker, WorkerModel } from './model-thread.js';
 
 const port = parentPort;
 if (port === null) throw new Error('model-worker is started by ModelThread, in a worker thread.');
 
-const { onnx, width, inputTensor, outputTensor }: WorkerModel = workerData;
+const { onnx, width, inputTensor, inputDtype, outputTensor, outputColumn }: WorkerModel = workerData;
 const session = await openSession();
 
 if (session !== undefined) {
@@ -46,16 +46,34 @@ async function answer(
   { id, rows, count }: Exclude<ToWorker, 'stop'>,
 ): Promise<void> {
   try {
-    const feeds = { [inputTensor]: new Tensor('float32', rows, [count, width]) };
-    const data = (await running.run(feeds, [outputTensor]))[outputTensor]?.data;
-    if (!(data instanceof Float32Array || data instanceof Float64Array) || data.length !== count) {
-      throw new Error(`${outputTensor} is not ${count} floating-point numbers`);
-    }
-    const output = data.slice();
+    const values = inputDtype === 'float32' ? rows : Float64Array.from(rows);
+    const feeds = { [inputTensor]: new Tensor(inputDtype, values, [count, width]) };
+    const result = (await running.run(feeds, [outputTensor]))[outputTensor];
+    const output =
+      outputColumn === undefined ? onlyColumn(result, count) : column(result, count, outputColumn);
     send({ id, output }, [output.buffer]);
   } catch (error) {
     send({ id, error: messageOf(error) });
   }
+}
+
+function onlyColumn(tensor: Tensor | undefined, count: number): Scores {
+  const data = tensor?.data;
+  if (!(data instanceof Float32Array || data instanceof Float64Array) || data.length !== count) {
+    throw new Error(`${outputTensor} is not ${count} floating-point numbers`);
+  }
+  return data.slice();
+}
+
+function column(tensor: Tensor | undefined, count: number, wanted: number): Scores {
+  const data = tensor?.data;
+  const [rows, columns = 0, ...more] = tensor?.dims ?? [];
+  const fits = rows === count && wanted < columns && more.length === 0;
+  if (!(data instanceof Float32Array || data instanceof Float64Array) || !fits) {
+    throw new Error(`${outputTensor} has no column ${wanted} of ${count} floating-point numbers`);
+  }
+  const scores = data instanceof Float32Array ? new Float32Array(count) : new Float64Array(count);
+  return scores.map((_, row) => data[row * columns + wanted] ?? Number.NaN);
 }
 
 async function stop(running: InferenceSession): Promise<void> {

@@ -41,18 +41,34 @@ export async function listModels(root: string): Promise<ModelVersion[]> {
 }
 
 /**
- * One version, its digest checked against its model.onnx.
+ * A model's versions, the newest first: numbers inside versions compared as numbers (`10` is newer than `9`).
  *
- * @param version - default: the newest, numbers inside versions compared as numbers (`10` is newer than `9`).
- * @throws MillraceError `MODEL_NOT_FOUND`, `MODEL_INVALID`, `MODEL_DIGEST_MISMATCH`.
+ * @throws MillraceError `MODEL_NOT_FOUND`
  */
-export async function openModel(root: string, name: string, version?: string): Promise<ModelVersion> {
+export async function listVersions(root: string, name: string): Promise<string[]> {
   // Looked up in listings and never joined unseen: names come from clients.
   const names = await foldersIn(root);
   if (!names.includes(name)) {
     throw new MillraceError('MODEL_NOT_FOUND', `No model ${name} in ${root}. There are: ${list(names)}.`);
   }
-  const versions = await versionsIn(root, name);
+  return versionsIn(root, name);
+}
+
+/**
+ * One version, its digest checked against its model.onnx.
+ *
+ * @param version - default: the newest.
+ * @throws MillraceError `MODEL_NOT_FOUND`, `MODEL_INVALID`, `MODEL_DIGEST_MISMATCH`.
+ */
+export async function openModel(root: string, name: string, version?: string): Promise<ModelVersion> {
+  const opened = await locate(root, name, version);
+  const { manifest } = await readModel(opened.folder);
+  return { ...opened, manifest };
+}
+
+/** As {@link openModel}, without a look at model.onnx. */
+async function locate(root: string, name: string, version?: string): Promise<ModelVersion> {
+  const versions = await listVersions(root, name);
   const wanted = version ?? versions[0];
   if (wanted === undefined || !versions.includes(wanted)) {
     throw new MillraceError(
@@ -61,9 +77,40 @@ export async function openModel(root: string, name: string, version?: string): P
     );
   }
   const folder = join(root, name, wanted);
-  const { manifest } = await readModel(folder);
+  const manifest = await readManifest(folder);
   requireIdentity(manifest, name, wanted, folder);
   return { name, version: wanted, folder, manifest };
+}
+
+/**
+ * The folder of a registered version, in whichever root has it by its model.json; model.onnx is checked when it is loaded.
+ *
+ * @param roots - the first that has it counts; one that is not there has none.
+ * @throws MillraceError `MODEL_NOT_FOUND`, `MODEL_INVALID`, `MODEL_DIGEST_MISMATCH` when only other content is found.
+ */
+export async function findVersion(
+  roots: readonly string[],
+  { name, version, digest }: { name: string; version: string; digest: string },
+): Promise<ModelVersion> {
+  let problem: unknown;
+  for (const root of roots) {
+    try {
+      const found = await locate(root, name, version);
+      if (found.manifest.digest === digest) return found;
+      problem = new MillraceError(
+        'MODEL_DIGEST_MISMATCH',
+        `${found.folder} has the digest ${found.manifest.digest}, and ${name} ${version} is registered with ${digest}. Put back what was registered.`,
+      );
+    } catch (error) {
+      problem = moreTelling(problem, error);
+    }
+  }
+  throw problem;
+}
+
+/** That a version is in one root and broken says more than that it is not in another. */
+function moreTelling(one: unknown, other: unknown): unknown {
+  return one instanceof MillraceError && one.code !== 'MODEL_NOT_FOUND' ? one : other;
 }
 
 /**
@@ -117,7 +164,10 @@ async function readPart(file: string): Promise<Buffer> {
 async function foldersIn(folder: string): Promise<string[]> {
   try {
     const entries = await readdir(folder, { withFileTypes: true });
-    return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
+    // Those with a dot in front are being filled.
+    return entries
+      .filter((entry) => entry.isDirectory() && !entry.name.startsWith('.'))
+      .map(({ name }) => name);
   } catch (error) {
     throw new MillraceError(
       'MODEL_NOT_FOUND',

@@ -3,7 +3,7 @@ import type { ModelManifest } from './manifest.js';
 import { ModelThread, type Scores } from './model-thread.js';
 import { readModel, type ModelArtifact } from './registry.js';
 
-/** How far a golden row may be off: absolute below 1, relative above (a float32 has 7 digits). */
+/** How far a golden row may be off, as a share of the largest golden prediction, or of 1: trees add up float32 of that size. */
 const tolerance = 1e-5;
 
 export interface ModelRuntimeOptions {
@@ -32,7 +32,7 @@ export interface ModelRuntime {
   /**
    * Reads a version folder, starts its workers and proves each on the golden rows, one by one and as a batch.
    *
-   * @throws MillraceError `MODEL_REFUSED` (a golden row is not reproduced within 1e-5, or onnxruntime cannot open the
+   * @throws MillraceError `MODEL_REFUSED` (a golden row is not reproduced within 1e-5 of the largest golden prediction, or onnxruntime cannot open the
    * graph) and what `readModel` throws.
    */
   load(folder: string): Promise<LoadedModel>;
@@ -173,11 +173,13 @@ async function proveGolden(thread: ModelThread, { folder, manifest, golden }: Mo
       throw refused(`${what}: ${messageOf(error)}`, error);
     }
   };
+  const allowed =
+    tolerance * golden.reduce((size, { prediction }) => Math.max(size, Math.abs(prediction)), 1);
   const check = (index: number, got: number | undefined, how: string) => {
     const expected = golden[index]?.prediction ?? Number.NaN;
     // The negation refuses NaN too.
-    if (!(Math.abs((got ?? Number.NaN) - expected) <= tolerance * Math.max(1, Math.abs(expected)))) {
-      throw refused(`golden row ${index} ${how} gives ${got}, expected ${expected} within ${tolerance}`);
+    if (!(Math.abs((got ?? Number.NaN) - expected) <= allowed)) {
+      throw refused(`golden row ${index} ${how} gives ${got}, expected ${expected} within ${allowed}`);
     }
   };
   for (const [index, { features }] of golden.entries()) {

@@ -1,5 +1,6 @@
 import { accessSync, constants } from 'node:fs';
 import { join } from 'node:path';
+import { Cron } from 'croner';
 import { z } from 'zod';
 import { MillraceError } from './errors.js';
 import { projectRoot } from './paths.js';
@@ -17,6 +18,7 @@ const list = z
 /** Node's timers take no more. */
 const longestMs = 2 ** 31 - 1;
 const flag = z.enum(['true', 'false']).transform((text) => text === 'true');
+const rides = z.coerce.number().int().min(1).max(10_000);
 const url = z.url({ protocol: /^https?$/ });
 
 const variables = z.object({
@@ -79,6 +81,42 @@ const variables = z.object({
   API_KEYS: list
     .optional()
     .describe('Keys that a client must send one of, comma separated. Unset: no key is asked for.'),
+  REDIS_URL: z
+    .url({ protocol: /^rediss?$/ })
+    .optional()
+    .describe(
+      'Redis that the copies of `serve` share look-ups, event ids and limits through: redis://, or rediss:// for TLS. Unset: each has its own.',
+    ),
+  RATE_LIMIT_PER_SECOND: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(1_000_000_000)
+    .default(200_000)
+    .describe(
+      'Requests a second that one API key, or address, may make; each event of a list counts. 0: no limit.',
+    ),
+  RATE_LIMIT_LOOP_DELAY_MS: z.coerce
+    .number()
+    .min(1)
+    .max(longestMs)
+    .default(1_000)
+    .describe('Mean delay of the event loop over a second above which limits tighten, milliseconds.'),
+  RATE_LIMIT_LAG_RECORDS: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .default(1_000_000)
+    .describe('Events that wait for their score above which limits tighten while they become more.'),
+  TRUST_PROXY: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(10)
+    .default(0)
+    .describe(
+      'Proxies in front whose X-Forwarded-For tells the client’s address. 0: the connection’s address counts.',
+    ),
   MAX_BODY_BYTES: z.coerce.number().int().min(1).default(10 * 1024 * 1024).describe('Largest request body, bytes.'), // prettier-ignore
   MAX_EVENTS_PER_REQUEST: z.coerce
     .number()
@@ -94,6 +132,18 @@ const variables = z.object({
     .max(longestMs)
     .default(30_000)
     .describe('How long a request may take, milliseconds.'),
+  MODELS_DIR: z
+    .string()
+    .optional()
+    .describe(
+      'Folder of registered model versions, beside those that ship; all processes have to see it. Unset: `models` in DATA_DIR.',
+    ),
+  MAX_MODEL_BYTES: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .default(256 * 1024 * 1024)
+    .describe('Largest file of a model version that is registered, bytes.'),
   SCORE_BATCH_SIZE: z.coerce
     .number()
     .int()
@@ -122,6 +172,45 @@ const variables = z.object({
     .max(60_000)
     .default(200)
     .describe('How long an insert may wait for more rows, milliseconds.'),
+
+  FILES_DIR: z
+    .string()
+    .optional()
+    .describe(
+      'Folder of uploaded files and their results, shared by all `serve` copies. Unset: `files` in DATA_DIR.',
+    ),
+  MAX_FILE_BYTES: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .default(100 * 1024 * 1024)
+    .describe('Largest file of a job, bytes.'),
+  FILES_RETENTION_DAYS: z.coerce
+    .number()
+    .min(0.01)
+    .max(36_500)
+    .default(7)
+    .describe('How long a finished job’s file and result are kept, days.'),
+
+  MILLRACE_URL: url
+    .optional()
+    .describe(
+      'HTTP API that commands talk to. Unset: the system that runs on DATA_DIR, else localhost and PORT.',
+    ),
+  MILLRACE_API_KEY: z.string().optional().describe('API key that commands send.'),
+
+  TAXI_SCHEDULE: z
+    .string()
+    .refine((text) => text === 'off' || isCron(text), 'is no cron pattern with a time to come, nor `off`')
+    .default('*/5 * * * *')
+    .describe('When sample taxi rides come in: a cron pattern, a sixth field first being seconds, or `off`.'),
+  TAXI_SCHEDULE_MIN_RIDES: rides.default(1).describe('Fewest rides of one run.'),
+  TAXI_SCHEDULE_MAX_RIDES: rides.default(10).describe('Most rides of one run.'),
+  SCHEDULE_TIME_ZONE: z
+    .string()
+    .refine(isTimeZone, 'is no time zone such as UTC or America/Chicago')
+    .default('UTC')
+    .describe('Time zone of the cron patterns.'),
 });
 
 /** Every setting, by its environment variable's name. */
@@ -139,7 +228,7 @@ export function loadConfig(environment: Record<string, string | undefined>): Con
     ? settingsThatMiss(result.data)
     : result.error.issues.map((issue) => {
         const name = String(issue.path[0]);
-        const value = /PASSWORD|KEYS|URL/.test(name) ? '' : ` is ${JSON.stringify(environment[name])}`;
+        const value = /PASSWORD|KEY|URL/.test(name) ? '' : ` is ${JSON.stringify(environment[name])}`;
         return `${name}${value}: ${issue.message}`;
       });
   if (!result.success || problems.length > 0) {
@@ -207,6 +296,9 @@ function settingsThatMiss(config: Config): string[] {
     ...(ca !== undefined && !isReadable(ca)
       ? [`KAFKA_TLS_CA is ${JSON.stringify(ca)}: there is no such file to read`]
       : []),
+    ...(config.TAXI_SCHEDULE_MIN_RIDES > config.TAXI_SCHEDULE_MAX_RIDES
+      ? ['TAXI_SCHEDULE_MIN_RIDES is more than TAXI_SCHEDULE_MAX_RIDES']
+      : []),
   ];
 }
 
@@ -214,6 +306,22 @@ function isReadable(file: string): boolean {
   try {
     accessSync(file, constants.R_OK);
     return true;
+  } catch {
+    return false;
+  }
+}
+
+function isCron(pattern: string): boolean {
+  try {
+    return new Cron(pattern, { paused: true }).nextRun() !== null;
+  } catch {
+    return false;
+  }
+}
+
+function isTimeZone(name: string): boolean {
+  try {
+    return new Intl.DateTimeFormat('en', { timeZone: name }).resolvedOptions().timeZone !== '';
   } catch {
     return false;
   }

@@ -1,4 +1,4 @@
-import { collectDefaultMetrics, Counter, Histogram, Registry } from 'prom-client';
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 
 /** Everything that `/metrics` shows, in the Prometheus text format. One instance a process. */
 export type Metrics = ReturnType<typeof createMetrics>;
@@ -25,7 +25,19 @@ export function createMetrics() {
     predictions: new Counter({
       name: 'millrace_predictions_total',
       help: 'Predictions made for the log; a batch that is tried again counts again.',
-      labelNames: ['pipeline', 'model_version'] as const,
+      labelNames: ['pipeline', 'model', 'model_version', 'role'] as const,
+      registers,
+    }),
+    modelEvent: new Gauge({
+      name: 'millrace_model_event',
+      help: 'Offset on millrace.models of the alias event by which a version serves in this process; -1 when it is not known.',
+      labelNames: ['model', 'alias', 'model_version'] as const,
+      registers,
+    }),
+    challengerFailures: new Counter({
+      name: 'millrace_challenger_failures_total',
+      help: 'Events that a challenger could not score: in shadow they have no shadow prediction, as canary the champion answers.',
+      labelNames: ['model', 'model_version', 'role'] as const,
       registers,
     }),
     deadLetters: new Counter({
@@ -37,15 +49,21 @@ export function createMetrics() {
     modelBatchRows: new Histogram({
       name: 'millrace_model_batch_rows',
       help: 'Rows that one model call scored.',
-      labelNames: ['pipeline'] as const,
+      labelNames: ['model', 'model_version'] as const,
       buckets: [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096],
       registers,
     }),
     modelSeconds: new Histogram({
       name: 'millrace_model_duration_seconds',
       help: 'Time of one model call, from its start to its result.',
-      labelNames: ['pipeline'] as const,
+      labelNames: ['model', 'model_version'] as const,
       buckets: [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1],
+      registers,
+    }),
+    scheduledRuns: new Counter({
+      name: 'millrace_scheduled_runs_total',
+      help: 'Runs of a schedule that are on the log; a catch-up stands for several that were missed.',
+      labelNames: ['schedule', 'catch_up'] as const,
       registers,
     }),
     sinkRows: new Counter({
@@ -58,6 +76,22 @@ export function createMetrics() {
       name: 'millrace_sink_failures_total',
       help: 'Inserts into ClickHouse that failed and are tried again.',
       labelNames: ['table'] as const,
+      registers,
+    }),
+    rateLimited: new Counter({
+      name: 'millrace_rate_limited_requests_total',
+      help: 'Requests that were refused with 429, by what the client is known by.',
+      labelNames: ['by'] as const,
+      registers,
+    }),
+    rateLimit: new Gauge({
+      name: 'millrace_rate_limit_per_second',
+      help: 'What one client may ask for a second now: RATE_LIMIT_PER_SECOND, or less under pressure.',
+      registers,
+    }),
+    redisFailures: new Counter({
+      name: 'millrace_redis_failures_total',
+      help: 'Times that Redis failed and was left alone until it worked again.',
       registers,
     }),
   };

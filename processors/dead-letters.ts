@@ -1,5 +1,6 @@
 import { MillraceError } from '../platform/errors.js';
 import { isStorable } from './event-time.js';
+import { deadLetterId } from './ids.js';
 import type { NewRecord, StreamRecord } from '../streams/records.js';
 
 /** A dead letter as read back from its topic. */
@@ -17,7 +18,21 @@ export interface DeadLetter {
   failedAt: number;
 }
 
-const prefix = 'dead-letter-';
+/** A dead letter with the record that holds it. */
+export interface StoredDeadLetter extends DeadLetter {
+  /** A UUID that follows from the place the failed record came from. */
+  id: string;
+  /** How often the event had been put back before it failed here. */
+  redriven: number;
+  record: StreamRecord;
+}
+
+/** Headers of this prefix are a letter's own; of an original they are dropped. */
+export const deadLetterPrefix = 'dead-letter-';
+const prefix = deadLetterPrefix;
+
+/** Header of a record that was put back after it had failed: how often. */
+export const redrivenHeader = 'millrace-redriven';
 
 /** What is wrong with a record, to go into its dead letter. @throws what isn't its fault, as it may pass. */
 export function faultOfRecord(error: unknown): MillraceError {
@@ -43,6 +58,7 @@ export function deadLetterRecord(
     topic: record.topic,
     partition: String(record.partition),
     offset: String(record.offset),
+    timestamp: String(record.timestamp),
     'event-id': eventId,
     'failed-at': String(now),
     ...(schemaId === undefined ? {} : { 'schema-id': String(schemaId) }),
@@ -93,5 +109,19 @@ export function readDeadLetter(record: StreamRecord, pipeline: string): DeadLett
     eventId: text('event-id') ?? null,
     failedAt:
       [number('failed-at'), record.timestamp].find((time) => time !== undefined && isStorable(time)) ?? 0,
+  };
+}
+
+/** Reads a dead letter with all that is needed to show it or to put it back. */
+export function openDeadLetter(record: StreamRecord, pipeline: string): StoredDeadLetter {
+  const letter = readDeadLetter(record, pipeline);
+  const redriven = Number(record.headers[redrivenHeader]?.toString());
+  return {
+    ...letter,
+    // The topic's own, whatever a forged letter says.
+    pipeline,
+    id: deadLetterId(letter),
+    redriven: Number.isSafeInteger(redriven) && redriven > 0 ? redriven : 0,
+    record,
   };
 }

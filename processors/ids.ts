@@ -23,6 +23,16 @@ export function idempotentEventId(pipeline: string, idempotencyKey: string, inde
   return nameId(JSON.stringify(['event', pipeline, idempotencyKey, index]));
 }
 
+/** The same Idempotency-Key gives the same job. */
+export function idempotentJobId(pipeline: string, idempotencyKey: string): string {
+  return nameId(JSON.stringify(['job', pipeline, idempotencyKey]));
+}
+
+/** A run of a schedule makes the same events however often it is tried; `index` is the event's place in the run. */
+export function scheduledEventId(schedule: string, dueAt: number, index: number): string {
+  return nameId(JSON.stringify(['schedule', schedule, dueAt, index]));
+}
+
 /** An id for an event that was put on the log without one: it follows from the place, so reading it again gives the same. */
 export function positionEventId({ topic, partition, offset }: Position): string {
   return nameId(JSON.stringify(['record', topic, partition, offset]));

@@ -1,9 +1,8 @@
 import type { PredictionRow } from '../analytics/rows.js';
-import type { ModelManifest } from '../models/manifest.js';
 import type { Prediction } from '../schemas/types.js';
 import { toRowTime } from './event-time.js';
 import { predictionId } from './ids.js';
-import type { Score } from './scorer.js';
+import type { Score } from './score-with.js';
 
 /**
  * Header of an event's record that holds, in wire format, the prediction which a synchronous call has already made of it.
@@ -29,6 +28,8 @@ export interface ReceivedEvent {
   /** CloudEvents source. */
   source: string;
   fields: object;
+  /** Of its record: events with one key keep their order, and under a canary their version. */
+  key: string;
   /** When Millrace got it, milliseconds since 1970, UTC. */
   receivedAt: number;
   /** Registry id that its record is written with. */
@@ -36,12 +37,11 @@ export interface ReceivedEvent {
   position: Position;
 }
 
-/** The prediction record of an event, a score, and the model that gave it. */
+/** The prediction record of an event and the score that a model gave it. */
 export function makePrediction(
   pipeline: string,
   event: ReceivedEvent,
-  { score, label }: Score,
-  model: ModelManifest,
+  { score, label, by: { manifest: model, role, event: modelEvent, at } }: Score,
   now: number,
 ): Prediction {
   return {
@@ -62,6 +62,9 @@ export function makePrediction(
     offset: event.position.offset,
     schema_id: event.schemaId,
     latency_ms: Math.max(0, now - event.receivedAt),
+    role,
+    model_event: modelEvent,
+    model_event_at: at,
   };
 }
 
@@ -75,5 +78,7 @@ export function toPredictionRow(prediction: Prediction): PredictionRow {
     ...prediction,
     event_time: toRowTime('event_time', prediction.event_time),
     predicted_at: toRowTime('predicted_at', prediction.predicted_at),
+    model_event_at:
+      prediction.model_event_at === null ? null : toRowTime('model_event_at', prediction.model_event_at),
   };
 }

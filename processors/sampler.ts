@@ -5,7 +5,8 @@ import { projectRoot } from '../platform/paths.js';
 /** Distribution of one column of a training table: see `models/training/README.md`, "Figures". */
 type ColumnFigures =
   | { name: string; kind: 'numeric'; step: number; quantiles: number[] }
-  | { name: string; kind: 'categorical'; frequencies: Record<string, number> };
+  | { name: string; kind: 'categorical'; frequencies: Record<string, number> }
+  | { name: string; kind: 'text'; frequencies: [text: string, frequency: number][] };
 
 interface Figures {
   /** What each of `quantiles` is the quantile of. */
@@ -26,8 +27,7 @@ export type Sampler<Event> = (random: () => number) => Event;
  * @returns a function from a source of numbers from 0 up to 1 to an event; the same numbers give the same event.
  */
 export function loadSampler<Event>(name: string): Sampler<Event> {
-  const file = join(projectRoot, 'models', 'training', 'figures', `${name}.json`);
-  const { probabilities, columns, correlation } = JSON.parse(readFileSync(file, 'utf8')) as Figures;
+  const { probabilities, columns, correlation } = readFigures(name) as Figures;
   const factor = cholesky(correlation);
   return (random) => {
     const normals = columns.map(() => standardNormal(random));
@@ -37,6 +37,12 @@ export function loadSampler<Event>(name: string): Sampler<Event> {
     });
     return Object.fromEntries(values) as Event;
   };
+}
+
+/** @param name - of the file in `models/training/figures/`. */
+export function readFigures(name: string): unknown {
+  const file = join(projectRoot, 'models', 'training', 'figures', `${name}.json`);
+  return JSON.parse(readFileSync(file, 'utf8')) as unknown;
 }
 
 /** Numbers from 0 up to 1 that a seed determines: the generator mulberry32, good enough for samples, not for secrets. */
@@ -50,19 +56,35 @@ export function seededRandom(seed: number): () => number {
   };
 }
 
-function quantile(column: ColumnFigures, probabilities: readonly number[], share: number): number {
+function quantile(column: ColumnFigures, probabilities: readonly number[], share: number): number | string {
+  if (column.kind === 'text') return pick(column.frequencies, share);
   if (column.kind === 'categorical') {
-    let cumulated = 0;
     const codes = Object.entries(column.frequencies).toSorted(([a], [b]) => Number(a) - Number(b));
-    const code = codes.find(([, frequency]) => (cumulated += frequency) >= share) ?? codes.at(-1);
-    return Number(code?.[0]);
+    return Number(pick(codes, share));
   }
-  const { quantiles, step } = column;
+  return Math.round(interpolate(probabilities, column.quantiles, share) / column.step) * column.step;
+}
+
+/** The value that a share of all values does not exceed, linearly between the `quantiles` at the `probabilities`. */
+export function interpolate(
+  probabilities: readonly number[],
+  quantiles: readonly number[],
+  share: number,
+): number {
   const upper = Math.max(1, probabilities.findIndex((probability) => probability >= share)); // prettier-ignore
   const [p0 = 0, p1 = 1] = probabilities.slice(upper - 1, upper + 1);
   const [q0 = 0, q1 = 0] = quantiles.slice(upper - 1, upper + 1);
-  const value = q0 + ((share - p0) / (p1 - p0)) * (q1 - q0);
-  return Math.round(value / step) * step;
+  return q0 + ((share - p0) / (p1 - p0)) * (q1 - q0);
+}
+
+/** The first whose cumulated frequency reaches the share. */
+export function pick(
+  frequencies: readonly (readonly [string, number, ...unknown[]])[],
+  share: number,
+): string {
+  let cumulated = 0;
+  const found = frequencies.find(([, frequency]) => (cumulated += frequency) >= share);
+  return (found ?? frequencies.at(-1))?.[0] ?? '';
 }
 
 /** The lower triangular factor L of a positive definite matrix, L·Lᵀ. */

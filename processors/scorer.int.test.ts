@@ -1,11 +1,15 @@
+import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { openModel } from '../models/registry.js';
+import type { ServedAlias, ServedChallenger } from '../models/lifecycle/model-slot.js';
+import { serveFolder } from '../models/testing/served.js';
 import { createModelRuntime } from '../models/runtime.js';
 import { testingModels } from '../models/testing/copy-model.js';
+import { silentLogger } from '../platform/logger.js';
 import { createMetrics } from '../platform/metrics.js';
 import type { RecordSchema } from '../schemas/contracts.js';
 import { definePipeline } from './pipeline.js';
 import { InvalidEvent, Scorer } from './scorer.js';
+import { isCanary, type KeyedEvent } from './turns.js';
 
 interface Triple {
   a: number;
@@ -22,26 +26,37 @@ const contract: RecordSchema = {
 };
 
 const runtime = createModelRuntime();
+const metrics = createMetrics();
 afterAll(() => runtime.close());
+
+const load = (model: string, event?: number): Promise<ServedAlias> =>
+  serveFolder(runtime, join(testingModels, model, '1'), event);
 
 async function createScorer(
   model: string,
   features: (event: Triple) => number[] = ({ a, b, c }) => [a, b, c],
+  settings?: Partial<ServedChallenger>,
 ): Promise<Scorer> {
-  const { folder } = await openModel(testingModels, model);
+  const champion = await load(model);
+  const challenger: ServedChallenger | undefined = settings && {
+    ...(await load('sum', 2)),
+    shadow: false,
+    canaryShare: 0,
+    ...settings,
+  };
   return new Scorer({
     pipeline: definePipeline<Triple>({ name: model, features }),
     contract,
-    model: await runtime.load(folder),
-    metrics: createMetrics(),
-    batchSize: 64,
-    batchDelayMs: 0,
-    maxInFlight: 2,
+    served: { get: () => ({ champion, challenger }) },
+    metrics,
+    logger: silentLogger,
+    shadowPatienceMs: 100,
   });
 }
 
-const triples = (...firsts: number[]): Triple[] => firsts.map((a) => ({ a, b: 2, c: 3 }));
-const score = (value: number): object => ({ score: value, label: null });
+const triples = (...firsts: number[]): KeyedEvent[] =>
+  firsts.map((a) => ({ fields: { a, b: 2, c: 3 }, key: String(a) }));
+const score = (value: number): object => expect.objectContaining({ score: value, label: null }) as object;
 
 describe('Scorer', () => {
   it('scores events in their order', async () => {
@@ -95,5 +110,89 @@ describe('Scorer', () => {
     const invalid = scorer.validate({ a: 1, b: 'two' });
     expect(invalid).toBeInstanceOf(InvalidEvent);
     expect(invalid).toMatchObject({ fields: [{ field: 'b' }, { field: 'c', problem: 'is missing' }] });
+  });
+});
+
+describe('a challenger', () => {
+  const failures = async (role: string): Promise<number> => {
+    const { values } = await metrics.challengerFailures.get();
+    return values.find(({ labels }) => labels.role === role)?.value ?? 0;
+  };
+  const by = (role: string, event: number, value: unknown): object =>
+    expect.objectContaining({
+      score: value,
+      by: expect.objectContaining({ role, event }) as object,
+    }) as object;
+
+  it('answers its keys as canary, the champion the others', async () => {
+    const scorer = await createScorer('nan-on-negative', undefined, { canaryShare: 0.5 });
+    const events = triples(...Array.from({ length: 100 }, (_, index) => index + 1));
+    const answers = await scorer.score(events);
+    const expected = events.map(({ fields, key }) => {
+      const { a } = fields as Triple;
+      return isCanary(key, 'nan-on-negative', 0.5)
+        ? by('canary', 2, a + 5)
+        : by('champion', 1, expect.closeTo(Math.log(a), 5));
+    });
+    expect(answers).toEqual(expected);
+    expect(new Set(answers.map((answer) => 'by' in answer && answer.by.role)).size).toBe(2);
+    expect(await scorer.shadow(events)).toEqual([]);
+  });
+
+  it('that fails as canary leaves the event to the champion', async () => {
+    const scorer = await createScorer('sum', undefined, {
+      ...(await load('fails-on-negative', 2)),
+      canaryShare: 1,
+    });
+    const before = await failures('canary');
+    expect(await scorer.score(triples(1, -1, 2))).toEqual([
+      by('canary', 2, 6),
+      by('champion', 1, 4),
+      by('canary', 2, 7),
+    ]);
+    expect((await failures('canary')) - before).toBe(1);
+  });
+
+  it('that cannot run at all as canary leaves all events to the champion', async () => {
+    const broken = await load('sum', 2);
+    await broken.version.retire();
+    const scorer = await createScorer('sum', undefined, { ...broken, canaryShare: 1 });
+    expect(await scorer.score(triples(1, 2))).toEqual([by('champion', 1, 6), by('champion', 1, 7)]);
+  });
+
+  it('in shadow scores what it does not answer, and what it fails on has no shadow', async () => {
+    const challenger = await load('fails-on-negative', 2);
+    const scorer = await createScorer('sum', undefined, { ...challenger, shadow: true });
+    const before = await failures('shadow');
+    const events = triples(1, -1, 2);
+    expect(await scorer.score(events)).toEqual([1, -1, 2].map((a) => by('champion', 1, a + 5)));
+    expect(await scorer.shadow(events)).toEqual([by('shadow', 2, 6), undefined, by('shadow', 2, 7)]);
+    expect((await failures('shadow')) - before).toBe(1);
+    const both = await createScorer('sum', undefined, { ...challenger, shadow: true, canaryShare: 0.5 });
+    const many = triples(...Array.from({ length: 50 }, (_, index) => index));
+    const [answers, shadows] = await Promise.all([both.score(many), both.shadow(many)]);
+    for (const [index, answer] of answers.entries())
+      expect('by' in answer && answer.by.role).toBe(shadows[index] === undefined ? 'canary' : 'champion');
+  });
+
+  it('in shadow keeps no event waiting, and gets no more while it is late', async () => {
+    const slow = await load('sum', 2);
+    let release = (): void => undefined;
+    const gate = new Promise<void>((resolve) => (release = resolve));
+    let calls = 0;
+    const version = {
+      manifest: slow.version.manifest,
+      predict: async (rows: number[][]) => {
+        calls += 1;
+        await gate;
+        return slow.version.predict(rows);
+      },
+    } as ServedAlias['version'];
+    const scorer = await createScorer('sum', undefined, { ...slow, version, shadow: true });
+    expect(await scorer.shadow(triples(1))).toEqual([undefined]);
+    expect(await scorer.shadow(triples(1))).toEqual([undefined]);
+    expect(calls).toBe(1);
+    release();
+    await expect.poll(() => scorer.shadow(triples(1)), { timeout: 20_000 }).toEqual([by('shadow', 2, 6)]);
   });
 });

@@ -1,18 +1,16 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { z } from 'zod';
-import { MillraceError, messageOf } from '../platform/errors.js';
+import type { ServedModels } from '../models/lifecycle/served-models.js';
+import type { ModelManifest } from '../models/manifest.js';
+import { MillraceError } from '../platform/errors.js';
+import type { Logger } from '../platform/logger.js';
 import type { Metrics } from '../platform/metrics.js';
 import type { RecordSchema } from '../schemas/contracts.js';
 import { eventCheck, eventSchema, fieldErrors, type FieldError } from '../schemas/event-schema.js';
-import type { LoadedModel } from '../models/runtime.js';
-import { MicroBatcher } from './micro-batcher.js';
+import { ChallengerFailures } from './challenger-failures.js';
 import type { Pipeline } from './pipeline.js';
-
-/** What a model says of one event. */
-export interface Score {
-  score: number;
-  /** The class that the score falls into; null for models that don't classify. */
-  label: string | null;
-}
+import { type Score, scoreWith } from './score-with.js';
+import { answering, type KeyedEvent, modelFor, modelsOf, shadowing, type Turn, Turns } from './turns.js';
 
 /** An event that does not fit its contract, with every field that is wrong. Code `EVENT_INVALID`. */
 export class InvalidEvent extends MillraceError {
@@ -30,43 +28,39 @@ export class InvalidEvent extends MillraceError {
 export interface ScorerOptions {
   pipeline: Pipeline;
   contract: RecordSchema;
-  model: LoadedModel;
+  served: Pick<ServedModels, 'get'>;
   metrics: Metrics;
-  /** Most rows of one model call. */
-  batchSize: number;
-  /** How long a model call may wait for more rows, milliseconds. */
-  batchDelayMs: number;
-  /** Model calls in flight at once: one more than there are model workers keeps them all busy. */
-  maxInFlight: number;
+  logger: Logger;
+  /** Longest wait for a shadow's scores, milliseconds. Default 2,000. */
+  shadowPatienceMs?: number;
 }
 
 /**
- * Scores events of one pipeline with one model: the only way from an event to a score, whichever transport it came by.
+ * Scores events of one pipeline, each with the version whose turn it is: the champion of the event's model, or for a
+ * share of the keys its challenger.
  */
 export class Scorer {
   readonly pipeline: Pipeline;
-  readonly model: LoadedModel;
   readonly schema: z.ZodObject;
   readonly #fits: (event: unknown) => boolean;
-  readonly #batcher: MicroBatcher;
+  readonly #served: Pick<ServedModels, 'get'>;
+  readonly #failures: ChallengerFailures;
+  readonly #shadowPatienceMs: number;
+  /** Whether shadow scores that were given up are still being made: others would only queue up behind them. */
+  #shadowIsLate = false;
 
-  constructor({ pipeline, contract, model, metrics, batchSize, batchDelayMs, maxInFlight }: ScorerOptions) {
+  constructor({ pipeline, contract, served, metrics, logger, shadowPatienceMs = 2_000 }: ScorerOptions) {
     this.pipeline = pipeline;
-    this.model = model;
     this.schema = eventSchema(contract);
     this.#fits = eventCheck(contract);
-    const batchRows = metrics.modelBatchRows.labels(pipeline.name);
-    const modelSeconds = metrics.modelSeconds.labels(pipeline.name);
-    this.#batcher = new MicroBatcher((rows, count) => model.predict(rows, count), {
-      width: model.manifest.inputs.length,
-      maxRows: batchSize,
-      maxDelayMs: batchDelayMs,
-      maxInFlight,
-      onBatch: (rows, seconds) => {
-        batchRows.observe(rows);
-        modelSeconds.observe(seconds);
-      },
-    });
+    this.#served = served;
+    this.#failures = new ChallengerFailures(metrics, logger);
+    this.#shadowPatienceMs = shadowPatienceMs;
+  }
+
+  /** The version that answers for each model of the pipeline now. */
+  champions(): ModelManifest[] {
+    return modelsOf(this.pipeline).map((model) => this.#served.get(model).champion.version.manifest);
   }
 
   /** The event as its contract has it, defaults filled in, or what is wrong with it. */
@@ -77,62 +71,109 @@ export class Scorer {
   }
 
   /**
-   * Scores events that {@link validate} has passed, in their order. An event that can't be scored gets the reason and does
-   * not trouble the others: `FEATURES_INVALID`, `MODEL_FAILED` or `OUTPUT_INVALID`.
+   * The answers to events that {@link validate} has passed, in their order. An event that can't be scored gets the reason
+   * and does not trouble the others: `FEATURES_INVALID`, `MODEL_FAILED` or `OUTPUT_INVALID`. Where a challenger fails as
+   * canary, the champion answers.
    *
-   * @throws MillraceError with `retriable` when the model can't run at the moment; no event is at fault then.
+   * @throws MillraceError with `retriable` when a champion can't run at the moment; no event is at fault then.
    */
-  async score(events: object[]): Promise<(Score | MillraceError)[]> {
-    const features = events.map((event) => this.#features(event));
-    const rows = features.filter((row) => Array.isArray(row));
-    const outputs = (await this.#batcher.predict(rows)).values();
-    return features.map((row) => {
-      if (!Array.isArray(row)) return row;
-      const output = outputs.next().value;
-      return typeof output === 'number' ? this.#toScore(output) : (output ?? notOneOutputARow());
+  async score(events: readonly KeyedEvent[]): Promise<(Score | MillraceError)[]> {
+    const answers = Array.from<Score | MillraceError>({ length: events.length });
+    const turns = new Turns();
+    events.forEach((event, index) => {
+      const model = modelFor(this.pipeline, event.fields);
+      if (model instanceof MillraceError) {
+        answers[index] = model;
+      } else {
+        const { alias, role } = answering(model, event.key, this.#served.get(model));
+        turns.add(model, alias, role, event.fields, index);
+      }
     });
+    // All versions get their rows before anything is waited for: one taken out of service after that still answers.
+    await Promise.all(turns.all().map((turn) => this.#answer(turn, answers)));
+    return answers;
   }
 
-  #features(event: object): number[] | MillraceError {
-    const { name, features } = this.pipeline;
-    const { inputs } = this.model.manifest;
-    let row: number[];
-    try {
-      row = features(event);
-    } catch (error) {
-      return new MillraceError('FEATURES_INVALID', `The features of ${name} failed: ${messageOf(error)}.`, {
-        cause: error,
-      });
-    }
-    if (row.length !== inputs.length) {
-      return new MillraceError(
-        'FEATURES_INVALID',
-        `${name} made ${row.length} features; its model takes ${inputs.length}.`,
-      );
-    }
-    // A model takes 32-bit floats: what does not fit one would reach it as infinite, and pass through it unnoticed.
-    const unfit = row.findIndex(isUnfit);
-    if (unfit === -1) return row;
-    return new MillraceError(
-      'FEATURES_INVALID',
-      `Feature ${inputs[unfit]?.name} is ${row[unfit]}: not a finite 32-bit float.`,
+  /**
+   * What challengers in shadow say of events, in their order; undefined (or nothing at all) where none is to, and where one
+   * fails or takes too long: a shadow never harms an event.
+   */
+  async shadow(events: readonly KeyedEvent[]): Promise<(Score | undefined)[]> {
+    if (!modelsOf(this.pipeline).some((model) => this.#served.get(model).challenger?.shadow)) return [];
+    const scores = Array.from<Score | undefined>({ length: events.length });
+    const turns = new Turns();
+    events.forEach((event, index) => {
+      const model = modelFor(this.pipeline, event.fields);
+      if (model instanceof MillraceError) return;
+      const alias = shadowing(model, event.key, this.#served.get(model));
+      if (alias !== undefined) turns.add(model, alias, 'shadow', event.fields, index);
+    });
+    await Promise.all(turns.all().map((turn) => this.#cast(turn, scores)));
+    return scores;
+  }
+
+  async #answer(turn: Turn, answers: (Score | MillraceError)[]): Promise<void> {
+    const scores = await this.#scoreTurn(turn);
+    turn.entries.forEach(({ index }, nth) => (answers[index] = scores[nth] ?? noOutput()));
+    if (turn.role !== 'canary') return;
+    const failed = turn.entries.filter((_, nth) => scores[nth] instanceof MillraceError);
+    if (failed.length === 0) return;
+    this.#failures.note(
+      turn,
+      failed.length,
+      scores.find((score) => score instanceof MillraceError),
     );
+    const { champion } = this.#served.get(turn.model);
+    await this.#answer({ ...turn, alias: champion, role: 'champion', entries: failed }, answers);
   }
 
-  #toScore(score: number): Score | MillraceError {
-    if (!Number.isFinite(score)) {
-      return new MillraceError('OUTPUT_INVALID', `The model's output is ${score}, which is no score.`);
+  /** A challenger that can't run at all has failed on each event. */
+  async #scoreTurn({ alias, role, entries }: Turn): Promise<(Score | MillraceError)[]> {
+    try {
+      return await scoreWith(alias, role, this.pipeline, entries);
+    } catch (error) {
+      if (role !== 'canary' || !(error instanceof MillraceError)) throw error;
+      return entries.map(() => error);
     }
-    const { decision } = this.model.manifest.output;
-    if (decision === undefined) return { score, label: null };
-    return { score, label: score >= decision.threshold ? decision.at_or_above : decision.below };
+  }
+
+  async #cast(turn: Turn, scores: (Score | undefined)[]): Promise<void> {
+    const { alias, role, entries } = turn;
+    if (this.#shadowIsLate) return this.#failures.note(turn, entries.length, lateShadow());
+    const scoring = scoreWith(alias, role, this.pipeline, entries);
+    try {
+      const results = await this.#inTime(scoring);
+      const failed = results.filter((result) => result instanceof MillraceError);
+      if (failed.length > 0) this.#failures.note(turn, failed.length, failed[0]);
+      entries.forEach(({ index }, nth) => {
+        const result = results[nth];
+        if (!(result instanceof MillraceError)) scores[index] = result;
+      });
+    } catch (error) {
+      this.#failures.note(turn, entries.length, error);
+    }
+  }
+
+  async #inTime<T>(scoring: Promise<T>): Promise<T> {
+    const over = new AbortController();
+    const late = sleep(this.#shadowPatienceMs, undefined, { signal: over.signal }).then(() => {
+      this.#shadowIsLate = true;
+      const settle = (): void => void (this.#shadowIsLate = false);
+      scoring.then(settle, settle);
+      throw lateShadow();
+    });
+    try {
+      return await Promise.race([scoring, late]);
+    } finally {
+      over.abort();
+    }
   }
 }
 
-function isUnfit(value: number): boolean {
-  return !Number.isFinite(Math.fround(value));
+function lateShadow(): MillraceError {
+  return new MillraceError('SHADOW_LATE', 'The shadow takes too long: events do not wait for it.');
 }
 
-function notOneOutputARow(): MillraceError {
-  return new MillraceError('OUTPUT_INVALID', 'The model gave fewer outputs than it got rows.');
+function noOutput(): MillraceError {
+  return new MillraceError('OUTPUT_INVALID', 'The model gave no output for this event.');
 }

@@ -1,20 +1,27 @@
 import { randomUUID } from 'node:crypto';
 import type { ClickHouseClient } from '@clickhouse/client';
 import { insertRows } from '../analytics/insert.js';
-import type { DeadLetterRow, OutcomeRow, RowsByTable } from '../analytics/rows.js';
+import type {
+  DeadLetterResolutionRow,
+  DeadLetterRow,
+  ModelEventRow,
+  OutcomeRow,
+  RowsByTable,
+} from '../analytics/rows.js';
 import { MillraceError } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 import type { Metrics } from '../platform/metrics.js';
 import type { Contract } from '../schemas/contracts.js';
-import type { Outcome, Prediction } from '../schemas/types.js';
+import type { ModelEvent, Outcome, Prediction } from '../schemas/types.js';
 import type { LogProducer } from '../streams/log-producer.js';
 import type { StreamRecord } from '../streams/records.js';
 import { schemaIdOf, type Serde } from '../streams/serde.js';
-import { pipelineTopics } from '../streams/topics.js';
+import { pipelineTopics, systemTopics } from '../streams/topics.js';
 import { deadLetterRecord, faultOfRecord, readDeadLetter } from './dead-letters.js';
 import { toRowTime } from './event-time.js';
 import { deadLetterId, positionEventId } from './ids.js';
 import { toPredictionRow } from './prediction.js';
+import { isResolution, readResolution } from './resolutions.js';
 
 type Table = keyof RowsByTable;
 
@@ -25,6 +32,7 @@ export interface SinkOptions {
   serde: Serde;
   prediction: Contract;
   outcome: Contract;
+  modelEvent: Contract;
   /** Takes what can't be stored, as dead letters. */
   producer: LogProducer;
   metrics: Metrics;
@@ -36,8 +44,17 @@ export interface SinkOptions {
 /** Where a topic's records go. */
 interface Target {
   table: Table;
+  /** Takes what can't be stored as a dead letter; `millrace` for what belongs to no pipeline, which is only logged. */
   pipeline: string;
 }
+
+const tables = [
+  'predictions',
+  'dead_letters',
+  'dead_letter_resolutions',
+  'outcomes',
+  'model_events',
+] as const;
 
 /** A record and the row that it makes. */
 interface Entry {
@@ -53,7 +70,7 @@ interface Unfit {
 }
 
 /**
- * Stores predictions, dead letters and outcomes in ClickHouse. Storing a record again changes nothing, so offsets are
+ * Stores predictions, dead letters, outcomes and the lives of models in ClickHouse. Storing a record again changes nothing, so offsets are
  * committed after the insert and a crash between the two costs only work.
  */
 export class Sink {
@@ -65,16 +82,18 @@ export class Sink {
   constructor(options: SinkOptions) {
     this.#options = options;
     this.#now = options.now ?? Date.now;
-    this.#targets = new Map(
-      options.pipelines.flatMap((pipeline): [string, Target][] => {
-        const topics = pipelineTopics(pipeline);
-        return [
-          [topics.predictions, { table: 'predictions', pipeline }],
-          [topics.deadLetters, { table: 'dead_letters', pipeline }],
-          [topics.outcomes, { table: 'outcomes', pipeline }],
-        ];
-      }),
-    );
+    const ofPipelines = options.pipelines.flatMap((pipeline): [string, Target][] => {
+      const topics = pipelineTopics(pipeline);
+      return [
+        [topics.predictions, { table: 'predictions', pipeline }],
+        [topics.deadLetters, { table: 'dead_letters', pipeline }],
+        [topics.outcomes, { table: 'outcomes', pipeline }],
+      ];
+    });
+    this.#targets = new Map(ofPipelines).set(systemTopics.models, {
+      table: 'model_events',
+      pipeline: 'millrace',
+    });
   }
 
   /** The topics to consume. */
@@ -88,10 +107,16 @@ export class Sink {
    * @throws MillraceError while ClickHouse, registry or log can't be reached: call again with the same records.
    */
   async store(records: readonly StreamRecord[]): Promise<void> {
-    const entries: Record<Table, Entry[]> = { predictions: [], dead_letters: [], outcomes: [] };
+    const entries: Record<Table, Entry[]> = {
+      predictions: [],
+      dead_letters: [],
+      dead_letter_resolutions: [],
+      outcomes: [],
+      model_events: [],
+    };
     const unfit: Unfit[] = [];
     for (const record of records) {
-      const target = this.#targets.get(record.topic);
+      const target = this.#targetOf(record);
       if (target === undefined) continue;
       try {
         const row = this.#toRow(target, record);
@@ -100,10 +125,16 @@ export class Sink {
         unfit.push({ record, target, reason: faultOfRecord(error) });
       }
     }
-    for (const table of ['predictions', 'dead_letters', 'outcomes'] as const) {
+    for (const table of tables) {
       unfit.push(...(await this.#insert(table, entries[table])));
     }
     await this.#setAside(unfit);
+  }
+
+  #targetOf(record: StreamRecord): Target | undefined {
+    const target = this.#targets.get(record.topic);
+    if (target?.table !== 'dead_letters' || !isResolution(record)) return target;
+    return { ...target, table: 'dead_letter_resolutions' };
   }
 
   /** @returns what ClickHouse refuses, found by halving. */
@@ -121,7 +152,7 @@ export class Sink {
         metrics.sinkFailures.inc({ table });
         throw error;
       }
-      const target = this.#targets.get(first.record.topic);
+      const target = this.#targetOf(first.record);
       if (entries.length === 1 && target !== undefined)
         return [{ record: first.record, target, reason: error }];
       const middle = entries.length >> 1;
@@ -148,7 +179,7 @@ export class Sink {
       logger.warn({ err: reason, topic, partition, offset }, 'a record can’t be stored');
       metrics.deadLetters.inc({ pipeline, reason: reason.code });
       // A dead letter about a dead letter could go on for ever; the record itself stays on its topic.
-      if (table === 'dead_letters') return [];
+      if (table !== 'predictions' && table !== 'outcomes') return [];
       const schemaId = schemaIdOf(record.value);
       const letter = { now: this.#now(), schemaId, eventId: positionEventId(record) };
       return [deadLetterRecord(pipelineTopics(pipeline).deadLetters, pipeline, record, reason, letter)];
@@ -158,10 +189,16 @@ export class Sink {
 
   #toRow({ table, pipeline }: Target, record: StreamRecord): Entry['row'] | Promise<Entry['row']> {
     if (table === 'dead_letters') return toDeadLetterRow(record, pipeline);
-    const { serde, prediction, outcome } = this.#options;
+    if (table === 'dead_letter_resolutions') return toResolutionRow(record, pipeline);
+    const { serde, prediction, outcome, modelEvent } = this.#options;
     if (table === 'outcomes') {
       return after(serde.decode(record.value, outcome.type), (value) =>
         toOutcomeRow(value as Outcome, record, pipeline),
+      );
+    }
+    if (table === 'model_events') {
+      return after(serde.decode(record.value, modelEvent.type), (value) =>
+        toModelEventRow(value as ModelEvent, record),
       );
     }
     return after(serde.decode(record.value, prediction.type), (value) =>
@@ -193,6 +230,17 @@ function toDeadLetterRow(record: StreamRecord, pipeline: string): DeadLetterRow 
   };
 }
 
+function toResolutionRow(record: StreamRecord, topicPipeline: string): DeadLetterResolutionRow {
+  const { deadLetterId: id, pipeline, kind, note, resolvedAt } = readResolution(record, topicPipeline);
+  return {
+    dead_letter_id: id,
+    pipeline,
+    resolution: kind,
+    note,
+    resolved_at: toRowTime('resolved_at', resolvedAt),
+  };
+}
+
 function toOutcomeRow(
   { event_id, outcome, observed_at }: Outcome,
   record: StreamRecord,
@@ -208,4 +256,8 @@ function toOutcomeRow(
     partition,
     offset,
   };
+}
+
+function toModelEventRow(event: ModelEvent, { offset }: StreamRecord): ModelEventRow {
+  return { ...event, model_event: offset, at: toRowTime('at', event.at) };
 }

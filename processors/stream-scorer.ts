@@ -9,6 +9,8 @@ import { deadLetterRecord, faultOfRecord } from './dead-letters.js';
 import { isStorable, parseTime } from './event-time.js';
 import { positionEventId, predictionId } from './ids.js';
 import type { OpenPipeline } from './open-pipelines.js';
+import type { Score } from './score-with.js';
+import { recordKey } from './pipeline.js';
 import { carriedPredictionHeader, makePrediction, type ReceivedEvent } from './prediction.js';
 
 export interface StreamScorerOptions {
@@ -25,7 +27,7 @@ const maxEventIdBytes = 1024;
 /** An event's record once read: to be scored, scored before it came here, or beyond scoring. */
 type Item = { record: StreamRecord; eventId: string } & (
   | { kind: 'event'; event: ReceivedEvent }
-  | { kind: 'scored'; prediction: Prediction }
+  | { kind: 'scored'; event: ReceivedEvent; prediction: Prediction }
   | { kind: 'failed'; reason: MillraceError }
 );
 
@@ -47,31 +49,50 @@ export class StreamScorer {
   }
 
   /**
-   * @returns one record for each of `records`, in their order.
+   * @returns one record for each of `records`, in their order, and beside it the prediction of a challenger in shadow.
    * @throws MillraceError with `retriable` when registry or model can't be had now; calling again loses and doubles nothing.
    */
   async process(records: StreamRecord[]): Promise<NewRecord[]> {
     const items: Item[] = [];
+    const unscored: ReceivedEvent[] = [];
+    const valid: ReceivedEvent[] = [];
     for (const record of records) {
-      const item = this.#read(record);
+      const read = this.#read(record);
       // Waits only for what isn't cached: a promise for each record would cost more than reading it.
-      items.push(item instanceof Promise ? await item : item);
+      const item = read instanceof Promise ? await read : read;
+      items.push(item);
+      if (item.kind === 'event') unscored.push(item.event);
+      if (item.kind !== 'failed') valid.push(item.event);
     }
-    const events = items.flatMap((item) => (item.kind === 'event' ? [item.event.fields] : []));
-    const scores = (await this.#pipeline.scorer.score(events)).values();
-    return items.map((item) => {
-      if (item.kind === 'failed') return this.#deadLetter(item, item.reason);
-      if (item.kind === 'scored') return this.#prediction(item, item.prediction);
-      const score =
-        scores.next().value ??
-        new MillraceError('OUTPUT_INVALID', 'The model gave no output for this event.');
-      if (score instanceof MillraceError) return this.#deadLetter(item, score);
-      const { name, scorer } = this.#pipeline;
-      return this.#prediction(
-        item,
-        makePrediction(name, item.event, score, scorer.model.manifest, this.#now()),
-      );
-    });
+    const { scorer } = this.#pipeline;
+    const [scores, shadows] = await Promise.all([scorer.score(unscored), scorer.shadow(valid)]);
+    return this.#toRecords(items, scores.values(), shadows.values());
+  }
+
+  #toRecords(
+    items: readonly Item[],
+    scores: Iterator<Score | MillraceError>,
+    shadows: Iterator<Score | undefined>,
+  ): NewRecord[] {
+    const { name } = this.#pipeline;
+    const outputs: NewRecord[] = [];
+    for (const item of items) {
+      if (item.kind === 'failed') {
+        outputs.push(this.#deadLetter(item, item.reason));
+        continue;
+      }
+      const score = item.kind === 'scored' ? item.prediction : (scores.next().value ?? noOutput());
+      const answer = 'by' in score ? makePrediction(name, item.event, score, this.#now()) : score;
+      const failed = answer instanceof MillraceError;
+      outputs.push(failed ? this.#deadLetter(item, answer) : this.#prediction(item, answer));
+      const shadow = shadows.next().value;
+      if (shadow === undefined) continue;
+      const beside = makePrediction(name, item.event, shadow, this.#now());
+      // A call may have been answered by the version that is in shadow now: then it is one prediction, and an answer.
+      if (failed || answer.prediction_id !== beside.prediction_id)
+        outputs.push(this.#prediction(item, beside));
+    }
+    return outputs;
   }
 
   #read(record: StreamRecord): Item | Promise<Item> {
@@ -108,10 +129,13 @@ export class StreamScorer {
         prediction.features === JSON.stringify(event.fields) &&
         isStorable(prediction.event_time) &&
         isStorable(prediction.predicted_at) &&
+        (prediction.model_event_at === null || isStorable(prediction.model_event_at)) &&
+        prediction.role !== 'shadow' &&
         Number.isFinite(prediction.score) &&
         Number.isFinite(prediction.latency_ms);
       if (isOfThisEvent) {
-        return { kind: 'scored', record, eventId, prediction: { ...prediction, topic, partition, offset } };
+        const here = { ...prediction, topic, partition, offset };
+        return { kind: 'scored', record, eventId, event, prediction: here };
       }
     } catch (error) {
       faultOfRecord(error);
@@ -137,6 +161,7 @@ export class StreamScorer {
         eventTime: parseTime(time) ?? appendedAt,
         source: source ?? 'kafka',
         fields: valid,
+        key: record.key?.toString() ?? recordKey(this.#pipeline.pipeline, valid, eventId),
         receivedAt: appendedAt,
         schemaId: schemaIdOf(record.value) ?? 0,
         position: record,
@@ -155,14 +180,15 @@ export class StreamScorer {
 
   #prediction({ record, eventId }: Item, prediction: Prediction): NewRecord {
     const { schemaId, type } = this.#pipeline.prediction;
-    this.#metrics.predictions.inc({ pipeline: prediction.pipeline, model_version: prediction.model_version });
+    const { pipeline, model, model_version, role } = prediction;
+    this.#metrics.predictions.inc({ pipeline, model, model_version, role });
     return {
       topic: this.#pipeline.topics.predictions,
       key: record.key ?? eventId,
       value: this.#serde.encode(schemaId, type, prediction),
       headers: cloudEventHeaders({
         id: prediction.prediction_id,
-        source: `millrace/${prediction.pipeline}`,
+        source: `millrace/${pipeline}`,
         type: 'millrace.prediction',
         time: new Date(prediction.predicted_at).toISOString(),
         ...traceOf(record),
@@ -185,4 +211,8 @@ export class StreamScorer {
 function traceOf({ headers }: StreamRecord): { traceparent?: string } {
   const traceparent = traceparentOf(headers);
   return traceparent === undefined ? {} : { traceparent };
+}
+
+function noOutput(): MillraceError {
+  return new MillraceError('OUTPUT_INVALID', 'The model gave no output for this event.');
 }

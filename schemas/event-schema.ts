@@ -10,7 +10,7 @@ export interface FieldError {
 
 /**
  * The validator of an event's fields, derived from its Avro contract: types, limits and doc strings are written once, there.
- * Integers must be whole numbers in Avro's range, numbers finite; unknown fields are refused; a nullable field or one with a
+ * Integers must be whole numbers in Avro's range, numbers finite; a timestamp may be RFC 3339 text; unknown fields are refused; a nullable field or one with a
  * default may be left out. The OpenAPI document is made from the same schema.
  *
  * @throws MillraceError `CONTRACT_INVALID` for an Avro type that an event can't have over JSON (bytes, maps, arrays, records).
@@ -62,8 +62,11 @@ function typeSchema(contract: RecordSchema, field: ContractField, type: AvroType
     return typeSchema(contract, field, branch).nullable();
   }
   if (typeof type === 'object') {
-    return 'symbols' in type
-      ? z.enum(type.symbols, { error: missingOr(`must be one of ${type.symbols.join(', ')}`) })
+    if ('symbols' in type) {
+      return z.enum(type.symbols, { error: missingOr(`must be one of ${type.symbols.join(', ')}`) });
+    }
+    return type.logicalType === 'timestamp-millis'
+      ? timeSchema(field)
       : typeSchema(contract, field, type.type);
   }
   switch (type) {
@@ -149,6 +152,16 @@ function numberSchema(field: ContractField, { kind, whole, lowest, highest }: Nu
     .min(minimum, problem)
     .max(maximum, problem);
   return whole ? number.int(problem) : number;
+}
+
+/** A time comes as milliseconds since 1970, as Avro has it, or as RFC 3339 text, which becomes that number. */
+function timeSchema(field: ContractField): z.ZodType {
+  const { minimum = -8.64e15, maximum = 8.64e15 } = field;
+  const [from, to] = [minimum, maximum].map((time) => new Date(time).toISOString());
+  const problem = `must be a time such as 2026-01-31T12:00:00Z, or milliseconds since 1970, from ${from} to ${to}`;
+  const milliseconds = z.number({ error: problem }).int(problem).min(minimum, problem).max(maximum, problem);
+  const text = z.iso.datetime({ offset: true, error: problem }).transform(Date.parse).pipe(milliseconds);
+  return z.union([milliseconds, text], { error: missingOr(problem) });
 }
 
 function missingOr(problem: string): (issue: { input?: unknown }) => string {

@@ -47,7 +47,7 @@ describe('eventSchema', () => {
       company: 'must not be longer than 5 characters',
       payment: 'must be one of CASH, CARD',
       shared: 'must be true or false',
-      at: 'must be a whole number',
+      at: expect.stringMatching(/^must be a time such as/) as string,
       tip: 'is not a field of this event',
     });
   });
@@ -81,6 +81,32 @@ describe('eventSchema', () => {
       expect(() => eventSchema(contract)).toThrow(MillraceError);
     },
   );
+
+  it('takes a time as RFC 3339 text too, within the same limits', () => {
+    const at = record({
+      name: 'at',
+      type: { type: 'long', logicalType: 'timestamp-millis' },
+      minimum: Date.UTC(2000, 0),
+    });
+    const time = Date.UTC(2026, 0, 31, 11, 45);
+    for (const value of [time, '2026-01-31T11:45:00Z', '2026-01-31T12:45:00.000+01:00'])
+      expect(eventSchema(at).parse({ at: value })).toEqual({ at: time });
+    const problem = expect.stringMatching(
+      /^must be a time such as .*, from 2000-01-01T00:00:00.000Z to /,
+    ) as string;
+    // Seconds since 1970 would be a day in January 1970.
+    for (const value of [
+      '1999-12-31T23:59:59Z',
+      '2026-01-31T11:45:00',
+      'today',
+      '',
+      true,
+      1_769_859_900,
+      time + 0.5,
+    ])
+      expect(errorsOf(at, { at: value })).toEqual({ at: problem });
+    expect(errorsOf(at, {})).toEqual({ at: 'is missing' });
+  });
 
   it('takes what Avro decoded as it is', () => {
     const { schema, type } = loadContract('credit-default', 'event');

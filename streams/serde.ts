@@ -113,6 +113,20 @@ export class Serde {
     return this.#fetch(reader, id).then((fetched) => fetched(bytes));
   }
 
+  /**
+   * A record's value as its writer's schema names it, in Avro's JSON encoding: for people who look at it.
+   *
+   * @throws MillraceError as {@link decode}.
+   */
+  async toJson(bytes: Buffer): Promise<string> {
+    const id = schemaIdOf(bytes);
+    if (id === undefined)
+      throw new MillraceError('UNDECODABLE', 'The value is not in Confluent wire format.');
+    const { schema, schemaType } = await this.#registry.schema(id);
+    const writer = parseWriter(schema, schemaType, id);
+    return writer.toString(decoder(writer, writer, id)(bytes));
+  }
+
   #fetch(reader: Type, id: number): Promise<Decode> {
     const { fetching } = this.#reader(reader);
     const underWay = fetching.get(id);

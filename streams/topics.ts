@@ -15,8 +15,17 @@ export interface PipelineTopics {
   outcomes: string;
 }
 
+/** The consumer group of the copies that score a pipeline's events. */
+export function scoringGroup(pipeline: string): string {
+  return `millrace-score-${pipeline}`;
+}
+
 /** Topics of the whole system. */
-export const systemTopics = { models: 'millrace.models', jobs: 'millrace.jobs' } as const;
+export const systemTopics = {
+  models: 'millrace.models',
+  jobs: 'millrace.jobs',
+  schedules: 'millrace.schedules',
+} as const;
 
 /** Enough for a few copies of the stream scorer; a topic that exists keeps what it has. */
 export const defaultPartitions = 4;
@@ -57,10 +66,11 @@ export function pipelineTopicSpecs(pipeline: string, partitions = defaultPartiti
   ];
 }
 
-/** The topics of the whole system: models by name and version (newest state each), jobs in order. */
+/** The topics of the whole system: models by name and version and the last run of each schedule (newest state each), jobs in order. */
 export function systemTopicSpecs(): TopicSpec[] {
   return [
     { name: systemTopics.models, partitions: 1, config: { 'cleanup.policy': 'compact' } },
     { name: systemTopics.jobs, partitions: 1, config: { 'cleanup.policy': 'delete', 'retention.ms': '-1' } },
+    { name: systemTopics.schedules, partitions: 1, config: { 'cleanup.policy': 'compact' } },
   ];
 }

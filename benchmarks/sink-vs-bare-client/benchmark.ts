@@ -118,6 +118,7 @@ async function timeSink(log: BenchLog, client: ClickHouseClient, stored: Stored)
     serde,
     prediction,
     outcome: loadContract('shared', 'outcome'),
+    modelEvent: loadContract('shared', 'model-event'),
     producer,
     metrics,
     logger: silentLogger,

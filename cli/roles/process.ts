@@ -1,5 +1,6 @@
 import { shrinkDeadLetter } from '../../processors/dead-letters.js';
 import { StreamScorer } from '../../processors/stream-scorer.js';
+import { scoringGroup } from '../../streams/topics.js';
 import { consumptionHealth, type Context, type Role } from '../context.js';
 
 /** The stream scorers: one consumer group a pipeline, its partitions shared among all copies of this role. */
@@ -9,7 +10,7 @@ export async function startProcessors(context: Context): Promise<Role> {
     [...pipelines.values()].map(async (pipeline) => {
       const { name, topics } = pipeline;
       const scorer = new StreamScorer({ ...context, pipeline });
-      const groupId = `millrace-score-${name}`;
+      const groupId = scoringGroup(name);
       const consumption = await streams.transform({
         groupId,
         topics: [topics.events],

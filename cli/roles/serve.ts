@@ -1,9 +1,23 @@
 import { findPredictions, ping } from '../../analytics/queries.js';
+import { join } from 'node:path';
 import { createApp } from '../../ingest/app.js';
+import type { FileJobs } from '../../ingest/file-jobs.js';
 import { Intake } from '../../ingest/intake.js';
 import { type FindStored, PredictionCache } from '../../ingest/prediction-cache.js';
 import { serveHttp } from '../../ingest/server.js';
-import { modelsFolder } from '../../processors/open-pipelines.js';
+import { JobFiles } from '../../processors/jobs/job-files.js';
+import { JobLog } from '../../processors/jobs/job-log.js';
+import { JobRunner } from '../../processors/jobs/job-runner.js';
+import type { LogProducer } from '../../streams/log-producer.js';
+import { ModelRegistrar } from '../../models/registration/registrar.js';
+import { modelRoots, registeredModels } from '../../processors/open-pipelines.js';
+import { sampleRows } from '../../processors/sample-rows.js';
+import { followScheduleRuns } from '../../processors/schedules/schedule-runs.js';
+import { schedulesOf } from '../../processors/schedules/schedule.js';
+import { RateLimits } from '../../ingest/rate-limits.js';
+import { watchPressure } from '../../ingest/pressure.js';
+import { SharedStore } from '../../ingest/shared-store.js';
+import { scoringLag } from '../consumer-lag.js';
 import type { Context, Role } from '../context.js';
 
 /** The HTTP API. */
@@ -14,7 +28,8 @@ export interface ServeRole extends Role {
 
 /** @throws MillraceError `PORT_IN_USE` */
 export async function startServe(context: Context): Promise<ServeRole> {
-  const { config, logger, metrics, health, streams, serde, analytics, pipelines } = context;
+  const { config, logger, metrics, health, streams, serde, analytics, pipelines, lifecycle, served } =
+    context;
   const findStored: FindStored = (eventIds, signal) => findPredictions(analytics.client, eventIds, signal);
   health.add(
     'look-ups',
@@ -24,19 +39,41 @@ export async function startServe(context: Context): Promise<ServeRole> {
     },
     { optional: true },
   );
-  const cache = new PredictionCache(findStored);
+  const shared =
+    config.REDIS_URL === undefined ? undefined : new SharedStore({ url: config.REDIS_URL, metrics, logger });
+  if (shared !== undefined) {
+    health.add('redis', () => (shared.check(), { status: 'up' }), { optional: true });
+  }
+  const limits = startLimits(context, shared);
+  const cache = new PredictionCache(findStored, { shared });
   const producer = await streams.createProducer();
-  const intake = new Intake({ producer, serde, cache, metrics, logger });
+  const intake = new Intake({ producer, serde, cache, metrics, logger, shared });
+  const jobs = await openJobs(context, producer);
+  const scheduleRuns = await followScheduleRuns(context);
   const app = createApp({
+    jobs,
     pipelines,
+    schedules: schedulesOf(config, pipelines),
+    scheduleRuns,
     intake,
     cache,
     findStored,
-    modelsRoot: modelsFolder,
+    modelRoots: modelRoots(config),
+    lifecycle,
+    served,
+    registrar: new ModelRegistrar({
+      lifecycle,
+      root: registeredModels(config),
+      roots: modelRoots(config),
+      sampleRows: (manifest) => sampleRows(pipelines.values(), manifest),
+    }),
+    maxModelBytes: config.MAX_MODEL_BYTES,
     health,
     metrics,
     logger,
     apiKeys: config.API_KEYS,
+    limits: limits?.limits,
+    trustProxy: config.TRUST_PROXY,
     maxBodyBytes: config.MAX_BODY_BYTES,
     requestTimeoutMs: config.REQUEST_TIMEOUT_MS,
     maxEvents: config.MAX_EVENTS_PER_REQUEST,
@@ -47,7 +84,57 @@ export async function startServe(context: Context): Promise<ServeRole> {
     intake,
     stop: async () => {
       await server.stop();
+      await jobs.runner.stop();
+      await jobs.log.close();
+      await scheduleRuns.stop();
+      limits?.stop();
       await producer.close();
+      await shared?.close();
     },
   };
+}
+
+function startLimits(
+  { config, metrics, logger, streams, pipelines }: Context,
+  shared: SharedStore | undefined,
+): { limits: RateLimits; stop: () => void } | undefined {
+  if (config.RATE_LIMIT_PER_SECOND === 0) return undefined;
+  const limits = new RateLimits({ perSecond: config.RATE_LIMIT_PER_SECOND, metrics, shared });
+  const watch = watchPressure({
+    limits,
+    logger,
+    loopDelayMs: config.RATE_LIMIT_LOOP_DELAY_MS,
+    lagRecords: config.RATE_LIMIT_LAG_RECORDS,
+    lag: () => scoringLag(streams, pipelines.keys()),
+  });
+  const stop = (): void => {
+    watch.stop();
+    limits.stop();
+  };
+  return { limits, stop };
+}
+
+const dayMs = 24 * 3_600_000;
+
+/** What file jobs need; takes up the jobs that were left unfinished. */
+async function openJobs(context: Context, producer: LogProducer): Promise<FileJobs> {
+  const { config, streams, serde, pipelines, metrics, logger } = context;
+  const { client } = context.analytics;
+  const log = await JobLog.open({ streams, serde, producer, logger });
+  const files = new JobFiles(config.FILES_DIR ?? join(config.DATA_DIR, 'files'));
+  const runner = new JobRunner({
+    streams,
+    serde,
+    client,
+    log,
+    files,
+    pipelines,
+    metrics,
+    logger,
+    // The embedded log has no other process that could be at work on a job.
+    orphanedAfterMs: config.KAFKA_BROKERS === undefined ? 0 : config.KAFKA_SESSION_TIMEOUT_MS,
+    retentionMs: config.FILES_RETENTION_DAYS * dayMs,
+  });
+  runner.start();
+  return { log, files, runner, client, maxFileBytes: config.MAX_FILE_BYTES };
 }

@@ -8,7 +8,7 @@ import { consumptionHealth, type Context, type Role } from '../context.js';
 /** One batch is made ready while ClickHouse works on the other. */
 export const concurrentInserts = 2;
 
-/** Stores predictions, dead letters and outcomes in ClickHouse. Starts when ClickHouse does, however long that takes. */
+/** Stores predictions, dead letters, outcomes and the lives of models in ClickHouse. Starts when ClickHouse does, however long that takes. */
 export async function startSink(context: Context): Promise<Role> {
   const { config, streams, serde, analytics, pipelines, metrics, logger, health, lag } = context;
   health.add('clickhouse', async () => {
@@ -23,6 +23,7 @@ export async function startSink(context: Context): Promise<Role> {
     serde,
     prediction: loadContract('shared', 'prediction'),
     outcome: loadContract('shared', 'outcome'),
+    modelEvent: loadContract('shared', 'model-event'),
     producer,
     metrics,
     logger,

@@ -5,7 +5,8 @@ import type { OpenPipeline } from '../../processors/open-pipelines.js';
 import type { Intake, RequestContext } from '../intake.js';
 import { type Problem, sendProblem, toProblem } from '../problems.js';
 import { isTraceparent } from '../../streams/cloud-events.js';
-import { clientOf } from '../authentication.js';
+import { findPipeline } from '../find-pipeline.js';
+import { idempotencyKeyOf } from '../idempotency-key.js';
 import { readRequestEvents } from '../request-events.js';
 
 /** What `predict` tells of a prediction; the rest is at `/v1/predictions/{eventId}`. */
@@ -27,13 +28,7 @@ export function pipelineRoutes(
   { requestTimeoutMs, maxEvents }: PipelineRoutesOptions,
 ): Hono {
   const app = new Hono();
-  const find = (c: Context): OpenPipeline => {
-    const name = c.req.param('pipeline') ?? '';
-    const pipeline = pipelines.get(name);
-    if (pipeline !== undefined) return pipeline;
-    const names = [...pipelines.keys()].join(', ');
-    throw new MillraceError('PIPELINE_UNKNOWN', `There is no pipeline '${name}'. There are: ${names}.`);
-  };
+  const find = (c: Context): OpenPipeline => findPipeline(pipelines, c.req.param('pipeline') ?? '');
 
   app.get('/', (c) => c.json({ pipelines: [...pipelines.values()].map(describe) }));
 
@@ -69,17 +64,19 @@ export function pipelineRoutes(
 }
 
 function describe({ name, scorer, topics }: OpenPipeline): object {
-  const { manifest } = scorer.model;
+  const models = scorer.champions();
   return {
     name,
-    model: manifest.name,
-    model_version: manifest.version,
-    model_digest: manifest.digest,
+    model: models[0]?.name,
+    model_version: models[0]?.version,
+    model_digest: models[0]?.digest,
+    models: models.map((model) => ({ name: model.name, version: model.version, digest: model.digest })),
     topics,
   };
 }
 
-function contextOf(c: Context, timeoutMs: number): RequestContext {
+/** What a request tells of all its events. @throws MillraceError `IDEMPOTENCY_KEY_INVALID` */
+export function contextOf(c: Context, timeoutMs: number): RequestContext {
   const traceparent = c.req.header('traceparent');
   return {
     source: 'millrace/http',
@@ -87,16 +84,6 @@ function contextOf(c: Context, timeoutMs: number): RequestContext {
     traceparent: traceparent !== undefined && isTraceparent(traceparent) ? traceparent : undefined,
     timeoutMs,
   };
-}
-
-/** The key as its client means it: two clients that happen to choose the same one have nothing in common. */
-function idempotencyKeyOf(c: Context): string | undefined {
-  const key = c.req.header('idempotency-key');
-  if (key === undefined) return undefined;
-  if (key.length === 0 || key.length > 256) {
-    throw new MillraceError('IDEMPOTENCY_KEY_INVALID', 'An Idempotency-Key has 1 to 256 characters.');
-  }
-  return JSON.stringify([clientOf(c), key]);
 }
 
 /** Problems of one answer that name every wrong field; the others keep their code, or a list of bad events would make an answer many times its length. */

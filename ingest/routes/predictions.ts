@@ -4,8 +4,8 @@ import { MillraceError } from '../../platform/errors.js';
 import type { FindStored } from '../prediction-cache.js';
 
 export interface PredictionRoutesOptions {
-  /** Predictions made lately, from memory. */
-  recall: (eventId: string) => PredictionRow[];
+  /** Predictions made lately, here or in a copy of this process. */
+  recall: (eventId: string) => Promise<PredictionRow[]>;
   findStored: FindStored;
 }
 
@@ -14,7 +14,7 @@ export function predictionRoutes({ recall, findStored }: PredictionRoutesOptions
   const app = new Hono();
   app.get('/:eventId', async (c) => {
     const eventId = c.req.param('eventId');
-    const row = newest(recall(eventId)) ?? newest(await findStored([eventId]));
+    const row = newest(await recall(eventId)) ?? newest(await findStored([eventId]));
     if (row === undefined) {
       throw new MillraceError(
         'PREDICTION_UNKNOWN',

@@ -26,3 +26,10 @@ export async function copyModel(source: string, target: string, changes: ModelCh
   if (changes.onnx) await writeFile(join(target, 'model.onnx'), changes.onnx);
   return target;
 }
+
+/** The same model under another digest: a model file may end in any number of notes, of which the last one counts. */
+export function withNote(onnx: Uint8Array, note: string): Uint8Array {
+  const text = Buffer.from(note);
+  const docString = 6;
+  return Buffer.concat([onnx, Buffer.from([docString * 8 + 2, text.length]), text]);
+}

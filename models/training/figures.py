@@ -7,11 +7,15 @@ from scipy.stats import norm, rankdata
 PROBABILITIES = [0, 0.01, *(round(0.05 * step, 2) for step in range(1, 20)), 0.99, 0.999, 1]
 
 
-def describe(table: pd.DataFrame, categorical: list[str], steps: dict[str, int]) -> dict:
-    """`steps`: columns whose values are multiples of something other than 1."""
+def describe(table: pd.DataFrame, categorical: list[str], steps: dict[str, int], texts: dict[str, list[str]] = {}) -> dict:
+    """`steps`: columns whose values are multiples of something other than 1. `texts`: columns that hold places in a list of texts."""
     columns = []
     for name in table.columns:
-        if name in categorical:
+        if name in texts:
+            shares = table[name].value_counts(normalize=True)
+            frequencies = [[text, round(shares.get(place, 0), 5)] for place, text in enumerate(texts[name])]
+            columns.append({"name": name, "kind": "text", "frequencies": frequencies})
+        elif name in categorical:
             shares = table[name].value_counts(normalize=True).sort_index()
             frequencies = {str(value): round(share, 5) for value, share in shares.items()}
             columns.append({"name": name, "kind": "categorical", "frequencies": frequencies})
@@ -26,14 +30,15 @@ def describe(table: pd.DataFrame, categorical: list[str], steps: dict[str, int])
 
 
 def sample(figures: dict, count: int, random: np.random.Generator) -> np.ndarray:
-    """Rows drawn as the figures say: correlated normals → uniforms → each column's own distribution."""
+    """Rows drawn as the figures say: correlated normals → uniforms → each column's own distribution. A text is its place in the list."""
     factor = np.linalg.cholesky(np.array(figures["correlation"]))
     uniforms = norm.cdf(random.standard_normal((count, len(factor))) @ factor.T)
     rows = np.empty_like(uniforms)
     for index, column in enumerate(figures["columns"]):
-        if column["kind"] == "categorical":
-            values = np.array([float(value) for value in column["frequencies"]])
-            bounds = np.cumsum(list(column["frequencies"].values()))
+        if column["kind"] != "numeric":
+            texts = column["kind"] == "text"
+            values = np.arange(len(column["frequencies"])) if texts else np.array([float(value) for value in column["frequencies"]])
+            bounds = np.cumsum([share for _, share in column["frequencies"]] if texts else list(column["frequencies"].values()))
             rows[:, index] = values[np.minimum(np.searchsorted(bounds, uniforms[:, index]), len(values) - 1)]
         else:
             drawn = np.interp(uniforms[:, index], figures["probabilities"], column["quantiles"])

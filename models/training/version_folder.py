@@ -43,7 +43,7 @@ def write_version(folder: Path, model, manifest: dict, rows: np.ndarray, predict
         "license": "Apache-2.0",
         "runtime": {
             "format": "onnx",
-            "opsets": OPSETS,
+            "opsets": {opset.domain or "ai.onnx": opset.version for opset in model.opset_import},
             "input_tensor": model.graph.input[0].name,
             "output_tensor": model.graph.output[0].name,
         },

@@ -25,7 +25,14 @@ python_clients() {
   "$venv/bin/pip" install --quiet --only-binary :all: --requirement python/requirements.txt
 }
 
+mlflow_server() {
+  local venv="${XDG_CACHE_HOME:-$HOME/.cache}/millrace/mlflow"
+  [ -x "$venv/bin/pip" ] || python3 -m venv "$venv" || return
+  "$venv/bin/pip" install --quiet --only-binary :all: --requirement python/requirements-mlflow.txt
+}
+
 fetch 'Apache Kafka tools' mvn node ../../scripts/apache-kafka-jars.mjs
 fetch 'franz-go' go go -C go mod download
 fetch 'Python clients' python3 python_clients
+fetch 'MLflow' python3 mlflow_server
 exit "$failed"

@@ -71,6 +71,20 @@ export function pythonClient(distribution: string, program: string): Client<Comm
   return version === '' ? { ...client, missing: installScript } : client;
 }
 
+/** An MLflow server, and the program of this folder that logs models to it. */
+export function mlflow(): Client<{ server: Command; models: Command }> {
+  const python = join(cache, 'mlflow', 'bin', 'python');
+  const version = output(python, ['-c', 'import importlib.metadata as m; print(m.version("mlflow-skinny"))']);
+  const client: Client<{ server: Command; models: Command }> = {
+    name: `MLflow ${version}`.trim(),
+    start: {
+      server: [python, '-m', 'mlflow', 'server'],
+      models: [python, join(sources, 'python', 'mlflow_models.py')],
+    },
+  };
+  return version === '' ? { ...client, missing: installScript } : client;
+}
+
 /** What a program prints, or nothing when it fails or is not there. */
 function output(command: string, args: string[]): string {
   const { status, stdout } = spawnSync(command, args, { encoding: 'utf8' });

@@ -306,10 +306,20 @@ describe('operations', () => {
 
   it('describes itself: pipelines, models, OpenAPI and a page', async () => {
     expect(await (await system.get('/v1/pipelines')).json()).toMatchObject({
-      pipelines: [{ name: 'credit-default', model_version: '1' }],
+      pipelines: [
+        { name: 'car-price', model_version: '1' },
+        { name: 'credit-default', model_version: '1' },
+        { name: 'taxi-trip-duration', model_version: '1' },
+      ],
     });
     expect(await (await system.get('/v1/models')).json()).toMatchObject({
-      models: [{ name: 'credit-default', serving: true }],
+      models: [
+        { name: 'car-price-a', serving: true },
+        { name: 'car-price-b', serving: true },
+        { name: 'car-price-c', serving: true },
+        { name: 'credit-default', serving: true },
+        { name: 'taxi-trip-duration', serving: true },
+      ],
     });
     const document = (await (await system.get('/openapi.json')).json()) as {
       paths: Record<string, unknown>;
@@ -332,9 +342,10 @@ describe('operations', () => {
     const lag =
       /^millrace_consumer_lag_records\{group="millrace-(?:sink|score-credit-default)",topic="[a-z.-]+",partition="\d"\} \d+$/gm;
     const partitions = 3;
-    const topics = 4;
+    const topics = 3 * 3 + 1;
+    const modelEvents = 1;
     await expect
       .poll(async () => (await (await system.get('/metrics')).text()).match(lag)?.length)
-      .toBe(partitions * topics);
+      .toBe(partitions * topics + modelEvents);
   });
 });

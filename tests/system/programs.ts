@@ -24,16 +24,15 @@ process.once('exit', () => {
 
 /** Settings that a developer's shell may have, and that would lead a test to engines that are not its own. */
 const unset = Object.fromEntries(
-  ['KAFKA_BROKERS', 'SCHEMA_REGISTRY_URL', 'CLICKHOUSE_URL', 'API_KEYS', 'NODE_OPTIONS'].map((name) => [
-    name,
-    '',
-  ]),
+  ['KAFKA_BROKERS', 'SCHEMA_REGISTRY_URL', 'CLICKHOUSE_URL', 'API_KEYS', 'REDIS_URL', 'NODE_OPTIONS'].map(
+    (name) => [name, ''],
+  ),
 );
 
 /** Starts a compiled file of the project, by its path under `dist/`. */
 export function startProgram(file: string, args: string[], settings: Record<string, string>): Program {
   const child = spawn(process.execPath, [join(projectRoot, 'dist', file), ...args], {
-    env: { ...process.env, ...unset, ...settings },
+    env: { ...process.env, ...unset, TAXI_SCHEDULE: 'off', ...settings },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   running.add(child);

@@ -9,6 +9,8 @@ export interface TestSystem extends RunningSystem {
   /** Posts a body to a path; text goes as it is, anything else as JSON. */
   post(path: string, body: unknown, headers?: Record<string, string>): Promise<Response>;
   get(path: string): Promise<Response>;
+  /** Its data folder. */
+  dataDir: string;
   /** Rows of a query, by column. */
   sql<Row>(query: string): Promise<Row[]>;
 }
@@ -22,12 +24,15 @@ export async function startSystem(settings: Record<string, string> = {}): Promis
     SCHEMA_REGISTRY_PORT: '0',
     CLICKHOUSE_PORT: '0',
     DATA_DIR: folder,
+    // Rides that come by the clock would be there in some runs of a test and not in others.
+    TAXI_SCHEDULE: 'off',
     ...settings,
   });
   const system = await up(config, { demo: false, onProgress: () => undefined });
   const { http, clickhouse } = system.endpoints;
   return {
     ...system,
+    dataDir: folder,
     get: (path) => fetch(http + path),
     post: (path, body, headers = {}) =>
       fetch(http + path, {

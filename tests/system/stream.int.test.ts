@@ -191,6 +191,9 @@ describe('records on the events topic', () => {
         offset: -1,
         schema_id: 1,
         latency_ms: 1,
+        role: 'champion',
+        model_event: 1,
+        model_event_at: Date.now(),
       };
     });
 

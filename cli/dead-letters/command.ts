@@ -1,0 +1,158 @@
+import { Command, InvalidArgumentError } from 'commander';
+import { loadConfig } from '../../platform/config.js';
+import { MillraceError } from '../../platform/errors.js';
+import type { DeadLetterFilter } from '../../processors/dead-letter-search.js';
+import { parseTime } from '../../processors/event-time.js';
+import { loadPipelines } from '../../processors/pipeline.js';
+import type { ResolutionKind } from '../../processors/resolutions.js';
+
+/** Options that say which dead letters are meant, as commander reads them. */
+interface FilterOptions {
+  pipeline?: string[];
+  reason?: string[];
+  since?: number;
+  until?: number;
+}
+
+interface ListOptions extends FilterOptions {
+  state: string;
+  limit: number;
+  json?: boolean;
+}
+
+interface ResolveCommandOptions extends FilterOptions {
+  all?: boolean;
+  again?: boolean;
+  dryRun?: boolean;
+  rate?: number;
+  note: string;
+}
+
+/** States that `list` can be asked for: `open` is without a resolution. */
+export const states = ['open', 'redriven', 'discarded', 'all'];
+
+/** `millrace dead-letters …`. */
+export function deadLettersCommand(): Command {
+  const command = new Command('dead-letters').description('look at records that failed, and put them back');
+  withFilter(command.command('list'))
+    .description('list dead letters, the newest first, and how many there are of each reason')
+    .option('--state <state>', `one of ${states.join(', ')}`, oneOf(states), 'open')
+    .option('--limit <n>', 'show at most so many', wholeNumber, 20)
+    .option('--json', 'as one JSON object')
+    .action(async (options: ListOptions) => {
+      const { listDeadLetters } = await import('./list.js');
+      await listDeadLetters(loadConfig(process.env), {
+        ...options,
+        pipelines: await pipelinesOf(options),
+        filter: filterOf(options, []),
+      });
+    });
+  command
+    .command('show')
+    .description('show all of one dead letter')
+    .argument('<id>', 'its id, as `list` shows it')
+    .option('--json', 'as one JSON object')
+    .option('--raw', 'write the bytes of its value, and nothing else')
+    .action(async (id: string, options: { json?: boolean; raw?: boolean }) => {
+      const { showDeadLetter } = await import('./show.js');
+      await showDeadLetter(loadConfig(process.env), id, { ...options, pipelines: await pipelinesOf({}) });
+    });
+  withResolution(command.command('redrive'), 'redriven')
+    .description('put records back on the topics they came from, with the same event ids')
+    .option('--rate <n>', 'put back at most so many a second', wholeNumber);
+  withResolution(command.command('discard'), 'discarded').description(
+    'say that dead letters are done with and not to be put back',
+  );
+  return command;
+}
+
+function withFilter(command: Command): Command {
+  return command
+    .option('--pipeline <name>', 'of this pipeline; may be repeated', collect)
+    .option('--reason <code>', 'with this reason, such as UNDECODABLE; may be repeated', collect)
+    .option(
+      '--since <time>',
+      'failed since: 90s, 30m, 2h, 7d ago, or a time such as 2026-01-31T12:00:00Z',
+      time,
+    )
+    .option('--until <time>', 'failed before', time);
+}
+
+function withResolution(command: Command, kind: ResolutionKind): Command {
+  return withFilter(command.argument('[ids...]', 'ids, as `list` shows them'))
+    .option('--all', 'all that are open; needed where nothing else says which')
+    .option('--again', 'also those that were redriven or discarded before')
+    .option('--dry-run', 'only say what would be done')
+    .option('--note <text>', 'why, to be kept with the resolution', '')
+    .action(async (ids: string[], options: ResolveCommandOptions) => {
+      const { since, until, reason, pipeline, all } = options;
+      const given = [since, until, reason, pipeline, all].some((option) => option !== undefined);
+      if (ids.length === 0 && !given) {
+        throw new MillraceError(
+          'NOTHING_SELECTED',
+          'Say which: ids, --pipeline, --reason, --since or --until, or --all for all that are open.',
+        );
+      }
+      const { resolve } = await import('./resolve.js');
+      await resolve(loadConfig(process.env), {
+        ...options,
+        kind,
+        pipelines: await pipelinesOf(options),
+        filter: filterOf(options, ids),
+      });
+    });
+}
+
+function filterOf({ reason, since, until }: FilterOptions, ids: string[]): DeadLetterFilter {
+  return {
+    ...(ids.length === 0 ? {} : { ids: new Set(ids) }),
+    ...(reason === undefined ? {} : { reasons: new Set(reason) }),
+    ...(since === undefined ? {} : { since }),
+    ...(until === undefined ? {} : { until }),
+  };
+}
+
+async function pipelinesOf({ pipeline }: FilterOptions): Promise<string[]> {
+  const names = (await loadPipelines()).map(({ name }) => name);
+  const unknown = pipeline?.find((name) => !names.includes(name));
+  if (unknown === undefined) return pipeline ?? names;
+  throw new MillraceError(
+    'PIPELINE_UNKNOWN',
+    `There is no pipeline '${unknown}'. There are: ${names.join(', ')}.`,
+  );
+}
+
+function collect(value: string, before: string[] = []): string[] {
+  return [...before, value];
+}
+
+function oneOf(values: readonly string[]): (value: string) => string {
+  return (value) => {
+    if (values.includes(value)) return value;
+    throw new InvalidArgumentError(`It is one of ${values.join(', ')}.`);
+  };
+}
+
+function wholeNumber(value: string): number {
+  if (/^[1-9]\d{0,8}$/.test(value)) return Number(value);
+  throw new InvalidArgumentError('It is a whole number from 1.');
+}
+
+const unitMs = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** Milliseconds since 1970 of a time, a day (UTC) or an age. */
+export function time(value: string, _before?: number, now = Date.now()): number {
+  const [, amount, unit] = /^(\d{1,9})([smhd])$/.exec(value) ?? [];
+  if (amount !== undefined) return now - Number(amount) * unitMs[unit as keyof typeof unitMs];
+  const at = parseTime(/^\d{4}-\d\d-\d\d$/.test(value) ? `${value}T00:00:00Z` : value);
+  if (at !== undefined) return at;
+  throw new InvalidArgumentError(
+    'It is an age such as 90s, 30m, 2h or 7d, a day, or a time such as 2026-01-31T12:00:00Z.',
+  );
+}
+
+/** What all of these commands need. */
+export interface Selection {
+  pipelines: string[];
+  filter: DeadLetterFilter;
+}

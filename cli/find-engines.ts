@@ -1,0 +1,52 @@
+import type { Config } from '../platform/config.js';
+import { MillraceError } from '../platform/errors.js';
+import { silentLogger } from '../platform/logger.js';
+import { SchemaRegistryClient } from '../streams/schema-registry.js';
+import { createStreams, type Streams } from '../streams/streams.js';
+import { kafkaSettings, registryOptions } from './context.js';
+import { type Endpoints, readEndpoints } from './endpoints.js';
+
+/** Setting that names an engine, by its name among the endpoints. */
+const settingOf = { kafka: 'KAFKA_BROKERS', schema_registry: 'SCHEMA_REGISTRY_URL', clickhouse: 'CLICKHOUSE_URL' } as const; // prettier-ignore
+
+/**
+ * Where an engine is: what its setting says, else where the system is that runs on the data folder.
+ *
+ * @throws MillraceError `NOT_RUNNING` when neither tells.
+ */
+export async function findEngine<Name extends keyof typeof settingOf>(
+  config: Config,
+  name: Name,
+): Promise<Endpoints[Name]> {
+  const set = config[settingOf[name]] ?? (await readEndpoints(config.DATA_DIR))?.[name];
+  if (set !== undefined) return set as Endpoints[Name];
+  throw new MillraceError(
+    'NOT_RUNNING',
+    `No system has run on ${config.DATA_DIR}, and ${settingOf[name]} is not set. Run \`npm start\`, set DATA_DIR to its folder, or set ${settingOf[name]}.`,
+  );
+}
+
+/**
+ * Does something with the log, and closes the connection.
+ *
+ * @throws MillraceError `LOG_UNAVAILABLE` after 2 s when it does not answer.
+ */
+export async function withLog<T>(config: Config, action: (streams: Streams) => Promise<T>): Promise<T> {
+  const streams = createStreams({
+    ...kafkaSettings(config),
+    brokers: await findEngine(config, 'kafka'),
+    clientId: 'millrace-cli',
+    logger: silentLogger,
+  });
+  try {
+    await streams.ping();
+    return await action(streams);
+  } finally {
+    await streams.close();
+  }
+}
+
+/** The schema registry of the settings, else of the system that runs on the data folder. */
+export async function findRegistry(config: Config): Promise<SchemaRegistryClient> {
+  return new SchemaRegistryClient(registryOptions(config, await findEngine(config, 'schema_registry')));
+}

@@ -1,0 +1,34 @@
+import { createAnalytics } from '../analytics/client.js';
+import { translateError } from '../analytics/errors.js';
+import type { Config } from '../platform/config.js';
+import { printableLines } from './dead-letters/printable.js';
+import { findEngine } from './find-engines.js';
+
+/**
+ * Runs one statement on ClickHouse and prints what it answers: a table on a terminal, tab-separated lines elsewhere, or
+ * what its own `FORMAT` says.
+ *
+ * @throws MillraceError as {@link translateError}.
+ */
+export async function runSql(config: Config, query: string): Promise<void> {
+  const analytics = await createAnalytics({
+    url: await findEngine(config, 'clickhouse'),
+    username: config.CLICKHOUSE_USER,
+    password: config.CLICKHOUSE_PASSWORD,
+  });
+  const format = process.stdout.isTTY ? 'PrettyCompact' : 'TabSeparated';
+  try {
+    // The client's types name only formats that it can read itself.
+    const { stream } = await analytics.client.exec({
+      query,
+      clickhouse_settings: { default_format: format as 'TabSeparated' },
+    });
+    if (process.stdout.isTTY)
+      for await (const text of stream.setEncoding('utf8')) process.stdout.write(printableLines(String(text))); // prettier-ignore
+    else for await (const bytes of stream) process.stdout.write(bytes as Buffer);
+  } catch (error) {
+    throw translateError(error, 'run the query');
+  } finally {
+    await analytics.close();
+  }
+}

@@ -1,0 +1,109 @@
+import type { Context } from 'hono';
+import type { ClickHouseClient } from '@clickhouse/client';
+import { MillraceError } from '../platform/errors.js';
+import { idempotentJobId, newEventId } from '../processors/ids.js';
+import type { JobFiles } from '../processors/jobs/job-files.js';
+import type { JobLog } from '../processors/jobs/job-log.js';
+import type { JobRunner } from '../processors/jobs/job-runner.js';
+import type { Job } from '../processors/jobs/job.js';
+import { detectFormat } from '../processors/jobs/formats/detect-format.js';
+import { checkColumns } from '../processors/jobs/row-event.js';
+import type { OpenPipeline } from '../processors/open-pipelines.js';
+import { receiveUpload } from './receive-upload.js';
+
+export interface FileJobs {
+  log: JobLog;
+  files: JobFiles;
+  runner: JobRunner;
+  client: ClickHouseClient;
+  /** Largest file, bytes. */
+  maxFileBytes: number;
+}
+
+/**
+ * Takes the file of a request and makes a job of it. When this resolves, file and job are on disk and on the log.
+ *
+ * @param idempotencyKey - a job that was made with the same key is answered instead; the file is not looked at then.
+ * @throws MillraceError as {@link receiveUpload}; `FILE_INVALID` for a file whose start shows that it can't be scored;
+ *   retriable when the log can't be reached: nothing is kept then.
+ */
+export async function acceptFile(
+  c: Context,
+  { log, files, runner, maxFileBytes }: FileJobs,
+  pipeline: OpenPipeline,
+  { idempotencyKey, timeoutMs }: { idempotencyKey: string | undefined; timeoutMs: number },
+): Promise<Job> {
+  const upload = await receiveUpload(c, files, { maxBytes: maxFileBytes, patienceMs: timeoutMs });
+  try {
+    const jobId =
+      idempotencyKey === undefined ? newEventId() : idempotentJobId(pipeline.name, idempotencyKey);
+    const known = idempotencyKey === undefined ? undefined : await log.find(jobId);
+    if (known !== undefined) {
+      await files.discard(upload.id);
+      return known;
+    }
+    const format = await detectFormat(upload.path, upload.name);
+    checkColumns(await format.open(upload.path), pipeline.event.schema);
+    const now = Date.now();
+    const job: Job = {
+      job_id: jobId,
+      pipeline: pipeline.name,
+      state: 'accepted',
+      created_at: now,
+      at: now,
+      finished_at: null,
+      runner: null,
+      file_name: upload.name,
+      format: format.name,
+      bytes: upload.bytes,
+      rows_total: null,
+      rows_read: 0,
+      rows_invalid: 0,
+      rows_scored: 0,
+      rows_failed: 0,
+      error_code: null,
+      error: null,
+    };
+    await files.keep(upload.id, jobId);
+    await log.accept(job, timeoutMs);
+    runner.take(jobId);
+    return job;
+  } catch (error) {
+    await files.discard(upload.id);
+    throw error;
+  }
+}
+
+/** What clients are told of a job. */
+export function describeJob(job: Job): object {
+  return {
+    job_id: job.job_id,
+    pipeline: job.pipeline,
+    state: job.state,
+    file_name: job.file_name,
+    format: job.format,
+    bytes: job.bytes,
+    rows: {
+      total: job.rows_total,
+      published: job.rows_read - job.rows_invalid,
+      scored: job.rows_scored,
+      failed: job.rows_failed,
+    },
+    created_at: new Date(job.created_at).toISOString(),
+    updated_at: new Date(job.at).toISOString(),
+    finished_at: job.finished_at === null ? null : new Date(job.finished_at).toISOString(),
+    error: job.error === null ? null : { code: job.error_code, detail: job.error },
+    links: {
+      self: `/v1/jobs/${job.job_id}`,
+      events: `/v1/jobs/${job.job_id}/events`,
+      result: `/v1/jobs/${job.job_id}/result`,
+    },
+  };
+}
+
+/** @throws MillraceError `JOB_UNKNOWN`; retriable when the log can't be reached. */
+export async function findJob({ log }: FileJobs, jobId: string): Promise<Job> {
+  const job = await log.find(jobId);
+  if (job !== undefined) return job;
+  throw new MillraceError('JOB_UNKNOWN', `There is no job '${jobId}'.`);
+}

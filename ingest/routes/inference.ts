@@ -1,0 +1,214 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { type Context, Hono } from 'hono';
+import type { PredictionRow } from '../../analytics/rows.js';
+import { MillraceError, messageOf } from '../../platform/errors.js';
+import type { ModelManifest } from '../../models/manifest.js';
+import { version as millraceVersion } from '../../platform/version.js';
+import type { OpenPipeline } from '../../processors/open-pipelines.js';
+import { modelFor, modelsOf } from '../../processors/turns.js';
+import { makeRow } from '../../processors/features.js';
+import { openEnvelope } from '../event-envelope.js';
+import type { Health } from '../health.js';
+import type { Intake } from '../intake.js';
+import { contextOf } from './pipelines.js';
+import { takeEvents } from '../limit-requests.js';
+import {
+  inferInvalid,
+  inputTensors,
+  parseInferRequest,
+  rowCount,
+  type TensorInfo,
+  toRows,
+} from '../tensors.js';
+
+export interface InferenceRoutesOptions {
+  requestTimeoutMs: number;
+  /** Most rows of one request. */
+  maxEvents: number;
+}
+
+/** Rows that are checked before other work gets its turn: about 2 ms. */
+const checkedAtOnce = 200;
+
+/** What a name in a path stands for: a pipeline, or one of its models. */
+interface Inferable {
+  name: string;
+  pipeline: OpenPipeline;
+  /** The champions that may answer. */
+  models: readonly ModelManifest[];
+  versions: readonly string[];
+}
+
+interface Output extends TensorInfo {
+  value: (row: PredictionRow) => unknown;
+  /** Whether it is there only for those who ask for it by name. */
+  onRequest?: boolean;
+}
+
+/** `/v2/health`: whether the process runs, and whether it can infer. */
+export function inferenceHealth(health: Health): Hono {
+  const app = new Hono();
+  app.get('/live', (c) => c.json({ live: true }));
+  app.get('/ready', async (c) => {
+    const ready = (await health.report()).status !== 'down';
+    return c.json({ live: true, ready }, ready ? 200 : 503);
+  });
+  return app;
+}
+
+/**
+ * `/v2`: the Open Inference Protocol over HTTP (KServe open-inference-protocol, `inference_rest.md`). A model is named by its
+ * pipeline or by itself; its inputs are the event's fields, so a row is an event, on the log like any other.
+ */
+export function inferenceRoutes(
+  pipelines: ReadonlyMap<string, OpenPipeline>,
+  intake: Intake,
+  { requestTimeoutMs, maxEvents }: InferenceRoutesOptions,
+): Hono {
+  const app = new Hono();
+
+  const find = (c: Context): Inferable => {
+    const name = c.req.param('model') ?? '';
+    const version = c.req.param('version');
+    const pipeline =
+      pipelines.get(name) ?? [...pipelines.values()].find((each) => modelsOf(each.pipeline).includes(name));
+    if (pipeline === undefined)
+      throw new MillraceError(
+        'MODEL_UNKNOWN',
+        `There is no model '${name}'. There are: ${[...pipelines.keys()].join(', ')}.`,
+      );
+    const models = pipeline.scorer
+      .champions()
+      .filter((champion) => name === pipeline.name || champion.name === name);
+    const versions = [...new Set(models.map((model) => model.version))];
+    if (version !== undefined && !versions.includes(version))
+      throw new MillraceError(
+        'MODEL_UNKNOWN',
+        `Version '${version}' of model '${name}' does not answer here. The champion does: ${versions.join(', ')}.`,
+      );
+    return { name, pipeline, models, versions };
+  };
+
+  const describe = (c: Context): Response => {
+    const { name, pipeline, models, versions } = find(c);
+    const outputs = outputsOf(models).filter(({ onRequest }) => onRequest !== true);
+    return c.json({
+      name,
+      versions,
+      platform: 'onnx_onnxv1',
+      inputs: inputTensors(pipeline.event.schema),
+      outputs: outputs.map(({ name: output, datatype, shape }) => ({ name: output, datatype, shape })),
+    });
+  };
+
+  // A pipeline is here only once its model is loaded.
+  const ready = (c: Context): Response => c.json({ name: find(c).name, ready: true });
+
+  const infer = async (c: Context): Promise<Response> => {
+    const { name, pipeline, models } = find(c);
+    const request = parseInferRequest(await readJson(c));
+    const outputs = chosenOutputs(models, request.outputs);
+    const count = rowCount(request);
+    if (count > maxEvents) {
+      const problem = `The request has ${count} rows; at most ${maxEvents} are taken. Send them in several requests, or raise MAX_EVENTS_PER_REQUEST.`;
+      throw new MillraceError('TOO_MANY_EVENTS', problem);
+    }
+    await takeEvents(c, count);
+    const rows = toRows(request, pipeline.event.schema);
+    await requireValid(rows, pipeline, models);
+    const results = await intake.predict(pipeline, rows, contextOf(c, requestTimeoutMs));
+    const predictions = results.map((result, index) => {
+      if (result instanceof MillraceError) throw rowError(index, result);
+      return result;
+    });
+    return c.json({
+      model_name: name,
+      ...commonVersion(predictions),
+      ...(request.id === undefined ? {} : { id: request.id }),
+      outputs: outputs.map((output) => ({
+        name: output.name,
+        datatype: output.datatype,
+        shape: [count],
+        data: predictions.map(output.value),
+      })),
+    });
+  };
+
+  app.get('/', (c) => c.json({ name: 'millrace', version: millraceVersion, extensions: [] }));
+  for (const model of ['/models/:model', '/models/:model/versions/:version']) {
+    app.get(model, describe);
+    app.get(`${model}/ready`, ready);
+    app.post(`${model}/infer`, infer);
+  }
+  return app;
+}
+
+/** JSON whatever the content type says of it, but for those that a web page may send anywhere without asking. */
+async function readJson(c: Context): Promise<unknown> {
+  if (c.req.header('inference-header-content-length') !== undefined)
+    throw inferInvalid(
+      'Binary tensors are not read here. Send JSON: with tritonclient, binary_data=False for each input.',
+    );
+  const encoding = c.req.header('content-encoding') ?? 'identity';
+  const contentType = c.req.header('content-type') ?? '';
+  if (encoding !== 'identity' || /^(?:text\/plain|multipart\/|application\/x-www-form)/i.test(contentType))
+    throw new MillraceError('CONTENT_TYPE_UNSUPPORTED', 'Send application/json, not compressed.');
+  try {
+    return JSON.parse(await c.req.text());
+  } catch (error) {
+    throw inferInvalid(`This is no JSON: ${messageOf(error)}.`);
+  }
+}
+
+/** @throws MillraceError `INFER_INVALID` for the first row that does not fit the contract: then none is on the log. */
+async function requireValid(
+  rows: readonly object[],
+  { scorer, pipeline }: OpenPipeline,
+  models: readonly ModelManifest[],
+): Promise<void> {
+  for (const [index, row] of rows.entries()) {
+    const opened = openEnvelope(row, scorer);
+    if (opened instanceof MillraceError) throw rowError(index, opened);
+    const model = modelFor(pipeline, opened.fields);
+    if (model instanceof MillraceError) throw rowError(index, model);
+    const manifest = models.find((each) => each.name === model);
+    if (manifest === undefined)
+      throw inferInvalid(
+        `Row ${index}: it is for the model '${model}'. Send it there, or to '${pipeline.name}'.`,
+      );
+    const features = makeRow(pipeline, manifest, opened.fields);
+    if (features instanceof MillraceError) throw rowError(index, features);
+    if (index % checkedAtOnce === checkedAtOnce - 1) await nextTurn();
+  }
+}
+
+function rowError(index: number, error: MillraceError): MillraceError {
+  return error.retriable ? error : inferInvalid(`Row ${index}: ${error.message}`);
+}
+
+/** The version that answered; with a canary, or several models, rows may have different ones. */
+function commonVersion(predictions: readonly PredictionRow[]): { model_version?: string } {
+  const [version, ...others] = new Set(predictions.map((row) => row.model_version));
+  return version === undefined || others.length > 0 ? {} : { model_version: version };
+}
+
+function outputsOf(models: readonly ModelManifest[]): Output[] {
+  const shape = [-1];
+  const label: Output = { name: 'label', datatype: 'BYTES', shape, value: (row) => row.label };
+  return [
+    { name: 'score', datatype: 'FP64', shape, value: (row) => row.score },
+    ...(models.some(({ output }) => output.decision !== undefined) ? [label] : []),
+    { name: 'event_id', datatype: 'BYTES', shape, value: (row) => row.event_id, onRequest: true },
+    { name: 'prediction_id', datatype: 'BYTES', shape, value: (row) => row.prediction_id, onRequest: true },
+  ];
+}
+
+function chosenOutputs(models: readonly ModelManifest[], chosen: { name: string }[] | undefined): Output[] {
+  const all = outputsOf(models);
+  if (chosen === undefined || chosen.length === 0) return all.filter(({ onRequest }) => onRequest !== true);
+  return chosen.map(({ name }) => {
+    const output = all.find((each) => each.name === name);
+    if (output !== undefined) return output;
+    throw inferInvalid(`There is no output ${name}. There are: ${all.map((each) => each.name).join(', ')}.`);
+  });
+}

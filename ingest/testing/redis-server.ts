@@ -1,0 +1,93 @@
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe } from 'vitest';
+
+const installed = spawnSync('redis-server', ['--version']).status === 0;
+
+/** Tests that need a Redis server. Where there is none they are skipped, and their heading says so. */
+export function describeWithRedis(name: string, tests: () => void): void {
+  const reason = installed
+    ? ''
+    : ' (SKIPPED: redis-server IS NOT INSTALLED, get it with apt-get install redis-server)';
+  describe.skipIf(!installed)(`${name}${reason}`, () => {
+    tests();
+  });
+}
+
+/** A Redis server on a port of its own, with nothing on disk. */
+export class RedisServer {
+  readonly port: number;
+  readonly #folder: string;
+  readonly #settings: readonly string[];
+  #process: ChildProcess | undefined;
+
+  private constructor(port: number, folder: string, settings: readonly string[]) {
+    this.port = port;
+    this.#folder = folder;
+    this.#settings = settings;
+  }
+
+  /** @param settings - as on its command line, such as `--requirepass secret`. */
+  static async start(...settings: string[]): Promise<RedisServer> {
+    const server = new RedisServer(
+      await freePort(),
+      await mkdtemp(join(tmpdir(), 'millrace-redis-')),
+      settings,
+    );
+    await server.begin();
+    return server;
+  }
+
+  get url(): string {
+    return `redis://127.0.0.1:${this.port}`;
+  }
+
+  /** Starts it, empty, on its port. Resolves when it takes connections. */
+  async begin(): Promise<void> {
+    const port = this.#settings.includes('--tls-port') ? [] : ['--port', String(this.port)];
+    const settings = [...port, '--bind', '127.0.0.1', '--save', '', '--dir', this.#folder, ...this.#settings];
+    const child = spawn('redis-server', settings, { stdio: ['ignore', 'pipe', 'inherit'] });
+    this.#process = child;
+    let output = '';
+    for await (const chunk of child.stdout) {
+      output += String(chunk);
+      if (output.includes('Ready to accept connections')) break;
+    }
+    child.stdout.resume();
+    if (!output.includes('Ready to accept')) throw new Error(`redis-server did not start: ${output}`);
+  }
+
+  /** It hangs: connections stay, nothing is answered. */
+  hang(): void {
+    this.#process?.kill('SIGSTOP');
+  }
+
+  goOn(): void {
+    this.#process?.kill('SIGCONT');
+  }
+
+  async kill(): Promise<void> {
+    const child = this.#process;
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+  }
+
+  /** Kills it and removes its folder. */
+  async remove(): Promise<void> {
+    await this.kill();
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}

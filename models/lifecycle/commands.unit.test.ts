@@ -1,0 +1,110 @@
+import { describe, expect, it } from 'vitest';
+import type { ModelEvent } from '../../schemas/types.js';
+import {
+  challenge,
+  clearChallenger,
+  type EventDraft,
+  promote,
+  register,
+  rollback,
+  seed,
+} from './commands.js';
+import {
+  applyModelEvent,
+  type LifecycleState,
+  modelEventKey,
+  type ModelState,
+  unknownModel,
+} from './state.js';
+
+/** The state of a model after one command after the other. */
+function after(...commands: ((state: ModelState) => EventDraft[])[]): ModelState {
+  let state: LifecycleState = new Map();
+  let offset = 0;
+  for (const command of commands) {
+    for (const draft of command(state.get('m') ?? unknownModel('m'))) {
+      const event: ModelEvent = { ...draft, model: 'm', source: 'test', at: offset };
+      state = applyModelEvent(state, event, { key: modelEventKey(event), offset: offset++ });
+    }
+  }
+  return state.get('m') ?? unknownModel('m');
+}
+
+const v1 = { version: '1', digest: 'd1' };
+const v2 = { version: '2', digest: 'd2' };
+const seeded = (state: ModelState): EventDraft[] => seed(state, [v2, v1]);
+const promoted = (version: string) => (state: ModelState) => promote(state, version);
+const code = (value: string): object => expect.objectContaining({ code: value }) as object;
+
+describe('seed', () => {
+  it('registers what ships and makes the newest champion, once', () => {
+    const state = after(seeded);
+    expect([...state.versions.keys()]).toEqual(['2', '1']);
+    expect(state.champion?.version).toBe('2');
+    expect(seeded(state)).toEqual([]);
+  });
+
+  it('leaves the champion alone when a newer version ships', () => {
+    const state = after(
+      (before) => seed(before, [v1]),
+      (before) => seed(before, [v2, v1]),
+    );
+    expect(state.champion?.version).toBe('1');
+    expect(state.versions.get('2')?.digest).toBe('d2');
+  });
+});
+
+describe('register', () => {
+  it('adds nothing for what is registered, and refuses a version or a digest that is taken', () => {
+    const state = after(seeded);
+    expect(register(state, v1)).toEqual([]);
+    expect(() => register(state, { version: '1', digest: 'other' })).toThrow(code('MODEL_CONFLICT'));
+    expect(() => register(state, { version: '3', digest: 'd1' })).toThrow(code('MODEL_CONFLICT'));
+  });
+
+  it.each(['', '.', '..', '../1', 'a/b', 'a@b', 'x'.repeat(101)])('refuses the version %j', (version) => {
+    expect(() => register(unknownModel('m'), { version, digest: 'd' })).toThrow(code('MODEL_INVALID'));
+  });
+});
+
+describe('promote and rollback', () => {
+  it('go from version to version and back, and back again', () => {
+    const state = after(seeded, promoted('1'));
+    expect(state.champion).toMatchObject({ version: '1', digest: 'd1', previousVersion: '2' });
+    expect(after(seeded, promoted('1'), rollback).champion?.version).toBe('2');
+    expect(after(seeded, promoted('1'), rollback, rollback).champion?.version).toBe('1');
+    expect(promote(state, '1')).toEqual([]);
+  });
+
+  it('refuse what is not there', () => {
+    expect(() => promote(after(seeded), '9')).toThrow(code('MODEL_NOT_FOUND'));
+    expect(() => rollback(after(seeded))).toThrow(code('MODEL_CONFLICT'));
+  });
+
+  it('take the challenger away that becomes champion, and no other', () => {
+    const challenged = (state: ModelState): EventDraft[] => challenge(state, '1', { shadow: true });
+    expect(after(seeded, challenged, promoted('1')).challenger).toBeUndefined();
+    const withThird = (state: ModelState): EventDraft[] => register(state, { version: '3', digest: 'd3' });
+    expect(after(seeded, challenged, withThird, promoted('3')).challenger?.version).toBe('1');
+  });
+});
+
+describe('challenge', () => {
+  it('says what the challenger does, and is taken back', () => {
+    const challenged = (state: ModelState): EventDraft[] => challenge(state, '1', { canaryShare: 0.1 });
+    const state = after(seeded, challenged);
+    expect(state.challenger).toMatchObject({ version: '1', shadow: false, canaryShare: 0.1 });
+    expect(challenge(state, '1', { canaryShare: 0.1 })).toEqual([]);
+    expect(after(seeded, challenged, clearChallenger).challenger).toBeUndefined();
+    expect(clearChallenger(after(seeded))).toEqual([]);
+  });
+
+  it.each([-0.1, 1.1, Number.NaN, Number.POSITIVE_INFINITY])('refuses the share %d', (canaryShare) => {
+    expect(() => challenge(after(seeded), '1', { canaryShare })).toThrow(code('CANARY_SHARE_INVALID'));
+  });
+
+  it('refuses the champion, and a version that is not registered', () => {
+    expect(() => challenge(after(seeded), '2', {})).toThrow(code('MODEL_CONFLICT'));
+    expect(() => challenge(after(seeded), '9', {})).toThrow(code('MODEL_NOT_FOUND'));
+  });
+});

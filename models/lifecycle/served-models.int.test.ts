@@ -1,0 +1,247 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Worker } from 'node:worker_threads';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { startEmbeddedKafka } from '../../embedded/kafka/start.js';
+import { silentLogger } from '../../platform/logger.js';
+import { createMetrics } from '../../platform/metrics.js';
+import { SchemaRegistryClient } from '../../streams/schema-registry.js';
+import { Serde } from '../../streams/serde.js';
+import { createStreams, type Streams } from '../../streams/streams.js';
+import { systemTopics, systemTopicSpecs } from '../../streams/topics.js';
+import { openModel } from '../registry.js';
+import { createModelRuntime, type ModelRuntime } from '../runtime.js';
+import { testingModels } from '../testing/copy-model.js';
+import { writeSummingVersion } from '../testing/summing-version.js';
+import { ModelLifecycle } from './lifecycle.js';
+import type { ServedModel } from './model-slot.js';
+import { ServedModels } from './served-models.js';
+
+const source = join(testingModels, 'sum', '1');
+let folder: string;
+let log: Awaited<ReturnType<typeof startEmbeddedKafka>>;
+let streams: Streams;
+let serde: Serde;
+let models = 0;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'millrace-lives-'));
+  log = await startEmbeddedKafka({ dataDir: join(folder, 'log'), port: 0, registryPort: 0 });
+  streams = createStreams({ brokers: [`127.0.0.1:${log.port}`], clientId: 'test', logger: silentLogger });
+  serde = new Serde(new SchemaRegistryClient({ url: `http://127.0.0.1:${log.registryPort}` }));
+  await streams.createTopics(systemTopicSpecs());
+});
+
+afterAll(async () => {
+  await streams.close();
+  await log.stop();
+  await rm(folder, { recursive: true });
+});
+
+/** A model of its own, with versions 1, 2, … on disk and registered, the first of them champion. */
+interface Life {
+  model: string;
+  root: string;
+  lifecycle: ModelLifecycle;
+  register(version: string): Promise<void>;
+}
+
+async function openLifecycle(model: string): Promise<ModelLifecycle> {
+  const lifecycle = await ModelLifecycle.open({ streams, serde, logger: silentLogger, models: [model] });
+  onTestFinished(() => lifecycle.close());
+  return lifecycle;
+}
+
+async function begin(versions = 1): Promise<Life> {
+  const model = `model-${++models}`;
+  const root = join(folder, 'models');
+  const lifecycle = await openLifecycle(model);
+  const register = async (version: string): Promise<void> => {
+    const target = join(root, model, version);
+    await writeSummingVersion(source, target, { name: model, version });
+    const { manifest } = await openModel(root, model, version);
+    await lifecycle.register(model, { version, digest: manifest.digest }, 'test');
+  };
+  for (let version = 1; version <= versions; version++) await register(String(version));
+  await lifecycle.promote(model, '1', 'test');
+  return { model, root, lifecycle, register };
+}
+
+/** Another process' view: a lifecycle, a runtime and the served models of its own. */
+async function serve({ model, root }: Life): Promise<{ served: ServedModels; runtime: ModelRuntime }> {
+  const runtime = createModelRuntime();
+  onTestFinished(() => runtime.close());
+  const served = await ServedModels.open({
+    lifecycle: await openLifecycle(model),
+    models: [model],
+    runtime,
+    roots: [join(folder, 'not-there'), root],
+    batching: { maxRows: 64, maxDelayMs: 0, maxInFlight: 2 },
+    metrics: createMetrics(),
+    logger: silentLogger,
+  });
+  onTestFinished(() => served.close());
+  return { served, runtime };
+}
+
+/** Far longer than it takes, for a machine that has no time. */
+const eventually = <T>(read: () => T) => expect.poll(read, { timeout: 20_000 });
+
+const championOf = ({ champion }: ServedModel): string => champion.version.manifest.version;
+
+describe('served models', () => {
+  it('follow what another process decides, each alias with the event that made it', async () => {
+    const life = await begin(2);
+    const { model, lifecycle } = life;
+    const { served } = await serve(life);
+    const first = served.get(model).champion;
+    expect(first).toMatchObject({ event: lifecycle.get(model).champion?.event });
+    await lifecycle.challenge(model, '2', { shadow: true, canaryShare: 0.25 }, 'test');
+    await eventually(() => served.get(model).challenger).toMatchObject({
+      shadow: true,
+      canaryShare: 0.25,
+      event: lifecycle.get(model).challenger?.event,
+      at: lifecycle.get(model).challenger?.at,
+    });
+    const challenger = served.get(model).challenger?.version;
+    await lifecycle.promote(model, '2', 'test');
+    await eventually(() => championOf(served.get(model))).toBe('2');
+    expect(served.get(model).challenger).toBeUndefined();
+    expect(served.get(model).champion.version).toBe(challenger);
+    await lifecycle.rollback(model, 'test');
+    await eventually(() => championOf(served.get(model))).toBe('1');
+    expect(served.problems()).toEqual([]);
+  });
+
+  it('answer what was begun with the version before, and then end its threads', async () => {
+    const life = await begin(2);
+    const workers: Worker[] = [];
+    const note = (worker: Worker): void => void workers.push(worker);
+    process.on('worker', note);
+    onTestFinished(() => void process.off('worker', note));
+    const { served } = await serve(life);
+    const [thread] = workers;
+    const old = served.get(life.model).champion.version;
+    const calls = Array.from({ length: 200 }, (_, index) => old.predict([[index, 1, 2]]));
+    const retired = old.retire();
+    await life.lifecycle.promote(life.model, '2', 'test');
+    await eventually(() => championOf(served.get(life.model))).toBe('2');
+    expect(await Promise.all(calls)).toEqual(calls.map((_, index) => [index + 3]));
+    await retired;
+    await eventually(() => thread?.threadId).toBe(-1);
+  });
+
+  it('go on with the version before while another cannot be loaded, say so, and take it once it can', async () => {
+    const life = await begin(2);
+    const { model, root, lifecycle } = life;
+    const { served } = await serve(life);
+    const before = served.get(model).champion;
+    const onnx = join(root, model, '2', 'model.onnx');
+    const { digest } = lifecycle.get(model).versions.get('2') ?? {};
+    const whole = await openModel(root, model, '2');
+    expect(whole.manifest.digest).toBe(digest);
+    const bytes = await readFile(onnx);
+    await writeFile(onnx, 'cut off');
+    await lifecycle.promote(model, '2', 'test');
+    await eventually(() => served.problems()).toEqual([
+      expect.stringContaining(`${model} 2 can’t be loaded`),
+    ]);
+    expect(served.get(model).champion).toBe(before);
+    expect(await before.version.predict([[1, 2, 3]])).toEqual([6]);
+
+    const restarted = (await serve(life)).served;
+    expect(championOf(restarted.get(model))).toBe('1');
+    expect(restarted.get(model).champion).toMatchObject({ event: -1, at: null });
+    expect(restarted.problems()).toHaveLength(1);
+
+    await writeFile(onnx, bytes);
+    await eventually(() => championOf(served.get(model))).toBe('2');
+    expect(served.problems()).toEqual([]);
+    await eventually(() => championOf(restarted.get(model))).toBe('2');
+  });
+
+  it('fall back to the same version in every process, whichever of the decisions each has seen in time', async () => {
+    const life = await begin(3);
+    const { model, root, lifecycle } = life;
+    const { served } = await serve(life);
+    await writeFile(join(root, model, '3', 'model.onnx'), 'cut off');
+    for (const version of ['2', '1', '2', '3']) await lifecycle.promote(model, version, 'test');
+    const restarted = (await serve(life)).served;
+    for (const each of [served, restarted]) {
+      await eventually(() => each.problems()).toEqual([
+        expect.stringContaining(`${model} 3 can’t be loaded`),
+      ]);
+      expect(championOf(each.get(model))).toBe('2');
+    }
+  });
+
+  it('have no challenger while it cannot be loaded', async () => {
+    const life = await begin(3);
+    const { model, root, lifecycle } = life;
+    const { served } = await serve(life);
+    await lifecycle.challenge(model, '2', { canaryShare: 1 }, 'test');
+    await eventually(() => served.get(model).challenger?.version.manifest.version).toBe('2');
+    await rm(join(root, model, '3'), { recursive: true });
+    await lifecycle.challenge(model, '3', { canaryShare: 1 }, 'test');
+    await eventually(() => served.problems()).toEqual([
+      expect.stringContaining(`${model} 3 can’t be loaded`),
+    ]);
+    expect(served.get(model).challenger).toBeUndefined();
+    await lifecycle.clearChallenger(model, 'test');
+    await eventually(() => served.problems()).toEqual([]);
+  });
+
+  it('refuse to start with nothing to serve', async () => {
+    const life = await begin(1);
+    await rm(join(life.root, life.model), { recursive: true });
+    await expect(serve(life)).rejects.toMatchObject({
+      code: 'MODEL_NOT_SERVED',
+      message: expect.stringContaining(`${life.model} 1 can’t be loaded`) as string,
+    });
+  });
+});
+
+describe('a lifecycle', () => {
+  it('passes over what is no model event', async () => {
+    const { model, lifecycle } = await begin(2);
+    const producer = await streams.createProducer();
+    const before = lifecycle.get(model);
+    await producer.send([
+      { topic: systemTopics.models, key: `${model}@champion`, value: Buffer.from('garbage') },
+      { topic: systemTopics.models, key: 'nothing', value: null },
+    ]);
+    await lifecycle.catchUp();
+    expect(lifecycle.get(model)).toBe(before);
+    await lifecycle.promote(model, '2', 'test');
+    expect(lifecycle.get(model).champion?.version).toBe('2');
+  });
+
+  it('decides one command after the other, and sees what others decided before', async () => {
+    const life = await begin(3);
+    const { model, lifecycle } = life;
+    const other = await openLifecycle(model);
+    await Promise.all([lifecycle.promote(model, '2', 'test'), lifecycle.promote(model, '3', 'test')]);
+    expect(lifecycle.get(model).champion).toMatchObject({ version: '3', previousVersion: '2' });
+    const back = await other.rollback(model, 'test');
+    expect(back.champion).toMatchObject({ version: '2', previousVersion: '3' });
+  });
+
+  it('ends as one when two processes seed a model at once', async () => {
+    const model = `model-${++models}`;
+    const both = await Promise.all([openLifecycle(model), openLifecycle(model)]);
+    const shipped = [{ version: '1', digest: 'd' }];
+    await Promise.all(both.map((lifecycle) => lifecycle.seed(model, shipped)));
+    await Promise.all(both.map((lifecycle) => lifecycle.catchUp()));
+    const [one, two] = both.map((lifecycle) => lifecycle.get(model));
+    expect(one).toEqual(two);
+    expect(one?.champion?.version).toBe('1');
+  });
+
+  it('knows no other models than it was told of', async () => {
+    const { lifecycle } = await begin();
+    await expect(lifecycle.promote('stranger', '1', 'test')).rejects.toMatchObject({
+      code: 'MODEL_NOT_FOUND',
+    });
+  });
+});

@@ -1,0 +1,98 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { InferenceSession, Tensor } from 'onnxruntime-node';
+import { describe, expect, it } from 'vitest';
+import { assert, property, uint8Array } from 'fast-check';
+import { MillraceError } from '../platform/errors.js';
+import { projectRoot } from '../platform/paths.js';
+import { externalFilesOf, opsetsOf, withFloatOutput, withWeightsInside, zipMapsOf } from './onnx-file.js';
+
+const credit: Uint8Array = readFileSync(join(projectRoot, 'models', 'credit-default', '1', 'model.onnx'));
+
+/** One field of a message: a text, or the fields of a message inside it. */
+function field(number: number, content: string | Uint8Array): Uint8Array {
+  const bytes = Buffer.from(content as string);
+  return Buffer.concat([Buffer.from([number * 8 + 2, bytes.length]), bytes]);
+}
+
+/** y = x + w, with the two floats of w in the file `weights.bin`, after four bytes of something else. */
+function withExternalWeights(location: string, length = 8): Uint8Array {
+  const type = Buffer.from([0x0a, 0x0c, 0x08, 1, 0x12, 8, 0x0a, 2, 0x08, 1, 0x0a, 2, 0x08, 2]);
+  const value = (name: string) => Buffer.concat([field(1, name), field(2, type)]);
+  const entry = (key: string, text: string) => field(13, Buffer.concat([field(1, key), field(2, text)]));
+  const weights = Buffer.concat([
+    Buffer.from([0x08, 1, 0x08, 2, 0x10, 1]), // dims [1, 2], float
+    field(8, 'w'),
+    entry('location', location),
+    entry('offset', '4'),
+    entry('length', String(length)),
+    Buffer.from([0x70, 1]), // data_location: external
+  ]);
+  const node = Buffer.concat([field(1, 'x'), field(1, 'w'), field(2, 'y'), field(4, 'Add')]);
+  const graph = Buffer.concat([
+    field(1, node),
+    field(2, 'g'),
+    field(5, weights),
+    field(11, value('x')),
+    field(12, value('y')),
+  ]);
+  return Buffer.concat([Buffer.from([0x08, 8]), field(7, graph), field(8, Buffer.from([0x10, 17]))]);
+}
+
+it('reads the operator sets', () => {
+  expect(opsetsOf(credit)).toEqual({ 'ai.onnx': 17, 'ai.onnx.ml': 3 });
+});
+
+it('finds no ZipMap and no external file in a plain model', () => {
+  expect(zipMapsOf(credit).size).toBe(0);
+  expect(externalFilesOf(credit)).toEqual([]);
+  expect(Buffer.from(withWeightsInside(credit, new Map())).equals(credit)).toBe(true);
+});
+
+it('adds an output that is computed inside', async () => {
+  const session = await InferenceSession.create(withFloatOutput(credit, 'score'));
+  expect(session.outputNames).toEqual(['probability', 'score']);
+  const row = new Tensor('float32', new Float32Array(23), [1, 23]);
+  const { probability, score } = await session.run({ features: row });
+  const logOdds = Number(score?.data[0]);
+  expect(1 / (1 + Math.exp(-logOdds))).toBeCloseTo(Number(probability?.data[0]), 6);
+  await session.release();
+});
+
+describe('weights in a file of their own', () => {
+  const file = Buffer.concat([Buffer.from('skip'), Buffer.from(Float32Array.from([10, 20]).buffer)]);
+
+  it('are put into the model', async () => {
+    const onnx = withExternalWeights('weights.bin');
+    expect(externalFilesOf(onnx)).toEqual(['weights.bin']);
+    const whole = withWeightsInside(onnx, new Map([['weights.bin', file]]));
+    expect(externalFilesOf(whole)).toEqual([]);
+    const session = await InferenceSession.create(whole);
+    const { y } = await session.run({ x: new Tensor('float32', Float32Array.from([1, 2]), [1, 2]) });
+    expect(y?.data).toEqual(Float32Array.from([11, 22]));
+    await session.release();
+  });
+
+  it.each([
+    ['is not there', new Map(), 8],
+    ['is too short', new Map([['weights.bin', file.subarray(0, 8)]]), 8],
+    ['is shorter than any file', new Map([['weights.bin', file]]), -1],
+  ])('are refused when the file %s', (_name, files, length) => {
+    const onnx = withExternalWeights('weights.bin', length);
+    expect(() => withWeightsInside(onnx, files)).toThrow(expect.objectContaining({ code: 'ONNX_INVALID' }));
+  });
+});
+
+it('reads any bytes to an end, or says that they are no model', () => {
+  assert(
+    property(uint8Array({ maxLength: 200 }), (bytes) => {
+      try {
+        opsetsOf(bytes);
+        zipMapsOf(bytes);
+        externalFilesOf(bytes);
+      } catch (error) {
+        expect(error).toBeInstanceOf(MillraceError);
+      }
+    }),
+  );
+});

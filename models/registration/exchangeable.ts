@@ -1,0 +1,86 @@
+import { MillraceError } from '../../platform/errors.js';
+import type { GoldenRow, ModelInput, ModelManifest } from '../manifest.js';
+
+/**
+ * Refuses a version that could not take the champion's place: it has to take the same inputs in the same order, and what
+ * it says has to mean the same.
+ *
+ * @throws MillraceError `MODEL_REFUSED` with the first differences.
+ */
+export function requireExchangeable(candidate: ModelManifest, champion: ModelManifest): void {
+  const differences = [
+    ...inputDifferences(candidate.inputs, champion.inputs),
+    ...outputDifferences(candidate.output, champion.output),
+  ];
+  if (differences.length === 0) return;
+  const more = differences.length > 5 ? `; and ${differences.length - 5} more` : '';
+  throw new MillraceError(
+    'MODEL_REFUSED',
+    `${candidate.name} ${candidate.version} can't take the place of the champion, version ${champion.version}: ${differences.slice(0, 5).join('; ')}${more}. What a pipeline gives and what its readers expect stays the same over versions.`,
+  );
+}
+
+/**
+ * Refuses scores of another kind than the champion's: a model that decides by a probability has to give one.
+ *
+ * @param scores - the version's own, of sample events.
+ * @throws MillraceError `MODEL_REFUSED`
+ */
+export function requireSameScale(
+  scores: readonly number[],
+  { manifest, golden }: { manifest: ModelManifest; golden: readonly GoldenRow[] },
+): void {
+  const odd = scores.findIndex((score) => !Number.isFinite(score));
+  if (odd !== -1) {
+    throw new MillraceError('MODEL_REFUSED', `A sample event of the pipeline gets the score ${scores[odd]}.`);
+  }
+  const isProbability =
+    manifest.output.decision !== undefined && golden.every(({ prediction }) => isShare(prediction));
+  const outside = isProbability ? scores.find((score) => !isShare(score)) : undefined;
+  if (outside !== undefined) {
+    throw new MillraceError(
+      'MODEL_REFUSED',
+      `A sample event of the pipeline gets the score ${outside}, and ${manifest.output.name} of the champion is a probability. Export the graph so that it ends in one.`,
+    );
+  }
+}
+
+function inputDifferences(candidate: readonly ModelInput[], champion: readonly ModelInput[]): string[] {
+  const differences =
+    candidate.length === champion.length
+      ? []
+      : [`it takes ${candidate.length} inputs, the champion ${champion.length}`];
+  for (const [index, input] of champion.entries()) {
+    const own = candidate[index];
+    if (own === undefined) break;
+    if (own.name !== input.name)
+      differences.push(`input ${index} is ${own.name}, the champion’s is ${input.name}`);
+    else if (takesText(own) !== takesText(input)) {
+      differences.push(`input ${input.name} takes ${kindOf(own)}, the champion’s takes ${kindOf(input)}`);
+    }
+  }
+  return differences;
+}
+
+function outputDifferences(candidate: ModelManifest['output'], champion: ModelManifest['output']): string[] {
+  if (candidate.name !== champion.name) {
+    return [`its output is ${candidate.name}, the champion’s is ${champion.name}`];
+  }
+  const labels = ({ decision }: ModelManifest['output']): string =>
+    decision === undefined ? 'none' : `${decision.below} and ${decision.at_or_above}`;
+  return labels(candidate) === labels(champion)
+    ? []
+    : [`its labels are ${labels(candidate)}, the champion’s are ${labels(champion)}`];
+}
+
+function takesText(input: ModelInput): boolean {
+  return input.encoding !== undefined;
+}
+
+function kindOf(input: ModelInput): string {
+  return takesText(input) ? 'text' : 'numbers';
+}
+
+function isShare(value: number): boolean {
+  return value >= 0 && value <= 1;
+}

@@ -1,0 +1,99 @@
+import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { randomUUID } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
+import { MillraceError, messageOf } from '../../platform/errors.js';
+import { readModel, type ModelArtifact } from '../registry.js';
+import { versionFiles } from './receive.js';
+
+/** Folders whose names begin with a dot are no models to the registry. */
+const staging = '.incoming';
+const staleMs = 24 * 3_600_000;
+
+/** Makes an empty folder, on the disk where versions are kept. @throws MillraceError `MODELS_DIR_UNUSABLE` */
+export async function makeStagingFolder(root: string): Promise<string> {
+  const folder = join(root, staging, randomUUID());
+  try {
+    await mkdir(folder, { recursive: true });
+    return folder;
+  } catch (error) {
+    throw unusable(root, error);
+  }
+}
+
+/** Removes what processes that were killed have left. */
+export async function removeStaleStaging(root: string): Promise<void> {
+  const entries = await readdir(join(root, staging)).catch(() => []);
+  for (const entry of entries) {
+    const folder = join(root, staging, entry);
+    const changed = (await stat(folder).catch(() => undefined))?.mtimeMs ?? Date.now();
+    if (Date.now() - changed > staleMs) await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/**
+ * Moves a staged version to its place, `<root>/<name>/<version>/`. It is there whole and on disk, or not at all. A folder
+ * with the same content that is there already is left as it is.
+ *
+ * @throws MillraceError `MODEL_CONFLICT` when another content is there, `MODELS_DIR_UNUSABLE`.
+ */
+export async function placeVersion(root: string, staged: ModelArtifact): Promise<void> {
+  const { name, version } = staged.manifest;
+  const target = join(root, name, version);
+  try {
+    for (const file of versionFiles) await sync(join(staged.folder, file));
+    await sync(staged.folder);
+    await mkdir(dirname(target), { recursive: true });
+    if (await tryRename(staged.folder, target)) {
+      await sync(dirname(target));
+      await sync(root);
+      return;
+    }
+  } catch (error) {
+    throw unusable(root, error);
+  }
+  if (!(await hasContent(target, staged))) {
+    throw new MillraceError(
+      'MODEL_CONFLICT',
+      `The folder of ${name} ${version} is there already with other content, which may be registered at this moment. Use another version, or remove ${target} if nobody does.`,
+    );
+  }
+}
+
+/** Whether a version folder has the same graph, card and golden rows. One that can't be read has not. */
+export async function hasContent(folder: string, { manifest, golden }: ModelArtifact): Promise<boolean> {
+  const there = await readModel(folder).catch(() => undefined);
+  return (
+    there !== undefined &&
+    isDeepStrictEqual(there.manifest, manifest) &&
+    isDeepStrictEqual(there.golden, golden)
+  );
+}
+
+async function tryRename(from: string, to: string): Promise<boolean> {
+  try {
+    await rename(from, to);
+    return true;
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    if (code === 'ENOTEMPTY' || code === 'EEXIST' || code === 'ENOTDIR') return false;
+    throw error;
+  }
+}
+
+async function sync(path: string): Promise<void> {
+  const handle = await open(path, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+function unusable(root: string, cause: unknown): MillraceError {
+  return new MillraceError(
+    'MODELS_DIR_UNUSABLE',
+    `The folder of model versions ${root} can't be written: ${messageOf(cause)}. Make it writable, or set MODELS_DIR to another folder.`,
+    { cause },
+  );
+}

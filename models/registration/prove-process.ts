@@ -1,0 +1,27 @@
+// Runs in a process of its own, started by prove(): tries one version and says how that went.
+import { MillraceError, messageOf } from '../../platform/errors.js';
+import { createModelRuntime } from '../runtime.js';
+import type { Trial, Verdict } from './prove.js';
+
+process.once('message', (message) => {
+  void answer(message as Trial);
+});
+
+async function answer(trial: Trial): Promise<void> {
+  const verdict = await attempt(trial);
+  process.send?.(verdict, () => process.exit(0));
+}
+
+async function attempt({ folder, rows, count }: Trial): Promise<Verdict> {
+  try {
+    const model = await createModelRuntime().load(folder);
+    return { scores: Array.from(await model.predict(rows, count)) };
+  } catch (error) {
+    const known = error instanceof MillraceError;
+    return {
+      code: known ? error.code : 'MODEL_REFUSED',
+      message: messageOf(error),
+      retriable: known && error.retriable,
+    };
+  }
+}

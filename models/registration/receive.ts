@@ -1,0 +1,103 @@
+import { createWriteStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { Busboy, type BusboyInstance } from '@fastify/busboy';
+import { MillraceError, messageOf } from '../../platform/errors.js';
+
+/** The files of a version folder. */
+export const versionFiles = ['model.onnx', 'model.json', 'golden.json'] as const;
+
+export interface ReceiveOptions {
+  /** The request's `Content-Type`. */
+  contentType: string;
+  /** An existing, empty folder that the files are written to. */
+  folder: string;
+  /** Most bytes of each file. */
+  maxBytes: number;
+}
+
+/**
+ * Writes the files of a multipart upload to a folder as they come in. A part is a file by its own name, which has to be one
+ * of {@link versionFiles}; file names that the client gives are not looked at.
+ *
+ * @returns the other fields, by name.
+ * @throws MillraceError `UPLOAD_INVALID`, `BODY_TOO_LARGE`.
+ */
+export async function receiveVersion(
+  body: ReadableStream | null,
+  { contentType, folder, maxBytes }: ReceiveOptions,
+): Promise<Map<string, string>> {
+  if (body === null || !/^multipart\/form-data\b/i.test(contentType)) {
+    throw invalid('it is no multipart/form-data');
+  }
+  const fields = new Map<string, string>();
+  const received = new Map<string, Promise<void>>();
+  const abandoned = new AbortController();
+  const { signal } = abandoned;
+  const parser = openParser(contentType, maxBytes);
+  parser.on('field', (name, value) => fields.set(name, value));
+  parser.on('file', (name, file) => {
+    const known = versionFiles.find((each) => each === name);
+    if (known === undefined || received.has(known)) {
+      parser.destroy(
+        invalid(
+          known === undefined
+            ? `there is no file '${name.slice(0, 100)}' in a version`
+            : `${known} comes twice`,
+        ),
+      );
+      return;
+    }
+    file.on('limit', () => {
+      abandoned.abort(
+        new MillraceError(
+          'BODY_TOO_LARGE',
+          `A file of a model version has at most ${maxBytes} bytes (MAX_MODEL_BYTES).`,
+        ),
+      );
+    });
+    const written = pipeline(file, createWriteStream(join(folder, known), { flags: 'wx' }), { signal });
+    // It is waited for below; until then its failure is not unhandled.
+    written.catch(() => undefined);
+    received.set(known, written);
+  });
+  for (const limit of ['partsLimit', 'filesLimit', 'fieldsLimit'] as const) {
+    parser.on(limit, () => parser.destroy(invalid('it has too many parts')));
+  }
+  try {
+    await pipeline(Readable.fromWeb(body as never), parser, { signal });
+    await Promise.all(received.values());
+  } catch (error) {
+    abandoned.abort(error);
+    await Promise.allSettled(received.values());
+    const reason: unknown = signal.reason;
+    throw reason instanceof MillraceError ? reason : invalid(messageOf(reason), error);
+  }
+  const missing = versionFiles.filter((name) => !received.has(name));
+  if (missing.length > 0) throw invalid(`${missing.join(', ')} not in it`);
+  for (const name of versionFiles) {
+    if ((await stat(join(folder, name))).size === 0) throw invalid(`${name} is empty`);
+  }
+  return fields;
+}
+
+function openParser(contentType: string, maxBytes: number): BusboyInstance {
+  try {
+    return new Busboy({
+      headers: { 'content-type': contentType },
+      limits: { fileSize: maxBytes, files: 4, fields: 4, parts: 8, fieldSize: 1000, headerPairs: 20 },
+    });
+  } catch (error) {
+    throw invalid(messageOf(error), error);
+  }
+}
+
+function invalid(problem: string, cause?: unknown): MillraceError {
+  return new MillraceError(
+    'UPLOAD_INVALID',
+    `This is no upload of a model version: ${problem}. Send multipart/form-data with the files ${versionFiles.join(', ')} under these names.`,
+    { cause },
+  );
+}

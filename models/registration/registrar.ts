@@ -1,0 +1,139 @@
+import { rm } from 'node:fs/promises';
+import { MillraceError } from '../../platform/errors.js';
+import { register } from '../lifecycle/commands.js';
+import type { ModelLifecycle } from '../lifecycle/lifecycle.js';
+import type { ModelState, RegisteredVersion } from '../lifecycle/state.js';
+import type { ModelManifest } from '../manifest.js';
+import { findVersion, readModel, type ModelArtifact } from '../registry.js';
+import { requireExchangeable, requireSameScale } from './exchangeable.js';
+import { hasContent, makeStagingFolder, placeVersion, removeStaleStaging } from './place.js';
+import { prove } from './prove.js';
+
+export interface RegistrarOptions {
+  lifecycle: ModelLifecycle;
+  /** Where registered versions are kept: `MODELS_DIR`. */
+  root: string;
+  /** All folders with versions. */
+  roots: readonly string[];
+  /**
+   * What a version would be given for sample events of every pipeline that uses its model, as rows in the order of its inputs.
+   *
+   * @throws MillraceError `MODEL_REFUSED` when the pipeline's features do not fit the version.
+   */
+  sampleRows: (manifest: ModelManifest) => number[][];
+}
+
+export interface Registration {
+  version: RegisteredVersion;
+  /** Whether the version had been registered before, with the same content. */
+  existed: boolean;
+}
+
+/** Takes in versions from outside. What it has registered, any process can load. */
+export class ModelRegistrar {
+  readonly #options: RegistrarOptions;
+  #last: Promise<unknown>;
+
+  constructor(options: RegistrarOptions) {
+    this.#options = options;
+    this.#last = removeStaleStaging(options.root);
+  }
+
+  /**
+   * Checks a version and registers it: its digest, its golden rows, whether it is exchangeable with the champion, and
+   * sample events of the pipelines that use it. Then its folder is put in its place, and then the event on the log.
+   * Registering the same again changes nothing.
+   *
+   * @param fill - puts model.onnx, model.json and golden.json into the empty folder that it gets.
+   * @param sourceOf - says, after `fill`, what registers it.
+   * @throws MillraceError `MODEL_NOT_FOUND` (no such model), `MODEL_REFUSED` (with the reason), `MODEL_CONFLICT` (the
+   * version exists with other content), `MODELS_DIR_UNUSABLE`, and what `fill` and the log throw.
+   */
+  async register(
+    model: string,
+    fill: (folder: string) => Promise<void>,
+    sourceOf: () => string,
+  ): Promise<Registration> {
+    const { lifecycle, root } = this.#options;
+    // Before anything is written: the name comes from a client.
+    lifecycle.get(model);
+    const folder = await makeStagingFolder(root);
+    try {
+      await fill(folder);
+      // One after the other: each takes memory, a core and, at the end, a place.
+      const check = () => this.#registerFolder(model, folder, sourceOf());
+      const result = this.#last.then(check, check);
+      this.#last = result;
+      return await result;
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  }
+
+  async #registerFolder(model: string, folder: string, source: string): Promise<Registration> {
+    const { lifecycle, root, roots } = this.#options;
+    const staged = await asRefusal(folder, () => readModel(folder));
+    const { manifest } = staged;
+    if (manifest.name !== model) {
+      throw refused(`its model.json is of model ${manifest.name}, and it was sent as ${model}`);
+    }
+    const state = lifecycle.get(model);
+    // Also says whether the version can be a folder's name: nothing is joined to a path before.
+    register(state, manifest);
+    const known = state.versions.get(manifest.version);
+    if (known !== undefined) {
+      const there = await findVersion(roots, { ...known, name: model }).catch(() => undefined);
+      if (there !== undefined && !(await hasContent(there.folder, staged))) {
+        throw new MillraceError(
+          'MODEL_CONFLICT',
+          `${model} ${known.version} is registered with another model.json or golden.json. A version never changes: use a new one.`,
+        );
+      }
+      if (there !== undefined) return { version: known, existed: true };
+    }
+    await this.#check(staged, state);
+    await placeVersion(root, staged);
+    const after = await lifecycle.register(model, manifest, source);
+    const version = after.versions.get(manifest.version);
+    if (version === undefined) {
+      throw new MillraceError(
+        'MODEL_NOT_REGISTERED',
+        'The log took the version and does not show it. Try again.',
+        {
+          retriable: true,
+        },
+      );
+    }
+    return { version, existed: known !== undefined };
+  }
+
+  async #check(staged: ModelArtifact, { model, champion }: ModelState): Promise<void> {
+    const { roots, sampleRows } = this.#options;
+    const current = champion && (await findVersion(roots, { name: model, ...champion }));
+    if (current !== undefined) requireExchangeable(staged.manifest, current.manifest);
+    const rows = sampleRows(staged.manifest);
+    const trial = { folder: staged.folder, rows: Float32Array.from(rows.flat()), count: rows.length };
+    const scores = await asRefusal(staged.folder, () => prove(trial));
+    if (current !== undefined) requireSameScale(scores, await readModel(current.folder));
+  }
+}
+
+/** Whatever is wrong with the files that were sent is one thing to their sender; where they lay for the check is none. */
+async function asRefusal<Result>(folder: string, attempt: () => Promise<Result>): Promise<Result> {
+  try {
+    return await attempt();
+  } catch (error) {
+    if (!(error instanceof MillraceError) || error.retriable) throw error;
+    throw new MillraceError(
+      'MODEL_REFUSED',
+      error.message.replaceAll(`${folder}/`, '').replaceAll(folder, 'the upload'),
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+function refused(problem: string): MillraceError {
+  return new MillraceError('MODEL_REFUSED', `The version is refused: ${problem}.`);
+}

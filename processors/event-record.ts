@@ -1,0 +1,31 @@
+import { cloudEventHeaders } from '../streams/cloud-events.js';
+import type { NewRecord } from '../streams/records.js';
+import type { Serde } from '../streams/serde.js';
+import type { OpenPipeline } from './open-pipelines.js';
+import { recordKey } from './pipeline.js';
+import type { ReceivedEvent } from './prediction.js';
+
+/**
+ * The record of an event on `<pipeline>.events`, keyed by what the event is about.
+ *
+ * @param traceparent - W3C trace context of whoever sent the event.
+ */
+export function eventRecord(
+  pipeline: OpenPipeline,
+  serde: Serde,
+  event: Pick<ReceivedEvent, 'eventId' | 'eventTime' | 'source' | 'fields'>,
+  traceparent?: string,
+): NewRecord & { headers: Record<string, string | Buffer> } {
+  return {
+    topic: pipeline.topics.events,
+    key: recordKey(pipeline.pipeline, event.fields, event.eventId),
+    value: serde.encode(pipeline.event.schemaId, pipeline.event.type, event.fields),
+    headers: cloudEventHeaders({
+      id: event.eventId,
+      source: event.source,
+      type: `millrace.${pipeline.name}.event`,
+      time: new Date(event.eventTime).toISOString(),
+      ...(traceparent === undefined ? {} : { traceparent }),
+    }),
+  };
+}

@@ -1,0 +1,116 @@
+import { createWriteStream } from 'node:fs';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { CsvError, parse } from 'csv-parse';
+import { stringify } from 'csv-stringify/sync';
+import {
+  cellText,
+  fileInvalid,
+  type FileFormat,
+  freeNames,
+  type InputFile,
+  type InputRow,
+  maxRecordLength,
+  toColumns,
+  toRow,
+} from './file-format.js';
+import { readText } from './text.js';
+
+const batchRows = 500;
+const delimiters = [',', ';', '\t', '|'];
+
+interface CsvFile extends InputFile {
+  columns: readonly string[];
+  delimiter: string;
+}
+
+/** Comma, semicolon, tab or bar between the cells, found by the first line; quotes as in RFC 4180. */
+export const csv: FileFormat = {
+  name: 'csv',
+  contentType: 'text/csv; charset=utf-8',
+  typed: false,
+  open: async (path) => {
+    const delimiter = await delimiterOf(path);
+    let columns: string[] | undefined;
+    for await (const records of readRecords(path, delimiter)) {
+      columns = toColumns(records[0]);
+      break;
+    }
+    const names = columns ?? toColumns(undefined);
+    const file: CsvFile = { columns: names, delimiter, rows: () => readRows(path, delimiter, names) };
+    return file;
+  },
+  write: async (path, input, added, rows) => {
+    const { columns, delimiter } = input as CsvFile;
+    const lines = async function* (): AsyncGenerator<string> {
+      yield stringify([[...columns, ...freeNames(added, (name) => columns.includes(name))]], { delimiter });
+      for await (const batch of rows) {
+        const cells = batch.map(([{ original }, values]) => [
+          ...(typeof original === 'string' ? [original] : original.map(cellText)),
+          ...added.map((name) => values[name] ?? ''),
+        ]);
+        yield stringify(cells, { delimiter });
+      }
+    };
+    await pipeline(lines, createWriteStream(path));
+  },
+};
+
+async function* readRows(
+  path: string,
+  delimiter: string,
+  columns: readonly string[],
+): AsyncGenerator<InputRow[]> {
+  let isFirst = true;
+  for await (const records of readRecords(path, delimiter)) {
+    const rows = (isFirst ? records.slice(1) : records).flatMap((cells) => toRow(columns, cells) ?? []);
+    isFirst = false;
+    if (rows.length > 0) yield rows;
+  }
+}
+
+async function* readRecords(path: string, delimiter: string): AsyncGenerator<string[][]> {
+  const parser = parse({
+    delimiter,
+    relax_column_count: true,
+    skip_empty_lines: true,
+    max_record_size: maxRecordLength,
+  });
+  const text = Readable.from(readText(path));
+  text.once('error', (error) => parser.destroy(error));
+  text.pipe(parser);
+  try {
+    let batch: string[][] = [];
+    for await (const record of parser as AsyncIterable<string[]>) {
+      if (batch.push(record) < batchRows) continue;
+      yield batch;
+      batch = [];
+    }
+    if (batch.length > 0) yield batch;
+  } catch (error) {
+    if (!(error instanceof CsvError)) throw error;
+    const line = typeof error['lines'] === 'number' ? ` near line ${error['lines']}` : '';
+    throw fileInvalid(`The file is no csv${line}: ${whatIsWrong(error)}`, error);
+  } finally {
+    text.destroy();
+    parser.destroy();
+  }
+}
+
+function whatIsWrong({ code, message }: CsvError): string {
+  if (code === 'CSV_MAX_RECORD_SIZE')
+    return `a row has more than ${maxRecordLength} characters. Is a quote before it not closed?`;
+  return code === 'CSV_QUOTE_NOT_CLOSED' ? 'a quote is opened and never closed.' : message;
+}
+
+/** The one that the first line has most often outside of quotes. */
+async function delimiterOf(path: string): Promise<string> {
+  let line = '';
+  for await (const text of readText(path)) {
+    line += text;
+    if (line.trimStart().includes('\n') || line.length > maxRecordLength) break;
+  }
+  const header = (line.trimStart().split('\n')[0] ?? '').replaceAll(/"[^"]*"/g, '');
+  const counts = delimiters.map((delimiter) => header.split(delimiter).length);
+  return delimiters[counts.indexOf(Math.max(...counts))] ?? ',';
+}

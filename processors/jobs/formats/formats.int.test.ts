@@ -1,0 +1,286 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { detectFormat } from './detect-format.js';
+import type { InputRow } from './file-format.js';
+import { workbook } from './testing/zip.js';
+
+let folder: string;
+let files = 0;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'millrace-formats-'));
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+async function save(content: string | Uint8Array): Promise<string> {
+  const path = join(folder, String(files++));
+  await writeFile(path, content);
+  return path;
+}
+
+/** What a file is read as. */
+async function read(content: string | Uint8Array, name = 'file') {
+  const path = await save(content);
+  const format = await detectFormat(path, name);
+  const file = await format.open(path);
+  const rows: InputRow[] = [];
+  for await (const batch of file.rows()) rows.push(...batch);
+  return { path, format, file, rows, values: rows.map((row) => ({ ...row.values })) };
+}
+
+/** The result that is written of a file, each row with its number as prediction. */
+async function write(content: string | Uint8Array, name = 'file'): Promise<string> {
+  const { format, file, rows } = await read(content, name);
+  const path = join(folder, String(files++));
+  const numbered = async function* () {
+    yield await Promise.resolve(
+      rows.map((row, index) => [row, { prediction: index + 1, error: row.problem ?? null }] as const),
+    );
+  };
+  await format.write(path, file, ['prediction', 'error'], numbered());
+  return path;
+}
+
+const fails = (content: string | Uint8Array, name?: string) =>
+  expect(read(content, name)).rejects.toMatchObject({ code: 'FILE_INVALID' });
+
+describe('csv', () => {
+  it.each([
+    ['commas', 'a,b\n1,"x, ""y"""\n', ','],
+    [
+      'semicolons, Windows line ends and a byte order mark',
+      '\ufeffa;b\r\n1;x, "y"'.replace('x, "y"', '"x, ""y"""'),
+      ';',
+    ],
+    ['tabs', 'a\tb\n1\t"x, ""y"""', '\t'],
+  ])('with %s', async (_, text) => {
+    expect((await read(text)).values).toEqual([{ a: '1', b: 'x, "y"' }]);
+  });
+
+  it('in UTF-16, as Excel exports “Unicode text”', async () => {
+    const bytes = Buffer.from('\ufeffname\tage\nZoë\t5\n', 'utf16le');
+    expect((await read(bytes)).values).toEqual([{ name: 'Zoë', age: '5' }]);
+  });
+
+  it('leaves empty lines out, and names rows that are wider than the header', async () => {
+    const { rows } = await read('a,b\n\n1,2\n,\n1,2,3\n4\n');
+    expect(rows.map(({ values, problem }) => problem?.slice(0, 24) ?? { ...values })).toEqual([
+      { a: '1', b: '2' },
+      'has a value in column 3,',
+      { a: '4', b: null },
+    ]);
+  });
+
+  it('goes back with its own separator, cells as they were, and columns that clash renamed', async () => {
+    const path = await write('a;prediction\n=1+1;"x;y"\n007;\n');
+    expect(await readFile(path, 'utf8')).toBe(
+      'a;prediction;millrace_prediction;error\n=1+1;"x;y";1;\n007;;2;\n',
+    );
+  });
+
+  it.each([
+    ['an unclosed quote', 'a,b\n1,2\n"3,4\n5,6\n'],
+    ['a quote inside a cell', 'a,b\n1,x"y\n'],
+    ['a cell without end', `a,b\n1,"${'x'.repeat(1_100_000)}`],
+    ['Latin-1', Buffer.from('name\nZo\xeb\n', 'latin1')],
+    ['UTF-8 that is cut off', Buffer.from('name\nZoë', 'utf8').subarray(0, -1)],
+    ['nothing', ''],
+    ['white space', ' \n\n'],
+    ['binary', Buffer.from('a,b\n1,\0\n')],
+    ['a picture', Buffer.from('89504e470d0a1a0a0000000d', 'hex')],
+    ['more columns than anybody has', `${'a,'.repeat(2_000)}b\n1\n`],
+  ])('is refused with %s', (_, content) => fails(content));
+});
+
+describe('jsonl', () => {
+  it('keeps each line to the letter', async () => {
+    const path = await write('{"a": 1.50, "b":12345678901234567890}\r\n\n{}\n{"prediction":0}', 'x.jsonl');
+    expect(await readFile(path, 'utf8')).toBe(
+      '{"a": 1.50, "b":12345678901234567890,"prediction":1,"error":null}\n' +
+        '{"prediction":2,"error":null}\n{"prediction":0,"millrace_prediction":3,"error":null}\n',
+    );
+  });
+
+  it('keeps lines that are none, with the reason', async () => {
+    const path = await write('{"a":1}\n{"a":\n[1]\n');
+    const lines = (await readFile(path, 'utf8')).trimEnd().split('\n');
+    expect(lines.map((line) => JSON.parse(line) as unknown)).toEqual([
+      { a: 1, prediction: 1, error: null },
+      { line: '{"a":', prediction: 2, error: expect.stringContaining('is no JSON') as string },
+      { line: '[1]', prediction: 3, error: 'is no JSON object' },
+    ]);
+  });
+
+  it('reads characters that lie across the pieces in which a file is read', async () => {
+    const lines = Array.from({ length: 20_000 }, (_, index) => JSON.stringify({ index, text: 'Zoë😀' }));
+    const { values } = await read(lines.join('\n'));
+    expect(values).toEqual(lines.map((line) => JSON.parse(line) as unknown));
+  });
+
+  it.each([
+    ['a JSON array', '[{"a":1}]', 'x.json'],
+    ['another text under its name', 'a,b\n1,2', 'x.jsonl'],
+    ['a line without end', `{"a":1}\n{"a":"${'x'.repeat(1_100_000)}`, 'x'],
+  ])('is refused with %s', (_, content, name) => fails(content, name));
+});
+
+describe('xlsx', () => {
+  const cell = (value: string, type = 'n', more = ''): string => `<c t="${type}"${more}><v>${value}</v></c>`;
+  const header = (...names: string[]): string =>
+    `<row r="1">${names.map((name) => `<c t="inlineStr"><is><t>${name}</t></is></c>`).join('')}</row>`;
+
+  it('reads numbers, texts, booleans, dates, formulas’ results, and cells that are left out', async () => {
+    const styles =
+      '<numFmts><numFmt numFmtId="164" formatCode="&quot;day &quot;0.00"/><numFmt numFmtId="165" formatCode="[$-409]d/m/yy\\ h:mm"/></numFmts>' +
+      '<cellStyleXfs><xf numFmtId="14"/></cellStyleXfs>' +
+      '<cellXfs><xf numFmtId="0"/><xf numFmtId="14"/><xf numFmtId="164"/><xf numFmtId="165"/></cellXfs>';
+    const rows =
+      `${header('number', 'text', 'rich', 'bool', 'date', 'money', 'time', 'formula')}<row r="2"/><row r="9">` +
+      `${cell('1.5e3')}${cell('0', 's')}${cell('1', 's')}${cell('1', 'b')}${cell('46053', 'n', ' s="1"')}` +
+      `${cell('46053', 'n', ' s="2"')}${cell('46053.5', 'n', ' s="3"')}<c t="str"><f>A1&amp;B1</f><v>x_x0007_</v></c></row>` +
+      `<row r="10"><c r="A10"/><c r="C10" t="s"><v>0</v></c></row>`;
+    const strings =
+      '<si><t xml:space="preserve"> a &lt;&amp; </t></si><si><r><t>ri</t></r><r><t>ch</t></r><rPh><t>no</t></rPh></si>';
+    expect((await read(workbook({ rows, strings, styles }))).values).toEqual([
+      {
+        number: 1500,
+        text: ' a <& ',
+        rich: 'rich',
+        bool: true,
+        date: new Date('2026-01-31'),
+        money: 46053,
+        time: new Date('2026-01-31T12:00:00Z'),
+        formula: 'x\x07',
+      },
+      {
+        number: null,
+        text: null,
+        rich: ' a <& ',
+        bool: null,
+        date: null,
+        money: null,
+        time: null,
+        formula: null,
+      },
+    ]);
+  });
+
+  it('counts dates from 1904 where the workbook does', async () => {
+    const styles = '<cellXfs><xf numFmtId="14"/></cellXfs>';
+    const workbookProperties = '<workbookPr date1904="1"/>';
+    const rows = `${header('date')}<row>${cell('0', 'n', ' s="0"')}</row>`;
+    const { values } = await read(workbook({ rows, styles, workbookProperties }));
+    expect(values).toEqual([{ date: new Date('1904-01-01') }]);
+  });
+
+  it('says why a cell can’t be used', async () => {
+    const rows = `${header('a', 'b', 'c')}<row>${cell('#N/A', 'e')}<c><f>1+1</f></c>${cell('7', 's')}</row>`;
+    const { values } = await read(workbook({ rows }));
+    expect(values).toMatchObject([
+      {
+        a: { text: '#N/A', problem: 'holds the error #N/A' },
+        b: { problem: expect.stringContaining('formula') as string },
+        c: { problem: expect.stringContaining('refers to a text') as string },
+      },
+    ]);
+  });
+
+  it('goes back as it came, with the columns added: text that looks like a formula stays text', async () => {
+    const rows = `${header('a', 'prediction')}<row><c t="str"><v>=1+1</v></c>${cell('2')}</row><row>${cell('_x005F_x0041_', 'str')}</row>`;
+    const path = await write(workbook({ rows }));
+    expect((await read(await readFile(path))).values).toEqual([
+      { a: '=1+1', prediction: 2, millrace_prediction: 1, error: null },
+      { a: '_x0041_', prediction: null, millrace_prediction: 2, error: null },
+    ]);
+    expect((await readFile(path)).includes('<f>')).toBe(false);
+  });
+
+  const sheetOf = (text: string): string => `<worksheet><sheetData>${text}`;
+  const bombBytes = 40_000_000;
+  it.each<[string, Uint8Array, RegExp]>([
+    ['macros', workbook({ contentType: 'application/vnd.ms-excel.sheet.macroEnabled.main+xml' }), /macros/],
+    ['a macro project', workbook({ more: [{ name: 'xl/vbaProject.bin', content: 'x' }] }), /macros/],
+    [
+      'the binary variant',
+      workbook({ contentType: 'application/vnd.ms-excel.sheet.binary.macroEnabled.main' }),
+      /macros/,
+    ],
+    ['an old file or a password', Buffer.from('d0cf11e0a1b11ae1000000000000', 'hex'), /password/],
+    ['another zip file', workbook({}).subarray(0, 200), /damaged/],
+    [
+      'a size that is a lie',
+      workbook({ sheet: { content: sheetOf('<row/>'.repeat(1e6)), claimedBytes: 500 } }),
+      /damaged/,
+    ],
+    ['a size that is absurd', workbook({ sheet: { content: 'x', claimedBytes: 4e9 } }), /Unpacked/],
+    [
+      'one endless text',
+      workbook({ sheet: { content: sheetOf(`<row><c t="inlineStr"><is><t>${'a'.repeat(bombBytes)}`) } }),
+      /more than 1000000 characters/,
+    ],
+    [
+      'one endless tag',
+      workbook({ sheet: { content: sheetOf(`<row r="${'1'.repeat(bombBytes)}`) } }),
+      /more than 1000000 characters/,
+    ],
+    ['endless depth', workbook({ sheet: { content: sheetOf('<a>'.repeat(bombBytes / 3)) } }), /deep/],
+    [
+      'a cell no program writes',
+      workbook({ rows: `<row>${cell('x'.repeat(100_000), 'str')}</row>` }),
+      /32767/,
+    ],
+    [
+      'more rows than a sheet has',
+      workbook({ rows: `${header('a')}${'<row/>'.repeat(1_100_000)}` }),
+      /1048576 rows/,
+    ],
+    ['cells far to the right', workbook({ rows: '<row><c r="XFD1"><v>1</v></c></row>' }), /column 1000/],
+    ['broken XML', workbook({ rows: '<row><c></row>' }), /damaged/],
+    [
+      'entities',
+      workbook({ sheet: { content: '<!DOCTYPE a [<!ENTITY b "c">]><worksheet>&b;</worksheet>' } }),
+      /document type/,
+    ],
+    [
+      'a part that is there twice',
+      workbook({ more: [{ name: 'XL/workbook.xml', content: '' }] }),
+      /two parts/,
+    ],
+    ['no rows', workbook({}), /empty/],
+  ])('is refused with %s', async (_, content, message) => {
+    await expect(read(content)).rejects.toMatchObject({
+      code: 'FILE_INVALID',
+      message: expect.stringMatching(message) as string,
+    });
+  });
+
+  it('is refused with more text than fits into memory, before it fills it', async () => {
+    const strings = '<si><t/></si>'.repeat(6_000_000);
+    const bomb = workbook({ rows: header('a'), strings });
+    const before = process.memoryUsage().rss;
+    await expect(read(bomb)).rejects.toMatchObject({
+      message: expect.stringContaining('more text than fits') as string,
+    });
+    expect(process.memoryUsage().rss - before).toBeLessThan(400 * 1024 ** 2);
+  });
+});
+
+describe('reading', () => {
+  it('takes no more of a large sheet than is used, and lets others have their turn', async () => {
+    const row = `<row>${'<c><v>12345</v></c>'.repeat(20)}</row>`;
+    const content = `<worksheet><sheetData><row><c t="str"><v>a</v></c>${'<c t="str"><v>b</v></c>'.repeat(19)}</row>${row.repeat(100_000)}</sheetData></worksheet>`;
+    const path = await save(workbook({ sheet: { content } }));
+    const file = await (await detectFormat(path, '')).open(path);
+    let largest = 0;
+    let rows = 0;
+    for await (const batch of file.rows()) {
+      largest = Math.max(largest, batch.length);
+      rows += batch.length;
+      if (rows > 5_000) break;
+    }
+    expect(rows).toBeLessThan(6_000);
+    expect(largest).toBeLessThan(1_000);
+  });
+});

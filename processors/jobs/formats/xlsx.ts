@@ -1,0 +1,68 @@
+import { createWriteStream } from 'node:fs';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import type { ReadableStream } from 'node:stream/web';
+import { writeXlsxStream } from 'hucre/xlsx';
+import {
+  type AddedValues,
+  type Cell,
+  type FileFormat,
+  freeNames,
+  type InputRow,
+  toColumns,
+  toRow,
+  UnusableCell,
+} from './file-format.js';
+import { readSheet } from './xlsx-sheet.js';
+
+/** The first sheet of an Excel workbook. Cells keep their values; formats, formulas and other sheets are not in the result. */
+export const xlsx: FileFormat = {
+  name: 'xlsx',
+  contentType: 'application/vnd.openxmlformats-officedocument.spreadsheetml.sheet',
+  typed: false,
+  open: async (path) => {
+    let columns: string[] | undefined;
+    for await (const rows of readSheet(path)) {
+      columns = toColumns(rows[0]);
+      break;
+    }
+    const names = columns ?? toColumns(undefined);
+    return { columns: names, rows: () => readRows(path, names) };
+  },
+  write: async (path, { columns = [] }, added, rows) => {
+    const header = [...columns, ...freeNames(added, (name) => columns.includes(name))];
+    const sheet = writeXlsxStream(toSheet(header, added, rows), { name: 'Sheet1' });
+    await pipeline(Readable.fromWeb(sheet as ReadableStream), createWriteStream(path));
+  },
+};
+
+async function* readRows(path: string, columns: readonly string[]): AsyncGenerator<InputRow[]> {
+  let isFirst = true;
+  for await (const cells of readSheet(path)) {
+    const rows = (isFirst ? cells.slice(1) : cells).flatMap((row) => toRow(columns, row) ?? []);
+    isFirst = false;
+    if (rows.length > 0) yield rows;
+  }
+}
+
+type SheetCell = Exclude<Cell, UnusableCell>;
+
+async function* toSheet(
+  header: readonly string[],
+  added: readonly string[],
+  rows: AsyncIterable<readonly (readonly [InputRow, AddedValues])[]>,
+): AsyncGenerator<SheetCell[]> {
+  yield header.map(toSheetCell);
+  for await (const batch of rows) {
+    for (const [{ original }, values] of batch) {
+      const own = typeof original === 'string' ? [original] : original;
+      yield [...own.map(toSheetCell), ...added.map((name) => toSheetCell(values[name] ?? null))];
+    }
+  }
+}
+
+/** Text that looks like an escaped character (ECMA-376 part 1, 22.9.2.19) would be read as that character. */
+function toSheetCell(cell: Cell): SheetCell {
+  const value = cell instanceof UnusableCell ? cell.text : cell;
+  return typeof value === 'string' ? value.replaceAll(/_(?=x[0-9A-Fa-f]{4}_)/g, '_x005F_') : value;
+}

@@ -1,0 +1,124 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { MillraceError } from '../../platform/errors.js';
+import type { OpenPipeline } from '../open-pipelines.js';
+import { isFinished, type Job } from './job.js';
+import { JobRun, type RunJobOptions } from './run-job.js';
+
+/** Jobs at work at once in a process: a small one need not wait for a large one. */
+const maxAtOnce = 2;
+const checkMs = 1_000;
+const firstPauseMs = 200;
+const longestPauseMs = 5_000;
+const sweepMs = 3_600_000;
+
+export interface JobRunnerOptions extends Omit<RunJobOptions, 'runner' | 'signal'> {
+  pipelines: ReadonlyMap<string, OpenPipeline>;
+  /** A job that no process has said anything of for so long is taken over. 0: at once, when no other process can be at it. */
+  orphanedAfterMs: number;
+  /** How long files of finished jobs are kept. */
+  retentionMs: number;
+}
+
+/** Works on jobs: those that this process is told of, and those that were left by others. */
+export class JobRunner {
+  readonly #options: JobRunnerOptions;
+  readonly #runner = randomUUID();
+  readonly #stopping = new AbortController();
+  /** Ids of jobs that are at work here, or wait to be. */
+  readonly #taken = new Map<string, Promise<void> | undefined>();
+  #watching: Promise<void> | undefined;
+
+  constructor(options: JobRunnerOptions) {
+    this.#options = options;
+  }
+
+  /** Looks for orphaned jobs and old files from now on. */
+  start(): void {
+    this.#watching ??= this.#watch();
+  }
+
+  /** Works on a job as soon as another one's end leaves room. */
+  take(jobId: string): void {
+    if (this.#taken.has(jobId) || this.#stopping.signal.aborted) return;
+    this.#taken.set(jobId, undefined);
+    this.#startWaiting();
+  }
+
+  /** Leaves the jobs as they stand; the next process goes on. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await this.#watching;
+    await Promise.all([...this.#taken.values()].filter((run) => run !== undefined));
+  }
+
+  #startWaiting(): void {
+    const running = [...this.#taken.values()].filter((run) => run !== undefined).length;
+    const waiting = [...this.#taken].filter(([, run]) => run === undefined).map(([id]) => id);
+    for (const jobId of waiting.slice(0, Math.max(0, maxAtOnce - running))) {
+      const run = this.#run(jobId).finally(() => {
+        this.#taken.delete(jobId);
+        if (!this.#stopping.signal.aborted) this.#startWaiting();
+      });
+      this.#taken.set(jobId, run);
+    }
+  }
+
+  /** Works on a job until it is finished or another process has it, through whatever outages. */
+  async #run(jobId: string): Promise<void> {
+    const { log, pipelines } = this.#options;
+    const { signal } = this.#stopping;
+    const logger = this.#options.logger.child({ job: jobId });
+    for (let attempt = 0; !signal.aborted; attempt++) {
+      const job = log.get(jobId);
+      if (job === undefined || isFinished(job) || this.#isAtWorkElsewhere(job)) return;
+      const pipeline = pipelines.get(job.pipeline);
+      if (pipeline === undefined) {
+        logger.error({ pipeline: job.pipeline }, 'a job can’t go on: this process has no such pipeline');
+        return;
+      }
+      try {
+        await JobRun.run(pipeline, jobId, { ...this.#options, logger, runner: this.#runner, signal });
+        return;
+      } catch (error) {
+        if (signal.aborted) return;
+        if (error instanceof MillraceError && error.code === 'LOG_FENCED') {
+          logger.info('another process has taken the job over');
+          return;
+        }
+        logger.warn({ err: error, attempt }, 'a job can’t go on now; trying again');
+        const pauseMs = Math.min(firstPauseMs * 2 ** attempt, longestPauseMs);
+        await sleep(pauseMs, undefined, { signal }).catch(() => undefined);
+      }
+    }
+  }
+
+  /** It may have been taken over while it waited here. */
+  #isAtWorkElsewhere({ job_id, runner }: Job): boolean {
+    const { log, orphanedAfterMs } = this.#options;
+    return runner !== null && runner !== this.#runner && log.silentMs(job_id) < orphanedAfterMs;
+  }
+
+  async #watch(): Promise<void> {
+    const { log, files, orphanedAfterMs, retentionMs, logger } = this.#options;
+    const { signal } = this.#stopping;
+    let caughtUp = false;
+    let sweptAt = Number.NEGATIVE_INFINITY;
+    while (!signal.aborted) {
+      try {
+        if (!caughtUp) await log.whenCaughtUp(checkMs);
+        caughtUp = true;
+        const unfinished = log.unfinished();
+        for (const { job_id } of unfinished) if (log.silentMs(job_id) >= orphanedAfterMs) this.take(job_id);
+        if (performance.now() - sweptAt > sweepMs) {
+          sweptAt = performance.now();
+          const needed = new Set(unfinished.map(({ job_id }) => job_id));
+          await files.sweep(retentionMs, (jobId) => needed.has(jobId));
+        }
+      } catch (error) {
+        logger.warn({ err: error }, 'could not look for jobs that were left');
+      }
+      await sleep(checkMs, undefined, { signal }).catch(() => undefined);
+    }
+  }
+}

@@ -1,0 +1,95 @@
+import type { AvroType, RecordSchema } from '../../schemas/contracts.js';
+import type { FieldError } from '../../schemas/event-schema.js';
+import { InvalidEvent, type Scorer } from '../scorer.js';
+import {
+  type Cell,
+  cellText,
+  fileInvalid,
+  type InputFile,
+  type InputRow,
+  UnusableCell,
+} from './formats/file-format.js';
+
+const numberText = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
+
+/**
+ * The event of a row, or what is wrong with it. Columns that are no fields of the event are left out of it.
+ *
+ * @param typed - whether values have their types already; else text becomes a number or a boolean where the contract asks
+ *   for one, anything becomes text where it asks for text, and an empty cell is a field that is missing.
+ */
+export function toEvent(
+  row: InputRow,
+  contract: RecordSchema,
+  scorer: Pick<Scorer, 'validate'>,
+  typed: boolean,
+): object | InvalidEvent {
+  if (row.problem !== undefined) return new InvalidEvent([{ field: '', problem: row.problem }]);
+  const event: Record<string, unknown> = {};
+  const unusable: FieldError[] = [];
+  for (const { name, type } of contract.fields) {
+    if (!Object.hasOwn(row.values, name)) continue;
+    const value = row.values[name];
+    if (value instanceof UnusableCell) unusable.push({ field: name, problem: value.problem });
+    else if (typed) event[name] = value;
+    else setField(event, name, type, value as Exclude<Cell, UnusableCell>);
+  }
+  return unusable.length > 0 ? new InvalidEvent(unusable) : scorer.validate(event);
+}
+
+/**
+ * Checks that a header has a column for each field that an event can't do without, and none of the fields twice.
+ *
+ * @throws MillraceError `FILE_INVALID` that names what is missing or ambiguous.
+ */
+export function checkColumns({ columns }: InputFile, contract: RecordSchema): void {
+  if (columns === undefined) return;
+  const twice = contract.fields.filter(({ name }) => columns.indexOf(name) !== columns.lastIndexOf(name));
+  if (twice.length > 0) {
+    throw fileInvalid(`The first row names ${list(twice)} twice. Remove one of the columns.`);
+  }
+  const missing = contract.fields.filter(
+    (field) => !columns.includes(field.name) && !('default' in field) && !isNullable(field.type),
+  );
+  if (missing.length === 0) return;
+  throw fileInvalid(`The first row must name the columns, and has no ${list(missing)}.`);
+}
+
+function setField(
+  event: Record<string, unknown>,
+  name: string,
+  type: AvroType,
+  cell: Exclude<Cell, UnusableCell>,
+): void {
+  if (cell === null || (typeof cell === 'string' && cell.trim() === '')) {
+    if (isNullable(type)) event[name] = null;
+    return;
+  }
+  const text = cellText(cell).trim();
+  switch (plainType(type)) {
+    case 'int':
+    case 'long':
+    case 'float':
+    case 'double':
+      event[name] = typeof cell !== 'number' && numberText.test(text) ? Number(text) : cell;
+      break;
+    case 'boolean':
+      event[name] = /^(true|false)$/i.test(text) ? text.toLowerCase() === 'true' : cell;
+      break;
+    default:
+      event[name] = typeof cell === 'string' ? cell : text;
+  }
+}
+
+function isNullable(type: AvroType): boolean {
+  return Array.isArray(type) && type.includes('null');
+}
+
+function plainType(type: AvroType): string {
+  if (Array.isArray(type)) return plainType(type.find((each) => each !== 'null') ?? 'null');
+  return typeof type === 'object' ? type.type : type;
+}
+
+function list(fields: readonly { name: string }[]): string {
+  return fields.map(({ name }) => name).join(', ');
+}

@@ -1,0 +1,101 @@
+import { describe, expect, it } from 'vitest';
+import type { RecordSchema } from '../../schemas/contracts.js';
+import { eventSchema, fieldErrors } from '../../schemas/event-schema.js';
+import { InvalidEvent } from '../scorer.js';
+import { UnusableCell } from './formats/file-format.js';
+import { checkColumns, toEvent } from './row-event.js';
+
+const contract: RecordSchema = {
+  type: 'record',
+  name: 'E',
+  namespace: 'n',
+  fields: [
+    { name: 'count', type: 'int' },
+    { name: 'amount', type: 'double', default: 1.5 },
+    { name: 'ok', type: 'boolean', default: false },
+    { name: 'text', type: 'string', default: '' },
+    { name: 'maybe', type: ['null', 'long'], default: null },
+  ],
+};
+const schema = eventSchema(contract);
+const scorer = {
+  validate: (event: unknown) => {
+    const result = schema.safeParse(event);
+    return result.success ? result.data : new InvalidEvent(fieldErrors(result.error));
+  },
+};
+
+const event = (values: Record<string, unknown>, typed = false): unknown => {
+  const result = toEvent({ values, original: [] }, contract, scorer, typed);
+  return result instanceof InvalidEvent ? result.message : result;
+};
+
+describe('toEvent', () => {
+  it('makes what the contract asks for of text, and leaves other columns out', () => {
+    const row = {
+      count: ' 12 ',
+      amount: '-1.5e3',
+      ok: 'TRUE',
+      text: ' a ',
+      maybe: '7',
+      ID: '1',
+      event_id: 'x',
+    };
+    expect(event(row)).toEqual({ count: 12, amount: -1500, ok: true, text: ' a ', maybe: 7 });
+  });
+
+  it('makes text of numbers, booleans and dates where it asks for text', () => {
+    for (const [text, expected] of [
+      [4, '4'],
+      [true, 'true'],
+      [new Date('2026-01-31'), '2026-01-31'],
+      [new Date('2026-01-31T12:00:00Z'), '2026-01-31T12:00:00'],
+    ]) {
+      expect(event({ count: 1, text })).toMatchObject({ text: expected });
+    }
+  });
+
+  it('takes an empty cell for a field that is missing', () => {
+    expect(event({ count: 1, amount: null, ok: '', text: ' ', maybe: null })).toEqual({
+      count: 1,
+      amount: 1.5,
+      ok: false,
+      text: '',
+      maybe: null,
+    });
+    expect(event({ count: '' })).toBe('count is missing');
+  });
+
+  it.each(['1,5', '0x10', 'Infinity', 'NaN', '1 000', '12a', '--1', '.', '1.5'])(
+    'refuses %j as a whole number',
+    (count) => {
+      expect(event({ count })).toBe('count must be a whole number');
+    },
+  );
+
+  it('says what is wrong with cells and rows', () => {
+    expect(event({ count: new UnusableCell('#N/A', 'holds the error #N/A') })).toBe(
+      'count holds the error #N/A',
+    );
+    const row = { values: {}, problem: 'is no JSON', original: '' };
+    expect(toEvent(row, contract, scorer, true)).toMatchObject({ message: 'the event is no JSON' });
+  });
+
+  it('changes nothing that has its type already', () => {
+    expect(event({ count: '12' }, true)).toBe('count must be a whole number');
+    expect(event({ count: 12, other: {} }, true)).toMatchObject({ count: 12 });
+  });
+});
+
+describe('checkColumns', () => {
+  const check = (columns: string[] | undefined): void =>
+    checkColumns({ columns, rows: () => (async function* () {})() }, contract);
+
+  it('wants the fields that have no default, once', () => {
+    check(['count']);
+    check(['other', 'other', 'count']);
+    check(undefined);
+    expect(() => check(['Count'])).toThrow('has no count');
+    expect(() => check(['count', 'text', 'text'])).toThrow('names text twice');
+  });
+});

@@ -1,0 +1,242 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { ClickHouseClient } from '@clickhouse/client';
+import { countAnswers, countFailures } from '../../analytics/job-queries.js';
+import { MillraceError } from '../../platform/errors.js';
+import type { Logger } from '../../platform/logger.js';
+import type { Metrics } from '../../platform/metrics.js';
+import type { NewRecord } from '../../streams/records.js';
+import type { Serde } from '../../streams/serde.js';
+import type { Streams } from '../../streams/streams.js';
+import type { TransactionalProducer } from '../../streams/transactional-producer.js';
+import { eventRecord } from '../event-record.js';
+import type { OpenPipeline } from '../open-pipelines.js';
+import { InvalidEvent } from '../scorer.js';
+import { fileFormats } from './formats/detect-format.js';
+import {
+  type FileFormat,
+  fileInvalid,
+  isFileSystemError,
+  type InputFile,
+  type InputRow,
+} from './formats/file-format.js';
+import { inBatches, isFinished, type Job, maxJobRows, rowEventId } from './job.js';
+import type { JobFiles } from './job-files.js';
+import type { JobLog } from './job-log.js';
+import { addedColumns, readOutcomes, type RowOutcome, toAdded } from './job-result.js';
+import { checkColumns, toEvent } from './row-event.js';
+
+/** CloudEvents source of the rows’ events. */
+const source = 'millrace/file';
+/** Rows whose events are one transaction. */
+const rowsPerCommit = 1_000;
+/** A job that says nothing for longer is taken for an orphan some time later. */
+const signOfLifeMs = 1_000;
+const shortestPollMs = 20;
+const longestPollMs = 500;
+/** Dead letters are looked for only when predictions stop coming: their table is not ordered by event. */
+const stallMs = 300;
+
+export interface RunJobOptions {
+  streams: Streams;
+  serde: Serde;
+  client: ClickHouseClient;
+  log: JobLog;
+  files: JobFiles;
+  /** Names this process in the job's events. */
+  runner: string;
+  metrics: Metrics;
+  logger: Logger;
+  signal: AbortSignal;
+}
+
+type Change = Partial<Omit<Job, 'job_id' | 'at' | 'runner'>>;
+
+/**
+ * Brings one job from where it stands to its end. All that it writes to the log it writes as the one holder of the job's
+ * transactional id, events of rows together with the number of rows done: so whoever goes on after a crash knows which
+ * rows are on the log, and who was taken for dead can write no more.
+ */
+export class JobRun {
+  readonly #options: RunJobOptions;
+  readonly #pipeline: OpenPipeline;
+  readonly #producer: TransactionalProducer;
+  #job: Job;
+  #committedAt = performance.now();
+
+  private constructor(
+    options: RunJobOptions,
+    pipeline: OpenPipeline,
+    producer: TransactionalProducer,
+    job: Job,
+  ) {
+    this.#options = options;
+    this.#pipeline = pipeline;
+    this.#producer = producer;
+    this.#job = job;
+  }
+
+  /**
+   * Returns when the job is finished.
+   *
+   * @throws MillraceError: `LOG_FENCED` when another process has taken the job over, `JOB_FILE_MISSING`; retriable, to be
+   *   called again: what log or ClickHouse can't do now, or that the signal aborted. What the file system throws.
+   */
+  static async run(pipeline: OpenPipeline, jobId: string, options: RunJobOptions): Promise<void> {
+    const producer = await options.streams.createTransactionalProducer(`millrace-job-${jobId}`);
+    try {
+      // Nobody else can write to the job any more: what the log has of it now is how it stands.
+      await options.log.whenCaughtUp(30_000);
+      const job = options.log.get(jobId);
+      if (job === undefined || isFinished(job)) return;
+      await new JobRun(options, pipeline, producer, job).#finish();
+    } finally {
+      await producer.close();
+    }
+  }
+
+  async #finish(): Promise<void> {
+    const { files, logger, signal } = this.#options;
+    const format = fileFormats[this.#job.format as FileFormat['name']];
+    try {
+      const file = await format.open(files.input(this.#job.job_id));
+      checkColumns(file, this.#pipeline.event.schema);
+      if (this.#job.rows_total === null) await this.#count(file);
+      await this.#publish(format, file);
+      await this.#whenScored();
+      await this.#writeResult(format, file);
+      await this.#commit({ state: 'done', finished_at: Date.now() });
+    } catch (error) {
+      if (isCode(error, 'ENOENT')) return this.#fail(fileMissing());
+      if (error instanceof MillraceError && error.code === 'FILE_INVALID') return this.#fail(error);
+      const mayPass = error instanceof MillraceError || isFileSystemError(error) || signal.aborted;
+      if (mayPass) throw error;
+      logger.error({ err: error }, 'a job failed');
+      const problem = 'Something went wrong on our side. The log has the details.';
+      await this.#fail(new MillraceError('INTERNAL', problem));
+    }
+  }
+
+  /** Reads the whole file once before the first event of it is on the log: one that is damaged leaves nothing there. */
+  async #count(file: InputFile): Promise<void> {
+    let rows = 0;
+    for await (const batch of file.rows()) {
+      rows += batch.length;
+      if (rows > maxJobRows) throw fileInvalid(`The file has more than ${maxJobRows} rows. Split it.`);
+      await this.#giveSignOfLife({ state: 'checking' });
+    }
+    if (rows === 0) throw fileInvalid('The file has no rows below its first, which names the columns.');
+    // Not committed by itself: it goes with the first rows.
+    this.#job = { ...this.#job, rows_total: rows, state: 'publishing' };
+  }
+
+  async #publish(format: FileFormat, file: InputFile): Promise<void> {
+    const done = this.#job.rows_read;
+    if (done === this.#job.rows_total) return;
+    let number = 0;
+    for await (const rows of inBatches(file.rows(), rowsPerCommit)) {
+      const fresh = rows.slice(Math.max(0, done - number));
+      const first = number + rows.length - fresh.length + 1;
+      number += rows.length;
+      if (fresh.length === 0) await this.#giveSignOfLife({});
+      else await this.#publishRows(format, fresh, first);
+    }
+  }
+
+  async #publishRows(format: FileFormat, rows: readonly InputRow[], first: number): Promise<void> {
+    const { serde, metrics } = this.#options;
+    const { scorer, event } = this.#pipeline;
+    const records: NewRecord[] = [];
+    const eventTime = Date.now();
+    for (const [index, row] of rows.entries()) {
+      const fields = toEvent(row, event.schema, scorer, format.typed);
+      if (fields instanceof InvalidEvent) continue;
+      const eventId = rowEventId(this.#job.job_id, first + index);
+      records.push(eventRecord(this.#pipeline, serde, { eventId, eventTime, source, fields }));
+    }
+    const invalid = rows.length - records.length;
+    const { rows_read, rows_invalid, rows_failed } = this.#job;
+    await this.#commit(
+      {
+        state: 'publishing',
+        rows_read: rows_read + rows.length,
+        rows_invalid: rows_invalid + invalid,
+        rows_failed: rows_failed + invalid,
+      },
+      records,
+    );
+    metrics.eventsAccepted.inc({ pipeline: this.#pipeline.name, source }, records.length);
+  }
+
+  async #whenScored(): Promise<void> {
+    const { client, signal } = this.#options;
+    const { job_id, rows_read, rows_invalid } = this.#job;
+    const published = rows_read - rows_invalid;
+    const range = { from: rowEventId(job_id, 0), to: `${job_id}.` };
+    let scored = 0;
+    const startedAt = performance.now();
+    let changedAt = startedAt;
+    for (;;) {
+      const now = await countAnswers(client, range);
+      if (now > scored) changedAt = performance.now();
+      scored = now;
+      const isStalled = scored < published && performance.now() - changedAt > stallMs;
+      const failed = isStalled ? await countFailures(client, this.#pipeline.name, range) : 0;
+      const counts = { state: 'scoring', rows_scored: scored, rows_failed: rows_invalid + failed };
+      if (scored + failed >= published) {
+        this.#job = { ...this.#job, ...counts };
+        return;
+      }
+      await this.#giveSignOfLife(counts);
+      const pollMs = (performance.now() - startedAt) / 10;
+      await sleep(Math.min(Math.max(pollMs, shortestPollMs), longestPollMs), undefined, { signal });
+    }
+  }
+
+  async #writeResult(format: FileFormat, file: InputFile): Promise<void> {
+    const { client, files, runner } = this.#options;
+    const hasLabels = this.#pipeline.scorer.champions().some(({ output }) => output.decision !== undefined);
+    const added = addedColumns.filter((name) => name !== 'label' || hasLabels);
+    const outcomes = readOutcomes(client, this.#pipeline, this.#job, format, file);
+    await files.writeResult(this.#job.job_id, runner, (path) =>
+      format.write(path, file, added, this.#withSignsOfLife(outcomes)),
+    );
+  }
+
+  async *#withSignsOfLife(outcomes: AsyncIterable<RowOutcome[]>) {
+    for await (const batch of outcomes) {
+      await this.#giveSignOfLife({ state: 'writing' });
+      yield batch.map((outcome) => [outcome.row, toAdded(outcome)] as const);
+    }
+  }
+
+  #fail({ code, message }: MillraceError): Promise<void> {
+    return this.#commit({ state: 'failed', error_code: code, error: message, finished_at: Date.now() });
+  }
+
+  async #giveSignOfLife(change: Change): Promise<void> {
+    if (performance.now() - this.#committedAt > signOfLifeMs) await this.#commit(change);
+  }
+
+  async #commit(change: Change, records: readonly NewRecord[] = []): Promise<void> {
+    const { log, runner, signal } = this.#options;
+    signal.throwIfAborted();
+    // Greater than the last in any case: it orders the events of a job.
+    const at = Math.max(Date.now(), this.#job.at + 1);
+    const job = { ...this.#job, ...change, at, runner };
+    await this.#producer.commit([...records, log.toRecord(job)]);
+    this.#job = job;
+    this.#committedAt = performance.now();
+    log.apply(job);
+  }
+}
+
+function isCode(error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code;
+}
+
+function fileMissing(): MillraceError {
+  return new MillraceError(
+    'JOB_FILE_MISSING',
+    'The file of the job is gone. Check that FILES_DIR is the same folder for all processes, and send the file again.',
+  );
+}

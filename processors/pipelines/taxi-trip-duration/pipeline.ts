@@ -1,0 +1,24 @@
+import type { TaxiTripDurationEvent } from '../../../schemas/types.js';
+import { definePipeline } from '../../pipeline.js';
+import { drawRide } from './ride-sampler.js';
+
+/** The taximeter's step. A shorter ride counts as one step where it is divided by: see the model's card. */
+const shortestMiles = 0.1;
+
+/** Minutes that a taxi ride in Chicago takes. Every ride is a thing of its own, so events have no key. */
+export const pipeline = definePipeline<TaxiTripDurationEvent>({
+  name: 'taxi-trip-duration',
+  features: (ride) => {
+    const start = new Date(ride.trip_start_timestamp);
+    const day = start.getUTCDay() + 1;
+    return [
+      `${ride.pickup_community_area}-${ride.dropoff_community_area}`,
+      ride.trip_miles,
+      ride.fare / Math.max(ride.trip_miles, shortestMiles),
+      start.getUTCHours(),
+      day,
+      day === 1 || day === 7 ? 1 : 0,
+    ];
+  },
+  sample: drawRide,
+});

@@ -1,0 +1,72 @@
+import type { TaxiTripDurationEvent } from '../../../schemas/types.js';
+import { interpolate, pick, readFigures } from '../../sampler.js';
+
+/** How a value spreads from some miles on, up to the next band. */
+interface Band {
+  from: number;
+  quantiles: number[];
+}
+
+/** Distributions of the training table: see `models/training/ride_figures.py`, whose `draw_rides` does the same. */
+interface RideFigures {
+  probabilities: number[];
+  pairs: [pair: string, share: number, typicalMiles: number][];
+  hours: Record<string, number>;
+  /** 1 is Sunday. */
+  days: Record<string, number>;
+  /** Of a ride's miles by its pair's typical miles, in bands of those. */
+  miles: Band[];
+  /** What the ratios of `fares` refer to, dollars. */
+  meter: { start: number; per_mile: number };
+  /** Of a ride's fare by what the meter shows after its miles, in bands of those. */
+  fares: Band[];
+  /** Of tips by fares. */
+  tips: number[];
+}
+
+const quarterHourMs = 15 * 60_000;
+const dayMs = 24 * 60 * 60_000;
+const { probabilities, pairs, hours, days, miles, meter, fares, tips } = readFigures(
+  'taxi-trip-duration',
+) as RideFigures;
+const typicalMiles = new Map(pairs.map(([pair, , typical]) => [pair, typical]));
+const hourShares = Object.entries(hours);
+const dayShares = Object.entries(days);
+
+/** A ride of the week before `now`: areas, hours and days as often as in the table, miles as of its areas, and a fare that follows them. */
+export function drawRide(random: () => number, now: number = Date.now()): TaxiTripDurationEvent {
+  const pair = pick(pairs, random());
+  const [pickup_community_area = 0, dropoff_community_area = 0] = pair.split('-').map(Number);
+  const typical = typicalMiles.get(pair) ?? 0;
+  const trip_miles = rounded(typical * drawFrom(miles, typical, random), 100);
+  const fare = rounded((meter.start + meter.per_mile * trip_miles) * drawFrom(fares, trip_miles, random), 20);
+  const tip = fare * interpolate(probabilities, tips, random());
+  const hour = Number(pick(hourShares, random()));
+  const day = Number(pick(dayShares, random()));
+  return {
+    pickup_community_area,
+    dropoff_community_area,
+    trip_start_timestamp: latest(now, day, hour * 4 + Math.floor(random() * 4)),
+    fare,
+    trip_total: rounded(fare + tip, 100),
+    trip_miles,
+  };
+}
+
+function drawFrom(bands: readonly Band[], by: number, random: () => number): number {
+  const { quantiles } = bands.findLast(({ from }) => by >= from) ?? { quantiles: [] };
+  return interpolate(probabilities, quantiles, random());
+}
+
+/** The last time before `now` that it was this quarter of an hour on this day of the week, in UTC. */
+function latest(now: number, day: number, quarter: number): number {
+  const today = Math.floor(now / dayMs) * dayMs;
+  const daysAgo = (new Date(today).getUTCDay() + 1 - day + 7) % 7;
+  const start = today - daysAgo * dayMs + quarter * quarterHourMs;
+  return start <= now ? start : start - 7 * dayMs;
+}
+
+/** To whole parts of which there are so many in one. */
+function rounded(value: number, parts: number): number {
+  return Math.round(value * parts) / parts;
+}

@@ -1,0 +1,41 @@
+import type { ModelManifest } from '../models/manifest.js';
+import { MillraceError } from '../platform/errors.js';
+import { makeRow } from './features.js';
+import type { OpenPipeline } from './open-pipelines.js';
+import { seededRandom } from './sampler.js';
+import { modelFor, modelsOf } from './turns.js';
+
+/** Samples drawn of a pipeline; of several models behind it each gets some. */
+const draws = 200;
+/** Rows of a pipeline that are kept. */
+const most = 32;
+
+/**
+ * What a version would be given for sample events of each pipeline that uses its model.
+ *
+ * @returns rows in the order of the version's inputs; none when no pipeline that uses the model has samples.
+ * @throws MillraceError `MODEL_REFUSED` when an event's features do not fit the version.
+ */
+export function sampleRows(pipelines: Iterable<OpenPipeline>, manifest: ModelManifest): number[][] {
+  const users = [...pipelines].filter(({ pipeline }) => modelsOf(pipeline).includes(manifest.name));
+  return users.flatMap((open) =>
+    sampleEvents(open, manifest.name).map((event) => rowOf(open, manifest, event)),
+  );
+}
+
+function sampleEvents({ pipeline }: OpenPipeline, model: string): object[] {
+  const { sample } = pipeline;
+  if (sample === undefined) return [];
+  const random = seededRandom(20_261_121);
+  const events = Array.from({ length: draws }, () => sample(random));
+  return events.filter((event) => modelFor(pipeline, event) === model).slice(0, most);
+}
+
+function rowOf({ pipeline }: OpenPipeline, manifest: ModelManifest, event: object): number[] {
+  const row = makeRow(pipeline, manifest, event);
+  if (Array.isArray(row)) return row;
+  throw new MillraceError(
+    'MODEL_REFUSED',
+    `${manifest.name} ${manifest.version} can't score a sample event of ${pipeline.name}: ${row.message}`,
+  );
+}

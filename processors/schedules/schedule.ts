@@ -1,0 +1,68 @@
+import { Cron } from 'croner';
+import type { Config } from '../../platform/config.js';
+
+/** When sample events of a pipeline come in, and how many at a time. */
+export interface Schedule {
+  /** Names it in ids, transactions and answers. It keeps its name whatever else changes. */
+  name: string;
+  pipeline: string;
+  /** Cron pattern of five fields, or six with seconds first. `null`: it does not run. */
+  cron: string | null;
+  /** IANA name. */
+  timeZone: string;
+  minEvents: number;
+  maxEvents: number;
+}
+
+/** A run whose time has come. */
+export interface DueRun {
+  /** Milliseconds since 1970, UTC. */
+  dueAt: number;
+  /** Whether it stands for times that were missed: while no scheduler ran, or while it could not do its work. */
+  catchUp: boolean;
+}
+
+/** The schedules that the settings ask for, as far as their pipelines are there. */
+export function schedulesOf(config: Config, pipelines: ReadonlyMap<string, unknown>): Schedule[] {
+  const schedules: Schedule[] = [
+    {
+      name: 'taxi-rides',
+      pipeline: 'taxi-trip-duration',
+      cron: config.TAXI_SCHEDULE === 'off' ? null : config.TAXI_SCHEDULE,
+      timeZone: config.SCHEDULE_TIME_ZONE,
+      minEvents: config.TAXI_SCHEDULE_MIN_RIDES,
+      maxEvents: config.TAXI_SCHEDULE_MAX_RIDES,
+    },
+  ];
+  return schedules.filter(({ pipeline }) => pipelines.has(pipeline));
+}
+
+/**
+ * The run that is due, if one is: for the newest due time that has passed and has had none. Earlier ones that were missed
+ * are made up for by that one run. A schedule that never ran starts with its first due time after `since`.
+ *
+ * @param lastDueAt - of the last run, if there was one.
+ * @param since - when this process began.
+ */
+export function dueRun(
+  schedule: Schedule,
+  { lastDueAt, since, now }: { lastDueAt: number | undefined; since: number; now: number },
+): DueRun | undefined {
+  const after = lastDueAt ?? since;
+  // The time itself does not count as before it.
+  const [dueAt, before] =
+    patternOf(schedule)
+      ?.previousRuns(2, new Date(now + 1))
+      .map(Number) ?? [];
+  if (dueAt === undefined || dueAt <= after) return undefined;
+  return { dueAt, catchUp: dueAt < since || (before !== undefined && before > after) };
+}
+
+/** The first due time after a time; undefined if there is none. Both milliseconds since 1970, UTC. */
+export function nextDue(schedule: Schedule, after: number): number | undefined {
+  return patternOf(schedule)?.nextRun(new Date(after))?.getTime();
+}
+
+function patternOf({ cron, timeZone }: Schedule): Cron | undefined {
+  return cron === null ? undefined : new Cron(cron, { timezone: timeZone, paused: true });
+}

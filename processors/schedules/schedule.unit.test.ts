@@ -1,0 +1,114 @@
+import { describe, expect, it } from 'vitest';
+import { loadConfig } from '../../platform/config.js';
+import { dueRun, nextDue, type Schedule, schedulesOf } from './schedule.js';
+
+const every5: Schedule = {
+  name: 'test',
+  pipeline: 'test',
+  cron: '*/5 * * * *',
+  timeZone: 'UTC',
+  minEvents: 1,
+  maxEvents: 10,
+};
+
+function at(time: string): number {
+  return Date.parse(`2026-01-31T${time}Z`);
+}
+
+function due(schedule: Schedule, last: string | undefined, since: string, now: string): unknown {
+  const run = dueRun(schedule, {
+    lastDueAt: last === undefined ? undefined : at(last),
+    since: at(since),
+    now: at(now),
+  });
+  return run && { at: new Date(run.dueAt).toISOString().slice(11, 19), catchUp: run.catchUp };
+}
+
+describe('dueRun', () => {
+  it('is none until the first due time after the start, however long the schedule is defined', () => {
+    expect(due(every5, undefined, '12:02:00', '12:04:59.999')).toBeUndefined();
+    expect(due(every5, undefined, '12:02:00', '12:05:00')).toEqual({ at: '12:05:00', catchUp: false });
+    expect(due(every5, undefined, '12:05:00', '12:05:00')).toBeUndefined();
+  });
+
+  it('is one for each due time, also when it comes late', () => {
+    expect(due(every5, '12:00:00', '11:00:00', '12:04:59')).toBeUndefined();
+    expect(due(every5, '12:00:00', '11:00:00', '12:09:59')).toEqual({ at: '12:05:00', catchUp: false });
+    expect(due(every5, '12:05:00', '11:00:00', '12:09:59')).toBeUndefined();
+  });
+
+  it('is one for all that were missed', () => {
+    expect(due(every5, '03:00:00', '12:01:00', '12:01:00')).toEqual({ at: '12:00:00', catchUp: true });
+    expect(due(every5, '12:00:00', '12:06:00', '12:06:00')).toEqual({ at: '12:05:00', catchUp: true });
+    expect(due(every5, '12:00:00', '11:00:00', '12:10:00')).toEqual({ at: '12:10:00', catchUp: true });
+  });
+
+  it('is none when the clock is set back, until it has passed the last', () => {
+    expect(due(every5, '12:00:00', '11:00:00', '11:55:00')).toBeUndefined();
+  });
+
+  it('is none when the schedule is off', () => {
+    const off = { ...every5, cron: null };
+    expect(due(off, '12:00:00', '11:00:00', '12:10:00')).toBeUndefined();
+    expect(nextDue(off, at('12:00:00'))).toBeUndefined();
+  });
+
+  it('knows seconds', () => {
+    const everySecond = { ...every5, cron: '* * * * * *' };
+    expect(due(everySecond, '12:00:00', '11:00:00', '12:00:01.5')).toEqual({
+      at: '12:00:01',
+      catchUp: false,
+    });
+  });
+});
+
+const patterns = ['0 * * * *', '30 2 * * *', '0 3 * * 0', '15,45 1-3 * * *', '0 0 1 * *', '0 */6 * * *'];
+/** When clocks change in 2026. */
+const changes = {
+  UTC: ['2026-03-08'],
+  'Europe/Berlin': ['2026-03-29', '2026-10-25'],
+  'America/Chicago': ['2026-03-08', '2026-11-01'],
+  // By half an hour.
+  'Australia/Lord_Howe': ['2026-04-05', '2026-10-04'],
+};
+const cases = Object.entries(changes).flatMap(([timeZone, days]) =>
+  days.flatMap((day) => patterns.map((cron) => ({ cron, timeZone, day }))),
+);
+
+it.each(cases)(
+  '$cron in $timeZone around $day: each due time is found when it comes, and none twice',
+  ({ cron, timeZone, day }) => {
+    const schedule = { ...every5, cron, timeZone };
+    let lastDueAt = Date.parse(`${day}T00:00:00Z`) - 12 * 3_600_000;
+    for (let runs = 0; runs < 30; runs++) {
+      const next = nextDue(schedule, lastDueAt) ?? 0;
+      expect(next).toBeGreaterThan(lastDueAt);
+      expect(dueRun(schedule, { lastDueAt, since: 0, now: next - 1 })).toBeUndefined();
+      expect(dueRun(schedule, { lastDueAt, since: 0, now: next })).toEqual({ dueAt: next, catchUp: false });
+      lastDueAt = next;
+    }
+  },
+);
+
+describe('schedulesOf', () => {
+  const pipelines = new Map([['taxi-trip-duration', {}]]);
+
+  it('is every five minutes unless set', () => {
+    expect(schedulesOf(loadConfig({}), pipelines)).toEqual([
+      { ...every5, name: 'taxi-rides', pipeline: 'taxi-trip-duration' },
+    ]);
+    const [off] = schedulesOf(loadConfig({ TAXI_SCHEDULE: 'off' }), pipelines);
+    expect(off?.cron).toBeNull();
+    expect(schedulesOf(loadConfig({}), new Map())).toEqual([]);
+  });
+
+  it.each([
+    { TAXI_SCHEDULE: 'every day' },
+    { TAXI_SCHEDULE: '0 0 30 2 *' },
+    { SCHEDULE_TIME_ZONE: 'Mars/Olympus' },
+    { TAXI_SCHEDULE_MIN_RIDES: '5', TAXI_SCHEDULE_MAX_RIDES: '4' },
+    { TAXI_SCHEDULE_MAX_RIDES: '0' },
+  ])('refuses %o', (settings) => {
+    expect(() => loadConfig(settings)).toThrow(/SCHEDULE/);
+  });
+});

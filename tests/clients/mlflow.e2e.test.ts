@@ -1,0 +1,142 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { GoldenRow, ModelManifest } from '../../models/manifest.js';
+import { projectRoot } from '../../platform/paths.js';
+import { startSystem, type TestSystem } from '../system/start.js';
+import { describeClient, mlflow } from './installed.js';
+import { Program, run } from './program.js';
+
+const shipped = join(projectRoot, 'models', 'credit-default', '1');
+
+interface Detail {
+  source: string;
+  manifest: ModelManifest;
+  golden: { rows: GoldenRow[] };
+}
+
+describeClient(mlflow(), ({ server, models }) => {
+  let folder: string;
+  let registry: Program;
+  let uri: string;
+  let system: TestSystem;
+  /** What each model's maker says of the first golden row of the champion. */
+  let expected: Record<string, number>;
+  let event: Record<string, number>;
+
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'millrace-mlflow-'));
+    const port = await freePort();
+    uri = `http://127.0.0.1:${port}`;
+    // Its jobs would take packages that a registry does not need; and it must not tell anybody of its use.
+    process.env['MLFLOW_SERVER_ENABLE_JOB_EXECUTION'] = 'false';
+    process.env['DO_NOT_TRACK'] = 'true';
+    const store = ['--backend-store-uri', `sqlite:///${folder}/mlflow.db`];
+    const artifacts = ['--artifacts-destination', join(folder, 'artifacts'), '--serve-artifacts'];
+    const place = ['--host', '127.0.0.1', '--port', String(port), '--workers', '1'];
+    registry = new Program(server, [...store, ...artifacts, ...place]);
+    await registry.until(({ stdout, stderr }) =>
+      `${stdout}${stderr}`.includes('Application startup complete'),
+    );
+    const { stdout } = await run(models, [uri, shipped]);
+    expected = JSON.parse(stdout.slice(stdout.lastIndexOf('\n{') + 1)) as Record<string, number>;
+    system = await startSystem();
+    const manifest = await read<ModelManifest>('model.json');
+    const [row] = (await read<{ rows: GoldenRow[] }>('golden.json')).rows;
+    event = Object.fromEntries(manifest.inputs.map(({ name }, index) => [name, row?.features[index] ?? 0]));
+  }, 240_000);
+
+  afterAll(async () => {
+    await system?.stop();
+    await registry?.stop();
+    await rm(folder, { recursive: true, force: true });
+  });
+
+  async function read<Content>(file: string): Promise<Content> {
+    return JSON.parse(await readFile(join(shipped, file), 'utf8')) as Content;
+  }
+
+  async function millrace(...args: string[]): Promise<string> {
+    process.env['MILLRACE_URL'] = system.endpoints.http;
+    const { stdout } = await run(
+      [process.execPath, join(projectRoot, 'dist', 'cli', 'main.js')],
+      ['models', ...args],
+    );
+    return stdout;
+  }
+
+  function importVersion(reference: string, version: string, ...options: string[]): Promise<string> {
+    const names = ['--name', 'credit-default', '--as', version, ...options];
+    return millrace('import', reference, '--tracking-uri', uri, ...names);
+  }
+
+  async function detail(version: string): Promise<Detail> {
+    return (await (await system.get(`/v1/models/credit-default/versions/${version}`)).json()) as Detail;
+  }
+
+  describe('what is imported scores as its maker’s library does:', () => {
+    test.each(['zipmap', 'columns', 'double', 'regressor', 'external'])('%s', async (name) => {
+      await importVersion(`${name}@champion`, name);
+      await millrace('promote', 'credit-default', name);
+      const response = await system.post('/v1/pipelines/credit-default/predict', event);
+      const prediction = (await response.json()) as { score: number; model_version: string };
+      expect(prediction.model_version).toBe(name);
+      expect(prediction.score).toBeCloseTo(expected[name] ?? Number.NaN, 5);
+    });
+  });
+
+  test('its card says where it comes from and what MLflow knows of it', async () => {
+    const { source, manifest, golden } = await detail('zipmap');
+    expect(source).toBe(`${uri} zipmap@champion`);
+    expect(manifest).toMatchObject({
+      license: 'MIT',
+      metrics: { auc: 0.75 },
+      training: { mlflow: { server: uri, model: 'zipmap', version: '1', parameters: { trees: '10' } } },
+      output: { name: 'probability_of_default', decision: { at_or_above: 'default' } },
+    });
+    expect(golden.rows).toHaveLength(5);
+    // It was imported without an example when zipmap was champion.
+    const features = ({ golden: { rows } }: Detail) => rows.map((row) => row.features);
+    expect(features(await detail('columns'))).toEqual(features(await detail('zipmap')));
+  });
+
+  test('a model.json and golden.json among its artifacts are taken as they are', async () => {
+    await millrace('import', 'documented/1', '--tracking-uri', uri, '--name', 'credit-default');
+    const { manifest, golden } = await detail('2.1');
+    expect(manifest.description).toBe('Its own card.');
+    expect(golden).toEqual(await read('golden.json'));
+  });
+
+  test('what is imported again is there already', async () => {
+    expect(await importVersion('external/1', 'external')).toContain('is registered already');
+  });
+
+  test.each([
+    ['a graph with an input for each column', 'one-by-one@champion', [], 'it takes 23 inputs'],
+    [
+      'columns in another order',
+      'swapped@champion',
+      [],
+      'column 0 is PAY_AMT6 where the champion has LIMIT_BAL',
+    ],
+    ['three classes', 'three-classes@champion', [], 'has 3 columns. Choose one'],
+    ['a column that is not there', 'three-classes@champion', ['--column', '3'], 'there is no column 3'],
+    ['a model that is no ONNX', 'no-onnx@champion', [], 'no ONNX file'],
+    ['an alias that is not there', 'zipmap@nobody', [], 'alias nobody not found'],
+    ['a version that is not there', 'zipmap/7', [], 'not found'],
+    ['a model that is not there', 'nothing@champion', [], 'not found'],
+  ])('%s is refused', async (_name, reference, options, reason) => {
+    await expect(importVersion(reference, 'refused', ...options)).rejects.toThrow(reason);
+    expect((await system.get('/v1/models/credit-default/versions/refused')).status).toBe(404);
+  });
+});
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}

@@ -1,0 +1,87 @@
+// Does what a document says, to the letter, in a fresh clone: `node tests/docs/follow.mjs README.md`.
+// A block under a line that holds nothing but a path, such as `examples/pump.json`:, is written to that file. A `sh` block is
+// run as it stands: `npm start` in the background, `npm test` not here (it has a run of its own). A block passes when it
+// ends well, prints something (if it asks the running system), and what it prints is no problem.
+import { spawn, spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+
+const [document = 'README.md'] = process.argv.slice(2);
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const clone = join(mkdtempSync(join(tmpdir(), 'millrace-follow-')), 'millrace');
+let system;
+let screen = '';
+let failed = 0;
+try {
+  const { status } = spawnSync('git', ['clone', '--quiet', root, clone], { stdio: 'inherit' });
+  if (status !== 0) throw new Error(`git clone ended with ${status}`);
+  for (const block of blocksOf(readFileSync(join(clone, document), 'utf8'))) {
+    const problem = await follow(block);
+    console.log(`${problem === undefined ? 'ok' : 'FAILED'}: ${block.file ?? block.text.split('\n')[0]}`);
+    if (problem === undefined) continue;
+    failed += 1;
+    console.log(problem);
+  }
+  if (system !== undefined) await stop();
+} catch (error) {
+  failed += 1;
+  console.log(`FAILED: ${error.message}`);
+} finally {
+  if (system?.exitCode === null && system.signalCode === null) process.kill(-system.pid, 'SIGKILL');
+  rmSync(dirname(clone), { recursive: true, force: true });
+}
+process.exit(failed === 0 ? 0 : 1);
+
+function blocksOf(markdown) {
+  const blocks = markdown.matchAll(/(?:^`([^`\n]+)`:\n\n)?^```(\w+)\n([\s\S]*?)^```$/gm);
+  return [...blocks]
+    .map(([, file, language, text]) => ({ file, language, text }))
+    .filter(({ file, language }) => file !== undefined || language === 'sh');
+}
+
+async function follow({ file, text }) {
+  if (file !== undefined) {
+    mkdirSync(dirname(join(clone, file)), { recursive: true });
+    writeFileSync(join(clone, file), text);
+    return undefined;
+  }
+  if (text.trim() === 'npm test') return undefined;
+  return text.trim() === 'npm start' ? start() : run(text);
+}
+
+async function start() {
+  const startedAt = Date.now();
+  system = spawn('npm', ['start'], { cwd: clone, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
+  for (const stream of [system.stdout, system.stderr]) stream.on('data', (chunk) => (screen += chunk));
+  while (!screen.includes('is ready')) {
+    if (system.exitCode !== null || Date.now() - startedAt > 300_000)
+      throw new Error(`npm start did not get ready:\n${screen}`);
+    await sleep(100);
+  }
+  console.log(`npm start was ready after ${((Date.now() - startedAt) / 1000).toFixed(1)} s`);
+}
+
+async function stop() {
+  process.kill(-system.pid, 'SIGINT');
+  await new Promise((resolve) => system.once('close', resolve));
+  if (!screen.includes('Stopped.')) throw new Error(`Ctrl-C did not stop it cleanly:\n${screen}`);
+}
+
+/** A row shows up a moment after its event: what prints nothing is tried again for five seconds. */
+async function run(text) {
+  for (let attempt = 0; ; attempt++) {
+    const { status, stdout, stderr } = spawnSync('bash', ['-euo', 'pipefail', '-c', text], {
+      cwd: clone,
+      encoding: 'utf8',
+      timeout: 300_000,
+    });
+    const silent = system !== undefined && stdout.trim() === '';
+    const wrong = status !== 0 || silent || /urn:millrace:problem|DB::Exception/.test(stdout);
+    if (!wrong) return undefined;
+    if (attempt === 10 || !silent) return `status ${status}\n${stdout}${stderr}`;
+    await sleep(500);
+  }
+}

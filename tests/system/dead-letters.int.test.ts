@@ -1,0 +1,143 @@
+import { readFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { MillraceError } from '../../platform/errors.js';
+import { silentLogger } from '../../platform/logger.js';
+import { projectRoot } from '../../platform/paths.js';
+import { deadLetterRecord } from '../../processors/dead-letters.js';
+import { loadContract } from '../../schemas/contracts.js';
+import { SchemaRegistryClient } from '../../streams/schema-registry.js';
+import { schemaIdOf, Serde } from '../../streams/serde.js';
+import { createStreams, type Streams } from '../../streams/streams.js';
+import { startProgram } from './programs.js';
+import { startSystem, type TestSystem } from './start.js';
+
+const client = JSON.parse(
+  readFileSync(join(projectRoot, 'examples', 'credit-default.json'), 'utf8'),
+) as object;
+const events = 'credit-default.events';
+/** Each starts a process several times. */
+const patient = { timeout: 90_000 };
+
+interface Letter {
+  dead_letter_id: string;
+  event_id: string;
+  reason: string;
+  state: string;
+  redriven_before: number;
+  value: Record<string, unknown> | null;
+}
+
+let folder: string;
+let system: TestSystem;
+let streams: Streams;
+let value: Buffer;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'millrace-dead-letters-'));
+  system = await startSystem({ DATA_DIR: folder });
+  const { kafka, schema_registry: url } = system.endpoints;
+  streams = createStreams({ brokers: kafka, clientId: 'test', logger: silentLogger });
+  const serde = new Serde(new SchemaRegistryClient({ url }));
+  const { type } = loadContract('credit-default', 'event');
+  value = serde.encode(await serde.register(events, type), type, client);
+});
+
+afterAll(async () => {
+  await streams.close();
+  await system.stop();
+  await rm(folder, { recursive: true, force: true });
+});
+
+/** Runs a command as a user would who has the system's data folder, and nothing else. */
+async function millrace(...args: string[]): Promise<{ exit: unknown; output: string }> {
+  const program = startProgram('cli/main.js', args, { DATA_DIR: folder });
+  return { exit: await program.exited, output: program.output() };
+}
+
+async function list(...args: string[]): Promise<Letter[]> {
+  const { output } = await millrace('dead-letters', 'list', '--json', ...args);
+  return (JSON.parse(output) as { dead_letters: Letter[] }).dead_letters;
+}
+
+/** What the scorer writes when it is a model's fault, such as one that was mended since. */
+async function failFairEvent(eventId: string): Promise<void> {
+  const producer = await streams.createProducer();
+  const record = {
+    topic: events,
+    partition: 0,
+    offset: 1_000_000 + eventId.length,
+    timestamp: Date.UTC(2026, 0, 31, 12),
+    key: Buffer.from(eventId),
+    value,
+    headers: { ce_id: Buffer.from(eventId) },
+  };
+  const about = { now: Date.now(), schemaId: schemaIdOf(value), eventId };
+  const reason = new MillraceError('MODEL_FAILED', 'the model failed on it');
+  await producer.send([
+    deadLetterRecord('credit-default.dead-letters', 'credit-default', record, reason, about),
+  ]);
+}
+
+it('an event that failed is scored once when it is put back, however often that is', patient, async () => {
+  await failFairEvent('mended');
+  const [letter] = await list('--reason', 'MODEL_FAILED');
+  const id = letter?.dead_letter_id ?? '';
+  expect(letter).toMatchObject({ event_id: 'mended', state: 'open', redriven_before: 0 });
+  const shown = await millrace('dead-letters', 'show', id, '--json');
+  expect((JSON.parse(shown.output) as Letter).value).toMatchObject({ LIMIT_BAL: 90_000, AGE: 34 });
+
+  expect((await millrace('dead-letters', 'redrive', id, '--dry-run')).output).toContain(
+    '1 would be redriven',
+  );
+  expect((await millrace('dead-letters', 'redrive', id, '--note', 'new model')).output).toContain(
+    '1 redriven',
+  );
+  expect((await millrace('dead-letters', 'redrive', '--all')).output).toContain('1 left alone');
+  expect((await millrace('dead-letters', 'redrive', id, '--again')).output).toContain('1 redriven');
+
+  // Of the same key, so it is scored and stored after all of them.
+  const producer = await streams.createProducer();
+  await producer.send([{ topic: events, key: 'mended', value, headers: { ce_id: 'after' } }]);
+  const rowsOf = (eventId: string) =>
+    system.sql(
+      `SELECT event_id, toString(event_time) AS time FROM millrace.predictions WHERE event_id = '${eventId}'`,
+    );
+  await expect.poll(() => rowsOf('after'), { timeout: 15_000 }).toHaveLength(1);
+  expect(await rowsOf('mended')).toEqual([{ event_id: 'mended', time: '2026-01-31 12:00:00.000' }]);
+  const state = `SELECT resolution, note FROM millrace.dead_letters JOIN millrace.dead_letter_resolutions USING dead_letter_id WHERE event_id = 'mended'`;
+  await expect
+    .poll(() => system.sql(state), { timeout: 15_000 })
+    .toEqual([{ resolution: 'redriven', note: '' }]);
+});
+
+it('an event that fails again is a new dead letter that says so, and can be discarded', patient, async () => {
+  const producer = await streams.createProducer();
+  await producer.send([{ topic: events, key: 'b', value: Buffer.from('bad'), headers: { ce_id: 'bad' } }]);
+  await expect.poll(() => list('--reason', 'UNDECODABLE'), { timeout: 15_000 }).toHaveLength(1);
+  await millrace('dead-letters', 'redrive', '--reason', 'UNDECODABLE', '--since', '1h');
+  const again = async (): Promise<Letter | undefined> => (await list('--reason', 'UNDECODABLE'))[0];
+  await expect.poll(again, { timeout: 15_000 }).toMatchObject({ event_id: 'bad', redriven_before: 1 });
+  await millrace('dead-letters', 'discard', '--all', '--note', 'garbage');
+  expect(await list()).toEqual([]);
+  const states = (await list('--state', 'all', '--reason', 'UNDECODABLE')).map(({ state }) => state);
+  expect(states).toEqual(['discarded', 'redriven']);
+});
+
+it.each([
+  [['redrive'], /Say which/],
+  [['redrive', '00000000-0000-5000-8000-000000000000'], /no such dead letter/],
+  [['show', 'x'], /There is no dead letter x/],
+  [['list', '--pipeline', 'other'], /There is no pipeline 'other'/],
+  [['list', '--since', 'soon'], /It is an age such as/],
+])('says what is wrong with %j', async (args, problem) => {
+  const { exit, output } = await millrace('dead-letters', ...args);
+  expect(exit).toBe(1);
+  expect(output).toMatch(problem);
+});
+
+it('answers SQL', async () => {
+  expect((await millrace('sql', 'SELECT 1 AS one, 2')).output).toBe('1\t2\n');
+});

@@ -1,0 +1,146 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parse } from 'csv-parse/sync';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { silentLogger } from '../../platform/logger.js';
+import { projectRoot } from '../../platform/paths.js';
+import { rowEventId } from '../../processors/jobs/job.js';
+import { createStreams } from '../../streams/streams.js';
+import { sql } from './audit.js';
+import { fileForm, type JobAnswer, whenFinished } from './file-jobs.js';
+import { freePorts, killPrograms, type Program, startProgram, whenReady } from './programs.js';
+import { seededRandom } from './seeded-random.js';
+import { sized } from './size.js';
+
+const rows = sized('MILLRACE_CRASH_ROWS', { quick: 5_000, full: 20_000 });
+const kills = sized('MILLRACE_CRASH_KILLS', { quick: 2, full: 8 });
+const seed = Number(process.env['MILLRACE_CRASH_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
+const timeout = 60_000 + kills * 10_000 + rows * 3;
+
+/** Rows repeat after so many, and one of them is bad. */
+const kinds = 40;
+const isBad = (row: number): boolean => row % kinds === 7;
+
+let folder: string;
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'millrace-jobs-'));
+});
+
+afterEach(async () => {
+  await killPrograms();
+  await rm(folder, { recursive: true, force: true });
+});
+
+async function makeCsv(): Promise<string> {
+  const client = JSON.parse(
+    await readFile(join(projectRoot, 'examples', 'credit-default.json'), 'utf8'),
+  ) as Record<string, number>;
+  const names = Object.keys(client);
+  const lines = Array.from({ length: rows }, (_, index) => {
+    const row: Record<string, number> = { ...client, LIMIT_BAL: 10_000 * ((index % kinds) + 1) };
+    return [index + 1, ...names.map((name) => (name === 'AGE' && isBad(index) ? 'old' : row[name]))].join(
+      ',',
+    );
+  });
+  return [['ID', ...names].join(','), ...lines].join('\n');
+}
+
+/** How often each event id of a job is on a topic, as consumers of committed records see it. */
+async function countIds(kafka: string, topic: string, jobId: string): Promise<Map<string, number>> {
+  const streams = createStreams({ brokers: [kafka], clientId: 'audit', logger: silentLogger });
+  const counts = new Map<string, number>();
+  try {
+    const follower = await streams.follow({
+      topics: [topic],
+      handle: (records) => {
+        for (const { headers, key } of records) {
+          const id = topic.endsWith('.events') ? headers['ce_id']?.toString() : key?.toString();
+          if (id?.startsWith(jobId)) counts.set(id, (counts.get(id) ?? 0) + 1);
+        }
+      },
+    });
+    await follower.whenCaughtUp({ timeoutMs: 30_000 });
+    return counts;
+  } finally {
+    await streams.close();
+  }
+}
+
+test(
+  `a job of ${rows} rows over ${kills} kills: each row is scored once, in order`,
+  { timeout },
+  async () => {
+    console.info(`MILLRACE_CRASH_SEED=${seed} MILLRACE_CRASH_ROWS=${rows} MILLRACE_CRASH_KILLS=${kills}`);
+    const random = seededRandom(seed);
+    const ports = await freePorts('PORT', 'KAFKA_PORT', 'SCHEMA_REGISTRY_PORT', 'CLICKHOUSE_PORT');
+    const http = `http://127.0.0.1:${ports.PORT}`;
+    const settings = Object.fromEntries(Object.entries(ports).map(([name, port]) => [name, String(port)]));
+    const start = (): Program =>
+      startProgram('cli/main.js', ['up', '--no-demo'], { ...settings, DATA_DIR: folder });
+    let system = start();
+    await whenReady(system, http);
+
+    const path = `${http}/v1/pipelines/credit-default/files`;
+    const response = await fetch(path, { method: 'POST', body: fileForm(await makeCsv(), 'clients.csv') });
+    expect(response.status).toBe(202);
+    const { job_id } = (await response.json()) as JobAnswer;
+
+    const stateNow = (): Promise<JobAnswer> =>
+      fetch(`${http}/v1/jobs/${job_id}`).then((answer) => answer.json() as Promise<JobAnswer>);
+    let amid = 0;
+    for (let kill = 0; kill < kills; kill++) {
+      const threshold = ((kill + random()) / kills) * rows * 0.9;
+      const isFar = async (): Promise<void> => {
+        const { state, rows: done } = await stateNow();
+        if (state !== 'done') expect(done.published).toBeGreaterThanOrEqual(threshold);
+      };
+      // Half of the kills come as soon as the API answers, which is before the job is at work again.
+      if (random() < 0.5) await vi.waitFor(isFar, { timeout, interval: 5 });
+      await sleep(random() * 200);
+      const { state } = await stateNow();
+      if (state !== 'done') amid++;
+      await system.kill();
+      system = start();
+      await vi.waitFor(() => fetch(`${http}/health/live`), { timeout: 30_000, interval: 5 });
+    }
+    await whenReady(system, http);
+    const job = await whenFinished(http, job_id, timeout);
+    const bad = Array.from({ length: rows }, (_, row) => row).filter(isBad).length;
+    expect(job).toMatchObject({
+      state: 'done',
+      rows: { total: rows, published: rows - bad, scored: rows - bad, failed: bad },
+    });
+    expect(amid).toBeGreaterThan(0);
+
+    const result = await (await fetch(http + job.links.result)).text();
+    const records: Record<string, string>[] = parse(result, { columns: true });
+    expect(records.map(({ ID }) => ID)).toEqual(Array.from({ length: rows }, (_, row) => String(row + 1)));
+    for (const [row, { prediction, event_id, error }] of records.entries()) {
+      if (isBad(row))
+        expect([prediction, event_id, error?.slice(0, 17)]).toEqual(['', '', 'EVENT_INVALID: AG']);
+      else
+        expect([prediction, event_id, error]).toEqual([
+          records[row % kinds]?.['prediction'],
+          rowEventId(job_id, row + 1),
+          '',
+        ]);
+    }
+
+    const ids = records.flatMap(({ event_id }) => (event_id ? [[event_id, 1] as const] : []));
+    const kafka = `127.0.0.1:${ports.KAFKA_PORT}`;
+    for (const topic of ['credit-default.events', 'credit-default.predictions']) {
+      expect(await countIds(kafka, topic, job_id)).toEqual(new Map(ids));
+    }
+    const [stored] = await sql<{ rows: number; ids: number }>(
+      `http://127.0.0.1:${ports.CLICKHOUSE_PORT}`,
+      'SELECT toUInt32(count()) AS rows, toUInt32(uniqExact(event_id)) AS ids FROM millrace.predictions',
+    );
+    expect(stored).toEqual({ rows: ids.length, ids: ids.length });
+
+    system.signal('SIGTERM');
+    expect(await system.exited).toBe(0);
+  },
+);

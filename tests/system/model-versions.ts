@@ -1,0 +1,37 @@
+import { readFileSync } from 'node:fs';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { versionFiles } from '../../models/registration/receive.js';
+import { copyModel, type ModelChanges, withNote } from '../../models/testing/copy-model.js';
+import { projectRoot } from '../../platform/paths.js';
+
+const shipped = (model: string): string => join(projectRoot, 'models', model, '1');
+
+/** The shipped graph of `credit-default`. */
+export const creditOnnx: Uint8Array = readFileSync(join(shipped('credit-default'), 'model.onnx'));
+
+/** Folders with versions of the shipped models, with changes. */
+export class VersionFolders {
+  readonly #roots: string[] = [];
+
+  /** A version of its own: another name, and another digest as its graph has a note in it. Of `credit-default` by default. */
+  async make(version: string, changes: ModelChanges = {}, model = 'credit-default'): Promise<string> {
+    const root = await mkdtemp(join(tmpdir(), 'millrace-version-'));
+    this.#roots.push(root);
+    const onnx = changes.onnx ?? withNote(await readFile(join(shipped(model), 'model.onnx')), version);
+    const manifest = { version, ...changes.manifest };
+    return copyModel(shipped(model), join(root, 'version'), { ...changes, onnx, manifest });
+  }
+
+  async remove(): Promise<void> {
+    for (const root of this.#roots.splice(0)) await rm(root, { recursive: true });
+  }
+}
+
+/** A folder as the body of a registration. */
+export async function toForm(folder: string): Promise<FormData> {
+  const form = new FormData();
+  for (const name of versionFiles) form.set(name, new Blob([await readFile(join(folder, name))]), name);
+  return form;
+}

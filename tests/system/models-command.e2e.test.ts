@@ -1,0 +1,82 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { VersionFolders } from './model-versions.js';
+import { startProgram } from './programs.js';
+import { startSystem, type TestSystem } from './start.js';
+
+let system: TestSystem;
+const folders = new VersionFolders();
+
+beforeAll(async () => {
+  system = await startSystem({ API_KEYS: 'a-key' });
+});
+
+afterAll(async () => {
+  await system.stop();
+  await folders.remove();
+});
+
+/** Runs `millrace models …` and gives what it printed. */
+async function models(...args: string[]): Promise<{ output: string; exit: number | string }> {
+  const settings = { MILLRACE_URL: system.endpoints.http, MILLRACE_API_KEY: 'a-key' };
+  const program = startProgram('cli/main.js', ['models', ...args], settings);
+  return { exit: await program.exited, output: program.output().trim() };
+}
+
+it('takes a version from its folder to champion and back', async () => {
+  const folder = await folders.make('2');
+  expect(await models('register', folder)).toMatchObject({ exit: 0, output: expect.stringMatching(/^Registered credit-default 2 /) as string }); // prettier-ignore
+  expect(await models('register', folder)).toMatchObject({ exit: 0, output: expect.stringContaining('is registered already') as string }); // prettier-ignore
+
+  const challenged = await models('challenge', 'credit-default', '2', '--shadow', '--canary', '0.25');
+  expect(challenged).toMatchObject({ exit: 0, output: expect.stringMatching(/version 2 is challenger since .* in shadow, answers 25 %/) as string }); // prettier-ignore
+  const table = (await models('list', 'credit-default')).output
+    .split('\n')
+    .map((line) => line.split(/ {2,}/));
+  expect(table.map((cells) => cells.slice(0, 3))).toEqual([
+    ['MODEL', 'VERSION', 'ROLE'],
+    ['credit-default', '2', 'challenger (shadow, canary 0.25)'],
+    ['credit-default', '1', 'champion'],
+  ]);
+  expect(await models('clear', 'credit-default')).toMatchObject({ exit: 0, output: expect.stringMatching(/no challenger\.$/) as string }); // prettier-ignore
+
+  // It waits for that: the process serves it when the command is done.
+  const promoted = await models('promote', 'credit-default', '2', '--json');
+  expect(promoted.exit).toBe(0);
+  const { champion } = JSON.parse(promoted.output) as { champion: { version: string; model_event: number } };
+  expect(await (await authorized('/v1/models/credit-default')).json()).toMatchObject({
+    serving: { champion: { version: '2', model_event: champion.model_event }, problems: [] },
+  });
+  expect(await models('rollback', 'credit-default')).toMatchObject({ exit: 0, output: expect.stringMatching(/^credit-default: version 1 is champion .* before it 2\)/) as string }); // prettier-ignore
+}, 120_000);
+
+it('says when the version does not serve that was promoted', async () => {
+  expect((await models('register', await folders.make('gone'))).exit).toBe(0);
+  await rm(join(system.dataDir, 'models', 'credit-default', 'gone'), { recursive: true });
+  expect(await models('promote', 'credit-default', 'gone')).toMatchObject({
+    exit: 1,
+    output: expect.stringMatching(
+      /serves version 1 as before: credit-default gone can’t be loaded/,
+    ) as string,
+  });
+  expect((await models('rollback', 'credit-default')).exit).toBe(0);
+});
+
+it.each([
+  ['a folder that is none', ['register', '/no/such/folder'], 'A version folder holds model.onnx'],
+  ['a model that is a path', ['list', '../../etc'], "There is no model '../../etc'"],
+  ['an unknown version', ['promote', 'credit-default', '9'], "no version '9'"],
+  ['a share over 1', ['challenge', 'credit-default', '1', '--canary', '2'], 'a number from 0 to 1'],
+  [
+    'a tracking URI that is no server',
+    ['import', 'm@a', '--tracking-uri', 'file:///tmp', '--name', 'car-price-a'],
+    'address of an MLflow server',
+  ],
+])('ends with 1 and a reason for %s', async (_name, args, reason) => {
+  expect(await models(...args)).toMatchObject({ exit: 1, output: expect.stringContaining(reason) as string });
+});
+
+function authorized(path: string): Promise<Response> {
+  return fetch(system.endpoints.http + path, { headers: { 'x-api-key': 'a-key' } });
+}
