@@ -94,18 +94,23 @@ function toItemProblem(error: MillraceError, nth: number): Problem {
   return nth < fullProblems && errors !== undefined ? { ...brief, errors } : brief;
 }
 
+/** The same answer whether the row is fresh or was looked up: text for text. */
 function toAnswer(row: PredictionRow): PredictionAnswer {
-  const {
-    features: _f,
-    source: _s,
-    topic: _t,
-    partition: _p,
-    offset: _o,
-    schema_id: _i,
-    latency_ms: _l,
-    ...answer
-  } = row;
-  return answer;
+  return {
+    event_id: row.event_id,
+    prediction_id: row.prediction_id,
+    pipeline: row.pipeline,
+    model: row.model,
+    model_version: row.model_version,
+    model_digest: row.model_digest,
+    event_time: row.event_time,
+    predicted_at: row.predicted_at,
+    score: row.score,
+    label: row.label,
+    role: row.role,
+    model_event: row.model_event,
+    model_event_at: row.model_event_at,
+  };
 }
 
 /** 200 when all went well, 422 when nothing did, and 207 (RFC 4918: look at each item) between. */
