@@ -16,6 +16,7 @@ import {
   type ReceivedEvent,
   toPredictionRow,
 } from '../processors/prediction.js';
+import { noOutput } from '../processors/score-with.js';
 import type { Prediction } from '../schemas/types.js';
 import type { LogProducer } from '../streams/log-producer.js';
 import type { NewRecord } from '../streams/records.js';
@@ -297,8 +298,4 @@ function keyOf(pipeline: OpenPipeline, event: ReceivedEvent): string {
 
 function digestOf(event: ReceivedEvent): string {
   return hash('sha1', JSON.stringify(event.fields), 'base64');
-}
-
-function noOutput(): MillraceError {
-  return new MillraceError('OUTPUT_INVALID', 'The model gave no output for this event.');
 }
