@@ -185,7 +185,7 @@ export class Intake {
     if (!event.mayRepeat) return undefined;
     const digest = digestOf(event);
     const earlier = inThisRequest.get(event.eventId) ?? this.#accepted.get(keyOf(pipeline, event));
-    inThisRequest.set(event.eventId, digest);
+    inThisRequest.set(event.eventId, earlier ?? digest);
     if (earlier !== undefined && earlier !== digest) return idConflict(event);
     const predicted = this.#options.cache.recall(pipeline.name, event.eventId);
     return predicted === undefined || isSameEvent(predicted, event) ? undefined : idConflict(event);
