@@ -107,3 +107,11 @@ export async function findJob({ log }: FileJobs, jobId: string): Promise<Job> {
   if (job !== undefined) return job;
   throw new MillraceError('JOB_UNKNOWN', `There is no job '${jobId}'.`);
 }
+
+/** The files of a finished job are there no more. */
+export function resultGone(job: Job): MillraceError {
+  return new MillraceError(
+    'RESULT_GONE',
+    `The result of the job '${job.job_id}' was removed after FILES_RETENTION_DAYS.`,
+  );
+}

@@ -16,6 +16,7 @@ import {
   type ReceivedEvent,
   toPredictionRow,
 } from '../processors/prediction.js';
+import { noOutput } from '../processors/score-with.js';
 import type { Prediction } from '../schemas/types.js';
 import type { LogProducer } from '../streams/log-producer.js';
 import type { NewRecord } from '../streams/records.js';
@@ -184,7 +185,7 @@ export class Intake {
     if (!event.mayRepeat) return undefined;
     const digest = digestOf(event);
     const earlier = inThisRequest.get(event.eventId) ?? this.#accepted.get(keyOf(pipeline, event));
-    inThisRequest.set(event.eventId, digest);
+    inThisRequest.set(event.eventId, earlier ?? digest);
     if (earlier !== undefined && earlier !== digest) return idConflict(event);
     const predicted = this.#options.cache.recall(pipeline.name, event.eventId);
     return predicted === undefined || isSameEvent(predicted, event) ? undefined : idConflict(event);
@@ -297,8 +298,4 @@ function keyOf(pipeline: OpenPipeline, event: ReceivedEvent): string {
 
 function digestOf(event: ReceivedEvent): string {
   return hash('sha1', JSON.stringify(event.fields), 'base64');
-}
-
-function noOutput(): MillraceError {
-  return new MillraceError('OUTPUT_INVALID', 'The model gave no output for this event.');
 }

@@ -45,7 +45,7 @@ export async function scoreWith(
   return features.map((row) => {
     if (!Array.isArray(row)) return row;
     const output = outputs.next().value;
-    return typeof output === 'number' ? toScore(by, output) : (output ?? notOneOutputARow());
+    return typeof output === 'number' ? toScore(by, output) : (output ?? noOutput());
   });
 }
 
@@ -58,6 +58,7 @@ function toScore(by: ScoredBy, score: number): Score | MillraceError {
   return { score, label: score >= decision.threshold ? decision.at_or_above : decision.below, by };
 }
 
-function notOneOutputARow(): MillraceError {
-  return new MillraceError('OUTPUT_INVALID', 'The model gave fewer outputs than it got rows.');
+/** Of an event for which the model gave nothing at all. */
+export function noOutput(): MillraceError {
+  return new MillraceError('OUTPUT_INVALID', 'The model gave no output for this event.');
 }

@@ -9,7 +9,7 @@ import type { RecordSchema } from '../schemas/contracts.js';
 import { eventCheck, eventSchema, fieldErrors, type FieldError } from '../schemas/event-schema.js';
 import { ChallengerFailures } from './challenger-failures.js';
 import type { Pipeline } from './pipeline.js';
-import { type Score, scoreWith } from './score-with.js';
+import { noOutput, type Score, scoreWith } from './score-with.js';
 import { answering, type KeyedEvent, modelFor, modelsOf, shadowing, type Turn, Turns } from './turns.js';
 
 /** An event that does not fit its contract, with every field that is wrong. Code `EVENT_INVALID`. */
@@ -172,8 +172,4 @@ export class Scorer {
 
 function lateShadow(): MillraceError {
   return new MillraceError('SHADOW_LATE', 'The shadow takes too long: events do not wait for it.');
-}
-
-function noOutput(): MillraceError {
-  return new MillraceError('OUTPUT_INVALID', 'The model gave no output for this event.');
 }

@@ -52,8 +52,8 @@ const tables = [
   'predictions',
   'dead_letters',
   'dead_letter_resolutions',
-  'outcomes',
   'model_events',
+  'outcomes',
 ] as const;
 
 /** A record and the row that it makes. */
@@ -104,9 +104,10 @@ export class Sink {
   /**
    * Stores the records. One that fits no row becomes a dead letter.
    *
+   * @param earlier - resolves once what stands before these records on the log is stored, or will be stored again with them.
    * @throws MillraceError while ClickHouse, registry or log can't be reached: call again with the same records.
    */
-  async store(records: readonly StreamRecord[]): Promise<void> {
+  async store(records: readonly StreamRecord[], earlier?: Promise<unknown>): Promise<void> {
     const entries: Record<Table, Entry[]> = {
       predictions: [],
       dead_letters: [],
@@ -126,6 +127,8 @@ export class Sink {
       }
     }
     for (const table of tables) {
+      // Of an outcome and its correction with the same time the one stored last counts.
+      if (table === 'outcomes' && entries.outcomes.length > 0) await earlier;
       unfit.push(...(await this.#insert(table, entries[table])));
     }
     await this.#setAside(unfit);

@@ -9,7 +9,7 @@ import { deadLetterRecord, faultOfRecord } from './dead-letters.js';
 import { isStorable, parseTime } from './event-time.js';
 import { positionEventId, predictionId } from './ids.js';
 import type { OpenPipeline } from './open-pipelines.js';
-import type { Score } from './score-with.js';
+import { noOutput, type Score } from './score-with.js';
 import { recordKey } from './pipeline.js';
 import { carriedPredictionHeader, makePrediction, type ReceivedEvent } from './prediction.js';
 
@@ -211,8 +211,4 @@ export class StreamScorer {
 function traceOf({ headers }: StreamRecord): { traceparent?: string } {
   const traceparent = traceparentOf(headers);
   return traceparent === undefined ? {} : { traceparent };
-}
-
-function noOutput(): MillraceError {
-  return new MillraceError('OUTPUT_INVALID', 'The model gave no output for this event.');
 }

@@ -92,9 +92,13 @@ function valueCheck(contract: RecordSchema, field: ContractField, type: AvroType
     return (value) => branches.some((check) => check(value));
   }
   if (typeof type === 'object') {
-    if (!('symbols' in type)) return valueCheck(contract, field, type.type);
-    const symbols = new Set<unknown>(type.symbols);
-    return (value) => symbols.has(value);
+    if ('symbols' in type) {
+      const symbols = new Set<unknown>(type.symbols);
+      return (value) => symbols.has(value);
+    }
+    return type.logicalType === 'timestamp-millis'
+      ? numberCheck(field, timeRange)
+      : valueCheck(contract, field, type.type);
   }
   switch (type) {
     case 'null':
@@ -106,15 +110,18 @@ function valueCheck(contract: RecordSchema, field: ContractField, type: AvroType
     default: {
       const range = numberRanges[type];
       if (range === undefined) throw unsupported(contract, field);
-      const { lowest, highest, whole } = range;
-      const [minimum, maximum] = [field.minimum ?? lowest, field.maximum ?? highest];
-      return (value) =>
-        typeof value === 'number' &&
-        value >= minimum &&
-        value <= maximum &&
-        (!whole || Number.isSafeInteger(value));
+      return numberCheck(field, range);
     }
   }
+}
+
+function numberCheck(field: ContractField, { whole, lowest, highest }: NumberRange): Check {
+  const [minimum, maximum] = [field.minimum ?? lowest, field.maximum ?? highest];
+  return (value) =>
+    typeof value === 'number' &&
+    value >= minimum &&
+    value <= maximum &&
+    (!whole || Number.isSafeInteger(value));
 }
 
 interface NumberRange {
@@ -123,6 +130,9 @@ interface NumberRange {
   lowest: number;
   highest: number;
 }
+
+/** Milliseconds since 1970 that a `Date` can hold. */
+const timeRange: NumberRange = { kind: 'a time', whole: true, lowest: -8.64e15, highest: 8.64e15 };
 
 const double = {
   kind: 'a number',
@@ -156,7 +166,7 @@ function numberSchema(field: ContractField, { kind, whole, lowest, highest }: Nu
 
 /** A time comes as milliseconds since 1970, as Avro has it, or as RFC 3339 text, which becomes that number. */
 function timeSchema(field: ContractField): z.ZodType {
-  const { minimum = -8.64e15, maximum = 8.64e15 } = field;
+  const { minimum = timeRange.lowest, maximum = timeRange.highest } = field;
   const [from, to] = [minimum, maximum].map((time) => new Date(time).toISOString());
   const problem = `must be a time such as 2026-01-31T12:00:00Z, or milliseconds since 1970, from ${from} to ${to}`;
   const milliseconds = z.number({ error: problem }).int(problem).min(minimum, problem).max(maximum, problem);

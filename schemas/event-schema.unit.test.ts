@@ -129,6 +129,7 @@ describe('eventCheck', () => {
   const good = { int: 7, long: 1, double: 1.5, text: 'abc', enum: 'A', boolean: true };
   const values = fc.oneof(
     fc.constantFrom(-5, -6, 77, 78, 1.5, -0, 2 ** 53, -(2 ** 53), 2 ** 31, NaN, Infinity, -Infinity),
+    fc.constantFrom(8.64e15, 8.64e15 + 1, -8.64e15, -8.64e15 - 1),
     fc.constantFrom('A', 'B', '', 'abc', 'abcd', '1', null, undefined, true, false, {}, []),
     fc.double(),
   );

@@ -132,6 +132,32 @@ describe('consume', () => {
     expect(numbersOf(next.batches.flat())).toEqual(range(10, 40));
   });
 
+  test('of calls at the same time a later one can wait for the earlier, also while that is tried again', async () => {
+    const { streams } = fixture.open();
+    const topic = await filled(streams, 20);
+    const later = deferred();
+    const ended: number[] = [];
+    let failures = 2;
+    await streams.consume({
+      groupId: unique('group'),
+      topics: [topic],
+      maxBatch: 10,
+      concurrentCalls: 2,
+      async handle([first], earlier) {
+        if (first?.offset === 10) {
+          later.resolve();
+          await earlier;
+        } else {
+          await later.promise;
+          if (failures-- > 0) throw new Error('the table is away');
+        }
+        ended.push(first?.offset ?? -1);
+      },
+    });
+    await eventually(() => ended.length === 2);
+    expect(ended).toEqual([0, 10]);
+  });
+
   test('the same records come again until they are handled; status says so', async () => {
     const { streams } = fixture.open();
     const topic = await filled(streams, 10);

@@ -15,13 +15,18 @@ export interface ConsumeOptions extends GroupOptions {
    * Acts on records (of several partitions; in order within each). Once it has resolved they are committed. When it
    * throws, the same records come again after a pause, for as long as it takes; after a rebalance or a crash some
    * come again too, so it must be idempotent.
+   *
+   * @param earlier - resolves once the calls before this one have ended: for what must not overtake.
    */
-  handle(records: StreamRecord[]): Promise<void>;
+  handle(records: StreamRecord[], earlier: Promise<unknown>): Promise<void>;
   /** Records per call at most. Default 1,000. */
   maxBatch?: number;
   /** A call is not held back for longer than this to collect more records. Default 100 ms. */
   maxWaitMs?: number;
-  /** Calls of `handle` at the same time. Records are then in order within a call only; commits stay in order. Default 1. */
+  /**
+   * Calls of `handle` at the same time. Records are then in order within a call only, beyond it for those who wait for
+   * `earlier`; commits stay in order. Default 1.
+   */
   concurrentCalls?: number;
 }
 
@@ -150,9 +155,13 @@ export class Consume implements Consumption {
     await Promise.all(calls);
   }
 
-  async #handleAndCommit(chunk: Waiting[], generation: number, before?: Promise<boolean>): Promise<boolean> {
-    const handled = await this.#handleUntilDone(chunk, generation);
-    if ((await before) === false || !handled) return false;
+  async #handleAndCommit(
+    chunk: Waiting[],
+    generation: number,
+    earlier: Promise<boolean> = Promise.resolve(true),
+  ): Promise<boolean> {
+    const handled = await this.#handleUntilDone(chunk, generation, earlier);
+    if (!(await earlier) || !handled) return false;
     await this.#commit(chunk, generation);
     return true;
   }
@@ -165,11 +174,11 @@ export class Consume implements Consumption {
   }
 
   /** Answers `false` when the consumption stops before; records that are another generation's by now count as done. */
-  async #handleUntilDone(chunk: Waiting[], generation: number): Promise<boolean> {
+  async #handleUntilDone(chunk: Waiting[], generation: number, earlier: Promise<boolean>): Promise<boolean> {
     const records = chunk.map(({ record }) => record);
     for (let attempt = 0; ; attempt++) {
       try {
-        await this.#options.handle(records);
+        await this.#options.handle(records, earlier);
         this.#group.report();
         return true;
       } catch (error) {

@@ -70,6 +70,8 @@ export function createStreams(settings: StreamsSettings): Streams {
         return producer.close();
       };
       const kept: TransactionalProducer = { commit: (records) => producer.commit(records), close };
+      // It may have been closed while this one was being opened.
+      if (closed) await close();
       return keep(transactional, () => kept);
     },
     follow: (options) =>

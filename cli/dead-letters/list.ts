@@ -3,6 +3,7 @@ import { eachDeadLetter, matches, readResolutions } from '../../processors/dead-
 import type { StoredDeadLetter } from '../../processors/dead-letters.js';
 import type { Resolution } from '../../processors/resolutions.js';
 import { withLog } from '../find-engines.js';
+import { toTable } from '../table.js';
 import type { Selection } from './command.js';
 import { printable } from './printable.js';
 
@@ -41,7 +42,7 @@ export async function listDeadLetters(config: Config, options: ListOptions): Pro
     const answer = { found, reasons: Object.fromEntries(reasons), dead_letters: newest };
     console.log(printable(JSON.stringify(answer)));
   } else {
-    if (found > 0) console.log(`${toTable(newest)}\n`);
+    if (found > 0) console.log(`${describe(newest)}\n`);
     console.log(toFooter(newest.length, found, reasons, options.state));
   }
 }
@@ -73,7 +74,7 @@ function newestOf(letters: Summary[], limit: number): Summary[] {
   return letters.toSorted((a, b) => (a.failed_at < b.failed_at ? 1 : -1)).slice(0, limit);
 }
 
-function toTable(letters: readonly Summary[]): string {
+function describe(letters: readonly Summary[]): string {
   const rows = letters.map((letter) => [
     letter.failed_at,
     letter.reason,
@@ -84,16 +85,7 @@ function toTable(letters: readonly Summary[]): string {
     shorten(letter.detail, 60),
   ]);
   const header = ['FAILED AT', 'REASON', 'STATE', 'EVENT', 'ID', 'PIPELINE', 'DETAIL'];
-  const lines = [header, ...rows].map((row) => row.map(printable));
-  const widths = header.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0)));
-  return lines
-    .map((line) =>
-      line
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
+  return toTable([header, ...rows].map((row) => row.map(printable)));
 }
 
 function toFooter(shown: number, found: number, reasons: ReadonlyMap<string, number>, state: string): string {

@@ -1,5 +1,6 @@
 import type { Config } from '../../platform/config.js';
 import { createApiClient } from '../api-client.js';
+import { toTable } from '../table.js';
 import { type ModelAnswer, modelPath, type VersionAnswer } from './api.js';
 
 const newestFirst = new Intl.Collator('en', { numeric: true });
@@ -41,17 +42,4 @@ function roleOf({ champion, challenger }: ModelAnswer, version: string): string 
     ...(challenger.canary_share > 0 ? [`canary ${challenger.canary_share}`] : []),
   ];
   return tasks.length === 0 ? 'challenger' : `challenger (${tasks.join(', ')})`;
-}
-
-/** Columns as wide as their widest cell. */
-function toTable(rows: readonly string[][]): string {
-  const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0))) ?? [];
-  return rows
-    .map((row) =>
-      row
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
 }

@@ -33,7 +33,7 @@ export async function startSink(context: Context): Promise<Role> {
     groupId,
     topics: sink.topics,
     sessionTimeoutMs: config.KAFKA_SESSION_TIMEOUT_MS,
-    handle: (records) => sink.store(records),
+    handle: (records, earlier) => sink.store(records, earlier),
     maxBatch: config.SINK_BATCH_ROWS,
     maxWaitMs: config.SINK_BATCH_DELAY_MS,
     concurrentCalls: concurrentInserts,

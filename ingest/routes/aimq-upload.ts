@@ -1,11 +1,11 @@
 import { Hono } from 'hono';
 import { fileFormats } from '../../processors/jobs/formats/detect-format.js';
-import type { FileFormat } from '../../processors/jobs/formats/file-format.js';
+import { type FileFormat, isFileSystemError } from '../../processors/jobs/formats/file-format.js';
 import { readOutcomes, type RowOutcome } from '../../processors/jobs/job-result.js';
 import { isFinished, type Job } from '../../processors/jobs/job.js';
 import { MillraceError } from '../../platform/errors.js';
 import type { OpenPipeline } from '../../processors/open-pipelines.js';
-import { acceptFile, describeJob, type FileJobs } from '../file-jobs.js';
+import { acceptFile, describeJob, type FileJobs, resultGone } from '../file-jobs.js';
 import { idempotencyKeyOf } from '../idempotency-key.js';
 
 /** What AIMQ's clients look for. */
@@ -36,7 +36,10 @@ export function aimqUpload(
       return c.json({ message, ...describeJob(job) }, 202, { location });
     }
     const format = fileFormats[job.format as FileFormat['name']];
-    const file = await format.open(jobs.files.input(job.job_id));
+    const file = await format.open(jobs.files.input(job.job_id)).catch((error: unknown) => {
+      // Sent again with the same Idempotency-Key, long after the job.
+      throw isFileSystemError(error) ? resultGone(job) : error;
+    });
     const predictions: object[] = [];
     for await (const outcomes of readOutcomes(jobs.client, carPrice, job, format, file)) {
       predictions.push(...outcomes.map(toAnswer));

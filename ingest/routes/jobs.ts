@@ -8,7 +8,7 @@ import { MillraceError } from '../../platform/errors.js';
 import { fileFormats } from '../../processors/jobs/formats/detect-format.js';
 import type { FileFormat } from '../../processors/jobs/formats/file-format.js';
 import { isFinished, type Job } from '../../processors/jobs/job.js';
-import { describeJob, type FileJobs, findJob } from '../file-jobs.js';
+import { describeJob, type FileJobs, findJob, resultGone } from '../file-jobs.js';
 
 const listed = 100;
 /** Proxies cut connections on which nothing is said. */
@@ -62,12 +62,7 @@ export function jobRoutes(jobs: FileJobs): Hono {
       (found) => found.size,
       () => undefined,
     );
-    if (size === undefined) {
-      throw new MillraceError(
-        'RESULT_GONE',
-        `The result of the job '${job.job_id}' was removed after FILES_RETENTION_DAYS.`,
-      );
-    }
+    if (size === undefined) throw resultGone(job);
     const headers = {
       'content-type': fileFormats[job.format as FileFormat['name']].contentType,
       'content-length': String(size),

@@ -193,6 +193,21 @@ describe('POST /upload', () => {
     });
   });
 
+  it('says so when the files of a job that is sent again were removed', async () => {
+    const car = await example('car-price');
+    const upload = (): Promise<Response> =>
+      fetch(`${http}/upload`, {
+        method: 'POST',
+        body: fileForm(csvOf([car], Object.keys(car)), 'cars.csv'),
+        headers: { 'idempotency-key': 'cars-1' },
+      });
+    const { job_id } = (await (await upload()).json()) as JobAnswer;
+    await rm(join(folder, job_id), { recursive: true });
+    const again = await upload();
+    expect(again.status).toBe(410);
+    expect(await again.json()).toMatchObject({ code: 'RESULT_GONE' });
+  });
+
   it('refuses as AIMQ does', async () => {
     const response = await fetch(`${http}/upload`, { method: 'POST', body: fileForm('a,b\n1,2', 'a.csv') });
     expect(response.status).toBe(400);

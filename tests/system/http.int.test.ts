@@ -226,12 +226,11 @@ describe('ids', () => {
     const bodies = [
       { ...client, event_id: 'twice' },
       { ...other, event_id: 'twice' },
+      { ...other, event_id: 'twice' },
     ];
+    const conflicts = [1, 2].map((index) => ({ index, code: 'EVENT_ID_CONFLICT' }));
     const response = await system.post(eventsPath, bodies);
-    expect(await response.json()).toMatchObject({
-      accepted: 1,
-      rejected: [{ index: 1, code: 'EVENT_ID_CONFLICT' }],
-    });
+    expect(await response.json()).toMatchObject({ accepted: 1, rejected: conflicts });
   });
 
   it.each(['', 'x'.repeat(257)])('do not follow from the Idempotency-Key %j', async (key) => {
