@@ -84,7 +84,10 @@ export async function receiveVersion(
     const { size } = await stat(join(folder, name));
     if (size === 0) throw invalid(`${name} is empty`);
     if (name.endsWith('.json') && size > maxJsonBytes) {
-      throw new MillraceError('BODY_TOO_LARGE', `${name} has ${size} bytes; at most ${maxJsonBytes} are taken.`);
+      throw new MillraceError(
+        'BODY_TOO_LARGE',
+        `${name} has ${size} bytes; at most ${maxJsonBytes} are taken.`,
+      );
     }
   }
   return fields;
