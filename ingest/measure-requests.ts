@@ -1,5 +1,5 @@
 import type { MiddlewareHandler } from 'hono';
-import { routePath } from 'hono/route';
+import { matchedRoutes } from 'hono/route';
 import type { Metrics } from '../platform/metrics.js';
 
 /** Times every request under its route's pattern, not its path, so that the number of series stays small. */
@@ -7,7 +7,9 @@ export function measureRequests({ httpRequests }: Metrics): MiddlewareHandler {
   return async (c, next) => {
     const started = performance.now();
     await next();
-    const labels = { method: c.req.method, route: routePath(c, -1), status: String(c.res.status) };
+    // Middleware of a whole folder matches too, and may stand behind the route that answers.
+    const route = matchedRoutes(c).findLast(({ method }) => method !== 'ALL')?.path ?? '/*';
+    const labels = { method: c.req.method, route, status: String(c.res.status) };
     httpRequests.observe(labels, (performance.now() - started) / 1000);
   };
 }

@@ -66,6 +66,12 @@ export function createMetrics() {
       labelNames: ['schedule', 'catch_up'] as const,
       registers,
     }),
+    jobs: new Counter({
+      name: 'millrace_jobs_total',
+      help: 'File jobs that this process has brought to their end, by how they ended.',
+      labelNames: ['pipeline', 'state'] as const,
+      registers,
+    }),
     sinkRows: new Counter({
       name: 'millrace_sink_rows_total',
       help: 'Rows inserted into ClickHouse.',

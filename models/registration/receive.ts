@@ -9,7 +9,7 @@ import { MillraceError, messageOf } from '../../platform/errors.js';
 /** The files of a version folder. */
 export const versionFiles = ['model.onnx', 'model.json', 'golden.json'] as const;
 
-/** Read and checked at once, in the process that serves. Cards and golden rows have a few kilobytes. */
+/** Of model.json and golden.json, which are read at once in the process that serves; they have some kilobytes. */
 const maxJsonBytes = 1024 ** 2;
 
 export interface ReceiveOptions {

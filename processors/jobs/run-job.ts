@@ -104,7 +104,7 @@ export class JobRun {
       await this.#publish(format, file);
       await this.#whenScored();
       await this.#writeResult(format, file);
-      await this.#commit({ state: 'done', finished_at: Date.now() });
+      await this.#end({ state: 'done' });
     } catch (error) {
       if (isCode(error, 'ENOENT')) return this.#fail(fileMissing());
       if (error instanceof MillraceError && error.code === 'FILE_INVALID') return this.#fail(error);
@@ -210,7 +210,15 @@ export class JobRun {
   }
 
   #fail({ code, message }: MillraceError): Promise<void> {
-    return this.#commit({ state: 'failed', error_code: code, error: message, finished_at: Date.now() });
+    return this.#end({ state: 'failed', error_code: code, error: message });
+  }
+
+  async #end(change: Change & { state: 'done' | 'failed' }): Promise<void> {
+    const { logger, metrics } = this.#options;
+    await this.#commit({ ...change, finished_at: Date.now() });
+    const { pipeline, state, rows_total, rows_failed, error, created_at, at } = this.#job;
+    metrics.jobs.inc({ pipeline, state });
+    logger.info({ pipeline, state, rows_total, rows_failed, error, tookMs: at - created_at }, 'a job ended');
   }
 
   async #giveSignOfLife(change: Change): Promise<void> {

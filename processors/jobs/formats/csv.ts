@@ -18,6 +18,11 @@ import {
 import { readText } from './text.js';
 
 const batchRows = 500;
+const quote = 34;
+const lineFeed = 10;
+const carriageReturn = 13;
+/** As many as a sheet of Excel has. */
+const maxCells = 16_384;
 const delimiters = [',', ';', '\t', '|'];
 
 interface CsvFile extends InputFile {
@@ -77,15 +82,18 @@ async function* readRecords(path: string, delimiter: string): AsyncGenerator<str
     skip_empty_lines: true,
     max_record_size: maxRecordLength,
   });
-  const text = Readable.from(readText(path));
+  const text = Readable.from(withoutEndlessRows(readText(path), delimiter));
   text.once('error', (error) => parser.destroy(error));
   text.pipe(parser);
   try {
     let batch: string[][] = [];
+    // The header by itself: whoever wants only that need not wait for more.
+    let size = 1;
     for await (const record of parser as AsyncIterable<string[]>) {
-      if (batch.push(withoutEmptyEnd(record)) < batchRows) continue;
+      if (batch.push(withoutEmptyEnd(record)) < size) continue;
       yield batch;
       batch = [];
+      size = batchRows;
     }
     if (batch.length > 0) yield batch;
   } catch (error) {
@@ -98,7 +106,25 @@ async function* readRecords(path: string, delimiter: string): AsyncGenerator<str
   }
 }
 
-/** A row is up to a million separators, which would take far more memory than they have bytes. */
+/** The parser counts characters, and none for empty cells: a file of commas would be a row that fills the memory. */
+async function* withoutEndlessRows(text: AsyncIterable<string>, delimiter: string): AsyncGenerator<string> {
+  const separator = delimiter.charCodeAt(0);
+  let cells = 1;
+  let isQuoted = false;
+  for await (const piece of text) {
+    for (let index = 0; index < piece.length; index++) {
+      const char = piece.charCodeAt(index);
+      if (char === quote) isQuoted = !isQuoted;
+      else if (isQuoted) continue;
+      else if (char === lineFeed || char === carriageReturn) cells = 1;
+      else if (char === separator && ++cells > maxCells)
+        throw fileInvalid(`A row has more than ${maxCells} cells.`);
+    }
+    yield piece;
+  }
+}
+
+/** Most of a wide row may be empty, and is not kept. */
 function withoutEmptyEnd(record: string[]): string[] {
   const width = record.findLastIndex((cell) => cell !== '') + 1;
   if (width > maxColumns)

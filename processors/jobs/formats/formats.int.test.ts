@@ -82,6 +82,12 @@ describe('csv', () => {
       code: 'FILE_INVALID',
       message: expect.stringContaining('column 5002') as string,
     });
+    await expect(read(`a,b\n${','.repeat(2_000_000)}`)).rejects.toMatchObject({
+      code: 'FILE_INVALID',
+      message: expect.stringContaining('16384 cells') as string,
+    });
+    const [{ a }] = (await read(`a,b\n"${','.repeat(20_000)}",2\n`)).values as [{ a: string }];
+    expect(a).toHaveLength(20_000);
   });
 
   it('goes back with its own separator, cells as they were, and columns that clash renamed', async () => {
