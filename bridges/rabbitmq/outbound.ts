@@ -148,10 +148,13 @@ function outgoing(record: StreamRecord, messageId: string, type: string, at: num
 /** AMQP short strings have at most 255 bytes; anyone may write headers. */
 const longestName = 255;
 
-function reply(record: StreamRecord, message: Unrouted): OutgoingMessage[] {
+function reply(record: StreamRecord, { content, options }: Unrouted): OutgoingMessage[] {
   const queue = record.headers[replyToHeader];
   if (queue === undefined || queue.length === 0 || queue.length > longestName) return [];
-  return [{ ...message, exchange: '', routingKey: queue.toString() }];
+  const routingKey = queue.toString();
+  // RabbitMQ returns what goes to a pseudo-queue of direct replies although it delivers it.
+  const mandatory = !routingKey.startsWith('amq.rabbitmq.reply-to');
+  return [{ content, options: { ...options, mandatory }, exchange: '', routingKey }];
 }
 
 /** One word of a routing key: patterns take dots for the end of it, and `*` and `#` for any. */
