@@ -11,8 +11,8 @@ import { drain, QueueProducer } from './queue-producer.js';
 import { seededRandom } from './seeded-random.js';
 import { sized } from './size.js';
 
-const messages = sized('MILLRACE_BRIDGE_MESSAGES', { quick: 3_000, full: 20_000 });
-const kills = sized('MILLRACE_BRIDGE_KILLS', { quick: 2, full: 5 });
+const messages = sized('MILLRACE_BRIDGE_MESSAGES', { quick: 2_000, full: 20_000 });
+const kills = sized('MILLRACE_BRIDGE_KILLS', { quick: 1, full: 5 });
 const restarts = sized('MILLRACE_BRIDGE_RESTARTS', { quick: 1, full: 2 });
 const seed = Number(process.env['MILLRACE_CRASH_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
 const timeout = 60_000 + (kills + restarts) * 20_000 + messages * 5;
@@ -20,9 +20,8 @@ const timeout = 60_000 + (kills + restarts) * 20_000 + messages * 5;
 const queue = 'alicpp_records';
 const resultsQueue = 'alicpp_results';
 const replyTo = 'alicpp_replies';
-/** The producer is ahead of the predictions by so many messages at most, so that there are some all the time. */
-const ahead = Math.ceil(messages / 4);
-const wave = Math.ceil(messages / 40);
+/** The shortest that brokers allow: results go on when the bridge that was killed is missed, after this time. */
+const sessionTimeoutMs = 6_000;
 
 describeRabbitMq('the RabbitMQ bridge', () => {
   let folder: string;
@@ -54,6 +53,7 @@ describeRabbitMq('the RabbitMQ bridge', () => {
           DATA_DIR: join(folder, 'bridge'),
           RABBITMQ_URL: rabbitMq.url,
           RABBITMQ_RESULTS_QUEUES: resultsQueue,
+          KAFKA_SESSION_TIMEOUT_MS: String(sessionTimeoutMs),
         });
       const countRows = async (): Promise<number> => {
         const query = 'SELECT toUInt32(count()) AS rows FROM millrace.predictions_storage FINAL';
@@ -83,13 +83,10 @@ describeRabbitMq('the RabbitMQ bridge', () => {
         last = running;
         await running;
       };
-      const produce = async (): Promise<void> => {
-        while (producer.published.length < messages) {
-          await oneAfterTheOther(() =>
-            producer.publish(Math.min(wave, messages - producer.published.length)),
-          );
-          await whenStored(Math.max(0, producer.published.length - ahead));
-        }
+      const produce = async (count: number): Promise<void> => {
+        const wave = Math.ceil(count / 10);
+        for (let left = count; left > 0; left -= wave)
+          await oneAfterTheOther(() => producer.publish(Math.min(wave, left)));
       };
       const kill = async (): Promise<void> => {
         const early = random() < 0.5 ? random() * 1_500 : undefined;
@@ -100,25 +97,34 @@ describeRabbitMq('the RabbitMQ bridge', () => {
         await bridge.kill();
         bridge = startBridge();
       };
-      /** Half of the time it loses power instead, and with it what it has not on disk: acknowledgements, say. */
+      /** Every other time it loses power instead, and with it what it has not on disk: acknowledgements, say. */
+      let hard = true;
       const restart = async (): Promise<void> => {
-        const hard = random() < 0.5;
         await oneAfterTheOther(async () => {
           if (hard) await rabbitMq.kill();
           await rabbitMq.restart();
         });
+        hard = !hard;
       };
-      const disturb = async (): Promise<void> => {
-        const rounds = shuffled([...Array(kills).fill(kill), ...Array(restarts).fill(restart)], random);
-        for (const [round, disturbance] of rounds.entries()) {
-          await whenStored(((round + random()) / rounds.length) * messages * 0.9);
-          await sleep(random() * 300);
-          await disturbance();
+      const rounds = shuffled([...Array(kills).fill(kill), ...Array(restarts).fill(restart)], random);
+      /** At a random moment while the messages of a round come; half of the time not before results of them go out. */
+      const run = async (round: number, disturb: () => Promise<void>): Promise<void> => {
+        const share = Math.floor((messages * (round + 1)) / rounds.length) - producer.published.length;
+        const threshold = producer.published.length + random() * 0.8 * share;
+        const amidResults = random() < 0.5;
+        const momentMs = random() * 300;
+        const producing = produce(share);
+        await whenStored(threshold);
+        if (amidResults) {
+          await whenReady(bridge, system.bridge);
+          await growth(() => resultsOf(system.bridge));
         }
+        await sleep(momentMs);
+        await Promise.all([producing, disturb()]);
       };
 
       const startedAt = performance.now();
-      await Promise.all([produce(), disturb()]);
+      for (const [round, disturb] of rounds.entries()) await run(round, disturb);
       await whenReady(bridge, system.bridge);
       await whenStored(messages);
       // All that came again has gone again, and numbers at the management API are not of before.
@@ -176,6 +182,19 @@ async function startSystem(folder: string) {
       CLICKHOUSE_URL: endpoints.clickhouse,
     },
   };
+}
+
+/** Waits until the number grows, for 2 s at most: everything may have been there before. */
+async function growth(count: () => Promise<number>): Promise<void> {
+  const before = await count();
+  const deadline = performance.now() + 2_000;
+  while ((await count()) === before && performance.now() < deadline) await sleep(5);
+}
+
+/** Results that a bridge has published since its start. */
+async function resultsOf(http: string): Promise<number> {
+  const metrics = await (await fetch(`${http}/metrics`)).text();
+  return Number(/^millrace_rabbitmq_published_total\{.*result.*routed.*\} (\d+)$/m.exec(metrics)?.[1] ?? 0);
 }
 
 /** In an order that follows from the seed (Fisher and Yates). */
