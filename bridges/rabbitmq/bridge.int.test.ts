@@ -85,7 +85,9 @@ describeRabbitMq('the RabbitMQ bridge', () => {
       { ...body, ID: 4, timestamp: 'x', LIMIT_BAL: '90000' },
       { messageId: 'tolerated', correlationId: 'c' },
     );
-    await expect.poll(async () => (await client.channel.checkQueue('results')).messageCount, { timeout: 20_000 }).toBe(1);
+    await expect
+      .poll(async () => (await client.channel.checkQueue('results')).messageCount, { timeout: 20_000 })
+      .toBe(1);
     const [result] = await client.drain('results');
     const [sure] = await client.drain('sure');
     expect(result?.fields).toMatchObject({
