@@ -20,7 +20,7 @@ export interface InboundQueueOptions {
   connection: RabbitConnection;
   streams: Streams;
   states: LedgerStates;
-  events: EventsFromMessages;
+  events: Pick<EventsFromMessages, 'publish' | 'giveUp'>;
   failed: FailedMessages;
   /** Most messages that RabbitMQ delivers before they are acknowledged. */
   prefetch: number;
