@@ -62,10 +62,14 @@ export class RabbitMq {
     process.once('exit', this.#killAll);
   }
 
-  /** Resolves when it serves clients and its management API answers. */
-  static async start(): Promise<RabbitMq> {
+  /**
+   * Resolves when it serves clients and its management API answers.
+   *
+   * @param usual - ports for clients and the management API that are wanted; free ones where they are not given.
+   */
+  static async start(usual: Partial<Pick<Ports, 'amqp' | 'management'>> = {}): Promise<RabbitMq> {
     const folder = await mkdtemp(join(tmpdir(), 'millrace-rabbitmq-'));
-    const ports = await freePorts('amqp', 'management', 'distribution', 'epmd');
+    const ports = { ...(await freePorts('amqp', 'management', 'distribution', 'epmd')), ...usual };
     await Promise.all(['home', 'data', 'log'].map((name) => mkdir(join(folder, name))));
     await writeFile(join(folder, 'enabled_plugins'), '[rabbitmq_management].\n');
     await writeFile(join(folder, 'rabbitmq.conf'), configuration(ports));
