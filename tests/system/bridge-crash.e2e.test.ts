@@ -26,10 +26,11 @@ const sessionTimeoutMs = 6_000;
 describeRabbitMq('the RabbitMQ bridge', () => {
   let folder: string;
   let rabbitMq: RabbitMq;
+  let system: Awaited<ReturnType<typeof startSystem>>;
 
   beforeEach(async () => {
     folder = await mkdtemp(join(tmpdir(), 'millrace-bridge-crash-'));
-    rabbitMq = await RabbitMq.start();
+    [rabbitMq, system] = await Promise.all([RabbitMq.start(), startSystem(folder)]);
   });
 
   afterEach(async () => {
@@ -46,7 +47,6 @@ describeRabbitMq('the RabbitMQ bridge', () => {
         `MILLRACE_CRASH_SEED=${seed} MILLRACE_BRIDGE_MESSAGES=${messages} MILLRACE_BRIDGE_KILLS=${kills} MILLRACE_BRIDGE_RESTARTS=${restarts}`,
       );
       const random = seededRandom(seed);
-      const system = await startSystem(folder);
       const startBridge = (): Program =>
         startProgram('cli/main.js', ['bridge'], {
           ...system.bridgeSettings,
