@@ -36,7 +36,7 @@ export class InboundQueue {
   readonly #logger: Logger;
   readonly #stopping = new AbortController();
   readonly #running: Promise<void>;
-  #status: BridgeStatus = { ok: false, since: Date.now(), problem: 'starting' };
+  #status: BridgeStatus = { ok: false, since: Date.now(), problem: 'waiting for RabbitMQ' };
 
   constructor(options: InboundQueueOptions) {
     this.#options = options;
