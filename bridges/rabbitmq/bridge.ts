@@ -62,7 +62,13 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
   checkBindings(bindings, mappings);
   // RabbitMQ lets a connection that publishes wait when it is short of memory; acknowledgements must not.
   const reading = new RabbitConnection({ url, name: 'millrace in', logger });
-  const writing = new RabbitConnection({ url, name: 'millrace out', logger, onConnect: () => prepare() });
+  const writing = new RabbitConnection({
+    url,
+    name: 'millrace out',
+    logger,
+    quiet: true,
+    onConnect: () => prepare(),
+  });
   const onUnconfirmed = (count: number): void => metrics.rabbitUnconfirmed.inc(count);
   const producer = await streams.createProducer();
   const intake = new Intake({ ...options, producer, cache: new PredictionCache(() => Promise.resolve([])) });

@@ -9,6 +9,8 @@ export interface ConnectionOptions {
   /** What RabbitMQ lists it as. */
   name: string;
   logger: Logger;
+  /** Whether another connection to the same server says in the log when it is away. */
+  quiet?: boolean;
   /** Called whenever there is a connection again. What it throws is logged. */
   onConnect?: () => Promise<void>;
 }
@@ -30,12 +32,14 @@ export class RabbitConnection {
   readonly #model: Promise<RecoveringChannelModel>;
   readonly #logger: Logger;
   readonly #where: string;
+  readonly #level: 'debug' | undefined;
   readonly #onConnect: (() => Promise<void>) | undefined;
   #status: BridgeStatus = { ok: false, since: Date.now(), problem: 'connecting' };
   /** Whether the log says already that it can't be reached. */
   #told = false;
 
-  constructor({ url, name, logger, onConnect }: ConnectionOptions) {
+  constructor({ url, name, logger, quiet = false, onConnect }: ConnectionOptions) {
+    this.#level = quiet ? 'debug' : undefined;
     this.#onConnect = onConnect;
     const address = new URL(url);
     this.#where = address.host;
@@ -97,7 +101,7 @@ export class RabbitConnection {
 
   #watch(model: RecoveringChannelModel): RecoveringChannelModel {
     model.on('connect', () => {
-      if (this.#told) this.#logger.info('RabbitMQ is reached again');
+      if (this.#told) this.#logger[this.#level ?? 'info']('RabbitMQ is reached again');
       this.#told = false;
       this.#status = { ok: true, since: Date.now() };
       this.#onConnect?.().catch((error: unknown) => this.#logger.warn(messageOf(error)));
@@ -126,7 +130,7 @@ export class RabbitConnection {
     this.#status = { ok: false, since: ok ? Date.now() : since, problem };
     if (this.#told) return;
     this.#told = true;
-    this.#logger.warn(`RabbitMQ ${problem} Trying on.`);
+    this.#logger[this.#level ?? 'warn'](`RabbitMQ ${problem} Trying on.`);
   }
 }
 

@@ -37,15 +37,19 @@ export class EventsFromMessages {
   /**
    * Puts messages on the log: events, and dead letters of those that can't be any, which go to the dead-letter queue too.
    *
+   * @param before - nothing is written until it resolves, and nothing at all when it rejects.
    * @throws MillraceError as the log and RabbitMQ do.
    */
-  async publish(messages: readonly ConsumeMessage[], ledger: Ledger): Promise<void> {
+  async publish(messages: readonly ConsumeMessage[], ledger: Ledger, before: Promise<void>): Promise<void> {
     const { pipeline, intake } = this.#options;
     const bodies = messages.map(({ content, properties }) => this.#read(content, properties));
     await intake.publish(pipeline, bodies, {
       source: 'millrace/rabbitmq',
       timeoutMs: Number.POSITIVE_INFINITY,
-      write: (outcomes) => this.#write(messages, outcomes, ledger),
+      write: async (outcomes) => {
+        await before;
+        await this.#write(messages, outcomes, ledger);
+      },
     });
   }
 

@@ -53,11 +53,13 @@ describeRabbitMq('the reading of a queue', () => {
     const metrics = createMetrics();
     const connection = new RabbitConnection({ url: rabbit.url, name: unique('test'), logger: silentLogger });
     const states = await followLedgers(streams);
-    const publish: Publish = (messages, ledger) =>
-      ledger.write(
+    const publish: Publish = async (messages, ledger, before) => {
+      await before;
+      await ledger.write(
         messages.map(({ content }) => ({ topic, key: null, value: content })),
         messages.map(digestOf),
       );
+    };
     const publisher = new Publisher(connection, () => undefined);
     const failed = new FailedMessages(connection, publisher, queue, { firstDelayMs: 20 });
     const inbound = new InboundQueue({
@@ -115,10 +117,10 @@ describeRabbitMq('the reading of a queue', () => {
     const tries: number[] = [];
     const good = Array.from({ length: 100 }, (_, index) => `good ${index}`);
     await fill(at.queue, [...good.slice(0, 50), 'poison', ...good.slice(50)]);
-    await start(at, (publish) => (messages, ledger) => {
+    await start(at, (publish) => (messages, ledger, before) => {
       if (messages.length === 1 && messages.some(isPoison)) tries.push(performance.now());
       if (messages.some(isPoison)) throw new TypeError('a defect');
-      return publish(messages, ledger);
+      return publish(messages, ledger, before);
     });
     await expectOnLog(at.topic, good);
     await expect
@@ -140,8 +142,8 @@ describeRabbitMq('the reading of a queue', () => {
     const at = await names();
     const texts = Array.from({ length: 300 }, (_, index) => `text ${index % 40}`);
     let written = 0;
-    const { network, inbound } = await start(at, (publish) => async (messages, ledger) => {
-      await publish(messages, ledger);
+    const { network, inbound } = await start(at, (publish) => async (messages, ledger, before) => {
+      await publish(messages, ledger, before);
       written += messages.length;
     });
     await fill(at.queue, texts.slice(0, 100));
@@ -177,8 +179,8 @@ describeRabbitMq('the reading of a queue', () => {
     const texts = Array.from({ length: 200 }, (_, index) => `text ${index % 30}`);
     await fill(at.queue, texts);
     let ends = 0;
-    await start(at, (publish) => async (messages, ledger) => {
-      await publish(messages, ledger);
+    await start(at, (publish) => async (messages, ledger, before) => {
+      await publish(messages, ledger, before);
       // As if it were killed now: nothing is acknowledged.
       if (++ends <= 2) throw new MillraceError('LOG_REFUSED', 'the end');
     });

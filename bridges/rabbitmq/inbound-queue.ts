@@ -36,7 +36,7 @@ export class InboundQueue {
   readonly #logger: Logger;
   readonly #stopping = new AbortController();
   readonly #running: Promise<void>;
-  #status: BridgeStatus = { ok: false, since: Date.now(), problem: 'starting' };
+  #status: BridgeStatus = { ok: false, since: Date.now(), problem: 'waiting for RabbitMQ' };
 
   constructor(options: InboundQueueOptions) {
     this.#options = options;
@@ -130,7 +130,7 @@ export class InboundQueue {
     metrics.rabbitReceived.inc({ queue, outcome: 'repeated' }, repeats);
     acknowledge(channel, incoming.take(repeats));
     await channel.checkQueue(queue);
-    ledger.settle(ledger.unsettled.length);
+    ledger.settle(ledger.unsettled.at(-1));
   }
 
   /** Resolves when so many messages are delivered, or no more can come that were delivered before. */
@@ -160,35 +160,52 @@ export class InboundQueue {
   ): Promise<void> {
     const { queue, metrics } = this.#options;
     const signal = AbortSignal.any([ended, this.#stopping.signal]);
-    let settling: Promise<void> = Promise.resolve();
+    const settled = { last: Promise.resolve() };
+    let before: Promise<void> = Promise.resolve();
     while (!signal.aborted) {
       const batch = incoming.takeBatch();
-      if (batch.length === 0) {
-        await settling;
-        await ledger.writeSettled();
-        await incoming.whenSome(signal);
+      metrics.rabbitUnacknowledged.set({ queue }, batch.length + incoming.length);
+      if (batch.length > 0) {
+        // It is made ready while the one before is being written.
+        const dealing = this.#deal(channel, batch, ledger, before, settled);
+        dealing.catch(() => undefined);
+        await before;
+        before = dealing;
         continue;
       }
-      metrics.rabbitUnacknowledged.set({ queue }, batch.length + incoming.length);
-      await this.#handle(batch, ledger);
-      acknowledge(channel, batch);
-      metrics.rabbitUnacknowledged.set({ queue }, incoming.length);
-      const batches = ledger.unsettled.length;
-      await settling;
-      // The queue answers after it has taken the acknowledgement.
-      settling = channel.checkQueue(queue).then(() => ledger.settle(batches));
-      settling.catch(() => undefined);
+      await before;
+      if (incoming.length > 0) continue;
+      await settled.last;
+      await ledger.writeSettled();
+      await incoming.whenSome(signal);
     }
     ended.throwIfAborted();
-    await settling;
+    await before;
+    await settled.last;
     await ledger.writeSettled();
   }
 
+  async #deal(
+    channel: ConfirmChannel,
+    batch: readonly ConsumeMessage[],
+    ledger: Ledger,
+    before: Promise<void>,
+    settled: { last: Promise<void> },
+  ): Promise<void> {
+    await this.#handle(batch, ledger, before);
+    acknowledge(channel, batch);
+    const last = ledger.unsettled.at(-1);
+    // The queue answers after it has taken the acknowledgement.
+    settled.last = channel.checkQueue(this.#options.queue).then(() => ledger.settle(last));
+    settled.last.catch(() => undefined);
+  }
+
   /** Deals with messages so that they can be acknowledged. @throws what is none of the messages' fault. */
-  async #handle(messages: readonly ConsumeMessage[], ledger: Ledger): Promise<void> {
+  async #handle(messages: readonly ConsumeMessage[], ledger: Ledger, before: Promise<void>): Promise<void> {
     try {
-      await this.#options.events.publish(messages, ledger);
+      await this.#options.events.publish(messages, ledger, before);
     } catch (error) {
+      await before;
       if (this.#stopping.signal.aborted) throw error;
       const known = error instanceof MillraceError ? error : undefined;
       // The log is there and does not take them now.
@@ -197,8 +214,8 @@ export class InboundQueue {
       if (messages.length > 1) {
         // One of them is at fault, and the others must not suffer.
         const middle = messages.length >> 1;
-        await this.#handle(messages.slice(0, middle), ledger);
-        await this.#handle(messages.slice(middle), ledger);
+        await this.#handle(messages.slice(0, middle), ledger, before);
+        await this.#handle(messages.slice(middle), ledger, before);
         return;
       }
       this.#logger.error({ err: error }, 'a message could not be taken');

@@ -112,8 +112,8 @@ export class Ledger {
     const state = { topic: systemTopics.rabbitmq, key: this.#queue, value };
     await this.#commitCertainly([...records, state], commit);
     this.#commit = commit;
-    this.#unsettled = unsettled;
     this.#stale = false;
+    if (digests.length > 0) this.#unsettled.push(digests);
   }
 
   /** Messages that are dealt with elsewhere than on the log. The next `write` puts that on it. */
@@ -121,10 +121,12 @@ export class Ledger {
     this.#unsettled.push(digests);
   }
 
-  /** RabbitMQ has the acknowledgement of the oldest so many batches. */
-  settle(batches: number): void {
-    if (batches > 0) this.#stale = true;
-    this.#unsettled = this.#unsettled.slice(batches);
+  /** RabbitMQ has the acknowledgement of this batch of digests and of all before it. */
+  settle(batch: readonly string[] | undefined): void {
+    const index = this.#unsettled.findIndex((each) => each === batch);
+    if (index < 0) return;
+    this.#stale = true;
+    this.#unsettled = this.#unsettled.slice(index + 1);
   }
 
   /** Brings the log up to date with what is settled. */
@@ -146,6 +148,7 @@ export class Ledger {
       } catch (error) {
         if (!(error instanceof MillraceError) || !error.retriable) throw error;
         const found = await this.#takeOverAgain();
+        this.#signal.throwIfAborted();
         if (found?.commit === commit) return;
         if (found?.commit !== this.#commit)
           throw new MillraceError('LOG_FENCED', `Another process reads the queue ${this.#queue} now.`);

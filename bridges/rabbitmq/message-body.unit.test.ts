@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { MillraceError } from '../../platform/errors.js';
+import type { MillraceError } from '../../platform/errors.js';
 import { loadContract } from '../../schemas/contracts.js';
 import { bodyReader } from './message-body.js';
 
