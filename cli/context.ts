@@ -33,7 +33,7 @@ export interface Context {
   close(): Promise<void>;
 }
 
-/** A part of Millrace that runs: `serve`, `process`, `sink` or `schedule`. */
+/** A part of Millrace that runs: `serve`, `process`, `sink`, `schedule` or `bridge`. */
 export interface Role {
   /** Takes no more work and ends what is under way. */
   stop(): Promise<void> | void;

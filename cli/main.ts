@@ -49,6 +49,14 @@ program
     await runAlone(startSink, false);
   });
 
+program
+  .command('bridge')
+  .description('run the RabbitMQ bridge alone')
+  .action(async () => {
+    const { startBridge } = await import('./roles/bridge.js');
+    await runAlone(startBridge, false);
+  });
+
 program.addCommand(modelsCommand());
 
 program

@@ -8,6 +8,7 @@ import { stopAll } from './stop-all.js';
 import { openDataFolder } from './data-folder.js';
 import { type Endpoints, writeEndpoints } from './endpoints.js';
 import { startDemo } from './demo.js';
+import { startBridge } from './roles/bridge.js';
 import { startProcessors } from './roles/process.js';
 import { startSchedules } from './roles/schedule.js';
 import { startServe } from './roles/serve.js';
@@ -50,6 +51,7 @@ export async function up(config: Config, { demo, onProgress }: UpOptions): Promi
     const serve = await startServe(context);
     roles.push(serve);
     roles.push(await startSchedules(context));
+    if (config.RABBITMQ_URL !== undefined) roles.push(await startBridge(context, { optional: true }));
     if (demo) roles.push(startDemo(context.pipelines.values(), serve.intake, logger));
     roles.push({ stop: () => context.health.drain() });
     onProgress('readiness');

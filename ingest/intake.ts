@@ -34,9 +34,17 @@ export interface RequestContext {
   idempotencyKey?: string | undefined;
   /** W3C trace context of the caller. */
   traceparent?: string | undefined;
+  /**
+   * Puts events on the log in a way of the transport's own. Gets for each event its record or what is wrong with it; what
+   * it throws `publish` throws. Default: what has a record is sent as soon as possible.
+   */
+  write?: (outcomes: readonly EventOutcome[]) => Promise<void>;
   /** How long to wait for the log, milliseconds. What was sent by then may still get there. */
   timeoutMs: number;
 }
+
+/** The record of an event, or why there is none. */
+export type EventOutcome = ReturnType<typeof eventRecord> | MillraceError;
 
 /** A prediction, or why there is none, for each event in a request. */
 export type PredictResult = PredictionRow | MillraceError;
@@ -91,8 +99,20 @@ export class Intake {
   ): Promise<(string | MillraceError)[]> {
     const events = await this.#receive(pipeline, bodies, context);
     const valid = events.flatMap((event) => (event instanceof MillraceError ? [] : [event]));
-    const records = valid.map((event) => this.#toRecord(pipeline, event, context));
-    await this.#send(pipeline, records, context);
+    if (context.write === undefined) {
+      const records = valid.map((event) => this.#toRecord(pipeline, event, context));
+      await this.#send(pipeline, records, context);
+    } else {
+      await context.write(
+        events.map((event) =>
+          event instanceof MillraceError ? event : this.#toRecord(pipeline, event, context),
+        ),
+      );
+      this.#options.metrics.eventsAccepted.inc(
+        { pipeline: pipeline.name, source: context.source },
+        valid.length,
+      );
+    }
     for (const event of valid) {
       if (event.mayRepeat) this.#accepted.add(keyOf(pipeline, event), digestOf(event));
     }
@@ -254,7 +274,7 @@ export class Intake {
     event: IntakeEvent,
     context: RequestContext,
     prediction?: Prediction,
-  ): NewRecord {
+  ): ReturnType<typeof eventRecord> {
     const record = eventRecord(pipeline, this.#options.serde, event, context.traceparent);
     if (prediction !== undefined) {
       const { schemaId, type } = pipeline.prediction;

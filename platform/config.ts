@@ -4,6 +4,7 @@ import { Cron } from 'croner';
 import { z } from 'zod';
 import { MillraceError } from './errors.js';
 import { projectRoot } from './paths.js';
+import { rabbitmqVariables } from './rabbitmq-settings.js';
 
 const port = z.coerce.number().int().min(0).max(65_535);
 const list = z
@@ -191,6 +192,8 @@ const variables = z.object({
     .max(36_500)
     .default(7)
     .describe('How long a finished job’s file and result are kept, days.'),
+
+  ...rabbitmqVariables,
 
   MILLRACE_URL: url
     .optional()

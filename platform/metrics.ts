@@ -95,6 +95,29 @@ export function createMetrics() {
       help: 'What one client may ask for a second now: RATE_LIMIT_PER_SECOND, or less under pressure.',
       registers,
     }),
+    rabbitReceived: new Counter({
+      name: 'millrace_rabbitmq_received_total',
+      help: 'Messages that were dealt with, by what became of them: event, dead_letter, retried, repeated (came again and was on the log).',
+      labelNames: ['queue', 'outcome'] as const,
+      registers,
+    }),
+    rabbitUnacknowledged: new Gauge({
+      name: 'millrace_rabbitmq_unacknowledged_messages',
+      help: 'Messages that RabbitMQ has delivered and that are not on the log yet.',
+      labelNames: ['queue'] as const,
+      registers,
+    }),
+    rabbitPublished: new Counter({
+      name: 'millrace_rabbitmq_published_total',
+      help: 'Messages that RabbitMQ confirmed, results or replies; unroutable are those that no queue was there for.',
+      labelNames: ['kind', 'outcome'] as const,
+      registers,
+    }),
+    rabbitUnconfirmed: new Gauge({
+      name: 'millrace_rabbitmq_unconfirmed_messages',
+      help: 'Published messages whose confirmation has not come yet.',
+      registers,
+    }),
     redisFailures: new Counter({
       name: 'millrace_redis_failures_total',
       help: 'Times that Redis failed and was left alone until it worked again.',

@@ -56,8 +56,8 @@ export function deadLetterRecord(
     reason: reason.code,
     detail: reason.message.slice(0, 2000),
     topic: record.topic,
-    partition: String(record.partition),
-    offset: String(record.offset),
+    // What never was on the log has no place there: readers take that of its letter.
+    ...(record.offset < 0 ? {} : { partition: String(record.partition), offset: String(record.offset) }),
     timestamp: String(record.timestamp),
     'event-id': eventId,
     'failed-at': String(now),

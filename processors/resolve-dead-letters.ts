@@ -152,6 +152,8 @@ export function originalRecord(letter: StoredDeadLetter): NewRecord | MillraceEr
     );
   if (record.headers[unreadableHeader] !== undefined)
     return notRedrivable('its batch can’t be decompressed or parsed, so the letter holds no value');
+  if (topic.startsWith('rabbitmq:'))
+    return notRedrivable('it never was on the log: move its message back from RabbitMQ’s dead-letter queue');
   if (![events, predictions, outcomes].includes(topic))
     return notRedrivable(`it did not come from a topic of events, predictions or outcomes of ${pipeline}`);
   const kept = Object.entries(record.headers).filter(([name]) => !name.startsWith(deadLetterPrefix));

@@ -12,6 +12,7 @@ import type { OpenPipeline } from './open-pipelines.js';
 import { noOutput, type Score } from './score-with.js';
 import { recordKey } from './pipeline.js';
 import { carriedPredictionHeader, makePrediction, type ReceivedEvent } from './prediction.js';
+import { replyHeaders } from './reply-headers.js';
 
 export interface StreamScorerOptions {
   pipeline: OpenPipeline;
@@ -186,13 +187,16 @@ export class StreamScorer {
       topic: this.#pipeline.topics.predictions,
       key: record.key ?? eventId,
       value: this.#serde.encode(schemaId, type, prediction),
-      headers: cloudEventHeaders({
-        id: prediction.prediction_id,
-        source: `millrace/${pipeline}`,
-        type: 'millrace.prediction',
-        time: new Date(prediction.predicted_at).toISOString(),
-        ...traceOf(record),
-      }),
+      headers: {
+        ...cloudEventHeaders({
+          id: prediction.prediction_id,
+          source: `millrace/${pipeline}`,
+          type: 'millrace.prediction',
+          time: new Date(prediction.predicted_at).toISOString(),
+          ...traceOf(record),
+        }),
+        ...replyHeaders(record),
+      },
     };
   }
 

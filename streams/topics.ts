@@ -25,6 +25,7 @@ export const systemTopics = {
   models: 'millrace.models',
   jobs: 'millrace.jobs',
   schedules: 'millrace.schedules',
+  rabbitmq: 'millrace.rabbitmq',
 } as const;
 
 /** Enough for a few copies of the stream scorer; a topic that exists keeps what it has. */
@@ -66,11 +67,24 @@ export function pipelineTopicSpecs(pipeline: string, partitions = defaultPartiti
   ];
 }
 
-/** The topics of the whole system: models by name and version and the last run of each schedule (newest state each), jobs in order. */
+/**
+ * The topics of the whole system: models by name and version, the last run of each schedule and what came last from each
+ * RabbitMQ queue (newest state each), jobs in order.
+ */
 export function systemTopicSpecs(): TopicSpec[] {
   return [
     { name: systemTopics.models, partitions: 1, config: { 'cleanup.policy': 'compact' } },
     { name: systemTopics.jobs, partitions: 1, config: { 'cleanup.policy': 'delete', 'retention.ms': '-1' } },
     { name: systemTopics.schedules, partitions: 1, config: { 'cleanup.policy': 'compact' } },
+    {
+      name: systemTopics.rabbitmq,
+      partitions: 1,
+      // Written with every batch and read at every start: small segments are compacted soon.
+      config: {
+        'cleanup.policy': 'compact',
+        'segment.bytes': String(16 * 1024 * 1024),
+        'segment.ms': '600000',
+      },
+    },
   ];
 }

@@ -1,7 +1,7 @@
 // Does what a document says, to the letter, in a fresh clone: `node tests/docs/follow.mjs README.md`.
 // A block under a line that holds nothing but a path, such as `examples/pump.json`:, is written to that file. A `sh` block is
-// run as it stands: `npm start` in the background, `npm test` not here (it has a run of its own). A block passes when it
-// ends well, prints something (if it asks the running system), and what it prints is no problem.
+// run as it stands: one that ends with `npm start` in the background, `npm test` not here (it has a run of its own). A
+// block passes when it ends well, prints something (if it asks the running system), and what it prints is no problem.
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -49,12 +49,13 @@ async function follow({ file, text }) {
     return undefined;
   }
   if (text.trim() === 'npm test') return undefined;
-  return text.trim() === 'npm start' ? start() : run(text);
+  return text.trim().endsWith('npm start') ? start(text) : run(text);
 }
 
-async function start() {
+async function start(text) {
   const startedAt = Date.now();
-  system = spawn('npm', ['start'], { cwd: clone, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
+  const how = { cwd: clone, detached: true, stdio: ['ignore', 'pipe', 'pipe'] };
+  system = spawn('bash', ['-c', text], how);
   for (const stream of [system.stdout, system.stderr]) stream.on('data', (chunk) => (screen += chunk));
   while (!screen.includes('is ready')) {
     if (system.exitCode !== null || Date.now() - startedAt > 300_000)

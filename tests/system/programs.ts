@@ -24,9 +24,15 @@ process.once('exit', () => {
 
 /** Settings that a developer's shell may have, and that would lead a test to engines that are not its own. */
 const unset = Object.fromEntries(
-  ['KAFKA_BROKERS', 'SCHEMA_REGISTRY_URL', 'CLICKHOUSE_URL', 'API_KEYS', 'REDIS_URL', 'NODE_OPTIONS'].map(
-    (name) => [name, ''],
-  ),
+  [
+    'KAFKA_BROKERS',
+    'SCHEMA_REGISTRY_URL',
+    'CLICKHOUSE_URL',
+    'API_KEYS',
+    'REDIS_URL',
+    'RABBITMQ_URL',
+    'NODE_OPTIONS',
+  ].map((name) => [name, '']),
 );
 
 /** Starts a compiled file of the project, by its path under `dist/`. */

@@ -1,0 +1,232 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { projectRoot } from '../../platform/paths.js';
+import { describeRabbitMq, RabbitMq } from '../../tests/system/engines/rabbitmq-server.js';
+import { startSystem, type TestSystem } from '../../tests/system/start.js';
+import { RabbitClient } from './testing/rabbit-client.js';
+
+const body = JSON.parse(readFileSync(join(projectRoot, 'examples', 'credit-default.json'), 'utf8')) as Record<
+  string,
+  unknown
+>;
+const bindings = [
+  { queue: 'alicpp_records', exchange: 'by-key', type: 'direct', routing_key: 'credit' },
+  { queue: 'alicpp_records', exchange: 'to-all', type: 'fanout' },
+  { queue: 'alicpp_records', exchange: 'by-topic', type: 'topic', routing_key: 'card.#.new' },
+  {
+    queue: 'alicpp_records',
+    exchange: 'by-headers',
+    type: 'headers',
+    headers: { 'x-match': 'all', kind: 'card' },
+  },
+  { queue: 'alicpp_records', exchange: '' },
+];
+
+describeRabbitMq('the RabbitMQ bridge', () => {
+  let rabbit: RabbitMq;
+  let client: RabbitClient;
+  let system: TestSystem;
+
+  beforeAll(async () => {
+    rabbit = await RabbitMq.start();
+    client = await RabbitClient.connect(rabbit.url);
+    // Old programs and other people were here first.
+    await client.channel.assertQueue('alicpp_records', { durable: true });
+    await client.channel.assertQueue('rides', { durable: true, arguments: { 'x-max-length': 1000 } });
+    system = await startSystem({
+      RABBITMQ_URL: rabbit.url,
+      RABBITMQ_QUEUES: 'alicpp_records=credit-default,rides=taxi-trip-duration',
+      RABBITMQ_BINDINGS: JSON.stringify(bindings),
+      RABBITMQ_RESULTS_QUEUES: 'results,sure=credit-default.*.no_default',
+    });
+    await whenUp('rabbitmq queue alicpp_records', 'rabbitmq queue rides', 'rabbitmq results');
+  }, 120_000);
+
+  afterAll(async () => {
+    await client?.close();
+    await system?.stop();
+    await rabbit?.stop();
+  });
+
+  async function whenUp(...parts: string[]): Promise<void> {
+    for (const part of parts)
+      await vi.waitFor(async () => expect(await health(part)).toEqual({ status: 'up' }), { timeout: 20_000 });
+  }
+
+  async function health(part: string): Promise<unknown> {
+    const report = (await (await system.get('/health/ready')).json()) as { parts: Record<string, unknown> };
+    return report.parts[part];
+  }
+
+  async function rows(where: string): Promise<Record<string, unknown>[]> {
+    return system.sql(
+      `SELECT event_id, source, pipeline FROM millrace.predictions WHERE ${where} ORDER BY event_id`,
+    );
+  }
+
+  it('takes what every type of exchange routes to its queue', async () => {
+    await client.send(body, { messageId: 'x1' });
+    await client.send(body, { exchange: 'by-key', key: 'credit', messageId: 'x2' });
+    await client.send(body, { exchange: 'to-all', key: 'whatever', messageId: 'x3' });
+    await client.send(body, { exchange: 'by-topic', key: 'card.gold.new', messageId: 'x4' });
+    await client.send(body, { exchange: 'by-headers', key: '', headers: { kind: 'card' }, messageId: 'x5' });
+    await client.send(body, { exchange: 'by-headers', key: '', headers: { kind: 'loan' }, messageId: 'x6' });
+    await client.send(body, { exchange: 'by-topic', key: 'card.gold.old', messageId: 'x7' });
+    await expect
+      .poll(async () => (await rows(`event_id LIKE 'x_'`)).map(({ event_id: id }) => id), { timeout: 20_000 })
+      .toEqual(['x1', 'x2', 'x3', 'x4', 'x5']);
+  });
+
+  it('publishes each prediction once, by pipeline, model and label, with its id', async () => {
+    await client.drain('results');
+    await client.drain('sure');
+    await client.send(
+      { ...body, ID: 4, timestamp: 'x', LIMIT_BAL: '90000' },
+      { messageId: 'tolerated', correlationId: 'c' },
+    );
+    await expect
+      .poll(async () => (await client.channel.checkQueue('results')).messageCount, { timeout: 20_000 })
+      .toBe(1);
+    const [result] = await client.drain('results');
+    const [sure] = await client.drain('sure');
+    expect(result?.fields).toMatchObject({
+      exchange: 'millrace.predictions',
+      routingKey: 'credit-default.credit-default.no_default',
+    });
+    const prediction = JSON.parse(String(result?.content)) as Record<string, unknown>;
+    expect(prediction).toMatchObject({
+      event_id: 'tolerated',
+      features: { LIMIT_BAL: 90_000 },
+      role: 'champion',
+    });
+    expect(result?.properties).toMatchObject({
+      messageId: prediction['prediction_id'],
+      correlationId: 'c',
+      deliveryMode: 2,
+      contentType: 'application/json',
+    });
+    expect(sure?.content).toEqual(result?.content);
+  });
+
+  it('answers clients at the queues they name, each with its own correlation id, errors too', async () => {
+    const replies: [unknown, unknown, Record<string, unknown>][] = [];
+    const note = (queue: string) =>
+      client.channel.consume(
+        queue,
+        (message) => {
+          const { correlationId, type } = message?.properties ?? {};
+          replies.push([
+            correlationId,
+            type,
+            JSON.parse(String(message?.content)) as Record<string, unknown>,
+          ]);
+        },
+        { noAck: true },
+      );
+    const { queue: own } = await client.channel.assertQueue('', { exclusive: true });
+    await note(own);
+    await note('amq.rabbitmq.reply-to');
+    await client.send(body, { messageId: 'r1', replyTo: own, correlationId: '1' });
+    await client.send(body, { replyTo: 'amq.rabbitmq.reply-to', correlationId: '2' });
+    await client.send({ ...body, AGE: 1 }, { messageId: 'r3', replyTo: own, correlationId: '3' });
+    await client.send(body, { messageId: 'r4', replyTo: 'gone', correlationId: '4' });
+    await client.send(body, { messageId: 'r5', replyTo: own, correlationId: '5' });
+    await expect.poll(() => replies.length, { timeout: 20_000 }).toBe(4);
+    const byId = new Map(replies.map(([id, type, answer]) => [id, { type, answer }]));
+    expect(byId.get('1')).toMatchObject({ type: 'millrace.prediction', answer: { event_id: 'r1' } });
+    expect(byId.get('2')).toMatchObject({ type: 'millrace.prediction' });
+    expect(byId.get('3')).toMatchObject({
+      type: 'millrace.problem',
+      answer: { event_id: 'r3', code: 'EVENT_INVALID', status: 422 },
+    });
+    expect(byId.get('5')).toMatchObject({ answer: { event_id: 'r5' } });
+    expect(await (await system.get('/metrics')).text()).toMatch(
+      /published_total\{kind="reply",outcome="unroutable"\} 1\n/,
+    );
+  });
+
+  it('sets bad messages aside, with bytes and properties as they came, and goes on', async () => {
+    await client.drain('millrace.dead-letters');
+    await client.send('no JSON', {
+      messageId: 'bad1',
+      expiration: '60000',
+      priority: 3,
+      headers: { kind: 'card', CC: ['alicpp_records_copy'] },
+    });
+    await client.send({ ...body, LIMIT_BAL: 'much' }, { messageId: 'bad2' });
+    await client.send('x'.repeat(2_000_000), { messageId: 'bad3' });
+    await client.send(body, { messageId: 'bad2-but-good' });
+    await expect.poll(() => rows(`event_id = 'bad2-but-good'`), { timeout: 20_000 }).toHaveLength(1);
+    const letters = await client.drain('millrace.dead-letters');
+    expect(letters.map(({ properties }) => properties.headers?.['millrace-reason'] as unknown)).toEqual([
+      'JSON_INVALID',
+      'EVENT_INVALID',
+      'JSON_INVALID',
+    ]);
+    const [first] = letters;
+    expect(first?.content.toString()).toBe('no JSON');
+    expect(first?.properties).toMatchObject({
+      messageId: 'bad1',
+      priority: 3,
+      expiration: undefined,
+      headers: {
+        kind: 'card',
+        'millrace-cc': ['alicpp_records_copy'],
+        'millrace-expiration': '60000',
+        'millrace-queue': 'alicpp_records',
+      },
+    });
+    const stored = (): Promise<unknown[]> =>
+      system.sql(
+        `SELECT event_id, reason, topic, length(value) > 400000 AS long FROM millrace.dead_letters WHERE event_id LIKE 'bad%' ORDER BY event_id`,
+      );
+    const topic = 'rabbitmq:alicpp_records';
+    await expect.poll(stored, { timeout: 20_000 }).toEqual([
+      { event_id: 'bad1', reason: 'JSON_INVALID', topic, long: 0 },
+      { event_id: 'bad2', reason: 'EVENT_INVALID', topic, long: 0 },
+      { event_id: 'bad3', reason: 'JSON_INVALID', topic, long: 1 },
+    ]);
+  });
+
+  it('counts equal messages without an id as many, and those with one id as one', async () => {
+    const same = { ...body, PAY_AMT6: 4711 };
+    for (let count = 0; count < 5; count++) await client.send(same);
+    for (let count = 0; count < 5; count++) await client.send(same, { messageId: 'same' });
+    const where = `JSONExtractInt(features, 'PAY_AMT6') = 4711`;
+    await expect.poll(async () => (await rows(where)).length, { timeout: 20_000 }).toBe(6);
+  });
+
+  it('takes a queue as it is, whatever its arguments, for another pipeline', async () => {
+    const ride = readFileSync(join(projectRoot, 'examples', 'taxi-trip-duration.json'), 'utf8');
+    await client.send(ride, { key: 'rides', messageId: 'ride' });
+    await expect
+      .poll(() => rows(`event_id = 'ride'`), { timeout: 20_000 })
+      .toEqual([{ event_id: 'ride', source: 'millrace/rabbitmq', pipeline: 'taxi-trip-duration' }]);
+  });
+
+  describe('at the end', () => {
+    it('goes on after RabbitMQ was restarted, or took its queue away', async () => {
+      await client.close();
+      await rabbit.restart();
+      client = await RabbitClient.connect(rabbit.url);
+      await client.send(body, { messageId: 'after-restart' });
+      await expect.poll(() => rows(`event_id = 'after-restart'`), { timeout: 20_000 }).toHaveLength(1);
+      await client.channel.deleteQueue('alicpp_records');
+      await expect
+        .poll(() => client.channel.assertQueue('alicpp_records', { durable: true }), { timeout: 20_000 })
+        .toMatchObject({ consumerCount: 1 });
+      await client.send(body, { messageId: 'after-delete', exchange: 'to-all' });
+      await expect.poll(() => rows(`event_id = 'after-delete'`), { timeout: 20_000 }).toHaveLength(1);
+    });
+
+    it('is degraded, and nothing else, while RabbitMQ is away', async () => {
+      await client.close();
+      await rabbit.kill();
+      await expect.poll(() => health('rabbitmq'), { timeout: 20_000 }).toMatchObject({ status: 'degraded' });
+      const answer = await system.post('/v1/pipelines/credit-default/predict', body);
+      expect(answer.status).toBe(200);
+      expect((await system.get('/health/ready')).status).toBe(200);
+    });
+  });
+});

@@ -1,0 +1,194 @@
+import { Gauge } from 'prom-client';
+import { Intake } from '../../ingest/intake.js';
+import { PredictionCache } from '../../ingest/prediction-cache.js';
+import type { Config } from '../../platform/config.js';
+import { MillraceError } from '../../platform/errors.js';
+import type { Logger } from '../../platform/logger.js';
+import type { Metrics } from '../../platform/metrics.js';
+import {
+  parseBindings,
+  parseQueueMappings,
+  parseResultsQueues,
+  type QueueMapping,
+} from '../../platform/rabbitmq-settings.js';
+import type { OpenPipeline } from '../../processors/open-pipelines.js';
+import type { Consumption } from '../../streams/consumption.js';
+import type { Serde } from '../../streams/serde.js';
+import type { Streams } from '../../streams/streams.js';
+import { type BridgeStatus, RabbitConnection } from './connection.js';
+import { EventsFromMessages } from './events-from-messages.js';
+import { FailedMessages } from './failed-messages.js';
+import { InboundQueue } from './inbound-queue.js';
+import { followLedgers } from './ledger.js';
+import { Outbound } from './outbound.js';
+import { Publisher } from './publisher.js';
+import { deadLettersQueue, ensureDeadLetters } from './topology.js';
+
+/** Consumer group of what goes to RabbitMQ. */
+export const bridgeGroup = 'millrace-rabbitmq';
+
+export interface BridgeOptions {
+  url: string;
+  config: Config;
+  streams: Streams;
+  serde: Serde;
+  pipelines: ReadonlyMap<string, OpenPipeline>;
+  metrics: Metrics;
+  logger: Logger;
+}
+
+/** Events from RabbitMQ's queues to the log, and predictions from the log to RabbitMQ. */
+export interface Bridge {
+  connections(): BridgeStatus[];
+  queues: ReadonlyMap<string, () => BridgeStatus>;
+  results: Consumption;
+  resultTopics: string[];
+  /** Takes no more, ends what is under way, and disconnects. */
+  stop(): Promise<void>;
+}
+
+/** How long what is under way may take to end, milliseconds. */
+const drainMs = 5_000;
+
+/**
+ * Starts the bridge; RabbitMQ need not be there yet.
+ *
+ * @throws MillraceError `CONFIG_INVALID` for a queue whose pipeline there is not, and for a binding of a queue that is not read.
+ */
+export async function startBridge(options: BridgeOptions): Promise<Bridge> {
+  const { url, config, streams, metrics, logger, pipelines } = options;
+  const mappings = queueMappings(config, pipelines);
+  const bindings = parseBindings(config.RABBITMQ_BINDINGS);
+  checkBindings(bindings, mappings);
+  // RabbitMQ lets a connection that publishes wait when it is short of memory; acknowledgements must not.
+  const reading = new RabbitConnection({ url, name: 'millrace in', logger });
+  const writing = new RabbitConnection({
+    url,
+    name: 'millrace out',
+    logger,
+    quiet: true,
+    onConnect: () => prepare(),
+  });
+  const onUnconfirmed = (count: number): void => metrics.rabbitUnconfirmed.inc(count);
+  const producer = await streams.createProducer();
+  const intake = new Intake({ ...options, producer, cache: new PredictionCache(() => Promise.resolve([])) });
+  const states = await followLedgers(streams);
+  const queues = mappings.map(({ queue, pipeline }) => {
+    const failed = new FailedMessages(writing, new Publisher(writing, onUnconfirmed), queue, {
+      firstDelayMs: config.RABBITMQ_RETRY_DELAY_MS,
+    });
+    const inbound = new InboundQueue({
+      queue,
+      bindings: bindings.filter((binding) => binding.queue === queue),
+      connection: reading,
+      streams,
+      states,
+      events: new EventsFromMessages({ queue, pipeline, intake, failed, metrics }),
+      failed,
+      prefetch: config.RABBITMQ_PREFETCH,
+      retryLimit: config.RABBITMQ_RETRY_LIMIT,
+      metrics,
+      logger,
+    });
+    return [queue, inbound] as const;
+  });
+  const outbound = new Outbound({
+    ...options,
+    pipelines: [...pipelines.values()],
+    resultsQueues: parseResultsQueues(config.RABBITMQ_RESULTS_QUEUES),
+    connection: writing,
+    publisher: new Publisher(writing, onUnconfirmed),
+  });
+  // Before the first message: programs may bind their queues to exchanges that are there.
+  const prepare = async (): Promise<void> => {
+    await outbound.prepare();
+    await ensureDeadLetters(writing);
+  };
+  const results = await streams.consume({
+    groupId: bridgeGroup,
+    topics: outbound.topics,
+    sessionTimeoutMs: config.KAFKA_SESSION_TIMEOUT_MS,
+    handle: (records) => outbound.publish(records),
+    maxWaitMs: 5,
+  });
+  const depth = watchDepth(metrics, reading, [...mappings.map(({ queue }) => queue), deadLettersQueue]);
+  return {
+    connections: () => [reading.status(), writing.status()],
+    queues: new Map(queues.map(([queue, inbound]) => [queue, () => inbound.status()])),
+    results,
+    resultTopics: outbound.topics,
+    stop: async () => {
+      metrics.registry.removeSingleMetric(depth);
+      await drain(
+        queues.map(([, inbound]) => inbound),
+        results,
+        [reading, writing],
+      );
+      await states.stop();
+      await producer.close();
+    },
+  };
+}
+
+/** Confirmations of a RabbitMQ that is away never come: then closing the connections ends the waiting for them. */
+async function drain(
+  queues: readonly InboundQueue[],
+  results: Consumption,
+  connections: readonly RabbitConnection[],
+): Promise<void> {
+  const closeAll = async (): Promise<void> =>
+    void (await Promise.all(connections.map((connection) => connection.close())));
+  const late = setTimeout(() => void closeAll(), drainMs);
+  if (!connections.every((connection) => connection.status().ok)) await closeAll();
+  await Promise.all([...queues.map((queue) => queue.stop()), results.stop()]);
+  clearTimeout(late);
+  await closeAll();
+}
+
+interface OpenMapping {
+  queue: string;
+  pipeline: OpenPipeline;
+}
+
+function queueMappings(config: Config, pipelines: ReadonlyMap<string, OpenPipeline>): OpenMapping[] {
+  return parseQueueMappings(config.RABBITMQ_QUEUES).map(({ queue, pipeline: name }: QueueMapping) => {
+    const pipeline = pipelines.get(name);
+    if (pipeline !== undefined) return { queue, pipeline };
+    throw new MillraceError(
+      'CONFIG_INVALID',
+      `RABBITMQ_QUEUES: the queue ${queue} is for ${name}, and there is no such pipeline. There are ${[...pipelines.keys()].join(', ')}.`,
+    );
+  });
+}
+
+function checkBindings(bindings: readonly { queue: string }[], mappings: readonly OpenMapping[]): void {
+  const stray = bindings.find(({ queue }) => !mappings.some((mapping) => mapping.queue === queue));
+  if (stray === undefined) return;
+  throw new MillraceError(
+    'CONFIG_INVALID',
+    `RABBITMQ_BINDINGS binds the queue ${stray.queue}, which RABBITMQ_QUEUES does not name: nobody would read it.`,
+  );
+}
+
+const depthMetric = 'millrace_rabbitmq_queue_messages';
+
+/** How many messages wait in each queue, asked for anew at each scrape. */
+function watchDepth(metrics: Metrics, connection: RabbitConnection, queues: readonly string[]): string {
+  const gauge = new Gauge({
+    name: depthMetric,
+    help: 'Messages that wait in a queue of RabbitMQ and are not delivered yet.',
+    labelNames: ['queue'] as const,
+    registers: [metrics.registry],
+    collect: async () => {
+      gauge.reset();
+      if (!connection.status().ok) return;
+      const asked = queues.map(async (queue) => {
+        const { messageCount } = await connection.use((channel) => channel.checkQueue(queue));
+        gauge.set({ queue }, messageCount);
+      });
+      // One that is not there has no figure.
+      await Promise.allSettled(asked);
+    },
+  });
+  return depthMetric;
+}

@@ -1,0 +1,144 @@
+import { type ConfirmChannel, connect, type RecoveringChannelModel } from 'amqplib';
+import { MillraceError, messageOf } from '../../platform/errors.js';
+import type { Logger } from '../../platform/logger.js';
+import { codeOf } from './errors.js';
+
+export interface ConnectionOptions {
+  /** `amqp://` or `amqps://`. Its password is never logged. */
+  url: string;
+  /** What RabbitMQ lists it as. */
+  name: string;
+  logger: Logger;
+  /** Whether another connection to the same server says in the log when it is away. */
+  quiet?: boolean;
+  /** Called whenever there is a connection again. What it throws is logged. */
+  onConnect?: () => Promise<void>;
+}
+
+/** How a part of the bridge is. */
+export interface BridgeStatus {
+  ok: boolean;
+  /** Since when, milliseconds since 1970. */
+  since: number;
+  /** What is wrong, or why it does nothing. */
+  problem?: string;
+}
+
+/** Seconds after which a server that says nothing counts as gone. */
+const heartbeatSeconds = 10;
+
+/** A connection to RabbitMQ that is made again, for as long as it takes, whenever it is lost. */
+export class RabbitConnection {
+  readonly #model: Promise<RecoveringChannelModel>;
+  readonly #logger: Logger;
+  readonly #where: string;
+  readonly #level: 'debug' | undefined;
+  readonly #onConnect: (() => Promise<void>) | undefined;
+  #status: BridgeStatus = { ok: false, since: Date.now(), problem: 'connecting' };
+  /** Whether the log says already that it can't be reached. */
+  #told = false;
+
+  constructor({ url, name, logger, quiet = false, onConnect }: ConnectionOptions) {
+    this.#level = quiet ? 'debug' : undefined;
+    this.#onConnect = onConnect;
+    const address = new URL(url);
+    this.#where = address.host;
+    if (!address.searchParams.has('heartbeat'))
+      address.searchParams.set('heartbeat', String(heartbeatSeconds));
+    this.#logger = logger.child({ rabbitmq: this.#where, connection: name });
+    this.#model = connect(address.href, {
+      noDelay: true,
+      timeout: 10_000,
+      clientProperties: { connection_name: name },
+      recovery: { waitForConnect: false, initialDelay: 200, maxDelay: 5_000 },
+    }).then((model) => this.#watch(model));
+  }
+
+  status(): BridgeStatus {
+    return this.#status;
+  }
+
+  /**
+   * A new channel, once there is a connection. Whoever gets it listens for its `close`.
+   *
+   * @throws MillraceError `RABBITMQ_UNAVAILABLE`, retriable.
+   */
+  async channel(): Promise<ConfirmChannel> {
+    try {
+      const model = await this.#model;
+      const channel = await model.createConfirmChannel();
+      // An error is told by the operation that failed, or by `close`, which follows.
+      channel.on('error', () => undefined);
+      return channel;
+    } catch (error) {
+      throw this.unavailable(error);
+    }
+  }
+
+  /** Uses a channel for one thing: one that fails closes the channel it came over. @throws what RabbitMQ says. */
+  async use<T>(action: (channel: ConfirmChannel) => Promise<T>): Promise<T> {
+    const channel = await this.channel();
+    try {
+      return await action(channel);
+    } finally {
+      await closeChannel(channel);
+    }
+  }
+
+  /** Ends it, and everything that waits for it fails. */
+  async close(): Promise<void> {
+    const model = await this.#model;
+    await model.close();
+  }
+
+  unavailable(error: unknown): MillraceError {
+    return new MillraceError(
+      'RABBITMQ_UNAVAILABLE',
+      `RabbitMQ at ${this.#where} can't be used now: ${messageOf(error)}`,
+      { retriable: true, cause: error },
+    );
+  }
+
+  #watch(model: RecoveringChannelModel): RecoveringChannelModel {
+    model.on('connect', () => {
+      if (this.#told) this.#logger[this.#level ?? 'info']('RabbitMQ is reached again');
+      this.#told = false;
+      this.#status = { ok: true, since: Date.now() };
+      this.#onConnect?.().catch((error: unknown) => this.#logger.warn(messageOf(error)));
+    });
+    model.on('disconnect', (error: Error) => this.#lost(error));
+    model.on('connect-failed', (error: Error) => this.#lost(error));
+    // `disconnect` follows.
+    model.on('error', () => undefined);
+    model.on('blocked', (reason: string) => {
+      this.#logger.warn({ reason }, 'RabbitMQ takes nothing at the moment: it is short of memory or disk');
+      this.#status = { ok: false, since: Date.now(), problem: `blocked by RabbitMQ: ${reason}` };
+    });
+    model.on('unblocked', () => {
+      this.#logger.info('RabbitMQ takes messages again');
+      this.#status = { ok: true, since: Date.now() };
+    });
+    return model;
+  }
+
+  #lost(error: Error): void {
+    const hint = /403|ACCESS.REFUSED/.test(error.message)
+      ? ' Check user, password and vhost in RABBITMQ_URL.'
+      : '';
+    const problem = `can't be reached at ${this.#where}: ${error.message || codeOf(error) || 'no answer'}.${hint}`;
+    const { ok, since } = this.#status;
+    this.#status = { ok: false, since: ok ? Date.now() : since, problem };
+    if (this.#told) return;
+    this.#told = true;
+    this.#logger[this.#level ?? 'warn'](`RabbitMQ ${problem} Trying on.`);
+  }
+}
+
+/** Closes a channel that may be closed already. */
+export async function closeChannel(channel: ConfirmChannel): Promise<void> {
+  try {
+    await channel.close();
+  } catch {
+    // It was.
+  }
+}

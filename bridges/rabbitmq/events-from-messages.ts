@@ -1,0 +1,130 @@
+import type { ConsumeMessage } from 'amqplib';
+import type { EventOutcome, Intake } from '../../ingest/intake.js';
+import { MillraceError } from '../../platform/errors.js';
+import type { Metrics } from '../../platform/metrics.js';
+import { deadLetterRecord, shrinkDeadLetter } from '../../processors/dead-letters.js';
+import { newEventId } from '../../processors/ids.js';
+import type { OpenPipeline } from '../../processors/open-pipelines.js';
+import { correlationIdHeader, replyToHeader } from '../../processors/reply-headers.js';
+import { isTraceparent } from '../../streams/cloud-events.js';
+import { type NewRecord, sizeOf } from '../../streams/records.js';
+import type { FailedMessage, FailedMessages } from './failed-messages.js';
+import type { Ledger } from './ledger.js';
+import { bodyReader, type ReadBody } from './message-body.js';
+import { digestOf } from './repeats.js';
+
+/** A letter of a large message is cut down to what the dead-letter topic takes. */
+const largestLetterBytes = 1_500_000;
+
+export interface EventsFromMessagesOptions {
+  queue: string;
+  pipeline: OpenPipeline;
+  intake: Intake;
+  failed: FailedMessages;
+  metrics: Metrics;
+}
+
+/** Makes events of the messages of one queue. */
+export class EventsFromMessages {
+  readonly #options: EventsFromMessagesOptions;
+  readonly #read: ReadBody;
+
+  constructor(options: EventsFromMessagesOptions) {
+    this.#options = options;
+    this.#read = bodyReader(options.pipeline.event.schema);
+  }
+
+  /**
+   * Puts messages on the log: events, and dead letters of those that can't be any, which go to the dead-letter queue too.
+   *
+   * @param before - nothing is written until it resolves, and nothing at all when it rejects.
+   * @throws MillraceError as the log and RabbitMQ do.
+   */
+  async publish(messages: readonly ConsumeMessage[], ledger: Ledger, before: Promise<void>): Promise<void> {
+    const { pipeline, intake } = this.#options;
+    const bodies = messages.map(({ content, properties }) => this.#read(content, properties));
+    await intake.publish(pipeline, bodies, {
+      source: 'millrace/rabbitmq',
+      timeoutMs: Number.POSITIVE_INFINITY,
+      write: async (outcomes) => {
+        await before;
+        await this.#write(messages, outcomes, ledger);
+      },
+    });
+  }
+
+  /** Gives messages up: to the dead-letter queue and the dead-letter topic. */
+  async giveUp(failed: readonly FailedMessage[], ledger: Ledger): Promise<void> {
+    const messages = failed.map(({ message }) => message);
+    await this.#write(
+      messages,
+      failed.map(({ reason }) => reason),
+      ledger,
+    );
+  }
+
+  async #write(
+    messages: readonly ConsumeMessage[],
+    outcomes: readonly EventOutcome[],
+    ledger: Ledger,
+  ): Promise<void> {
+    const { queue, failed, pipeline, metrics } = this.#options;
+    const records: NewRecord[] = [];
+    const bad: FailedMessage[] = [];
+    messages.forEach((message, index) => {
+      const outcome = outcomes[index];
+      if (outcome instanceof MillraceError) bad.push({ message, reason: outcome });
+      else if (outcome !== undefined) {
+        Object.assign(outcome.headers, headersOf(message));
+        records.push(outcome);
+      }
+    });
+    // First the queue, then the log, by which they count as dealt with.
+    await failed.bury(bad);
+    records.push(...bad.map((each) => this.#letter(each)));
+    await ledger.write(records, messages.map(digestOf));
+    for (const { reason } of bad) metrics.deadLetters.inc({ pipeline: pipeline.name, reason: reason.code });
+    metrics.rabbitReceived.inc({ queue, outcome: 'event' }, messages.length - bad.length);
+    metrics.rabbitReceived.inc({ queue, outcome: 'dead_letter' }, bad.length);
+  }
+
+  #letter({ message, reason }: FailedMessage): NewRecord {
+    const { queue, pipeline } = this.#options;
+    const { content, properties } = message;
+    const given: unknown = properties.messageId;
+    const record = {
+      topic: `rabbitmq:${queue}`,
+      partition: -1,
+      offset: -1,
+      timestamp: Date.now(),
+      key: null,
+      value: content,
+      headers: buffers(headersOf(message)),
+    };
+    const letter = deadLetterRecord(pipeline.topics.deadLetters, pipeline.name, record, reason, {
+      now: Date.now(),
+      schemaId: undefined,
+      eventId: typeof given === 'string' && given !== '' ? given : newEventId(),
+    });
+    return sizeOf(letter) > largestLetterBytes ? shrinkDeadLetter(letter) : letter;
+  }
+}
+
+/** What a message says beside its body that its event's record carries on. */
+function headersOf({ properties }: ConsumeMessage): Record<string, string> {
+  const { replyTo, correlationId, headers } = properties as {
+    replyTo?: unknown;
+    correlationId?: unknown;
+    headers?: Record<string, unknown>;
+  };
+  const carried: Record<string, string> = {};
+  if (typeof replyTo === 'string' && replyTo !== '') carried[replyToHeader] = replyTo;
+  if (typeof correlationId === 'string' && correlationId !== '') carried[correlationIdHeader] = correlationId;
+  const traceparent = headers?.['traceparent'];
+  if (typeof traceparent === 'string' && isTraceparent(traceparent)) carried['traceparent'] = traceparent;
+  return carried;
+}
+
+function buffers(headers: Record<string, string>): Record<string, Buffer> {
+  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, Buffer.from(value)]));
+}

@@ -1,0 +1,222 @@
+import type { ConsumeMessage } from 'amqplib';
+import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { MillraceError } from '../../platform/errors.js';
+import { silentLogger } from '../../platform/logger.js';
+import { createMetrics } from '../../platform/metrics.js';
+import { systemTopics } from '../../streams/topics.js';
+import { unique } from '../../tests/contract/client.js';
+import { apiKeys } from '../../tests/contract/flaky-network.js';
+import { StreamsFixture } from '../../tests/contract/streams-fixture.js';
+import { describeRabbitMq, RabbitMq } from '../../tests/system/engines/rabbitmq-server.js';
+import { RabbitConnection } from './connection.js';
+import { FailedMessages } from './failed-messages.js';
+import { InboundQueue, type InboundQueueOptions } from './inbound-queue.js';
+import { followLedgers } from './ledger.js';
+import { Publisher } from './publisher.js';
+import { digestOf } from './repeats.js';
+import { RabbitClient } from './testing/rabbit-client.js';
+
+type Publish = InboundQueueOptions['events']['publish'];
+
+describeRabbitMq('the reading of a queue', () => {
+  let rabbit: RabbitMq;
+  let client: RabbitClient;
+  let log: StreamsFixture;
+  const toStop: (() => Promise<void>)[] = [];
+
+  beforeAll(async () => {
+    rabbit = await RabbitMq.start();
+    client = await RabbitClient.connect(rabbit.url);
+    log = await StreamsFixture.start();
+    const { streams } = log.open();
+    await streams.createTopics([
+      { name: systemTopics.rabbitmq, partitions: 1, config: { 'cleanup.policy': 'compact' } },
+    ]);
+  }, 120_000);
+
+  afterEach(async () => {
+    for (const stop of toStop.splice(0).toReversed()) await stop();
+  });
+
+  afterAll(async () => {
+    await client?.close();
+    await log?.close();
+    await rabbit?.stop();
+  });
+
+  /** Reads a queue into a topic. `around` may do what goes wrong. */
+  async function start(
+    { queue, topic, bindings = [] }: { queue: string; topic: string } & Partial<InboundQueueOptions>,
+    around: (publish: Publish) => Publish = (publish) => publish,
+  ) {
+    const { streams, network } = log.open();
+    const metrics = createMetrics();
+    const connection = new RabbitConnection({ url: rabbit.url, name: unique('test'), logger: silentLogger });
+    const states = await followLedgers(streams);
+    const publish: Publish = async (messages, ledger, before) => {
+      await before;
+      await ledger.write(
+        messages.map(({ content }) => ({ topic, key: null, value: content })),
+        messages.map(digestOf),
+      );
+    };
+    const publisher = new Publisher(connection, () => undefined);
+    const failed = new FailedMessages(connection, publisher, queue, { firstDelayMs: 20 });
+    const inbound = new InboundQueue({
+      queue,
+      bindings,
+      connection,
+      streams,
+      states,
+      events: {
+        publish: around(publish),
+        giveUp: (given, ledger) =>
+          failed.bury(given).then(() =>
+            ledger.write(
+              [],
+              given.map(({ message }) => digestOf(message)),
+            ),
+          ),
+      },
+      failed,
+      prefetch: 500,
+      retryLimit: 2,
+      metrics,
+      logger: silentLogger,
+    });
+    toStop.push(async () => {
+      await inbound.stop();
+      await states.stop();
+      await connection.close();
+    });
+    return { inbound, network };
+  }
+
+  async function names(): Promise<{ queue: string; topic: string }> {
+    const { streams } = log.open();
+    return { queue: unique('queue'), topic: await log.topic(streams) };
+  }
+
+  async function fill(queue: string, texts: string[]): Promise<void> {
+    await client.channel.assertQueue(queue, { durable: true });
+    for (const text of texts) client.channel.sendToQueue(queue, Buffer.from(text), { persistent: true });
+    await client.channel.waitForConfirms();
+  }
+
+  async function expectOnLog(topic: string, texts: string[]): Promise<void> {
+    const records = await log.readAll(topic, texts.length);
+    expect(records.map(({ value }) => String(value)).toSorted()).toEqual(texts.toSorted());
+  }
+
+  function isPoison({ content }: ConsumeMessage): boolean {
+    return content.toString() === 'poison';
+  }
+
+  it('tries a message that breaks something again, ever later, and sets it aside at last; others pass it by', async () => {
+    const at = await names();
+    const tries: number[] = [];
+    const good = Array.from({ length: 100 }, (_, index) => `good ${index}`);
+    await fill(at.queue, [...good.slice(0, 50), 'poison', ...good.slice(50)]);
+    await start(at, (publish) => (messages, ledger, before) => {
+      if (messages.length === 1 && messages.some(isPoison)) tries.push(performance.now());
+      if (messages.some(isPoison)) throw new TypeError('a defect');
+      return publish(messages, ledger, before);
+    });
+    await expectOnLog(at.topic, good);
+    await expect
+      .poll(() => client.channel.assertQueue('millrace.dead-letters', { durable: true }), { timeout: 10_000 })
+      .toMatchObject({ messageCount: 1 });
+    const [dead] = await client.drain('millrace.dead-letters');
+    expect(dead?.properties.headers).toMatchObject({
+      'millrace-reason': 'INTERNAL',
+      'millrace-queue': at.queue,
+      'millrace-attempts': 2,
+    });
+    expect(tries).toHaveLength(3);
+    const [first = 0, second = 0, third = 0] = tries;
+    expect(second - first).toBeGreaterThan(19);
+    expect(third - second).toBeGreaterThan(39);
+  });
+
+  it('waits while the log is away, and burns no retries', async () => {
+    const at = await names();
+    const texts = Array.from({ length: 300 }, (_, index) => `text ${index % 40}`);
+    let written = 0;
+    const { network, inbound } = await start(at, (publish) => async (messages, ledger, before) => {
+      await publish(messages, ledger, before);
+      written += messages.length;
+    });
+    await fill(at.queue, texts.slice(0, 100));
+    await expect.poll(() => written, { timeout: 10_000 }).toBe(100);
+    network.cut();
+    await fill(at.queue, texts.slice(100));
+    await expect.poll(async () => (await client.channel.checkQueue(at.queue)).messageCount).toBe(0);
+    network.restore();
+    await expect.poll(() => written, { timeout: 20_000 }).toBe(300);
+    await expectOnLog(at.topic, texts);
+    expect(inbound.status()).toMatchObject({ ok: true });
+    await expect
+      .poll(async () => (await client.channel.checkQueue(at.queue)).messageCount, { timeout: 5_000 })
+      .toBe(0);
+  });
+
+  it.each(['loseAnswer', 'loseRequest'] as const)(
+    'writes once when the end of a transaction is in doubt: %s',
+    async (fault) => {
+      const at = await names();
+      const { network } = await start(at);
+      await fill(at.queue, ['first']);
+      await expectOnLog(at.topic, ['first']);
+      network[fault](apiKeys.endTxn);
+      await fill(at.queue, ['first', 'second']);
+      await expectOnLog(at.topic, ['first', 'first', 'second']);
+      expect(network.pendingFaults).toBe(0);
+    },
+  );
+
+  it('knows messages again that are on the log and were never acknowledged', async () => {
+    const at = await names();
+    const texts = Array.from({ length: 200 }, (_, index) => `text ${index % 30}`);
+    await fill(at.queue, texts);
+    let ends = 0;
+    await start(at, (publish) => async (messages, ledger, before) => {
+      await publish(messages, ledger, before);
+      // As if it were killed now: nothing is acknowledged.
+      if (++ends <= 2) throw new MillraceError('LOG_REFUSED', 'the end');
+    });
+    await expectOnLog(at.topic, texts);
+    await fill(at.queue, ['one more', 'text 0']);
+    await expectOnLog(at.topic, [...texts, 'one more', 'text 0']);
+    expect(ends).toBeGreaterThanOrEqual(2);
+  });
+
+  it('leaves a queue to whoever reads it, and takes over when that one has ended', async () => {
+    const at = await names();
+    await fill(at.queue, ['before']);
+    const first = await start(at);
+    await expectOnLog(at.topic, ['before']);
+    const second = await start(at);
+    await expect
+      .poll(() => second.inbound.status(), { timeout: 10_000 })
+      .toMatchObject({ ok: false, problem: expect.stringContaining('another copy of the bridge') as string });
+    await first.inbound.stop();
+    await expect.poll(() => second.inbound.status().ok, { timeout: 10_000 }).toBe(true);
+    await fill(at.queue, ['after']);
+    await expectOnLog(at.topic, ['before', 'after']);
+  });
+
+  it('says what it can’t use and which setting asked for it, and goes on when that is mended', async () => {
+    const at = await names();
+    const exchange = unique('exchange');
+    await client.channel.assertExchange(exchange, 'direct', { durable: true });
+    const binding = { queue: at.queue, exchange, type: 'topic' as const, durable: true, routing_key: '#' };
+    const { inbound } = await start({ ...at, bindings: [binding] });
+    await expect
+      .poll(() => inbound.status().problem, { timeout: 10_000 })
+      .toMatch(new RegExp(`${exchange} .*PRECONDITION.*RABBITMQ_BINDINGS`));
+    await client.channel.deleteExchange(exchange);
+    await expect.poll(() => inbound.status().ok, { timeout: 10_000 }).toBe(true);
+    await client.send('routed', { exchange, key: 'any.key' });
+    await expectOnLog(at.topic, ['routed']);
+  });
+});

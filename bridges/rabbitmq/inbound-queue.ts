@@ -1,0 +1,285 @@
+import type { ConfirmChannel, ConsumeMessage } from 'amqplib';
+import { MillraceError, messageOf } from '../../platform/errors.js';
+import type { Logger } from '../../platform/logger.js';
+import type { Metrics } from '../../platform/metrics.js';
+import type { Binding } from '../../platform/rabbitmq-settings.js';
+import { backoff, pause } from '../../streams/backoff.js';
+import type { Streams } from '../../streams/streams.js';
+import { type BridgeStatus, closeChannel, type RabbitConnection } from './connection.js';
+import { codeOf } from './errors.js';
+import type { EventsFromMessages } from './events-from-messages.js';
+import { attemptsOf, type FailedMessages } from './failed-messages.js';
+import { Incoming } from './incoming.js';
+import { Ledger, type LedgerStates } from './ledger.js';
+import { countRepeats, digestOf } from './repeats.js';
+import { ensureBinding, ensureQueue } from './topology.js';
+
+export interface InboundQueueOptions {
+  queue: string;
+  bindings: readonly Binding[];
+  connection: RabbitConnection;
+  streams: Streams;
+  states: LedgerStates;
+  events: Pick<EventsFromMessages, 'publish' | 'giveUp'>;
+  failed: FailedMessages;
+  /** Most messages that RabbitMQ delivers before they are acknowledged. */
+  prefetch: number;
+  /** How often a message is tried again. */
+  retryLimit: number;
+  metrics: Metrics;
+  logger: Logger;
+}
+
+/** Reads one queue, and acknowledges what the log has acknowledged. It starts again, with backoff, whatever fails. */
+export class InboundQueue {
+  readonly #options: InboundQueueOptions;
+  readonly #logger: Logger;
+  readonly #stopping = new AbortController();
+  readonly #running: Promise<void>;
+  #status: BridgeStatus = { ok: false, since: Date.now(), problem: 'waiting for RabbitMQ' };
+
+  constructor(options: InboundQueueOptions) {
+    this.#options = options;
+    this.#logger = options.logger.child({ queue: options.queue });
+    this.#running = this.#run();
+  }
+
+  status(): BridgeStatus {
+    return this.#status;
+  }
+
+  /** Takes no more, and ends what is under way. What is delivered and not taken goes back to the queue. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stopping;
+    for (let attempt = 0; !signal.aborted; attempt++) {
+      try {
+        await this.#read(() => (attempt = 0));
+      } catch (error) {
+        if (!signal.aborted) this.#report(error);
+      }
+      await backoff(attempt, { signal });
+    }
+  }
+
+  /** One session: a channel of its own, from the first message to the first failure. */
+  async #read(onReading: () => void): Promise<void> {
+    const { queue, bindings, connection, streams, states, prefetch } = this.#options;
+    // Nothing is taken while it can't be put anywhere.
+    await streams.ping();
+    await ensureQueue(connection, queue, 'RABBITMQ_QUEUES');
+    for (const binding of bindings) await ensureBinding(connection, binding);
+    const channel = await connection.channel();
+    const ended = new AbortController();
+    const end = (why: string): void => ended.abort(connection.unavailable(new Error(why)));
+    channel.on('error', (error) => end(messageOf(error)));
+    channel.on('close', () => end('its channel was closed'));
+    const incoming = new Incoming();
+    let ledger: Ledger | undefined;
+    try {
+      await channel.prefetch(prefetch);
+      const { consumerTag } = await channel
+        .consume(
+          queue,
+          (message) => {
+            if (message === null) end(`RabbitMQ ended the reading of ${queue}: it was deleted or moved`);
+            else incoming.add(message);
+          },
+          { exclusive: true },
+        )
+        .catch((error: unknown) => {
+          throw codeOf(error) === 403 ? readByOther(queue) : error;
+        });
+      const mine = AbortSignal.any([ended.signal, this.#stopping.signal]);
+      ledger = await Ledger.open(streams, states, queue, mine);
+      await this.#passRepeats(channel, incoming, ledger, ended.signal);
+      this.#report();
+      onReading();
+      await this.#work(channel, incoming, ledger, ended.signal);
+      if (!ended.signal.aborted) await channel.cancel(consumerTag);
+    } catch (error) {
+      if (error instanceof MillraceError) throw error;
+      throw ended.signal.aborted ? ended.signal.reason : connection.unavailable(error);
+    } finally {
+      await ledger?.close();
+      await closeChannel(channel);
+    }
+  }
+
+  /** Acknowledges what came before, is on the log, and comes again. */
+  async #passRepeats(
+    channel: ConfirmChannel,
+    incoming: Incoming,
+    ledger: Ledger,
+    ended: AbortSignal,
+  ): Promise<void> {
+    const { queue, metrics } = this.#options;
+    await this.#whenRedelivered(channel, incoming, ledger.unsettled.flat().length, ended);
+    const digests = incoming.redelivered().map(digestOf);
+    const repeats = countRepeats(ledger.unsettled, digests);
+    ledger.begin(digests.slice(0, repeats));
+    if (repeats === 0) return;
+    this.#logger.info(
+      { messages: repeats },
+      'messages came again that are on the log; they are acknowledged',
+    );
+    metrics.rabbitReceived.inc({ queue, outcome: 'repeated' }, repeats);
+    acknowledge(channel, incoming.take(repeats));
+    await channel.checkQueue(queue);
+    ledger.settle(ledger.unsettled.at(-1));
+  }
+
+  /** Resolves when so many messages are delivered, or no more can come that were delivered before. */
+  async #whenRedelivered(
+    channel: ConfirmChannel,
+    incoming: Incoming,
+    count: number,
+    ended: AbortSignal,
+  ): Promise<void> {
+    const { queue, prefetch } = this.#options;
+    const enough = Math.min(count, prefetch);
+    // RabbitMQ's answer that no more wait may overtake a delivery, but not two.
+    for (let quiet = 0, seen = 0; quiet < 2; seen = incoming.length) {
+      if (incoming.length >= enough || incoming.redelivered().length < incoming.length) return;
+      const { messageCount } = await channel.checkQueue(queue);
+      quiet = messageCount === 0 && incoming.length === seen ? quiet + 1 : 0;
+      if (quiet === 0) await pause(10, ended);
+      ended.throwIfAborted();
+    }
+  }
+
+  async #work(
+    channel: ConfirmChannel,
+    incoming: Incoming,
+    ledger: Ledger,
+    ended: AbortSignal,
+  ): Promise<void> {
+    const { queue, metrics } = this.#options;
+    const signal = AbortSignal.any([ended, this.#stopping.signal]);
+    const settled = { last: Promise.resolve() };
+    let before: Promise<void> = Promise.resolve();
+    while (!signal.aborted) {
+      const batch = incoming.takeBatch();
+      metrics.rabbitUnacknowledged.set({ queue }, batch.length + incoming.length);
+      if (batch.length > 0) {
+        // It is made ready while the one before is being written.
+        const dealing = this.#deal(channel, batch, ledger, before, settled);
+        dealing.catch(() => undefined);
+        await before;
+        before = dealing;
+        continue;
+      }
+      await before;
+      if (incoming.length > 0) continue;
+      await settled.last;
+      await ledger.writeSettled();
+      await incoming.whenSome(signal);
+    }
+    ended.throwIfAborted();
+    await before;
+    await settled.last;
+    await ledger.writeSettled();
+  }
+
+  async #deal(
+    channel: ConfirmChannel,
+    batch: readonly ConsumeMessage[],
+    ledger: Ledger,
+    before: Promise<void>,
+    settled: { last: Promise<void> },
+  ): Promise<void> {
+    await this.#handle(batch, ledger, before);
+    acknowledge(channel, batch);
+    const last = ledger.unsettled.at(-1);
+    // The queue answers after it has taken the acknowledgement.
+    settled.last = channel.checkQueue(this.#options.queue).then(() => ledger.settle(last));
+    settled.last.catch(() => undefined);
+  }
+
+  /** Deals with messages so that they can be acknowledged. @throws what is none of the messages' fault. */
+  async #handle(messages: readonly ConsumeMessage[], ledger: Ledger, before: Promise<void>): Promise<void> {
+    try {
+      await this.#options.events.publish(messages, ledger, before);
+    } catch (error) {
+      await before;
+      if (this.#stopping.signal.aborted) throw error;
+      const known = error instanceof MillraceError ? error : undefined;
+      // The log is there and does not take them now.
+      if (known?.code === 'LOG_UNAVAILABLE') return this.#retryLater(messages, known, ledger);
+      if (known !== undefined && known.code !== 'RECORD_TOO_LARGE') throw known;
+      if (messages.length > 1) {
+        // One of them is at fault, and the others must not suffer.
+        const middle = messages.length >> 1;
+        await this.#handle(messages.slice(0, middle), ledger, before);
+        await this.#handle(messages.slice(middle), ledger, before);
+        return;
+      }
+      this.#logger.error({ err: error }, 'a message could not be taken');
+      if (known === undefined) await this.#retryLater(messages, unexpected(error), ledger);
+      else
+        await this.#options.events.giveUp(
+          messages.map((message) => ({ message, reason: known })),
+          ledger,
+        );
+    }
+  }
+
+  async #retryLater(
+    messages: readonly ConsumeMessage[],
+    reason: MillraceError,
+    ledger: Ledger,
+  ): Promise<void> {
+    const { queue, failed, retryLimit, metrics, events } = this.#options;
+    const over = messages.filter((message) => attemptsOf(message) >= retryLimit);
+    const again = messages.filter((message) => attemptsOf(message) < retryLimit);
+    this.#logger.warn(
+      { err: reason, again: again.length, over: over.length },
+      'messages could not be taken now: they are tried again later, or are given up',
+    );
+    await failed.delay(again);
+    metrics.rabbitReceived.inc({ queue, outcome: 'retried' }, again.length);
+    ledger.note(again.map(digestOf));
+    if (over.length === 0) return;
+    const givenUp = over.map((message) => ({ message, reason }));
+    try {
+      await events.giveUp(givenUp, ledger);
+    } catch (error) {
+      if (!(error instanceof MillraceError) || error.code !== 'LOG_UNAVAILABLE') throw error;
+      // They are in the dead-letter queue; it may be the dead-letter topic that is at fault.
+      ledger.note(over.map(digestOf));
+    }
+  }
+
+  #report(error?: unknown): void {
+    const ok = error === undefined;
+    const problem = ok ? undefined : messageOf(error);
+    if (this.#status.ok === ok && this.#status.problem === problem) return;
+    const since = this.#status.ok === ok ? this.#status.since : Date.now();
+    this.#status = problem === undefined ? { ok, since } : { ok, since, problem };
+    if (ok) this.#logger.info('reading the queue');
+    // Its connection says so itself.
+    else if (this.#options.connection.status().ok)
+      this.#logger.warn(`The queue is not read: ${problem} Trying on.`);
+  }
+}
+
+function acknowledge(channel: ConfirmChannel, batch: readonly ConsumeMessage[]): void {
+  const last = batch.at(-1);
+  if (last !== undefined) channel.ack(last, true);
+}
+
+function readByOther(queue: string): MillraceError {
+  return new MillraceError(
+    'QUEUE_IN_USE',
+    `Another program, or another copy of the bridge, reads the queue ${queue}. It is read here once that one has ended.`,
+    { retriable: true },
+  );
+}
+
+function unexpected(error: unknown): MillraceError {
+  return new MillraceError('INTERNAL', `It could not be taken: ${messageOf(error)}`, { cause: error });
+}

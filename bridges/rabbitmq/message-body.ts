@@ -1,0 +1,60 @@
+import { MillraceError } from '../../platform/errors.js';
+import { isStorable } from '../../processors/event-time.js';
+import type { AvroType, ContractField, RecordSchema } from '../../schemas/contracts.js';
+
+/** What is taken of a message's properties. */
+interface BodyProperties {
+  messageId?: unknown;
+  /** Seconds since 1970. */
+  timestamp?: unknown;
+}
+
+/** Reads messages of one contract the tolerant way that consumers of queues usually do. */
+export type ReadBody = (content: Buffer, properties: BodyProperties) => object | MillraceError;
+
+const utf8 = new TextDecoder('utf-8', { fatal: true });
+
+/** As JSON has numbers; a text that is one counts as one. */
+const numberText = /^\s*[+-]?\d+(\.\d+)?([eE][+-]?\d+)?\s*$/;
+
+/** Envelope fields that a body may bring itself, as over HTTP. */
+const envelope = ['event_id', 'event_time'];
+
+/**
+ * A reader of JSON bodies: members that the contract doesn't have are dropped, and for a number a text that is one will do
+ * (`20000.0` is a whole number in JSON already). The property `message_id` is the event's id, `timestamp` its time. What
+ * the fields hold is validated later, as over HTTP.
+ */
+export function bodyReader(contract: RecordSchema): ReadBody {
+  const fields = contract.fields.map((field) => ({ name: field.name, numeric: isNumeric(field) }));
+  return (content, { messageId, timestamp }) => {
+    let body: unknown;
+    try {
+      body = JSON.parse(utf8.decode(content));
+    } catch (error) {
+      return new MillraceError('JSON_INVALID', `The message is not JSON in UTF-8: ${String(error)}.`);
+    }
+    if (typeof body !== 'object' || body === null || Array.isArray(body))
+      return new MillraceError('EVENT_INVALID', 'The message must be one JSON object.');
+    const given = body as Record<string, unknown>;
+    const event: Record<string, unknown> = {};
+    // In the contract's order, which is the quickest to validate.
+    for (const { name, numeric } of fields) {
+      const value = given[name];
+      if (value === undefined) continue;
+      event[name] = numeric && typeof value === 'string' && numberText.test(value) ? Number(value) : value;
+    }
+    for (const name of envelope) if (given[name] !== undefined) event[name] = given[name];
+    if (typeof messageId === 'string' && messageId !== '') event['event_id'] = messageId;
+    const time = typeof timestamp === 'number' ? timestamp * 1000 : Number.NaN;
+    if (isStorable(time)) event['event_time'] = new Date(time).toISOString();
+    return event;
+  };
+}
+
+function isNumeric({ type }: ContractField): boolean {
+  const branches: AvroType[] = Array.isArray(type) ? type : [type];
+  return branches.some(
+    (branch) => typeof branch === 'string' && ['int', 'long', 'float', 'double'].includes(branch),
+  );
+}

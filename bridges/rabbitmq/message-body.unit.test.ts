@@ -1,0 +1,61 @@
+import { describe, expect, it } from 'vitest';
+import type { MillraceError } from '../../platform/errors.js';
+import { loadContract } from '../../schemas/contracts.js';
+import { bodyReader } from './message-body.js';
+
+const read = bodyReader(loadContract('credit-default', 'event').schema);
+const body = (value: unknown, properties = {}): object | MillraceError =>
+  read(Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)), properties);
+
+describe('a message’s body', () => {
+  it('may have members that the contract does not', () => {
+    expect(body({ ID: 1, AGE: 30, timestamp: 'now', 'default payment next month': 0 })).toEqual({ AGE: 30 });
+  });
+
+  it('may write whole numbers as floats, and numbers as text', () => {
+    expect(body('{"AGE": 30.0, "LIMIT_BAL": "2e4", "SEX": " 1 "}')).toEqual({
+      LIMIT_BAL: 20_000,
+      SEX: 1,
+      AGE: 30,
+    });
+  });
+
+  it.each(['', 'x', '0x1f', '1,5', 'NaN', 'Infinity', true, null, [30]])(
+    'keeps %j as it is, for the contract to refuse',
+    (AGE) => {
+      expect(body({ AGE })).toEqual({ AGE });
+    },
+  );
+
+  it('gets id and time from the properties', () => {
+    expect(body({ AGE: 30 }, { messageId: 'm', timestamp: 1_700_000_000 })).toEqual({
+      AGE: 30,
+      event_id: 'm',
+      event_time: '2023-11-14T22:13:20.000Z',
+    });
+  });
+
+  it('may bring its id itself; that of the message wins, an empty one does not count', () => {
+    expect(body({ event_id: 'own' })).toEqual({ event_id: 'own' });
+    expect(body({ event_id: 'own' }, { messageId: 'm' })).toEqual({ event_id: 'm' });
+    expect(body({ event_id: 'own' }, { messageId: '' })).toEqual({ event_id: 'own' });
+  });
+
+  it.each([-1e15, 1e300, Number.NaN, '1700000000'])('passes over the time %s', (timestamp) => {
+    expect(body({}, { timestamp })).toEqual({});
+  });
+
+  it.each([
+    ['', 'JSON_INVALID'],
+    ['{"AGE": NaN}', 'JSON_INVALID'],
+    ['[1]', 'EVENT_INVALID'],
+    ['null', 'EVENT_INVALID'],
+    ['"text"', 'EVENT_INVALID'],
+  ])('%j is none', (text, code) => {
+    expect(body(text)).toMatchObject({ code });
+  });
+
+  it('has to be UTF-8', () => {
+    expect(read(Buffer.from([0x22, 0xff, 0x22]), {})).toMatchObject({ code: 'JSON_INVALID' });
+  });
+});

@@ -1,0 +1,163 @@
+import type { Message } from 'amqplib';
+import { toProblem } from '../../ingest/problems.js';
+import { MillraceError } from '../../platform/errors.js';
+import type { Logger } from '../../platform/logger.js';
+import type { Metrics } from '../../platform/metrics.js';
+import type { ResultsQueue } from '../../platform/rabbitmq-settings.js';
+import { readDeadLetter } from '../../processors/dead-letters.js';
+import { deadLetterId } from '../../processors/ids.js';
+import type { OpenPipeline } from '../../processors/open-pipelines.js';
+import { toPredictionRow } from '../../processors/prediction.js';
+import { correlationIdHeader, replyToHeader } from '../../processors/reply-headers.js';
+import { isResolution } from '../../processors/resolutions.js';
+import type { Prediction } from '../../schemas/types.js';
+import type { StreamRecord } from '../../streams/records.js';
+import type { Serde } from '../../streams/serde.js';
+import type { RabbitConnection } from './connection.js';
+import type { OutgoingMessage, Publisher } from './publisher.js';
+import { ensureResults, predictionsExchange } from './topology.js';
+
+export interface OutboundOptions {
+  pipelines: readonly OpenPipeline[];
+  resultsQueues: readonly ResultsQueue[];
+  connection: RabbitConnection;
+  publisher: Publisher;
+  serde: Serde;
+  metrics: Metrics;
+  logger: Logger;
+}
+
+/** Publishes predictions to the exchange, and answers messages that asked for a reply. */
+export class Outbound {
+  readonly #options: OutboundOptions;
+  readonly #byTopic = new Map<string, OpenPipeline>();
+  /** The connection, by its beginning, on which exchange and queues are known to be there. */
+  #preparedFor: number | undefined;
+
+  constructor(options: OutboundOptions) {
+    this.#options = options;
+    for (const pipeline of options.pipelines) {
+      this.#byTopic.set(pipeline.topics.predictions, pipeline);
+      this.#byTopic.set(pipeline.topics.deadLetters, pipeline);
+    }
+  }
+
+  /** The topics to consume. */
+  get topics(): string[] {
+    return [...this.#byTopic.keys()];
+  }
+
+  /** Makes sure, once for each connection, that exchange and queues are there. */
+  async prepare(): Promise<void> {
+    const { connection, resultsQueues } = this.#options;
+    const { since } = connection.status();
+    if (this.#preparedFor === since) return;
+    await ensureResults(connection, resultsQueues);
+    this.#preparedFor = since;
+  }
+
+  /**
+   * Resolves when RabbitMQ has confirmed what follows from the records. The same records may be given again: the messages
+   * then have the same ids.
+   *
+   * @throws MillraceError, retriable, when RabbitMQ or the registry can't be had.
+   */
+  async publish(records: readonly StreamRecord[]): Promise<void> {
+    const messages: OutgoingMessage[] = [];
+    for (const record of records) messages.push(...(await this.#toMessages(record)));
+    if (messages.length === 0) return;
+    await this.prepare();
+    try {
+      this.#count(messages, await this.#options.publisher.publish(messages));
+    } catch (error) {
+      this.#preparedFor = undefined;
+      throw error;
+    }
+  }
+
+  async #toMessages(record: StreamRecord): Promise<OutgoingMessage[]> {
+    const pipeline = this.#byTopic.get(record.topic);
+    if (pipeline === undefined) return [];
+    if (record.topic === pipeline.topics.deadLetters) return refusals(record, pipeline.name);
+    try {
+      const { serde } = this.#options;
+      return toMessages((await serde.decode(record.value, pipeline.prediction.type)) as Prediction, record);
+    } catch (error) {
+      if (!(error instanceof MillraceError) || error.retriable) throw error;
+      const { topic, partition, offset } = record;
+      this.#options.logger.warn({ err: error, topic, partition, offset }, 'a record is no prediction');
+      return [];
+    }
+  }
+
+  #count(messages: readonly OutgoingMessage[], returned: readonly Message[]): void {
+    const { metrics } = this.#options;
+    for (const [kind, exchange] of [
+      ['result', predictionsExchange],
+      ['reply', ''],
+    ] as const) {
+      const all = messages.filter((message) => message.exchange === exchange).length;
+      const unroutable = returned.filter(({ fields }) => fields.exchange === exchange).length;
+      metrics.rabbitPublished.inc({ kind, outcome: 'routed' }, all - unroutable);
+      metrics.rabbitPublished.inc({ kind, outcome: 'unroutable' }, unroutable);
+    }
+  }
+}
+
+/** A prediction for whoever has bound a queue, and for the client that asked for it. */
+function toMessages(prediction: Prediction, record: StreamRecord): OutgoingMessage[] {
+  // It is no answer.
+  if (prediction.role === 'shadow') return [];
+  const row = toPredictionRow(prediction);
+  const body = { ...row, features: JSON.parse(row.features) as unknown };
+  const { pipeline, model, label, prediction_id: id, predicted_at: at } = prediction;
+  const message = outgoing(record, id, 'millrace.prediction', at, body);
+  const routingKey = [pipeline, model, label ?? 'none'].map(word).join('.');
+  return [{ ...message, exchange: predictionsExchange, routingKey }, ...reply(record, message)];
+}
+
+/** The reply to an event that can't be scored: problem details, as over HTTP. */
+function refusals(record: StreamRecord, pipeline: string): OutgoingMessage[] {
+  if (isResolution(record)) return [];
+  const letter = readDeadLetter(record, pipeline);
+  // What was scored and could not be stored has had its reply.
+  if (letter.topic !== `${pipeline}.events` && !letter.topic.startsWith('rabbitmq:')) return [];
+  const problem = toProblem(new MillraceError(letter.reason, letter.detail));
+  const body = { event_id: letter.eventId, ...problem };
+  const message = outgoing(record, deadLetterId(letter), 'millrace.problem', letter.failedAt, body);
+  return reply(record, message);
+}
+
+type Unrouted = Pick<OutgoingMessage, 'content' | 'options'>;
+
+function outgoing(record: StreamRecord, messageId: string, type: string, at: number, body: object): Unrouted {
+  const correlationId = record.headers[correlationIdHeader]?.toString();
+  return {
+    content: Buffer.from(JSON.stringify(body)),
+    options: {
+      messageId,
+      type,
+      timestamp: Math.floor(at / 1000),
+      contentType: 'application/json',
+      appId: 'millrace',
+      ...(correlationId === undefined ? {} : { correlationId }),
+    },
+  };
+}
+
+/** AMQP short strings have at most 255 bytes; anyone may write headers. */
+const longestName = 255;
+
+function reply(record: StreamRecord, { content, options }: Unrouted): OutgoingMessage[] {
+  const queue = record.headers[replyToHeader];
+  if (queue === undefined || queue.length === 0 || queue.length > longestName) return [];
+  const routingKey = queue.toString();
+  // RabbitMQ returns what goes to a pseudo-queue of direct replies although it delivers it.
+  const mandatory = !routingKey.startsWith('amq.rabbitmq.reply-to');
+  return [{ content, options: { ...options, mandatory }, exchange: '', routingKey }];
+}
+
+/** One word of a routing key: patterns take dots for the end of it, and `*` and `#` for any. */
+function word(text: string): string {
+  return text.replaceAll(/[.*#\s]/g, '_').slice(0, 80);
+}

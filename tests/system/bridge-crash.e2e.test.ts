@@ -1,0 +1,201 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { sql } from './audit.js';
+import { auditBridge } from './bridge-audit.js';
+import { describeRabbitMq, RabbitMq } from './engines/rabbitmq-server.js';
+import { freePorts, killPrograms, type Program, startProgram, whenReady } from './programs.js';
+import { drain, QueueProducer } from './queue-producer.js';
+import { seededRandom } from './seeded-random.js';
+import { sized } from './size.js';
+
+const messages = sized('MILLRACE_BRIDGE_MESSAGES', { quick: 2_000, full: 20_000 });
+const kills = sized('MILLRACE_BRIDGE_KILLS', { quick: 1, full: 5 });
+const restarts = sized('MILLRACE_BRIDGE_RESTARTS', { quick: 1, full: 2 });
+const seed = Number(process.env['MILLRACE_CRASH_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
+const timeout = 60_000 + (kills + restarts) * 20_000 + messages * 5;
+
+const queue = 'alicpp_records';
+const resultsQueue = 'alicpp_results';
+const replyTo = 'alicpp_replies';
+/** The shortest that brokers allow: results go on when the bridge that was killed is missed, after this time. */
+const sessionTimeoutMs = 6_000;
+
+describeRabbitMq('the RabbitMQ bridge', () => {
+  let folder: string;
+  let rabbitMq: RabbitMq;
+  let system: Awaited<ReturnType<typeof startSystem>>;
+
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'millrace-bridge-crash-'));
+    [rabbitMq, system] = await Promise.all([RabbitMq.start(), startSystem(folder)]);
+  });
+
+  afterEach(async () => {
+    await killPrograms();
+    await rabbitMq?.stop();
+    await rm(folder, { recursive: true, force: true });
+  });
+
+  test(
+    `${messages} messages over ${kills} kills and ${restarts} restarts of RabbitMQ: each is a row once, and a result`,
+    { timeout },
+    async () => {
+      console.info(
+        `MILLRACE_CRASH_SEED=${seed} MILLRACE_BRIDGE_MESSAGES=${messages} MILLRACE_BRIDGE_KILLS=${kills} MILLRACE_BRIDGE_RESTARTS=${restarts}`,
+      );
+      const random = seededRandom(seed);
+      const startBridge = (): Program =>
+        startProgram('cli/main.js', ['bridge'], {
+          ...system.bridgeSettings,
+          DATA_DIR: join(folder, 'bridge'),
+          RABBITMQ_URL: rabbitMq.url,
+          RABBITMQ_RESULTS_QUEUES: resultsQueue,
+          KAFKA_SESSION_TIMEOUT_MS: String(sessionTimeoutMs),
+        });
+      const countRows = async (): Promise<number> => {
+        const query = 'SELECT toUInt32(count()) AS rows FROM millrace.predictions_storage FINAL';
+        const [row] = await sql<{ rows: number }>(system.clickhouse, query);
+        return row?.rows ?? 0;
+      };
+      const whenStored = (count: number): Promise<void> =>
+        vi.waitFor(async () => expect(await countRows()).toBeGreaterThanOrEqual(count), {
+          timeout: timeout / 2,
+          interval: 20,
+        });
+
+      const producer = await QueueProducer.create({ url: rabbitMq.url, queue, replyTo, random });
+      // Old programs have declared their queues before the bridge comes.
+      await producer.publish(0);
+      let bridge = startBridge();
+      await whenReady(bridge, system.bridge);
+
+      // A producer whose confirms are lost publishes again, and doubles its messages itself: RabbitMQ goes between waves.
+      let last: Promise<unknown> = Promise.resolve();
+      const oneAfterTheOther = async (task: () => Promise<unknown>): Promise<void> => {
+        const before = last;
+        const running = (async () => {
+          await before;
+          await task();
+        })();
+        last = running;
+        await running;
+      };
+      const produce = async (count: number): Promise<void> => {
+        const wave = Math.ceil(count / 3);
+        for (let left = count; left > 0; left -= wave)
+          await oneAfterTheOther(() => producer.publish(Math.min(wave, left)));
+      };
+      const kill = async (): Promise<void> => {
+        const early = random() < 0.5 ? random() * 1_500 : undefined;
+        await bridge.kill();
+        bridge = startBridge();
+        if (early === undefined) return;
+        await sleep(early);
+        await bridge.kill();
+        bridge = startBridge();
+      };
+      // In order: acknowledgements that were not on its disk yet it forgets when it is killed, and nobody else knows them.
+      const restart = (): Promise<void> => oneAfterTheOther(() => rabbitMq.restart());
+      const rounds = shuffled([...Array(kills).fill(kill), ...Array(restarts).fill(restart)], random);
+      /** At a random moment while the messages of a round come; half of the time not before results of them go out. */
+      const run = async (round: number, disturb: () => Promise<void>): Promise<void> => {
+        const share = Math.floor((messages * (round + 1)) / rounds.length) - producer.published.length;
+        const threshold = producer.published.length + random() * 0.8 * share;
+        const amidResults = random() < 0.5;
+        const momentMs = random() * 300;
+        const producing = produce(share);
+        await whenStored(threshold);
+        if (amidResults) {
+          await whenReady(bridge, system.bridge);
+          await growth(() => resultsOf(system.bridge));
+        }
+        await sleep(momentMs);
+        await Promise.all([producing, disturb()]);
+      };
+
+      const startedAt = performance.now();
+      for (const [round, disturb] of rounds.entries()) await run(round, disturb);
+      await whenReady(bridge, system.bridge);
+      await whenStored(messages);
+      // All that came again has gone again, and numbers at the management API are not of before.
+      await vi.waitFor(
+        async () => {
+          expect(await rabbitMq.queue(queue)).toMatchObject({
+            messages: 0,
+            messages_ready: 0,
+            messages_unacknowledged: 0,
+            durable: true,
+            arguments: {},
+          });
+          expect((await rabbitMq.queue(resultsQueue)).messages).toBeGreaterThanOrEqual(messages);
+          expect((await rabbitMq.queue('millrace.dead-letters')).messages).toBe(0);
+        },
+        { timeout: 60_000, interval: 200 },
+      );
+      bridge.signal('SIGTERM');
+      expect(await bridge.exited, bridge.output()).toBe(0);
+
+      const results = await drain(rabbitMq.url, resultsQueue);
+      const replies = await drain(rabbitMq.url, replyTo);
+      const report = await auditBridge(producer.published, results, replies, system);
+      console.info(JSON.stringify({ ...report, seconds: (performance.now() - startedAt) / 1000 }));
+      expect(report).toMatchObject({ problems: [], events: messages, predictions: messages, rows: messages });
+      expect(rabbitMq.log()).not.toContain('PRECONDITION_FAILED');
+    },
+  );
+});
+
+/** Engines, scorer and sink in one process that nothing happens to, and the place of a bridge beside it. */
+async function startSystem(folder: string) {
+  const ports = await freePorts('PORT', 'KAFKA_PORT', 'SCHEMA_REGISTRY_PORT', 'CLICKHOUSE_PORT', 'bridge');
+  const { bridge: bridgePort, ...own } = ports;
+  const settings = Object.fromEntries(Object.entries(own).map(([name, port]) => [name, String(port)]));
+  const http = `http://127.0.0.1:${ports.PORT}`;
+  const program = startProgram('cli/main.js', ['up', '--no-demo'], {
+    ...settings,
+    DATA_DIR: join(folder, 'system'),
+  });
+  await whenReady(program, http);
+  const endpoints = {
+    http,
+    kafka: [`127.0.0.1:${ports.KAFKA_PORT}`],
+    schema_registry: `http://127.0.0.1:${ports.SCHEMA_REGISTRY_PORT}`,
+    clickhouse: `http://127.0.0.1:${ports.CLICKHOUSE_PORT}`,
+  };
+  return {
+    ...endpoints,
+    bridge: `http://127.0.0.1:${bridgePort}`,
+    bridgeSettings: {
+      PORT: String(bridgePort),
+      KAFKA_BROKERS: endpoints.kafka.join(','),
+      SCHEMA_REGISTRY_URL: endpoints.schema_registry,
+      CLICKHOUSE_URL: endpoints.clickhouse,
+    },
+  };
+}
+
+/** Waits until the number grows, for 2 s at most: everything may have been there before. */
+async function growth(count: () => Promise<number>): Promise<void> {
+  const before = await count();
+  const deadline = performance.now() + 2_000;
+  while ((await count()) === before && performance.now() < deadline) await sleep(5);
+}
+
+/** Results that a bridge has published since its start. */
+async function resultsOf(http: string): Promise<number> {
+  const metrics = await (await fetch(`${http}/metrics`)).text();
+  return Number(/^millrace_rabbitmq_published_total\{.*result.*routed.*\} (\d+)$/m.exec(metrics)?.[1] ?? 0);
+}
+
+/** In an order that follows from the seed (Fisher and Yates). */
+function shuffled<T>(items: readonly T[], random: () => number): T[] {
+  const result = [...items];
+  for (let last = result.length - 1; last > 0; last--) {
+    const pick = Math.floor(random() * (last + 1));
+    [result[last], result[pick]] = [result[pick] as T, result[last] as T];
+  }
+  return result;
+}

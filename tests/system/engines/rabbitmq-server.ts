@@ -1,0 +1,241 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readFileSync } from 'node:fs';
+import { mkdir, mkdtemp, open, rm, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe } from 'vitest';
+import { freePorts } from '../programs.js';
+
+// Not the one on the path: Debian's there is a wrapper that becomes the user `rabbitmq` and ignores the environment.
+const serverProgram = '/usr/lib/rabbitmq/bin/rabbitmq-server';
+const epmdProgram = ['/usr/bin/epmd', '/usr/local/bin/epmd'].find(existsSync) ?? 'epmd';
+const startTimeoutMs = 60_000;
+
+/** Whether RabbitMQ is on this machine as Debian's package `rabbitmq-server` installs it. */
+export const rabbitMqInstalled = existsSync(serverProgram);
+
+/** The tests that need RabbitMQ. Without it they are skipped, and their heading says so. */
+export function describeRabbitMq(name: string, tests: () => void): void {
+  const reason = rabbitMqInstalled
+    ? ''
+    : ' NEEDS RABBITMQ, WHICH IS NOT INSTALLED (apt-get install rabbitmq-server)';
+  describe.skipIf(!rabbitMqInstalled)(`${name}${reason}`, () => {
+    tests();
+  });
+}
+
+/** What the management API says of a queue, as far as tests ask. */
+export interface QueueState {
+  name: string;
+  durable: boolean;
+  auto_delete: boolean;
+  arguments: Record<string, unknown>;
+  messages: number;
+  messages_ready: number;
+  messages_unacknowledged: number;
+  consumers: number;
+}
+
+/**
+ * A RabbitMQ server of one's own: node name, ports, cookie and data are in nobody's way, everything listens on loopback
+ * alone, and `stop` leaves nothing behind. It can be killed and started again on the same data and ports.
+ */
+export class RabbitMq {
+  /** For `RABBITMQ_URL`. */
+  readonly url: string;
+  /** Base address of the management API, with user and password. */
+  readonly managementUrl: string;
+  readonly #folder: string;
+  readonly #ports: Ports;
+  readonly #epmd: ChildProcess;
+  #server: ChildProcess | undefined;
+
+  private constructor(folder: string, ports: Ports, epmd: ChildProcess) {
+    this.#folder = folder;
+    this.#ports = ports;
+    this.#epmd = epmd;
+    this.url = `amqp://guest:guest@127.0.0.1:${ports.amqp}`;
+    this.managementUrl = `http://guest:guest@127.0.0.1:${ports.management}`;
+    process.once('exit', this.#killAll);
+  }
+
+  /**
+   * Resolves when it serves clients and its management API answers.
+   *
+   * @param usual - ports for clients and the management API that are wanted; free ones where they are not given.
+   */
+  static async start(usual: Partial<Pick<Ports, 'amqp' | 'management'>> = {}): Promise<RabbitMq> {
+    const folder = await mkdtemp(join(tmpdir(), 'millrace-rabbitmq-'));
+    const ports = { ...(await freePorts('amqp', 'management', 'distribution', 'epmd')), ...usual };
+    await Promise.all(['home', 'data', 'log'].map((name) => mkdir(join(folder, name))));
+    await writeFile(join(folder, 'enabled_plugins'), '[rabbitmq_management].\n');
+    await writeFile(join(folder, 'rabbitmq.conf'), configuration(ports));
+    // In the foreground and before the server, which would start one that outlives it.
+    const epmd = spawn(epmdProgram, ['-address', '127.0.0.1', '-port', String(ports.epmd)], {
+      stdio: 'ignore',
+      detached: true,
+    });
+    const rabbitMq = new RabbitMq(folder, ports, epmd);
+    try {
+      await rabbitMq.restart();
+    } catch (error) {
+      await rabbitMq.stop();
+      throw error;
+    }
+    return rabbitMq;
+  }
+
+  /** Starts it on the data that is there; ends it first if it runs. */
+  async restart(): Promise<void> {
+    await this.#end('SIGTERM');
+    const log = await open(join(this.#folder, 'output.log'), 'a');
+    // Erlang makes room for as many files as it may open: a limit of a billion would cost gigabytes.
+    const limited = 'ulimit -n 4096; exec "$0" -noinput';
+    this.#server = spawn('sh', ['-c', limited, serverProgram], {
+      stdio: ['ignore', log.fd, log.fd],
+      // Ctrl-C shall reach it through `stop` only.
+      detached: true,
+      env: this.#environment(),
+    });
+    await log.close();
+    const deadline = Date.now() + startTimeoutMs;
+    while (!((await this.#greets()) && (await this.#manages()))) {
+      if (hasEnded(this.#server) || Date.now() > deadline)
+        throw new Error(`RabbitMQ did not start. Its output ends with:\n${this.output().slice(-3_000)}`);
+      await sleep(50);
+    }
+  }
+
+  /** Ends it with SIGKILL, as a machine that loses power would. */
+  kill(): Promise<void> {
+    return this.#end('SIGKILL');
+  }
+
+  /** Ends it in order; `restart` brings it back. */
+  shutDown(): Promise<void> {
+    return this.#end('SIGTERM');
+  }
+
+  /** Ends it for good and removes all that it wrote. */
+  async stop(): Promise<void> {
+    // In order takes it 5 s, to save what is removed next.
+    await this.#end('SIGKILL');
+    const ended = hasEnded(this.#epmd) ? undefined : once(this.#epmd, 'exit');
+    this.#epmd.kill('SIGKILL');
+    await ended;
+    process.off('exit', this.#killAll);
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+
+  /** What the server has printed. */
+  output(): string {
+    return readFileSync(join(this.#folder, 'output.log'), 'utf8');
+  }
+
+  /** What it has logged: warnings and errors, among them channels closed with PRECONDITION_FAILED. */
+  log(): string {
+    return readFileSync(join(this.#folder, 'log', 'server.log'), 'utf8');
+  }
+
+  /** Asks the management API for a path under `/api/`. Numbers of messages there are up to a second old. */
+  async manage<Answer>(path: string): Promise<Answer> {
+    const { origin, username, password } = new URL(this.managementUrl);
+    const authorization = `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
+    const response = await fetch(`${origin}/api/${path}`, {
+      headers: { authorization },
+      signal: AbortSignal.timeout(5_000),
+    });
+    if (!response.ok) throw new Error(`RabbitMQ's ${path} answered ${response.status}.`);
+    return (await response.json()) as Answer;
+  }
+
+  /** State of a queue of the default virtual host. */
+  queue(name: string): Promise<QueueState> {
+    return this.manage(`queues/%2F/${encodeURIComponent(name)}`);
+  }
+
+  readonly #killAll = (): void => {
+    this.#server?.kill('SIGKILL');
+    this.#epmd.kill('SIGKILL');
+  };
+
+  async #end(signal: NodeJS.Signals): Promise<void> {
+    const server = this.#server;
+    if (server === undefined || hasEnded(server)) return;
+    const ended = once(server, 'exit');
+    server.kill(signal);
+    const hardStop = setTimeout(() => server.kill('SIGKILL'), 20_000);
+    await ended;
+    clearTimeout(hardStop);
+  }
+
+  /** Whether it answers the protocol header, which it does once it serves clients. */
+  #greets(): Promise<boolean> {
+    return new Promise((resolve) => {
+      const socket = connect(this.#ports.amqp, '127.0.0.1', () => socket.write('AMQP\0\0\u0009\u0001'));
+      socket.setTimeout(2_000, () => socket.destroy());
+      socket.once('data', () => {
+        resolve(true);
+        socket.destroy();
+      });
+      socket.once('error', () => resolve(false));
+      socket.once('close', () => resolve(false));
+    });
+  }
+
+  #manages(): Promise<boolean> {
+    return this.manage('overview').then(
+      () => true,
+      () => false,
+    );
+  }
+
+  #environment(): NodeJS.ProcessEnv {
+    const { amqp, distribution, epmd } = this.#ports;
+    const inFolder = (name: string): string => join(this.#folder, name);
+    return {
+      PATH: process.env['PATH'],
+      LANG: 'C.UTF-8',
+      // The Erlang cookie is made there.
+      HOME: inFolder('home'),
+      RABBITMQ_CONF_ENV_FILE: inFolder('none'),
+      RABBITMQ_CONFIG_FILE: inFolder('rabbitmq.conf'),
+      RABBITMQ_ENABLED_PLUGINS_FILE: inFolder('enabled_plugins'),
+      RABBITMQ_BASE: this.#folder,
+      RABBITMQ_MNESIA_BASE: inFolder('data'),
+      RABBITMQ_LOG_BASE: inFolder('log'),
+      RABBITMQ_LOGS: inFolder(join('log', 'server.log')),
+      RABBITMQ_PID_FILE: inFolder('pid'),
+      RABBITMQ_NODENAME: `millrace-${amqp}@localhost`,
+      RABBITMQ_DIST_PORT: String(distribution),
+      RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: '-kernel inet_dist_use_interface {127,0,0,1} -start_epmd false',
+      ERL_EPMD_ADDRESS: '127.0.0.1',
+      ERL_EPMD_PORT: String(epmd),
+      // Makes the script become the server instead of staying as its parent, so that signals reach the server.
+      RABBITMQ_ALLOW_INPUT: '1',
+    };
+  }
+}
+
+type Ports = Record<'amqp' | 'management' | 'distribution' | 'epmd', number>;
+
+function configuration({ amqp, management }: Ports): string {
+  const settings = {
+    'listeners.tcp.1': `127.0.0.1:${amqp}`,
+    'management.tcp.ip': '127.0.0.1',
+    'management.tcp.port': management,
+    'log.file.level': 'warning',
+    collect_statistics_interval: 500,
+    'disk_free_limit.absolute': '50MB',
+  };
+  return Object.entries(settings)
+    .map(([key, value]) => `${key} = ${value}\n`)
+    .join('');
+}
+
+function hasEnded(child: ChildProcess): boolean {
+  return child.exitCode !== null || child.signalCode !== null;
+}

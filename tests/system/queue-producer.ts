@@ -1,0 +1,106 @@
+import { randomUUID } from 'node:crypto';
+import { connect } from 'amqplib';
+import { loadPipelines } from '../../processors/pipeline.js';
+
+/** A message as it was published. */
+export interface QueuedMessage {
+  fields: Record<string, number>;
+  /** Its `message_id`, if it has one. */
+  id?: string;
+  /** Its `correlation_id`, if it wants a reply. */
+  correlationId?: string;
+}
+
+export interface QueueProducerOptions {
+  url: string;
+  queue: string;
+  /** Queue that replies are wanted in. */
+  replyTo: string;
+  random: () => number;
+}
+
+/**
+ * Publishes `credit-default` messages as programs with a queue do: declared durable without arguments, persistent JSON
+ * with columns beyond the contract's. Every other message has a `message_id`, each tenth wants a reply. The number of a
+ * message is its `BILL_AMT1`, so that it can be told wherever it turns up.
+ */
+export class QueueProducer {
+  readonly published: QueuedMessage[] = [];
+  readonly #options: QueueProducerOptions;
+  readonly #sample: (random: () => number) => object;
+
+  private constructor(options: QueueProducerOptions, sample: (random: () => number) => object) {
+    this.#options = options;
+    this.#sample = sample;
+  }
+
+  static async create(options: QueueProducerOptions): Promise<QueueProducer> {
+    const sample = (await loadPipelines()).find(({ name }) => name === 'credit-default')?.sample;
+    if (sample === undefined) throw new Error('credit-default makes no samples');
+    return new QueueProducer(options, sample);
+  }
+
+  /** Publishes so many over a connection of their own, and resolves when RabbitMQ has confirmed all of them. */
+  async publish(count: number): Promise<void> {
+    const { url, queue, replyTo } = this.#options;
+    const connection = await connect(url);
+    const channel = await connection.createConfirmChannel();
+    await channel.assertQueue(queue, { durable: true });
+    await channel.assertQueue(replyTo, { durable: true });
+    for (let n = 0; n < count; n++) {
+      const message = this.#make(this.published.length);
+      this.published.push(message);
+      const body = { ID: this.published.length, ...message.fields, timestamp: new Date().toISOString() };
+      channel.sendToQueue(queue, Buffer.from(JSON.stringify(body)), {
+        persistent: true,
+        contentType: 'application/json',
+        ...(message.id === undefined ? {} : { messageId: message.id }),
+        ...(message.correlationId === undefined ? {} : { correlationId: message.correlationId, replyTo }),
+      });
+    }
+    await channel.waitForConfirms();
+    await connection.close();
+  }
+
+  #make(number: number): QueuedMessage {
+    return {
+      fields: { ...this.#sample(this.#options.random), BILL_AMT1: number },
+      ...(number % 2 === 0 ? { id: randomUUID() } : {}),
+      ...(number % 10 < 1 ? { correlationId: `request-${number}` } : {}),
+    };
+  }
+}
+
+/** A message that came out. */
+export interface QueuedResult {
+  id: unknown;
+  correlationId: unknown;
+  body: Record<string, unknown>;
+}
+
+/** Takes all that is in a queue. */
+export async function drain(url: string, queue: string): Promise<QueuedResult[]> {
+  const connection = await connect(url);
+  const channel = await connection.createChannel();
+  const { messageCount } = await channel.checkQueue(queue);
+  const results: QueuedResult[] = [];
+  await new Promise<void>((resolve, reject) => {
+    if (messageCount === 0) resolve();
+    channel.on('error', reject);
+    channel
+      .consume(
+        queue,
+        (message) => {
+          if (message === null) return reject(new Error(`The queue ${queue} was deleted.`));
+          const { messageId: id, correlationId }: { messageId?: unknown; correlationId?: unknown } =
+            message.properties;
+          const body = JSON.parse(message.content.toString()) as Record<string, unknown>;
+          if (results.push({ id, correlationId, body }) === messageCount) resolve();
+        },
+        { noAck: true },
+      )
+      .catch(reject);
+  });
+  await connection.close();
+  return results;
+}
