@@ -21,7 +21,8 @@ export class MillraceError extends Error {
   }
 }
 
-/** The message of whatever was thrown. */
+/** The message of whatever was thrown, without the full stop at its end: it goes into a sentence. */
 export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  const message = error instanceof Error ? error.message : String(error);
+  return message.replace(/(?<!\.)\.$/, '');
 }
