@@ -78,7 +78,7 @@ export interface QueuedResult {
   body: Record<string, unknown>;
 }
 
-/** Takes all that is in a queue. */
+/** Takes all that is in a queue now. */
 export async function drain(url: string, queue: string): Promise<QueuedResult[]> {
   const connection = await connect(url);
   const channel = await connection.createChannel();
@@ -88,19 +88,20 @@ export async function drain(url: string, queue: string): Promise<QueuedResult[]>
     if (messageCount === 0) resolve();
     channel.on('error', reject);
     channel
-      .consume(
-        queue,
-        (message) => {
-          if (message === null) return reject(new Error(`The queue ${queue} was deleted.`));
-          const { messageId: id, correlationId }: { messageId?: unknown; correlationId?: unknown } =
-            message.properties;
-          const body = JSON.parse(message.content.toString()) as Record<string, unknown>;
-          if (results.push({ id, correlationId, body }) === messageCount) resolve();
-        },
-        { noAck: true },
-      )
+      .consume(queue, (message) => {
+        if (message === null) return reject(new Error(`The queue ${queue} was deleted.`));
+        // What came meanwhile goes back to the queue when the connection ends.
+        if (results.length === messageCount) return;
+        const { messageId: id, correlationId }: { messageId?: unknown; correlationId?: unknown } =
+          message.properties;
+        const body = JSON.parse(message.content.toString()) as Record<string, unknown>;
+        if (results.push({ id, correlationId, body }) < messageCount) return;
+        channel.ack(message, true);
+        resolve();
+      })
       .catch(reject);
   });
+  await channel.close();
   await connection.close();
   return results;
 }
