@@ -7,8 +7,8 @@ export default defineConfig({
     // They need client programs of other languages: npm run test:clients.
     exclude: ['dist/tests/clients/**'],
     pool: 'forks',
-    // Most tests wait for engines: two files at a time fit two cores, and the default there is one.
-    maxWorkers: 2,
+    // Most tests wait for engines: three files at a time fit two cores, and the default there is one.
+    maxWorkers: 3,
     testTimeout: 30_000,
     hookTimeout: 60_000,
   },

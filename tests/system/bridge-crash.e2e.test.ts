@@ -9,7 +9,7 @@ import { describeRabbitMq, RabbitMq } from './engines/rabbitmq-server.js';
 import { freePorts, killPrograms, type Program, startProgram, whenReady } from './programs.js';
 import { drain, type QueuedResult, QueueProducer } from './queue-producer.js';
 import { seededRandom } from './seeded-random.js';
-import { sized } from './size.js';
+import { fullSize, sized } from './size.js';
 
 const messages = sized('MILLRACE_BRIDGE_MESSAGES', { quick: 2_000, full: 20_000 });
 const kills = sized('MILLRACE_BRIDGE_KILLS', { quick: 1, full: 5 });
@@ -39,7 +39,7 @@ describeRabbitMq('the RabbitMQ bridge', () => {
     await rm(folder, { recursive: true, force: true });
   });
 
-  test(
+  test.runIf(fullSize)(
     `${messages} messages over ${kills} kills and ${restarts} restarts of RabbitMQ: each is a row once, and a result`,
     { timeout },
     async () => {

@@ -12,7 +12,7 @@ import { sql } from './audit.js';
 import { fileForm, type JobAnswer, whenFinished } from './file-jobs.js';
 import { freePorts, killPrograms, type Program, startProgram, whenReady } from './programs.js';
 import { seededRandom } from './seeded-random.js';
-import { sized } from './size.js';
+import { fullSize, sized } from './size.js';
 
 const rows = sized('MILLRACE_CRASH_ROWS', { quick: 5_000, full: 20_000 });
 const kills = sized('MILLRACE_CRASH_KILLS', { quick: 2, full: 8 });
@@ -69,7 +69,7 @@ async function countIds(kafka: string, topic: string, jobId: string): Promise<Ma
   }
 }
 
-test(
+test.runIf(fullSize)(
   `a job of ${rows} rows over ${kills} kills: each row is scored once, in order`,
   { timeout },
   async () => {

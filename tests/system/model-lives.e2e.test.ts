@@ -148,7 +148,7 @@ function eventsUnder(
   return accepted.filter(({ id, sentAt }) => sentAt > from && (times.get(id) ?? to) < to);
 }
 
-test(
+test.runIf(fullSize)(
   'versions are promoted, shadowed, tried as canary and rolled back under 500 events a second',
   { timeout: 120_000 },
   async () => {
