@@ -1,9 +1,7 @@
 import { expect } from 'vitest';
 import type { RunningServer } from '../local-http.js';
-import type { RegistryLog } from './log.js';
+import type { LogRecord, RegistryLog } from './log.js';
 import { startSchemaRegistry } from './server.js';
-
-type LogRecord = { key: Buffer | null; value: Buffer | null };
 
 /** A log in memory, whose appends can be made to fail or to wait. */
 export class MemoryLog implements RegistryLog {
