@@ -9,7 +9,6 @@ import type { LogRecord, RegistryLog } from './log.js';
 
 /** Not `_schemas`: on an external Kafka that may be another registry's, such as Redpanda's own. */
 export const schemasTopic = 'millrace.schemas';
-const transactionalId = 'millrace-schema-registry';
 const appendHeader = 'millrace-append';
 const readMs = 30_000;
 
@@ -98,8 +97,9 @@ export class TopicLog implements RegistryLog {
     this.#producer = producer;
   }
 
+  /** The transactional id is the topic's name. */
   #takeOver(): Promise<TransactionalProducer> {
-    return this.#streams.createTransactionalProducer(transactionalId);
+    return this.#streams.createTransactionalProducer(this.#topic);
   }
 }
 
