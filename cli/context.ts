@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { ConsumerLag } from './consumer-lag.js';
-import type { Engines } from '../embedded/start-engines.js';
+import type { Engines } from './start-engines.js';
 import { Health, type PartHealth } from '../ingest/health.js';
 import type { ModelLifecycle } from '../models/lifecycle/lifecycle.js';
 import type { ServedModels } from '../models/lifecycle/served-models.js';

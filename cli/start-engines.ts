@@ -3,8 +3,6 @@ import { type Analytics, createAnalytics } from '../analytics/client.js';
 import type { Config } from '../platform/config.js';
 import { MillraceError } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
-import { startClickHouseEndpoint } from './clickhouse/endpoint.js';
-import { startEmbeddedKafka } from './kafka/start.js';
 
 /** Where the log, the registry and ClickHouse are, embedded or not. */
 export interface Engines {
@@ -20,7 +18,8 @@ export interface Engines {
 type Stop = () => Promise<unknown>;
 
 /**
- * Starts an embedded engine for each that no setting names.
+ * Starts an embedded engine for each that no setting names. What is embedded is loaded only then: the container image
+ * has none of it.
  *
  * @throws MillraceError `PORT_IN_USE` that names the setting to change, `CHDB_MISSING`, `CONFIG_INVALID`.
  */
@@ -54,6 +53,7 @@ async function startClickHouse(config: Config, logger: Logger, stops: Stop[]) {
   });
   stops.push(() => analytics.close());
   if (url !== undefined || analytics.chdb === undefined) return { analytics, clickHouseUrl: url ?? '' };
+  const { startClickHouseEndpoint } = await import('../embedded/clickhouse/endpoint.js');
   const options = { chdb: analytics.chdb, host, port: config.CLICKHOUSE_PORT, logger };
   const endpoint = await startClickHouseEndpoint(options);
   stops.push(() => endpoint.stop());
@@ -68,6 +68,7 @@ async function startLog(config: Config, stops: Stop[]) {
       'KAFKA_BROKERS is set and SCHEMA_REGISTRY_URL is not. The embedded registry keeps its schemas on the embedded log: set both.';
     throw new MillraceError('CONFIG_INVALID', problem);
   }
+  const { startEmbeddedKafka } = await import('../embedded/kafka/start.js');
   const log = await startEmbeddedKafka({
     dataDir: join(config.DATA_DIR, 'log'),
     host,
