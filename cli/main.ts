@@ -103,8 +103,17 @@ program
   });
 
 async function runAlone(start: (context: Context) => Promise<Role>, servesHttp: boolean): Promise<void> {
+  // The first process of a container ignores every signal that it has no handler for: it could only be killed while it starts.
+  process.once('SIGINT', abandonStart).once('SIGTERM', abandonStart);
   const { standAlone } = await import('./stand-alone.js');
-  await untilStopped(await standAlone(loadConfig(process.env), start, { servesHttp }));
+  const role = await standAlone(loadConfig(process.env), start, { servesHttp });
+  process.off('SIGINT', abandonStart).off('SIGTERM', abandonStart);
+  await untilStopped(role);
+}
+
+/** Nothing is under way that a killed process would not leave behind as well. */
+function abandonStart(): void {
+  process.exit(143);
 }
 
 /** Orchestrators kill what has not ended some time after they asked; 10 s is the shortest of the usual times. */

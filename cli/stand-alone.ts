@@ -1,4 +1,4 @@
-import { startEngines } from '../embedded/start-engines.js';
+import { startEngines } from './start-engines.js';
 import { operations } from '../ingest/routes/operations.js';
 import { serveHttp } from '../ingest/server.js';
 import type { Config } from '../platform/config.js';

@@ -1,5 +1,5 @@
 import { join, relative } from 'node:path';
-import { startEngines } from '../embedded/start-engines.js';
+import { startEngines } from './start-engines.js';
 import type { Config } from '../platform/config.js';
 import { createLogger, rotateLog } from '../platform/logger.js';
 import { version } from '../platform/version.js';
