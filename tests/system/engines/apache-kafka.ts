@@ -1,0 +1,231 @@
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { mkdtemp, open, rm, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe } from 'vitest';
+import { projectRoot } from '../../../platform/paths.js';
+import { freePorts } from '../programs.js';
+
+const startTimeoutMs = 90_000;
+
+/** Folder of Apache Kafka's jars, once `scripts/apache-kafka-jars.mjs` has fetched them. */
+export const apacheKafkaJars = jarsFolder();
+
+/** The tests that need Apache Kafka. Without it they are skipped, and their heading says so. */
+export function describeApacheKafka(name: string, tests: () => void): void {
+  const reason = apacheKafkaJars
+    ? ''
+    : ' NEEDS APACHE KAFKA, WHICH IS NOT HERE (node scripts/apache-kafka-jars.mjs)';
+  describe.skipIf(apacheKafkaJars === undefined)(`${name}${reason}`, () => {
+    tests();
+  });
+}
+
+export interface ApacheKafkaOptions {
+  /** Lines of `server.properties` beyond, or in place of, those that every test broker has. */
+  settings?: Record<string, string | number>;
+}
+
+/**
+ * An Apache Kafka of one's own: one process that is broker and controller (KRaft), on loopback, with ports and data that
+ * are in nobody's way. It can be killed, halted and started again on the same data and ports; `stop` leaves nothing.
+ */
+export class ApacheKafka {
+  /** For `KAFKA_BROKERS`. */
+  readonly brokers: string[];
+  readonly #folder: string;
+  readonly #port: number;
+  #server: ChildProcess | undefined;
+
+  private constructor(folder: string, port: number) {
+    this.#folder = folder;
+    this.#port = port;
+    this.brokers = [`127.0.0.1:${port}`];
+    process.once('exit', this.#killNow);
+  }
+
+  /** Resolves when it serves clients. */
+  static async start({ settings = {} }: ApacheKafkaOptions = {}): Promise<ApacheKafka> {
+    const folder = await mkdtemp(join(tmpdir(), 'millrace-apache-kafka-'));
+    const ports = await freePorts('broker', 'controller');
+    const kafka = new ApacheKafka(folder, ports.broker);
+    try {
+      const properties = { ...defaults(folder, ports), ...settings };
+      await writeFile(kafka.#settingsFile, toLines(properties));
+      await kafka.#format();
+      await kafka.restart();
+    } catch (error) {
+      await kafka.stop();
+      throw error;
+    }
+    return kafka;
+  }
+
+  /** Starts it on the data that is there; ends it in order first if it runs. */
+  async restart(): Promise<void> {
+    await this.shutDown();
+    this.#server = await this.#java('kafka.Kafka', this.#settingsFile);
+    const deadline = Date.now() + startTimeoutMs;
+    while (!(await this.#answers())) {
+      if (hasEnded(this.#server) || Date.now() > deadline)
+        throw new Error(`Apache Kafka did not start. Its output ends with:\n${this.output().slice(-3_000)}`);
+      await sleep(50);
+    }
+  }
+
+  /** Ends it with SIGKILL. What the kernel has of its log stays, as with any process that is killed. */
+  kill(): Promise<void> {
+    return this.#end('SIGKILL');
+  }
+
+  /** Ends it in order; `restart` brings it back. */
+  shutDown(): Promise<void> {
+    return this.#end('SIGTERM');
+  }
+
+  /** Halts it: connections stay, answers don't come. */
+  pause(): void {
+    this.#server?.kill('SIGSTOP');
+  }
+
+  resume(): void {
+    this.#server?.kill('SIGCONT');
+  }
+
+  /** Ends it for good and removes all that it wrote. */
+  async stop(): Promise<void> {
+    await this.#end('SIGKILL');
+    process.off('exit', this.#killNow);
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+
+  /** Resolves with how it ended, when it ends without being told to. */
+  async ended(): Promise<string> {
+    const server = this.#server;
+    if (server !== undefined && !hasEnded(server)) await once(server, 'exit');
+    return `Apache Kafka ended (${server?.exitCode ?? server?.signalCode}). Its output ends with:\n${this.output().slice(-3_000)}`;
+  }
+
+  /** What it has printed: warnings and errors. */
+  output(): string {
+    return readFileSync(join(this.#folder, 'server.log'), 'utf8');
+  }
+
+  get #settingsFile(): string {
+    return join(this.#folder, 'server.properties');
+  }
+
+  readonly #killNow = (): void => {
+    this.#server?.kill('SIGKILL');
+  };
+
+  async #format(): Promise<void> {
+    const clusterId = randomBytes(16).toString('base64url');
+    const tool = await this.#java(
+      'kafka.tools.StorageTool',
+      'format',
+      '-t',
+      clusterId,
+      '-c',
+      this.#settingsFile,
+    );
+    if (!hasEnded(tool)) await once(tool, 'exit');
+    if (tool.exitCode !== 0) throw new Error(`Formatting Apache Kafka's storage failed:\n${this.output()}`);
+  }
+
+  async #java(...command: string[]): Promise<ChildProcess> {
+    if (apacheKafkaJars === undefined)
+      throw new Error('Apache Kafka is not here: get it with `node scripts/apache-kafka-jars.mjs`.');
+    const log = await open(join(this.#folder, 'server.log'), 'a');
+    const java = spawn(
+      'java',
+      [
+        '-Xmx512m',
+        '-XX:+UseG1GC',
+        '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn',
+        '-cp',
+        join(apacheKafkaJars, '*'),
+        ...command,
+      ],
+      // Ctrl-C shall reach it through `stop` only.
+      { stdio: ['ignore', log.fd, log.fd], detached: true },
+    );
+    await log.close();
+    return java;
+  }
+
+  async #end(signal: NodeJS.Signals): Promise<void> {
+    const server = this.#server;
+    if (server === undefined || hasEnded(server)) return;
+    const ended = once(server, 'exit');
+    server.kill(signal);
+    const hardStop = setTimeout(() => server.kill('SIGKILL'), 20_000);
+    await ended;
+    clearTimeout(hardStop);
+  }
+
+  /** Whether an ApiVersions request is answered: a broker does that once it serves clients. */
+  #answers(): Promise<boolean> {
+    // Size, api key 18, version 0, correlation id 1, null client id.
+    const request = Buffer.from('0000000a0012000000000001ffff', 'hex');
+    return new Promise((resolve) => {
+      const socket = connect(this.#port, '127.0.0.1', () => socket.write(request));
+      socket.setTimeout(2_000, () => socket.destroy());
+      socket.once('data', () => {
+        resolve(true);
+        socket.destroy();
+      });
+      socket.once('error', () => resolve(false));
+      socket.once('close', () => resolve(false));
+    });
+  }
+}
+
+function jarsFolder(): string | undefined {
+  const script = join(projectRoot, 'scripts', 'apache-kafka-jars.mjs');
+  const { status, stdout } = spawnSync(process.execPath, [script, '--cached'], { encoding: 'utf8' });
+  return status === 0 ? stdout.trim() : undefined;
+}
+
+function defaults(
+  folder: string,
+  { broker, controller }: { broker: number; controller: number },
+): Record<string, string | number> {
+  return {
+    'process.roles': 'broker,controller',
+    'node.id': 1,
+    'controller.quorum.voters': `1@127.0.0.1:${controller}`,
+    listeners: `PLAINTEXT://127.0.0.1:${broker},CONTROLLER://127.0.0.1:${controller}`,
+    'advertised.listeners': `PLAINTEXT://127.0.0.1:${broker}`,
+    'listener.security.protocol.map': 'PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT',
+    'controller.listener.names': 'CONTROLLER',
+    'log.dirs': join(folder, 'log'),
+    'num.partitions': 1,
+    'auto.create.topics.enable': 'true',
+    'group.initial.rebalance.delay.ms': 0,
+    'default.replication.factor': 1,
+    'min.insync.replicas': 1,
+    'offsets.topic.replication.factor': 1,
+    'offsets.topic.num.partitions': 4,
+    'transaction.state.log.replication.factor': 1,
+    'transaction.state.log.min.isr': 1,
+    'transaction.state.log.num.partitions': 4,
+    'share.coordinator.state.topic.replication.factor': 1,
+    'share.coordinator.state.topic.min.isr': 1,
+  };
+}
+
+function toLines(properties: Record<string, string | number>): string {
+  return Object.entries(properties)
+    .map(([key, value]) => `${key}=${value}\n`)
+    .join('');
+}
+
+function hasEnded(child: ChildProcess): boolean {
+  return child.exitCode !== null || child.signalCode !== null;
+}
