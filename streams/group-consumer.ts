@@ -203,6 +203,10 @@ export class GroupConsumer {
   }
 }
 
+/**
+ * With the answer to a heartbeat a member learns that the group rebalances; until the last has learnt it, those that
+ * know stand still.
+ */
 function heartbeatMs(sessionTimeoutMs: number): number {
-  return sessionTimeoutMs / 5;
+  return Math.min(500, sessionTimeoutMs / 5);
 }
