@@ -69,6 +69,8 @@ export class GroupConsumer {
   readonly #stopping = new AbortController();
   readonly #sessionTimeoutMs: number;
   readonly #running: Promise<void>;
+  /** Of each batch that is worked on. */
+  readonly #lost = new Set<AbortController>();
   #consumer: Consumer | undefined;
   #status: ConsumptionStatus = { ok: false, since: Date.now(), lastError: 'joining the group' };
   #lastContact = Date.now();
@@ -182,15 +184,21 @@ export class GroupConsumer {
   async #work(payload: EachBatchPayload): Promise<void> {
     const lost = new AbortController();
     const signal = AbortSignal.any([lost.signal, this.stopping]);
+    // What one batch is told all have to know: the group waits until the last of them has let go.
     const beat = (): void => {
-      payload.heartbeat().catch((error: unknown) => lost.abort(error));
+      payload.heartbeat().catch((error: unknown) => {
+        for (const each of this.#lost) each.abort(error);
+      });
     };
+    this.#lost.add(lost);
     const timer = setInterval(beat, heartbeatMs(this.#sessionTimeoutMs));
     const check = (): void => {
       if (lost.signal.aborted) throw lost.signal.reason;
       if (this.stopping.aborted || !payload.isRunning() || payload.isStale()) throw new Stopping();
     };
     try {
+      // A batch that was fetched with others may begin when the group has been rebalancing for a while.
+      await payload.heartbeat();
       await this.#handlers.onBatch({ payload, signal, check });
       await payload.heartbeat();
       // The next fetch then brings what came meanwhile in one batch: one transaction, instead of one for each record.
@@ -199,6 +207,7 @@ export class GroupConsumer {
       if (!(error instanceof Stopping)) throw error;
     } finally {
       clearInterval(timer);
+      this.#lost.delete(lost);
     }
   }
 }
