@@ -74,6 +74,7 @@ export class GroupConsumer {
   #consumer: Consumer | undefined;
   #status: ConsumptionStatus = { ok: false, since: Date.now(), lastError: 'joining the group' };
   #lastContact = Date.now();
+  #lastAttempt = Date.now();
 
   constructor(kafka: Kafka, logger: Logger, options: GroupOptions, handlers: GroupHandlers) {
     this.#kafka = kafka;
@@ -88,6 +89,10 @@ export class GroupConsumer {
     const silent = Date.now() - this.#lastContact > this.#sessionTimeoutMs / 2;
     if (!this.#status.ok || !silent) return this.#status;
     return { ok: false, since: this.#lastContact, lastError: 'no contact with the log' };
+  }
+
+  get aliveAt(): number {
+    return Math.max(this.#lastContact, this.#lastAttempt);
   }
 
   /** Aborts as soon as `stop()` is called. */
@@ -122,6 +127,7 @@ export class GroupConsumer {
       this.stopping.addEventListener('abort', () => resolve(undefined), { once: true });
     });
     for (let attempt = 0; !this.stopping.aborted; attempt++) {
+      this.#lastAttempt = Date.now();
       const consumer = this.#newConsumer();
       this.#consumer = consumer;
       try {

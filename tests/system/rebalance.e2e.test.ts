@@ -26,37 +26,44 @@ describeApacheKafka('scorers on Apache Kafka with 12 partitions', () => {
     expect(await copy?.program.exited, copy?.program.output()).toBe(0);
   }
 
-  it('stand still for less than 3 s when one joins or leaves, and while all are restarted', { timeout: 300_000 }, async () => {
-    const copies = [await fleet.startScorer(), await fleet.startScorer()];
-    await fleet.startLoad();
-    const stalls: Record<string, Stalls> = {
-      nothing: await fleet.measure(() => new Promise((resolve) => setTimeout(resolve, 3000))),
-      join: await fleet.measure(async () => void copies.push(await fleet.startScorer())),
-      leave: await fleet.measure(() => stop(copies.shift())),
-      'join again': await fleet.measure(async () => void copies.push(await fleet.startScorer())),
-      'rolling restart': await fleet.measure(async () => {
-        for (const copy of copies.splice(0)) {
-          await stop(copy);
+  it(
+    'stand still for less than 3 s when one joins or leaves, and while all are restarted',
+    { timeout: 300_000 },
+    async () => {
+      const copies = [await fleet.startScorer(), await fleet.startScorer()];
+      await fleet.startLoad();
+      const stalls: Record<string, Stalls> = {
+        nothing: await fleet.measure(() => new Promise((resolve) => setTimeout(resolve, 3000))),
+        join: await fleet.measure(async () => void copies.push(await fleet.startScorer())),
+        leave: await fleet.measure(() => stop(copies.shift())),
+        'join again': await fleet.measure(async () => void copies.push(await fleet.startScorer())),
+        'rolling restart': await fleet.measure(async () => {
+          for (const copy of copies.splice(0)) {
+            await stop(copy);
+            copies.push(await fleet.startScorer());
+          }
+        }),
+      };
+      const table = Object.entries(stalls).map(
+        ([what, { all, byPartition }]) =>
+          `${what}: all ${all}, of one partition ${Math.max(...byPartition)}, least of one ${Math.min(...byPartition)}`,
+      );
+      console.info(table.join('\n'));
+      if (process.env['KILLS']) {
+        const killed = await fleet.measure(async () => {
+          await copies.shift()?.program.kill();
+          await new Promise((resolve) => setTimeout(resolve, 12000));
+        });
+        console.info('killed', JSON.stringify(killed));
+        const killed2 = await fleet.measure(async () => {
+          await copies.shift()?.program.kill();
           copies.push(await fleet.startScorer());
-        }
-      }),
-    };
-    const table = Object.entries(stalls).map(([what, {all, byPartition}]) => `${what}: all ${all}, of one partition ${Math.max(...byPartition)}, least of one ${Math.min(...byPartition)}`);
-    console.info(table.join('\n'));
-    if (process.env['KILLS']) {
-    const killed = await fleet.measure(async () => {
-      await copies.shift()?.program.kill();
-      await new Promise((resolve) => setTimeout(resolve, 12000));
-    });
-    console.info('killed', JSON.stringify(killed));
-    const killed2 = await fleet.measure(async () => {
-      await copies.shift()?.program.kill();
-      copies.push(await fleet.startScorer());
-    });
-    console.info('killed and restarted', JSON.stringify(killed2));
-    }
-    console.info(JSON.stringify(await fleet.stopLoad()));
-    for (const { byPartition } of Object.values(stalls))
-      expect(Math.max(...byPartition)).toBeLessThan(3_000);
-  });
+        });
+        console.info('killed and restarted', JSON.stringify(killed2));
+      }
+      console.info(JSON.stringify(await fleet.stopLoad()));
+      for (const { byPartition } of Object.values(stalls))
+        expect(Math.max(...byPartition)).toBeLessThan(3_000);
+    },
+  );
 });
