@@ -7,6 +7,7 @@ export default defineConfig({
     // They need client programs of other languages: npm run test:clients.
     exclude: ['dist/tests/clients/**'],
     pool: 'forks',
+    setupFiles: ['dist/tests/setup/node-version.js'],
     // Most tests wait for engines: three files at a time fit two cores, and the default there is one.
     maxWorkers: 3,
     testTimeout: 30_000,
