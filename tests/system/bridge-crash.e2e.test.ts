@@ -146,7 +146,7 @@ describeRabbitMq('the RabbitMQ bridge', () => {
       const report = await auditBridge(producer.published, results, replies, system);
       console.info(JSON.stringify({ ...report, seconds: (performance.now() - startedAt) / 1000 }));
       expect(report).toMatchObject({ problems: [], events: messages, predictions: messages, rows: messages });
-      expect(rabbitMq.log()).not.toContain('PRECONDITION_FAILED');
+      expect(await rabbitMq.log()).not.toContain('PRECONDITION_FAILED');
     },
   );
 });

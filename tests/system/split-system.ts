@@ -28,8 +28,8 @@ export interface Engines extends AuditedSystem {
 /** Starts the engines, and makes the rest ready to be started. */
 export async function startEnginesApart(): Promise<Engines> {
   const folder = await mkdtemp(join(tmpdir(), 'millrace-outages-'));
-  const ports = await freePorts('http', 'kafka', 'registry', 'seenRegistry', 'clickHouse');
   const external = await startExternalEngines();
+  const ports = await freePorts('http', 'kafka', 'registry', 'seenRegistry', 'clickHouse');
   const {
     KAFKA_BROKERS = `127.0.0.1:${ports.kafka}`,
     SCHEMA_REGISTRY_URL = `http://127.0.0.1:${ports.registry}`,

@@ -1,4 +1,5 @@
 import { ApacheKafka } from './apache-kafka.js';
+import { startClickHouse, startRedpanda } from './containers.js';
 
 /**
  * On which engines the tests of the whole system run, by the environment variable `MILLRACE_TEST_ENGINES`: `embedded`, the
@@ -33,11 +34,17 @@ type LogSettings = { KAFKA_BROKERS: string; SCHEMA_REGISTRY_URL?: string };
 /** Starts those that {@link testEngines} asks for, empty. */
 export async function startExternalEngines(): Promise<ExternalEngines> {
   if (testEngines === 'embedded') return { settings: {} };
-  return startExternalLog();
+  if (testEngines === 'apache-kafka') return startExternalLog();
+  const [external, { url, engine }] = await Promise.all([startExternalLog(), startClickHouse()]);
+  return { ...external, settings: { ...external.settings, CLICKHOUSE_URL: url }, clickHouse: engine };
 }
 
 /** Starts the log alone. */
 export async function startExternalLog(): Promise<{ settings: LogSettings; log: SeparateEngine }> {
+  if (testEngines === 'containers') {
+    const { brokers, registry, engine } = await startRedpanda();
+    return { settings: { KAFKA_BROKERS: brokers, SCHEMA_REGISTRY_URL: registry }, log: engine };
+  }
   const log = await ApacheKafka.start();
   return { settings: { KAFKA_BROKERS: log.brokers.join(',') }, log };
 }
