@@ -28,8 +28,13 @@ export interface StreamsSettings {
  * kafkajs' entry object. Its retries last for about 15 s: longer than a group's session, so that a consumer comes
  * through a short outage as the member that it was (a new one waits until the old one's session has ended), and no
  * longer, because they can't be stopped, and the loops above them go on for as long as it takes.
+ *
+ * @param onProblem - told why a connection fails; it is tried again.
  */
-export function createKafka({ brokers, clientId, logger, sasl, tls, socketFactory }: StreamsSettings): Kafka {
+export function createKafka(
+  { brokers, clientId, logger, sasl, tls, socketFactory }: StreamsSettings,
+  onProblem: (problem: string) => void = () => undefined,
+): Kafka {
   const config: KafkaConfig = {
     brokers,
     clientId,
@@ -37,7 +42,11 @@ export function createKafka({ brokers, clientId, logger, sasl, tls, socketFactor
     requestTimeout: 30_000,
     retry: { initialRetryTime: 100, maxRetryTime: 1_000, retries: 20 },
     logLevel: kafkajs.logLevel.WARN,
-    logCreator: () => (entry) => log(logger, entry),
+    logCreator: () => (entry) => {
+      if (entry.namespace === 'Connection' && entry.level <= kafkajs.logLevel.ERROR)
+        onProblem(entry.log.message);
+      log(logger, entry);
+    },
   };
   if (sasl) config.sasl = sasl;
   if (tls !== undefined) config.ssl = tls;

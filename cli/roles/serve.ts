@@ -17,6 +17,7 @@ import { schedulesOf } from '../../processors/schedules/schedule.js';
 import { RateLimits } from '../../ingest/rate-limits.js';
 import { watchPressure } from '../../ingest/pressure.js';
 import { SharedStore } from '../../ingest/shared-store.js';
+import { tlsOptions } from '../../platform/tls-settings.js';
 import { scoringLag } from '../consumer-lag.js';
 import type { Context, Role } from '../context.js';
 
@@ -40,7 +41,9 @@ export async function startServe(context: Context): Promise<ServeRole> {
     { optional: true },
   );
   const shared =
-    config.REDIS_URL === undefined ? undefined : new SharedStore({ url: config.REDIS_URL, metrics, logger });
+    config.REDIS_URL === undefined
+      ? undefined
+      : new SharedStore({ url: config.REDIS_URL, tls: tlsOptions(config, 'REDIS'), metrics, logger });
   if (shared !== undefined) {
     health.add('redis', () => (shared.check(), { status: 'up' }), { optional: true });
   }
