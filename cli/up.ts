@@ -2,6 +2,7 @@ import { join, relative } from 'node:path';
 import { startEngines } from '../embedded/start-engines.js';
 import type { Config } from '../platform/config.js';
 import { createLogger, rotateLog } from '../platform/logger.js';
+import { withoutCredentials } from '../platform/secrets.js';
 import { version } from '../platform/version.js';
 import { openContext, type Role } from './context.js';
 import { stopAll } from './stop-all.js';
@@ -60,8 +61,8 @@ export async function up(config: Config, { demo, onProgress }: UpOptions): Promi
     const endpoints = {
       http: `http://${config.HOST}:${serve.port}`,
       kafka: engines.brokers,
-      schema_registry: engines.registryUrl,
-      clickhouse: engines.clickHouseUrl,
+      schema_registry: withoutCredentials(engines.registryUrl),
+      clickhouse: withoutCredentials(engines.clickHouseUrl),
     };
     await writeEndpoints(config.DATA_DIR, endpoints);
     const seconds = (performance.now() - startedAt) / 1000;

@@ -9,7 +9,9 @@ import type { ModelRegistrar } from '../models/registration/registrar.js';
 import type { OpenPipeline } from '../processors/open-pipelines.js';
 import type { ScheduleRuns } from '../processors/schedules/schedule-runs.js';
 import type { Schedule } from '../processors/schedules/schedule.js';
-import { identifyClient, requireKey } from './authentication.js';
+import type { ApiKeys } from './api-keys.js';
+import { clientOf, identifyClient } from './authentication.js';
+import { authorize } from './authorization.js';
 import type { FileJobs } from './file-jobs.js';
 import type { Intake } from './intake.js';
 import { limitBody } from './limit-body.js';
@@ -48,8 +50,7 @@ export interface AppOptions extends OperationsOptions {
   schedules: readonly Schedule[];
   scheduleRuns: ScheduleRuns;
   logger: Logger;
-  /** Keys that clients must send one of. None: no key is asked for. */
-  apiKeys: readonly string[] | undefined;
+  apiKeys: ApiKeys;
   /** What a client may ask for. None: as much as it likes. */
   limits: RateLimits | undefined;
   /** Proxies in front that add to `X-Forwarded-For`. */
@@ -69,7 +70,8 @@ export function createApp(options: AppOptions): Hono {
   app.use(measureRequests(metrics));
   app.onError((error, c) => {
     const own = error instanceof HTTPException ? error.cause : error;
-    if (!(own instanceof MillraceError)) logger.error({ err: error, path: c.req.path }, 'a request failed');
+    if (!(own instanceof MillraceError))
+      logger.error({ err: error, path: c.req.path, client: clientOf(c)?.name }, 'a request failed');
     return sendProblem(c, own);
   });
   app.notFound((c) =>
@@ -89,7 +91,7 @@ export function createApp(options: AppOptions): Hono {
   app.get('/openapi.json', (c) => c.json(document));
 
   const carPrice = pipelines.get('car-price');
-  for (const path of ['/v1/*', '/v2/*', '/predict', '/upload']) app.use(path, requireKey(options.apiKeys));
+  authorize(app, pipelines, logger);
   // Before the limits of body and time: files have their own.
   app.route('/v1/pipelines', fileRoutes(pipelines, options.jobs, options));
   if (carPrice !== undefined) app.route('/upload', aimqUpload(carPrice, options.jobs, options));
@@ -115,7 +117,8 @@ export function createApp(options: AppOptions): Hono {
     '/v1/predictions',
     predictionRoutes({
       findStored,
-      recall: (eventId) => cache.recallAnywhere([...pipelines.keys()], eventId),
+      recall: (eventId, names) => cache.recallAnywhere(names, eventId),
+      pipelines: [...pipelines.keys()],
     }),
   );
   return app;

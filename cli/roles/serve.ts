@@ -14,6 +14,7 @@ import { modelRoots, registeredModels } from '../../processors/open-pipelines.js
 import { sampleRows } from '../../processors/sample-rows.js';
 import { followScheduleRuns } from '../../processors/schedules/schedule-runs.js';
 import { schedulesOf } from '../../processors/schedules/schedule.js';
+import { ApiKeys } from '../../ingest/api-keys.js';
 import { RateLimits } from '../../ingest/rate-limits.js';
 import { watchPressure } from '../../ingest/pressure.js';
 import { SharedStore } from '../../ingest/shared-store.js';
@@ -47,6 +48,16 @@ export async function startServe(context: Context): Promise<ServeRole> {
   if (shared !== undefined) {
     health.add('redis', () => (shared.check(), { status: 'up' }), { optional: true });
   }
+  const apiKeys = new ApiKeys({
+    keys: config.API_KEYS,
+    file: config.API_KEYS_FILE,
+    pipelines: pipelines.keys(),
+    logger,
+  });
+  if (config.API_KEYS_FILE !== undefined)
+    health.add('api keys', () =>
+      apiKeys.problem === undefined ? { status: 'up' } : { status: 'degraded', detail: apiKeys.problem },
+    );
   const limits = startLimits(context, shared);
   const cache = new PredictionCache(findStored, { shared });
   const producer = await streams.createProducer();
@@ -74,7 +85,7 @@ export async function startServe(context: Context): Promise<ServeRole> {
     health,
     metrics,
     logger,
-    apiKeys: config.API_KEYS,
+    apiKeys,
     limits: limits?.limits,
     trustProxy: config.TRUST_PROXY,
     maxBodyBytes: config.MAX_BODY_BYTES,
@@ -91,6 +102,7 @@ export async function startServe(context: Context): Promise<ServeRole> {
       await jobs.log.close();
       await scheduleRuns.stop();
       limits?.stop();
+      apiKeys.stop();
       await producer.close();
       await shared?.close();
     },
@@ -101,8 +113,10 @@ function startLimits(
   { config, metrics, logger, streams, pipelines }: Context,
   shared: SharedStore | undefined,
 ): { limits: RateLimits; stop: () => void } | undefined {
-  if (config.RATE_LIMIT_PER_SECOND === 0) return undefined;
-  const limits = new RateLimits({ perSecond: config.RATE_LIMIT_PER_SECOND, metrics, shared });
+  if (config.RATE_LIMIT_PER_SECOND === 0 && config.API_KEYS_FILE === undefined) return undefined;
+  // A key may have a limit where there is none for all.
+  const perSecond = config.RATE_LIMIT_PER_SECOND || 1_000_000_000;
+  const limits = new RateLimits({ perSecond, metrics, shared });
   const watch = watchPressure({
     limits,
     logger,
