@@ -12,6 +12,7 @@ import type { Schedule } from '../processors/schedules/schedule.js';
 import type { ApiKeys } from './api-keys.js';
 import { clientOf, identifyClient } from './authentication.js';
 import { authorize } from './authorization.js';
+import { refuseOtherSites } from './refuse-other-sites.js';
 import type { FileJobs } from './file-jobs.js';
 import type { Intake } from './intake.js';
 import { limitBody } from './limit-body.js';
@@ -51,6 +52,8 @@ export interface AppOptions extends OperationsOptions {
   scheduleRuns: ScheduleRuns;
   logger: Logger;
   apiKeys: ApiKeys;
+  /** Address that is listened on. */
+  host: string;
   /** What a client may ask for. None: as much as it likes. */
   limits: RateLimits | undefined;
   /** Proxies in front that add to `X-Forwarded-For`. */
@@ -81,6 +84,7 @@ export function createApp(options: AppOptions): Hono {
   // Before the limits: a probe that is refused would make a busy process a dead one.
   app.route('/', operations(options));
   app.route('/v2/health', inferenceHealth(options.health));
+  if (!options.apiKeys.required) app.use(refuseOtherSites(options.host));
   app.use(identifyClient(options.apiKeys));
   // Around all that may refuse a request there.
   for (const path of ['/predict', '/upload']) app.use(path, aimqErrors());

@@ -28,8 +28,14 @@ export class MillraceError extends Error {
   }
 }
 
+/** OpenSSL's own errors: `thread:error:number:library:function:reason:file:line:more`. */
+const openSsl = /[0-9A-F]+:error:[0-9A-F]+:[^:]*:[^:]*:([^:]+):[^:]*:\d+:[^\n)]*\n?/g;
+
 /** The message of whatever was thrown, without the full stop at its end: it goes into a sentence. */
 export function messageOf(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
-  return message.replace(/(?<!\.)\.$/, '');
+  return message
+    .replaceAll(openSsl, '$1')
+    .trim()
+    .replace(/(?<!\.)\.$/, '');
 }

@@ -13,7 +13,13 @@ export function untilPossible<T>(what: string, logger: Logger, action: () => Pro
     retries: Number.POSITIVE_INFINITY,
     minTimeout: 1_000,
     maxTimeout: 5_000,
-    shouldRetry: ({ error }) => error instanceof MillraceError && error.retriable && !error.misconfigured,
-    onFailedAttempt: ({ error }) => logger.warn({ err: error }, `${what} failed; trying again`),
+    shouldRetry: ({ error }) => mayPass(error),
+    onFailedAttempt: ({ error }) => {
+      if (mayPass(error)) logger.warn({ err: error }, `${what} failed; trying again`);
+    },
   });
+}
+
+function mayPass(error: Error): boolean {
+  return error instanceof MillraceError && error.retriable && !error.misconfigured;
 }

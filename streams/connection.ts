@@ -35,6 +35,7 @@ export function createKafka(
   { brokers, clientId, logger, sasl, tls, socketFactory }: StreamsSettings,
   onProblem: (problem: string) => void = () => undefined,
 ): Kafka {
+  const told = new Map<string, string>();
   const config: KafkaConfig = {
     brokers,
     clientId,
@@ -45,7 +46,9 @@ export function createKafka(
     logCreator: () => (entry) => {
       if (entry.namespace === 'Connection' && entry.level <= kafkajs.logLevel.ERROR)
         onProblem(entry.log.message);
-      log(logger, entry);
+      const { namespace, log: details } = entry;
+      log(logger, entry, told.get(namespace) === details.message);
+      told.set(namespace, details.message);
     },
   };
   if (sasl) config.sasl = sasl;
@@ -54,11 +57,16 @@ export function createKafka(
   return new kafkajs.Kafka(config);
 }
 
-/** Everything that kafkajs calls an error is either handled above it, and logged there, or comes out as a rejection. */
+/**
+ * Everything that kafkajs calls an error is either handled above it, and logged there, or comes out as a rejection.
+ *
+ * @param again - whether it said just that before: each try to connect does.
+ */
 function log(
   logger: Logger,
   { level, namespace, log: { message, timestamp: _time, ...details } }: LogEntry,
+  again: boolean,
 ): void {
-  if (level <= kafkajs.logLevel.ERROR) logger.info({ kafkajs: namespace, ...details }, message);
+  if (level <= kafkajs.logLevel.ERROR && !again) logger.info({ kafkajs: namespace, ...details }, message);
   else logger.debug({ kafkajs: namespace, ...details }, message);
 }

@@ -86,6 +86,7 @@ export async function startServe(context: Context): Promise<ServeRole> {
     metrics,
     logger,
     apiKeys,
+    host: config.HOST,
     limits: limits?.limits,
     trustProxy: config.TRUST_PROXY,
     maxBodyBytes: config.MAX_BODY_BYTES,
