@@ -91,7 +91,7 @@ export function createApp(options: AppOptions): Hono {
   if (options.limits !== undefined) app.use(limitRequests(options.limits, options.trustProxy));
   app.route('/docs', docs());
   app.get('/', (c) => c.redirect('/docs'));
-  const document = openApiDocument([...pipelines.values()]);
+  const document = openApiDocument([...pipelines.values()], options.apiKeys.required);
   app.get('/openapi.json', (c) => c.json(document));
 
   const carPrice = pipelines.get('car-price');

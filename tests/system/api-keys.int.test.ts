@@ -108,6 +108,18 @@ function matches(pattern: string, path: string): boolean {
   );
 }
 
+it('is described: what each operation needs and answers without', async () => {
+  const { paths } = (await (await system.get('/openapi.json')).json()) as OpenApi;
+  for (const { method, path } of (await operations()).filter((each) => !open.includes(each.path))) {
+    const operation = paths[path]?.[method.toLowerCase()];
+    expect(operation, `${method} ${path}`).toMatchObject({
+      security: [{ bearer: [] }, { api_key: [] }],
+      responses: { 401: expect.anything(), 403: expect.anything() },
+      description: expect.stringContaining('the scope'),
+    });
+  }
+});
+
 it('tells by problem details what is missing', async () => {
   const refused = await send('/v1/pipelines/credit-default/predict', 'cars', json(client));
   expect(refused.headers.get('content-type')).toBe('application/problem+json');
