@@ -1,11 +1,14 @@
 import { Command } from 'commander';
 import { describeSettings, loadConfig, settingsPage } from '../platform/config.js';
+import { inspect } from 'node:util';
 import { MillraceError } from '../platform/errors.js';
+import { withoutSecrets } from '../platform/secrets.js';
 import { version } from '../platform/version.js';
 import type { Role } from './context.js';
 import type { StandAloneOptions, StartRole } from './stand-alone.js';
 import { runUntilStopped } from './until-stopped.js';
 import { modelsCommand } from './models/command.js';
+import { keysCommand } from './keys.js';
 import { deadLettersCommand } from './dead-letters/command.js';
 
 // Before the first file is read: Node's four threads for files would be shared by the log's fsync and ClickHouse's queries.
@@ -87,6 +90,8 @@ program
 
 program.addCommand(deadLettersCommand());
 
+program.addCommand(keysCommand());
+
 program
   .command('sql')
   .description('ask ClickHouse')
@@ -120,11 +125,21 @@ async function runAlone(
   });
 }
 
+/** An error of our own says what to do; any other is a defect, and its trace helps. */
+function tell(error: unknown): void {
+  console.error(withoutSecrets(error instanceof MillraceError ? error.message : inspect(error)));
+}
+
+// Node would print it as it is, with what libraries put into their errors.
+process.on('uncaughtException', (error) => {
+  tell(error);
+  process.exit(1);
+});
+
 try {
   await program.parseAsync();
 } catch (error) {
-  // An error of our own says what to do; any other is a defect, and its trace helps.
-  console.error(error instanceof MillraceError ? error.message : error);
+  tell(error);
   // What a failed start leaves open must not keep the process.
   process.exit(1);
 }

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { type Analytics, createAnalytics } from '../analytics/client.js';
+import { type Analytics, clickHouseSettings, createAnalytics } from '../analytics/client.js';
 import type { Config } from '../platform/config.js';
 import type { Logger } from '../platform/logger.js';
 import { untilPossible } from '../platform/retry.js';
@@ -48,16 +48,10 @@ export async function startEngines(
 }
 
 async function startClickHouse(config: Config, logger: Logger, stops: Stop[]) {
-  const {
-    CLICKHOUSE_URL: url,
-    CLICKHOUSE_USER: username,
-    CLICKHOUSE_PASSWORD: password,
-    HOST: host,
-  } = config;
+  const { CLICKHOUSE_URL: url, HOST: host } = config;
   const analytics = await createAnalytics({
+    ...clickHouseSettings(config),
     url,
-    username,
-    password,
     dataDir: join(config.DATA_DIR, 'clickhouse'),
   });
   stops.push(() => analytics.close());

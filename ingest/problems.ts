@@ -1,5 +1,6 @@
 import type { Context } from 'hono';
 import { MillraceError } from '../platform/errors.js';
+import { withoutSecrets } from '../platform/secrets.js';
 import { InvalidEvent } from '../processors/scorer.js';
 import type { FieldError } from '../schemas/event-schema.js';
 import { RateLimited } from './rate-limits.js';
@@ -28,6 +29,7 @@ const statuses: Record<string, readonly [status: number, title: string]> = {
   UPLOAD_BROKEN: [400, 'Broken multipart body'],
   FILE_MISSING: [400, 'No file'],
   API_KEY_REQUIRED: [401, 'No valid API key'],
+  FORBIDDEN: [403, 'Not allowed'],
   NOT_FOUND: [404, 'No such route'],
   PIPELINE_UNKNOWN: [404, 'No such pipeline'],
   MODEL_UNKNOWN: [404, 'No such model'],
@@ -71,7 +73,7 @@ export function toProblem(error: unknown): Problem {
   const [status, title] =
     statuses[error.code] ?? (error.retriable ? [503, 'Not available now'] : [500, 'Internal error']);
   return {
-    ...problem(status, error.code, title, error.message),
+    ...problem(status, error.code, title, withoutSecrets(error.message)),
     ...(error instanceof InvalidEvent ? { errors: error.fields } : {}),
   };
 }

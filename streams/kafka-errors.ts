@@ -1,4 +1,5 @@
 import { MillraceError, messageOf } from '../platform/errors.js';
+import { tlsAdvice } from '../platform/tls-problems.js';
 
 /** What can be read off a kafkajs error, through the wrappers that its retries put around it. */
 interface Facts {
@@ -92,10 +93,17 @@ export function toMillraceError(error: unknown, what: string): MillraceError {
     return new MillraceError(
       'LOG_UNAUTHORIZED',
       `${what}: the broker does not allow it. Check KAFKA_SASL_* and the broker's access lists. (${reason})`,
-      { cause: error },
+      { misconfigured: true, cause: error },
     );
   if (badRequest.has(type))
     return new MillraceError('LOG_REFUSED', `${what}: the broker refused it. (${reason})`, { cause: error });
+  const tls = tlsAdvice(error, 'KAFKA');
+  if (tls !== undefined)
+    return new MillraceError('LOG_UNAVAILABLE', `${what}: TLS with the broker fails. ${tls} (${reason})`, {
+      retriable: true,
+      misconfigured: true,
+      cause: error,
+    });
   return new MillraceError(
     'LOG_UNAVAILABLE',
     `${what}: no answer from the log that would do. It is tried again; check that the brokers run. (${reason})`,

@@ -45,7 +45,11 @@ export function createStreams(settings: StreamsSettings): Streams {
   const { logger } = settings;
   const consumers = createKafka(settings);
   const producers = createKafka(settings);
-  const admin = new LogAdmin(createKafka(settings), logger, settings.replicationFactor ?? -1);
+  const admin = new LogAdmin(
+    (onProblem) => createKafka(settings, onProblem),
+    logger,
+    settings.replicationFactor ?? -1,
+  );
   const consumptions = new Set<Consumption>();
   const open = new Set<LogProducer>();
   const transactional = new Set<TransactionalProducer>();

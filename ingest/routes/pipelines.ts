@@ -5,6 +5,7 @@ import type { OpenPipeline } from '../../processors/open-pipelines.js';
 import type { Intake, RequestContext } from '../intake.js';
 import { type Problem, sendProblem, toProblem } from '../problems.js';
 import { callerOf, workOf } from '../trace-requests.js';
+import { mayUse } from '../authorization.js';
 import { findPipeline } from '../find-pipeline.js';
 import { idempotencyKeyOf } from '../idempotency-key.js';
 import { readRequestEvents } from '../request-events.js';
@@ -30,7 +31,9 @@ export function pipelineRoutes(
   const app = new Hono();
   const find = (c: Context): OpenPipeline => findPipeline(pipelines, c.req.param('pipeline') ?? '');
 
-  app.get('/', (c) => c.json({ pipelines: [...pipelines.values()].map(describe) }));
+  app.get('/', (c) =>
+    c.json({ pipelines: [...pipelines.values()].filter(({ name }) => mayUse(c, name)).map(describe) }),
+  );
 
   app.post('/:pipeline/predict', async (c) => {
     const pipeline = find(c);

@@ -29,9 +29,15 @@ export function describeApacheKafka(name: string, tests: () => void): void {
 export interface ApacheKafkaOptions {
   /** Lines of `server.properties` beyond, or in place of, those that every test broker has. */
   settings?: Record<string, string | number>;
+  /** Options for formatting its storage, such as users of SCRAM. */
+  formatOptions?: readonly string[];
+  /** A listener `SASL_SSL` on this port of localhost, beside the one without security; `settings` say the rest. */
+  securePort?: number;
   /** Options of the JVM. Default: those that make it start soonest, which are not those that make it fastest in the end. */
   jvmOptions?: readonly string[];
 }
+
+type Ports = Record<'broker' | 'controller', number>;
 
 /** Simple compiler and collector, and classes as an earlier start has left them: a third of the time to start. */
 const quickStart = ['-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC', '-Xmx384m'];
@@ -57,15 +63,21 @@ export class ApacheKafka {
   }
 
   /** Resolves when it serves clients. */
-  static async start({ settings = {}, jvmOptions }: ApacheKafkaOptions = {}): Promise<ApacheKafka> {
+  static async start({
+    settings = {},
+    formatOptions = [],
+    securePort,
+    jvmOptions,
+  }: ApacheKafkaOptions = {}): Promise<ApacheKafka> {
     const jvm = jvmOptions ?? [...quickStart, `-XX:SharedArchiveFile=${await classesArchive()}`];
     const folder = await mkdtemp(join(tmpdir(), 'millrace-apache-kafka-'));
     const ports = await freePorts('broker', 'controller');
     const kafka = new ApacheKafka(folder, ports.broker, jvm);
     try {
-      const properties = { ...defaults(folder, ports), ...settings };
+      const secure = securePort === undefined ? {} : secureListener(ports, securePort);
+      const properties = { ...defaults(folder, ports), ...secure, ...settings };
       await writeFile(kafka.#settingsFile, toLines(properties));
-      await kafka.#format();
+      await kafka.#format(formatOptions);
       await kafka.restart();
     } catch (error) {
       await kafka.stop();
@@ -132,7 +144,7 @@ export class ApacheKafka {
     this.#server?.kill('SIGKILL');
   };
 
-  async #format(): Promise<void> {
+  async #format(options: readonly string[]): Promise<void> {
     const clusterId = randomBytes(16).toString('base64url');
     const tool = await this.#java(
       'kafka.tools.StorageTool',
@@ -141,6 +153,7 @@ export class ApacheKafka {
       clusterId,
       '-c',
       this.#settingsFile,
+      ...options,
     );
     if (!hasEnded(tool)) await once(tool, 'exit');
     if (tool.exitCode !== 0) throw new Error(`Formatting Apache Kafka's storage failed:\n${this.output()}`);
@@ -213,10 +226,7 @@ function jarsFolder(): string | undefined {
   return status === 0 ? stdout.trim() : undefined;
 }
 
-function defaults(
-  folder: string,
-  { broker, controller }: { broker: number; controller: number },
-): Record<string, string | number> {
+function defaults(folder: string, { broker, controller }: Ports): Record<string, string | number> {
   return {
     'process.roles': 'broker,controller',
     'node.id': 1,
@@ -241,6 +251,15 @@ function defaults(
     // A broker that was killed is let in again when its session has ended.
     'broker.session.timeout.ms': 3_000,
     'broker.heartbeat.interval.ms': 500,
+  };
+}
+
+function secureListener({ broker, controller }: Ports, secure: number): Record<string, string> {
+  const plain = `PLAINTEXT://127.0.0.1:${broker}`;
+  return {
+    listeners: `${plain},CONTROLLER://127.0.0.1:${controller},SASL_SSL://127.0.0.1:${secure}`,
+    'advertised.listeners': `${plain},SASL_SSL://localhost:${secure}`,
+    'listener.security.protocol.map': 'PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL',
   };
 }
 
