@@ -3,6 +3,7 @@ import { describeSettings, loadConfig, settingsPage } from '../platform/config.j
 import { MillraceError } from '../platform/errors.js';
 import { version } from '../platform/version.js';
 import type { Context, Role } from './context.js';
+import { auditCommand } from './audit/command.js';
 import { modelsCommand } from './models/command.js';
 import { deadLettersCommand } from './dead-letters/command.js';
 
@@ -80,6 +81,8 @@ program
   });
 
 program.addCommand(deadLettersCommand());
+
+program.addCommand(auditCommand());
 
 program
   .command('sql')
