@@ -4,6 +4,7 @@ import { MillraceError } from '../platform/errors.js';
 import { version } from '../platform/version.js';
 import type { Context, Role } from './context.js';
 import { auditCommand } from './audit/command.js';
+import { doctorCommand } from './doctor/command.js';
 import { modelsCommand } from './models/command.js';
 import { deadLettersCommand } from './dead-letters/command.js';
 
@@ -83,6 +84,8 @@ program
 program.addCommand(deadLettersCommand());
 
 program.addCommand(auditCommand());
+
+program.addCommand(doctorCommand());
 
 program
   .command('sql')

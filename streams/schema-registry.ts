@@ -65,13 +65,46 @@ export class SchemaRegistryClient {
     throw this.#unavailable(`fetching schema ${id}`, text(body['message']) ?? `status ${status}`);
   }
 
+  /**
+   * Whether a subject has this schema, and if not whether it would take it. Changes nothing.
+   *
+   * @throws MillraceError `REGISTRY_UNAVAILABLE` (retriable).
+   */
+  async standing(subject: string, schema: string): Promise<'registered' | 'compatible' | 'incompatible'> {
+    const name = encodeURIComponent(subject);
+    const found = await this.#request(`/subjects/${name}`, { schema });
+    if (found.status === 200) return 'registered';
+    if (found.status !== 404) throw this.#unavailable(`looking ${subject} up`, `status ${found.status}`);
+    const { status, body } = await this.#request(`/compatibility/subjects/${name}/versions/latest`, {
+      schema,
+    });
+    // Nothing stands against the first version of a subject.
+    if (status === 404) return 'compatible';
+    if (status !== 200)
+      throw this.#unavailable(`comparing ${subject}`, text(body['message']) ?? `status ${status}`);
+    return body['is_compatible'] === true ? 'compatible' : 'incompatible';
+  }
+
+  /**
+   * The registry's time by its answer's `Date`, which has whole seconds, milliseconds since 1970; undefined if it has none.
+   *
+   * @throws MillraceError `REGISTRY_UNAVAILABLE` (retriable).
+   */
+  async time(): Promise<number | undefined> {
+    const { date } = await this.#request('/subjects');
+    return date;
+  }
+
   /** @throws MillraceError `REGISTRY_UNAVAILABLE` (retriable) when the registry does not answer. */
   async ping(): Promise<void> {
     const { status } = await this.#request('/subjects');
     if (status !== 200) throw this.#unavailable('listing subjects', `status ${status}`);
   }
 
-  async #request(path: string, body?: object): Promise<{ status: number; body: Record<string, unknown> }> {
+  async #request(
+    path: string,
+    body?: object,
+  ): Promise<{ status: number; body: Record<string, unknown>; date: number | undefined }> {
     try {
       const init: RequestInit = { headers: this.#headers, signal: AbortSignal.timeout(this.#timeoutMs) };
       if (body) {
@@ -80,7 +113,12 @@ export class SchemaRegistryClient {
         init.headers = { ...this.#headers, 'content-type': 'application/vnd.schemaregistry.v1+json' };
       }
       const response = await fetch(this.#url + path, init);
-      return { status: response.status, body: parseObject(await response.text()) };
+      const date = Date.parse(response.headers.get('date') ?? '');
+      return {
+        status: response.status,
+        body: parseObject(await response.text()),
+        date: Number.isNaN(date) ? undefined : date,
+      };
     } catch (error) {
       throw this.#unavailable(path, messageOf(error), error);
     }
