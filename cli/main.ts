@@ -7,6 +7,8 @@ import { version } from '../platform/version.js';
 import type { Role } from './context.js';
 import type { StandAloneOptions, StartRole } from './stand-alone.js';
 import { runUntilStopped } from './until-stopped.js';
+import { auditCommand } from './audit/command.js';
+import { doctorCommand } from './doctor/command.js';
 import { modelsCommand } from './models/command.js';
 import { keysCommand } from './keys.js';
 import { deadLettersCommand } from './dead-letters/command.js';
@@ -91,6 +93,10 @@ program
 program.addCommand(deadLettersCommand());
 
 program.addCommand(keysCommand());
+
+program.addCommand(auditCommand());
+
+program.addCommand(doctorCommand());
 
 program
   .command('sql')

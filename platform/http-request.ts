@@ -1,4 +1,4 @@
-import { request as overHttp } from 'node:http';
+import { type IncomingHttpHeaders, request as overHttp } from 'node:http';
 import { type Agent, request as overHttps } from 'node:https';
 
 export interface HttpRequest {
@@ -17,7 +17,7 @@ export interface HttpRequest {
 export function httpRequest(
   url: string,
   { method = 'GET', headers = {}, body, agent, timeoutMs, maxBytes }: HttpRequest,
-): Promise<{ status: number; text: string }> {
+): Promise<{ status: number; headers: IncomingHttpHeaders; text: string }> {
   const signal = AbortSignal.timeout(timeoutMs);
   const length = body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) };
   const options = { method, headers: { ...headers, ...length }, signal };
@@ -38,7 +38,11 @@ export function httpRequest(
         else parts.push(part);
       });
       response.on('end', () =>
-        resolve({ status: response.statusCode ?? 0, text: Buffer.concat(parts).toString() }),
+        resolve({
+          status: response.statusCode ?? 0,
+          headers: response.headers,
+          text: Buffer.concat(parts).toString(),
+        }),
       );
     });
     request.end(body);

@@ -8,7 +8,7 @@ import { unreadableHeader } from '../streams/records.js';
 import { schemaIdOf, type Serde } from '../streams/serde.js';
 import { deadLetterRecord, faultOfRecord } from './dead-letters.js';
 import { isStorable, parseTime } from './event-time.js';
-import { positionEventId, predictionId } from './ids.js';
+import { positionEventId, predictionId, recordEventId } from './ids.js';
 import type { OpenPipeline } from './open-pipelines.js';
 import { noOutput, type Score } from './score-with.js';
 import { recordKey } from './pipeline.js';
@@ -106,7 +106,7 @@ export class StreamScorer {
       );
       return { kind: 'failed', record, eventId: positionEventId(record), reason };
     }
-    const eventId = given?.toString() || positionEventId(record);
+    const eventId = recordEventId(record);
     const event = this.#readEvent(record, eventId);
     const carried = record.headers[carriedPredictionHeader];
     return carried === undefined ? event : this.#readScored(event, carried);

@@ -20,6 +20,10 @@ export interface StreamsSettings {
   tls?: boolean | ConnectionOptions;
   /** Replicas of each created topic. Default −1: the broker's own default. */
   replicationFactor?: number;
+  /** How often a request is tried again. Default 20, which takes about 15 s. */
+  retries?: number;
+  /** How long a connection, and the answer to a request, may take, milliseconds. Default 5 s and 30 s. */
+  timeoutMs?: number;
   /** How connections are made, for tests that cut them. Default: kafkajs' own way. */
   socketFactory?: ISocketFactory;
 }
@@ -32,16 +36,17 @@ export interface StreamsSettings {
  * @param onProblem - told why a connection fails; it is tried again.
  */
 export function createKafka(
-  { brokers, clientId, logger, sasl, tls, socketFactory }: StreamsSettings,
+  settings: StreamsSettings,
   onProblem: (problem: string) => void = () => undefined,
 ): Kafka {
+  const { brokers, clientId, logger, sasl, tls, retries = 20, timeoutMs, socketFactory } = settings;
   const told = new Map<string, string>();
   const config: KafkaConfig = {
     brokers,
     clientId,
-    connectionTimeout: 5_000,
-    requestTimeout: 30_000,
-    retry: { initialRetryTime: 100, maxRetryTime: 1_000, retries: 20 },
+    connectionTimeout: timeoutMs ?? 5_000,
+    requestTimeout: timeoutMs ?? 30_000,
+    retry: { initialRetryTime: 100, maxRetryTime: 1_000, retries },
     logLevel: kafkajs.logLevel.WARN,
     logCreator: () => (entry) => {
       if (entry.namespace === 'Connection' && entry.level <= kafkajs.logLevel.ERROR)

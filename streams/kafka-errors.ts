@@ -58,6 +58,17 @@ function factsOf(error: unknown): Facts {
   return { type: '', name, retriable: name.startsWith('KafkaJS') };
 }
 
+/** The protocol's name of an error, for example `TOPIC_AUTHORIZATION_FAILED`; empty when it is none of the protocol's. */
+export function typeOf(error: unknown): string {
+  return factsOf(error).type;
+}
+
+/** Whether asking again is of no use: a broker that does not answer, or is no leader any more, may be there again soon. */
+export function isFinal(error: unknown): boolean {
+  if (error instanceof MillraceError) return !error.retriable;
+  return isBadRequest(error) || factsOf(error).name === 'KafkaJSSASLAuthenticationError';
+}
+
 export function isFatalForProducer(error: unknown): boolean {
   return fatalForProducer.has(factsOf(error).type);
 }

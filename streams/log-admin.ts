@@ -124,6 +124,25 @@ export class LogAdmin {
     }
   }
 
+  /** Names of all topics that may be seen. */
+  async topics(): Promise<string[]> {
+    try {
+      return await (await this.#admin()).listTopics();
+    } catch (error) {
+      throw toMillraceError(error, 'Listing the topics');
+    }
+  }
+
+  /** Per partition the first offset with a record of that time (milliseconds since 1970) or later, else the end. */
+  async offsetsAt(topic: string, time: number): Promise<Map<number, number>> {
+    try {
+      const offsets = await (await this.#admin()).fetchTopicOffsetsByTimestamp(topic, time);
+      return new Map(offsets.map(({ partition, offset }) => [partition, Number(offset)]));
+    } catch (error) {
+      throw toMillraceError(error, `Looking for a time in ${topic}`);
+    }
+  }
+
   async lag(groupId: string, topics: readonly string[]): Promise<PartitionLag[]> {
     const perTopic = await Promise.all(
       topics.map(async (topic) => {

@@ -81,13 +81,46 @@ export class SchemaRegistryClient {
     throw this.#unavailable(`fetching schema ${id}`, text(body['message']) ?? `status ${status}`);
   }
 
+  /**
+   * Whether a subject has this schema, and if not whether it would take it. Changes nothing.
+   *
+   * @throws MillraceError `REGISTRY_UNAVAILABLE` (retriable).
+   */
+  async standing(subject: string, schema: string): Promise<'registered' | 'compatible' | 'incompatible'> {
+    const name = encodeURIComponent(subject);
+    const found = await this.#request(`/subjects/${name}`, { schema });
+    if (found.status === 200) return 'registered';
+    if (found.status !== 404) throw this.#unavailable(`looking ${subject} up`, `status ${found.status}`);
+    const { status, body } = await this.#request(`/compatibility/subjects/${name}/versions/latest`, {
+      schema,
+    });
+    // Nothing stands against the first version of a subject.
+    if (status === 404) return 'compatible';
+    if (status !== 200)
+      throw this.#unavailable(`comparing ${subject}`, text(body['message']) ?? `status ${status}`);
+    return body['is_compatible'] === true ? 'compatible' : 'incompatible';
+  }
+
+  /**
+   * The registry's time by its answer's `Date`, which has whole seconds, milliseconds since 1970; undefined if it has none.
+   *
+   * @throws MillraceError `REGISTRY_UNAVAILABLE` (retriable).
+   */
+  async time(): Promise<number | undefined> {
+    const { date } = await this.#request('/subjects');
+    return date;
+  }
+
   /** @throws MillraceError `REGISTRY_UNAVAILABLE` (retriable) when the registry does not answer. */
   async ping(): Promise<void> {
     const { status } = await this.#request('/subjects');
     if (status !== 200) throw this.#unavailable('listing subjects', `status ${status}`);
   }
 
-  async #request(path: string, body?: object): Promise<{ status: number; body: Record<string, unknown> }> {
+  async #request(
+    path: string,
+    body?: object,
+  ): Promise<{ status: number; body: Record<string, unknown>; date: number | undefined }> {
     try {
       const options = { headers: this.#headers, agent: this.#agent, timeoutMs: this.#timeoutMs, maxBytes };
       const sent = {
@@ -96,9 +129,10 @@ export class SchemaRegistryClient {
         body: JSON.stringify(body),
         headers: { ...this.#headers, 'content-type': 'application/vnd.schemaregistry.v1+json' },
       };
-      const { status, text: answer } = await httpRequest(this.#url + path, body ? sent : options);
+      const { status, text: answer, headers } = await httpRequest(this.#url + path, body ? sent : options);
       if (status === 401 || status === 403) throw this.#unauthorized(path, status);
-      return { status, body: parseObject(answer) };
+      const date = Date.parse(headers.date ?? '');
+      return { status, body: parseObject(answer), date: Number.isNaN(date) ? undefined : date };
     } catch (error) {
       if (error instanceof MillraceError) throw error;
       throw this.#unavailable(path, messageOf(error), error);
