@@ -13,6 +13,8 @@ import { freePorts } from '../programs.js';
 
 const startTimeoutMs = 90_000;
 
+type Ports = Record<'broker' | 'controller', number>;
+
 /** Folder of Apache Kafka's jars, once `scripts/apache-kafka-jars.mjs` has fetched them. */
 export const apacheKafkaJars = jarsFolder();
 
@@ -29,6 +31,15 @@ export function describeApacheKafka(name: string, tests: () => void): void {
 export interface ApacheKafkaOptions {
   /** Lines of `server.properties` beyond, or in place of, those that every test broker has. */
   settings?: Record<string, string | number>;
+  /** Listeners beyond its own, each telling clients to come to another port: a proxy's, which leads back here. */
+  proxied?: readonly ProxiedListener[];
+}
+
+export interface ProxiedListener {
+  /** Where the broker listens. */
+  port: number;
+  /** Where clients of this listener are told that the broker is. */
+  advertised: number;
 }
 
 /**
@@ -50,12 +61,12 @@ export class ApacheKafka {
   }
 
   /** Resolves when it serves clients. */
-  static async start({ settings = {} }: ApacheKafkaOptions = {}): Promise<ApacheKafka> {
+  static async start({ settings = {}, proxied = [] }: ApacheKafkaOptions = {}): Promise<ApacheKafka> {
     const folder = await mkdtemp(join(tmpdir(), 'millrace-apache-kafka-'));
     const ports = await freePorts('broker', 'controller');
     const kafka = new ApacheKafka(folder, ports.broker);
     try {
-      const properties = { ...defaults(folder, ports), ...settings };
+      const properties = { ...defaults(folder, ports), ...listeners(ports, proxied), ...settings };
       await writeFile(kafka.#settingsFile, toLines(properties));
       await kafka.#format();
       await kafka.restart();
@@ -192,18 +203,11 @@ function jarsFolder(): string | undefined {
   return status === 0 ? stdout.trim() : undefined;
 }
 
-function defaults(
-  folder: string,
-  { broker, controller }: { broker: number; controller: number },
-): Record<string, string | number> {
+function defaults(folder: string, { controller }: Ports): Record<string, string | number> {
   return {
     'process.roles': 'broker,controller',
     'node.id': 1,
     'controller.quorum.voters': `1@127.0.0.1:${controller}`,
-    listeners: `PLAINTEXT://127.0.0.1:${broker},CONTROLLER://127.0.0.1:${controller}`,
-    'advertised.listeners': `PLAINTEXT://127.0.0.1:${broker}`,
-    'listener.security.protocol.map': 'PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT',
-    'controller.listener.names': 'CONTROLLER',
     'log.dirs': join(folder, 'log'),
     'num.partitions': 1,
     'auto.create.topics.enable': 'true',
@@ -217,6 +221,22 @@ function defaults(
     'transaction.state.log.num.partitions': 4,
     'share.coordinator.state.topic.replication.factor': 1,
     'share.coordinator.state.topic.min.isr': 1,
+  };
+}
+
+function listeners({ broker, controller }: Ports, proxied: readonly ProxiedListener[]): Record<string, string> {
+  const all = [
+    { name: 'PLAINTEXT', port: broker, advertised: broker },
+    ...proxied.map((listener, index) => ({ name: `PROXY${index}`, ...listener })),
+  ];
+  const list = (part: (listener: (typeof all)[number]) => string, controllers: string[]): string =>
+    [...all.map(part), ...controllers].join(',');
+  return {
+    listeners: list(({ name, port }) => `${name}://127.0.0.1:${port}`, [`CONTROLLER://127.0.0.1:${controller}`]),
+    'advertised.listeners': list(({ name, advertised }) => `${name}://127.0.0.1:${advertised}`, []),
+    'listener.security.protocol.map': list(({ name }) => `${name}:PLAINTEXT`, ['CONTROLLER:PLAINTEXT']),
+    'controller.listener.names': 'CONTROLLER',
+    'inter.broker.listener.name': 'PLAINTEXT',
   };
 }
 
