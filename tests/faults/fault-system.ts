@@ -9,13 +9,13 @@ import { Member } from './member.js';
 import { type Engine, type MemberName, members, sessionTimeoutMs } from './plan.js';
 import { RegistryProxy } from './registry-proxy.js';
 
-const partitions = 6;
-
 /**
  * Millrace as in production, each role in several processes, on Apache Kafka, Redis, a schema registry and ClickHouse (the
  * embedded engines for the last two). Each process reaches each engine through a proxy of its own.
  */
 export class FaultSystem {
+  /** Of each topic. */
+  static readonly partitions = 6;
   readonly kafka: ApacheKafka;
   readonly redis: RedisServer;
   readonly registry: RegistryProxy;
@@ -54,7 +54,10 @@ export class FaultSystem {
   static async start(folder: string): Promise<FaultSystem> {
     const ports = await freePorts('registry', 'registryLog', 'seenRegistry', 'clickhouse');
     const ofMembers = await Promise.all(
-      members.map(async (name) => ({ name, ...(await freePorts('http', 'listener', 'kafka', 'clickhouse', 'redis')) })),
+      members.map(async (name) => ({
+        name,
+        ...(await freePorts('http', 'listener', 'kafka', 'clickhouse', 'redis')),
+      })),
     );
     const proxied = ofMembers.map(({ listener, kafka }) => ({ port: listener, advertised: kafka }));
     const [kafka, redis] = await Promise.all([ApacheKafka.start({ proxied }), RedisServer.start()]);
@@ -92,7 +95,8 @@ export class FaultSystem {
           DATA_DIR: join(folder, 'millrace'),
           KAFKA_SESSION_TIMEOUT_MS: String(sessionTimeoutMs),
           REQUEST_TIMEOUT_MS: '5000',
-          TOPIC_PARTITIONS: String(partitions),
+          NODE_OPTIONS: '--trace-warnings',
+          TOPIC_PARTITIONS: String(FaultSystem.partitions),
         };
         return new Member(of.name, { port: of.http, proxies, settings });
       }),
@@ -167,7 +171,9 @@ export class FaultSystem {
   async stop(): Promise<void> {
     await Promise.all(this.members.map((member) => (member.lives.length > 0 ? member.kill() : undefined)));
     await Promise.all(this.#lives.map(({ program }) => (program.hasExited() ? undefined : program.kill())));
-    await Promise.all(this.members.flatMap(({ proxies }) => Object.values(proxies).map((proxy) => proxy.close())));
+    await Promise.all(
+      this.members.flatMap(({ proxies }) => Object.values(proxies).map((proxy) => proxy.close())),
+    );
     await Promise.all([this.kafka.stop(), this.redis.remove(), this.registry.stop()]);
   }
 }

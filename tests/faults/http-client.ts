@@ -31,13 +31,18 @@ export class HttpClient {
     random: () => number,
     path: string,
     body: unknown,
-    { headers = {}, onNoAnswer = () => true }: { headers?: Record<string, string>; onNoAnswer?: () => boolean } = {},
+    {
+      headers = {},
+      onNoAnswer = () => true,
+    }: { headers?: Record<string, string>; onNoAnswer?: () => boolean } = {},
   ): Promise<HttpAnswer | undefined> {
     for (;;) {
       const answer = await this.#try(pick(this.#copies, random()), path, body, headers);
       if (answer !== undefined && answer.status !== 503) {
         if (answer.status >= 500 || answer.status === 429)
-          this.#ledger.problems.push(`${path} answered ${answer.status}: ${JSON.stringify(answer.body).slice(0, 300)}`);
+          this.#ledger.problems.push(
+            `${path} answered ${answer.status}: ${JSON.stringify(answer.body).slice(0, 300)}`,
+          );
         return answer;
       }
       this.#ledger.repeatedRequests++;

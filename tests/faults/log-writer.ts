@@ -37,7 +37,13 @@ export class LogWriter {
     this.serde = serde;
   }
 
-  static async open({ kafka, schema_registry: url }: { kafka: string[]; schema_registry: string }): Promise<LogWriter> {
+  static async open({
+    kafka,
+    schema_registry: url,
+  }: {
+    kafka: string[];
+    schema_registry: string;
+  }): Promise<LogWriter> {
     const streams = createStreams({ brokers: kafka, clientId: 'faults', logger: silentLogger });
     const writer = new LogWriter(streams, new Serde(new SchemaRegistryClient({ url })));
     for (const pipeline of pipelineNames) await writer.useNewSchema(pipeline, 0);
@@ -53,7 +59,9 @@ export class LogWriter {
     const { schema } = loadContract(pipeline, 'event');
     const names = Array.from({ length: version }, (_, index) => `note_${index + 1}`);
     const fields = names.map((name) => ({ name, type: ['null', 'string'], default: null }));
-    const type = avroType({ ...schema, fields: [...schema.fields, ...fields] } as Parameters<typeof avroType>[0]);
+    const type = avroType({ ...schema, fields: [...schema.fields, ...fields] } as Parameters<
+      typeof avroType
+    >[0]);
     const schemaId = await this.serde.register(`${pipeline}.events`, type);
     const notes = Object.fromEntries(names.map((name) => [name, null]));
     this.#writers.set(pipeline, { schemaId, type, notes });

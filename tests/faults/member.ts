@@ -23,7 +23,11 @@ export class Member {
 
   constructor(
     name: MemberName,
-    { port, proxies, settings }: { port: number; proxies: Record<Engine, TcpProxy>; settings: Record<string, string> },
+    {
+      port,
+      proxies,
+      settings,
+    }: { port: number; proxies: Record<Engine, TcpProxy>; settings: Record<string, string> },
   ) {
     this.name = name;
     this.http = `http://127.0.0.1:${port}`;

@@ -1,7 +1,15 @@
 import { type RegistryTrouble, registryTroubles } from './registry-proxy.js';
 
 /** The processes of Millrace, by role and number. */
-export const members = ['serve-1', 'serve-2', 'process-1', 'process-2', 'process-3', 'sink-1', 'sink-2'] as const;
+export const members = [
+  'serve-1',
+  'serve-2',
+  'process-1',
+  'process-2',
+  'process-3',
+  'sink-1',
+  'sink-2',
+] as const;
 export type MemberName = (typeof members)[number];
 export type Role = 'serve' | 'process' | 'sink';
 export type Engine = 'kafka' | 'clickhouse' | 'redis';

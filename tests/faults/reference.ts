@@ -33,7 +33,9 @@ export class Reference {
     const row = pipeline.features(fields).map((feature, index) => {
       if (typeof feature === 'number') return feature;
       const { encoding = {}, unknown } = manifest.inputs[index] ?? {};
-      const same = Object.entries(encoding).find(([text]) => text.toLowerCase() === feature.trim().toLowerCase());
+      const same = Object.entries(encoding).find(
+        ([text]) => text.toLowerCase() === feature.trim().toLowerCase(),
+      );
       return same?.[1] ?? unknown ?? Number.NaN;
     });
     const { input_tensor, output_tensor } = manifest.runtime;

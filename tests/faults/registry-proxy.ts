@@ -45,10 +45,13 @@ export class RegistryProxy {
       return;
     }
     const { method, url, headers } = incoming;
-    const onward = request({ host: '127.0.0.1', port: this.#target, method, path: url, headers }, (response) => {
-      answer.writeHead(response.statusCode ?? 502, response.headers);
-      response.pipe(answer);
-    });
+    const onward = request(
+      { host: '127.0.0.1', port: this.#target, method, path: url, headers },
+      (response) => {
+        answer.writeHead(response.statusCode ?? 502, response.headers);
+        response.pipe(answer);
+      },
+    );
     onward.on('error', () => answer.destroy());
     incoming.pipe(onward);
   }

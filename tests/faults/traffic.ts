@@ -37,7 +37,13 @@ export class Traffic {
   #running: Promise<unknown> = Promise.resolve();
   #sent = 0;
 
-  constructor(options: { seed: number; samples: Samples; ledger: Ledger; copies: string[]; writer: LogWriter }) {
+  constructor(options: {
+    seed: number;
+    samples: Samples;
+    ledger: Ledger;
+    copies: string[];
+    writer: LogWriter;
+  }) {
     this.#seed = options.seed;
     this.#samples = options.samples;
     this.#ledger = options.ledger;
@@ -100,7 +106,9 @@ export class Traffic {
   async #postEvents(random: () => number): Promise<void> {
     const pipeline = this.#samples.pipeline(random);
     const way = pick(['own ids', 'key', 'none'] as const, random());
-    const items = Array.from({ length: 1 + Math.floor(random() * 20) }, () => this.#item(pipeline, way, random));
+    const items = Array.from({ length: 1 + Math.floor(random() * 40) }, () =>
+      this.#item(pipeline, way, random),
+    );
     const good = items.filter(({ isGood }) => isGood);
     if (way === 'own ids') for (const { event } of good) this.#ledger.send(event);
     const answer = await this.#http.post(
@@ -112,15 +120,21 @@ export class Traffic {
         onNoAnswer: () => {
           if (way === 'none') for (const { event } of good) this.#ledger.noAnswer(pipeline, event.fields);
           const goesOn = random() >= shares.givesUp;
-          if (way === 'key' && !goesOn) for (const { event } of good) this.#ledger.noAnswer(pipeline, event.fields);
+          if (way === 'key' && !goesOn)
+            for (const { event } of good) this.#ledger.noAnswer(pipeline, event.fields);
           return goesOn;
         },
       },
     );
     if (answer === undefined) return;
-    const { event_ids: ids = [], rejected = [] } = answer.body as { event_ids?: string[]; rejected?: unknown[] };
+    const { event_ids: ids = [], rejected = [] } = answer.body as {
+      event_ids?: string[];
+      rejected?: unknown[];
+    };
     if (ids.length !== good.length || rejected.length !== items.length - good.length) {
-      this.#ledger.problems.push(`events answered ${answer.status}: ${JSON.stringify(answer.body).slice(0, 300)}`);
+      this.#ledger.problems.push(
+        `events answered ${answer.status}: ${JSON.stringify(answer.body).slice(0, 300)}`,
+      );
       return;
     }
     this.#ledger.refused += rejected.length;
@@ -132,7 +146,11 @@ export class Traffic {
     });
   }
 
-  #item(pipeline: string, way: string, random: () => number): { event: Event; body: object; isGood: boolean } {
+  #item(
+    pipeline: string,
+    way: string,
+    random: () => number,
+  ): { event: Event; body: object; isGood: boolean } {
     const isGood = random() >= shares.bad;
     const event = way === 'own ids' && isGood ? this.#next(pipeline, random) : this.make(pipeline, random);
     const fields = isGood ? event.fields : this.#samples.bad(pipeline, random);
@@ -173,7 +191,9 @@ export class Traffic {
     const sent: { event: Event; record: NewRecord }[] = [];
     while (!this.#stopping.signal.aborted) {
       if (underWay.size < mostUnderWay) {
-        const batch = Array.from({ length: 1 + Math.floor(random() * 15) }, () => this.#entry(name, random, sent));
+        const batch = Array.from({ length: 1 + Math.floor(random() * 30) }, () =>
+          this.#entry(name, random, sent),
+        );
         const sending: Promise<void> = this.#write(producer, batch).finally(() => underWay.delete(sending));
         underWay.add(sending);
       }

@@ -224,7 +224,10 @@ function defaults(folder: string, { controller }: Ports): Record<string, string 
   };
 }
 
-function listeners({ broker, controller }: Ports, proxied: readonly ProxiedListener[]): Record<string, string> {
+function listeners(
+  { broker, controller }: Ports,
+  proxied: readonly ProxiedListener[],
+): Record<string, string> {
   const all = [
     { name: 'PLAINTEXT', port: broker, advertised: broker },
     ...proxied.map((listener, index) => ({ name: `PROXY${index}`, ...listener })),
@@ -232,7 +235,10 @@ function listeners({ broker, controller }: Ports, proxied: readonly ProxiedListe
   const list = (part: (listener: (typeof all)[number]) => string, controllers: string[]): string =>
     [...all.map(part), ...controllers].join(',');
   return {
-    listeners: list(({ name, port }) => `${name}://127.0.0.1:${port}`, [`CONTROLLER://127.0.0.1:${controller}`]),
+    listeners: list(
+      ({ name, port }) => `${name}://127.0.0.1:${port}`,
+      [`CONTROLLER://127.0.0.1:${controller}`],
+    ),
     'advertised.listeners': list(({ name, advertised }) => `${name}://127.0.0.1:${advertised}`, []),
     'listener.security.protocol.map': list(({ name }) => `${name}:PLAINTEXT`, ['CONTROLLER:PLAINTEXT']),
     'controller.listener.names': 'CONTROLLER',
