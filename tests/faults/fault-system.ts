@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { vi } from 'vitest';
 import { RedisServer } from '../../ingest/testing/redis-server.js';
 import { ApacheKafka } from '../system/engines/apache-kafka.js';
-import { freePorts, type Program, startProgram, whenReady } from '../system/programs.js';
+import { freePorts, killPrograms, type Program, startProgram, whenReady } from '../system/programs.js';
 import { TcpProxy } from '../system/tcp-proxy.js';
 import { Member } from './member.js';
 import { type Engine, type MemberName, members, sessionTimeoutMs } from './plan.js';
@@ -169,8 +169,7 @@ export class FaultSystem {
 
   /** Ends everything at once. */
   async stop(): Promise<void> {
-    await Promise.all(this.members.map((member) => (member.lives.length > 0 ? member.kill() : undefined)));
-    await Promise.all(this.#lives.map(({ program }) => (program.hasExited() ? undefined : program.kill())));
+    await killPrograms();
     await Promise.all(
       this.members.flatMap(({ proxies }) => Object.values(proxies).map((proxy) => proxy.close())),
     );

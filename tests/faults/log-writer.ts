@@ -94,6 +94,7 @@ function spoil(value: Buffer, spoilt: Spoilt): Buffer | null {
       return other;
     }
     case 'out of range':
+    default:
       return value;
   }
 }

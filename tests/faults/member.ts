@@ -52,9 +52,12 @@ export class Member {
     };
     this.lives.push(life);
     this.#ending = false;
-    void life.program.exited.then((how) => {
-      if (!this.#ending) this.deaths.push(`${life.name} ended by itself: ${how}`);
-    });
+    void this.#watch(life);
+  }
+
+  async #watch({ name, program }: Life): Promise<void> {
+    const how = await program.exited;
+    if (!this.#ending) this.deaths.push(`${name} ended by itself: ${how}`);
   }
 
   async kill(): Promise<void> {

@@ -108,16 +108,8 @@ function deal(faults: Fault[], random: () => number): Round[] {
 }
 
 export function targetOf(fault: Fault): string {
-  switch (fault.kind) {
-    case 'kill':
-    case 'pause':
-    case 'cut':
-      return fault.member;
-    case 'engine':
-      return fault.engine;
-    case 'registry':
-      return 'registry';
-  }
+  if ('member' in fault) return fault.member;
+  return fault.kind === 'engine' ? fault.engine : fault.kind;
 }
 
 /** In words, for people who read along. */
@@ -132,6 +124,7 @@ export function describeFault(fault: Fault): string {
     case 'engine':
       return `${fault.engine} ${fault.how} for ${fault.ms} ms`;
     case 'registry':
+    default:
       return `registry: ${fault.trouble} for ${fault.ms} ms`;
   }
 }

@@ -13,6 +13,7 @@ export class RegistryProxy {
   failed = 0;
   readonly #target: number;
   readonly #server: Server;
+  readonly #hanging = new Set<ServerResponse>();
 
   private constructor(target: number) {
     this.#target = target;
@@ -29,7 +30,8 @@ export class RegistryProxy {
   /** Lets requests through again, also those that hang: they are cut, to be made anew. */
   heal(): void {
     this.trouble = undefined;
-    this.#server.closeAllConnections();
+    for (const answer of this.#hanging) answer.destroy();
+    this.#hanging.clear();
   }
 
   async stop(): Promise<void> {
@@ -41,7 +43,8 @@ export class RegistryProxy {
   #handle(incoming: IncomingMessage, answer: ServerResponse): void {
     if (this.trouble !== undefined) {
       this.failed++;
-      fail(this.trouble, incoming, answer);
+      incoming.resume();
+      this.#fail(this.trouble, answer);
       return;
     }
     const { method, url, headers } = incoming;
@@ -55,25 +58,25 @@ export class RegistryProxy {
     onward.on('error', () => answer.destroy());
     incoming.pipe(onward);
   }
-}
 
-function fail(trouble: RegistryTrouble, incoming: IncomingMessage, answer: ServerResponse): void {
-  incoming.resume();
-  switch (trouble) {
-    case 'status 500':
-      answer.writeHead(500, json).end('{"error_code":50001,"message":"Error in the backend data store"}');
-      break;
-    case 'status 503':
-      answer.writeHead(503, { 'content-type': 'text/html' }).end('<h1>Service Unavailable</h1>');
-      break;
-    case 'page 404':
-      answer.writeHead(404, { 'content-type': 'text/html' }).end('<h1>Not Found</h1>');
-      break;
-    case 'hangs':
-      break;
-    case 'cuts':
-      answer.destroy();
-      break;
+  #fail(trouble: RegistryTrouble, answer: ServerResponse): void {
+    switch (trouble) {
+      case 'status 500':
+        answer.writeHead(500, json).end('{"error_code":50001,"message":"Error in the backend data store"}');
+        break;
+      case 'status 503':
+        answer.writeHead(503, { 'content-type': 'text/html' }).end('<h1>Service Unavailable</h1>');
+        break;
+      case 'page 404':
+        answer.writeHead(404, { 'content-type': 'text/html' }).end('<h1>Not Found</h1>');
+        break;
+      case 'hangs':
+        this.#hanging.add(answer);
+        break;
+      case 'cuts':
+        answer.destroy();
+        break;
+    }
   }
 }
 

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LogProducer } from '../../streams/log-producer.js';
 import type { NewRecord } from '../../streams/records.js';
@@ -106,7 +107,7 @@ export class Traffic {
   async #postEvents(random: () => number): Promise<void> {
     const pipeline = this.#samples.pipeline(random);
     const way = pick(['own ids', 'key', 'none'] as const, random());
-    const items = Array.from({ length: 1 + Math.floor(random() * 40) }, () =>
+    const items = Array.from({ length: 1 + Math.floor(random() * 25) }, () =>
       this.#item(pipeline, way, random),
     );
     const good = items.filter(({ isGood }) => isGood);
@@ -191,7 +192,7 @@ export class Traffic {
     const sent: { event: Event; record: NewRecord }[] = [];
     while (!this.#stopping.signal.aborted) {
       if (underWay.size < mostUnderWay) {
-        const batch = Array.from({ length: 1 + Math.floor(random() * 30) }, () =>
+        const batch = Array.from({ length: 1 + Math.floor(random() * 25) }, () =>
           this.#entry(name, random, sent),
         );
         const sending: Promise<void> = this.#write(producer, batch).finally(() => underWay.delete(sending));
@@ -242,5 +243,5 @@ function pickOrNone<T>(items: readonly T[], at: number): T | undefined {
 }
 
 function hashOf(text: string): number {
-  return [...text].reduce((hash, letter) => (Math.imul(hash, 31) + letter.charCodeAt(0)) | 0, 7);
+  return createHash('sha1').update(text).digest().readInt32BE();
 }

@@ -147,8 +147,7 @@ function verifyRows(
 }
 
 function verifyOrder({ sequences }: Ledger, { events, predictions }: Evidence, { disorder }: Verdict): void {
-  const named = <T extends { pipeline: string; key: string }>({ pipeline, key }: T): string =>
-    `${pipeline} ${key}`;
+  const named = ({ pipeline, key }: { pipeline: string; key: string }): string => `${pipeline} ${key}`;
   const eventsOf = groupBy(events, named);
   const predictionsOf = groupBy(predictions, named);
   for (const [name, records] of eventsOf) {
