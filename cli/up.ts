@@ -3,7 +3,7 @@ import { startEngines } from '../embedded/start-engines.js';
 import type { Config } from '../platform/config.js';
 import { createLogger, rotateLog } from '../platform/logger.js';
 import { version } from '../platform/version.js';
-import { openContext, type Role } from './context.js';
+import { kafkaSettings, openContext, type Role } from './context.js';
 import { stopAll } from './stop-all.js';
 import { openDataFolder } from './data-folder.js';
 import { type Endpoints, writeEndpoints } from './endpoints.js';
@@ -40,7 +40,7 @@ export async function up(config: Config, { demo, onProgress }: UpOptions): Promi
   const stop = (): Promise<void> => stopAll(roles);
   try {
     onProgress('engines');
-    const engines = await startEngines(config, logger);
+    const engines = await startEngines(config, logger, kafkaSettings(config));
     roles.push(engines);
     onProgress('models, schemas, topics and tables');
     const context = await openContext(config, engines, logger);

@@ -1,10 +1,14 @@
 import { join } from 'node:path';
 import { type Analytics, createAnalytics } from '../analytics/client.js';
 import type { Config } from '../platform/config.js';
-import { MillraceError } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
+import { untilPossible } from '../platform/retry.js';
+import type { StreamsSettings } from '../streams/connection.js';
+import { createStreams } from '../streams/streams.js';
 import { startClickHouseEndpoint } from './clickhouse/endpoint.js';
 import { startEmbeddedKafka } from './kafka/start.js';
+import { startSchemaRegistry } from './schema-registry/server.js';
+import { TopicLog } from './schema-registry/topic-log.js';
 
 /** Where the log, the registry and ClickHouse are, embedded or not. */
 export interface Engines {
@@ -17,21 +21,28 @@ export interface Engines {
   stop(): Promise<void>;
 }
 
+const clientId = 'millrace-schema-registry';
+
 type Stop = () => Promise<unknown>;
 
 /**
  * Starts an embedded engine for each that no setting names.
  *
+ * @param kafka - how an external Kafka is reached, for the embedded registry to keep its schemas there.
  * @throws MillraceError `PORT_IN_USE` that names the setting to change, `CHDB_MISSING`, `CONFIG_INVALID`.
  */
-export async function startEngines(config: Config, logger: Logger): Promise<Engines> {
+export async function startEngines(
+  config: Config,
+  logger: Logger,
+  kafka: Partial<StreamsSettings> = {},
+): Promise<Engines> {
   const stops: Stop[] = [];
   const stop = async (): Promise<void> => {
     for (const each of stops.toReversed()) await each();
   };
   try {
     const clickHouse = await startClickHouse(config, logger, stops);
-    const log = await startLog(config, stops);
+    const log = await startLog(config, logger, kafka, stops);
     return { ...clickHouse, ...log, stop };
   } catch (error) {
     await stop();
@@ -60,13 +71,12 @@ async function startClickHouse(config: Config, logger: Logger, stops: Stop[]) {
   return { analytics, clickHouseUrl: `http://${host}:${endpoint.port}` };
 }
 
-async function startLog(config: Config, stops: Stop[]) {
+async function startLog(config: Config, logger: Logger, kafka: Partial<StreamsSettings>, stops: Stop[]) {
   const { KAFKA_BROKERS: brokers, SCHEMA_REGISTRY_URL: registryUrl, HOST: host } = config;
-  if (brokers !== undefined && registryUrl !== undefined) return { brokers, registryUrl };
   if (brokers !== undefined) {
-    const problem =
-      'KAFKA_BROKERS is set and SCHEMA_REGISTRY_URL is not. The embedded registry keeps its schemas on the embedded log: set both.';
-    throw new MillraceError('CONFIG_INVALID', problem);
+    const url =
+      registryUrl ?? (await startRegistryOn({ ...kafka, brokers, clientId, logger }, config, stops));
+    return { brokers, registryUrl: url };
   }
   const log = await startEmbeddedKafka({
     dataDir: join(config.DATA_DIR, 'log'),
@@ -82,4 +92,18 @@ async function startLog(config: Config, stops: Stop[]) {
     brokers: [`${host}:${log.port}`],
     registryUrl: registryUrl ?? `http://${host}:${log.registryPort}`,
   };
+}
+
+/** The embedded registry with its schemas on an external Kafka. */
+async function startRegistryOn(settings: StreamsSettings, config: Config, stops: Stop[]): Promise<string> {
+  const { HOST: host, SCHEMA_REGISTRY_PORT: port } = config;
+  const { logger } = settings;
+  const streams = createStreams(settings);
+  stops.push(() => streams.close());
+  const log = new TopicLog(streams);
+  const registry = await untilPossible('Opening the schema registry', logger, () =>
+    startSchemaRegistry({ host, port, log, logger }),
+  );
+  stops.push(() => registry.stop());
+  return `http://${host}:${registry.port}`;
 }

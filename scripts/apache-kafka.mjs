@@ -22,7 +22,7 @@ let stopping = false;
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => void stop(0));
 
 try {
-  kafka = await ApacheKafka.start();
+  kafka = await ApacheKafka.start({ jvmOptions: ['-Xmx512m', '-XX:+UseG1GC'] });
 } catch (error) {
   console.error(error.message);
   process.exit(1);

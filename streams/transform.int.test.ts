@@ -296,7 +296,8 @@ describe('exactly once', () => {
     await heir.whenProcessed(each.input, 0, 19, { timeoutMs: 25_000 });
     expect(network.requests.get(apiKeys.addPartitionsToTxn)).toBeUndefined();
     release.resolve();
-    await eventually(() => network.requests.get(apiKeys.addPartitionsToTxn) === 1);
+    // More than once when the broker is still at the end of the heir's transaction, and says to ask again.
+    await eventually(() => (network.requests.get(apiKeys.addPartitionsToTxn) ?? 0) > 0);
     await zombie.whenProcessed(each.input, 0, 19, { timeoutMs: 5_000 });
     await fill(streams, each.input, 20, 30);
     await heir.whenProcessed(each.input, 0, 29, { timeoutMs: 20_000 });

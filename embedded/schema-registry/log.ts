@@ -1,12 +1,22 @@
 import { z } from 'zod';
 import { compatibilityLevels } from './avro.js';
 
-/** Where the registry keeps its state: a compacted log, such as the topic `_schemas`. */
+export interface LogRecord {
+  key: Buffer | null;
+  value: Buffer | null;
+}
+
+/** Where the registry keeps its state: a compacted log. */
 export interface RegistryLog {
   /** Resolves when the records are safe, all of them or none. */
   append(records: { key: Buffer; value: Buffer | null }[]): Promise<void>;
-  /** All records from the beginning to the end at the time of the call, in order. */
-  read(): AsyncIterable<{ key: Buffer | null; value: Buffer | null }>;
+  /**
+   * All records from the beginning to the end at the time of the call, in order.
+   *
+   * @param later - given what is appended after those, by anyone, by a log that is not this process's alone. Of one's own
+   *   appends it has each before the next.
+   */
+  read(later: (record: LogRecord) => void): AsyncIterable<LogRecord>;
 }
 
 export const modes = ['READWRITE', 'READONLY', 'READONLY_OVERRIDE', 'IMPORT'] as const;

@@ -4,7 +4,7 @@ import { messageOf } from '../../platform/errors.js';
 import { silentLogger, type Logger } from '../../platform/logger.js';
 import { refusalOfBrowserRequest, serve, type RunningServer } from '../local-http.js';
 import { createRegistryApp } from './app.js';
-import { decodeChange, type RegistryLog } from './log.js';
+import { decodeChange, type LogRecord, type RegistryLog } from './log.js';
 import { Registry } from './registry.js';
 import { RegistryState } from './state.js';
 
@@ -18,14 +18,14 @@ export interface SchemaRegistryOptions {
 
 /**
  * Serves a schema registry with Confluent's REST API; its state is what the log says. An answer to a write is sent
- * after the log has it. One registry at a time may write to a log.
+ * after the log has it. One registry at a time may write to a log; where several can open it, the log sees to that.
  *
  * @throws {MillraceError} `PORT_IN_USE`, `LISTEN_FAILED`; what reading the log throws.
  */
 export async function startSchemaRegistry(options: SchemaRegistryOptions): Promise<RunningServer> {
   const { host, port, log, logger = silentLogger } = options;
   const state = new RegistryState();
-  for await (const record of log.read()) {
+  const apply = (record: LogRecord): void => {
     try {
       state.apply(decodeChange(record));
     } catch (error) {
@@ -35,7 +35,8 @@ export async function startSchemaRegistry(options: SchemaRegistryOptions): Promi
         'schema registry: skipped a record',
       );
     }
-  }
+  };
+  for await (const record of log.read(apply)) apply(record);
   const app = createRegistryApp(new Registry(log, state), logger);
   const listener = getRequestListener((request) => {
     const refusal = refusalOfBrowserRequest(Object.fromEntries(request.headers), host);

@@ -1,9 +1,7 @@
 import { expect } from 'vitest';
 import type { RunningServer } from '../local-http.js';
-import type { RegistryLog } from './log.js';
+import type { LogRecord, RegistryLog } from './log.js';
 import { startSchemaRegistry } from './server.js';
-
-type LogRecord = { key: Buffer | null; value: Buffer | null };
 
 /** A log in memory, whose appends can be made to fail or to wait. */
 export class MemoryLog implements RegistryLog {
@@ -26,26 +24,12 @@ export class MemoryLog implements RegistryLog {
   }
 }
 
-/** A registry on a log in memory, with the calls of its API. */
-export class TestRegistry {
-  readonly log = new MemoryLog();
-  #server: RunningServer | undefined;
+/** The calls of a registry's API. */
+export class RegistryClient {
+  url: string;
 
-  get url(): string {
-    return `http://127.0.0.1:${this.#server?.port}`;
-  }
-
-  async start(): Promise<void> {
-    this.#server = await startSchemaRegistry({ host: '127.0.0.1', port: 0, log: this.log });
-  }
-
-  async stop(): Promise<void> {
-    await this.#server?.stop();
-  }
-
-  async restart(): Promise<void> {
-    await this.stop();
-    await this.start();
+  constructor(url: string) {
+    this.url = url;
   }
 
   async call(method: string, path: string, body?: unknown): Promise<[status: number, body: unknown]> {
@@ -59,6 +43,30 @@ export class TestRegistry {
 
   async register(subject: string, schema: string): Promise<[status: number, body: unknown]> {
     return await this.call('POST', `/subjects/${subject}/versions`, { schema });
+  }
+}
+
+/** A registry on a log in memory. */
+export class TestRegistry extends RegistryClient {
+  readonly log = new MemoryLog();
+  #server: RunningServer | undefined;
+
+  constructor() {
+    super('');
+  }
+
+  async start(): Promise<void> {
+    this.#server = await startSchemaRegistry({ host: '127.0.0.1', port: 0, log: this.log });
+    this.url = `http://127.0.0.1:${this.#server.port}`;
+  }
+
+  async stop(): Promise<void> {
+    await this.#server?.stop();
+  }
+
+  async restart(): Promise<void> {
+    await this.stop();
+    await this.start();
   }
 }
 

@@ -1,19 +1,18 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { sql } from './audit.js';
 import { auditBridge } from './bridge-audit.js';
 import { describeRabbitMq, RabbitMq } from './engines/rabbitmq-server.js';
-import { freePorts, killPrograms, type Program, startProgram, whenReady } from './programs.js';
+import { freePorts, type Program, startProgram, whenReady } from './programs.js';
 import { drain, type QueuedResult, QueueProducer } from './queue-producer.js';
 import { seededRandom } from './seeded-random.js';
-import { fullSize, sized } from './size.js';
+import { runsAll, sized } from './size.js';
+import { WholeSystem } from './whole-system.js';
 
 const messages = sized('MILLRACE_BRIDGE_MESSAGES', { quick: 2_000, full: 20_000 });
-const kills = sized('MILLRACE_BRIDGE_KILLS', { quick: 1, full: 5 });
-const restarts = sized('MILLRACE_BRIDGE_RESTARTS', { quick: 0, full: 2 });
+const kills = sized('MILLRACE_BRIDGE_KILLS', { quick: 2, full: 5 });
+const restarts = sized('MILLRACE_BRIDGE_RESTARTS', { quick: 1, full: 2 });
 const seed = Number(process.env['MILLRACE_CRASH_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
 const timeout = 60_000 + (kills + restarts) * 20_000 + messages * 5;
 
@@ -24,22 +23,23 @@ const replyTo = 'alicpp_replies';
 const sessionTimeoutMs = 6_000;
 
 describeRabbitMq('the RabbitMQ bridge', () => {
-  let folder: string;
   let rabbitMq: RabbitMq;
-  let system: Awaited<ReturnType<typeof startSystem>>;
+  /** Engines, scorer and sink in one process that nothing happens to. */
+  let system: WholeSystem;
+  let bridgePort: number;
 
   beforeEach(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'millrace-bridge-crash-'));
-    [rabbitMq, system] = await Promise.all([RabbitMq.start(), startSystem(folder)]);
+    [rabbitMq, system] = await Promise.all([RabbitMq.start(), WholeSystem.create()]);
+    bridgePort = (await freePorts('bridge')).bridge;
+    await whenReady(system.start(), system.http);
   });
 
   afterEach(async () => {
-    await killPrograms();
+    await system.remove();
     await rabbitMq?.stop();
-    await rm(folder, { recursive: true, force: true });
   });
 
-  test.runIf(fullSize)(
+  test.runIf(runsAll)(
     `${messages} messages over ${kills} kills and ${restarts} restarts of RabbitMQ: each is a row once, and a result`,
     { timeout },
     async () => {
@@ -47,10 +47,12 @@ describeRabbitMq('the RabbitMQ bridge', () => {
         `MILLRACE_CRASH_SEED=${seed} MILLRACE_BRIDGE_MESSAGES=${messages} MILLRACE_BRIDGE_KILLS=${kills} MILLRACE_BRIDGE_RESTARTS=${restarts}`,
       );
       const random = seededRandom(seed);
+      const bridgeUrl = `http://127.0.0.1:${bridgePort}`;
       const startBridge = (): Program =>
         startProgram('cli/main.js', ['bridge'], {
-          ...system.bridgeSettings,
-          DATA_DIR: join(folder, 'bridge'),
+          ...system.engines,
+          PORT: String(bridgePort),
+          DATA_DIR: join(system.folder, 'bridge'),
           RABBITMQ_URL: rabbitMq.url,
           RABBITMQ_RESULTS_QUEUES: resultsQueue,
           KAFKA_SESSION_TIMEOUT_MS: String(sessionTimeoutMs),
@@ -70,7 +72,7 @@ describeRabbitMq('the RabbitMQ bridge', () => {
       // Old programs have declared their queues before the bridge comes.
       await producer.publish(0);
       let bridge = startBridge();
-      await whenReady(bridge, system.bridge);
+      await whenReady(bridge, bridgeUrl);
 
       // A producer whose confirms are lost publishes again, and doubles its messages itself: RabbitMQ goes between waves.
       let last: Promise<unknown> = Promise.resolve();
@@ -109,8 +111,8 @@ describeRabbitMq('the RabbitMQ bridge', () => {
         const producing = produce(share);
         await whenStored(threshold);
         if (amidResults) {
-          await whenReady(bridge, system.bridge);
-          await growth(() => resultsOf(system.bridge));
+          await whenReady(bridge, bridgeUrl);
+          await growth(() => resultsOf(bridgeUrl));
         }
         await sleep(momentMs);
         await Promise.all([producing, disturb()]);
@@ -118,7 +120,7 @@ describeRabbitMq('the RabbitMQ bridge', () => {
 
       const startedAt = performance.now();
       for (const [round, disturb] of rounds.entries()) await run(round, disturb);
-      await whenReady(bridge, system.bridge);
+      await whenReady(bridge, bridgeUrl);
       await whenStored(messages);
       const results: QueuedResult[] = [];
       await vi.waitFor(
@@ -148,35 +150,6 @@ describeRabbitMq('the RabbitMQ bridge', () => {
     },
   );
 });
-
-/** Engines, scorer and sink in one process that nothing happens to, and the place of a bridge beside it. */
-async function startSystem(folder: string) {
-  const ports = await freePorts('PORT', 'KAFKA_PORT', 'SCHEMA_REGISTRY_PORT', 'CLICKHOUSE_PORT', 'bridge');
-  const { bridge: bridgePort, ...own } = ports;
-  const settings = Object.fromEntries(Object.entries(own).map(([name, port]) => [name, String(port)]));
-  const http = `http://127.0.0.1:${ports.PORT}`;
-  const program = startProgram('cli/main.js', ['up', '--no-demo'], {
-    ...settings,
-    DATA_DIR: join(folder, 'system'),
-  });
-  await whenReady(program, http);
-  const endpoints = {
-    http,
-    kafka: [`127.0.0.1:${ports.KAFKA_PORT}`],
-    schema_registry: `http://127.0.0.1:${ports.SCHEMA_REGISTRY_PORT}`,
-    clickhouse: `http://127.0.0.1:${ports.CLICKHOUSE_PORT}`,
-  };
-  return {
-    ...endpoints,
-    bridge: `http://127.0.0.1:${bridgePort}`,
-    bridgeSettings: {
-      PORT: String(bridgePort),
-      KAFKA_BROKERS: endpoints.kafka.join(','),
-      SCHEMA_REGISTRY_URL: endpoints.schema_registry,
-      CLICKHOUSE_URL: endpoints.clickhouse,
-    },
-  };
-}
 
 /** Waits until the number grows, for 2 s at most: everything may have been there before. */
 async function growth(count: () => Promise<number>): Promise<void> {

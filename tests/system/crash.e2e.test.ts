@@ -1,13 +1,11 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { audit, sql } from './audit.js';
 import { Load } from './load.js';
-import { freePorts, killPrograms, type Program, startProgram, whenReady } from './programs.js';
+import { whenReady } from './programs.js';
 import { seededRandom } from './seeded-random.js';
 import { sized } from './size.js';
+import { WholeSystem } from './whole-system.js';
 
 const events = sized('MILLRACE_CRASH_EVENTS', { quick: 10_000, full: 100_000 });
 const kills = sized('MILLRACE_CRASH_KILLS', { quick: 3, full: 10 });
@@ -17,16 +15,13 @@ const timeout = 60_000 + kills * 10_000 + events * 3;
 const senders = 4;
 const eventsPerPredict = 100;
 
-let folder: string;
+let endpoints: WholeSystem;
 
 beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'millrace-crash-'));
+  endpoints = await WholeSystem.create();
 });
 
-afterEach(async () => {
-  await killPrograms();
-  await rm(folder, { recursive: true, force: true });
-});
+afterEach(() => endpoints.remove());
 
 /** Waits until the number grows, for 2 s at most: everything may have been stored before. */
 async function growth(count: () => Promise<number>): Promise<void> {
@@ -38,20 +33,10 @@ async function growth(count: () => Promise<number>): Promise<void> {
 test(`${events} events over ${kills} kills: each is a row once, with its score`, { timeout }, async () => {
   console.info(`MILLRACE_CRASH_SEED=${seed} MILLRACE_CRASH_EVENTS=${events} MILLRACE_CRASH_KILLS=${kills}`);
   const random = seededRandom(seed);
-  const ports = await freePorts('PORT', 'KAFKA_PORT', 'SCHEMA_REGISTRY_PORT', 'CLICKHOUSE_PORT');
-  const http = `http://127.0.0.1:${ports.PORT}`;
-  const settings = Object.fromEntries(Object.entries(ports).map(([name, port]) => [name, String(port)]));
-  const start = (): Program =>
-    startProgram('cli/main.js', ['up', '--no-demo'], { ...settings, DATA_DIR: folder });
-  const endpoints = {
-    http,
-    kafka: [`127.0.0.1:${ports.KAFKA_PORT}`],
-    schema_registry: `http://127.0.0.1:${ports.SCHEMA_REGISTRY_PORT}`,
-    clickhouse: `http://127.0.0.1:${ports.CLICKHOUSE_PORT}`,
-  };
+  const { http, external } = endpoints;
   const load = await Load.create({ http, random });
 
-  let system = start();
+  let system = endpoints.start();
   await whenReady(system, http);
 
   let sent = 0;
@@ -76,7 +61,7 @@ test(`${events} events over ${kills} kills: each is a row once, with its score`,
   };
   /**
    * At a random moment after its share of the events was accepted; half of the time while rows come in, which is amid
-   * transactions and inserts; half of the time once more while it comes up.
+   * transactions and inserts; half of the time once more while it comes up. Every other time a log of its own instead.
    */
   const kill = async (): Promise<void> => {
     for (let round = 0; round < kills; round++) {
@@ -93,12 +78,17 @@ test(`${events} events over ${kills} kills: each is a row once, with its score`,
         await growth(countRows);
       }
       await sleep(momentMs);
+      if (external.log !== undefined && round % 2 === 1) {
+        await external.log.kill();
+        await external.log.restart();
+        continue;
+      }
       await system.kill();
-      system = start();
+      system = endpoints.start();
       if (early === undefined) continue;
       await sleep(early);
       await system.kill();
-      system = start();
+      system = endpoints.start();
     }
   };
 

@@ -1,5 +1,4 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parse } from 'csv-parse/sync';
@@ -10,9 +9,10 @@ import { rowEventId } from '../../processors/jobs/job.js';
 import { createStreams } from '../../streams/streams.js';
 import { sql } from './audit.js';
 import { fileForm, type JobAnswer, whenFinished } from './file-jobs.js';
-import { freePorts, killPrograms, type Program, startProgram, whenReady } from './programs.js';
+import { whenReady } from './programs.js';
 import { seededRandom } from './seeded-random.js';
-import { fullSize, sized } from './size.js';
+import { runsAll, sized } from './size.js';
+import { WholeSystem } from './whole-system.js';
 
 const rows = sized('MILLRACE_CRASH_ROWS', { quick: 5_000, full: 20_000 });
 const kills = sized('MILLRACE_CRASH_KILLS', { quick: 2, full: 8 });
@@ -23,16 +23,13 @@ const timeout = 60_000 + kills * 10_000 + rows * 3;
 const kinds = 40;
 const isBad = (row: number): boolean => row % kinds === 7;
 
-let folder: string;
+let whole: WholeSystem;
 
 beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'millrace-jobs-'));
+  whole = await WholeSystem.create();
 });
 
-afterEach(async () => {
-  await killPrograms();
-  await rm(folder, { recursive: true, force: true });
-});
+afterEach(() => whole.remove());
 
 async function makeCsv(): Promise<string> {
   const client = JSON.parse(
@@ -49,8 +46,8 @@ async function makeCsv(): Promise<string> {
 }
 
 /** How often each event id of a job is on a topic, as consumers of committed records see it. */
-async function countIds(kafka: string, topic: string, jobId: string): Promise<Map<string, number>> {
-  const streams = createStreams({ brokers: [kafka], clientId: 'audit', logger: silentLogger });
+async function countIds(brokers: string[], topic: string, jobId: string): Promise<Map<string, number>> {
+  const streams = createStreams({ brokers, clientId: 'audit', logger: silentLogger });
   const counts = new Map<string, number>();
   try {
     const follower = await streams.follow({
@@ -69,18 +66,14 @@ async function countIds(kafka: string, topic: string, jobId: string): Promise<Ma
   }
 }
 
-test.runIf(fullSize)(
+test.runIf(runsAll)(
   `a job of ${rows} rows over ${kills} kills: each row is scored once, in order`,
   { timeout },
   async () => {
     console.info(`MILLRACE_CRASH_SEED=${seed} MILLRACE_CRASH_ROWS=${rows} MILLRACE_CRASH_KILLS=${kills}`);
     const random = seededRandom(seed);
-    const ports = await freePorts('PORT', 'KAFKA_PORT', 'SCHEMA_REGISTRY_PORT', 'CLICKHOUSE_PORT');
-    const http = `http://127.0.0.1:${ports.PORT}`;
-    const settings = Object.fromEntries(Object.entries(ports).map(([name, port]) => [name, String(port)]));
-    const start = (): Program =>
-      startProgram('cli/main.js', ['up', '--no-demo'], { ...settings, DATA_DIR: folder });
-    let system = start();
+    const { http } = whole;
+    let system = whole.start();
     await whenReady(system, http);
 
     const path = `${http}/v1/pipelines/credit-default/files`;
@@ -103,7 +96,7 @@ test.runIf(fullSize)(
       const { state } = await stateNow();
       if (state !== 'done') amid++;
       await system.kill();
-      system = start();
+      system = whole.start();
       await vi.waitFor(() => fetch(`${http}/health/live`), { timeout: 30_000, interval: 5 });
     }
     await whenReady(system, http);
@@ -130,12 +123,11 @@ test.runIf(fullSize)(
     }
 
     const ids = records.flatMap(({ event_id }) => (event_id ? [[event_id, 1] as const] : []));
-    const kafka = `127.0.0.1:${ports.KAFKA_PORT}`;
     for (const topic of ['credit-default.events', 'credit-default.predictions']) {
-      expect(await countIds(kafka, topic, job_id)).toEqual(new Map(ids));
+      expect(await countIds(whole.kafka, topic, job_id)).toEqual(new Map(ids));
     }
     const [stored] = await sql<{ rows: number; ids: number }>(
-      `http://127.0.0.1:${ports.CLICKHOUSE_PORT}`,
+      whole.clickhouse,
       'SELECT toUInt32(count()) AS rows, toUInt32(uniqExact(event_id)) AS ids FROM millrace.predictions',
     );
     expect(stored).toEqual({ rows: ids.length, ids: ids.length });

@@ -1,5 +1,3 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { ModelLifecycle } from '../../models/lifecycle/lifecycle.js';
@@ -15,14 +13,16 @@ import { Serde } from '../../streams/serde.js';
 import { createStreams, type Streams } from '../../streams/streams.js';
 import { sql } from './audit.js';
 import { type Change, type Lives, problemsOf, readLives, streamTimes } from './lives-audit.js';
-import { freePorts, killPrograms, startProgram, whenReady } from './programs.js';
-import { fullSize } from './size.js';
+import { freePorts, startProgram, whenReady } from './programs.js';
+import { fullSize, runsAll } from './size.js';
 import { type AcceptedEvent, Traffic } from './traffic.js';
+import { WholeSystem } from './whole-system.js';
 
 const model = 'credit-default';
 const shippedVersion = join(projectRoot, 'models', model, '1');
 
-let folder: string;
+let whole: WholeSystem;
+let modelsDir: string;
 let streams: Streams;
 let serde: Serde;
 let http: string;
@@ -31,35 +31,28 @@ let clickhouse: string;
 let scorers: string[];
 
 beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'millrace-lives-'));
+  whole = await WholeSystem.create();
+  modelsDir = join(whole.folder, 'models');
 });
 
 afterEach(async () => {
   await streams.close();
-  await killPrograms();
-  await rm(folder, { recursive: true, force: true });
+  await whole.remove();
 });
 
 /** The whole system in one process, and scorers in another; version 2 of the model lies in the folder of both. */
 async function startSystem(): Promise<void> {
-  const ports = await freePorts('PORT', 'KAFKA_PORT', 'SCHEMA_REGISTRY_PORT', 'CLICKHOUSE_PORT', 'OTHER');
-  const settings = Object.fromEntries(Object.entries(ports).map(([name, port]) => [name, String(port)]));
-  const url = (port: number): string => `http://127.0.0.1:${port}`;
-  [http, clickhouse] = [url(ports.PORT), url(ports.CLICKHOUSE_PORT)];
-  const MODELS_DIR = join(folder, 'models');
-  await writeSummingVersion(shippedVersion, join(MODELS_DIR, model, '2'), { version: '2' });
-  const args = ['up', '--no-demo'];
-  const system = startProgram('cli/main.js', args, { ...settings, DATA_DIR: folder, MODELS_DIR });
-  await whenReady(system, http);
-  const engines = {
-    KAFKA_BROKERS: `127.0.0.1:${ports.KAFKA_PORT}`,
-    SCHEMA_REGISTRY_URL: url(ports.SCHEMA_REGISTRY_PORT),
-    CLICKHOUSE_URL: clickhouse,
-  };
-  const others = { ...engines, PORT: String(ports.OTHER), MODELS_DIR };
-  scorers = [http, url(ports.OTHER)];
-  await whenReady(startProgram('cli/main.js', ['process'], others), url(ports.OTHER));
-  streams = createStreams({ brokers: [engines.KAFKA_BROKERS], clientId: 'test', logger: silentLogger });
+  const { engines } = whole;
+  ({ http, clickhouse } = whole);
+  const MODELS_DIR = modelsDir;
+  await writeSummingVersion(shippedVersion, join(modelsDir, model, '2'), { version: '2' });
+  await whenReady(whole.start({ MODELS_DIR }), http);
+  const { OTHER } = await freePorts('OTHER');
+  const other = `http://127.0.0.1:${OTHER}`;
+  scorers = [http, other];
+  const settings = { ...engines, PORT: String(OTHER), MODELS_DIR };
+  await whenReady(startProgram('cli/main.js', ['process'], settings), other);
+  streams = createStreams({ brokers: whole.kafka, clientId: 'test', logger: silentLogger });
   serde = new Serde(new SchemaRegistryClient({ url: engines.SCHEMA_REGISTRY_URL }));
 }
 
@@ -97,7 +90,7 @@ async function changeUnderLoad(): Promise<{ accepted: AcceptedEvent[]; changes: 
   const changes: Change[] = [];
   const traffic = await Traffic.start(http, await streams.createProducer(), serde);
   await traffic.since(0, 200);
-  const { manifest } = await openModel(join(folder, 'models'), model, '2');
+  const { manifest } = await openModel(modelsDir, model, '2');
   await lifecycle.register(model, { version: '2', digest: manifest.digest }, 'test');
   for (const change of [
     () => lifecycle.promote(model, '2', 'test'),
@@ -148,7 +141,7 @@ function eventsUnder(
   return accepted.filter(({ id, sentAt }) => sentAt > from && (times.get(id) ?? to) < to);
 }
 
-test.runIf(fullSize)(
+test.runIf(runsAll)(
   'versions are promoted, shadowed, tried as canary and rolled back under 500 events a second',
   { timeout: 120_000 },
   async () => {

@@ -10,8 +10,8 @@ import { audit, sql } from './audit.js';
 import { Load } from './load.js';
 import { type Program, readiness, whenReady } from './programs.js';
 import { seededRandom } from './seeded-random.js';
-import { fullSize, sized } from './size.js';
-import { startEnginesApart } from './split-system.js';
+import { runsAll, sized } from './size.js';
+import { type Engines, startEnginesApart } from './split-system.js';
 
 const outageMs = sized('MILLRACE_OUTAGE_SECONDS', { quick: 1, full: 60 }) * 1000;
 const hangMs = Math.min(outageMs, 10_000);
@@ -19,7 +19,7 @@ const requestTimeoutMs = 2_000;
 const settings = { REQUEST_TIMEOUT_MS: String(requestTimeoutMs), KAFKA_SESSION_TIMEOUT_MS: '6000' };
 const timeout = 90_000 + 3 * outageMs;
 
-let engines: Awaited<ReturnType<typeof startEnginesApart>>;
+let engines: Engines;
 let system: Program;
 let load: Load;
 
@@ -89,19 +89,19 @@ describe('ClickHouse', () => {
         await whenAcceptedMore(200);
         expect(load.refusals).toEqual([]);
       },
-      bringBack: () => void (engines.clickHouse = engines.startClickHouse()),
+      bringBack: () => engines.clickHouse.restart(),
     });
   });
 
-  it.runIf(fullSize)('hangs: events and predictions go on, rows come later', { timeout }, async () => {
+  it.runIf(runsAll)('hangs: events and predictions go on, rows come later', { timeout }, async () => {
     await ride('clickhouse', {
       lastingMs: hangMs,
-      takeAway: () => engines.clickHouse.signal('SIGSTOP'),
+      takeAway: () => engines.clickHouse.pause(),
       meanwhile: async () => {
         await whenAcceptedMore(200);
         expect(load.refusals).toEqual([]);
       },
-      bringBack: () => engines.clickHouse.signal('SIGCONT'),
+      bringBack: () => engines.clickHouse.resume(),
     });
   });
 });
@@ -137,7 +137,7 @@ describe('the schema registry', () => {
     );
   });
 
-  it.runIf(fullSize)('hangs: records of a new schema wait for it', { timeout }, async () => {
+  it.runIf(runsAll)('hangs: records of a new schema wait for it', { timeout }, async () => {
     const { registryProxy } = engines;
     const bringBack = async (): Promise<void> => {
       await registryProxy.close();
@@ -185,35 +185,35 @@ describe('the broker', () => {
     await ride('log', {
       takeAway: () => engines.log.kill(),
       meanwhile: expectRefusals,
-      bringBack: () => void (engines.log = engines.startLog()),
+      bringBack: () => engines.log.restart(),
     });
   });
 
-  it.runIf(fullSize)(
+  it.runIf(runsAll)(
     'hangs: requests are refused in time, and nothing acknowledged is lost',
     { timeout },
     async () => {
       await ride('log', {
         lastingMs: hangMs,
-        takeAway: () => engines.log.signal('SIGSTOP'),
+        takeAway: () => engines.log.pause(),
         meanwhile: expectRefusals,
-        bringBack: () => engines.log.signal('SIGCONT'),
+        bringBack: () => engines.log.resume(),
       });
     },
   );
 
-  it.runIf(fullSize)(
+  it.runIf(runsAll)(
     'hangs: Millrace ends in time all the same, and takes up what was under way',
     { timeout },
     async () => {
       await load.postEvents(1_000);
-      engines.log.signal('SIGSTOP');
+      await engines.log.pause();
       const waiting = load.postEvents(10);
       const startedAt = performance.now();
       system.signal('SIGTERM');
       expect(await system.exited).toBe(1);
       expect(performance.now() - startedAt).toBeLessThan(10_000);
-      engines.log.signal('SIGCONT');
+      await engines.log.resume();
       system = engines.startMillrace(['up', '--no-demo'], settings);
       await whenReady(system, engines.http);
       await waiting;

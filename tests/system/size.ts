@@ -1,5 +1,10 @@
+const size = process.env['MILLRACE_TEST_SIZE'];
+
 /** Whether the tests run in full size (`npm run test:crash`) or, as part of `npm test`, in a quick one. */
-export const fullSize = process.env['MILLRACE_TEST_SIZE'] === 'full';
+export const fullSize = size === 'full';
+
+/** Whether what takes long runs at all: in full size, or with `MILLRACE_TEST_SIZE=all` in a quick one. */
+export const runsAll = fullSize || size === 'all';
 
 /** A number from an environment variable, or the size's own. */
 export function sized(variable: string, { quick, full }: { quick: number; full: number }): number {

@@ -3,13 +3,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { vi } from 'vitest';
 import type { AuditedSystem } from './audit.js';
+import {
+  type SeparateEngine,
+  startExternalEngines,
+  stopExternalEngines,
+  testEngines,
+} from './engines/external.js';
 import { freePorts, killPrograms, type Program, startProgram } from './programs.js';
 import { TcpProxy } from './tcp-proxy.js';
 
 /** Engines in processes of their own, each to be taken away and brought back on the same port and data. */
 export interface Engines extends AuditedSystem {
-  startLog(): Program;
-  startClickHouse(): Program;
+  log: SeparateEngine;
+  clickHouse: SeparateEngine;
   /** What Millrace sees of the registry. */
   registryProxy: TcpProxy;
   /** Starts a part of Millrace on these engines. */
@@ -20,58 +26,88 @@ export interface Engines extends AuditedSystem {
 }
 
 /** Starts the engines, and makes the rest ready to be started. */
-export async function startEnginesApart(): Promise<Engines & { log: Program; clickHouse: Program }> {
+export async function startEnginesApart(): Promise<Engines> {
   const folder = await mkdtemp(join(tmpdir(), 'millrace-outages-'));
   const ports = await freePorts('http', 'kafka', 'registry', 'seenRegistry', 'clickHouse');
-  const clickhouse = `http://127.0.0.1:${ports.clickHouse}`;
-  const registryProxy = new TcpProxy({ port: ports.seenRegistry, target: ports.registry });
-  const startLog = (): Program =>
-    startProgram('tests/system/engines/log.js', [], {
-      DATA_DIR: join(folder, 'log'),
-      KAFKA_PORT: String(ports.kafka),
-      SCHEMA_REGISTRY_PORT: String(ports.registry),
-    });
-  const startClickHouse = (): Program =>
-    startProgram('tests/system/engines/clickhouse.js', [], {
-      DATA_DIR: join(folder, 'clickhouse'),
-      CLICKHOUSE_PORT: String(ports.clickHouse),
-    });
-  const schema_registry = `http://127.0.0.1:${ports.registry}`;
-  const log = startLog();
-  const clickHouse = startClickHouse();
+  const external = await startExternalEngines();
+  const {
+    KAFKA_BROKERS = `127.0.0.1:${ports.kafka}`,
+    SCHEMA_REGISTRY_URL = `http://127.0.0.1:${ports.registry}`,
+    CLICKHOUSE_URL = `http://127.0.0.1:${ports.clickHouse}`,
+  } = external.settings;
+  const registryProxy = new TcpProxy({
+    port: ports.seenRegistry,
+    target: Number(new URL(SCHEMA_REGISTRY_URL).port),
+  });
   const stop = async (): Promise<void> => {
     await killPrograms();
+    await stopExternalEngines(external);
     await registryProxy.close();
     await rm(folder, { recursive: true, force: true });
   };
   try {
+    if (testEngines === 'apache-kafka') {
+      const own = { KAFKA_BROKERS, SCHEMA_REGISTRY_PORT: String(ports.registry) };
+      const registry = startProgram('tests/system/engines/schema-registry.js', [], own);
+      await whenAnswers(`${SCHEMA_REGISTRY_URL}/subjects`, registry);
+    }
+    const log =
+      external.log ??
+      (await startEngine('log', `${SCHEMA_REGISTRY_URL}/subjects`, {
+        DATA_DIR: join(folder, 'log'),
+        KAFKA_PORT: String(ports.kafka),
+        SCHEMA_REGISTRY_PORT: String(ports.registry),
+      }));
+    const clickHouse =
+      external.clickHouse ??
+      (await startEngine('clickhouse', `${CLICKHOUSE_URL}/ping`, {
+        DATA_DIR: join(folder, 'clickhouse'),
+        CLICKHOUSE_PORT: String(ports.clickHouse),
+      }));
     await registryProxy.open();
-    await whenAnswers(`${schema_registry}/subjects`, log);
-    await whenAnswers(`${clickhouse}/ping`, clickHouse);
+    return {
+      http: `http://127.0.0.1:${ports.http}`,
+      kafka: KAFKA_BROKERS.split(','),
+      schema_registry: SCHEMA_REGISTRY_URL,
+      clickhouse: CLICKHOUSE_URL,
+      log,
+      clickHouse,
+      registryProxy,
+      startMillrace: (args, settings = {}) =>
+        startProgram('cli/main.js', args, {
+          PORT: String(ports.http),
+          KAFKA_BROKERS,
+          SCHEMA_REGISTRY_URL: `http://127.0.0.1:${ports.seenRegistry}`,
+          CLICKHOUSE_URL,
+          DATA_DIR: join(folder, 'millrace'),
+          ...settings,
+        }),
+      stop,
+    };
   } catch (error) {
     await stop();
     throw error;
   }
+}
+
+/** Runs `engines/<name>.js`, an embedded engine in a process of its own. */
+async function startEngine(
+  name: string,
+  url: string,
+  settings: Record<string, string>,
+): Promise<SeparateEngine> {
+  let program: Program;
+  const restart = async (): Promise<void> => {
+    program = startProgram(`tests/system/engines/${name}.js`, [], settings);
+    await whenAnswers(url, program);
+  };
+  await restart();
   return {
-    http: `http://127.0.0.1:${ports.http}`,
-    kafka: [`127.0.0.1:${ports.kafka}`],
-    schema_registry,
-    clickhouse,
-    log,
-    clickHouse,
-    startLog,
-    startClickHouse,
-    registryProxy,
-    startMillrace: (args, settings = {}) =>
-      startProgram('cli/main.js', args, {
-        PORT: String(ports.http),
-        KAFKA_BROKERS: `127.0.0.1:${ports.kafka}`,
-        SCHEMA_REGISTRY_URL: `http://127.0.0.1:${ports.seenRegistry}`,
-        CLICKHOUSE_URL: clickhouse,
-        DATA_DIR: join(folder, 'millrace'),
-        ...settings,
-      }),
-    stop,
+    restart,
+    kill: () => program.kill(),
+    pause: () => program.signal('SIGSTOP'),
+    resume: () => program.signal('SIGCONT'),
+    stop: () => program.kill(),
   };
 }
 

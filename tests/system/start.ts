@@ -3,8 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type RunningSystem, up } from '../../cli/up.js';
 import { loadConfig } from '../../platform/config.js';
+import { startExternalEngines, stopExternalEngines } from './engines/external.js';
 
-/** The whole system in this process, on free ports and a folder of its own, and what a client of it does. */
+/** The whole system in this process, on free ports, a folder and external engines of its own, and what a client of it does. */
 export interface TestSystem extends RunningSystem {
   /** Posts a body to a path; text goes as it is, anything else as JSON. */
   post(path: string, body: unknown, headers?: Record<string, string>): Promise<Response>;
@@ -18,6 +19,7 @@ export interface TestSystem extends RunningSystem {
 /** @param settings - beyond those that keep it apart from everything else on this machine. */
 export async function startSystem(settings: Record<string, string> = {}): Promise<TestSystem> {
   const folder = await mkdtemp(join(tmpdir(), 'millrace-test-'));
+  const external = await startExternalEngines();
   const config = loadConfig({
     PORT: '0',
     KAFKA_PORT: '0',
@@ -26,6 +28,7 @@ export async function startSystem(settings: Record<string, string> = {}): Promis
     DATA_DIR: folder,
     // Rides that come by the clock would be there in some runs of a test and not in others.
     TAXI_SCHEDULE: 'off',
+    ...external.settings,
     ...settings,
   });
   const system = await up(config, { demo: false, onProgress: () => undefined });
@@ -51,6 +54,7 @@ export async function startSystem(settings: Record<string, string> = {}): Promis
     },
     stop: async () => {
       await system.stop();
+      await stopExternalEngines(external);
       await rm(folder, { recursive: true, force: true });
     },
   };

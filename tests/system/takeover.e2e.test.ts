@@ -3,8 +3,8 @@ import { audit, sql } from './audit.js';
 import { Load } from './load.js';
 import { freePorts, type Program, readiness, whenReady } from './programs.js';
 import { seededRandom } from './seeded-random.js';
-import { fullSize } from './size.js';
-import { startEnginesApart } from './split-system.js';
+import { runsAll } from './size.js';
+import { type Engines, startEnginesApart } from './split-system.js';
 
 /** The shortest that brokers allow: a copy that is gone is missed after this time. */
 const sessionTimeoutMs = 6_000;
@@ -15,7 +15,7 @@ interface Copy {
   http: string;
 }
 
-let engines: Awaited<ReturnType<typeof startEnginesApart>>;
+let engines: Engines;
 let load: Load;
 
 beforeEach(async () => {
@@ -96,7 +96,7 @@ it('the partitions of a scorer that is killed go to the other', { timeout }, asy
   await expectNothingLostOrDoubled();
 });
 
-it.runIf(fullSize)(
+it.runIf(runsAll)(
   'those of one that hangs too, and it does no harm when it wakes; nor does a sink that dies',
   { timeout },
   async () => {

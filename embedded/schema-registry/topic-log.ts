@@ -1,0 +1,128 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { MillraceError } from '../../platform/errors.js';
+import type { Follower } from '../../streams/follow.js';
+import type { StreamRecord } from '../../streams/records.js';
+import type { Streams } from '../../streams/streams.js';
+import type { TransactionalProducer } from '../../streams/transactional-producer.js';
+import type { LogRecord, RegistryLog } from './log.js';
+
+/** Not `_schemas`: on an external Kafka that may be another registry's, such as Redpanda's own. */
+export const schemasTopic = 'millrace.schemas';
+const appendHeader = 'millrace-append';
+const readMs = 30_000;
+
+/**
+ * The log of an embedded registry on any Kafka: a compacted topic. The last process that opened it may append, and
+ * everyone who has it open reads what is appended: of two registries on one Kafka both answer what is registered, and
+ * the one that came first refuses to register.
+ */
+export class TopicLog implements RegistryLog {
+  readonly #streams: Streams;
+  readonly #topic: string;
+  #producer: TransactionalProducer | undefined;
+  #follower: Follower | undefined;
+  #takenOver: MillraceError | undefined;
+  /** Told when the records of an append, by its id, have been read back. */
+  readonly #appending = new Map<string, () => void>();
+
+  constructor(streams: Streams, topic = schemasTopic) {
+    this.#streams = streams;
+    this.#topic = topic;
+  }
+
+  /** @throws MillraceError as {@link Streams.createTopics}, {@link TransactionalProducer.commit}. */
+  async *read(later: (record: LogRecord) => void): AsyncIterable<LogRecord> {
+    await this.close();
+    await this.#streams.createTopics([
+      { name: this.#topic, partitions: 1, config: { 'cleanup.policy': 'compact' } },
+    ]);
+    // First, since it ends what its last holder left open: then nothing can come before what is read.
+    this.#producer = await this.#takeOver();
+    const first: LogRecord[] = [];
+    let take = (record: LogRecord): void => void first.push(record);
+    const handle = (records: StreamRecord[]): void => {
+      for (const record of records) {
+        take(record);
+        this.#appending.get(record.headers[appendHeader]?.toString() ?? '')?.();
+      }
+    };
+    this.#follower = await this.#streams.follow({ topics: [this.#topic], handle });
+    await this.#follower.whenCaughtUp({ timeoutMs: readMs });
+    take = later;
+    yield* first;
+  }
+
+  /**
+   * Resolves when the records are on the topic and whoever reads it here has them.
+   *
+   * @throws MillraceError `REGISTRY_TAKEN_OVER` when another process has opened the log since, `REGISTRY_UNSETTLED`
+   *   (retriable) after an append whose outcome was not known till now; as {@link TransactionalProducer.commit}.
+   */
+  async append(records: readonly { key: Buffer; value: Buffer | null }[]): Promise<void> {
+    if (this.#takenOver !== undefined) throw this.#takenOver;
+    const producer = this.#producer;
+    if (producer === undefined) {
+      await this.#reopen();
+      throw unsettled();
+    }
+    const id = randomUUID();
+    const topic = this.#topic;
+    const readBack = new Promise<void>((resolve) => this.#appending.set(id, resolve));
+    try {
+      const headers = { [appendHeader]: id };
+      await producer.commit(records.map(({ key, value }) => ({ topic, key, value, headers })));
+      await Promise.race([readBack, sleep(readMs, undefined, { ref: false }).then(() => throwUnsettled())]);
+    } catch (error) {
+      this.#producer = undefined;
+      await producer.close();
+      if (isFenced(error)) throw (this.#takenOver = takenOver(error));
+      await this.#reopen().catch(() => undefined);
+      throw error;
+    } finally {
+      this.#appending.delete(id);
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#follower?.stop();
+    await this.#producer?.close();
+    this.#producer = undefined;
+  }
+
+  /** After an append that failed it may be on the log all the same: nothing is to be decided before that is known. */
+  async #reopen(): Promise<void> {
+    const producer = await this.#takeOver();
+    await this.#follower?.whenCaughtUp({ timeoutMs: readMs });
+    this.#producer = producer;
+  }
+
+  /** The transactional id is the topic's name. */
+  #takeOver(): Promise<TransactionalProducer> {
+    return this.#streams.createTransactionalProducer(this.#topic);
+  }
+}
+
+function isFenced(error: unknown): boolean {
+  return error instanceof MillraceError && error.code === 'LOG_FENCED';
+}
+
+function takenOver(cause: unknown): MillraceError {
+  return new MillraceError(
+    'REGISTRY_TAKEN_OVER',
+    'Another process runs an embedded schema registry on this Kafka and has taken over: this one answers what is registered, and registers nothing more. Run one, and set SCHEMA_REGISTRY_URL of the others to its address.',
+    { cause },
+  );
+}
+
+function unsettled(): MillraceError {
+  return new MillraceError(
+    'REGISTRY_UNSETTLED',
+    'The log of the schema registry was away, and what was written last may be there or not. It has been looked up: ask again.',
+    { retriable: true },
+  );
+}
+
+function throwUnsettled(): never {
+  throw unsettled();
+}

@@ -1,0 +1,15 @@
+import { startSchemaRegistry } from '../../../embedded/schema-registry/server.js';
+import { TopicLog } from '../../../embedded/schema-registry/topic-log.js';
+import { createLogger } from '../../../platform/logger.js';
+import { createStreams } from '../../../streams/streams.js';
+
+/** The embedded registry on an external Kafka, in a process of its own. */
+const logger = createLogger('warn');
+const brokers = (process.env['KAFKA_BROKERS'] ?? '').split(',');
+const log = new TopicLog(createStreams({ brokers, clientId: 'schema-registry', logger }));
+await startSchemaRegistry({
+  host: '127.0.0.1',
+  port: Number(process.env['SCHEMA_REGISTRY_PORT']),
+  log,
+  logger,
+});
