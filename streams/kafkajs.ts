@@ -146,16 +146,17 @@ function quietRequestQueue(): void {
 }
 
 interface Connection {
-  socket: Socket | undefined;
+  socket?: Socket;
   disconnect: (this: Connection) => Promise<boolean>;
 }
 
-/** Lets go of a socket that is gone: in an outage it is disconnected again and again, and each time keeps one more listener. */
-function forgetDeadSockets(): void {
+/** In an outage a connection is closed over and over, and `unref` of a socket that is gone leaves a listener each time. */
+function leaveDeadSocketsAlone(): void {
   const { prototype } = internal<{ prototype: Connection }>('network/connection');
   const { disconnect } = prototype;
   prototype.disconnect = function disconnectOnce(this: Connection): Promise<boolean> {
-    if (this.socket?.destroyed) this.socket = undefined;
+    const { socket } = this;
+    if (socket?.destroyed) socket.unref = () => socket;
     return disconnect.call(this);
   };
 }
@@ -183,7 +184,7 @@ function load(): typeof kafkajsTypes {
   replace('protocol/recordBatch/v0/index', { RecordBatch: encodeBatch });
   growUnzeroed();
   quietRequestQueue();
-  forgetDeadSockets();
+  leaveDeadSocketsAlone();
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the package's own types
   const loaded = require('kafkajs') as typeof kafkajsTypes;
   loaded.CompressionCodecs[loaded.CompressionTypes.GZIP] = codecs.GZIP;
