@@ -37,7 +37,7 @@ export type Round = PlannedFault[];
 /** Brokers allow no shorter one: the time after which a process that is silent loses its partitions. */
 export const sessionTimeoutMs = 6_000;
 
-/** Every kind of fault, in an order, on targets and for times that follow from the seed; one to four at once. */
+/** Every kind of fault, in an order, on targets and for times that follow from the seed; several at once. */
 export function makePlan(random: () => number): Round[] {
   const between = (least: number, most: number): number => Math.round(least + random() * (most - least));
   const oneOf = <T>(items: readonly T[]): T => pick(items, random());
@@ -94,7 +94,7 @@ function deal(faults: Fault[], random: () => number): Round[] {
   const rounds: Round[] = [];
   let left = faults;
   while (left.length > 0) {
-    const size = 2 + Math.floor(random() * 4);
+    const size = 2 + Math.floor(random() * 5);
     const taken: Fault[] = [];
     const rest: Fault[] = [];
     for (const fault of left) {

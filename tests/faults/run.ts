@@ -104,8 +104,11 @@ export class Run {
     const startedAt = performance.now();
     this.#slowestRecoveryMs = 0;
     try {
-      for (const [index, round] of plan.entries())
+      for (const [index, round] of plan.entries()) {
+        this.#traffic.slowDownAfter(this.#leastEvents / plan.length);
         await this.#ride(`round ${index + 1} of ${plan.length}`, round);
+      }
+      this.#traffic.slowDownAfter(this.#leastEvents);
       await vi.waitFor(() => this.#enough(), { timeout: 120_000, interval: 100 });
       await this.#traffic.stop();
       await this.#recover('the end');

@@ -18,6 +18,8 @@ const senders = {
 /** Requests of one sender to the log that are not acknowledged yet, at most. */
 const mostUnderWay = 4;
 const keysOfSender = 10;
+/** So many times as long they rest when enough was sent. */
+const slowness = 10;
 const shares = { repeated: 0.05, bad: 0.03, givesUp: 0.1 };
 
 type Event = Omit<SentEvent, 'accepted'>;
@@ -36,6 +38,7 @@ export class Traffic {
   /** Good events with ids of their own, to be sent again. */
   readonly #recent: Event[] = [];
   #running: Promise<unknown> = Promise.resolve();
+  #plenty = Number.POSITIVE_INFINITY;
   #sent = 0;
 
   constructor(options: {
@@ -67,6 +70,15 @@ export class Traffic {
     this.#running.catch(() => undefined);
   }
 
+  /** From so many more accepted events on little is sent: a machine that is slow to recover is not flooded meanwhile. */
+  slowDownAfter(events: number): void {
+    this.#plenty = this.#ledger.accepted + events;
+  }
+
+  #rest(restMs: number): Promise<void> {
+    return sleep(this.#ledger.accepted < this.#plenty ? restMs : restMs * slowness);
+  }
+
   /** Resolves once everything is answered. */
   async stop(): Promise<void> {
     this.#stopping.abort();
@@ -82,7 +94,7 @@ export class Traffic {
   async #repeat(send: () => Promise<void>, restMs: number): Promise<void> {
     while (!this.#stopping.signal.aborted) {
       await send();
-      await sleep(restMs);
+      await this.#rest(restMs);
     }
   }
 
@@ -198,7 +210,7 @@ export class Traffic {
         const sending: Promise<void> = this.#write(producer, batch).finally(() => underWay.delete(sending));
         underWay.add(sending);
       }
-      await sleep(restMs);
+      await this.#rest(restMs);
     }
     await Promise.all(underWay);
     await producer.close();
