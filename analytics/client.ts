@@ -1,5 +1,5 @@
 import { ClickHouseLogLevel, createClient, type ClickHouseClient } from '@clickhouse/client';
-import { Chdb } from '../embedded/clickhouse/chdb.js';
+import type { Chdb } from '../embedded/clickhouse/chdb.js';
 import { MillraceError } from '../platform/errors.js';
 
 export interface AnalyticsOptions {
@@ -47,6 +47,8 @@ export async function createAnalytics(options: AnalyticsOptions): Promise<Analyt
       'ClickHouse needs a URL or a data folder; set CLICKHOUSE_URL.',
     );
   }
+  // Not there in the container image, which needs none of the embedded engines.
+  const { Chdb } = await import('../embedded/clickhouse/chdb.js');
   const chdb = await Chdb.open(options.dataDir);
   const client = createClient({ connection: chdb.connection(), log });
   return { client, chdb, close: () => client.close() };

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { ConsumerLag } from './consumer-lag.js';
-import type { Engines } from '../embedded/start-engines.js';
+import type { Engines } from './start-engines.js';
+import { showHealth } from './health-metric.js';
 import { Health, type PartHealth } from '../ingest/health.js';
 import type { ModelLifecycle } from '../models/lifecycle/lifecycle.js';
 import type { ServedModels } from '../models/lifecycle/served-models.js';
@@ -74,6 +75,7 @@ export async function openContext(config: Config, engines: Engines, logger: Logg
     const { pipelines, lifecycle, served } = opened;
     const lag = new ConsumerLag(metrics.registry, streams);
     const health = new Health();
+    showHealth(metrics.registry, health);
     health.add('log', async () => {
       await streams.ping();
       return { status: 'up' };

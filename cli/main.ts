@@ -30,7 +30,7 @@ program
   .description('run the HTTP API alone')
   .action(async () => {
     const { startServe } = await import('./roles/serve.js');
-    await runAlone(startServe, true);
+    await runAlone(startServe, 'serve', true);
   });
 
 program
@@ -38,7 +38,7 @@ program
   .description('run the stream scorers alone')
   .action(async () => {
     const { startProcessors } = await import('./roles/process.js');
-    await runAlone(startProcessors, false);
+    await runAlone(startProcessors, 'process', false);
   });
 
 program
@@ -46,7 +46,7 @@ program
   .description('run the ClickHouse sink alone')
   .action(async () => {
     const { startSink } = await import('./roles/sink.js');
-    await runAlone(startSink, false);
+    await runAlone(startSink, 'sink', false);
   });
 
 program
@@ -54,7 +54,7 @@ program
   .description('run the RabbitMQ bridge alone')
   .action(async () => {
     const { startBridge } = await import('./roles/bridge.js');
-    await runAlone(startBridge, false);
+    await runAlone(startBridge, 'bridge', false);
   });
 
 program.addCommand(modelsCommand());
@@ -76,7 +76,7 @@ program
   .description('run the schedules alone')
   .action(async () => {
     const { startSchedules } = await import('./roles/schedule.js');
-    await runAlone(startSchedules, false);
+    await runAlone(startSchedules, 'schedule', false);
   });
 
 program.addCommand(deadLettersCommand());
@@ -102,9 +102,22 @@ program
         console.log(`${name.padEnd(24)}${meaning} ${fallback}`.trim());
   });
 
-async function runAlone(start: (context: Context) => Promise<Role>, servesHttp: boolean): Promise<void> {
+async function runAlone(
+  start: (context: Context) => Promise<Role>,
+  name: string,
+  servesHttp: boolean,
+): Promise<void> {
+  // The first process of a container ignores every signal that it has no handler for: it could only be killed while it starts.
+  process.once('SIGINT', abandonStart).once('SIGTERM', abandonStart);
   const { standAlone } = await import('./stand-alone.js');
-  await untilStopped(await standAlone(loadConfig(process.env), start, { servesHttp }));
+  const role = await standAlone(loadConfig(process.env), start, { role: name, servesHttp });
+  process.off('SIGINT', abandonStart).off('SIGTERM', abandonStart);
+  await untilStopped(role);
+}
+
+/** Nothing is under way that a killed process would not leave behind as well. */
+function abandonStart(): void {
+  process.exit(143);
 }
 
 /** Orchestrators kill what has not ended some time after they asked; 10 s is the shortest of the usual times. */

@@ -1,9 +1,10 @@
-import { startEngines } from '../embedded/start-engines.js';
+import { startEngines } from './start-engines.js';
 import { operations } from '../ingest/routes/operations.js';
 import { serveHttp } from '../ingest/server.js';
 import type { Config } from '../platform/config.js';
 import { MillraceError } from '../platform/errors.js';
 import { createLogger } from '../platform/logger.js';
+import { startTraces } from '../platform/tracing/traces.js';
 import { type Context, openContext, type Role } from './context.js';
 import { stopAll } from './stop-all.js';
 
@@ -19,7 +20,7 @@ const needed = ['KAFKA_BROKERS', 'SCHEMA_REGISTRY_URL', 'CLICKHOUSE_URL'] as con
 export async function standAlone(
   config: Config,
   start: (context: Context) => Promise<Role>,
-  { servesHttp }: { servesHttp: boolean },
+  { role, servesHttp }: { role: string; servesHttp: boolean },
 ): Promise<Role> {
   const unset = needed.filter((name) => config[name] === undefined);
   if (unset.length > 0) {
@@ -32,6 +33,7 @@ export async function standAlone(
   const roles: Role[] = [];
   const stop = (): Promise<void> => stopAll(roles);
   try {
+    roles.push(await startTraces(config, logger, role));
     const engines = await startEngines(config, logger);
     roles.push(engines);
     const context = await openContext(config, engines, logger);

@@ -31,6 +31,8 @@ import { operations, type OperationsOptions } from './routes/operations.js';
 import { pipelineRoutes } from './routes/pipelines.js';
 import { predictionRoutes } from './routes/predictions.js';
 import { scheduleRoutes } from './routes/schedules.js';
+import { traces } from '../platform/tracing/traces.js';
+import { traceRequests, workOf } from './trace-requests.js';
 
 export interface AppOptions extends OperationsOptions {
   pipelines: ReadonlyMap<string, OpenPipeline>;
@@ -62,6 +64,9 @@ export interface AppOptions extends OperationsOptions {
   maxEvents: number;
 }
 
+/** What programs call, and not people or probes. */
+const calls = ['/v1/*', '/v2/*', '/predict', '/upload'];
+
 /** The HTTP interface. It opens no port: `app.request()` answers in process. */
 export function createApp(options: AppOptions): Hono {
   const { pipelines, intake, cache, findStored, logger, metrics } = options;
@@ -69,7 +74,8 @@ export function createApp(options: AppOptions): Hono {
   app.use(measureRequests(metrics));
   app.onError((error, c) => {
     const own = error instanceof HTTPException ? error.cause : error;
-    if (!(own instanceof MillraceError)) logger.error({ err: error, path: c.req.path }, 'a request failed');
+    if (!(own instanceof MillraceError))
+      logger.error({ err: error, path: c.req.path, trace_id: workOf(c)?.traceId }, 'a request failed');
     return sendProblem(c, own);
   });
   app.notFound((c) =>
@@ -79,6 +85,8 @@ export function createApp(options: AppOptions): Hono {
   // Before the limits: a probe that is refused would make a busy process a dead one.
   app.route('/', operations(options));
   app.route('/v2/health', inferenceHealth(options.health));
+  const on = traces();
+  if (on !== undefined) for (const path of calls) app.use(path, traceRequests(on));
   app.use(identifyClient(options.apiKeys));
   // Around all that may refuse a request there.
   for (const path of ['/predict', '/upload']) app.use(path, aimqErrors());
@@ -89,7 +97,7 @@ export function createApp(options: AppOptions): Hono {
   app.get('/openapi.json', (c) => c.json(document));
 
   const carPrice = pipelines.get('car-price');
-  for (const path of ['/v1/*', '/v2/*', '/predict', '/upload']) app.use(path, requireKey(options.apiKeys));
+  for (const path of calls) app.use(path, requireKey(options.apiKeys));
   // Before the limits of body and time: files have their own.
   app.route('/v1/pipelines', fileRoutes(pipelines, options.jobs, options));
   if (carPrice !== undefined) app.route('/upload', aimqUpload(carPrice, options.jobs, options));

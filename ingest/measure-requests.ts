@@ -1,4 +1,4 @@
-import type { MiddlewareHandler } from 'hono';
+import type { Context, MiddlewareHandler } from 'hono';
 import { matchedRoutes } from 'hono/route';
 import type { Metrics } from '../platform/metrics.js';
 
@@ -7,9 +7,13 @@ export function measureRequests({ httpRequests }: Metrics): MiddlewareHandler {
   return async (c, next) => {
     const started = performance.now();
     await next();
-    // Middleware of a whole folder matches too, and may stand behind the route that answers.
-    const route = matchedRoutes(c).findLast(({ method }) => method !== 'ALL')?.path ?? '/*';
-    const labels = { method: c.req.method, route, status: String(c.res.status) };
+    const labels = { method: c.req.method, route: routeOf(c), status: String(c.res.status) };
     httpRequests.observe(labels, (performance.now() - started) / 1000);
   };
+}
+
+/** The pattern of the route that answered. */
+export function routeOf(c: Context): string {
+  // Middleware of a whole folder matches too, and may stand behind the route that answers.
+  return matchedRoutes(c).findLast(({ method }) => method !== 'ALL')?.path ?? '/*';
 }

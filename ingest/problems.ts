@@ -3,6 +3,7 @@ import { MillraceError } from '../platform/errors.js';
 import { InvalidEvent } from '../processors/scorer.js';
 import type { FieldError } from '../schemas/event-schema.js';
 import { RateLimited } from './rate-limits.js';
+import { workOf } from './trace-requests.js';
 
 /** RFC 9457 problem details. */
 export interface Problem {
@@ -14,6 +15,8 @@ export interface Problem {
   code: string;
   /** Every wrong field. */
   errors?: FieldError[];
+  /** Of the request, while traces are recorded. */
+  trace_id?: string;
 }
 
 /** The one place where errors become HTTP statuses. A code that is not named here is 503 when it may pass, else 500. */
@@ -85,7 +88,11 @@ export function sendProblem(c: Context, error: unknown): Response {
   // What was sent and not read stays in the connection: the next request on it would be lost.
   if (c.req.raw.body !== null && !c.req.raw.bodyUsed) headers['connection'] = 'close';
   if (body.status === 401) headers['www-authenticate'] = 'Bearer';
-  const content = isInference ? { error: body.detail, code: body.code } : body;
+  const work = workOf(c);
+  const content = {
+    ...(isInference ? { error: body.detail, code: body.code } : body),
+    ...(work === undefined ? {} : { trace_id: work.traceId }),
+  };
   return c.body(JSON.stringify(content), body.status as 500, headers);
 }
 

@@ -202,6 +202,21 @@ const variables = z.object({
     ),
   MILLRACE_API_KEY: z.string().optional().describe('API key that commands send.'),
 
+  OTEL_EXPORTER_OTLP_ENDPOINT: url
+    .optional()
+    .describe(
+      'Where traces go: OTLP over HTTP, such as http://localhost:4318. Unset: there are none. OpenTelemetry’s other variables count as well: docs/traces.md.',
+    ),
+  OTEL_EXPORTER_OTLP_PROTOCOL: z
+    .string()
+    .default('http/json')
+    .describe(
+      'Protocol of traces. It is JSON in any case: who takes `http/protobuf` takes that too. `grpc` is not spoken.',
+    ),
+  OTEL_SDK_DISABLED: flag
+    .default(false)
+    .describe('Whether traces are off although they have somewhere to go.'),
+
   TAXI_SCHEDULE: z
     .string()
     .refine((text) => text === 'off' || isCron(text), 'is no cron pattern with a time to come, nor `off`')
@@ -298,6 +313,11 @@ function settingsThatMiss(config: Config): string[] {
       : []),
     ...(ca !== undefined && !isReadable(ca)
       ? [`KAFKA_TLS_CA is ${JSON.stringify(ca)}: there is no such file to read`]
+      : []),
+    ...(config.OTEL_EXPORTER_OTLP_PROTOCOL === 'grpc' && config.OTEL_EXPORTER_OTLP_ENDPOINT !== undefined
+      ? [
+          'OTEL_EXPORTER_OTLP_PROTOCOL is grpc, which is not spoken here: set http/json and the endpoint of OTLP over HTTP, usually port 4318',
+        ]
       : []),
     ...(config.TAXI_SCHEDULE_MIN_RIDES > config.TAXI_SCHEDULE_MAX_RIDES
       ? ['TAXI_SCHEDULE_MIN_RIDES is more than TAXI_SCHEDULE_MAX_RIDES']

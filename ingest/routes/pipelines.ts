@@ -4,7 +4,7 @@ import { MillraceError } from '../../platform/errors.js';
 import type { OpenPipeline } from '../../processors/open-pipelines.js';
 import type { Intake, RequestContext } from '../intake.js';
 import { type Problem, sendProblem, toProblem } from '../problems.js';
-import { isTraceparent } from '../../streams/cloud-events.js';
+import { callerOf, workOf } from '../trace-requests.js';
 import { findPipeline } from '../find-pipeline.js';
 import { idempotencyKeyOf } from '../idempotency-key.js';
 import { readRequestEvents } from '../request-events.js';
@@ -77,11 +77,12 @@ function describe({ name, scorer, topics }: OpenPipeline): object {
 
 /** What a request tells of all its events. @throws MillraceError `IDEMPOTENCY_KEY_INVALID` */
 export function contextOf(c: Context, timeoutMs: number): RequestContext {
-  const traceparent = c.req.header('traceparent');
+  const work = workOf(c);
   return {
     source: 'millrace/http',
     idempotencyKey: idempotencyKeyOf(c),
-    traceparent: traceparent !== undefined && isTraceparent(traceparent) ? traceparent : undefined,
+    work,
+    trace: work?.headers ?? callerOf(c),
     timeoutMs,
   };
 }

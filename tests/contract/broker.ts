@@ -2,24 +2,29 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startEmbeddedKafka } from '../../embedded/kafka/start.js';
+import { startExternalLog, testEngines } from '../system/engines/external.js';
 
 /** A broker that a test file may use: a given one, or an embedded one of its own. */
 export interface TestBroker {
   /** `host:port` of each. */
   brokers: string[];
-  /** Whether it is the embedded one, started for this test file. */
+  /** Whether it is the embedded one. */
   embedded: boolean;
   stop: () => Promise<void>;
 }
 
 /**
- * The broker under test: `KAFKA_BROKERS` (comma-separated) when set, else the embedded one on a free port and a
- * temporary folder.
+ * The broker under test: `KAFKA_BROKERS` (comma-separated) when set, else one for this test file alone, as
+ * `MILLRACE_TEST_ENGINES` says: the embedded one on a free port and a temporary folder unless it says otherwise.
  */
 export async function startTestBroker(): Promise<TestBroker> {
   const given = process.env['KAFKA_BROKERS'];
   if (given) return { brokers: given.split(','), embedded: false, stop: () => Promise.resolve() };
 
+  if (testEngines !== 'embedded') {
+    const { settings, log } = await startExternalLog();
+    return { brokers: settings.KAFKA_BROKERS.split(','), embedded: false, stop: () => log.stop() };
+  }
   const dataDir = await mkdtemp(join(tmpdir(), 'millrace-test-kafka-'));
   const kafka = await startEmbeddedKafka({ dataDir, host: '127.0.0.1', port: 0 });
   return {

@@ -28,6 +28,8 @@ export interface ExternalEngines {
   clickHouse?: SeparateEngine;
 }
 
+type LogSettings = { KAFKA_BROKERS: string; SCHEMA_REGISTRY_URL?: string };
+
 /** Starts those that {@link testEngines} asks for, empty. */
 export async function startExternalEngines(): Promise<ExternalEngines> {
   if (testEngines === 'embedded') return { settings: {} };
@@ -35,7 +37,7 @@ export async function startExternalEngines(): Promise<ExternalEngines> {
 }
 
 /** Starts the log alone. */
-export async function startExternalLog(): Promise<Required<Pick<ExternalEngines, 'settings' | 'log'>>> {
+export async function startExternalLog(): Promise<{ settings: LogSettings; log: SeparateEngine }> {
   const log = await ApacheKafka.start();
   return { settings: { KAFKA_BROKERS: log.brokers.join(',') }, log };
 }
