@@ -45,8 +45,15 @@ export interface Role {
  *
  * @throws MillraceError from whichever of them can't be had.
  */
-export async function openContext(config: Config, engines: Engines, logger: Logger): Promise<Context> {
-  const metrics = createMetrics();
+export async function openContext(
+  config: Config,
+  engines: Engines,
+  logger: Logger,
+  { metrics, health }: Pick<Context, 'metrics' | 'health'> = {
+    metrics: createMetrics(),
+    health: new Health(),
+  },
+): Promise<Context> {
   const streams = createStreams({
     ...kafkaSettings(config),
     brokers: engines.brokers,
@@ -56,6 +63,16 @@ export async function openContext(config: Config, engines: Engines, logger: Logg
   const registry = new SchemaRegistryClient(registryOptions(config, engines.registryUrl));
   const serde = new Serde(registry);
   const runtime = createModelRuntime({ workers: config.MODEL_WORKERS });
+  showHealth(metrics.registry, health);
+  // Before anything waits for them: readiness is what says why the start takes so long.
+  health.add('log', async () => {
+    await streams.ping();
+    return { status: 'up' };
+  });
+  health.add('registry', async () => {
+    await registry.ping();
+    return { status: 'up' };
+  });
   let opened: OpenPipelines | undefined;
   const close = async (): Promise<void> => {
     await opened?.close();
@@ -74,16 +91,6 @@ export async function openContext(config: Config, engines: Engines, logger: Logg
     );
     const { pipelines, lifecycle, served } = opened;
     const lag = new ConsumerLag(metrics.registry, streams);
-    const health = new Health();
-    showHealth(metrics.registry, health);
-    health.add('log', async () => {
-      await streams.ping();
-      return { status: 'up' };
-    });
-    health.add('registry', async () => {
-      await registry.ping();
-      return { status: 'up' };
-    });
     health.add('models', () => modelsHealth(lifecycle, served));
     return {
       config,
@@ -140,8 +147,33 @@ function modelsHealth(lifecycle: ModelLifecycle, served: ServedModels): PartHeal
   return problems.length === 0 ? { status: 'up' } : { status: 'degraded', detail: problems.join('; ') };
 }
 
+/** Silence after which a consumption counts as stuck: longer than all of its retries together. */
+const stuckAfterMs = 180_000;
+
+/** Shows in readiness how a consumption is, and in liveness when only a restart helps it. */
+export function watchConsumption(
+  { health, streams }: Context,
+  name: string,
+  consumption: Consumption,
+  toHealth: (health: PartHealth) => PartHealth = (part) => part,
+): void {
+  health.add(name, () => toHealth(consumptionHealth(consumption)));
+  health.addStuck(name, async () => {
+    const silentMs = Date.now() - consumption.aliveAt();
+    if (silentMs < stuckAfterMs) return undefined;
+    // While the log is away a restart changes nothing.
+    const answers = await streams.ping().then(
+      () => true,
+      () => false,
+    );
+    return answers
+      ? `the log answers, and the consumer has not asked it for ${Math.round(silentMs / 1000)} s`
+      : undefined;
+  });
+}
+
 /** How a consumption is, for readiness. */
-export function consumptionHealth(consumption: Consumption): PartHealth {
+function consumptionHealth(consumption: Consumption): PartHealth {
   const { ok, since, lastError } = consumption.status();
   return ok
     ? { status: 'up' }

@@ -2,7 +2,9 @@ import { Command } from 'commander';
 import { describeSettings, loadConfig, settingsPage } from '../platform/config.js';
 import { MillraceError } from '../platform/errors.js';
 import { version } from '../platform/version.js';
-import type { Context, Role } from './context.js';
+import type { Role } from './context.js';
+import type { StandAloneOptions, StartRole } from './stand-alone.js';
+import { runUntilStopped } from './until-stopped.js';
 import { modelsCommand } from './models/command.js';
 import { deadLettersCommand } from './dead-letters/command.js';
 
@@ -20,9 +22,13 @@ program
   .action(async ({ demo }: { demo: boolean }) => {
     const { up } = await import('./up.js');
     const onProgress = (step: string): void => console.error(`Starting ${step} …`);
-    const system = await up(loadConfig(process.env), { demo, onProgress });
-    console.log(system.screen);
-    await untilStopped(system);
+    const config = loadConfig(process.env);
+    const start = async (): Promise<Role> => {
+      const system = await up(config, { demo, onProgress });
+      console.log(system.screen);
+      return system;
+    };
+    await runUntilStopped(start, { stopTimeoutMs: config.STOP_TIMEOUT_MS });
   });
 
 program
@@ -30,7 +36,7 @@ program
   .description('run the HTTP API alone')
   .action(async () => {
     const { startServe } = await import('./roles/serve.js');
-    await runAlone(startServe, 'serve', true);
+    await runAlone('serve', startServe, { servesHttp: true });
   });
 
 program
@@ -38,7 +44,7 @@ program
   .description('run the stream scorers alone')
   .action(async () => {
     const { startProcessors } = await import('./roles/process.js');
-    await runAlone(startProcessors, 'process', false);
+    await runAlone('process', startProcessors);
   });
 
 program
@@ -46,7 +52,7 @@ program
   .description('run the ClickHouse sink alone')
   .action(async () => {
     const { startSink } = await import('./roles/sink.js');
-    await runAlone(startSink, 'sink', false);
+    await runAlone('sink', startSink);
   });
 
 program
@@ -54,7 +60,7 @@ program
   .description('run the RabbitMQ bridge alone')
   .action(async () => {
     const { startBridge } = await import('./roles/bridge.js');
-    await runAlone(startBridge, 'bridge', false);
+    await runAlone('bridge', (context) => startBridge(context), { needs: ['RABBITMQ_URL'] });
   });
 
 program.addCommand(modelsCommand());
@@ -76,7 +82,7 @@ program
   .description('run the schedules alone')
   .action(async () => {
     const { startSchedules } = await import('./roles/schedule.js');
-    await runAlone(startSchedules, 'schedule', false);
+    await runAlone('schedule', (context) => startSchedules(context));
   });
 
 program.addCommand(deadLettersCommand());
@@ -103,48 +109,15 @@ program
   });
 
 async function runAlone(
-  start: (context: Context) => Promise<Role>,
-  name: string,
-  servesHttp: boolean,
+  role: string,
+  start: StartRole,
+  options: Omit<StandAloneOptions, 'role'> = {},
 ): Promise<void> {
-  // The first process of a container ignores every signal that it has no handler for: it could only be killed while it starts.
-  process.once('SIGINT', abandonStart).once('SIGTERM', abandonStart);
   const { standAlone } = await import('./stand-alone.js');
-  const role = await standAlone(loadConfig(process.env), start, { role: name, servesHttp });
-  process.off('SIGINT', abandonStart).off('SIGTERM', abandonStart);
-  await untilStopped(role);
-}
-
-/** Nothing is under way that a killed process would not leave behind as well. */
-function abandonStart(): void {
-  process.exit(143);
-}
-
-/** Orchestrators kill what has not ended some time after they asked; 10 s is the shortest of the usual times. */
-const stopWithinMs = 9_000;
-
-/** Stops cleanly on the first SIGINT or SIGTERM, at once on another that comes a second later or more (npm sends each twice). */
-async function untilStopped(role: Role): Promise<void> {
-  let firstAt = Number.POSITIVE_INFINITY;
-  await new Promise<void>((resolve) => {
-    const onSignal = (): void => {
-      if (performance.now() - firstAt > 1000) process.exit(130);
-      firstAt = Math.min(firstAt, performance.now());
-      resolve();
-    };
-    process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+  const config = loadConfig(process.env);
+  await runUntilStopped(() => standAlone(config, start, { role, ...options }), {
+    stopTimeoutMs: config.STOP_TIMEOUT_MS,
   });
-  console.error('Stopping …');
-  setTimeout(() => {
-    console.error(
-      `Not stopped after ${stopWithinMs / 1000} s: something that is needed does not answer. Ending as it is; what was under way is taken up at the next start.`,
-    );
-    process.exit(1);
-  }, stopWithinMs).unref();
-  await role.stop();
-  console.error('Stopped.');
-  // All is done and on disk; a connection that a library has lost track of in an outage would keep the process.
-  process.exit(0);
 }
 
 try {

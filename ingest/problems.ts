@@ -85,8 +85,6 @@ export function sendProblem(c: Context, error: unknown): Response {
   };
   if (body.status === 503) headers['retry-after'] = '1';
   if (error instanceof RateLimited) headers['retry-after'] = String(error.retryAfterSeconds);
-  // What was sent and not read stays in the connection: the next request on it would be lost.
-  if (c.req.raw.body !== null && !c.req.raw.bodyUsed) headers['connection'] = 'close';
   if (body.status === 401) headers['www-authenticate'] = 'Bearer';
   const work = workOf(c);
   const content = {

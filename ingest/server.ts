@@ -6,6 +6,8 @@ import { listen } from '../platform/listen.js';
 /** A listening HTTP server. */
 export interface HttpServer {
   port: number;
+  /** Answers with another app from the next request on. */
+  use(app: Hono): void;
   /** Takes no more connections, lets requests under way end for `graceMs` (default 5,000), then cuts what is left. */
   stop(graceMs?: number): Promise<void>;
 }
@@ -17,14 +19,21 @@ export interface HttpServer {
  * @throws MillraceError `PORT_IN_USE` or `LISTEN_FAILED`.
  */
 export async function serveHttp(app: Hono, host: string, port: number): Promise<HttpServer> {
-  const server = createAdaptorServer({ fetch: app.fetch }) as Server;
+  let current = app;
+  const server = createAdaptorServer({
+    fetch: (request, environment) => current.fetch(request, environment),
+  }) as Server;
   const responses = new Set<ServerResponse>();
   server.prependListener('request', (_request, response) => {
     responses.add(response);
     response.once('close', () => responses.delete(response));
   });
   const openPort = await listen(server, { host, port, name: 'HTTP API', setting: 'PORT' });
-  return { port: openPort, stop: (graceMs = 5_000) => stop(server, responses, graceMs) };
+  return {
+    port: openPort,
+    use: (next) => void (current = next),
+    stop: (graceMs = 5_000) => stop(server, responses, graceMs),
+  };
 }
 
 async function stop(server: Server, responses: ReadonlySet<ServerResponse>, graceMs: number): Promise<void> {

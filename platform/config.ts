@@ -133,6 +133,24 @@ const variables = z.object({
     .max(longestMs)
     .default(30_000)
     .describe('How long a request may take, milliseconds.'),
+  STOP_TIMEOUT_MS: z.coerce
+    .number()
+    .int()
+    .min(1_000)
+    .max(3_600_000)
+    .default(25_000)
+    .describe(
+      'How long a process that is told to stop may end what is under way; then it ends as it is, with exit code 1. Less than the orchestrator waits, milliseconds.',
+    ),
+  STOP_DELAY_MS: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(3_600_000)
+    .default(3_000)
+    .describe(
+      'How long `serve` alone goes on taking requests after it is told to stop, not ready any more: for load balancers to notice, milliseconds.',
+    ),
   MODELS_DIR: z
     .string()
     .optional()
@@ -318,6 +336,9 @@ function settingsThatMiss(config: Config): string[] {
       ? [
           'OTEL_EXPORTER_OTLP_PROTOCOL is grpc, which is not spoken here: set http/json and the endpoint of OTLP over HTTP, usually port 4318',
         ]
+      : []),
+    ...(config.STOP_DELAY_MS >= config.STOP_TIMEOUT_MS
+      ? ['STOP_DELAY_MS is not less than STOP_TIMEOUT_MS: no time is left to end what is under way']
       : []),
     ...(config.TAXI_SCHEDULE_MIN_RIDES > config.TAXI_SCHEDULE_MAX_RIDES
       ? ['TAXI_SCHEDULE_MIN_RIDES is more than TAXI_SCHEDULE_MAX_RIDES']

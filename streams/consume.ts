@@ -96,6 +96,10 @@ export class Consume implements Consumption {
     return this.#group.status;
   }
 
+  aliveAt(): number {
+    return this.#group.aliveAt;
+  }
+
   async #collect(batch: Batch): Promise<void> {
     const { topic, partition, messages } = batch.payload.batch;
     const room = this.#maxBatch * 2;

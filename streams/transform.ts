@@ -91,6 +91,10 @@ export class Transform implements Consumption {
     return this.#group.status;
   }
 
+  aliveAt(): number {
+    return this.#group.aliveAt;
+  }
+
   async #transform(batch: Batch): Promise<void> {
     const { topic, partition, messages } = batch.payload.batch;
     const maxBatch = this.#options.maxBatch ?? 1_000;

@@ -4,7 +4,7 @@ import { createApp } from '../../ingest/app.js';
 import type { FileJobs } from '../../ingest/file-jobs.js';
 import { Intake } from '../../ingest/intake.js';
 import { type FindStored, PredictionCache } from '../../ingest/prediction-cache.js';
-import { serveHttp } from '../../ingest/server.js';
+import { type HttpServer, serveHttp } from '../../ingest/server.js';
 import { JobFiles } from '../../processors/jobs/job-files.js';
 import { JobLog } from '../../processors/jobs/job-log.js';
 import { JobRunner } from '../../processors/jobs/job-runner.js';
@@ -18,6 +18,7 @@ import { RateLimits } from '../../ingest/rate-limits.js';
 import { watchPressure } from '../../ingest/pressure.js';
 import { SharedStore } from '../../ingest/shared-store.js';
 import { scoringLag } from '../consumer-lag.js';
+import type { Config } from '../../platform/config.js';
 import type { Context, Role } from '../context.js';
 
 /** The HTTP API. */
@@ -26,8 +27,11 @@ export interface ServeRole extends Role {
   intake: Intake;
 }
 
-/** @throws MillraceError `PORT_IN_USE` */
-export async function startServe(context: Context): Promise<ServeRole> {
+/**
+ * @param open - a server that listens already, and answers for the app from now on. Default: one of its own.
+ * @throws MillraceError `PORT_IN_USE`
+ */
+export async function startServe(context: Context, open?: HttpServer): Promise<ServeRole> {
   const { config, logger, metrics, health, streams, serde, analytics, pipelines, lifecycle, served } =
     context;
   const findStored: FindStored = (eventIds, signal) => findPredictions(analytics.client, eventIds, signal);
@@ -78,12 +82,13 @@ export async function startServe(context: Context): Promise<ServeRole> {
     requestTimeoutMs: config.REQUEST_TIMEOUT_MS,
     maxEvents: config.MAX_EVENTS_PER_REQUEST,
   });
-  const server = await serveHttp(app, config.HOST, config.PORT);
+  const server = open ?? (await serveHttp(app, config.HOST, config.PORT));
+  server.use(app);
   return {
     port: server.port,
     intake,
     stop: async () => {
-      await server.stop();
+      await server.stop(graceForRequests(config));
       await jobs.runner.stop();
       await jobs.log.close();
       await scheduleRuns.stop();
@@ -112,6 +117,14 @@ function startLimits(
     limits.stop();
   };
   return { limits, stop };
+}
+
+/** What `serve` does after the last answer: jobs and what is on its way to the log come to an end. */
+const restMs = 5_000;
+
+/** How long requests under way may take once it stops, milliseconds. */
+function graceForRequests({ STOP_TIMEOUT_MS, STOP_DELAY_MS }: Config): number {
+  return Math.max(1_000, STOP_TIMEOUT_MS - STOP_DELAY_MS - restMs);
 }
 
 const dayMs = 24 * 3_600_000;

@@ -3,7 +3,7 @@ import { ping } from '../../analytics/queries.js';
 import { untilPossible } from '../../platform/retry.js';
 import { Sink } from '../../processors/sink.js';
 import { loadContract } from '../../schemas/contracts.js';
-import { consumptionHealth, type Context, type Role } from '../context.js';
+import { type Context, type Role, watchConsumption } from '../context.js';
 
 /** One batch is made ready while ClickHouse works on the other. */
 export const concurrentInserts = 2;
@@ -39,7 +39,7 @@ export async function startSink(context: Context): Promise<Role> {
     concurrentCalls: concurrentInserts,
   });
   lag.track(groupId, sink.topics);
-  health.add('sink', () => consumptionHealth(consumption));
+  watchConsumption(context, 'sink', consumption);
   return {
     stop: async () => {
       await consumption.stop();

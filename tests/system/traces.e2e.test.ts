@@ -339,7 +339,7 @@ it.runIf(fullSize)(
     await expect.poll(failedInsert, patience).toBe(true);
     await roles.get('sink')?.program.kill();
     const sink = await start('sink');
-    engines.startClickHouse();
+    await engines.clickHouse.restart();
     await whenReady(sink, roles.get('sink')?.http ?? '');
     const inserted = () =>
       collector
