@@ -126,7 +126,7 @@ export class FaultSystem {
   }
 
   async whenReady(): Promise<void> {
-    await Promise.all(this.members.map(({ program, http }) => whenReady(program, http)));
+    await Promise.all(this.members.map(({ program, http }) => whenReady(program, http, 180_000)));
   }
 
   async killEngine(engine: Engine): Promise<void> {
