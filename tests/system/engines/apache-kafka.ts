@@ -13,6 +13,8 @@ import { freePorts } from '../programs.js';
 
 const startTimeoutMs = 90_000;
 
+type Ports = Record<'broker' | 'controller', number>;
+
 /** Folder of Apache Kafka's jars, once `scripts/apache-kafka-jars.mjs` has fetched them. */
 export const apacheKafkaJars = jarsFolder();
 
@@ -33,8 +35,17 @@ export interface ApacheKafkaOptions {
   formatOptions?: readonly string[];
   /** A listener `SASL_SSL` on this port of localhost, beside the one without security; `settings` say the rest. */
   securePort?: number;
+  /** Listeners beyond its own, each telling clients to come to another port: a proxy's, which leads back here. */
+  proxied?: readonly ProxiedListener[];
   /** Options of the JVM. Default: those that make it start soonest, which are not those that make it fastest in the end. */
   jvmOptions?: readonly string[];
+}
+
+export interface ProxiedListener {
+  /** Where the broker listens. */
+  port: number;
+  /** Where clients of this listener are told that the broker is. */
+  advertised: number;
 }
 
 type Ports = Record<'broker' | 'controller', number>;
@@ -67,6 +78,7 @@ export class ApacheKafka {
     settings = {},
     formatOptions = [],
     securePort,
+    proxied = [],
     jvmOptions,
   }: ApacheKafkaOptions = {}): Promise<ApacheKafka> {
     const jvm = jvmOptions ?? [...quickStart, `-XX:SharedArchiveFile=${await classesArchive()}`];
@@ -74,8 +86,7 @@ export class ApacheKafka {
     const ports = await freePorts('broker', 'controller');
     const kafka = new ApacheKafka(folder, ports.broker, jvm);
     try {
-      const secure = securePort === undefined ? {} : secureListener(ports, securePort);
-      const properties = { ...defaults(folder, ports), ...secure, ...settings };
+      const properties = { ...defaults(folder), ...listeners(ports, proxied, securePort), ...settings };
       await writeFile(kafka.#settingsFile, toLines(properties));
       await kafka.#format(formatOptions);
       await kafka.restart();
@@ -226,15 +237,10 @@ function jarsFolder(): string | undefined {
   return status === 0 ? stdout.trim() : undefined;
 }
 
-function defaults(folder: string, { broker, controller }: Ports): Record<string, string | number> {
+function defaults(folder: string): Record<string, string | number> {
   return {
     'process.roles': 'broker,controller',
     'node.id': 1,
-    'controller.quorum.voters': `1@127.0.0.1:${controller}`,
-    listeners: `PLAINTEXT://127.0.0.1:${broker},CONTROLLER://127.0.0.1:${controller}`,
-    'advertised.listeners': `PLAINTEXT://127.0.0.1:${broker}`,
-    'listener.security.protocol.map': 'PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT',
-    'controller.listener.names': 'CONTROLLER',
     'log.dirs': join(folder, 'log'),
     'num.partitions': 1,
     'auto.create.topics.enable': 'true',
@@ -254,12 +260,37 @@ function defaults(folder: string, { broker, controller }: Ports): Record<string,
   };
 }
 
-function secureListener({ broker, controller }: Ports, secure: number): Record<string, string> {
-  const plain = `PLAINTEXT://127.0.0.1:${broker}`;
+function listeners(
+  { broker, controller }: Ports,
+  proxied: readonly ProxiedListener[],
+  securePort: number | undefined,
+): Record<string, string> {
+  const plain = [{ port: broker, advertised: broker }, ...proxied].map(({ port, advertised }, index) => ({
+    name: index === 0 ? 'PLAINTEXT' : `PROXY${index}`,
+    protocol: 'PLAINTEXT',
+    port,
+    advertised: `127.0.0.1:${advertised}`,
+  }));
+  const secure = { name: 'SASL_SSL', protocol: 'SASL_SSL' };
+  const all =
+    securePort === undefined
+      ? plain
+      : [...plain, { ...secure, port: securePort, advertised: `localhost:${securePort}` }];
+  const list = (part: (listener: (typeof all)[number]) => string, ...controllers: string[]): string =>
+    [...all.map(part), ...controllers].join(',');
   return {
-    listeners: `${plain},CONTROLLER://127.0.0.1:${controller},SASL_SSL://127.0.0.1:${secure}`,
-    'advertised.listeners': `${plain},SASL_SSL://localhost:${secure}`,
-    'listener.security.protocol.map': 'PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL',
+    'controller.quorum.voters': `1@127.0.0.1:${controller}`,
+    listeners: list(
+      ({ name, port }) => `${name}://127.0.0.1:${port}`,
+      `CONTROLLER://127.0.0.1:${controller}`,
+    ),
+    'advertised.listeners': list(({ name, advertised }) => `${name}://${advertised}`),
+    'listener.security.protocol.map': list(
+      ({ name, protocol }) => `${name}:${protocol}`,
+      'CONTROLLER:PLAINTEXT',
+    ),
+    'controller.listener.names': 'CONTROLLER',
+    'inter.broker.listener.name': 'PLAINTEXT',
   };
 }
 
