@@ -141,15 +141,15 @@ export class FaultSystem {
     this.#lives.push({ name: `clickhouse.${life}`, program: this.#clickHouse });
   }
 
-  pauseEngine(engine: Engine): void {
+  async pauseEngine(engine: Engine): Promise<void> {
     if (engine === 'kafka') this.kafka.pause();
-    else if (engine === 'redis') this.redis.hang();
+    else if (engine === 'redis') await this.redis.hang();
     else this.#clickHouse.signal('SIGSTOP');
   }
 
-  resumeEngine(engine: Engine): void {
+  async resumeEngine(engine: Engine): Promise<void> {
     if (engine === 'kafka') this.kafka.resume();
-    else if (engine === 'redis') this.redis.goOn();
+    else if (engine === 'redis') await this.redis.goOn();
     else this.#clickHouse.signal('SIGCONT');
   }
 

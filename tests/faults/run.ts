@@ -163,10 +163,10 @@ export class Run {
         break;
       case 'engine':
         if (fault.how === 'killed') await this.#system.killEngine(fault.engine);
-        else this.#system.pauseEngine(fault.engine);
+        else await this.#system.pauseEngine(fault.engine);
         await sleep(fault.ms);
         if (fault.how === 'killed') await this.#system.startEngine(fault.engine);
-        else this.#system.resumeEngine(fault.engine);
+        else await this.#system.resumeEngine(fault.engine);
         break;
       case 'registry':
         registry.trouble = fault.trouble;
