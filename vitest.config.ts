@@ -4,8 +4,8 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['dist/**/*.{unit,int,e2e}.test.js'],
-    // They need client programs of other languages: npm run test:clients.
-    exclude: ['dist/tests/clients/**'],
+    // They need client programs of other languages, or tools: npm run test:clients, npm run test:deploy.
+    exclude: ['dist/tests/clients/**', 'dist/tests/deploy/**'],
     pool: 'forks',
     // Most tests wait for engines: three files at a time fit two cores, and the default there is one.
     maxWorkers: 3,

@@ -71,7 +71,7 @@ describeWithTools('the manifests', tools, ({ kustomize, validate, packages, node
     /^(keda\.sh|monitoring\.coreos\.com|external-secrets\.io)\//.test(apiVersion);
 
   for (const overlay of ['base', 'overlays/plain', 'overlays/production']) {
-    describe(overlay, () => {
+    describe(`${overlay}`, () => {
       let text: string;
       let resources: Resource[];
       const ofKind = (kind: string): Resource[] => resources.filter((one) => one.kind === kind);
@@ -134,11 +134,10 @@ describeWithTools('the manifests', tools, ({ kustomize, validate, packages, node
       it('selects pods that there are', () => {
         const labels = workloads().map(([, { template }]) => template.metadata.labels);
         const selectors = resources.flatMap(({ kind, spec = {} }) => {
-          const { selector, podSelector } = spec as { selector?: object; podSelector?: object };
+          type Selector = { matchLabels?: object };
+          const { selector, podSelector } = spec as { selector?: Selector; podSelector?: Selector };
           if (kind === 'Service') return [selector];
-          return [selector, podSelector].map(
-            (one) => (one as { matchLabels?: object } | undefined)?.matchLabels,
-          );
+          return [selector, podSelector].map((one) => one?.matchLabels);
         });
         const given = selectors.filter((one) => one !== undefined) as Record<string, string>[];
         expect(given.length).toBeGreaterThan(15);
@@ -186,7 +185,9 @@ describeWithTools('the manifests', tools, ({ kustomize, validate, packages, node
     const fetched = resources
       .filter(({ kind }) => kind === 'ExternalSecret')
       .flatMap(({ metadata, spec }) =>
-        (spec?.['data'] as { secretKey: string }[]).map(({ secretKey }) => `${metadata.name} ${secretKey}`),
+        ((spec?.['data'] ?? []) as { secretKey: string }[]).map(
+          ({ secretKey }) => `${metadata.name} ${secretKey}`,
+        ),
       );
     const used = [...text.matchAll(/secretKeyRef:\n\s+key: (\S+)\n\s+name: (\S+)/g)].map(
       ([, key, name]) => `${name} ${key}`,
@@ -221,7 +222,7 @@ describeWithTools('the manifests', tools, ({ kustomize, validate, packages, node
         '"podMetricsEndpoints":["http",',
         /PodMonitor millrace: .*podMetricsEndpoints/,
       ],
-      ['"secretKey"', '"secretKy"', /ExternalSecret millrace-kafka: .*secretKey/],
+      ['"secretKey"', '"secretKy"', /ExternalSecret millrace-api: .*secretKey/],
     ] as const) {
       const broken = JSON.stringify(resources.filter(ofOperators)).replace(from, to);
       const { status, output } = checkOperators(JSON.parse(broken) as Resource[]);

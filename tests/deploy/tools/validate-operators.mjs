@@ -14,7 +14,7 @@ for await (const chunk of process.stdin) chunks.push(chunk);
 const resources = JSON.parse(Buffer.concat(chunks).toString('utf8'));
 for (const { apiVersion, kind, ...rest } of resources) {
   const name = `${kind} ${rest.metadata?.name}`;
-  const file = join(process.argv[2], packages[apiVersion], apiVersion, 'index.js');
+  const file = join(process.argv[2], packages[apiVersion], apiVersion, `${kind}.js`);
   const models = await import(pathToFileURL(file).href);
   try {
     new models[kind](rest).validate();
