@@ -71,7 +71,7 @@ describeWithTools('the manifests', tools, ({ kustomize, validate, packages, node
     /^(keda\.sh|monitoring\.coreos\.com|external-secrets\.io)\//.test(apiVersion);
 
   for (const overlay of ['base', 'overlays/plain', 'overlays/production']) {
-    describe(`${overlay}`, () => {
+    describe(`in ${overlay}`, () => {
       let text: string;
       let resources: Resource[];
       const ofKind = (kind: string): Resource[] => resources.filter((one) => one.kind === kind);
