@@ -79,7 +79,9 @@ export class ModelRegistrar {
       throw refused(`its model.json is of model ${manifest.name}, and it was sent as ${model}`);
     }
     // They would be read from wherever the graph says, and the digest would not cover them.
-    const [elsewhere] = externalFilesOf(staged.onnx);
+    const [elsewhere] = await asRefusal(folder, () =>
+      Promise.resolve().then(() => externalFilesOf(staged.onnx)),
+    );
     if (elsewhere !== undefined) {
       throw refused(
         `its weights are in another file, ${JSON.stringify(elsewhere)}: save the model as one file`,

@@ -163,7 +163,7 @@ describe('a version that could not take the champion’s place is refused', () =
     [
       'no graph at all',
       () => folders.make('bad', { onnx: Buffer.from('MZ this is a program') }),
-      /onnxruntime/,
+      /no whole ONNX model/,
     ],
     [
       'golden rows that are not reproduced',

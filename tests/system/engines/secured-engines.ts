@@ -214,7 +214,21 @@ function startRedis(
   return RedisServer.start(
     ...['--port', '0', '--tls-port', String(port), '--tls-ca-cert-file', caFile],
     ...['--tls-cert-file', certFile, '--tls-key-file', keyFile],
-    ...['--user', 'default', 'off', '--user', user, 'on', `>${canaries.redis}`, '~millrace:*', '&*', '+@all'],
+    ...[
+      '--user',
+      'default',
+      'off',
+      '--user',
+      user,
+      'on',
+      `>${canaries.redis}`,
+      '~millrace:*',
+      '+@read',
+      '+@write',
+      '+@connection',
+      '+@scripting',
+      '+info',
+    ],
   );
 }
 
