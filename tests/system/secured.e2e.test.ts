@@ -148,8 +148,8 @@ const title = `secured engines${missing.length === 0 ? '' : ` NEED ${missing.joi
       ['sink', otherHost('CLICKHOUSE_URL'), /for other host names: .* CLICKHOUSE_TLS_SERVER_NAME/],
     ];
     await Promise.all(
-      wrong.map(async ([role, settings, advice]) => {
-        const { program } = await start([role], settings);
+      wrong.map(async ([role, changes, advice]) => {
+        const { program } = await start([role], changes);
         expect(await program.exited, program.output().slice(-2_000)).toBe(1);
         const lines = program.output().trim().split('\n');
         expect(lines.at(-1), lines.slice(-5).join('\n')).toMatch(advice);
@@ -176,8 +176,8 @@ const title = `secured engines${missing.length === 0 ? '' : ` NEED ${missing.joi
         { redis: /set REDIS_TLS_CA/, 'look-ups': /set CLICKHOUSE_TLS_CA/ },
       ],
     ];
-    for (const [role, settings, advices] of wrong) {
-      const { program, url } = await start([role], settings);
+    for (const [role, changes, advices] of wrong) {
+      const { program, url } = await start([role], changes);
       for (const [part, advice] of Object.entries(advices)) {
         await vi.waitFor(
           async () => {

@@ -211,25 +211,16 @@ function startRedis(
   { caFile }: Authority,
   { certFile, keyFile }: IssuedCertificate,
 ): Promise<RedisServer> {
-  return RedisServer.start(
-    ...['--port', '0', '--tls-port', String(port), '--tls-ca-cert-file', caFile],
-    ...['--tls-cert-file', certFile, '--tls-key-file', keyFile],
-    ...[
-      '--user',
-      'default',
-      'off',
-      '--user',
-      user,
-      'on',
-      `>${canaries.redis}`,
-      '~millrace:*',
-      '+@read',
-      '+@write',
-      '+@connection',
-      '+@scripting',
-      '+info',
-    ],
-  );
+  const tls = [
+    ['--port', '0'],
+    ['--tls-port', String(port)],
+    ['--tls-ca-cert-file', caFile],
+    ['--tls-cert-file', certFile],
+    ['--tls-key-file', keyFile],
+  ];
+  const rights = ['~millrace:*', '+@read', '+@write', '+@connection', '+@scripting', '+info'];
+  const users = ['--user', 'default', 'off', '--user', user, 'on', `>${canaries.redis}`, ...rights];
+  return RedisServer.start(...tls.flat(), ...users);
 }
 
 async function whenAnswers(url: string, programs: readonly Program[]): Promise<void> {
