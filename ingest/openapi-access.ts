@@ -25,8 +25,7 @@ function guarded(operation: Json, scopes: readonly string[], keysRequired: boole
   const needs = `Where API keys are asked for: the scope ${scopes.map((scope) => `\`${scope}\``).join(' or ')}.`;
   return {
     ...operation,
-    description:
-      operation['description'] === undefined ? needs : `${String(operation['description'])} ${needs}`,
+    description: needs,
     security: keysRequired ? security : [{}, ...security],
     responses: {
       ...(operation['responses'] as Json),

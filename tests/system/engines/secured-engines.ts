@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { vi } from 'vitest';
@@ -42,7 +43,24 @@ export interface SecuredEngines {
 }
 
 export async function startSecuredEngines(): Promise<SecuredEngines> {
+  const stops: (() => Promise<unknown>)[] = [];
+  const stop = async (): Promise<void> => {
+    for (const each of stops.toReversed()) await each();
+  };
+  try {
+    return await startAll(stops, stop);
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function startAll(
+  stops: (() => Promise<unknown>)[],
+  stop: () => Promise<void>,
+): Promise<SecuredEngines> {
   const folder = mkdtempSync(join(tmpdir(), 'millrace-secured-'));
+  stops.push(() => rm(folder, { recursive: true, force: true }));
   const authority = new Authority(folder, 'authority');
   const stranger = new Authority(folder, 'stranger');
   const server = authority.issue('server', { names: ['DNS:localhost'] });
@@ -52,11 +70,12 @@ export async function startSecuredEngines(): Promise<SecuredEngines> {
   const clientCa = readFileSync(authority.caFile, 'utf8');
   const gate = { server, clientCa, user };
 
-  const [kafka, rabbitMq, redis] = await Promise.all([
-    startKafka(ports.kafka, authority, server),
-    startRabbitMq(ports.rabbitMq, authority, server),
-    startRedis(ports.redis, authority, server),
-  ]);
+  const redis = await startRedis(ports.redis, authority, server);
+  stops.push(() => redis.remove());
+  const rabbitMq = await startRabbitMq(ports.rabbitMq, authority, server);
+  stops.push(() => rabbitMq.stop());
+  const kafka = await startKafka(ports.kafka, authority, server);
+  stops.push(() => kafka.stop());
   const programs = [
     startProgram('tests/system/engines/schema-registry.js', [], {
       KAFKA_BROKERS: kafka.brokers.join(','),
@@ -67,6 +86,7 @@ export async function startSecuredEngines(): Promise<SecuredEngines> {
       CLICKHOUSE_PORT: String(ports.clickHouse),
     }),
   ];
+  for (const program of programs) stops.push(() => program.kill());
   const registryUrl = `http://127.0.0.1:${ports.registry}`;
   const clickHouseUrl = `http://127.0.0.1:${ports.clickHouse}`;
   await Promise.all([
@@ -79,6 +99,7 @@ export async function startSecuredEngines(): Promise<SecuredEngines> {
     password: canaries.registry,
     refusal: { status: 401, body: '{"error_code": 40101, "message": "Unauthorized"}' },
   });
+  stops.push(() => registryGate.close());
   const clickHouseGate = await TlsGate.open({
     ...gate,
     upstream: clickHouseUrl,
@@ -91,6 +112,7 @@ export async function startSecuredEngines(): Promise<SecuredEngines> {
     },
   });
 
+  stops.push(() => clickHouseGate.close());
   const encoded = (name: 'rabbitmq' | 'redis'): string => `${user}:${encodeURIComponent(canaries[name])}`;
   const tls = Object.fromEntries(
     ['KAFKA', 'SCHEMA_REGISTRY', 'CLICKHOUSE', 'RABBITMQ', 'REDIS'].flatMap((engine) => {
@@ -131,12 +153,7 @@ export async function startSecuredEngines(): Promise<SecuredEngines> {
       RABBITMQ_URL: `amqps://${encoded('rabbitmq')}@localhost:${ports.rabbitMq}`,
       REDIS_URL: `rediss://${encoded('redis')}@localhost:${ports.redis}`,
     },
-    stop: async () => {
-      await Promise.all([registryGate.close(), clickHouseGate.close()]);
-      await Promise.all(programs.map((program) => program.kill()));
-      await Promise.all([kafka.stop(), rabbitMq.stop(), redis.remove()]);
-      rmSync(folder, { recursive: true, force: true });
-    },
+    stop,
   };
 }
 
@@ -194,11 +211,16 @@ function startRedis(
   { caFile }: Authority,
   { certFile, keyFile }: IssuedCertificate,
 ): Promise<RedisServer> {
-  return RedisServer.start(
-    ...['--port', '0', '--tls-port', String(port), '--tls-ca-cert-file', caFile],
-    ...['--tls-cert-file', certFile, '--tls-key-file', keyFile],
-    ...['--user', 'default', 'off', '--user', user, 'on', `>${canaries.redis}`, '~millrace:*', '&*', '+@all'],
-  );
+  const tls = [
+    ['--port', '0'],
+    ['--tls-port', String(port)],
+    ['--tls-ca-cert-file', caFile],
+    ['--tls-cert-file', certFile],
+    ['--tls-key-file', keyFile],
+  ];
+  const rights = ['~millrace:*', '+@read', '+@write', '+@connection', '+@scripting', '+info'];
+  const users = ['--user', 'default', 'off', '--user', user, 'on', `>${canaries.redis}`, ...rights];
+  return RedisServer.start(...tls.flat(), ...users);
 }
 
 async function whenAnswers(url: string, programs: readonly Program[]): Promise<void> {

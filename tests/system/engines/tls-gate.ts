@@ -36,8 +36,8 @@ export class TlsGate {
       }
       const { authorization: _, ...headers } = incoming.headers;
       const { host } = new URL(upstream);
-      const options = { method: incoming.method, headers: { ...headers, host } };
-      const onward = forward(upstream + (incoming.url ?? '/'), options, (response) => {
+      const onwardOptions = { method: incoming.method, headers: { ...headers, host } };
+      const onward = forward(upstream + (incoming.url ?? '/'), onwardOptions, (response) => {
         answer.writeHead(response.statusCode ?? 502, response.headers);
         response.pipe(answer);
       });
