@@ -11,11 +11,11 @@ import { drain, type QueuedResult, QueueProducer } from './queue-producer.js';
 import { seededRandom } from './seeded-random.js';
 import { fullSize, sized } from './size.js';
 
-const messages = sized('MILLRACE_BRIDGE_MESSAGES', { quick: 2_000, full: 20_000 });
+const size = sized('MILLRACE_BRIDGE_MESSAGES', { quick: 2_000, full: 20_000 });
 const kills = sized('MILLRACE_BRIDGE_KILLS', { quick: 1, full: 5 });
 const restarts = sized('MILLRACE_BRIDGE_RESTARTS', { quick: 0, full: 2 });
 const seed = Number(process.env['MILLRACE_CRASH_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
-const timeout = 60_000 + (kills + restarts) * 20_000 + messages * 5;
+const timeout = 60_000 + (kills + restarts) * 20_000 + size * 5;
 
 const queue = 'alicpp_records';
 const resultsQueue = 'alicpp_results';
@@ -39,12 +39,15 @@ describeRabbitMq('the RabbitMQ bridge', () => {
     await rm(folder, { recursive: true, force: true });
   });
 
-  test.runIf(fullSize)(
-    `${messages} messages over ${kills} kills and ${restarts} restarts of RabbitMQ: each is a row once, and a result`,
+  test.runIf(fullSize).each([
+    { type: 'classic', end: 'in order', messages: size, options: {} },
+    { type: 'quorum', end: 'by SIGKILL', messages: size / 4, options: { 'x-queue-type': 'quorum' } },
+  ])(
+    `$messages messages in a $type queue over ${kills} kills of the bridge, and RabbitMQ ended $end ${restarts} times: each is a row once, and a result`,
     { timeout },
-    async () => {
+    async ({ type, messages, options }) => {
       console.info(
-        `MILLRACE_CRASH_SEED=${seed} MILLRACE_BRIDGE_MESSAGES=${messages} MILLRACE_BRIDGE_KILLS=${kills} MILLRACE_BRIDGE_RESTARTS=${restarts}`,
+        `MILLRACE_CRASH_SEED=${seed} MILLRACE_BRIDGE_MESSAGES=${size} MILLRACE_BRIDGE_KILLS=${kills} MILLRACE_BRIDGE_RESTARTS=${restarts}`,
       );
       const random = seededRandom(seed);
       const startBridge = (): Program =>
@@ -66,7 +69,13 @@ describeRabbitMq('the RabbitMQ bridge', () => {
           interval: 20,
         });
 
-      const producer = await QueueProducer.create({ url: rabbitMq.url, queue, replyTo, random });
+      const producer = await QueueProducer.create({
+        url: rabbitMq.url,
+        queue,
+        arguments: options,
+        replyTo,
+        random,
+      });
       // Old programs have declared their queues before the bridge comes.
       await producer.publish(0);
       let bridge = startBridge();
@@ -97,8 +106,12 @@ describeRabbitMq('the RabbitMQ bridge', () => {
         await bridge.kill();
         bridge = startBridge();
       };
-      // In order: acknowledgements that were not on its disk yet it forgets when it is killed, and nobody else knows them.
-      const restart = (): Promise<void> => oneAfterTheOther(() => rabbitMq.restart());
+      // Acknowledgements of a classic queue that are not on its disk yet are forgotten when it is killed, and nobody else knows them.
+      const restart = (): Promise<void> =>
+        oneAfterTheOther(async () => {
+          if (type === 'quorum') await rabbitMq.kill();
+          await rabbitMq.restart();
+        });
       const rounds = shuffled([...Array(kills).fill(kill), ...Array(restarts).fill(restart)], random);
       /** At a random moment while the messages of a round come; half of the time not before results of them go out. */
       const run = async (round: number, disturb: () => Promise<void>): Promise<void> => {
@@ -130,7 +143,7 @@ describeRabbitMq('the RabbitMQ bridge', () => {
             messages_ready: 0,
             messages_unacknowledged: 0,
             durable: true,
-            arguments: {},
+            arguments: options,
           });
           expect((await rabbitMq.queue('millrace.dead-letters')).messages).toBe(0);
         },
