@@ -61,6 +61,7 @@ const problemSchema: Json = {
       type: 'array',
       items: { type: 'object', properties: { field: string, problem: string } },
     },
+    trace_id: { ...string, description: 'Of the request, while traces are recorded.' },
   },
 };
 

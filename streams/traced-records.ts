@@ -1,6 +1,6 @@
 import type { Processing } from '../platform/tracing/traces.js';
 import { traces } from '../platform/tracing/traces.js';
-import { traceHeadersOf } from '../platform/tracing/trace-headers.js';
+import { isSampled, traceHeadersOf } from '../platform/tracing/trace-headers.js';
 import { cloudEventAttribute } from './cloud-events.js';
 import type { StreamRecord } from './records.js';
 
@@ -17,8 +17,9 @@ export function traceRecords(
   const on = traces();
   if (on === undefined) return records;
   return records.map((record) => {
-    const sender = record.headers['traceparent'] && traceHeadersOf(record.headers);
-    const span = on.process(() => deliveryOf(record, groupId), sender, mayBegin);
+    const { traceparent } = record.headers;
+    if (traceparent !== undefined && !isSampled(traceparent)) return record;
+    const span = on.process(() => deliveryOf(record, groupId), traceHeadersOf(record.headers), mayBegin);
     return span === undefined ? record : { ...record, span };
   });
 }

@@ -21,7 +21,7 @@ import { version } from '../version.js';
 const flushMs = 2_000;
 
 type ExportResultCode = Parameters<Parameters<SpanExporter['export']>[1]>[0]['code'];
-/** The enumeration itself is in a package of the SDK's own. */
+// oxlint-disable-next-line typescript/no-unsafe-enum-assignment -- its package is the SDK's own, and no dependency of ours
 const succeeded = 0 as ExportResultCode;
 
 /** The way of spans to whoever collects them. */
