@@ -7,7 +7,7 @@ const numberOf = (variable: string, fallback: number): number => Number(process.
 const first = numberOf('MILLRACE_FAULT_SEED', Math.floor(Date.now() / 1000) % 1_000_000);
 const runs = numberOf('MILLRACE_FAULT_RUNS', 1);
 const leastEvents = numberOf('MILLRACE_FAULT_EVENTS', 20_000);
-const timeout = 600_000;
+const timeout = 1_200_000;
 
 describeApacheKafka('faults on Apache Kafka', () => {
   const seeds = Array.from({ length: runs }, (_, index) => first + index);

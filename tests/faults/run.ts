@@ -44,7 +44,7 @@ export interface RunReport {
   logs?: string;
 }
 
-const recoveryTimeoutMs = 60_000;
+const recoveryTimeoutMs = 180_000;
 
 /** Runs the whole system under load and the faults of a seed, and checks what is left behind. */
 export class Run {
@@ -109,7 +109,7 @@ export class Run {
         await this.#ride(`round ${index + 1} of ${plan.length}`, round);
       }
       this.#traffic.slowDownAfter(this.#leastEvents);
-      await vi.waitFor(() => this.#enough(), { timeout: 120_000, interval: 100 });
+      await vi.waitFor(() => this.#enough(), { timeout: recoveryTimeoutMs, interval: 100 });
       await this.#traffic.stop();
       await this.#recover('the end');
       await vi.waitFor(() => this.#caughtUp(), { timeout: recoveryTimeoutMs, interval: 200 });
