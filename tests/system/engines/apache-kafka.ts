@@ -137,8 +137,8 @@ export class ApacheKafka {
     const tool = await this.#java(
       'kafka.tools.StorageTool',
       'format',
-      '-t',
-      clusterId,
+      // One argument, since an id may begin with a dash.
+      `--cluster-id=${clusterId}`,
       '-c',
       this.#settingsFile,
     );

@@ -1,4 +1,3 @@
-import { ApacheKafka } from './apache-kafka.js';
 import { startClickHouse, startRedpanda } from './containers.js';
 
 /**
@@ -7,6 +6,9 @@ import { startClickHouse, startRedpanda } from './containers.js';
  * registry, ClickHouse, RabbitMQ and Redis by Docker. RabbitMQ and Redis are always real ones.
  */
 export const testEngines = chosen();
+
+/** How many times longer tests wait than on embedded engines: others start slower, and share the machine's processors. */
+export const patience = testEngines === 'embedded' ? 1 : 3;
 
 /** An engine in processes of its own, to be taken away and brought back on the same port and data. */
 export interface SeparateEngine {
@@ -45,6 +47,8 @@ export async function startExternalLog(): Promise<{ settings: LogSettings; log: 
     const { brokers, registry, engine } = await startRedpanda();
     return { settings: { KAFKA_BROKERS: brokers, SCHEMA_REGISTRY_URL: registry }, log: engine };
   }
+  // Only then: it looks for the jars when it is loaded.
+  const { ApacheKafka } = await import('./apache-kafka.js');
   const log = await ApacheKafka.start();
   return { settings: { KAFKA_BROKERS: log.brokers.join(',') }, log };
 }
