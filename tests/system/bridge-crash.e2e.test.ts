@@ -4,7 +4,7 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { sql } from './audit.js';
 import { auditBridge } from './bridge-audit.js';
 import { describeRabbitMq, RabbitMq } from './engines/rabbitmq-server.js';
-import { patience } from './engines/external.js';
+import { patience } from './engines/chosen.js';
 import { freePorts, type Program, startProgram, whenReady } from './programs.js';
 import { drain, type QueuedResult, QueueProducer } from './queue-producer.js';
 import { seededRandom } from './seeded-random.js';

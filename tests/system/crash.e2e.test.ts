@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { audit, sql } from './audit.js';
-import { patience } from './engines/external.js';
+import { patience } from './engines/chosen.js';
 import { Load } from './load.js';
 import { whenReady } from './programs.js';
 import { seededRandom } from './seeded-random.js';

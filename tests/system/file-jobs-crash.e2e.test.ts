@@ -8,7 +8,7 @@ import { projectRoot } from '../../platform/paths.js';
 import { rowEventId } from '../../processors/jobs/job.js';
 import { createStreams } from '../../streams/streams.js';
 import { sql } from './audit.js';
-import { patience } from './engines/external.js';
+import { patience } from './engines/chosen.js';
 import { fileForm, type JobAnswer, whenFinished } from './file-jobs.js';
 import { whenReady } from './programs.js';
 import { seededRandom } from './seeded-random.js';

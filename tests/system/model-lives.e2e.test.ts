@@ -12,7 +12,7 @@ import { SchemaRegistryClient } from '../../streams/schema-registry.js';
 import { Serde } from '../../streams/serde.js';
 import { createStreams, type Streams } from '../../streams/streams.js';
 import { sql } from './audit.js';
-import { patience } from './engines/external.js';
+import { patience } from './engines/chosen.js';
 import { type Change, type Lives, problemsOf, readLives, streamTimes } from './lives-audit.js';
 import { freePorts, startProgram, whenReady } from './programs.js';
 import { fullSize, runsAll } from './size.js';

@@ -7,7 +7,7 @@ import { SchemaRegistryClient } from '../../streams/schema-registry.js';
 import { Serde } from '../../streams/serde.js';
 import { createStreams } from '../../streams/streams.js';
 import { audit, sql } from './audit.js';
-import { patience } from './engines/external.js';
+import { patience } from './engines/chosen.js';
 import { Load } from './load.js';
 import { type Program, readiness, whenReady } from './programs.js';
 import { seededRandom } from './seeded-random.js';

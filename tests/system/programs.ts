@@ -4,7 +4,7 @@ import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { vi } from 'vitest';
 import { projectRoot } from '../../platform/paths.js';
-import { patience } from './engines/external.js';
+import { patience } from './engines/chosen.js';
 
 /** A process under test. */
 export interface Program {

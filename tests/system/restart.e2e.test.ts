@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { audit, sql } from './audit.js';
-import { patience } from './engines/external.js';
+import { patience } from './engines/chosen.js';
 import { Load } from './load.js';
 import { type Program, whenReady } from './programs.js';
 import { seededRandom } from './seeded-random.js';

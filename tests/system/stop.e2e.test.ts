@@ -8,7 +8,7 @@ import { Load } from './load.js';
 import { type Program, whenReady } from './programs.js';
 import { seededRandom } from './seeded-random.js';
 import { fullSize } from './size.js';
-import { patience, testEngines } from './engines/external.js';
+import { patience, testEngines } from './engines/chosen.js';
 import { WholeSystem } from './whole-system.js';
 
 const names = ['PORT', 'KAFKA_PORT', 'SCHEMA_REGISTRY_PORT', 'CLICKHOUSE_PORT'] as const;

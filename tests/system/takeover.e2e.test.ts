@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { audit, sql } from './audit.js';
-import { patience } from './engines/external.js';
+import { patience } from './engines/chosen.js';
 import { Load } from './load.js';
 import { freePorts, type Program, readiness, whenReady } from './programs.js';
 import { seededRandom } from './seeded-random.js';
