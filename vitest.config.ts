@@ -5,8 +5,10 @@ export default defineConfig({
   test: {
     include: ['dist/**/*.{unit,int,e2e}.test.js'],
     // They need client programs of other languages: npm run test:clients.
-    exclude: ['dist/tests/clients/**'],
+    // Minutes of faults on Apache Kafka: npm run test:faults.
+    exclude: ['dist/tests/clients/**', 'dist/tests/faults/*.e2e.test.js'],
     pool: 'forks',
+    setupFiles: ['dist/tests/setup/node-version.js'],
     // Most tests wait for engines: three files at a time fit two cores, and the default there is one.
     maxWorkers: 3,
     testTimeout: 30_000,

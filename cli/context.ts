@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs';
 import { ConsumerLag } from './consumer-lag.js';
-import type { Engines } from '../embedded/start-engines.js';
+import type { Engines } from './start-engines.js';
+import { showHealth } from './health-metric.js';
 import { Health, type PartHealth } from '../ingest/health.js';
 import type { ModelLifecycle } from '../models/lifecycle/lifecycle.js';
 import type { ServedModels } from '../models/lifecycle/served-models.js';
@@ -9,6 +9,7 @@ import type { Config } from '../platform/config.js';
 import type { Logger } from '../platform/logger.js';
 import { createMetrics, type Metrics } from '../platform/metrics.js';
 import { untilPossible } from '../platform/retry.js';
+import { tlsOptions } from '../platform/tls-settings.js';
 import { type OpenPipeline, type OpenPipelines, openPipelines } from '../processors/open-pipelines.js';
 import { loadPipelines } from '../processors/pipeline.js';
 import type { Consumption } from '../streams/consumption.js';
@@ -44,8 +45,15 @@ export interface Role {
  *
  * @throws MillraceError from whichever of them can't be had.
  */
-export async function openContext(config: Config, engines: Engines, logger: Logger): Promise<Context> {
-  const metrics = createMetrics();
+export async function openContext(
+  config: Config,
+  engines: Engines,
+  logger: Logger,
+  { metrics, health }: Pick<Context, 'metrics' | 'health'> = {
+    metrics: createMetrics(),
+    health: new Health(),
+  },
+): Promise<Context> {
   const streams = createStreams({
     ...kafkaSettings(config),
     brokers: engines.brokers,
@@ -55,6 +63,16 @@ export async function openContext(config: Config, engines: Engines, logger: Logg
   const registry = new SchemaRegistryClient(registryOptions(config, engines.registryUrl));
   const serde = new Serde(registry);
   const runtime = createModelRuntime({ workers: config.MODEL_WORKERS });
+  showHealth(metrics.registry, health);
+  // Before anything waits for them: readiness is what says why the start takes so long.
+  health.add('log', async () => {
+    await streams.ping();
+    return { status: 'up' };
+  });
+  health.add('registry', async () => {
+    await registry.ping();
+    return { status: 'up' };
+  });
   let opened: OpenPipelines | undefined;
   const close = async (): Promise<void> => {
     await opened?.close();
@@ -73,15 +91,6 @@ export async function openContext(config: Config, engines: Engines, logger: Logg
     );
     const { pipelines, lifecycle, served } = opened;
     const lag = new ConsumerLag(metrics.registry, streams);
-    const health = new Health();
-    health.add('log', async () => {
-      await streams.ping();
-      return { status: 'up' };
-    });
-    health.add('registry', async () => {
-      await registry.ping();
-      return { status: 'up' };
-    });
     health.add('models', () => modelsHealth(lifecycle, served));
     return {
       config,
@@ -103,11 +112,12 @@ export async function openContext(config: Config, engines: Engines, logger: Logg
   }
 }
 
-/** How the schema registry is reached, from the settings `SCHEMA_REGISTRY_USER` and `…_PASSWORD`. */
+/** How the schema registry is reached, from the settings `SCHEMA_REGISTRY_USER`, `…_PASSWORD` and `SCHEMA_REGISTRY_TLS_*`. */
 export function registryOptions(config: Config, url: string) {
   const { SCHEMA_REGISTRY_USER: username, SCHEMA_REGISTRY_PASSWORD: password } = config;
   return {
     url,
+    tls: tlsOptions(config, 'SCHEMA_REGISTRY'),
     ...(username === undefined ? {} : { username }),
     ...(password === undefined ? {} : { password }),
   };
@@ -120,12 +130,12 @@ export function kafkaSettings(config: Config) {
     KAFKA_SASL_USERNAME: username,
     KAFKA_SASL_PASSWORD: password,
   } = config;
-  const { KAFKA_TLS, KAFKA_TLS_CA, TOPIC_REPLICATION: replicationFactor } = config;
+  const { KAFKA_TLS, TOPIC_REPLICATION: replicationFactor } = config;
   return {
     ...(mechanism === undefined || username === undefined || password === undefined
       ? {}
       : { sasl: { mechanism, username, password } }),
-    ...(KAFKA_TLS ? { tls: KAFKA_TLS_CA === undefined ? true : { ca: readFileSync(KAFKA_TLS_CA) } } : {}),
+    ...(KAFKA_TLS ? { tls: tlsOptions(config, 'KAFKA') } : {}),
     ...(replicationFactor === undefined ? {} : { replicationFactor }),
   };
 }
@@ -138,8 +148,33 @@ function modelsHealth(lifecycle: ModelLifecycle, served: ServedModels): PartHeal
   return problems.length === 0 ? { status: 'up' } : { status: 'degraded', detail: problems.join('; ') };
 }
 
+/** Silence after which a consumption counts as stuck: longer than all of its retries together. */
+const stuckAfterMs = 180_000;
+
+/** Shows in readiness how a consumption is, and in liveness when only a restart helps it. */
+export function watchConsumption(
+  { health, streams }: Context,
+  name: string,
+  consumption: Consumption,
+  toHealth: (health: PartHealth) => PartHealth = (part) => part,
+): void {
+  health.add(name, () => toHealth(consumptionHealth(consumption)));
+  health.addStuck(name, async () => {
+    const silentMs = Date.now() - consumption.aliveAt();
+    if (silentMs < stuckAfterMs) return undefined;
+    // While the log is away a restart changes nothing.
+    const answers = await streams.ping().then(
+      () => true,
+      () => false,
+    );
+    return answers
+      ? `the log answers, and the consumer has not asked it for ${Math.round(silentMs / 1000)} s`
+      : undefined;
+  });
+}
+
 /** How a consumption is, for readiness. */
-export function consumptionHealth(consumption: Consumption): PartHealth {
+function consumptionHealth(consumption: Consumption): PartHealth {
   const { ok, since, lastError } = consumption.status();
   return ok
     ? { status: 'up' }

@@ -1,9 +1,16 @@
 import { Command } from 'commander';
 import { describeSettings, loadConfig, settingsPage } from '../platform/config.js';
+import { inspect } from 'node:util';
 import { MillraceError } from '../platform/errors.js';
+import { withoutSecrets } from '../platform/secrets.js';
 import { version } from '../platform/version.js';
-import type { Context, Role } from './context.js';
+import type { Role } from './context.js';
+import type { StandAloneOptions, StartRole } from './stand-alone.js';
+import { runUntilStopped } from './until-stopped.js';
+import { auditCommand } from './audit/command.js';
+import { doctorCommand } from './doctor/command.js';
 import { modelsCommand } from './models/command.js';
+import { keysCommand } from './keys.js';
 import { deadLettersCommand } from './dead-letters/command.js';
 
 // Before the first file is read: Node's four threads for files would be shared by the log's fsync and ClickHouse's queries.
@@ -20,9 +27,13 @@ program
   .action(async ({ demo }: { demo: boolean }) => {
     const { up } = await import('./up.js');
     const onProgress = (step: string): void => console.error(`Starting ${step} …`);
-    const system = await up(loadConfig(process.env), { demo, onProgress });
-    console.log(system.screen);
-    await untilStopped(system);
+    const config = loadConfig(process.env);
+    const start = async (): Promise<Role> => {
+      const system = await up(config, { demo, onProgress });
+      console.log(system.screen);
+      return system;
+    };
+    await runUntilStopped(start, { stopTimeoutMs: config.STOP_TIMEOUT_MS });
   });
 
 program
@@ -30,7 +41,7 @@ program
   .description('run the HTTP API alone')
   .action(async () => {
     const { startServe } = await import('./roles/serve.js');
-    await runAlone(startServe, true);
+    await runAlone('serve', startServe, { servesHttp: true });
   });
 
 program
@@ -38,7 +49,7 @@ program
   .description('run the stream scorers alone')
   .action(async () => {
     const { startProcessors } = await import('./roles/process.js');
-    await runAlone(startProcessors, false);
+    await runAlone('process', startProcessors);
   });
 
 program
@@ -46,7 +57,7 @@ program
   .description('run the ClickHouse sink alone')
   .action(async () => {
     const { startSink } = await import('./roles/sink.js');
-    await runAlone(startSink, false);
+    await runAlone('sink', startSink);
   });
 
 program
@@ -54,7 +65,7 @@ program
   .description('run the RabbitMQ bridge alone')
   .action(async () => {
     const { startBridge } = await import('./roles/bridge.js');
-    await runAlone(startBridge, false);
+    await runAlone('bridge', (context) => startBridge(context), { needs: ['RABBITMQ_URL'] });
   });
 
 program.addCommand(modelsCommand());
@@ -76,10 +87,16 @@ program
   .description('run the schedules alone')
   .action(async () => {
     const { startSchedules } = await import('./roles/schedule.js');
-    await runAlone(startSchedules, false);
+    await runAlone('schedule', (context) => startSchedules(context));
   });
 
 program.addCommand(deadLettersCommand());
+
+program.addCommand(keysCommand());
+
+program.addCommand(auditCommand());
+
+program.addCommand(doctorCommand());
 
 program
   .command('sql')
@@ -102,43 +119,33 @@ program
         console.log(`${name.padEnd(24)}${meaning} ${fallback}`.trim());
   });
 
-async function runAlone(start: (context: Context) => Promise<Role>, servesHttp: boolean): Promise<void> {
+async function runAlone(
+  role: string,
+  start: StartRole,
+  options: Omit<StandAloneOptions, 'role'> = {},
+): Promise<void> {
   const { standAlone } = await import('./stand-alone.js');
-  await untilStopped(await standAlone(loadConfig(process.env), start, { servesHttp }));
-}
-
-/** Orchestrators kill what has not ended some time after they asked; 10 s is the shortest of the usual times. */
-const stopWithinMs = 9_000;
-
-/** Stops cleanly on the first SIGINT or SIGTERM, at once on another that comes a second later or more (npm sends each twice). */
-async function untilStopped(role: Role): Promise<void> {
-  let firstAt = Number.POSITIVE_INFINITY;
-  await new Promise<void>((resolve) => {
-    const onSignal = (): void => {
-      if (performance.now() - firstAt > 1000) process.exit(130);
-      firstAt = Math.min(firstAt, performance.now());
-      resolve();
-    };
-    process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+  const config = loadConfig(process.env);
+  await runUntilStopped(() => standAlone(config, start, { role, ...options }), {
+    stopTimeoutMs: config.STOP_TIMEOUT_MS,
   });
-  console.error('Stopping …');
-  setTimeout(() => {
-    console.error(
-      `Not stopped after ${stopWithinMs / 1000} s: something that is needed does not answer. Ending as it is; what was under way is taken up at the next start.`,
-    );
-    process.exit(1);
-  }, stopWithinMs).unref();
-  await role.stop();
-  console.error('Stopped.');
-  // All is done and on disk; a connection that a library has lost track of in an outage would keep the process.
-  process.exit(0);
 }
+
+/** An error of our own says what to do; any other is a defect, and its trace helps. */
+function tell(error: unknown): void {
+  console.error(withoutSecrets(error instanceof MillraceError ? error.message : inspect(error)));
+}
+
+// Node would print it as it is, with what libraries put into their errors.
+process.on('uncaughtException', (error) => {
+  tell(error);
+  process.exit(1);
+});
 
 try {
   await program.parseAsync();
 } catch (error) {
-  // An error of our own says what to do; any other is a defect, and its trace helps.
-  console.error(error instanceof MillraceError ? error.message : error);
+  tell(error);
   // What a failed start leaves open must not keep the process.
   process.exit(1);
 }

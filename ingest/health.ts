@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MillraceError, messageOf } from '../platform/errors.js';
+import { withoutSecrets } from '../platform/secrets.js';
 
 /** How one part of the system is: `degraded` works with less, `down` does not. */
 export interface PartHealth {
@@ -11,6 +12,9 @@ export interface PartHealth {
 /** Says how a part is; one that throws has failed, for the reason thrown. */
 export type HealthCheck = () => PartHealth | Promise<PartHealth>;
 
+/** Says what is stuck for good, or nothing. */
+export type StuckCheck = () => string | undefined | Promise<string | undefined>;
+
 export interface HealthReport {
   status: 'up' | 'degraded' | 'down';
   parts: Record<string, PartHealth>;
@@ -19,12 +23,17 @@ export interface HealthReport {
 /** Asks every part that this process needs. */
 export class Health {
   readonly #checks = new Map<string, { check: HealthCheck; failure: PartHealth['status'] }>();
+  readonly #stuck = new Map<string, StuckCheck>();
   readonly #timeoutMs: number;
-  #draining = false;
+  #phase: 'starting' | 'running' | 'stopping';
 
-  /** @param timeoutMs - a part that does not answer in this time has failed. Default 2,000. */
-  constructor(timeoutMs = 2000) {
+  /**
+   * @param timeoutMs - a part that does not answer in this time has failed. Default 2,000.
+   * @param phase - `starting` is down until `started()`. Default `running`.
+   */
+  constructor(timeoutMs = 2000, phase: 'starting' | 'running' = 'running') {
     this.#timeoutMs = timeoutMs;
+    this.#phase = phase;
   }
 
   /** @param optional - whether the process does its main work without this part: then a failure is `degraded`. */
@@ -32,9 +41,29 @@ export class Health {
     this.#checks.set(part, { check, failure: optional ? 'degraded' : 'down' });
   }
 
+  /** @param check - looks for what only a restart of the process mends: liveness fails then. */
+  addStuck(part: string, check: StuckCheck): void {
+    this.#stuck.set(part, check);
+  }
+
+  started(): void {
+    if (this.#phase === 'starting') this.#phase = 'running';
+  }
+
   /** From now on the report is `down`, so that no new work is sent here while what is under way ends. */
   drain(): void {
-    this.#draining = true;
+    this.#phase = 'stopping';
+  }
+
+  /** What only a restart mends, by part; empty as long as the process is of use, whatever is down around it. */
+  async stuck(): Promise<Record<string, string>> {
+    const found = await Promise.all(
+      [...this.#stuck].map(async ([part, check]) => {
+        const problem = await check();
+        return problem === undefined ? [] : [[part, problem] as const];
+      }),
+    );
+    return Object.fromEntries(found.flat());
   }
 
   async report(): Promise<HealthReport> {
@@ -45,7 +74,7 @@ export class Health {
         ),
       ),
     );
-    if (this.#draining) parts['process'] = { status: 'down', detail: 'stopping' };
+    if (this.#phase !== 'running') parts['process'] = { status: 'down', detail: this.#phase };
     const statuses = new Set(Object.values(parts).map(({ status }) => status));
     return { status: statuses.has('down') ? 'down' : statuses.has('degraded') ? 'degraded' : 'up', parts };
   }
@@ -81,9 +110,10 @@ export class Health {
       });
     });
     try {
-      return await Promise.race([Promise.resolve().then(check), late]);
+      const health = await Promise.race([Promise.resolve().then(check), late]);
+      return health.detail === undefined ? health : { ...health, detail: withoutSecrets(health.detail) };
     } catch (error) {
-      return { status: failure, detail: messageOf(error) };
+      return { status: failure, detail: withoutSecrets(messageOf(error)) };
     } finally {
       clearTimeout(timer);
     }

@@ -48,6 +48,8 @@ export async function receiveUpload(c: Context, files: JobFiles, limits: UploadL
   const fail = (error: unknown): void => {
     failure ??= error;
     source.destroy();
+    // All of the body may be with the parser already, which would wait for ever for a reader of its file.
+    parser.destroy(error instanceof Error ? error : undefined);
   };
   const parser = createParser(contentType);
   parser.on('file', (field: string, stream: Readable, fileName: string) => {

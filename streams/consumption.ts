@@ -16,4 +16,9 @@ export interface Consumption {
     options: { timeoutMs: number },
   ): Promise<void>;
   status(): ConsumptionStatus;
+  /**
+   * When (milliseconds since 1970) it last had an answer of the log, or tried once more to become a member of its group.
+   * Long ago, while the log does answer others, it is stuck.
+   */
+  aliveAt(): number;
 }

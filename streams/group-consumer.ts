@@ -69,9 +69,12 @@ export class GroupConsumer {
   readonly #stopping = new AbortController();
   readonly #sessionTimeoutMs: number;
   readonly #running: Promise<void>;
+  /** Of each batch that is worked on. */
+  readonly #lost = new Set<AbortController>();
   #consumer: Consumer | undefined;
   #status: ConsumptionStatus = { ok: false, since: Date.now(), lastError: 'joining the group' };
   #lastContact = Date.now();
+  #lastAttempt = Date.now();
 
   constructor(kafka: Kafka, logger: Logger, options: GroupOptions, handlers: GroupHandlers) {
     this.#kafka = kafka;
@@ -86,6 +89,10 @@ export class GroupConsumer {
     const silent = Date.now() - this.#lastContact > this.#sessionTimeoutMs / 2;
     if (!this.#status.ok || !silent) return this.#status;
     return { ok: false, since: this.#lastContact, lastError: 'no contact with the log' };
+  }
+
+  get aliveAt(): number {
+    return Math.max(this.#lastContact, this.#lastAttempt);
   }
 
   /** Aborts as soon as `stop()` is called. */
@@ -120,6 +127,7 @@ export class GroupConsumer {
       this.stopping.addEventListener('abort', () => resolve(undefined), { once: true });
     });
     for (let attempt = 0; !this.stopping.aborted; attempt++) {
+      this.#lastAttempt = Date.now();
       const consumer = this.#newConsumer();
       this.#consumer = consumer;
       try {
@@ -136,9 +144,10 @@ export class GroupConsumer {
             if (batchSize === 0) this.#handlers.onEmptyBatch?.(topic, partition, Number(lastOffset));
           },
         );
-        consumer.on('consumer.group_join', () => {
+        consumer.on('consumer.group_join', ({ payload: { isLeader, memberAssignment } }) => {
           attempt = 0;
           this.#lastContact = Date.now();
+          this.#logger.info({ isLeader, partitions: memberAssignment }, 'Joined the group');
           this.#handlers.onJoin();
           this.report();
         });
@@ -182,15 +191,21 @@ export class GroupConsumer {
   async #work(payload: EachBatchPayload): Promise<void> {
     const lost = new AbortController();
     const signal = AbortSignal.any([lost.signal, this.stopping]);
+    // What one batch is told all have to know: the group waits until the last of them has let go.
     const beat = (): void => {
-      payload.heartbeat().catch((error: unknown) => lost.abort(error));
+      payload.heartbeat().catch((error: unknown) => {
+        for (const each of this.#lost) each.abort(error);
+      });
     };
+    this.#lost.add(lost);
     const timer = setInterval(beat, heartbeatMs(this.#sessionTimeoutMs));
     const check = (): void => {
       if (lost.signal.aborted) throw lost.signal.reason;
       if (this.stopping.aborted || !payload.isRunning() || payload.isStale()) throw new Stopping();
     };
     try {
+      // A batch that was fetched with others may begin when the group has been rebalancing for a while.
+      await payload.heartbeat();
       await this.#handlers.onBatch({ payload, signal, check });
       await payload.heartbeat();
       // The next fetch then brings what came meanwhile in one batch: one transaction, instead of one for each record.
@@ -199,10 +214,15 @@ export class GroupConsumer {
       if (!(error instanceof Stopping)) throw error;
     } finally {
       clearInterval(timer);
+      this.#lost.delete(lost);
     }
   }
 }
 
+/**
+ * With the answer to a heartbeat a member learns that the group rebalances; until the last has learnt it, those that
+ * know stand still.
+ */
 function heartbeatMs(sessionTimeoutMs: number): number {
-  return sessionTimeoutMs / 5;
+  return Math.min(500, sessionTimeoutMs / 5);
 }

@@ -1,6 +1,7 @@
 import type { Admin, Kafka } from 'kafkajs';
 import { MillraceError } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
+import { tlsAdvice } from '../platform/tls-problems.js';
 import { backoff } from './backoff.js';
 import { toMillraceError } from './kafka-errors.js';
 import { kafkajs } from './kafkajs.js';
@@ -25,10 +26,17 @@ export class LogAdmin {
   readonly #kafka: Kafka;
   readonly #logger: Logger;
   readonly #replicationFactor: number;
+  /** Why the last connection failed. */
+  #problem = '';
   #connecting: Promise<Admin> | undefined;
 
-  constructor(kafka: Kafka, logger: Logger, replicationFactor: number) {
-    this.#kafka = kafka;
+  /** @param connectTo - makes the client, that tells why its connections fail. */
+  constructor(
+    connectTo: (onProblem: (problem: string) => void) => Kafka,
+    logger: Logger,
+    replicationFactor: number,
+  ) {
+    this.#kafka = connectTo((problem) => (this.#problem = problem));
     this.#logger = logger;
     this.#replicationFactor = replicationFactor;
   }
@@ -116,6 +124,25 @@ export class LogAdmin {
     }
   }
 
+  /** Names of all topics that may be seen. */
+  async topics(): Promise<string[]> {
+    try {
+      return await (await this.#admin()).listTopics();
+    } catch (error) {
+      throw toMillraceError(error, 'Listing the topics');
+    }
+  }
+
+  /** Per partition the first offset with a record of that time (milliseconds since 1970) or later, else the end. */
+  async offsetsAt(topic: string, time: number): Promise<Map<number, number>> {
+    try {
+      const offsets = await (await this.#admin()).fetchTopicOffsetsByTimestamp(topic, time);
+      return new Map(offsets.map(({ partition, offset }) => [partition, Number(offset)]));
+    } catch (error) {
+      throw toMillraceError(error, `Looking for a time in ${topic}`);
+    }
+  }
+
   async lag(groupId: string, topics: readonly string[]): Promise<PartitionLag[]> {
     const perTopic = await Promise.all(
       topics.map(async (topic) => {
@@ -138,23 +165,23 @@ export class LogAdmin {
   async ping(): Promise<void> {
     let timer: NodeJS.Timeout | undefined;
     const timeout = new Promise<never>((_, reject) => {
-      timer = setTimeout(
-        () =>
-          reject(
-            new MillraceError('LOG_UNAVAILABLE', `The log did not answer in ${pingMs} ms.`, {
-              retriable: true,
-            }),
-          ),
-        pingMs,
-      );
+      timer = setTimeout(() => reject(this.#silent()), pingMs);
     });
     try {
       await Promise.race([this.#admin().then((admin) => admin.describeCluster()), timeout]);
+      this.#problem = '';
     } catch (error) {
       throw toMillraceError(error, 'Asking whether the log is there');
     } finally {
       clearTimeout(timer);
     }
+  }
+
+  #silent(): MillraceError {
+    const reason = this.#problem === '' ? '' : `: ${this.#problem}`;
+    const advice = tlsAdvice(new Error(this.#problem), 'KAFKA') ?? '';
+    const text = `The log did not answer in ${pingMs} ms${reason}. ${advice}`;
+    return new MillraceError('LOG_UNAVAILABLE', text.trimEnd(), { retriable: true });
   }
 
   async close(): Promise<void> {

@@ -2,7 +2,7 @@ import { type BridgeStatus } from '../../bridges/rabbitmq/connection.js';
 import { bridgeGroup, startBridge as start } from '../../bridges/rabbitmq/bridge.js';
 import type { PartHealth } from '../../ingest/health.js';
 import { MillraceError } from '../../platform/errors.js';
-import { consumptionHealth, type Context, type Role } from '../context.js';
+import { type Context, type Role, watchConsumption } from '../context.js';
 
 /**
  * The RabbitMQ bridge.
@@ -31,10 +31,10 @@ export async function startBridge(
   for (const [queue, status] of bridge.queues)
     // A copy that stands by for another has nothing to be down for.
     health.add(`rabbitmq queue ${queue}`, () => toHealth(status(), 'degraded'));
-  health.add('rabbitmq results', () => {
-    const { status, ...rest } = consumptionHealth(bridge.results);
-    return { status: status === 'down' ? failure : status, ...rest };
-  });
+  watchConsumption(context, 'rabbitmq results', bridge.results, ({ status, ...rest }) => ({
+    status: status === 'down' ? failure : status,
+    ...rest,
+  }));
   return bridge;
 }
 

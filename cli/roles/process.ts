@@ -1,11 +1,11 @@
 import { shrinkDeadLetter } from '../../processors/dead-letters.js';
 import { StreamScorer } from '../../processors/stream-scorer.js';
 import { scoringGroup } from '../../streams/topics.js';
-import { consumptionHealth, type Context, type Role } from '../context.js';
+import { type Context, type Role, watchConsumption } from '../context.js';
 
 /** The stream scorers: one consumer group a pipeline, its partitions shared among all copies of this role. */
 export async function startProcessors(context: Context): Promise<Role> {
-  const { config, streams, health, lag, pipelines } = context;
+  const { config, streams, lag, pipelines } = context;
   const consumptions = await Promise.all(
     [...pipelines.values()].map(async (pipeline) => {
       const { name, topics } = pipeline;
@@ -20,7 +20,7 @@ export async function startProcessors(context: Context): Promise<Role> {
         maxRecordBytes: 1_500_000,
       });
       lag.track(groupId, [topics.events]);
-      health.add(`score ${name}`, () => consumptionHealth(consumption));
+      watchConsumption(context, `score ${name}`, consumption);
       return consumption;
     }),
   );

@@ -4,7 +4,7 @@ import { createApp } from '../../ingest/app.js';
 import type { FileJobs } from '../../ingest/file-jobs.js';
 import { Intake } from '../../ingest/intake.js';
 import { type FindStored, PredictionCache } from '../../ingest/prediction-cache.js';
-import { serveHttp } from '../../ingest/server.js';
+import { type HttpServer, serveHttp } from '../../ingest/server.js';
 import { JobFiles } from '../../processors/jobs/job-files.js';
 import { JobLog } from '../../processors/jobs/job-log.js';
 import { JobRunner } from '../../processors/jobs/job-runner.js';
@@ -14,10 +14,13 @@ import { modelRoots, registeredModels } from '../../processors/open-pipelines.js
 import { sampleRows } from '../../processors/sample-rows.js';
 import { followScheduleRuns } from '../../processors/schedules/schedule-runs.js';
 import { schedulesOf } from '../../processors/schedules/schedule.js';
+import { ApiKeys } from '../../ingest/api-keys.js';
 import { RateLimits } from '../../ingest/rate-limits.js';
 import { watchPressure } from '../../ingest/pressure.js';
 import { SharedStore } from '../../ingest/shared-store.js';
+import { tlsOptions } from '../../platform/tls-settings.js';
 import { scoringLag } from '../consumer-lag.js';
+import type { Config } from '../../platform/config.js';
 import type { Context, Role } from '../context.js';
 
 /** The HTTP API. */
@@ -26,8 +29,11 @@ export interface ServeRole extends Role {
   intake: Intake;
 }
 
-/** @throws MillraceError `PORT_IN_USE` */
-export async function startServe(context: Context): Promise<ServeRole> {
+/**
+ * @param open - a server that listens already, and answers for the app from now on. Default: one of its own.
+ * @throws MillraceError `PORT_IN_USE`
+ */
+export async function startServe(context: Context, open?: HttpServer): Promise<ServeRole> {
   const { config, logger, metrics, health, streams, serde, analytics, pipelines, lifecycle, served } =
     context;
   const findStored: FindStored = (eventIds, signal) => findPredictions(analytics.client, eventIds, signal);
@@ -40,10 +46,22 @@ export async function startServe(context: Context): Promise<ServeRole> {
     { optional: true },
   );
   const shared =
-    config.REDIS_URL === undefined ? undefined : new SharedStore({ url: config.REDIS_URL, metrics, logger });
+    config.REDIS_URL === undefined
+      ? undefined
+      : new SharedStore({ url: config.REDIS_URL, tls: tlsOptions(config, 'REDIS'), metrics, logger });
   if (shared !== undefined) {
     health.add('redis', () => (shared.check(), { status: 'up' }), { optional: true });
   }
+  const apiKeys = new ApiKeys({
+    keys: config.API_KEYS,
+    file: config.API_KEYS_FILE,
+    pipelines: pipelines.keys(),
+    logger,
+  });
+  if (config.API_KEYS_FILE !== undefined)
+    health.add('api keys', () =>
+      apiKeys.problem === undefined ? { status: 'up' } : { status: 'degraded', detail: apiKeys.problem },
+    );
   const limits = startLimits(context, shared);
   const cache = new PredictionCache(findStored, { shared });
   const producer = await streams.createProducer();
@@ -71,23 +89,26 @@ export async function startServe(context: Context): Promise<ServeRole> {
     health,
     metrics,
     logger,
-    apiKeys: config.API_KEYS,
+    apiKeys,
+    host: config.HOST,
     limits: limits?.limits,
     trustProxy: config.TRUST_PROXY,
     maxBodyBytes: config.MAX_BODY_BYTES,
     requestTimeoutMs: config.REQUEST_TIMEOUT_MS,
     maxEvents: config.MAX_EVENTS_PER_REQUEST,
   });
-  const server = await serveHttp(app, config.HOST, config.PORT);
+  const server = open ?? (await serveHttp(app, config.HOST, config.PORT));
+  server.use(app);
   return {
     port: server.port,
     intake,
     stop: async () => {
-      await server.stop();
+      await server.stop(graceForRequests(config));
       await jobs.runner.stop();
       await jobs.log.close();
       await scheduleRuns.stop();
       limits?.stop();
+      apiKeys.stop();
       await producer.close();
       await shared?.close();
     },
@@ -98,8 +119,10 @@ function startLimits(
   { config, metrics, logger, streams, pipelines }: Context,
   shared: SharedStore | undefined,
 ): { limits: RateLimits; stop: () => void } | undefined {
-  if (config.RATE_LIMIT_PER_SECOND === 0) return undefined;
-  const limits = new RateLimits({ perSecond: config.RATE_LIMIT_PER_SECOND, metrics, shared });
+  if (config.RATE_LIMIT_PER_SECOND === 0 && config.API_KEYS_FILE === undefined) return undefined;
+  // A key may have a limit where there is none for all.
+  const perSecond = config.RATE_LIMIT_PER_SECOND || 1_000_000_000;
+  const limits = new RateLimits({ perSecond, metrics, shared });
   const watch = watchPressure({
     limits,
     logger,
@@ -112,6 +135,14 @@ function startLimits(
     limits.stop();
   };
   return { limits, stop };
+}
+
+/** What `serve` does after the last answer: jobs and what is on its way to the log come to an end. */
+const restMs = 5_000;
+
+/** How long requests under way may take once it stops, milliseconds. */
+function graceForRequests({ STOP_TIMEOUT_MS, STOP_DELAY_MS }: Config): number {
+  return Math.max(1_000, STOP_TIMEOUT_MS - STOP_DELAY_MS - restMs);
 }
 
 const dayMs = 24 * 3_600_000;

@@ -3,7 +3,8 @@ import { ping } from '../../analytics/queries.js';
 import { untilPossible } from '../../platform/retry.js';
 import { Sink } from '../../processors/sink.js';
 import { loadContract } from '../../schemas/contracts.js';
-import { consumptionHealth, type Context, type Role } from '../context.js';
+import { sinkGroup } from '../../streams/topics.js';
+import { type Context, type Role, watchConsumption } from '../context.js';
 
 /** One batch is made ready while ClickHouse works on the other. */
 export const concurrentInserts = 2;
@@ -28,7 +29,7 @@ export async function startSink(context: Context): Promise<Role> {
     metrics,
     logger,
   });
-  const groupId = 'millrace-sink';
+  const groupId = sinkGroup;
   const consumption = await streams.consume({
     groupId,
     topics: sink.topics,
@@ -39,7 +40,7 @@ export async function startSink(context: Context): Promise<Role> {
     concurrentCalls: concurrentInserts,
   });
   lag.track(groupId, sink.topics);
-  health.add('sink', () => consumptionHealth(consumption));
+  watchConsumption(context, 'sink', consumption);
   return {
     stop: async () => {
       await consumption.stop();

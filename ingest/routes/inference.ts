@@ -48,7 +48,10 @@ interface Output extends TensorInfo {
 /** `/v2/health`: whether the process runs, and whether it can infer. */
 export function inferenceHealth(health: Health): Hono {
   const app = new Hono();
-  app.get('/live', (c) => c.json({ live: true }));
+  app.get('/live', async (c) => {
+    const live = Object.keys(await health.stuck()).length === 0;
+    return c.json({ live }, live ? 200 : 503);
+  });
   app.get('/ready', async (c) => {
     const ready = (await health.report()).status !== 'down';
     return c.json({ live: true, ready }, ready ? 200 : 503);

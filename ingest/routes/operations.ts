@@ -10,7 +10,11 @@ export interface OperationsOptions {
 /** `/health/live`, `/health/ready` and `/metrics`: what every role answers, whatever else it does. */
 export function operations({ health, metrics }: OperationsOptions): Hono {
   const app = new Hono();
-  app.get('/health/live', (c) => c.json({ status: 'up' }));
+  app.get('/health/live', async (c) => {
+    const stuck = await health.stuck();
+    const alive = Object.keys(stuck).length === 0;
+    return alive ? c.json({ status: 'up' }) : c.json({ status: 'down', stuck }, 503);
+  });
   app.get('/health/ready', async (c) => {
     const report = await health.report();
     return c.json(report, report.status === 'down' ? 503 : 200);

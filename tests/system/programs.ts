@@ -33,6 +33,7 @@ const unset = Object.fromEntries(
     'REDIS_URL',
     'RABBITMQ_URL',
     'NODE_OPTIONS',
+    'OTEL_EXPORTER_OTLP_ENDPOINT',
   ].map((name) => [name, '']),
 );
 

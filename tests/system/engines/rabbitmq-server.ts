@@ -67,15 +67,19 @@ export class RabbitMq {
   /**
    * Resolves when it serves clients and its management API answers.
    *
+   * @param settings - lines of `rabbitmq.conf` beyond those that every test server has.
    * @param usual - ports for clients and the management API that are wanted; free ones where they are not given.
    */
-  static async start(usual: Partial<Pick<Ports, 'amqp' | 'management'>> = {}): Promise<RabbitMq> {
+  static async start(
+    usual: Partial<Pick<Ports, 'amqp' | 'management'>> = {},
+    settings: Record<string, string | number> = {},
+  ): Promise<RabbitMq> {
     const folder = await mkdtemp(join(tmpdir(), 'millrace-rabbitmq-'));
     const ports = { ...(await freePorts('amqp', 'management', 'distribution', 'epmd')), ...usual };
     if (testEngines === 'containers') return new RabbitMq(folder, ports).#contained();
     await Promise.all(['home', 'data', 'log'].map((name) => mkdir(join(folder, name))));
     await writeFile(join(folder, 'enabled_plugins'), '[rabbitmq_management].\n');
-    await writeFile(join(folder, 'rabbitmq.conf'), configuration(ports));
+    await writeFile(join(folder, 'rabbitmq.conf'), configuration(ports, settings));
     // In the foreground and before the server, which would start one that outlives it.
     const epmd = spawn(epmdProgram, ['-address', '127.0.0.1', '-port', String(ports.epmd)], {
       stdio: 'ignore',
@@ -148,15 +152,16 @@ export class RabbitMq {
   }
 
   /** Asks the management API for a path under `/api/`. */
-  async manage<Answer>(path: string): Promise<Answer> {
+  async manage<Answer>(path: string, init: RequestInit = {}): Promise<Answer> {
     const { origin, username, password } = new URL(this.managementUrl);
     const authorization = `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
     const response = await fetch(`${origin}/api/${path}`, {
-      headers: { authorization },
+      ...init,
+      headers: { authorization, 'content-type': 'application/json' },
       signal: AbortSignal.timeout(5_000),
     });
     if (!response.ok) throw new Error(`RabbitMQ's ${path} answered ${response.status}.`);
-    return (await response.json()) as Answer;
+    return (response.status === 200 ? await response.json() : undefined) as Answer;
   }
 
   /** State of a queue of the default virtual host, with numbers of now: those of the queue's own path are up to 5 s old. */
@@ -250,7 +255,7 @@ export class RabbitMq {
 
 type Ports = Record<'amqp' | 'management' | 'distribution' | 'epmd', number>;
 
-function configuration({ amqp, management }: Ports): string {
+function configuration({ amqp, management }: Ports, more: Record<string, string | number>): string {
   const settings = {
     'listeners.tcp.1': `127.0.0.1:${amqp}`,
     'management.tcp.ip': '127.0.0.1',
@@ -258,6 +263,7 @@ function configuration({ amqp, management }: Ports): string {
     'log.file.level': 'warning',
     collect_statistics_interval: 500,
     'disk_free_limit.absolute': '50MB',
+    ...more,
   };
   return Object.entries(settings)
     .map(([key, value]) => `${key} = ${value}\n`)
