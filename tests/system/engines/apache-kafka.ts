@@ -13,8 +13,6 @@ import { freePorts } from '../programs.js';
 
 const startTimeoutMs = 90_000;
 
-type Ports = Record<'broker' | 'controller', number>;
-
 /** Folder of Apache Kafka's jars, once `scripts/apache-kafka-jars.mjs` has fetched them. */
 export const apacheKafkaJars = jarsFolder();
 
