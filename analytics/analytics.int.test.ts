@@ -1,5 +1,5 @@
 import { startClickHouse } from '../tests/system/engines/containers.js';
-import { testEngines } from '../tests/system/engines/external.js';
+import { testEngines } from '../tests/system/engines/chosen.js';
 import { createAnalytics } from './client.js';
 import { testAnalytics } from './test-suite.js';
 

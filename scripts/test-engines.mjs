@@ -38,7 +38,9 @@ if (engines === 'apache-kafka') {
   process.exit(1);
 }
 run(process.execPath, ['scripts/setup.mjs']);
-const vitest = ['vitest', 'run', '--maxWorkers=2', ...(files.length > 0 ? files : suite)];
+// Each system starts engines of its own: the usual patience is for embedded ones.
+const waits = ['--testTimeout=120000', '--hookTimeout=180000'];
+const vitest = ['vitest', 'run', '--maxWorkers=2', ...waits, ...(files.length > 0 ? files : suite)];
 run('npx', vitest, { MILLRACE_TEST_ENGINES: engines, MILLRACE_TEST_SIZE: 'all' });
 
 /** Runs a command in the project's folder, and ends with its code when it fails. */

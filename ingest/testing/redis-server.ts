@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe } from 'vitest';
 import { type Container, startContainer } from '../../tests/system/engines/containers.js';
-import { testEngines } from '../../tests/system/engines/external.js';
+import { testEngines } from '../../tests/system/engines/chosen.js';
 
 const installed = spawnSync('redis-server', ['--version']).status === 0;
 

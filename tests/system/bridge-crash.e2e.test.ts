@@ -4,6 +4,7 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { sql } from './audit.js';
 import { auditBridge } from './bridge-audit.js';
 import { describeRabbitMq, RabbitMq } from './engines/rabbitmq-server.js';
+import { patience } from './engines/chosen.js';
 import { freePorts, type Program, startProgram, whenReady } from './programs.js';
 import { drain, type QueuedResult, QueueProducer } from './queue-producer.js';
 import { seededRandom } from './seeded-random.js';
@@ -14,7 +15,7 @@ const size = sized('MILLRACE_BRIDGE_MESSAGES', { quick: 2_000, full: 20_000 });
 const kills = sized('MILLRACE_BRIDGE_KILLS', { quick: 2, full: 5 });
 const restarts = sized('MILLRACE_BRIDGE_RESTARTS', { quick: 1, full: 2 });
 const seed = Number(process.env['MILLRACE_CRASH_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
-const timeout = 60_000 + (kills + restarts) * 20_000 + size * 5;
+const timeout = patience * (60_000 + (kills + restarts) * 20_000 + size * 5);
 
 const queue = 'alicpp_records';
 const resultsQueue = 'alicpp_results';

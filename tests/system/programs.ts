@@ -4,6 +4,7 @@ import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { vi } from 'vitest';
 import { projectRoot } from '../../platform/paths.js';
+import { patience } from './engines/chosen.js';
 
 /** A process under test. */
 export interface Program {
@@ -104,7 +105,11 @@ export interface Readiness {
 }
 
 /** Waits until a process is ready; its output is in the error when it never is. */
-export async function whenReady(program: Program, http: string, timeoutMs = 60_000): Promise<void> {
+export async function whenReady(
+  program: Program,
+  http: string,
+  timeoutMs = patience * 60_000,
+): Promise<void> {
   await vi.waitFor(
     async () => {
       const { status, parts } = await readiness(http);

@@ -3,12 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { vi } from 'vitest';
 import type { AuditedSystem } from './audit.js';
-import {
-  type SeparateEngine,
-  startExternalEngines,
-  stopExternalEngines,
-  testEngines,
-} from './engines/external.js';
+import { type SeparateEngine, testEngines } from './engines/chosen.js';
+import { startExternalEngines, stopExternalEngines } from './engines/external.js';
 import { freePorts, killPrograms, type Program, startProgram } from './programs.js';
 import { TcpProxy } from './tcp-proxy.js';
 

@@ -13,8 +13,6 @@ import { freePorts } from '../programs.js';
 
 const startTimeoutMs = 90_000;
 
-type Ports = Record<'broker' | 'controller', number>;
-
 /** Folder of Apache Kafka's jars, once `scripts/apache-kafka-jars.mjs` has fetched them. */
 export const apacheKafkaJars = jarsFolder();
 
@@ -158,8 +156,8 @@ export class ApacheKafka {
     const tool = await this.#java(
       'kafka.tools.StorageTool',
       'format',
-      '-t',
-      clusterId,
+      // One argument, since an id may begin with a dash.
+      `--cluster-id=${clusterId}`,
       '-c',
       this.#settingsFile,
       ...options,

@@ -3,7 +3,7 @@ import { pathToFileURL } from 'node:url';
 import { vi } from 'vitest';
 import { projectRoot } from '../../../platform/paths.js';
 import { freePorts } from '../programs.js';
-import type { SeparateEngine } from './external.js';
+import type { SeparateEngine } from './chosen.js';
 
 /** The versions that `docker-compose.redpanda.yaml` runs too. */
 const images = {

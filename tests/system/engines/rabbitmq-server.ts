@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describe } from 'vitest';
 import { freePorts } from '../programs.js';
 import { type Container, startContainer } from './containers.js';
-import { testEngines } from './external.js';
+import { testEngines } from './chosen.js';
 
 // Not the one on the path: Debian's there is a wrapper that becomes the user `rabbitmq` and ignores the environment.
 const serverProgram = '/usr/lib/rabbitmq/bin/rabbitmq-server';
