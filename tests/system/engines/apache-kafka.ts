@@ -46,6 +46,8 @@ export interface ProxiedListener {
   advertised: number;
 }
 
+type Ports = Record<'broker' | 'controller', number>;
+
 /** Simple compiler and collector, and classes as an earlier start has left them: a third of the time to start. */
 const quickStart = ['-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC', '-Xmx384m'];
 
