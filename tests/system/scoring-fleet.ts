@@ -67,10 +67,9 @@ export class ScoringFleet {
 
   static async open(options: FleetOptions): Promise<ScoringFleet> {
     const folder = await mkdtemp(join(tmpdir(), 'millrace-fleet-'));
-    const ports = await freePorts('kafka', 'registry');
-    const registry = startProgram('tests/system/engines/log.js', [], {
-      DATA_DIR: join(folder, 'registry'),
-      KAFKA_PORT: String(ports.kafka),
+    const ports = await freePorts('registry');
+    const registry = startProgram('tests/system/engines/schema-registry.js', [], {
+      KAFKA_BROKERS: options.brokers.join(','),
       SCHEMA_REGISTRY_PORT: String(ports.registry),
     });
     const registryUrl = `http://127.0.0.1:${ports.registry}`;
