@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { silentLogger } from '../../platform/logger.js';
+import { untilPossible } from '../../platform/retry.js';
 import { newEventId } from '../../processors/ids.js';
 import { loadPipelines } from '../../processors/pipeline.js';
 import { seededRandom } from '../../processors/sampler.js';
@@ -59,7 +60,8 @@ export async function openCluster(): Promise<Cluster> {
     ),
   );
   const { type } = loadContract(pipeline, 'event');
-  const schemaId = await serde.register(topics.events, type);
+  const register = () => serde.register(topics.events, type);
+  const schemaId = await untilPossible('Registering', silentLogger, register);
   const sample = (await loadPipelines()).find(({ name }) => name === pipeline)?.sample;
   const random = seededRandom(7);
   const producer = await streams.createProducer();
