@@ -47,10 +47,12 @@ const variables = z.object({
   KAFKA_SESSION_TIMEOUT_MS: z.coerce
     .number()
     .int()
-    .min(6_000)
+    .min(1_000)
     .max(300_000)
-    .default(30_000)
-    .describe('How soon the work of a process that died goes to others, milliseconds.'),
+    .default(10_000)
+    .describe(
+      'How soon the work of a process that died goes to others, milliseconds. Brokers refuse less than their group.min.session.timeout.ms, 6000 by default.',
+    ),
   TOPIC_PARTITIONS: z.coerce
     .number()
     .int()

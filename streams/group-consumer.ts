@@ -12,6 +12,11 @@ export interface GroupOptions {
   concurrency?: number;
   /** After so long without a heartbeat the broker gives the partitions to others. Default 10 s; brokers allow 6 s at least. */
   sessionTimeoutMs?: number;
+  /**
+   * How often a member shows that it lives. With the answer it learns that the group rebalances; until the last has learnt
+   * it, those that know stand still. Default 500 ms, or a fifth of the session timeout where that is less.
+   */
+  heartbeatMs?: number;
   /** So long may a batch take after a rebalance began; then the partitions go to others. Default 60 s. */
   rebalanceTimeoutMs?: number;
   /** Added partitions are noticed within this time. Default 30 s. */
@@ -68,6 +73,7 @@ export class GroupConsumer {
   readonly #handlers: GroupHandlers;
   readonly #stopping = new AbortController();
   readonly #sessionTimeoutMs: number;
+  readonly #heartbeatMs: number;
   readonly #running: Promise<void>;
   /** Of each batch that is worked on. */
   readonly #lost = new Set<AbortController>();
@@ -82,6 +88,7 @@ export class GroupConsumer {
     this.#options = options;
     this.#handlers = handlers;
     this.#sessionTimeoutMs = options.sessionTimeoutMs ?? 10_000;
+    this.#heartbeatMs = options.heartbeatMs ?? Math.min(500, this.#sessionTimeoutMs / 5);
     this.#running = this.#run();
   }
 
@@ -179,7 +186,7 @@ export class GroupConsumer {
       groupId,
       sessionTimeout: this.#sessionTimeoutMs,
       rebalanceTimeout: rebalanceTimeoutMs,
-      heartbeatInterval: heartbeatMs(this.#sessionTimeoutMs),
+      heartbeatInterval: this.#heartbeatMs,
       maxWaitTimeInMs: 500,
       metadataMaxAge: refreshMs,
       allowAutoTopicCreation: false,
@@ -198,7 +205,7 @@ export class GroupConsumer {
       });
     };
     this.#lost.add(lost);
-    const timer = setInterval(beat, heartbeatMs(this.#sessionTimeoutMs));
+    const timer = setInterval(beat, this.#heartbeatMs);
     const check = (): void => {
       if (lost.signal.aborted) throw lost.signal.reason;
       if (this.stopping.aborted || !payload.isRunning() || payload.isStale()) throw new Stopping();
@@ -217,12 +224,4 @@ export class GroupConsumer {
       this.#lost.delete(lost);
     }
   }
-}
-
-/**
- * With the answer to a heartbeat a member learns that the group rebalances; until the last has learnt it, those that
- * know stand still.
- */
-function heartbeatMs(sessionTimeoutMs: number): number {
-  return Math.min(500, sessionTimeoutMs / 5);
 }

@@ -278,6 +278,7 @@ describe('exactly once', () => {
     const zombie = await start(zombieStreams, each, {
       maxBatch: 10,
       sessionTimeoutMs: 60_000,
+      heartbeatMs: 30_000,
       rebalanceTimeoutMs: 1_000,
       async process(records) {
         calls.push(records.length);

@@ -10,6 +10,7 @@ import { patience } from './engines/chosen.js';
 export interface Program {
   /** Everything that it has written so far. */
   output(): string;
+  readonly pid: number;
   signal(signal: NodeJS.Signals): void;
   /** Ends it with SIGKILL and waits until it is gone. */
   kill(): Promise<void>;
@@ -54,6 +55,7 @@ export function startProgram(file: string, args: string[], settings: Record<stri
   });
   return {
     output: () => output,
+    pid: child.pid ?? 0,
     exited,
     hasExited: () => child.exitCode !== null || child.signalCode !== null,
     signal: (signal) => void child.kill(signal),

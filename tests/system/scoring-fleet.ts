@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { vi } from 'vitest';
 import { silentLogger } from '../../platform/logger.js';
+import { untilPossible } from '../../platform/retry.js';
 import { loadPipelines } from '../../processors/pipeline.js';
 import { loadContract } from '../../schemas/contracts.js';
 import type { Prediction } from '../../schemas/types.js';
@@ -67,10 +68,9 @@ export class ScoringFleet {
 
   static async open(options: FleetOptions): Promise<ScoringFleet> {
     const folder = await mkdtemp(join(tmpdir(), 'millrace-fleet-'));
-    const ports = await freePorts('kafka', 'registry');
-    const registry = startProgram('tests/system/engines/log.js', [], {
-      DATA_DIR: join(folder, 'registry'),
-      KAFKA_PORT: String(ports.kafka),
+    const ports = await freePorts('registry');
+    const registry = startProgram('tests/system/engines/schema-registry.js', [], {
+      KAFKA_BROKERS: options.brokers.join(','),
       SCHEMA_REGISTRY_PORT: String(ports.registry),
     });
     const registryUrl = `http://127.0.0.1:${ports.registry}`;
@@ -185,7 +185,8 @@ export class ScoringFleet {
     const sample = (await loadPipelines()).find(({ name }) => name === pipeline)?.sample;
     if (sample === undefined) throw new Error(`${pipeline} makes no samples`);
     const { type } = loadContract(pipeline, 'event');
-    const schemaId = await this.#serde.register(topics.events, type);
+    const register = () => this.#serde.register(topics.events, type);
+    const schemaId = await untilPossible('Registering', silentLogger, register);
     const value = this.#serde.encode(schemaId, type, sample(seededRandom(5)));
     while (!this.#stopLoad.signal.aborted) {
       const records = Array.from({ length: this.#options.partitions }, (_, partition) => {

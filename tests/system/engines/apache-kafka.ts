@@ -95,6 +95,11 @@ export class ApacheKafka {
     return kafka;
   }
 
+  /** Of the server that runs, or ran last. */
+  get pid(): number {
+    return this.#server?.pid ?? 0;
+  }
+
   /** Starts it on the data that is there; ends it in order first if it runs. */
   async restart(): Promise<void> {
     await this.shutDown();
