@@ -187,6 +187,8 @@ export class LogInspection {
    * How far the broker's clock is ahead of the one that stamped a transaction's last record: the marker that ends it has
    * the broker's time. What the transaction took until its end is in it.
    *
+   * One call at a time.
+   *
    * @returns milliseconds, and the marker's time; undefined when the partition does not end with a transaction.
    */
   async clockAhead(topic: string, partition: number): Promise<{ aheadMs: number; at: number } | undefined> {

@@ -41,7 +41,7 @@ export async function checkClickHouse(diagnosis: Diagnosis, config: Config, url:
     if (!isThere) return;
     const also = (what: string, check: () => Promise<void>): Promise<boolean> =>
       attempt(notes, { what, fix: 'Grant what the message names, or look at the ClickHouse log.' }, check);
-    await also('The tables can’t be looked at', () => checkTables(notes, ask));
+    await also('The tables can’t be looked at', () => checkTables(notes, ask, granterOf(analytics)));
     await also('The disks can’t be looked at', () => checkDisks(diagnosis.notes('disk'), ask));
     await also('The parts of tables can’t be counted', () => checkParts(notes, ask));
   } finally {
@@ -49,7 +49,7 @@ export async function checkClickHouse(diagnosis: Diagnosis, config: Config, url:
   }
 }
 
-async function checkTables(notes: Notes, ask: Ask): Promise<void> {
+async function checkTables(notes: Notes, ask: Ask, mayI: (grant: string) => Promise<string>): Promise<void> {
   const tables = await ask<{ name: string }>("SELECT name FROM system.tables WHERE database = 'millrace'");
   const there = new Set(tables.map(({ name }) => name));
   const start = 'Start a sink of this version: it makes the tables ready.';
@@ -71,7 +71,7 @@ async function checkTables(notes: Notes, ask: Ask): Promise<void> {
       mayInsert(ask, storage),
     );
   }
-  await checkGrants(notes, ask);
+  await checkGrants(notes, mayI);
 }
 
 /** An insert of nothing: it is checked for permission, and adds no part. */
@@ -80,13 +80,12 @@ async function mayInsert(ask: Ask, table: string): Promise<void> {
 }
 
 /** What a sink does at its start. ClickHouse before 24.10 has no such question. */
-async function checkGrants(notes: Notes, ask: Ask): Promise<void> {
+async function checkGrants(notes: Notes, mayI: (grant: string) => Promise<string>): Promise<void> {
   const wanted = ['CREATE DATABASE', 'CREATE TABLE', 'CREATE VIEW', 'ALTER TABLE', 'DROP VIEW'];
   const denied: string[] = [];
   for (const grant of wanted) {
     try {
-      const [row] = await ask<{ result: number }>(`CHECK GRANT ${grant} ON millrace.*`);
-      if (row?.result === 0) denied.push(grant);
+      if ((await mayI(grant)) === '0') denied.push(grant);
     } catch {
       notes.ok('Rights to make tables were not asked for: this ClickHouse has no CHECK GRANT');
       return;
@@ -150,6 +149,16 @@ function askerOf({ client }: Analytics): Ask {
     } catch (error) {
       throw new Error(messageOf(translateError(error, 'ask ClickHouse')), { cause: error });
     }
+  };
+}
+
+/** The question takes no FORMAT, which the client's queries have. */
+function granterOf({ client }: Analytics): (grant: string) => Promise<string> {
+  return async (grant) => {
+    const { stream } = await client.exec({ query: `CHECK GRANT ${grant} ON millrace.*` });
+    let text = '';
+    for await (const bytes of stream) text += String(bytes);
+    return text.trim();
   };
 }
 
