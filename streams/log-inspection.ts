@@ -3,6 +3,7 @@ import type { StreamsSettings } from './connection.js';
 import { createKafka } from './connection.js';
 import { toMillraceError, typeOf } from './kafka-errors.js';
 import { kafkajs } from './kafkajs.js';
+import { LogAdmin } from './log-admin.js';
 import { type Broker, type Cluster, createCluster, readCommitted } from './log-cluster.js';
 import { LogReader } from './log-reader.js';
 
@@ -71,11 +72,14 @@ const describeCluster = 60;
 export class LogInspection {
   readonly #kafka: Kafka;
   readonly #reader: LogReader;
+  /** Of its own: what is asked for offsets must not be asked for anything else meanwhile. */
+  readonly #ends: LogAdmin;
   #admin: Admin | undefined;
   #cluster: Promise<Cluster> | undefined;
 
   constructor(settings: Omit<StreamsSettings, 'retries'>) {
     this.#kafka = createKafka({ ...settings, retries: 1 });
+    this.#ends = new LogAdmin(this.#kafka, settings.logger, -1);
     this.#reader = new LogReader(this.#kafka, () => Promise.resolve(0));
   }
 
@@ -187,13 +191,11 @@ export class LogInspection {
    * How far the broker's clock is ahead of the one that stamped a transaction's last record: the marker that ends it has
    * the broker's time. What the transaction took until its end is in it.
    *
-   * One call at a time.
-   *
    * @returns milliseconds, and the marker's time; undefined when the partition does not end with a transaction.
    */
   async clockAhead(topic: string, partition: number): Promise<{ aheadMs: number; at: number } | undefined> {
-    const ends = await (await this.#administer()).fetchTopicOffsets(topic);
-    const end = Number(ends.find((each) => each.partition === partition)?.high ?? 0);
+    const ends = await this.#ends.ends(topic);
+    const end = ends.find((each) => each.partition === partition)?.high ?? 0;
     if (end < 2) return undefined;
     const { messages } = await this.#reader.fetch(topic, partition, end - 2);
     const [record, marker] = messages.slice(-2);
@@ -207,6 +209,7 @@ export class LogInspection {
       this.#admin?.disconnect().catch(() => undefined),
       cluster?.disconnect().catch(() => undefined),
       this.#reader.close(),
+      this.#ends.close(),
     ]);
   }
 

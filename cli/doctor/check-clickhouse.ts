@@ -40,7 +40,12 @@ export async function checkClickHouse(diagnosis: Diagnosis, config: Config, url:
     });
     if (!isThere) return;
     const also = (what: string, check: () => Promise<void>): Promise<boolean> =>
-      attempt(notes, { what, fix: 'Grant what the message names, or look at the ClickHouse log.' }, check);
+      attempt(
+        notes,
+        { what, fix: 'Grant what the message names, or look at the ClickHouse log.', timeoutMs: 15_000 },
+        check,
+      );
+    // Of many questions, each of which has its own time limit.
     await also('The tables can’t be looked at', () => checkTables(notes, ask, granterOf(analytics)));
     await also('The disks can’t be looked at', () => checkDisks(diagnosis.notes('disk'), ask));
     await also('The parts of tables can’t be counted', () => checkParts(notes, ask));
@@ -61,16 +66,22 @@ async function checkTables(notes: Notes, ask: Ask, mayI: (grant: string) => Prom
   if (missing.length > 0) notes.error(`millrace.${missing.join(', millrace.')} is missing`, start);
   else notes.ok(`All ${views.length} views and their tables are there`);
   await checkMigrations(notes, ask, start);
-  for (const view of views.filter((name) => there.has(name))) {
-    const fix = `GRANT SELECT ON millrace.* TO <user>; or make the view anew: ${start}`;
-    await attempt(notes, { what: `millrace.${view} can’t be read`, fix }, () => ask(`SELECT * FROM millrace.${view} LIMIT 0`).then(() => undefined)); // prettier-ignore
-  }
-  for (const storage of storages.filter((name) => there.has(name))) {
-    const fix = 'GRANT INSERT, SELECT, CREATE, ALTER, DROP VIEW ON millrace.* TO <user>;';
-    await attempt(notes, { what: `millrace.${storage} can’t be written`, fix }, () =>
-      mayInsert(ask, storage),
-    );
-  }
+  const readable = views.filter((name) => there.has(name));
+  const writable = storages.filter((name) => there.has(name));
+  await Promise.all([
+    ...readable.map((view) => {
+      const fix = `GRANT SELECT ON millrace.* TO <user>; or make the view anew: ${start}`;
+      return attempt(notes, { what: `millrace.${view} can’t be read`, fix }, async () => {
+        await ask(`SELECT * FROM millrace.${view} LIMIT 0`);
+      });
+    }),
+    ...writable.map((storage) => {
+      const fix = 'GRANT INSERT, SELECT, CREATE, ALTER, DROP VIEW ON millrace.* TO <user>;';
+      return attempt(notes, { what: `millrace.${storage} can’t be written`, fix }, () =>
+        mayInsert(ask, storage),
+      );
+    }),
+  ]);
   await checkGrants(notes, mayI);
 }
 
