@@ -41,8 +41,10 @@ it('reads the committed records of a span, and nothing else', async () => {
   await expect(failing.commit([record(topic, 'aborted'), record(topic, 'aborted too'), tooLarge])).rejects.toThrow(MillraceError); // prettier-ignore
   await (await streams.createTransactionalProducer(second)).commit([record(topic, 'g')]);
 
-  const [end] = await streams.ends(topic);
-  const high = end?.high ?? 0;
+  // A broker writes the markers that end a transaction when it has said that it is committed.
+  const end = async (): Promise<number> => (await streams.ends(topic)).find(({ partition }) => partition === 0)?.high ?? 0; // prettier-ignore
+  await expect.poll(end).toBeGreaterThan(9);
+  const high = await end();
   const all = ['0/0 a', '0/1 b', '0/2 c', '0/3 d', '0/4 e', '0/5 f'];
   const whole = await read({ topic, partition: 0, from: 0, to: high });
   expect(whole.slice(0, 6)).toEqual(all);
