@@ -52,8 +52,9 @@ export async function auditLog(options: AuditOptions): Promise<AuditReport> {
     const bounds = {
       events,
       predictions: await takeBounds(streams, sinkGroup, topics.predictions, early),
-      deadLetters: await takeBounds(streams, sinkGroup, topics.deadLetters, early),
       outcomes: await takeBounds(streams, sinkGroup, topics.outcomes, since),
+      // Last: what the sink could not store of the others is there by then.
+      deadLetters: await takeBounds(streams, sinkGroup, topics.deadLetters, early),
     };
     const audit = { ...options, queries, found, pipeline, topics, contracts, bounds };
     if (deep) await compareLog(audit);
