@@ -63,7 +63,10 @@ it('asks for a transactional id without locking out who has it', async () => {
 it('tells what is denied, where the broker has access lists', { timeout: 60_000 }, async (test) => {
   const topic = await fixture.topic(streams);
   const group = unique('group');
-  const admin = new kafkajs.Kafka({ brokers: fixture.broker.brokers, logLevel: 0 }).admin();
+  const admin = new kafkajs.Kafka({
+    brokers: fixture.broker.brokers,
+    logLevel: kafkajs.logLevel.NOTHING,
+  }).admin();
   await admin.connect();
   const { AclResourceTypes: types, AclOperationTypes: operations } = kafkajs;
   const resources = { topic: types.TOPIC, group: types.GROUP, 'transactional-id': types.TRANSACTIONAL_ID };

@@ -37,14 +37,14 @@ function wrong(findings: readonly Finding[]): string[] {
 }
 
 /** Where the logs end and how many rows there are: what looking must not change. */
-async function stateOf({ endpoints, sql }: TestSystem): Promise<unknown> {
+async function stateOf({ endpoints, ...running }: TestSystem): Promise<unknown> {
   const streams = createStreams({ brokers: endpoints.kafka, clientId: 'test', logger: silentLogger });
   try {
     const topics = (await streams.topics()).toSorted();
     const ends = await Promise.all(
       topics.filter((topic) => !topic.startsWith('__')).map((topic) => streams.ends(topic)),
     );
-    return { topics, ends, parts: await sql("SELECT table, sum(rows) AS rows FROM system.parts WHERE database = 'millrace' AND active GROUP BY table ORDER BY table") }; // prettier-ignore
+    return { topics, ends, parts: await running.sql("SELECT table, sum(rows) AS rows FROM system.parts WHERE database = 'millrace' AND active GROUP BY table ORDER BY table") }; // prettier-ignore
   } finally {
     await streams.close();
   }
