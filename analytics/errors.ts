@@ -1,4 +1,5 @@
 import { MillraceError, messageOf } from '../platform/errors.js';
+import { tlsAdvice } from '../platform/tls-problems.js';
 
 // Numbers from ClickHouse's src/Common/ErrorCodes.cpp.
 
@@ -25,6 +26,15 @@ const unavailableCodes = new Set([
   '473', // DEADLOCK_AVOIDED
   '745', // SERVER_OVERLOADED
   '999', // KEEPER_EXCEPTION
+]);
+
+/** The user or its rights. */
+const unauthorizedCodes = new Set([
+  '192', // UNKNOWN_USER
+  '193', // WRONG_PASSWORD
+  '194', // REQUIRED_PASSWORD
+  '497', // ACCESS_DENIED
+  '516', // AUTHENTICATION_FAILED
 ]);
 
 /** Rows that this table can't hold, whenever they are sent. */
@@ -69,8 +79,11 @@ export function translateError(error: unknown, task: string): MillraceError {
     if (error instanceof TypeError || error instanceof RangeError) {
       return new MillraceError('CLICKHOUSE_REFUSED', `Could not ${task}: ${text}`, cause);
     }
-    const message = `Could not ${task}: ClickHouse did not answer (${text}). Check that it runs and that CLICKHOUSE_URL is right.`;
-    return new MillraceError('CLICKHOUSE_UNAVAILABLE', message, { ...cause, retriable: true });
+    const tls = tlsAdvice(error, 'CLICKHOUSE');
+    const advice = tls ?? 'Check that it runs and that CLICKHOUSE_URL is right.';
+    const message = `Could not ${task}: ClickHouse did not answer (${text}). ${advice}`;
+    const misconfigured = tls !== undefined;
+    return new MillraceError('CLICKHOUSE_UNAVAILABLE', message, { ...cause, retriable: true, misconfigured });
   }
   if (unavailableCodes.has(code)) {
     const message = `Could not ${task} now: ClickHouse answered code ${code}: ${text}`;
@@ -80,10 +93,13 @@ export function translateError(error: unknown, task: string): MillraceError {
     const message = `Could not ${task}: a row does not fit the table, code ${code}: ${text}`;
     return new MillraceError('CLICKHOUSE_BAD_ROWS', message, cause);
   }
+  const advice = unauthorizedCodes.has(code)
+    ? ' Check CLICKHOUSE_USER, CLICKHOUSE_PASSWORD and the user’s grants.'
+    : '';
   return new MillraceError(
     'CLICKHOUSE_REFUSED',
-    `Could not ${task}: ClickHouse refused, code ${code}: ${text}`,
-    cause,
+    `Could not ${task}: ClickHouse refused, code ${code}: ${text}${advice}`,
+    { ...cause, misconfigured: advice !== '' },
   );
 }
 

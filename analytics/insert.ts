@@ -90,7 +90,7 @@ export async function insertRows<T extends Table>(
   for (const [index, row] of values.entries()) refuseLostValues(table, row, index);
   try {
     await client.insert<object>({
-      table: `millrace.${table}_storage`,
+      table: `millrace.${storageOf(table)}`,
       columns: columns[table],
       values,
       format: 'JSONEachRow',
@@ -107,6 +107,11 @@ export async function insertRows<T extends Table>(
   } catch (error) {
     throw translateError(error, `insert ${rows.length} rows into ${table}`);
   }
+}
+
+/** The table of the database `millrace` that rows are inserted into; the other name is the view's. */
+export function storageOf(table: Table): string {
+  return `${table}_storage`;
 }
 
 /** In JSON a NaN becomes null, and ClickHouse stores 0 for it and for what is missing, whatever its settings say. */

@@ -1,4 +1,5 @@
 import { MillraceError, messageOf } from '../platform/errors.js';
+import { withoutCredentials } from '../platform/secrets.js';
 import type { Config } from '../platform/config.js';
 import { readEndpoints } from './endpoints.js';
 
@@ -23,7 +24,8 @@ export interface ApiClient {
  */
 export async function createApiClient(config: Config): Promise<ApiClient> {
   const known = config.MILLRACE_URL ?? (await readEndpoints(config.DATA_DIR))?.http;
-  const url = (known ?? `http://localhost:${config.PORT}`).replace(/\/+$/, '');
+  // `fetch` takes no address with a password, and names the whole of it in its error.
+  const url = withoutCredentials(known ?? `http://localhost:${config.PORT}`).replace(/\/+$/, '');
   const key = config.MILLRACE_API_KEY;
   const request = async (path: string, init: RequestInit = {}): Promise<Response> => {
     const headers = new Headers(init.headers);

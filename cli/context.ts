@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs';
 import { ConsumerLag } from './consumer-lag.js';
-import type { Engines } from '../embedded/start-engines.js';
+import type { Engines } from './start-engines.js';
+import { showHealth } from './health-metric.js';
 import { Health, type PartHealth } from '../ingest/health.js';
 import type { ModelLifecycle } from '../models/lifecycle/lifecycle.js';
 import type { ServedModels } from '../models/lifecycle/served-models.js';
@@ -9,6 +9,7 @@ import type { Config } from '../platform/config.js';
 import type { Logger } from '../platform/logger.js';
 import { createMetrics, type Metrics } from '../platform/metrics.js';
 import { untilPossible } from '../platform/retry.js';
+import { tlsOptions } from '../platform/tls-settings.js';
 import { type OpenPipeline, type OpenPipelines, openPipelines } from '../processors/open-pipelines.js';
 import { loadPipelines } from '../processors/pipeline.js';
 import type { Consumption } from '../streams/consumption.js';
@@ -62,6 +63,7 @@ export async function openContext(
   const registry = new SchemaRegistryClient(registryOptions(config, engines.registryUrl));
   const serde = new Serde(registry);
   const runtime = createModelRuntime({ workers: config.MODEL_WORKERS });
+  showHealth(metrics.registry, health);
   // Before anything waits for them: readiness is what says why the start takes so long.
   health.add('log', async () => {
     await streams.ping();
@@ -110,11 +112,12 @@ export async function openContext(
   }
 }
 
-/** How the schema registry is reached, from the settings `SCHEMA_REGISTRY_USER` and `…_PASSWORD`. */
+/** How the schema registry is reached, from the settings `SCHEMA_REGISTRY_USER`, `…_PASSWORD` and `SCHEMA_REGISTRY_TLS_*`. */
 export function registryOptions(config: Config, url: string) {
   const { SCHEMA_REGISTRY_USER: username, SCHEMA_REGISTRY_PASSWORD: password } = config;
   return {
     url,
+    tls: tlsOptions(config, 'SCHEMA_REGISTRY'),
     ...(username === undefined ? {} : { username }),
     ...(password === undefined ? {} : { password }),
   };
@@ -127,12 +130,12 @@ export function kafkaSettings(config: Config) {
     KAFKA_SASL_USERNAME: username,
     KAFKA_SASL_PASSWORD: password,
   } = config;
-  const { KAFKA_TLS, KAFKA_TLS_CA, TOPIC_REPLICATION: replicationFactor } = config;
+  const { KAFKA_TLS, TOPIC_REPLICATION: replicationFactor } = config;
   return {
     ...(mechanism === undefined || username === undefined || password === undefined
       ? {}
       : { sasl: { mechanism, username, password } }),
-    ...(KAFKA_TLS ? { tls: KAFKA_TLS_CA === undefined ? true : { ca: readFileSync(KAFKA_TLS_CA) } } : {}),
+    ...(KAFKA_TLS ? { tls: tlsOptions(config, 'KAFKA') } : {}),
     ...(replicationFactor === undefined ? {} : { replicationFactor }),
   };
 }

@@ -1,7 +1,11 @@
+import type { ClickHouseClient } from '@clickhouse/client';
+import { createAnalytics } from '../analytics/client.js';
+import { ping } from '../analytics/queries.js';
 import type { Config } from '../platform/config.js';
 import { MillraceError } from '../platform/errors.js';
 import { silentLogger } from '../platform/logger.js';
 import { SchemaRegistryClient } from '../streams/schema-registry.js';
+import { Serde } from '../streams/serde.js';
 import { createStreams, type Streams } from '../streams/streams.js';
 import { kafkaSettings, registryOptions } from './context.js';
 import { type Endpoints, readEndpoints } from './endpoints.js';
@@ -43,6 +47,40 @@ export async function withLog<T>(config: Config, action: (streams: Streams) => P
     return await action(streams);
   } finally {
     await streams.close();
+  }
+}
+
+/** Log, registry and ClickHouse, for a command that reads. */
+export interface ReadableEngines {
+  streams: Streams;
+  serde: Serde;
+  client: ClickHouseClient;
+}
+
+/**
+ * Does something with log, registry and ClickHouse, and closes the connections.
+ *
+ * @throws MillraceError `NOT_RUNNING`, `LOG_UNAVAILABLE`, `REGISTRY_UNAVAILABLE`, `CLICKHOUSE_UNAVAILABLE` when one of them
+ *   does not answer.
+ */
+export async function withEngines<T>(
+  config: Config,
+  action: (engines: ReadableEngines) => Promise<T>,
+): Promise<T> {
+  const registry = await findRegistry(config);
+  const analytics = await createAnalytics({
+    url: await findEngine(config, 'clickhouse'),
+    username: config.CLICKHOUSE_USER,
+    password: config.CLICKHOUSE_PASSWORD,
+    requestTimeoutMs: 300_000,
+  });
+  try {
+    return await withLog(config, async (streams) => {
+      await Promise.all([registry.ping(), ping(analytics.client)]);
+      return action({ streams, serde: new Serde(registry), client: analytics.client });
+    });
+  } finally {
+    await analytics.close();
   }
 }
 

@@ -1,11 +1,16 @@
 import { Command } from 'commander';
 import { describeSettings, loadConfig, settingsPage } from '../platform/config.js';
+import { inspect } from 'node:util';
 import { MillraceError } from '../platform/errors.js';
+import { withoutSecrets } from '../platform/secrets.js';
 import { version } from '../platform/version.js';
 import type { Role } from './context.js';
 import type { StandAloneOptions, StartRole } from './stand-alone.js';
 import { runUntilStopped } from './until-stopped.js';
+import { auditCommand } from './audit/command.js';
+import { doctorCommand } from './doctor/command.js';
 import { modelsCommand } from './models/command.js';
+import { keysCommand } from './keys.js';
 import { deadLettersCommand } from './dead-letters/command.js';
 
 // Before the first file is read: Node's four threads for files would be shared by the log's fsync and ClickHouse's queries.
@@ -36,7 +41,7 @@ program
   .description('run the HTTP API alone')
   .action(async () => {
     const { startServe } = await import('./roles/serve.js');
-    await runAlone(startServe, { servesHttp: true });
+    await runAlone('serve', startServe, { servesHttp: true });
   });
 
 program
@@ -44,7 +49,7 @@ program
   .description('run the stream scorers alone')
   .action(async () => {
     const { startProcessors } = await import('./roles/process.js');
-    await runAlone(startProcessors);
+    await runAlone('process', startProcessors);
   });
 
 program
@@ -52,7 +57,7 @@ program
   .description('run the ClickHouse sink alone')
   .action(async () => {
     const { startSink } = await import('./roles/sink.js');
-    await runAlone(startSink);
+    await runAlone('sink', startSink);
   });
 
 program
@@ -60,7 +65,7 @@ program
   .description('run the RabbitMQ bridge alone')
   .action(async () => {
     const { startBridge } = await import('./roles/bridge.js');
-    await runAlone((context) => startBridge(context), { needs: ['RABBITMQ_URL'] });
+    await runAlone('bridge', (context) => startBridge(context), { needs: ['RABBITMQ_URL'] });
   });
 
 program.addCommand(modelsCommand());
@@ -82,10 +87,16 @@ program
   .description('run the schedules alone')
   .action(async () => {
     const { startSchedules } = await import('./roles/schedule.js');
-    await runAlone((context) => startSchedules(context));
+    await runAlone('schedule', (context) => startSchedules(context));
   });
 
 program.addCommand(deadLettersCommand());
+
+program.addCommand(keysCommand());
+
+program.addCommand(auditCommand());
+
+program.addCommand(doctorCommand());
 
 program
   .command('sql')
@@ -108,17 +119,33 @@ program
         console.log(`${name.padEnd(24)}${meaning} ${fallback}`.trim());
   });
 
-async function runAlone(start: StartRole, options?: StandAloneOptions): Promise<void> {
+async function runAlone(
+  role: string,
+  start: StartRole,
+  options: Omit<StandAloneOptions, 'role'> = {},
+): Promise<void> {
   const { standAlone } = await import('./stand-alone.js');
   const config = loadConfig(process.env);
-  await runUntilStopped(() => standAlone(config, start, options), { stopTimeoutMs: config.STOP_TIMEOUT_MS });
+  await runUntilStopped(() => standAlone(config, start, { role, ...options }), {
+    stopTimeoutMs: config.STOP_TIMEOUT_MS,
+  });
 }
+
+/** An error of our own says what to do; any other is a defect, and its trace helps. */
+function tell(error: unknown): void {
+  console.error(withoutSecrets(error instanceof MillraceError ? error.message : inspect(error)));
+}
+
+// Node would print it as it is, with what libraries put into their errors.
+process.on('uncaughtException', (error) => {
+  tell(error);
+  process.exit(1);
+});
 
 try {
   await program.parseAsync();
 } catch (error) {
-  // An error of our own says what to do; any other is a defect, and its trace helps.
-  console.error(error instanceof MillraceError ? error.message : error);
+  tell(error);
   // What a failed start leaves open must not keep the process.
   process.exit(1);
 }

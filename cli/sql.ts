@@ -1,4 +1,4 @@
-import { createAnalytics } from '../analytics/client.js';
+import { clickHouseSettings, createAnalytics } from '../analytics/client.js';
 import { translateError } from '../analytics/errors.js';
 import type { Config } from '../platform/config.js';
 import { printableLines } from './dead-letters/printable.js';
@@ -13,8 +13,7 @@ import { findEngine } from './find-engines.js';
 export async function runSql(config: Config, query: string): Promise<void> {
   const analytics = await createAnalytics({
     url: await findEngine(config, 'clickhouse'),
-    username: config.CLICKHOUSE_USER,
-    password: config.CLICKHOUSE_PASSWORD,
+    ...clickHouseSettings(config),
   });
   const format = process.stdout.isTTY ? 'PrettyCompact' : 'TabSeparated';
   try {

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Hono } from 'hono';
-import { startEngines } from '../embedded/start-engines.js';
+import { startEngines } from './start-engines.js';
 import { Health } from '../ingest/health.js';
 import { sendProblem } from '../ingest/problems.js';
 import { operations, type OperationsOptions } from '../ingest/routes/operations.js';
@@ -9,6 +9,7 @@ import type { Config } from '../platform/config.js';
 import { MillraceError } from '../platform/errors.js';
 import { createLogger } from '../platform/logger.js';
 import { createMetrics } from '../platform/metrics.js';
+import { startTraces } from '../platform/tracing/traces.js';
 import { type Context, openContext, type Role } from './context.js';
 import { stopAll } from './stop-all.js';
 
@@ -19,6 +20,8 @@ const needed = ['KAFKA_BROKERS', 'SCHEMA_REGISTRY_URL', 'CLICKHOUSE_URL'] as con
 export type StartRole = (context: Context, server: HttpServer) => Promise<Role>;
 
 export interface StandAloneOptions {
+  /** Its name, for traces. */
+  role: string;
   /** Whether the role makes the server answer more than health and metrics. */
   servesHttp?: boolean;
   /** Settings that it needs beside the engines of all roles. */
@@ -34,7 +37,7 @@ export interface StandAloneOptions {
 export async function standAlone(
   config: Config,
   start: StartRole,
-  { servesHttp = false, needs = [] }: StandAloneOptions = {},
+  { role, servesHttp = false, needs = [] }: StandAloneOptions,
 ): Promise<Role> {
   const unset = [...needed, ...needs].filter((name) => config[name] === undefined);
   if (unset.length > 0) {
@@ -51,6 +54,7 @@ export async function standAlone(
     const first = servesHttp ? notYet(base) : operations(base);
     const server = await serveHttp(first, config.HOST, config.PORT);
     roles.push({ stop: () => server.stop() });
+    roles.push(await startTraces(config, logger, role));
     const engines = await startEngines(config, logger);
     roles.push(engines);
     const context = await openContext(config, engines, logger, base);

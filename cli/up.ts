@@ -1,7 +1,9 @@
 import { join, relative } from 'node:path';
-import { startEngines } from '../embedded/start-engines.js';
+import { startEngines } from './start-engines.js';
 import type { Config } from '../platform/config.js';
 import { createLogger, rotateLog } from '../platform/logger.js';
+import { startTraces } from '../platform/tracing/traces.js';
+import { withoutCredentials } from '../platform/secrets.js';
 import { version } from '../platform/version.js';
 import { kafkaSettings, openContext, type Role } from './context.js';
 import { stopAll } from './stop-all.js';
@@ -39,6 +41,7 @@ export async function up(config: Config, { demo, onProgress }: UpOptions): Promi
   const roles: Role[] = [{ stop: () => folder.release() }];
   const stop = (): Promise<void> => stopAll(roles);
   try {
+    roles.push(await startTraces(config, logger));
     onProgress('engines');
     const engines = await startEngines(config, logger, kafkaSettings(config));
     roles.push(engines);
@@ -60,8 +63,8 @@ export async function up(config: Config, { demo, onProgress }: UpOptions): Promi
     const endpoints = {
       http: `http://${config.HOST}:${serve.port}`,
       kafka: engines.brokers,
-      schema_registry: engines.registryUrl,
-      clickhouse: engines.clickHouseUrl,
+      schema_registry: withoutCredentials(engines.registryUrl),
+      clickhouse: withoutCredentials(engines.clickHouseUrl),
     };
     await writeEndpoints(config.DATA_DIR, endpoints);
     const seconds = (performance.now() - startedAt) / 1000;

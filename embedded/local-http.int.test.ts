@@ -1,7 +1,8 @@
 import { once } from 'node:events';
 import { createServer, type ServerResponse } from 'node:http';
 import { describe, expect, test } from 'vitest';
-import { refusalOfBrowserRequest, serve } from './local-http.js';
+import { refusalOfBrowserRequest } from '../platform/browser-requests.js';
+import { serve } from './local-http.js';
 
 describe('refusalOfBrowserRequest', () => {
   test.each([

@@ -9,7 +9,10 @@ import type { ModelRegistrar } from '../models/registration/registrar.js';
 import type { OpenPipeline } from '../processors/open-pipelines.js';
 import type { ScheduleRuns } from '../processors/schedules/schedule-runs.js';
 import type { Schedule } from '../processors/schedules/schedule.js';
-import { identifyClient, requireKey } from './authentication.js';
+import type { ApiKeys } from './api-keys.js';
+import { clientOf, identifyClient } from './authentication.js';
+import { authorize } from './authorization.js';
+import { refuseOtherSites } from './refuse-other-sites.js';
 import type { FileJobs } from './file-jobs.js';
 import type { Intake } from './intake.js';
 import { limitBody } from './limit-body.js';
@@ -31,6 +34,8 @@ import { operations, type OperationsOptions } from './routes/operations.js';
 import { pipelineRoutes } from './routes/pipelines.js';
 import { predictionRoutes } from './routes/predictions.js';
 import { scheduleRoutes } from './routes/schedules.js';
+import { traces } from '../platform/tracing/traces.js';
+import { traceRequests, workOf } from './trace-requests.js';
 
 export interface AppOptions extends OperationsOptions {
   pipelines: ReadonlyMap<string, OpenPipeline>;
@@ -48,8 +53,9 @@ export interface AppOptions extends OperationsOptions {
   schedules: readonly Schedule[];
   scheduleRuns: ScheduleRuns;
   logger: Logger;
-  /** Keys that clients must send one of. None: no key is asked for. */
-  apiKeys: readonly string[] | undefined;
+  apiKeys: ApiKeys;
+  /** Address that is listened on. */
+  host: string;
   /** What a client may ask for. None: as much as it likes. */
   limits: RateLimits | undefined;
   /** Proxies in front that add to `X-Forwarded-For`. */
@@ -62,6 +68,9 @@ export interface AppOptions extends OperationsOptions {
   maxEvents: number;
 }
 
+/** What programs call, and not people or probes. */
+const calls = ['/v1/*', '/v2/*', '/predict', '/upload'];
+
 /** The HTTP interface. It opens no port: `app.request()` answers in process. */
 export function createApp(options: AppOptions): Hono {
   const { pipelines, intake, cache, findStored, logger, metrics } = options;
@@ -69,7 +78,11 @@ export function createApp(options: AppOptions): Hono {
   app.use(measureRequests(metrics));
   app.onError((error, c) => {
     const own = error instanceof HTTPException ? error.cause : error;
-    if (!(own instanceof MillraceError)) logger.error({ err: error, path: c.req.path }, 'a request failed');
+    if (!(own instanceof MillraceError))
+      logger.error(
+        { err: error, path: c.req.path, client: clientOf(c)?.name, trace_id: workOf(c)?.traceId },
+        'a request failed',
+      );
     return sendProblem(c, own);
   });
   app.notFound((c) =>
@@ -79,17 +92,20 @@ export function createApp(options: AppOptions): Hono {
   // Before the limits: a probe that is refused would make a busy process a dead one.
   app.route('/', operations(options));
   app.route('/v2/health', inferenceHealth(options.health));
+  const on = traces();
+  if (on !== undefined) for (const path of calls) app.use(path, traceRequests(on));
+  if (!options.apiKeys.required) app.use(refuseOtherSites(options.host));
   app.use(identifyClient(options.apiKeys));
   // Around all that may refuse a request there.
   for (const path of ['/predict', '/upload']) app.use(path, aimqErrors());
   if (options.limits !== undefined) app.use(limitRequests(options.limits, options.trustProxy));
   app.route('/docs', docs());
   app.get('/', (c) => c.redirect('/docs'));
-  const document = openApiDocument([...pipelines.values()]);
+  const document = openApiDocument([...pipelines.values()], options.apiKeys.required);
   app.get('/openapi.json', (c) => c.json(document));
 
   const carPrice = pipelines.get('car-price');
-  for (const path of ['/v1/*', '/v2/*', '/predict', '/upload']) app.use(path, requireKey(options.apiKeys));
+  authorize(app, pipelines, logger);
   // Before the limits of body and time: files have their own.
   app.route('/v1/pipelines', fileRoutes(pipelines, options.jobs, options));
   if (carPrice !== undefined) app.route('/upload', aimqUpload(carPrice, options.jobs, options));
@@ -115,7 +131,8 @@ export function createApp(options: AppOptions): Hono {
     '/v1/predictions',
     predictionRoutes({
       findStored,
-      recall: (eventId) => cache.recallAnywhere([...pipelines.keys()], eventId),
+      recall: (eventId, names) => cache.recallAnywhere(names, eventId),
+      pipelines: [...pipelines.keys()],
     }),
   );
   return app;

@@ -6,6 +6,8 @@ import type { JobFiles } from '../processors/jobs/job-files.js';
 import type { JobLog } from '../processors/jobs/job-log.js';
 import type { JobRunner } from '../processors/jobs/job-runner.js';
 import type { Job } from '../processors/jobs/job.js';
+import { clientOf } from './authentication.js';
+import { mayUse } from './authorization.js';
 import { detectFormat } from '../processors/jobs/formats/detect-format.js';
 import { checkColumns } from '../processors/jobs/row-event.js';
 import type { OpenPipeline } from '../processors/open-pipelines.js';
@@ -63,6 +65,7 @@ export async function acceptFile(
       rows_failed: 0,
       error_code: null,
       error: null,
+      owner: clientOf(c)?.name || null,
     };
     await files.keep(upload.id, jobId);
     await log.accept(job, timeoutMs);
@@ -101,10 +104,17 @@ export function describeJob(job: Job): object {
   };
 }
 
-/** @throws MillraceError `JOB_UNKNOWN`; retriable when the log can't be reached. */
-export async function findJob({ log }: FileJobs, jobId: string): Promise<Job> {
+/** Whether the client of a request may know of a job: it is its own, or the client may see those of all. */
+export function maySee(c: Context, { owner, pipeline }: Job): boolean {
+  const client = clientOf(c);
+  if (client === undefined || !mayUse(c, pipeline)) return false;
+  return client.scopes.has('jobs') || owner === client.name;
+}
+
+/** @throws MillraceError `JOB_UNKNOWN`, also for a job of another client; retriable when the log can't be reached. */
+export async function findJob(c: Context, { log }: FileJobs, jobId: string): Promise<Job> {
   const job = await log.find(jobId);
-  if (job !== undefined) return job;
+  if (job !== undefined && maySee(c, job)) return job;
   throw new MillraceError('JOB_UNKNOWN', `There is no job '${jobId}'.`);
 }
 

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MillraceError, messageOf } from '../platform/errors.js';
+import { withoutSecrets } from '../platform/secrets.js';
 
 /** How one part of the system is: `degraded` works with less, `down` does not. */
 export interface PartHealth {
@@ -111,9 +112,10 @@ export class Health {
       });
     });
     try {
-      return await Promise.race([Promise.resolve().then(check), late]);
+      const health = await Promise.race([Promise.resolve().then(check), late]);
+      return health.detail === undefined ? health : { ...health, detail: withoutSecrets(health.detail) };
     } catch (error) {
-      return { status: failure, detail: messageOf(error) };
+      return { status: failure, detail: withoutSecrets(messageOf(error)) };
     } finally {
       clearTimeout(timer);
     }

@@ -13,5 +13,5 @@ export function idempotencyKeyOf(c: Context): string | undefined {
   if (key.length === 0 || key.length > 256) {
     throw new MillraceError('IDEMPOTENCY_KEY_INVALID', 'An Idempotency-Key has 1 to 256 characters.');
   }
-  return JSON.stringify([clientOf(c), key]);
+  return JSON.stringify([clientOf(c)?.id ?? '', key]);
 }

@@ -4,6 +4,8 @@ import type { PredictionRow } from '../analytics/rows.js';
 import { MillraceError } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 import type { Metrics } from '../platform/metrics.js';
+import type { TraceHeaders } from '../platform/tracing/trace-headers.js';
+import { type Sending, timed, type Work } from '../platform/tracing/traces.js';
 import { eventRecord } from '../processors/event-record.js';
 import { idempotentEventId, newEventId } from '../processors/ids.js';
 import type { OpenPipeline } from '../processors/open-pipelines.js';
@@ -32,8 +34,10 @@ export interface RequestContext {
   source: string;
   /** Makes event ids for events that bring none, so that a repeated request repeats nothing. */
   idempotencyKey?: string | undefined;
-  /** W3C trace context of the caller. */
-  traceparent?: string | undefined;
+  /** What the events come from, while traces are recorded. */
+  work?: Work | undefined;
+  /** The trace that the events belong to. */
+  trace?: TraceHeaders | undefined;
   /**
    * Puts events on the log in a way of the transport's own. Gets for each event its record or what is wrong with it; what
    * it throws `publish` throws. Default: what has a record is sent as soon as possible.
@@ -100,12 +104,13 @@ export class Intake {
     const events = await this.#receive(pipeline, bodies, context);
     const valid = events.flatMap((event) => (event instanceof MillraceError ? [] : [event]));
     if (context.write === undefined) {
-      const records = valid.map((event) => this.#toRecord(pipeline, event, context));
-      await this.#send(pipeline, records, context);
+      await this.#send(pipeline, valid.length, context, (sending) =>
+        valid.map((event) => this.#toRecord(pipeline, event, sending?.nextHeaders() ?? context.trace)),
+      );
     } else {
       await context.write(
         events.map((event) =>
-          event instanceof MillraceError ? event : this.#toRecord(pipeline, event, context),
+          event instanceof MillraceError ? event : this.#toRecord(pipeline, event, context.trace),
         ),
       );
       this.#options.metrics.eventsAccepted.inc(
@@ -258,11 +263,9 @@ export class Intake {
     const [score = noOutput()] = await pipeline.scorer.score([event]);
     if (score instanceof MillraceError) return score;
     const prediction = makePrediction(pipeline.name, event, score, this.#now());
-    const [position] = await this.#send(
-      pipeline,
-      [this.#toRecord(pipeline, event, context, prediction)],
-      context,
-    );
+    const [position] = await this.#send(pipeline, 1, context, (sending) => [
+      this.#toRecord(pipeline, event, sending?.nextHeaders() ?? context.trace, prediction),
+    ]);
     const row = toPredictionRow({ ...prediction, ...position });
     this.#options.cache.remember(row);
     if (event.mayRepeat) this.#accepted.add(keyOf(pipeline, event), digestOf(event));
@@ -272,10 +275,10 @@ export class Intake {
   #toRecord(
     pipeline: OpenPipeline,
     event: IntakeEvent,
-    context: RequestContext,
+    trace: TraceHeaders | undefined,
     prediction?: Prediction,
   ): ReturnType<typeof eventRecord> {
-    const record = eventRecord(pipeline, this.#options.serde, event, context.traceparent);
+    const record = eventRecord(pipeline, this.#options.serde, event, trace);
     if (prediction !== undefined) {
       const { schemaId, type } = pipeline.prediction;
       record.headers[carriedPredictionHeader] = this.#options.serde.encode(schemaId, type, prediction);
@@ -285,11 +288,14 @@ export class Intake {
 
   async #send(
     pipeline: OpenPipeline,
-    records: NewRecord[],
-    { timeoutMs, source }: RequestContext,
+    count: number,
+    { timeoutMs, source, work }: RequestContext,
+    toRecords: (sending: Sending | undefined) => NewRecord[],
   ): Promise<Position[]> {
-    const positions = await this.#options.producer.send(records, { timeoutMs });
-    this.#options.metrics.eventsAccepted.inc({ pipeline: pipeline.name, source }, records.length);
+    const sending = count === 0 ? undefined : work?.send(pipeline.topics.events);
+    const records = toRecords(sending);
+    const positions = await timed(sending, this.#options.producer.send(records, { timeoutMs }));
+    this.#options.metrics.eventsAccepted.inc({ pipeline: pipeline.name, source }, count);
     return positions;
   }
 }

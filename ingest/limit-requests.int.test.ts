@@ -1,6 +1,8 @@
 import { Hono } from 'hono';
 import { afterEach, expect, it } from 'vitest';
 import { createMetrics } from '../platform/metrics.js';
+import { silentLogger } from '../platform/logger.js';
+import { ApiKeys } from './api-keys.js';
 import { identifyClient } from './authentication.js';
 import { limitRequests, networkOf, takeEvents } from './limit-requests.js';
 import { sendProblem } from './problems.js';
@@ -17,7 +19,7 @@ async function serve(perSecond: number, trustProxy = 0) {
   const app = new Hono();
   const limits = new RateLimits({ perSecond, metrics: createMetrics() });
   app.onError((error, c) => sendProblem(c, error));
-  app.use(identifyClient(['first', 'second']));
+  app.use(identifyClient(new ApiKeys({ keys: ['first', 'second'], pipelines: [], logger: silentLogger })));
   app.use(limitRequests(limits, trustProxy));
   app.get('/', (c) => c.json({}));
   app.get('/list/:count', async (c) => {

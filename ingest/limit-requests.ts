@@ -10,6 +10,8 @@ const limitsKey = 'limits';
 interface ClientLimits {
   limits: RateLimits;
   client: string;
+  /** What its API key says; none: what holds for all. */
+  perSecond: number | undefined;
 }
 
 /**
@@ -20,14 +22,13 @@ interface ClientLimits {
  * @param trustProxy - how many proxies in front of this server add to `X-Forwarded-For`.
  */
 export function limitRequests(limits: RateLimits, trustProxy: number): MiddlewareHandler {
-  const policy = `"default";q=${limits.perSecond};w=1`;
   return async (c, next) => {
-    const key = clientOf(c);
-    const client = key === '' ? `address:${addressOf(c, trustProxy)}` : `key:${key}`;
-    c.set(limitsKey, { limits, client } satisfies ClientLimits);
-    c.header('RateLimit-Policy', policy);
+    const { id = '', perSecond } = clientOf(c) ?? {};
+    const client = id === '' ? `address:${addressOf(c, trustProxy)}` : `key:${id}`;
+    c.set(limitsKey, { limits, client, perSecond } satisfies ClientLimits);
+    c.header('RateLimit-Policy', `"default";q=${perSecond ?? limits.perSecond};w=1`);
     try {
-      tell(c, await limits.take(client));
+      tell(c, await limits.take(client, 1, perSecond));
     } catch (error) {
       return sendProblem(c, error);
     }
@@ -42,7 +43,8 @@ export function limitRequests(limits: RateLimits, trustProxy: number): Middlewar
  */
 export async function takeEvents(c: Context, count: number): Promise<void> {
   const found = c.get(limitsKey) as ClientLimits | undefined;
-  if (found !== undefined && count > 1) tell(c, await found.limits.take(found.client, count - 1));
+  if (found !== undefined && count > 1)
+    tell(c, await found.limits.take(found.client, count - 1, found.perSecond));
 }
 
 function tell(c: Context, { remaining, resetSeconds }: Quota): void {

@@ -3,6 +3,7 @@ import type { OpenPipeline } from '../processors/open-pipelines.js';
 import { version } from '../platform/version.js';
 import { envelopeSchema } from './event-envelope.js';
 import { answer, type Json, json, problemAnswer, problemAnswers, string } from './openapi-answers.js';
+import { withAccess } from './openapi-access.js';
 import { inferencePaths } from './openapi-inference.js';
 import { filePath, jobPaths, jobSchema, uploadPath } from './openapi-files.js';
 import { modelPaths, modelSchemas } from './openapi-models.js';
@@ -60,6 +61,7 @@ const problemSchema: Json = {
       type: 'array',
       items: { type: 'object', properties: { field: string, problem: string } },
     },
+    trace_id: { ...string, description: 'Of the request, while traces are recorded.' },
   },
 };
 
@@ -88,7 +90,7 @@ const scheduleSchema: Json = {
 };
 
 /** The OpenAPI 3.1 description, its events from the very schemas that validate them. */
-export function openApiDocument(pipelines: readonly OpenPipeline[]): Json {
+export function openApiDocument(pipelines: readonly OpenPipeline[], keysRequired: boolean): Json {
   return {
     openapi: '3.1.0',
     info: {
@@ -97,14 +99,17 @@ export function openApiDocument(pipelines: readonly OpenPipeline[]): Json {
       description: 'Scores events with machine-learning models while they stream.',
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
-    paths: Object.assign(
-      {},
-      ...pipelines.map(pipelinePaths),
-      ...pipelines.filter(({ name }) => name === 'car-price').map(aimqPaths),
-      fixedPaths(),
-      inferencePaths,
-      modelPaths(),
-    ) as Json,
+    paths: withAccess(
+      Object.assign(
+        {},
+        ...pipelines.map(pipelinePaths),
+        ...pipelines.filter(({ name }) => name === 'car-price').map(aimqPaths),
+        fixedPaths(),
+        inferencePaths,
+        modelPaths(),
+      ) as Json,
+      keysRequired,
+    ),
     components: {
       schemas: {
         ...Object.fromEntries(pipelines.map((pipeline) => [eventName(pipeline), eventComponent(pipeline)])),

@@ -1,8 +1,10 @@
 import type { Context } from 'hono';
 import { MillraceError } from '../platform/errors.js';
+import { withoutSecrets } from '../platform/secrets.js';
 import { InvalidEvent } from '../processors/scorer.js';
 import type { FieldError } from '../schemas/event-schema.js';
 import { RateLimited } from './rate-limits.js';
+import { workOf } from './trace-requests.js';
 
 /** RFC 9457 problem details. */
 export interface Problem {
@@ -14,6 +16,8 @@ export interface Problem {
   code: string;
   /** Every wrong field. */
   errors?: FieldError[];
+  /** Of the request, while traces are recorded. */
+  trace_id?: string;
 }
 
 /** The one place where errors become HTTP statuses. A code that is not named here is 503 when it may pass, else 500. */
@@ -25,6 +29,7 @@ const statuses: Record<string, readonly [status: number, title: string]> = {
   UPLOAD_BROKEN: [400, 'Broken multipart body'],
   FILE_MISSING: [400, 'No file'],
   API_KEY_REQUIRED: [401, 'No valid API key'],
+  FORBIDDEN: [403, 'Not allowed'],
   NOT_FOUND: [404, 'No such route'],
   PIPELINE_UNKNOWN: [404, 'No such pipeline'],
   MODEL_UNKNOWN: [404, 'No such model'],
@@ -68,7 +73,7 @@ export function toProblem(error: unknown): Problem {
   const [status, title] =
     statuses[error.code] ?? (error.retriable ? [503, 'Not available now'] : [500, 'Internal error']);
   return {
-    ...problem(status, error.code, title, error.message),
+    ...problem(status, error.code, title, withoutSecrets(error.message)),
     ...(error instanceof InvalidEvent ? { errors: error.fields } : {}),
   };
 }
@@ -83,7 +88,11 @@ export function sendProblem(c: Context, error: unknown): Response {
   if (body.status === 503) headers['retry-after'] = '1';
   if (error instanceof RateLimited) headers['retry-after'] = String(error.retryAfterSeconds);
   if (body.status === 401) headers['www-authenticate'] = 'Bearer';
-  const content = isInference ? { error: body.detail, code: body.code } : body;
+  const work = workOf(c);
+  const content = {
+    ...(isInference ? { error: body.detail, code: body.code } : body),
+    ...(work === undefined ? {} : { trace_id: work.traceId }),
+  };
   return c.body(JSON.stringify(content), body.status as 500, headers);
 }
 

@@ -46,11 +46,12 @@ export class RateLimits {
   readonly perSecond: number;
   readonly #metrics: Metrics;
   readonly #here: RateLimiterMemory;
-  readonly #everywhere: RateLimiterRedis | undefined;
+  /** By limit. */
+  readonly #everywhere = new Map<number, RateLimiterRedis>();
   readonly #shared: SharedStore | undefined;
   readonly #sharing: NodeJS.Timeout | undefined;
   /** What clients took here and the other copies have not been told. */
-  #untold = new Map<string, number>();
+  #untold = new Map<string, { count: number; limit: number }>();
   #telling = false;
   #limit: number;
 
@@ -62,13 +63,6 @@ export class RateLimits {
     this.#here = new RateLimiterMemory({ points: perSecond, duration: 1 });
     if (shared === undefined) return;
     this.#shared = shared;
-    this.#everywhere = new RateLimiterRedis({
-      storeClient: shared.client,
-      points: perSecond,
-      duration: 1,
-      keyPrefix: `${SharedStore.prefix}rate`,
-      customIncrTtlLuaScript: countWithDebt,
-    });
     this.#sharing = setInterval(() => void this.#tell(), shareEveryMs).unref();
   }
 
@@ -90,19 +84,22 @@ export class RateLimits {
   /**
    * Lets a client have `count` requests or events if it has anything left, even if not so many.
    *
+   * @param perSecond - what this client may ask for; it tightens as the limit of all does. Default: that limit.
    * @throws RateLimited
    */
-  async take(client: string, count = 1): Promise<Quota> {
+  async take(client: string, count = 1, perSecond = this.perSecond): Promise<Quota> {
+    const limit = Math.max(1, Math.floor((perSecond * this.#limit) / this.perSecond));
     const before = await this.#here.get(client);
-    if (before !== null && before.msBeforeNext > 0 && before.consumedPoints >= this.#limit)
-      throw this.#refuse(client, before.msBeforeNext);
+    if (before !== null && before.msBeforeNext > 0 && before.consumedPoints >= limit)
+      throw this.#refuse(client, before.msBeforeNext, limit, perSecond);
     const { consumedPoints, msBeforeNext } = await this.#here.penalty(client, count);
-    const debt = Math.min(count, consumedPoints - this.#limit);
-    const resetMs = msBeforeNext + (debt > 0 ? (debt / this.#limit) * 1000 : 0);
+    const debt = Math.min(count, consumedPoints - limit);
+    const resetMs = msBeforeNext + (debt > 0 ? (debt / limit) * 1000 : 0);
     if (debt > 0) await this.#here.set(client, consumedPoints, resetMs / 1000);
-    if (this.#shared !== undefined) this.#untold.set(client, (this.#untold.get(client) ?? 0) + count);
+    if (this.#shared !== undefined)
+      this.#untold.set(client, { count: (this.#untold.get(client)?.count ?? 0) + count, limit });
     return {
-      remaining: Math.max(0, Math.floor(this.#limit - consumedPoints)),
+      remaining: Math.max(0, Math.floor(limit - consumedPoints)),
       resetSeconds: Math.ceil(resetMs / 1000),
     };
   }
@@ -115,15 +112,13 @@ export class RateLimits {
     this.#limit = Math.max(1, Math.floor(limit));
     this.#metrics.rateLimit.set(this.#limit);
     this.#here.points = this.#limit;
-    if (this.#everywhere !== undefined) this.#everywhere.points = this.#limit;
   }
 
-  #refuse(client: string, waitMs: number): RateLimited {
+  #refuse(client: string, waitMs: number, limit: number, perSecond: number): RateLimited {
     this.#metrics.rateLimited.inc({ by: client.startsWith('key:') ? 'key' : 'address' });
     const seconds = Math.max(1, Math.ceil(waitMs / 1000));
-    const tight =
-      this.#limit < this.perSecond ? ` (${this.perSecond} as soon as the system is less busy)` : '';
-    const problem = `You may ask for ${this.#limit} requests or events a second${tight}. Try again in ${seconds} s.`;
+    const tight = limit < perSecond ? ` (${perSecond} as soon as the system is less busy)` : '';
+    const problem = `You may ask for ${limit} requests or events a second${tight}. Try again in ${seconds} s.`;
     return new RateLimited(problem, seconds);
   }
 
@@ -134,15 +129,30 @@ export class RateLimits {
     this.#untold = new Map();
     // When this fails, what was not told is counted here at least.
     await this.#shared?.attempt(() =>
-      Promise.all([...told].map(([client, count]) => this.#tellOf(client, count))),
+      Promise.all([...told].map(([client, { count, limit }]) => this.#tellOf(client, count, limit))),
     );
     this.#telling = false;
   }
 
-  async #tellOf(client: string, count: number): Promise<void> {
-    const total = await this.#everywhere?.penalty(client, count);
+  /** The library's counter has its limit built in. */
+  #counterOf(limit: number): RateLimiterRedis | undefined {
+    const known = this.#everywhere.get(limit);
+    if (known !== undefined || this.#shared === undefined) return known;
+    const counter = new RateLimiterRedis({
+      storeClient: this.#shared.client,
+      points: limit,
+      duration: 1,
+      keyPrefix: `${SharedStore.prefix}rate`,
+      customIncrTtlLuaScript: countWithDebt,
+    });
+    this.#everywhere.set(limit, counter);
+    return counter;
+  }
+
+  async #tellOf(client: string, count: number, limit: number): Promise<void> {
+    const total = await this.#counterOf(limit)?.penalty(client, count);
     if (total === undefined || total.msBeforeNext <= 0) return;
-    const since = this.#untold.get(client) ?? 0;
+    const since = this.#untold.get(client)?.count ?? 0;
     await this.#here.set(client, total.consumedPoints + since, total.msBeforeNext / 1000);
   }
 }

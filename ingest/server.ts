@@ -12,19 +12,41 @@ export interface HttpServer {
   stop(graceMs?: number): Promise<void>;
 }
 
+/** Answers are for programs; a route that answers with a page has its own instead. What answers tell is nobody else's. */
+const securityHeaders = [
+  ['x-content-type-options', 'nosniff'],
+  ['x-frame-options', 'DENY'],
+  ['content-security-policy', "default-src 'none'; frame-ancestors 'none'"],
+  ['referrer-policy', 'no-referrer'],
+  ['cross-origin-resource-policy', 'same-origin'],
+  ['cache-control', 'no-store'],
+] as const;
+
 /**
  * Serves an app. Resolves when the port is open.
  *
  * @param port - 0 takes a free one.
+ * @param headersTimeoutMs - how long a client may take to send a request's headers; about so long a connection is kept that says nothing.
  * @throws MillraceError `PORT_IN_USE` or `LISTEN_FAILED`.
  */
-export async function serveHttp(app: Hono, host: string, port: number): Promise<HttpServer> {
+export async function serveHttp(
+  app: Hono,
+  host: string,
+  port: number,
+  { headersTimeoutMs = 10_000 }: { headersTimeoutMs?: number } = {},
+): Promise<HttpServer> {
   let current = app;
   const server = createAdaptorServer({
     fetch: (request, environment) => current.fetch(request, environment),
+    serverOptions: {
+      headersTimeout: headersTimeoutMs,
+      connectionsCheckingInterval: headersTimeoutMs / 4,
+      requireHostHeader: true,
+    },
   }) as Server;
   const responses = new Set<ServerResponse>();
   server.prependListener('request', (_request, response) => {
+    for (const [name, value] of securityHeaders) response.setHeader(name, value);
     responses.add(response);
     response.once('close', () => responses.delete(response));
   });

@@ -44,7 +44,7 @@ describeWithRedis('shared through Redis', () => {
   });
 
   afterEach(async () => {
-    redis.goOn();
+    await redis.goOn();
     for (const store of opened.splice(0)) await store.close();
     await redis.remove();
   });
@@ -109,7 +109,7 @@ describeWithRedis('shared through Redis', () => {
     const [store] = copies;
     store.write({ key: 'k', value: 'v', ttlSeconds: 60 });
     await expect.poll(() => store.read(['k']), patient).toEqual(['v']);
-    redis.hang();
+    await redis.hang();
     const startedAt = performance.now();
     expect(await store.read(['k'])).toEqual([undefined]);
     expect(performance.now() - startedAt).toBeLessThan(2_000);
@@ -121,7 +121,7 @@ describeWithRedis('shared through Redis', () => {
       times.push(performance.now() - readAt);
     }
     expect(times.toSorted((a, b) => b - a)[1]).toBeLessThan(100);
-    redis.goOn();
+    await redis.goOn();
     await expect.poll(() => store.read(['k']), patient).toEqual(['v']);
   });
 

@@ -1,11 +1,15 @@
+import type { ConnectionOptions } from 'node:tls';
 import { Redis } from 'ioredis';
 import { MillraceError, messageOf } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 import type { Metrics } from '../platform/metrics.js';
+import { tlsAdvice } from '../platform/tls-problems.js';
 
 export interface SharedStoreOptions {
   /** `redis://` or `rediss://`, as ioredis reads it: user, password, database number. */
   url: string;
+  /** For `rediss:`, such as an authority of one's own. Default: Node's. */
+  tls?: ConnectionOptions;
   metrics: Metrics;
   logger: Logger;
   /** Longest wait for an answer, milliseconds. Default 250. */
@@ -39,7 +43,7 @@ end`;
  */
 export class SharedStore {
   readonly #redis: Redis;
-  readonly #options: Required<SharedStoreOptions>;
+  readonly #options: Required<Omit<SharedStoreOptions, 'tls'>>;
   /** Why it is not used now. */
   #failure: MillraceError | undefined = unavailable('not connected yet');
   #probe: NodeJS.Timeout | undefined;
@@ -51,6 +55,7 @@ export class SharedStore {
     this.#options = { patienceMs: 250, retryMs: 500, ...options };
     const { url, patienceMs, retryMs } = this.#options;
     this.#redis = new Redis(url, {
+      ...(options.tls !== undefined && url.startsWith('rediss:') ? { tls: options.tls } : {}),
       connectionName: 'millrace',
       enableOfflineQueue: false,
       maxRetriesPerRequest: 0,
@@ -167,6 +172,10 @@ export class SharedStore {
 
 /** Errors of a connection name host and port at most, never the URL, which may hold a password. */
 function unavailable(cause: unknown): MillraceError {
-  const problem = `Redis does not work now: ${messageOf(cause).replace(/\.+$/, '')}. Each copy goes on with what it knows itself.`;
+  const reason = messageOf(cause).replace(/\.+$/, '');
+  const advice = /\b(?:WRONGPASS|NOAUTH|NOPERM)\b|without any password/.test(reason)
+    ? ' Check user and password in REDIS_URL.'
+    : ` ${tlsAdvice(cause, 'REDIS') ?? ''}`.trimEnd();
+  const problem = `Redis does not work now: ${reason}.${advice} Each copy goes on with what it knows itself.`;
   return new MillraceError('REDIS_UNAVAILABLE', problem, { retriable: true, cause });
 }

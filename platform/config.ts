@@ -1,10 +1,11 @@
-import { accessSync, constants } from 'node:fs';
 import { join } from 'node:path';
 import { Cron } from 'croner';
 import { z } from 'zod';
 import { MillraceError } from './errors.js';
 import { projectRoot } from './paths.js';
 import { rabbitmqVariables } from './rabbitmq-settings.js';
+import { keepBasicSecret, readSecrets, secretFileVariables } from './secrets.js';
+import { tlsSettingProblems, tlsVariables } from './tls-settings.js';
 
 const port = z.coerce.number().int().min(0).max(65_535);
 const list = z
@@ -42,10 +43,7 @@ const variables = z.object({
   KAFKA_SASL_USERNAME: z.string().optional().describe('SASL user.'),
   KAFKA_SASL_PASSWORD: z.string().optional().describe('SASL password.'),
   KAFKA_TLS: flag.default(false).describe('Whether to talk TLS to KAFKA_BROKERS.'),
-  KAFKA_TLS_CA: z
-    .string()
-    .optional()
-    .describe('File with the certificate authority to trust, PEM. Unset: the system’s.'),
+  ...tlsVariables('KAFKA'),
   KAFKA_SESSION_TIMEOUT_MS: z.coerce
     .number()
     .int()
@@ -75,21 +73,32 @@ const variables = z.object({
 
   SCHEMA_REGISTRY_USER: z.string().optional().describe('Schema registry user.'),
   SCHEMA_REGISTRY_PASSWORD: z.string().optional().describe('Schema registry password.'),
+  ...tlsVariables('SCHEMA_REGISTRY'),
 
   CLICKHOUSE_URL: url.optional().describe('ClickHouse over HTTP. Unset: the embedded one.'),
   CLICKHOUSE_PORT: port.default(8123).describe('Port of the embedded ClickHouse.'),
   CLICKHOUSE_USER: z.string().optional().describe('ClickHouse user.'),
   CLICKHOUSE_PASSWORD: z.string().optional().describe('ClickHouse password.'),
+  ...tlsVariables('CLICKHOUSE'),
 
   API_KEYS: list
     .optional()
-    .describe('Keys that a client must send one of, comma separated. Unset: no key is asked for.'),
+    .describe(
+      'Keys that a client must send one of, comma separated; each may do everything. Unset, and API_KEYS_FILE too: no key is asked for.',
+    ),
+  API_KEYS_FILE: z
+    .string()
+    .optional()
+    .describe(
+      'JSON file of API keys with what each may do, as `millrace keys new` makes its entries. Read again when it changes.',
+    ),
   REDIS_URL: z
     .url({ protocol: /^rediss?$/ })
     .optional()
     .describe(
       'Redis that the copies of `serve` share look-ups, event ids and limits through: redis://, or rediss:// for TLS. Unset: each has its own.',
     ),
+  ...tlsVariables('REDIS'),
   RATE_LIMIT_PER_SECOND: z.coerce
     .number()
     .int()
@@ -214,6 +223,7 @@ const variables = z.object({
     .describe('How long a finished job’s file and result are kept, days.'),
 
   ...rabbitmqVariables,
+  ...tlsVariables('RABBITMQ'),
 
   MILLRACE_URL: url
     .optional()
@@ -221,6 +231,22 @@ const variables = z.object({
       'HTTP API that commands talk to. Unset: the system that runs on DATA_DIR, else localhost and PORT.',
     ),
   MILLRACE_API_KEY: z.string().optional().describe('API key that commands send.'),
+  ...secretFileVariables,
+
+  OTEL_EXPORTER_OTLP_ENDPOINT: url
+    .optional()
+    .describe(
+      'Where traces go: OTLP over HTTP, such as http://localhost:4318. Unset: there are none. OpenTelemetry’s other variables count as well: docs/traces.md.',
+    ),
+  OTEL_EXPORTER_OTLP_PROTOCOL: z
+    .string()
+    .default('http/json')
+    .describe(
+      'Protocol of traces. It is JSON in any case: who takes `http/protobuf` takes that too. `grpc` is not spoken.',
+    ),
+  OTEL_SDK_DISABLED: flag
+    .default(false)
+    .describe('Whether traces are off although they have somewhere to go.'),
 
   TAXI_SCHEDULE: z
     .string()
@@ -246,7 +272,8 @@ export type Config = z.infer<typeof variables>;
  */
 export function loadConfig(environment: Record<string, string | undefined>): Config {
   const set = Object.fromEntries(Object.entries(environment).filter(([, value]) => value?.trim() !== ''));
-  const result = variables.safeParse(set);
+  const secrets = readSecrets(set);
+  const result = variables.safeParse(secrets.environment);
   const problems = result.success
     ? settingsThatMiss(result.data)
     : result.error.issues.map((issue) => {
@@ -254,12 +281,17 @@ export function loadConfig(environment: Record<string, string | undefined>): Con
         const value = /PASSWORD|KEY|URL/.test(name) ? '' : ` is ${JSON.stringify(environment[name])}`;
         return `${name}${value}: ${issue.message}`;
       });
+  problems.push(...secrets.problems);
   if (!result.success || problems.length > 0) {
     throw new MillraceError(
       'CONFIG_INVALID',
       `Wrong settings:\n  ${problems.join('\n  ')}\nMend these environment variables and start again.`,
     );
   }
+  const { SCHEMA_REGISTRY_USER, SCHEMA_REGISTRY_PASSWORD, CLICKHOUSE_USER, CLICKHOUSE_PASSWORD } =
+    result.data;
+  keepBasicSecret(SCHEMA_REGISTRY_USER ?? '', SCHEMA_REGISTRY_PASSWORD ?? '');
+  keepBasicSecret(CLICKHOUSE_USER ?? 'default', CLICKHOUSE_PASSWORD ?? '');
   return result.data;
 }
 
@@ -306,18 +338,23 @@ function settingsThatMiss(config: Config): string[] {
     KAFKA_SASL_PASSWORD: password,
   } = config;
   const sasl = [mechanism, username, password].filter((value) => value !== undefined).length;
-  const ca = config.KAFKA_TLS_CA;
   return [
     ...(sasl === 0 || sasl === 3
       ? []
       : [
           'KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD go together: set all three or none',
         ]),
-    ...(ca !== undefined && !config.KAFKA_TLS
-      ? ['KAFKA_TLS_CA is set and KAFKA_TLS is not: nothing would be encrypted']
-      : []),
-    ...(ca !== undefined && !isReadable(ca)
-      ? [`KAFKA_TLS_CA is ${JSON.stringify(ca)}: there is no such file to read`]
+    ...tlsSettingProblems(config, {
+      KAFKA: config.KAFKA_TLS,
+      SCHEMA_REGISTRY: config.SCHEMA_REGISTRY_URL?.startsWith('https:'),
+      CLICKHOUSE: config.CLICKHOUSE_URL?.startsWith('https:'),
+      RABBITMQ: config.RABBITMQ_URL?.startsWith('amqps:'),
+      REDIS: config.REDIS_URL?.startsWith('rediss:'),
+    }),
+    ...(config.OTEL_EXPORTER_OTLP_PROTOCOL === 'grpc' && config.OTEL_EXPORTER_OTLP_ENDPOINT !== undefined
+      ? [
+          'OTEL_EXPORTER_OTLP_PROTOCOL is grpc, which is not spoken here: set http/json and the endpoint of OTLP over HTTP, usually port 4318',
+        ]
       : []),
     ...(config.STOP_DELAY_MS >= config.STOP_TIMEOUT_MS
       ? ['STOP_DELAY_MS is not less than STOP_TIMEOUT_MS: no time is left to end what is under way']
@@ -326,15 +363,6 @@ function settingsThatMiss(config: Config): string[] {
       ? ['TAXI_SCHEDULE_MIN_RIDES is more than TAXI_SCHEDULE_MAX_RIDES']
       : []),
   ];
-}
-
-function isReadable(file: string): boolean {
-  try {
-    accessSync(file, constants.R_OK);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 function isCron(pattern: string): boolean {

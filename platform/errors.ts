@@ -1,6 +1,11 @@
 export interface MillraceErrorOptions {
   /** Whether the same call can succeed later with nothing changed but time. Default `false`. */
   retriable?: boolean;
+  /**
+   * Whether a setting, a password or a certificate is at fault. At the start there is no use in trying again then; a process that runs goes
+   * on trying, since it may be put right on the other side. Default `false`.
+   */
+  misconfigured?: boolean;
   cause?: unknown;
 }
 
@@ -12,17 +17,25 @@ export class MillraceError extends Error {
   /** Stable, upper snake case, safe to branch on and to show to clients (for example `MODEL_REFUSED`). */
   readonly code: string;
   readonly retriable: boolean;
+  readonly misconfigured: boolean;
 
   constructor(code: string, message: string, options: MillraceErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = 'MillraceError';
     this.code = code;
     this.retriable = options.retriable ?? false;
+    this.misconfigured = options.misconfigured ?? false;
   }
 }
+
+/** OpenSSL's own errors: `thread:error:number:library:function:reason:file:line:more`. */
+const openSsl = /[0-9A-F]+:error:[0-9A-F]+:[^:]*:[^:]*:([^:]+):[^:]*:\d+:[^\n)]*\n?/g;
 
 /** The message of whatever was thrown, without the full stop at its end: it goes into a sentence. */
 export function messageOf(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
-  return message.replace(/(?<!\.)\.$/, '');
+  return message
+    .replaceAll(openSsl, '$1')
+    .trim()
+    .replace(/(?<!\.)\.$/, '');
 }

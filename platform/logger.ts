@@ -2,14 +2,27 @@ import { mkdirSync, openSync, renameSync, statSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { pino, type Logger } from 'pino';
 import { messageOf } from './errors.js';
+import { withoutSecrets } from './secrets.js';
 
 export type { Logger };
 
 const maxFileBytes = 20 * 1024 * 1024;
 
+/** Members that hold a secret whatever its value, at the top of a log line's data and one and two levels below. */
+const secretMembers = [
+  'password',
+  'secret',
+  'token',
+  'authorization',
+  'proxy-authorization',
+  'cookie',
+  'set-cookie',
+  'x-api-key',
+].flatMap((name) => [`["${name}"]`, `*["${name}"]`, `*.*["${name}"]`]);
+
 /**
  * Structured logs as JSON lines. A line that can't be written, on a full disk for example, is lost; the first is
- * reported on standard error. It never ends the process.
+ * reported on standard error. It never ends the process. Secrets are left out, by the name of a member and by value.
  *
  * @param level - pino's level; `silent` writes nothing.
  * @param file - its path. Default: standard error, so that standard output stays for people.
@@ -17,7 +30,16 @@ const maxFileBytes = 20 * 1024 * 1024;
  */
 export function createLogger(level: string, file?: string): Logger {
   const stream = file === undefined ? process.stderr : openFile(file);
-  return pino({ level, base: undefined, timestamp: pino.stdTimeFunctions.isoTime }, stream);
+  return pino(
+    {
+      level,
+      base: undefined,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      redact: { paths: secretMembers, censor: '[secret]' },
+      hooks: { streamWrite: withoutSecrets },
+    },
+    stream,
+  );
 }
 
 /**

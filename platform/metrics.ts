@@ -16,6 +16,12 @@ export function createMetrics() {
       buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30],
       registers,
     }),
+    httpRequestsByKey: new Counter({
+      name: 'millrace_http_requests_by_key_total',
+      help: 'HTTP requests where API keys are asked for, by the name of the key; of none where it sent no valid one.',
+      labelNames: ['key', 'status'] as const,
+      registers,
+    }),
     eventsAccepted: new Counter({
       name: 'millrace_events_accepted_total',
       help: 'Events that the log acknowledged, by the way they came in.',

@@ -42,7 +42,8 @@ export function faultOfRecord(error: unknown): MillraceError {
 
 /**
  * The record that keeps what could not be scored: value, key and headers as they came, and beside them, in
- * `dead-letter-*` headers, the reason and the place it came from.
+ * `dead-letter-*` headers, the reason and the place it came from. Where a
+ * trace is recorded, `traceparent` says which attempt failed.
  */
 export function deadLetterRecord(
   topic: string,
@@ -67,6 +68,8 @@ export function deadLetterRecord(
   const kept = Object.entries(record.headers).filter(([name]) => !name.startsWith(prefix));
   const headers: NewRecord['headers'] = Object.fromEntries(kept);
   for (const [name, value] of Object.entries(marks)) headers[prefix + name] = value;
+  record.span?.fail(reason);
+  Object.assign(headers, record.span?.send('kafka', topic));
   return { topic, key: record.key ?? eventId, value: record.value, headers };
 }
 
@@ -78,7 +81,9 @@ const keptBytes = 500_000;
  * the value is cut, key and headers are left out, and `dead-letter-truncated-from` says how many bytes the value had.
  */
 export function shrinkDeadLetter(letter: NewRecord): NewRecord {
-  const marks = Object.entries(letter.headers ?? {}).filter(([name]) => name.startsWith(prefix));
+  const marks = Object.entries(letter.headers ?? {}).filter(
+    ([name]) => name.startsWith(prefix) || name === 'traceparent',
+  );
   const eventId = letter.headers?.[`${prefix}event-id`] ?? null;
   return {
     topic: letter.topic,

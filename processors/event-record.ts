@@ -1,3 +1,4 @@
+import type { TraceHeaders } from '../platform/tracing/trace-headers.js';
 import { cloudEventHeaders } from '../streams/cloud-events.js';
 import type { NewRecord } from '../streams/records.js';
 import type { Serde } from '../streams/serde.js';
@@ -8,13 +9,13 @@ import type { ReceivedEvent } from './prediction.js';
 /**
  * The record of an event on `<pipeline>.events`, keyed by what the event is about.
  *
- * @param traceparent - W3C trace context of whoever sent the event.
+ * @param trace - what sent the event.
  */
 export function eventRecord(
   pipeline: OpenPipeline,
   serde: Serde,
   event: Pick<ReceivedEvent, 'eventId' | 'eventTime' | 'source' | 'fields'>,
-  traceparent?: string,
+  trace?: TraceHeaders,
 ): NewRecord & { headers: Record<string, string | Buffer> } {
   return {
     topic: pipeline.topics.events,
@@ -25,7 +26,7 @@ export function eventRecord(
       source: event.source,
       type: `millrace.${pipeline.name}.event`,
       time: new Date(event.eventTime).toISOString(),
-      ...(traceparent === undefined ? {} : { traceparent }),
+      trace,
     }),
   };
 }

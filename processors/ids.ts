@@ -38,6 +38,11 @@ export function positionEventId({ topic, partition, offset }: Position): string 
   return nameId(JSON.stringify(['record', topic, partition, offset]));
 }
 
+/** The id of a record's event: what its `ce_id` header says, else one that follows from its place. */
+export function recordEventId(record: Position & { headers: Record<string, Buffer> }): string {
+  return record.headers['ce_id']?.toString() || positionEventId(record);
+}
+
 /** One event and one model version make one prediction, however often the event is scored. */
 export function predictionId(eventId: string, modelDigest: string): string {
   return nameId(`${modelDigest}:${eventId}`);

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { ClickHouseClient } from '@clickhouse/client';
-import { insertRows } from '../analytics/insert.js';
+import { insertRows, storageOf } from '../analytics/insert.js';
 import type {
   DeadLetterResolutionRow,
   DeadLetterRow,
@@ -11,10 +11,12 @@ import type {
 import { MillraceError } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 import type { Metrics } from '../platform/metrics.js';
+import { type Timed, timed, traces } from '../platform/tracing/traces.js';
 import type { Contract } from '../schemas/contracts.js';
 import type { ModelEvent, Outcome, Prediction } from '../schemas/types.js';
 import type { LogProducer } from '../streams/log-producer.js';
 import type { StreamRecord } from '../streams/records.js';
+import { spansOf } from '../streams/traced-records.js';
 import { schemaIdOf, type Serde } from '../streams/serde.js';
 import { pipelineTopics, systemTopics } from '../streams/topics.js';
 import { deadLetterRecord, faultOfRecord, readDeadLetter } from './dead-letters.js';
@@ -147,7 +149,8 @@ export class Sink {
     const { client, metrics } = this.#options;
     try {
       const rows = entries.map((entry) => entry.row);
-      await insertRows(client, table, rows as never[], this.#tokenOf(first.record, entries.length));
+      const token = this.#tokenOf(first.record, entries.length);
+      await timed(this.#trace(table, entries), insertRows(client, table, rows as never[], token));
       metrics.sinkRows.inc({ table }, rows.length);
       return [];
     } catch (error) {
@@ -162,6 +165,12 @@ export class Sink {
       const refused = await this.#insert(table, entries.slice(0, middle));
       return refused.concat(await this.#insert(table, entries.slice(middle)));
     }
+  }
+
+  #trace(table: Table, entries: readonly Entry[]): Timed | undefined {
+    if (traces() === undefined) return undefined;
+    const spans = spansOf(entries.map(({ record }) => record));
+    return traces()?.insert(storageOf(table), entries.length, spans);
   }
 
   /**

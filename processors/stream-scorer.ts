@@ -1,13 +1,14 @@
 import { MillraceError } from '../platform/errors.js';
 import type { Metrics } from '../platform/metrics.js';
 import type { Prediction } from '../schemas/types.js';
-import { cloudEventAttribute, cloudEventHeaders, traceparentOf } from '../streams/cloud-events.js';
+import { traceHeadersOf } from '../platform/tracing/trace-headers.js';
+import { cloudEventAttribute, cloudEventHeaders } from '../streams/cloud-events.js';
 import type { NewRecord, StreamRecord } from '../streams/records.js';
 import { unreadableHeader } from '../streams/records.js';
 import { schemaIdOf, type Serde } from '../streams/serde.js';
 import { deadLetterRecord, faultOfRecord } from './dead-letters.js';
 import { isStorable, parseTime } from './event-time.js';
-import { positionEventId, predictionId } from './ids.js';
+import { positionEventId, predictionId, recordEventId } from './ids.js';
 import type { OpenPipeline } from './open-pipelines.js';
 import { noOutput, type Score } from './score-with.js';
 import { recordKey } from './pipeline.js';
@@ -105,7 +106,7 @@ export class StreamScorer {
       );
       return { kind: 'failed', record, eventId: positionEventId(record), reason };
     }
-    const eventId = given?.toString() || positionEventId(record);
+    const eventId = recordEventId(record);
     const event = this.#readEvent(record, eventId);
     const carried = record.headers[carriedPredictionHeader];
     return carried === undefined ? event : this.#readScored(event, carried);
@@ -181,10 +182,13 @@ export class StreamScorer {
 
   #prediction({ record, eventId }: Item, prediction: Prediction): NewRecord {
     const { schemaId, type } = this.#pipeline.prediction;
+    const { predictions: topic } = this.#pipeline.topics;
     const { pipeline, model, model_version, role } = prediction;
     this.#metrics.predictions.inc({ pipeline, model, model_version, role });
+    if (role !== 'shadow')
+      record.span?.describe({ 'millrace.model': model, 'millrace.model_version': model_version });
     return {
-      topic: this.#pipeline.topics.predictions,
+      topic,
       key: record.key ?? eventId,
       value: this.#serde.encode(schemaId, type, prediction),
       headers: {
@@ -193,7 +197,7 @@ export class StreamScorer {
           source: `millrace/${pipeline}`,
           type: 'millrace.prediction',
           time: new Date(prediction.predicted_at).toISOString(),
-          ...traceOf(record),
+          trace: record.span?.send('kafka', topic) ?? traceHeadersOf(record.headers),
         }),
         ...replyHeaders(record),
       },
@@ -210,9 +214,4 @@ export class StreamScorer {
       eventId,
     });
   }
-}
-
-function traceOf({ headers }: StreamRecord): { traceparent?: string } {
-  const traceparent = traceparentOf(headers);
-  return traceparent === undefined ? {} : { traceparent };
 }

@@ -114,6 +114,8 @@ export interface JobEvent {
   error_code: string | null;
   /** Why the job failed, for people. */
   error: string | null;
+  /** Name of the API key that made the job; null where no key was asked for. */
+  owner: string | null;
 }
 
 /** What happened to a model: a version was registered, or an alias was moved. The record's key is model/version for the one, model@champion or model@challenger for the other, so that compaction keeps the newest of each. */

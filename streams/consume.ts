@@ -9,6 +9,7 @@ import { Progress } from './progress.js';
 import type { CommittedOffsets } from './progress.js';
 import { toStreamRecord } from './records.js';
 import type { StreamRecord } from './records.js';
+import { spansOf, traceRecords } from './traced-records.js';
 
 export interface ConsumeOptions extends GroupOptions {
   /**
@@ -179,21 +180,31 @@ export class Consume implements Consumption {
 
   /** Answers `false` when the consumption stops before; records that are another generation's by now count as done. */
   async #handleUntilDone(chunk: Waiting[], generation: number, earlier: Promise<boolean>): Promise<boolean> {
-    const records = chunk.map(({ record }) => record);
+    const { groupId } = this.#options;
+    const records = traceRecords(
+      chunk.map(({ record }) => record),
+      { groupId },
+    );
+    const spans = spansOf(records);
     for (let attempt = 0; ; attempt++) {
       try {
         await this.#options.handle(records, earlier);
+        for (const span of spans) span.end();
         this.#group.report();
         return true;
       } catch (error) {
         this.#group.report(error);
+        for (const span of spans) span.retry(error);
         this.#logger.warn(
           { records: records.length, attempt, err: error },
           'Handling failed; the same records are tried again',
         );
-        if (this.#draining.signal.aborted) return false;
-        await backoff(attempt, { signal: this.#draining.signal });
-        if (generation !== this.#generation) return true;
+        const isStopping = this.#draining.signal.aborted;
+        if (!isStopping) await backoff(attempt, { signal: this.#draining.signal });
+        if (isStopping || generation !== this.#generation) {
+          for (const span of spans) span.end(error);
+          return !isStopping;
+        }
       }
     }
   }

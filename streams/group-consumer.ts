@@ -151,9 +151,10 @@ export class GroupConsumer {
             if (batchSize === 0) this.#handlers.onEmptyBatch?.(topic, partition, Number(lastOffset));
           },
         );
-        consumer.on('consumer.group_join', () => {
+        consumer.on('consumer.group_join', ({ payload: { isLeader, memberAssignment } }) => {
           attempt = 0;
           this.#lastContact = Date.now();
+          this.#logger.info({ isLeader, partitions: memberAssignment }, 'Joined the group');
           this.#handlers.onJoin();
           this.report();
         });

@@ -1,4 +1,5 @@
 import { MillraceError, messageOf } from '../platform/errors.js';
+import { tlsAdvice } from '../platform/tls-problems.js';
 
 /** What can be read off a kafkajs error, through the wrappers that its retries put around it. */
 interface Facts {
@@ -57,6 +58,17 @@ function factsOf(error: unknown): Facts {
   return { type: '', name, retriable: name.startsWith('KafkaJS') };
 }
 
+/** The protocol's name of an error, for example `TOPIC_AUTHORIZATION_FAILED`; empty when it is none of the protocol's. */
+export function typeOf(error: unknown): string {
+  return factsOf(error).type;
+}
+
+/** Whether asking again is of no use: a broker that does not answer, or is no leader any more, may be there again soon. */
+export function isFinal(error: unknown): boolean {
+  if (error instanceof MillraceError) return !error.retriable;
+  return isBadRequest(error) || factsOf(error).name === 'KafkaJSSASLAuthenticationError';
+}
+
 export function isFatalForProducer(error: unknown): boolean {
   return fatalForProducer.has(factsOf(error).type);
 }
@@ -92,10 +104,17 @@ export function toMillraceError(error: unknown, what: string): MillraceError {
     return new MillraceError(
       'LOG_UNAUTHORIZED',
       `${what}: the broker does not allow it. Check KAFKA_SASL_* and the broker's access lists. (${reason})`,
-      { cause: error },
+      { misconfigured: true, cause: error },
     );
   if (badRequest.has(type))
     return new MillraceError('LOG_REFUSED', `${what}: the broker refused it. (${reason})`, { cause: error });
+  const tls = tlsAdvice(error, 'KAFKA');
+  if (tls !== undefined)
+    return new MillraceError('LOG_UNAVAILABLE', `${what}: TLS with the broker fails. ${tls} (${reason})`, {
+      retriable: true,
+      misconfigured: true,
+      cause: error,
+    });
   return new MillraceError(
     'LOG_UNAVAILABLE',
     `${what}: no answer from the log that would do. It is tried again; check that the brokers run. (${reason})`,

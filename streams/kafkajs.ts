@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module';
+import type { Socket } from 'node:net';
 import { dirname, sep } from 'node:path';
 import type * as kafkajsTypes from 'kafkajs';
 import type { KafkaMessage, Message, PartitionerArgs } from 'kafkajs';
@@ -144,6 +145,22 @@ function quietRequestQueue(): void {
   };
 }
 
+interface Connection {
+  socket?: Socket;
+  disconnect: (this: Connection) => Promise<boolean>;
+}
+
+/** In an outage a connection is closed over and over, and `unref` of a socket that is gone leaves a listener each time. */
+function leaveDeadSocketsAlone(): void {
+  const { prototype } = internal<{ prototype: Connection }>('network/connection');
+  const { disconnect } = prototype;
+  prototype.disconnect = function disconnectOnce(this: Connection): Promise<boolean> {
+    const { socket } = this;
+    if (socket?.destroyed) socket.unref = () => socket;
+    return disconnect.call(this);
+  };
+}
+
 /** One of kafkajs' own modules, by its path under `src/`. */
 // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows the module's shape
 function internal<T>(path: string): T {
@@ -167,6 +184,7 @@ function load(): typeof kafkajsTypes {
   replace('protocol/recordBatch/v0/index', { RecordBatch: encodeBatch });
   growUnzeroed();
   quietRequestQueue();
+  leaveDeadSocketsAlone();
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the package's own types
   const loaded = require('kafkajs') as typeof kafkajsTypes;
   loaded.CompressionCodecs[loaded.CompressionTypes.GZIP] = codecs.GZIP;

@@ -2,6 +2,7 @@
 import type { KafkaMessage } from 'kafkajs';
 import { encodeRecords } from '../embedded/kafka/protocol/records.js';
 import { createRequire } from 'node:module';
+import { Socket } from 'node:net';
 import { describe, expect, test } from 'vitest';
 import { filterAbortedMessages, groupMessagesPerPartition, kafkajs } from './kafkajs.js';
 
@@ -34,6 +35,15 @@ test('an idle connection sets no timer; one with requests waiting does', () => {
   queue.push(request(2));
   expect(queue.throttleCheckTimeoutId).not.toBeNull();
   queue.destroy();
+});
+
+test('closing a connection over and over leaves no listeners', async () => {
+  const Connection = require('kafkajs/src/network/connection');
+  const logger = { debug: () => undefined };
+  const connection = new Connection({ host: 'none', port: 1, logger: { namespace: () => logger } });
+  connection.socket = new Socket().destroy();
+  for (let times = 0; times < 20; times++) await connection.disconnect();
+  expect(connection.socket.listenerCount('connect')).toBe(0);
 });
 
 test('grouping 300,000 messages for one partition takes no time to speak of', () => {

@@ -1,6 +1,7 @@
 import type { Admin, Kafka } from 'kafkajs';
 import { MillraceError } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
+import { tlsAdvice } from '../platform/tls-problems.js';
 import { backoff } from './backoff.js';
 import { toMillraceError } from './kafka-errors.js';
 import { kafkajs } from './kafkajs.js';
@@ -25,10 +26,19 @@ export class LogAdmin {
   readonly #kafka: Kafka;
   readonly #logger: Logger;
   readonly #replicationFactor: number;
+  /** Why the last connection failed. */
+  #problem = '';
   #connecting: Promise<Admin> | undefined;
+  /** The last of the calls that take turns. */
+  #turn: Promise<void> = Promise.resolve();
 
-  constructor(kafka: Kafka, logger: Logger, replicationFactor: number) {
-    this.#kafka = kafka;
+  /** @param connectTo - makes the client, that tells why its connections fail. */
+  constructor(
+    connectTo: (onProblem: (problem: string) => void) => Kafka,
+    logger: Logger,
+    replicationFactor: number,
+  ) {
+    this.#kafka = connectTo((problem) => (this.#problem = problem));
     this.#logger = logger;
     this.#replicationFactor = replicationFactor;
   }
@@ -109,10 +119,29 @@ export class LogAdmin {
   async ends(topic: string): Promise<{ partition: number; low: number; high: number }[]> {
     try {
       // kafkajs asks under read_committed, so the end is the last stable offset.
-      const ends = await (await this.#admin()).fetchTopicOffsets(topic);
+      const ends = await this.#inTurn((admin) => admin.fetchTopicOffsets(topic));
       return ends.map(({ partition, low, high }) => ({ partition, low: Number(low), high: Number(high) }));
     } catch (error) {
       throw toMillraceError(error, `Reading the end of ${topic}`);
+    }
+  }
+
+  /** Names of all topics that may be seen. */
+  async topics(): Promise<string[]> {
+    try {
+      return await (await this.#admin()).listTopics();
+    } catch (error) {
+      throw toMillraceError(error, 'Listing the topics');
+    }
+  }
+
+  /** Per partition the first offset with a record of that time (milliseconds since 1970) or later, else the end. */
+  async offsetsAt(topic: string, time: number): Promise<Map<number, number>> {
+    try {
+      const offsets = await this.#inTurn((admin) => admin.fetchTopicOffsetsByTimestamp(topic, time));
+      return new Map(offsets.map(({ partition, offset }) => [partition, Number(offset)]));
+    } catch (error) {
+      throw toMillraceError(error, `Looking for a time in ${topic}`);
     }
   }
 
@@ -138,18 +167,11 @@ export class LogAdmin {
   async ping(): Promise<void> {
     let timer: NodeJS.Timeout | undefined;
     const timeout = new Promise<never>((_, reject) => {
-      timer = setTimeout(
-        () =>
-          reject(
-            new MillraceError('LOG_UNAVAILABLE', `The log did not answer in ${pingMs} ms.`, {
-              retriable: true,
-            }),
-          ),
-        pingMs,
-      );
+      timer = setTimeout(() => reject(this.#silent()), pingMs);
     });
     try {
       await Promise.race([this.#admin().then((admin) => admin.describeCluster()), timeout]);
+      this.#problem = '';
     } catch (error) {
       throw toMillraceError(error, 'Asking whether the log is there');
     } finally {
@@ -157,10 +179,30 @@ export class LogAdmin {
     }
   }
 
+  #silent(): MillraceError {
+    const reason = this.#problem === '' ? '' : `: ${this.#problem}`;
+    const advice = tlsAdvice(new Error(this.#problem), 'KAFKA') ?? '';
+    const text = `The log did not answer in ${pingMs} ms${reason}. ${advice}`;
+    return new MillraceError('LOG_UNAVAILABLE', text.trimEnd(), { retriable: true });
+  }
+
   async close(): Promise<void> {
     const connecting = this.#connecting;
     this.#connecting = undefined;
     await connecting?.then((admin) => admin.disconnect()).catch(() => undefined);
+  }
+
+  /**
+   * One after the other: of two calls that each name a new topic kafkajs refreshes its metadata once, and the second does
+   * not find its partitions there.
+   */
+  #inTurn<T>(ask: (admin: Admin) => Promise<T>): Promise<T> {
+    const asking = this.#turn.then(async () => ask(await this.#admin()));
+    this.#turn = asking.then(
+      () => undefined,
+      () => undefined,
+    );
+    return asking;
   }
 
   #admin(): Promise<Admin> {

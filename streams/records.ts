@@ -1,4 +1,5 @@
 import type { KafkaMessage, Message } from 'kafkajs';
+import type { Processing } from '../platform/tracing/traces.js';
 
 /** A record as it was read from the log. */
 export interface StreamRecord {
@@ -11,6 +12,8 @@ export interface StreamRecord {
   value: Buffer | null;
   /** Of a header that is there several times, the last value. */
   headers: Record<string, Buffer>;
+  /** Its processing here, where a trace of it is recorded. */
+  span?: Processing | undefined;
 }
 
 /** Header of a record that stands for one that can't be read, with the reason. Its value is `null`. */

@@ -8,8 +8,11 @@ import { Follow } from './follow.js';
 import type { Follower, FollowOptions } from './follow.js';
 import { LogAdmin } from './log-admin.js';
 import type { PartitionLag } from './log-admin.js';
+import { LogReader } from './log-reader.js';
+import type { Span } from './log-reader.js';
 import { KafkaLogProducer } from './log-producer.js';
 import type { LogProducer } from './log-producer.js';
+import type { StreamRecord } from './records.js';
 import type { TopicSpec } from './topics.js';
 import { openTransactionalProducer } from './transactional-producer.js';
 import type { TransactionalProducer } from './transactional-producer.js';
@@ -32,6 +35,30 @@ export interface Streams {
   consume(options: ConsumeOptions): Promise<Consumption>;
   /** Reads whole topics, and goes on with what comes. Runs from now on, in this process alone. */
   follow(options: FollowOptions): Promise<Follower>;
+  /**
+   * Hands over the committed records of some places, in order, each once, without a consumer group.
+   *
+   * @param handle - `false` ends the reading.
+   * @throws MillraceError `LOG_UNAVAILABLE` (retriable), `LOG_UNAUTHORIZED`; what `handle` throws.
+   */
+  read(
+    spans: readonly Span[],
+    handle: (records: StreamRecord[]) => Promise<boolean | void> | boolean | void,
+  ): Promise<void>;
+  /**
+   * Waits until everything that is written on a topic now is committed or aborted; answers whether it was in time.
+   *
+   * @throws MillraceError `LOG_UNAVAILABLE` (retriable), `LOG_UNAUTHORIZED`.
+   */
+  whenSettled(topic: string, timeoutMs: number): Promise<boolean>;
+  /** Names of all topics that may be seen. */
+  topics(): Promise<string[]>;
+  /** First and next committed offset of each partition. */
+  ends(topic: string): Promise<{ partition: number; low: number; high: number }[]>;
+  /** Per partition of the topic the next offset that the group reads; partitions without a commit are left out. */
+  committed(groupId: string, topic: string): Promise<Map<number, number>>;
+  /** Per partition the first offset with a record of that time (milliseconds since 1970) or later, else the end. */
+  offsetsAt(topic: string, time: number): Promise<Map<number, number>>;
   /** Answers whether the log does. @throws MillraceError `LOG_UNAVAILABLE`, retriable, after 2 s at most. */
   ping(): Promise<void>;
   /** How far a group is behind, per partition. */
@@ -45,7 +72,12 @@ export function createStreams(settings: StreamsSettings): Streams {
   const { logger } = settings;
   const consumers = createKafka(settings);
   const producers = createKafka(settings);
-  const admin = new LogAdmin(createKafka(settings), logger, settings.replicationFactor ?? -1);
+  const admin = new LogAdmin(
+    (onProblem) => createKafka(settings, onProblem),
+    logger,
+    settings.replicationFactor ?? -1,
+  );
+  const reader = new LogReader(consumers, (topic) => admin.ends(topic));
   const consumptions = new Set<Consumption>();
   const open = new Set<LogProducer>();
   const transactional = new Set<TransactionalProducer>();
@@ -86,12 +118,19 @@ export function createStreams(settings: StreamsSettings): Streams {
         const committed = (topic: string) => admin.committed(options.groupId, topic);
         return new Consume(consumers, logger, options, committed);
       }),
+    read: (spans, handle) => reader.read(spans, handle),
+    whenSettled: (topic, timeoutMs) => reader.whenSettled(topic, timeoutMs),
+    topics: () => admin.topics(),
+    ends: (topic) => admin.ends(topic),
+    committed: (groupId, topic) => admin.committed(groupId, topic),
+    offsetsAt: (topic, time) => admin.offsetsAt(topic, time),
     ping: () => admin.ping(),
     lag: (groupId, topics) => admin.lag(groupId, topics),
     async close() {
       closed = true;
       await Promise.all([...consumptions, ...followers].map((each) => each.stop()));
       await Promise.all([...open, ...transactional].map((producer) => producer.close()));
+      await reader.close();
       await admin.close();
     },
   };

@@ -20,6 +20,9 @@ export function scoringGroup(pipeline: string): string {
   return `millrace-score-${pipeline}`;
 }
 
+/** The consumer group of the copies that store results in ClickHouse. */
+export const sinkGroup = 'millrace-sink';
+
 /** Topics of the whole system. */
 export const systemTopics = {
   models: 'millrace.models',

@@ -1,6 +1,7 @@
 import type { Kafka } from 'kafkajs';
 import { MillraceError, messageOf } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
+import { type Processing, timed } from '../platform/tracing/traces.js';
 import { backoff } from './backoff.js';
 import type { Consumption } from './consumption.js';
 import { GroupConsumer, Rejoin } from './group-consumer.js';
@@ -10,6 +11,7 @@ import { Progress } from './progress.js';
 import type { CommittedOffsets } from './progress.js';
 import { sizeOf, toStreamRecord } from './records.js';
 import type { NewRecord, StreamRecord } from './records.js';
+import { spansOf, traceRecords } from './traced-records.js';
 import { openSession } from './transaction-session.js';
 import type { TransactionSession } from './transaction-session.js';
 
@@ -109,11 +111,25 @@ export class Transform implements Consumption {
 
   /** Returns when these records are processed and committed, whatever it takes; throws when the partition is lost. */
   async #processOnce(batch: Batch, records: StreamRecord[], next: number): Promise<void> {
+    const traced = traceRecords(records, { groupId: this.#options.groupId, mayBegin: true });
+    const spans: Processing[] = [];
+    const end = (error?: unknown): void => spans.forEach((span) => span.end(error));
+    await timed({ end }, this.#untilCommitted(batch, traced, next, spans));
+  }
+
+  /** @param spans - gets those of the records that were not committed before. */
+  async #untilCommitted(
+    batch: Batch,
+    records: StreamRecord[],
+    next: number,
+    spans: Processing[],
+  ): Promise<void> {
     const { topic, partition } = batch.payload.batch;
     for (let attempt = 0; ; attempt++) {
       try {
         const session = await this.#session(topic, partition);
         const fresh = records.filter((record) => record.offset >= session.position);
+        if (spans.length === 0) spans.push(...spansOf(fresh));
         if (next > session.position) {
           const outputs = fresh.length > 0 ? await this.#options.process(fresh) : [];
           batch.check();
@@ -129,6 +145,7 @@ export class Transform implements Consumption {
         this.#dropSession(topic, partition);
         batch.check();
         if (isFenced(error)) throw new Rejoin(`${topic}/${partition} has another owner: ${messageOf(error)}`);
+        for (const span of spans) span.retry(error);
         await this.#pauseAfter(error, attempt, batch, records);
         batch.check();
       }

@@ -3,6 +3,7 @@ import { Intake } from '../../ingest/intake.js';
 import { PredictionCache } from '../../ingest/prediction-cache.js';
 import type { Config } from '../../platform/config.js';
 import { MillraceError } from '../../platform/errors.js';
+import { tlsOptions } from '../../platform/tls-settings.js';
 import type { Logger } from '../../platform/logger.js';
 import type { Metrics } from '../../platform/metrics.js';
 import {
@@ -61,9 +62,11 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
   const bindings = parseBindings(config.RABBITMQ_BINDINGS);
   checkBindings(bindings, mappings);
   // RabbitMQ lets a connection that publishes wait when it is short of memory; acknowledgements must not.
-  const reading = new RabbitConnection({ url, name: 'millrace in', logger });
+  const tls = tlsOptions(config, 'RABBITMQ');
+  const reading = new RabbitConnection({ url, tls, name: 'millrace in', logger });
   const writing = new RabbitConnection({
     url,
+    tls,
     name: 'millrace out',
     logger,
     quiet: true,

@@ -1,11 +1,15 @@
+import type { ConnectionOptions as TlsOptions } from 'node:tls';
 import { type ConfirmChannel, connect, type RecoveringChannelModel } from 'amqplib';
 import { MillraceError, messageOf } from '../../platform/errors.js';
 import type { Logger } from '../../platform/logger.js';
+import { tlsAdvice } from '../../platform/tls-problems.js';
 import { codeOf } from './errors.js';
 
 export interface ConnectionOptions {
   /** `amqp://` or `amqps://`. Its password is never logged. */
   url: string;
+  /** For `amqps:`, such as an authority of one's own. Read once. Default: Node's. */
+  tls?: TlsOptions;
   /** What RabbitMQ lists it as. */
   name: string;
   logger: Logger;
@@ -38,7 +42,7 @@ export class RabbitConnection {
   /** Whether the log says already that it can't be reached. */
   #told = false;
 
-  constructor({ url, name, logger, quiet = false, onConnect }: ConnectionOptions) {
+  constructor({ url, tls = {}, name, logger, quiet = false, onConnect }: ConnectionOptions) {
     this.#level = quiet ? 'debug' : undefined;
     this.#onConnect = onConnect;
     const address = new URL(url);
@@ -47,6 +51,7 @@ export class RabbitConnection {
       address.searchParams.set('heartbeat', String(heartbeatSeconds));
     this.#logger = logger.child({ rabbitmq: this.#where, connection: name });
     this.#model = connect(address.href, {
+      ...(address.protocol === 'amqps:' ? tls : {}),
       noDelay: true,
       timeout: 10_000,
       clientProperties: { connection_name: name },
@@ -124,7 +129,7 @@ export class RabbitConnection {
   #lost(error: Error): void {
     const hint = /403|ACCESS.REFUSED/.test(error.message)
       ? ' Check user, password and vhost in RABBITMQ_URL.'
-      : '';
+      : ` ${tlsAdvice(error, 'RABBITMQ') ?? ''}`.trimEnd();
     const problem = `can't be reached at ${this.#where}: ${error.message || codeOf(error) || 'no answer'}.${hint}`;
     const { ok, since } = this.#status;
     this.#status = { ok: false, since: ok ? Date.now() : since, problem };

@@ -6,12 +6,13 @@ import { deadLetterRecord, shrinkDeadLetter } from '../../processors/dead-letter
 import { newEventId } from '../../processors/ids.js';
 import type { OpenPipeline } from '../../processors/open-pipelines.js';
 import { correlationIdHeader, replyToHeader } from '../../processors/reply-headers.js';
-import { isTraceparent } from '../../streams/cloud-events.js';
 import { type NewRecord, sizeOf } from '../../streams/records.js';
 import type { FailedMessage, FailedMessages } from './failed-messages.js';
 import type { Ledger } from './ledger.js';
 import { bodyReader, type ReadBody } from './message-body.js';
+import { type Processing, timed } from '../../platform/tracing/traces.js';
 import { digestOf } from './repeats.js';
+import { senderOf, type TracedMessages, traceMessages } from './traced-messages.js';
 
 /** A letter of a large message is cut down to what the dead-letter topic takes. */
 const largestLetterBytes = 1_500_000;
@@ -41,32 +42,33 @@ export class EventsFromMessages {
    * @throws MillraceError as the log and RabbitMQ do.
    */
   async publish(messages: readonly ConsumeMessage[], ledger: Ledger, before: Promise<void>): Promise<void> {
-    const { pipeline, intake } = this.#options;
+    const { pipeline, intake, queue } = this.#options;
+    const spans = traceMessages(messages, queue);
     const bodies = messages.map(({ content, properties }) => this.#read(content, properties));
-    await intake.publish(pipeline, bodies, {
+    const publishing = intake.publish(pipeline, bodies, {
       source: 'millrace/rabbitmq',
       timeoutMs: Number.POSITIVE_INFINITY,
       write: async (outcomes) => {
         await before;
-        await this.#write(messages, outcomes, ledger);
+        await this.#write(messages, outcomes, ledger, spans);
       },
     });
+    await timed(spans, publishing);
   }
 
   /** Gives messages up: to the dead-letter queue and the dead-letter topic. */
   async giveUp(failed: readonly FailedMessage[], ledger: Ledger): Promise<void> {
     const messages = failed.map(({ message }) => message);
-    await this.#write(
-      messages,
-      failed.map(({ reason }) => reason),
-      ledger,
-    );
+    const reasons = failed.map(({ reason }) => reason);
+    const spans = traceMessages(messages, this.#options.queue);
+    await timed(spans, this.#write(messages, reasons, ledger, spans));
   }
 
   async #write(
     messages: readonly ConsumeMessage[],
     outcomes: readonly EventOutcome[],
     ledger: Ledger,
+    spans: TracedMessages,
   ): Promise<void> {
     const { queue, failed, pipeline, metrics } = this.#options;
     const records: NewRecord[] = [];
@@ -75,20 +77,20 @@ export class EventsFromMessages {
       const outcome = outcomes[index];
       if (outcome instanceof MillraceError) bad.push({ message, reason: outcome });
       else if (outcome !== undefined) {
-        Object.assign(outcome.headers, headersOf(message));
+        Object.assign(outcome.headers, headersOf(message), spans.of(message)?.send('kafka', outcome.topic));
         records.push(outcome);
       }
     });
     // First the queue, then the log, by which they count as dealt with.
     await failed.bury(bad);
-    records.push(...bad.map((each) => this.#letter(each)));
+    records.push(...bad.map((each) => this.#letter(each, spans.of(each.message))));
     await ledger.write(records, messages.map(digestOf));
     for (const { reason } of bad) metrics.deadLetters.inc({ pipeline: pipeline.name, reason: reason.code });
     metrics.rabbitReceived.inc({ queue, outcome: 'event' }, messages.length - bad.length);
     metrics.rabbitReceived.inc({ queue, outcome: 'dead_letter' }, bad.length);
   }
 
-  #letter({ message, reason }: FailedMessage): NewRecord {
+  #letter({ message, reason }: FailedMessage, span: Processing | undefined): NewRecord {
     const { queue, pipeline } = this.#options;
     const { content, properties } = message;
     const given: unknown = properties.messageId;
@@ -100,6 +102,7 @@ export class EventsFromMessages {
       key: null,
       value: content,
       headers: buffers(headersOf(message)),
+      span,
     };
     const letter = deadLetterRecord(pipeline.topics.deadLetters, pipeline.name, record, reason, {
       now: Date.now(),
@@ -111,17 +114,11 @@ export class EventsFromMessages {
 }
 
 /** What a message says beside its body that its event's record carries on. */
-function headersOf({ properties }: ConsumeMessage): Record<string, string> {
-  const { replyTo, correlationId, headers } = properties as {
-    replyTo?: unknown;
-    correlationId?: unknown;
-    headers?: Record<string, unknown>;
-  };
-  const carried: Record<string, string> = {};
+function headersOf(message: ConsumeMessage): Record<string, string> {
+  const { replyTo, correlationId } = message.properties as { replyTo?: unknown; correlationId?: unknown };
+  const carried: Record<string, string> = { ...senderOf(message) };
   if (typeof replyTo === 'string' && replyTo !== '') carried[replyToHeader] = replyTo;
   if (typeof correlationId === 'string' && correlationId !== '') carried[correlationIdHeader] = correlationId;
-  const traceparent = headers?.['traceparent'];
-  if (typeof traceparent === 'string' && isTraceparent(traceparent)) carried['traceparent'] = traceparent;
   return carried;
 }
 

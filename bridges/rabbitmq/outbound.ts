@@ -11,6 +11,7 @@ import { toPredictionRow } from '../../processors/prediction.js';
 import { correlationIdHeader, replyToHeader } from '../../processors/reply-headers.js';
 import { isResolution } from '../../processors/resolutions.js';
 import type { Prediction } from '../../schemas/types.js';
+import { type TraceHeaders, traceHeadersOf } from '../../platform/tracing/trace-headers.js';
 import type { StreamRecord } from '../../streams/records.js';
 import type { Serde } from '../../streams/serde.js';
 import type { RabbitConnection } from './connection.js';
@@ -113,7 +114,12 @@ function toMessages(prediction: Prediction, record: StreamRecord): OutgoingMessa
   const { pipeline, model, label, prediction_id: id, predicted_at: at } = prediction;
   const message = outgoing(record, id, 'millrace.prediction', at, body);
   const routingKey = [pipeline, model, label ?? 'none'].map(word).join('.');
-  return [{ ...message, exchange: predictionsExchange, routingKey }, ...reply(record, message)];
+  const result = {
+    ...traced(record, message, predictionsExchange),
+    exchange: predictionsExchange,
+    routingKey,
+  };
+  return [result, ...reply(record, message)];
 }
 
 /** The reply to an event that can't be scored: problem details, as over HTTP. */
@@ -145,15 +151,23 @@ function outgoing(record: StreamRecord, messageId: string, type: string, at: num
   };
 }
 
+/** A message that carries the trace of its record on. */
+function traced(record: StreamRecord, { content, options }: Unrouted, exchange: string): Unrouted {
+  const headers: TraceHeaders | undefined =
+    record.span?.send('rabbitmq', exchange) ?? traceHeadersOf(record.headers);
+  return headers === undefined ? { content, options } : { content, options: { ...options, headers } };
+}
+
 /** AMQP short strings have at most 255 bytes; anyone may write headers. */
 const longestName = 255;
 
-function reply(record: StreamRecord, { content, options }: Unrouted): OutgoingMessage[] {
+function reply(record: StreamRecord, message: Unrouted): OutgoingMessage[] {
   const queue = record.headers[replyToHeader];
   if (queue === undefined || queue.length === 0 || queue.length > longestName) return [];
   const routingKey = queue.toString();
   // RabbitMQ returns what goes to a pseudo-queue of direct replies although it delivers it.
   const mandatory = !routingKey.startsWith('amq.rabbitmq.reply-to');
+  const { content, options } = traced(record, message, 'amq.default');
   return [{ content, options: { ...options, mandatory }, exchange: '', routingKey }];
 }
 

@@ -14,9 +14,11 @@ import { modelRoots, registeredModels } from '../../processors/open-pipelines.js
 import { sampleRows } from '../../processors/sample-rows.js';
 import { followScheduleRuns } from '../../processors/schedules/schedule-runs.js';
 import { schedulesOf } from '../../processors/schedules/schedule.js';
+import { ApiKeys } from '../../ingest/api-keys.js';
 import { RateLimits } from '../../ingest/rate-limits.js';
 import { watchPressure } from '../../ingest/pressure.js';
 import { SharedStore } from '../../ingest/shared-store.js';
+import { tlsOptions } from '../../platform/tls-settings.js';
 import { scoringLag } from '../consumer-lag.js';
 import type { Config } from '../../platform/config.js';
 import type { Context, Role } from '../context.js';
@@ -44,10 +46,22 @@ export async function startServe(context: Context, open?: HttpServer): Promise<S
     { optional: true },
   );
   const shared =
-    config.REDIS_URL === undefined ? undefined : new SharedStore({ url: config.REDIS_URL, metrics, logger });
+    config.REDIS_URL === undefined
+      ? undefined
+      : new SharedStore({ url: config.REDIS_URL, tls: tlsOptions(config, 'REDIS'), metrics, logger });
   if (shared !== undefined) {
     health.add('redis', () => (shared.check(), { status: 'up' }), { optional: true });
   }
+  const apiKeys = new ApiKeys({
+    keys: config.API_KEYS,
+    file: config.API_KEYS_FILE,
+    pipelines: pipelines.keys(),
+    logger,
+  });
+  if (config.API_KEYS_FILE !== undefined)
+    health.add('api keys', () =>
+      apiKeys.problem === undefined ? { status: 'up' } : { status: 'degraded', detail: apiKeys.problem },
+    );
   const limits = startLimits(context, shared);
   const cache = new PredictionCache(findStored, { shared });
   const producer = await streams.createProducer();
@@ -75,7 +89,8 @@ export async function startServe(context: Context, open?: HttpServer): Promise<S
     health,
     metrics,
     logger,
-    apiKeys: config.API_KEYS,
+    apiKeys,
+    host: config.HOST,
     limits: limits?.limits,
     trustProxy: config.TRUST_PROXY,
     maxBodyBytes: config.MAX_BODY_BYTES,
@@ -93,6 +108,7 @@ export async function startServe(context: Context, open?: HttpServer): Promise<S
       await jobs.log.close();
       await scheduleRuns.stop();
       limits?.stop();
+      apiKeys.stop();
       await producer.close();
       await shared?.close();
     },
@@ -103,8 +119,10 @@ function startLimits(
   { config, metrics, logger, streams, pipelines }: Context,
   shared: SharedStore | undefined,
 ): { limits: RateLimits; stop: () => void } | undefined {
-  if (config.RATE_LIMIT_PER_SECOND === 0) return undefined;
-  const limits = new RateLimits({ perSecond: config.RATE_LIMIT_PER_SECOND, metrics, shared });
+  if (config.RATE_LIMIT_PER_SECOND === 0 && config.API_KEYS_FILE === undefined) return undefined;
+  // A key may have a limit where there is none for all.
+  const perSecond = config.RATE_LIMIT_PER_SECOND || 1_000_000_000;
+  const limits = new RateLimits({ perSecond, metrics, shared });
   const watch = watchPressure({
     limits,
     logger,

@@ -3,6 +3,7 @@ import { ping } from '../../analytics/queries.js';
 import { untilPossible } from '../../platform/retry.js';
 import { Sink } from '../../processors/sink.js';
 import { loadContract } from '../../schemas/contracts.js';
+import { sinkGroup } from '../../streams/topics.js';
 import { type Context, type Role, watchConsumption } from '../context.js';
 
 /** One batch is made ready while ClickHouse works on the other. */
@@ -28,7 +29,7 @@ export async function startSink(context: Context): Promise<Role> {
     metrics,
     logger,
   });
-  const groupId = 'millrace-sink';
+  const groupId = sinkGroup;
   const consumption = await streams.consume({
     groupId,
     topics: sink.topics,

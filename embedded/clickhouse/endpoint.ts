@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { refusalOfBrowserRequest } from '../../platform/browser-requests.js';
 import { messageOf } from '../../platform/errors.js';
 import { silentLogger, type Logger } from '../../platform/logger.js';
-import { refusalOfBrowserRequest, serve, type RunningServer } from '../local-http.js';
+import { serve, type RunningServer } from '../local-http.js';
 import type { Chdb, ChdbResult } from './chdb.js';
 import { compressorFor, readBody } from './http-body.js';
 import { clickHouseError, codeOfText, httpStatusOf } from './http-errors.js';

@@ -1,8 +1,9 @@
 import { createServer } from 'node:http';
 import { getRequestListener } from '@hono/node-server';
+import { refusalOfBrowserRequest } from '../../platform/browser-requests.js';
 import { messageOf } from '../../platform/errors.js';
 import { silentLogger, type Logger } from '../../platform/logger.js';
-import { refusalOfBrowserRequest, serve, type RunningServer } from '../local-http.js';
+import { serve, type RunningServer } from '../local-http.js';
 import { createRegistryApp } from './app.js';
 import { decodeChange, type LogRecord, type RegistryLog } from './log.js';
 import { Registry } from './registry.js';

@@ -44,7 +44,9 @@ export function docs(): Hono {
     ['swagger-ui-bundle.js', 'text/javascript; charset=utf-8'],
   ] as const) {
     const content = readFileSync(join(folder, file), 'utf8');
-    app.get(`/${file}`, (c) => c.body(content, 200, { 'content-type': contentType }));
+    app.get(`/${file}`, (c) =>
+      c.body(content, 200, { 'content-type': contentType, 'cache-control': 'max-age=3600' }),
+    );
   }
   return app;
 }

@@ -8,7 +8,7 @@ import { MillraceError } from '../../platform/errors.js';
 import { fileFormats } from '../../processors/jobs/formats/detect-format.js';
 import type { FileFormat } from '../../processors/jobs/formats/file-format.js';
 import { isFinished, type Job } from '../../processors/jobs/job.js';
-import { describeJob, type FileJobs, findJob, resultGone } from '../file-jobs.js';
+import { describeJob, type FileJobs, findJob, maySee, resultGone } from '../file-jobs.js';
 
 const listed = 100;
 /** Proxies cut connections on which nothing is said. */
@@ -17,12 +17,20 @@ const keepAliveMs = 15_000;
 /** `/v1/jobs`: how jobs stand, and their results. */
 export function jobRoutes(jobs: FileJobs): Hono {
   const app = new Hono();
-  app.get('/', (c) => c.json({ jobs: jobs.log.list().slice(0, listed).map(describeJob) }));
+  app.get('/', (c) =>
+    c.json({
+      jobs: jobs.log
+        .list()
+        .filter((job) => maySee(c, job))
+        .slice(0, listed)
+        .map(describeJob),
+    }),
+  );
 
-  app.get('/:job', async (c) => c.json(describeJob(await findJob(jobs, c.req.param('job')))));
+  app.get('/:job', async (c) => c.json(describeJob(await findJob(c, jobs, c.req.param('job')))));
 
   app.get('/:job/events', async (c) => {
-    const first = await findJob(jobs, c.req.param('job'));
+    const first = await findJob(c, jobs, c.req.param('job'));
     return streamSSE(c, async (stream) => {
       let latest: Job | undefined = first;
       let wake: () => void = () => undefined;
@@ -55,7 +63,7 @@ export function jobRoutes(jobs: FileJobs): Hono {
   });
 
   app.get('/:job/result', async (c) => {
-    const job = await findJob(jobs, c.req.param('job'));
+    const job = await findJob(c, jobs, c.req.param('job'));
     const path = jobs.files.result(job.job_id);
     if (job.state !== 'done') throw notDone(job);
     const size = await stat(path).then(

@@ -3,20 +3,26 @@ import type { ModelLifecycle } from '../../models/lifecycle/lifecycle.js';
 import type { ServedModels } from '../../models/lifecycle/served-models.js';
 import type { Alias, ModelState, RegisteredVersion } from '../../models/lifecycle/state.js';
 import { findVersion } from '../../models/registry.js';
+import { mayUse } from '../authorization.js';
+import type { OpenPipeline } from '../../processors/open-pipelines.js';
+import { modelsOf } from '../../processors/turns.js';
 import { MillraceError } from '../../platform/errors.js';
 
 export interface ModelRoutesOptions {
+  pipelines: ReadonlyMap<string, OpenPipeline>;
   modelRoots: readonly string[];
   lifecycle: ModelLifecycle;
   served: ServedModels;
 }
 
 /** `/v1/models`: every registered version, the aliases that it has and since when, and whether it serves in this process. */
-export function modelRoutes({ modelRoots, lifecycle, served }: ModelRoutesOptions): Hono {
+export function modelRoutes({ pipelines, modelRoots, lifecycle, served }: ModelRoutesOptions): Hono {
   const app = new Hono();
   app.get('/', async (c) => {
     const models = await Promise.all(
       lifecycle.models.flatMap((model) => {
+        const users = [...pipelines.values()].filter((each) => modelsOf(each.pipeline).includes(model));
+        if (!users.every(({ name }) => mayUse(c, name))) return [];
         const state = lifecycle.get(model);
         return [...state.versions.values()].map((version) => describe(state, version));
       }),

@@ -4,7 +4,8 @@ import { MillraceError } from '../../platform/errors.js';
 import type { OpenPipeline } from '../../processors/open-pipelines.js';
 import type { Intake, RequestContext } from '../intake.js';
 import { type Problem, sendProblem, toProblem } from '../problems.js';
-import { isTraceparent } from '../../streams/cloud-events.js';
+import { callerOf, workOf } from '../trace-requests.js';
+import { mayUse } from '../authorization.js';
 import { findPipeline } from '../find-pipeline.js';
 import { idempotencyKeyOf } from '../idempotency-key.js';
 import { readRequestEvents } from '../request-events.js';
@@ -30,7 +31,9 @@ export function pipelineRoutes(
   const app = new Hono();
   const find = (c: Context): OpenPipeline => findPipeline(pipelines, c.req.param('pipeline') ?? '');
 
-  app.get('/', (c) => c.json({ pipelines: [...pipelines.values()].map(describe) }));
+  app.get('/', (c) =>
+    c.json({ pipelines: [...pipelines.values()].filter(({ name }) => mayUse(c, name)).map(describe) }),
+  );
 
   app.post('/:pipeline/predict', async (c) => {
     const pipeline = find(c);
@@ -77,11 +80,12 @@ function describe({ name, scorer, topics }: OpenPipeline): object {
 
 /** What a request tells of all its events. @throws MillraceError `IDEMPOTENCY_KEY_INVALID` */
 export function contextOf(c: Context, timeoutMs: number): RequestContext {
-  const traceparent = c.req.header('traceparent');
+  const work = workOf(c);
   return {
     source: 'millrace/http',
     idempotencyKey: idempotencyKeyOf(c),
-    traceparent: traceparent !== undefined && isTraceparent(traceparent) ? traceparent : undefined,
+    work,
+    trace: work?.headers ?? callerOf(c),
     timeoutMs,
   };
 }

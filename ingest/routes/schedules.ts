@@ -1,6 +1,7 @@
 import { Hono } from 'hono';
 import type { ScheduleRuns } from '../../processors/schedules/schedule-runs.js';
 import { nextDue, type Schedule } from '../../processors/schedules/schedule.js';
+import { mayUse } from '../authorization.js';
 
 const timeoutMs = 5_000;
 
@@ -10,7 +11,8 @@ export function scheduleRoutes(schedules: readonly Schedule[], runs: ScheduleRun
   app.get('/', async (c) => {
     // What was committed before this was asked is in the answer, whichever process did it.
     await runs.whenCaughtUp({ timeoutMs });
-    return c.json({ schedules: schedules.map((schedule) => describe(schedule, runs, Date.now())) });
+    const visible = schedules.filter(({ pipeline }) => mayUse(c, pipeline));
+    return c.json({ schedules: visible.map((schedule) => describe(schedule, runs, Date.now())) });
   });
   return app;
 }

@@ -1,19 +1,22 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer, type AddressInfo } from 'node:net';
+import { connect, createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe } from 'vitest';
+import { type Container, startContainer } from '../../tests/system/engines/containers.js';
+import { testEngines } from '../../tests/system/engines/chosen.js';
 
 const installed = spawnSync('redis-server', ['--version']).status === 0;
 
 /** Tests that need a Redis server. Where there is none they are skipped, and their heading says so. */
 export function describeWithRedis(name: string, tests: () => void): void {
-  const reason = installed
+  const isHere = installed || testEngines === 'containers';
+  const reason = isHere
     ? ''
     : ' (SKIPPED: redis-server IS NOT INSTALLED, get it with apt-get install redis-server)';
-  describe.skipIf(!installed)(`${name}${reason}`, () => {
+  describe.skipIf(!isHere)(`${name}${reason}`, () => {
     tests();
   });
 }
@@ -24,6 +27,8 @@ export class RedisServer {
   readonly #folder: string;
   readonly #settings: readonly string[];
   #process: ChildProcess | undefined;
+  /** Instead of a process, with `MILLRACE_TEST_ENGINES=containers`. */
+  #container: Container | undefined;
 
   private constructor(port: number, folder: string, settings: readonly string[]) {
     this.port = port;
@@ -48,6 +53,12 @@ export class RedisServer {
 
   /** Starts it, empty, on its port. Resolves when it takes connections. */
   async begin(): Promise<void> {
+    // One with settings is about files of this machine.
+    if (testEngines === 'containers' && this.#settings.length === 0) {
+      if (this.#container === undefined) this.#container = await this.#contained();
+      else await this.#container.restart();
+      return;
+    }
     const port = this.#settings.includes('--tls-port') ? [] : ['--port', String(this.port)];
     const settings = [...port, '--bind', '127.0.0.1', '--save', '', '--dir', this.#folder, ...this.#settings];
     const child = spawn('redis-server', settings, { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -62,15 +73,18 @@ export class RedisServer {
   }
 
   /** It hangs: connections stay, nothing is answered. */
-  hang(): void {
+  async hang(): Promise<void> {
+    await this.#container?.pause();
     this.#process?.kill('SIGSTOP');
   }
 
-  goOn(): void {
+  async goOn(): Promise<void> {
+    await this.#container?.resume();
     this.#process?.kill('SIGCONT');
   }
 
   async kill(): Promise<void> {
+    await this.#container?.kill();
     const child = this.#process;
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
     child.kill('SIGKILL');
@@ -80,7 +94,24 @@ export class RedisServer {
   /** Kills it and removes its folder. */
   async remove(): Promise<void> {
     await this.kill();
+    await this.#container?.stop();
     await rm(this.#folder, { recursive: true, force: true });
+  }
+
+  #contained(): Promise<Container> {
+    return startContainer({
+      image: 'redis',
+      ports: { 6379: this.port },
+      command: ['redis-server', '--save', ''],
+      check: async () => {
+        const socket = connect(this.port, '127.0.0.1', () => socket.write('PING\r\n'));
+        try {
+          await once(socket, 'data', { signal: AbortSignal.timeout(2_000) });
+        } finally {
+          socket.destroy();
+        }
+      },
+    });
   }
 }
 

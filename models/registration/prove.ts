@@ -28,6 +28,8 @@ export async function prove(
 ): Promise<number[]> {
   const child = fork(program, {
     execArgv: [],
+    // It needs no setting, and the secrets among them are no business of a graph's.
+    env: { PATH: process.env['PATH'] ?? '' },
     serialization: 'advanced',
     stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
   });

@@ -4,6 +4,7 @@ import { register } from '../lifecycle/commands.js';
 import type { ModelLifecycle } from '../lifecycle/lifecycle.js';
 import type { ModelState, RegisteredVersion } from '../lifecycle/state.js';
 import type { ModelManifest } from '../manifest.js';
+import { externalFilesOf } from '../onnx-file.js';
 import { findVersion, readModel, type ModelArtifact } from '../registry.js';
 import { requireExchangeable, requireSameScale } from './exchangeable.js';
 import { hasContent, makeStagingFolder, placeVersion, removeStaleStaging } from './place.js';
@@ -76,6 +77,15 @@ export class ModelRegistrar {
     const { manifest } = staged;
     if (manifest.name !== model) {
       throw refused(`its model.json is of model ${manifest.name}, and it was sent as ${model}`);
+    }
+    // They would be read from wherever the graph says, and the digest would not cover them.
+    const [elsewhere] = await asRefusal(folder, () =>
+      Promise.resolve().then(() => externalFilesOf(staged.onnx)),
+    );
+    if (elsewhere !== undefined) {
+      throw refused(
+        `its weights are in another file, ${JSON.stringify(elsewhere)}: save the model as one file`,
+      );
     }
     const state = lifecycle.get(model);
     // Also says whether the version can be a folder's name: nothing is joined to a path before.

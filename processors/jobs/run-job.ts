@@ -4,6 +4,7 @@ import { countAnswers, countFailures } from '../../analytics/job-queries.js';
 import { MillraceError } from '../../platform/errors.js';
 import type { Logger } from '../../platform/logger.js';
 import type { Metrics } from '../../platform/metrics.js';
+import { timed, traces, type Work } from '../../platform/tracing/traces.js';
 import type { NewRecord } from '../../streams/records.js';
 import type { Serde } from '../../streams/serde.js';
 import type { Streams } from '../../streams/streams.js';
@@ -60,6 +61,7 @@ export class JobRun {
   readonly #options: RunJobOptions;
   readonly #pipeline: OpenPipeline;
   readonly #producer: TransactionalProducer;
+  readonly #work: Work | undefined;
   #job: Job;
   #committedAt = performance.now();
 
@@ -73,6 +75,7 @@ export class JobRun {
     this.#pipeline = pipeline;
     this.#producer = producer;
     this.#job = job;
+    this.#work = traces()?.begin(`score file ${pipeline.name}`, { 'millrace.job.id': job.job_id });
   }
 
   /**
@@ -88,10 +91,21 @@ export class JobRun {
       await options.log.whenCaughtUp(30_000);
       const job = options.log.get(jobId);
       if (job === undefined || isFinished(job)) return;
-      await new JobRun(options, pipeline, producer, job).#finish();
+      await new JobRun(options, pipeline, producer, job).#run();
     } finally {
       await producer.close();
     }
+  }
+
+  async #run(): Promise<void> {
+    try {
+      await this.#finish();
+    } catch (error) {
+      this.#work?.end(error);
+      throw error;
+    }
+    const { error_code: code, error } = this.#job;
+    this.#work?.end(code === null ? undefined : new MillraceError(code, error ?? ''));
   }
 
   async #finish(): Promise<void> {
@@ -146,24 +160,24 @@ export class JobRun {
     const { serde, metrics } = this.#options;
     const { scorer, event } = this.#pipeline;
     const records: NewRecord[] = [];
+    const sending = this.#work?.send(this.#pipeline.topics.events);
     const eventTime = Date.now();
     for (const [index, row] of rows.entries()) {
       const fields = toEvent(row, event.schema, scorer, format.typed);
       if (fields instanceof InvalidEvent) continue;
       const eventId = rowEventId(this.#job.job_id, first + index);
-      records.push(eventRecord(this.#pipeline, serde, { eventId, eventTime, source, fields }));
+      const trace = sending?.nextHeaders();
+      records.push(eventRecord(this.#pipeline, serde, { eventId, eventTime, source, fields }, trace));
     }
     const invalid = rows.length - records.length;
     const { rows_read, rows_invalid, rows_failed } = this.#job;
-    await this.#commit(
-      {
-        state: 'publishing',
-        rows_read: rows_read + rows.length,
-        rows_invalid: rows_invalid + invalid,
-        rows_failed: rows_failed + invalid,
-      },
-      records,
-    );
+    const change: Change = {
+      state: 'publishing',
+      rows_read: rows_read + rows.length,
+      rows_invalid: rows_invalid + invalid,
+      rows_failed: rows_failed + invalid,
+    };
+    await timed(sending, this.#commit(change, records));
     metrics.eventsAccepted.inc({ pipeline: this.#pipeline.name, source }, records.length);
   }
 
@@ -218,7 +232,11 @@ export class JobRun {
     await this.#commit({ ...change, finished_at: Date.now() });
     const { pipeline, state, rows_total, rows_failed, error, created_at, at } = this.#job;
     metrics.jobs.inc({ pipeline, state });
-    logger.info({ pipeline, state, rows_total, rows_failed, error, tookMs: at - created_at }, 'a job ended');
+    const trace_id = this.#work?.traceId;
+    logger.info(
+      { pipeline, state, rows_total, rows_failed, error, tookMs: at - created_at, trace_id },
+      'a job ended',
+    );
   }
 
   async #giveSignOfLife(change: Change): Promise<void> {

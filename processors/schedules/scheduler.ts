@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { MillraceError, messageOf } from '../../platform/errors.js';
 import type { Logger } from '../../platform/logger.js';
 import type { Metrics } from '../../platform/metrics.js';
+import { type Sending, timed, traces } from '../../platform/tracing/traces.js';
 import type { ScheduleRun } from '../../schemas/types.js';
 import { backoff, pause } from '../../streams/backoff.js';
 import type { NewRecord } from '../../streams/records.js';
@@ -114,7 +115,9 @@ export class Scheduler {
       const due = this.#due();
       if (due === undefined) return;
       const startedAt = this.#now();
-      const events = this.#makeEvents(due);
+      const work = traces()?.begin(`run ${schedule.name}`, { 'millrace.schedule.due_at': due.dueAt });
+      const sending = work?.send(pipeline.topics.events);
+      const events = this.#makeEvents(due, sending);
       const run: ScheduleRun = {
         schedule: schedule.name,
         pipeline: schedule.pipeline,
@@ -124,7 +127,7 @@ export class Scheduler {
         events: events.length,
         catch_up: due.catchUp,
       };
-      await producer.commit([...events, this.#toRecord(run)]);
+      await timed(work, timed(sending, producer.commit([...events, this.#toRecord(run)])));
       metrics.scheduledRuns.inc({ schedule: schedule.name, catch_up: String(due.catchUp) });
       metrics.eventsAccepted.inc({ pipeline: pipeline.name, source: this.#source }, events.length);
       this.#logger.info({ run, tookMs: this.#now() - startedAt }, 'scheduled run');
@@ -135,7 +138,7 @@ export class Scheduler {
   }
 
   /** The same for the same due time, whoever makes them and however often. */
-  #makeEvents({ dueAt }: DueRun): NewRecord[] {
+  #makeEvents({ dueAt }: DueRun, sending: Sending | undefined): NewRecord[] {
     const { schedule, pipeline, serde } = this.#options;
     const { name, minEvents, maxEvents } = schedule;
     const random = seededRandom(Number.parseInt(scheduledEventId(name, dueAt, -1).slice(0, 8), 16));
@@ -145,7 +148,8 @@ export class Scheduler {
       if (fields === undefined)
         throw new MillraceError('SCHEDULE_INVALID', `${pipeline.name} makes no samples to schedule.`);
       const eventId = scheduledEventId(name, dueAt, index);
-      return eventRecord(pipeline, serde, { eventId, eventTime: dueAt, source: this.#source, fields });
+      const event = { eventId, eventTime: dueAt, source: this.#source, fields };
+      return eventRecord(pipeline, serde, event, sending?.nextHeaders());
     });
   }
 

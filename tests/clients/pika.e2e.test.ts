@@ -127,7 +127,7 @@ describeClient(pythonClient('pika', 'pika_producer.py'), (producer) => {
         arguments: {},
         messages: clients.length + 1,
       });
-      expect(rabbitMq.log()).not.toContain('PRECONDITION_FAILED');
+      expect(await rabbitMq.log()).not.toContain('PRECONDITION_FAILED');
     });
   });
 });

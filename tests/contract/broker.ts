@@ -2,7 +2,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startEmbeddedKafka } from '../../embedded/kafka/start.js';
-import { startExternalLog, testEngines } from '../system/engines/external.js';
+import { testEngines } from '../system/engines/chosen.js';
+import { startExternalLog } from '../system/engines/external.js';
 
 /** A broker that a test file may use: a given one, or an embedded one of its own. */
 export interface TestBroker {

@@ -4,17 +4,18 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { sql } from './audit.js';
 import { auditBridge } from './bridge-audit.js';
 import { describeRabbitMq, RabbitMq } from './engines/rabbitmq-server.js';
+import { patience } from './engines/chosen.js';
 import { freePorts, type Program, startProgram, whenReady } from './programs.js';
 import { drain, type QueuedResult, QueueProducer } from './queue-producer.js';
 import { seededRandom } from './seeded-random.js';
 import { runsAll, sized } from './size.js';
 import { WholeSystem } from './whole-system.js';
 
-const messages = sized('MILLRACE_BRIDGE_MESSAGES', { quick: 2_000, full: 20_000 });
+const size = sized('MILLRACE_BRIDGE_MESSAGES', { quick: 2_000, full: 20_000 });
 const kills = sized('MILLRACE_BRIDGE_KILLS', { quick: 2, full: 5 });
 const restarts = sized('MILLRACE_BRIDGE_RESTARTS', { quick: 1, full: 2 });
 const seed = Number(process.env['MILLRACE_CRASH_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
-const timeout = 60_000 + (kills + restarts) * 20_000 + messages * 5;
+const timeout = patience * (60_000 + (kills + restarts) * 20_000 + size * 5);
 
 const queue = 'alicpp_records';
 const resultsQueue = 'alicpp_results';
@@ -39,12 +40,15 @@ describeRabbitMq('the RabbitMQ bridge', () => {
     await rabbitMq?.stop();
   });
 
-  test.runIf(runsAll)(
-    `${messages} messages over ${kills} kills and ${restarts} restarts of RabbitMQ: each is a row once, and a result`,
+  test.runIf(runsAll).each([
+    { type: 'classic', end: 'in order', messages: size, options: {} },
+    { type: 'quorum', end: 'by SIGKILL', messages: size / 4, options: { 'x-queue-type': 'quorum' } },
+  ])(
+    `$messages messages in a $type queue over ${kills} kills of the bridge, and RabbitMQ ended $end ${restarts} times: each is a row once, and a result`,
     { timeout },
-    async () => {
+    async ({ type, messages, options }) => {
       console.info(
-        `MILLRACE_CRASH_SEED=${seed} MILLRACE_BRIDGE_MESSAGES=${messages} MILLRACE_BRIDGE_KILLS=${kills} MILLRACE_BRIDGE_RESTARTS=${restarts}`,
+        `MILLRACE_CRASH_SEED=${seed} MILLRACE_BRIDGE_MESSAGES=${size} MILLRACE_BRIDGE_KILLS=${kills} MILLRACE_BRIDGE_RESTARTS=${restarts}`,
       );
       const random = seededRandom(seed);
       const bridgeUrl = `http://127.0.0.1:${bridgePort}`;
@@ -68,7 +72,13 @@ describeRabbitMq('the RabbitMQ bridge', () => {
           interval: 20,
         });
 
-      const producer = await QueueProducer.create({ url: rabbitMq.url, queue, replyTo, random });
+      const producer = await QueueProducer.create({
+        url: rabbitMq.url,
+        queue,
+        arguments: options,
+        replyTo,
+        random,
+      });
       // Old programs have declared their queues before the bridge comes.
       await producer.publish(0);
       let bridge = startBridge();
@@ -99,8 +109,12 @@ describeRabbitMq('the RabbitMQ bridge', () => {
         await bridge.kill();
         bridge = startBridge();
       };
-      // In order: acknowledgements that were not on its disk yet it forgets when it is killed, and nobody else knows them.
-      const restart = (): Promise<void> => oneAfterTheOther(() => rabbitMq.restart());
+      // Acknowledgements of a classic queue that are not on its disk yet are forgotten when it is killed, and nobody else knows them.
+      const restart = (): Promise<void> =>
+        oneAfterTheOther(async () => {
+          if (type === 'quorum') await rabbitMq.kill();
+          await rabbitMq.restart();
+        });
       const rounds = shuffled([...Array(kills).fill(kill), ...Array(restarts).fill(restart)], random);
       /** At a random moment while the messages of a round come; half of the time not before results of them go out. */
       const run = async (round: number, disturb: () => Promise<void>): Promise<void> => {
@@ -132,7 +146,7 @@ describeRabbitMq('the RabbitMQ bridge', () => {
             messages_ready: 0,
             messages_unacknowledged: 0,
             durable: true,
-            arguments: {},
+            arguments: options,
           });
           expect((await rabbitMq.queue('millrace.dead-letters')).messages).toBe(0);
         },
@@ -146,7 +160,7 @@ describeRabbitMq('the RabbitMQ bridge', () => {
       const report = await auditBridge(producer.published, results, replies, system);
       console.info(JSON.stringify({ ...report, seconds: (performance.now() - startedAt) / 1000 }));
       expect(report).toMatchObject({ problems: [], events: messages, predictions: messages, rows: messages });
-      expect(rabbitMq.log()).not.toContain('PRECONDITION_FAILED');
+      expect(await rabbitMq.log()).not.toContain('PRECONDITION_FAILED');
     },
   );
 });

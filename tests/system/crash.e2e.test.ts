@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { audit, sql } from './audit.js';
+import { patience } from './engines/chosen.js';
 import { Load } from './load.js';
 import { whenReady } from './programs.js';
 import { seededRandom } from './seeded-random.js';
@@ -10,7 +11,7 @@ import { WholeSystem } from './whole-system.js';
 const events = sized('MILLRACE_CRASH_EVENTS', { quick: 10_000, full: 100_000 });
 const kills = sized('MILLRACE_CRASH_KILLS', { quick: 3, full: 10 });
 const seed = Number(process.env['MILLRACE_CRASH_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
-const timeout = 60_000 + kills * 10_000 + events * 3;
+const timeout = patience * (60_000 + kills * 10_000 + events * 3);
 
 const senders = 4;
 const eventsPerPredict = 100;
@@ -97,7 +98,7 @@ test(`${events} events over ${kills} kills: each is a row once, with its score`,
   const acceptedMs = performance.now() - startedAt;
   await whenReady(system, http);
 
-  const report = await audit(load, endpoints, 30_000 + events);
+  const report = await audit(load, endpoints, patience * (30_000 + events));
   console.info(
     JSON.stringify({
       ...report,

@@ -11,6 +11,7 @@ import { loadContract } from '../../schemas/contracts.js';
 import { SchemaRegistryClient } from '../../streams/schema-registry.js';
 import { schemaIdOf, Serde } from '../../streams/serde.js';
 import { createStreams, type Streams } from '../../streams/streams.js';
+import { patience } from './engines/chosen.js';
 import { startProgram } from './programs.js';
 import { startSystem, type TestSystem } from './start.js';
 
@@ -19,7 +20,7 @@ const client = JSON.parse(
 ) as object;
 const events = 'credit-default.events';
 /** Each starts a process several times. */
-const patient = { timeout: 90_000 };
+const patient = { timeout: patience * 90_000 };
 
 interface Letter {
   dead_letter_id: string;

@@ -8,6 +8,7 @@ import { projectRoot } from '../../platform/paths.js';
 import { rowEventId } from '../../processors/jobs/job.js';
 import { createStreams } from '../../streams/streams.js';
 import { sql } from './audit.js';
+import { patience } from './engines/chosen.js';
 import { fileForm, type JobAnswer, whenFinished } from './file-jobs.js';
 import { whenReady } from './programs.js';
 import { seededRandom } from './seeded-random.js';
@@ -17,7 +18,7 @@ import { WholeSystem } from './whole-system.js';
 const rows = sized('MILLRACE_CRASH_ROWS', { quick: 5_000, full: 20_000 });
 const kills = sized('MILLRACE_CRASH_KILLS', { quick: 2, full: 8 });
 const seed = Number(process.env['MILLRACE_CRASH_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
-const timeout = 60_000 + kills * 10_000 + rows * 3;
+const timeout = patience * (60_000 + kills * 10_000 + rows * 3);
 
 /** Rows repeat after so many, and one of them is bad. */
 const kinds = 40;

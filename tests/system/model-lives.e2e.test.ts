@@ -12,6 +12,7 @@ import { SchemaRegistryClient } from '../../streams/schema-registry.js';
 import { Serde } from '../../streams/serde.js';
 import { createStreams, type Streams } from '../../streams/streams.js';
 import { sql } from './audit.js';
+import { patience } from './engines/chosen.js';
 import { type Change, type Lives, problemsOf, readLives, streamTimes } from './lives-audit.js';
 import { freePorts, startProgram, whenReady } from './programs.js';
 import { fullSize, runsAll } from './size.js';
@@ -70,7 +71,7 @@ async function whenPickedUp({ champion, challenger }: ModelState): Promise<void>
         expect(Array.from(lines, ([, alias, event]) => `${alias} ${event}`)).toEqual(expected);
       }
     },
-    { timeout: 20_000, interval: 20 },
+    { timeout: patience * 20_000, interval: 20 },
   );
 }
 
@@ -80,7 +81,7 @@ async function whenMostAreScored(events: readonly AcceptedEvent[]): Promise<void
   const query = `SELECT toUInt32(uniqExact(event_id)) AS scored FROM millrace.predictions WHERE event_id IN (${ids.join()})`;
   await vi.waitFor(
     async () => expect((await sql<{ scored: number }>(clickhouse, query))[0]?.scored).toBeGreaterThan(200),
-    { timeout: 30_000, interval: 50 },
+    { timeout: patience * 30_000, interval: 50 },
   );
 }
 
@@ -121,7 +122,7 @@ async function changeUnderLoad(): Promise<{ accepted: AcceptedEvent[]; changes: 
       );
       expect(row?.answers).toBe(traffic.accepted.length);
     },
-    { timeout: 30_000, interval: 100 },
+    { timeout: patience * 30_000, interval: 100 },
   );
   return { accepted: traffic.accepted, changes };
 }
@@ -143,7 +144,7 @@ function eventsUnder(
 
 test.runIf(runsAll)(
   'versions are promoted, shadowed, tried as canary and rolled back under 500 events a second',
-  { timeout: 120_000 },
+  { timeout: patience * 120_000 },
   async () => {
     await startSystem();
     const { accepted, changes } = await changeUnderLoad();

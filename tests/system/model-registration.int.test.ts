@@ -64,7 +64,25 @@ async function expectNothingNew(before: readonly string[]): Promise<void> {
   await expect.poll(async () => (existsSync(staging) ? readdir(staging) : [])).toEqual([]);
 }
 
+/** A field of Protocol Buffers that has bytes. */
+function field(number: number, content: string | Uint8Array): Uint8Array {
+  const bytes = Buffer.from(content);
+  return Buffer.concat([Buffer.from([number * 8 + 2, bytes.length]), bytes]);
+}
+
 describe('a version that is sent', () => {
+  it('is refused when its weights would be read from elsewhere', async () => {
+    const before = await versions();
+    const location = Buffer.concat([field(1, 'location'), field(2, '../../../../etc/hostname')]);
+    const weights = Buffer.concat([field(8, 'w'), field(13, location)]);
+    const onnx = Buffer.concat([creditOnnx, field(7, field(5, weights))]);
+    expect(await register(await folders.make('elsewhere', { onnx }))).toMatchObject({
+      status: 422,
+      body: { code: 'MODEL_REFUSED', detail: expect.stringContaining('"../../../../etc/hostname"') },
+    });
+    await expectNothingNew(before);
+  });
+
   it('is registered once, whole, and known from then on', async () => {
     const folder = await folders.make('once');
     const first = await register(folder);
@@ -145,7 +163,7 @@ describe('a version that could not take the champion’s place is refused', () =
     [
       'no graph at all',
       () => folders.make('bad', { onnx: Buffer.from('MZ this is a program') }),
-      /onnxruntime/,
+      /no whole ONNX model/,
     ],
     [
       'golden rows that are not reproduced',

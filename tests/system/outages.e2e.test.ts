@@ -7,6 +7,7 @@ import { SchemaRegistryClient } from '../../streams/schema-registry.js';
 import { Serde } from '../../streams/serde.js';
 import { createStreams } from '../../streams/streams.js';
 import { audit, sql } from './audit.js';
+import { patience } from './engines/chosen.js';
 import { Load } from './load.js';
 import { type Program, readiness, whenReady } from './programs.js';
 import { seededRandom } from './seeded-random.js';
@@ -17,7 +18,7 @@ const outageMs = sized('MILLRACE_OUTAGE_SECONDS', { quick: 1, full: 60 }) * 1000
 const hangMs = Math.min(outageMs, 10_000);
 const requestTimeoutMs = 2_000;
 const settings = { REQUEST_TIMEOUT_MS: String(requestTimeoutMs), KAFKA_SESSION_TIMEOUT_MS: '6000' };
-const timeout = 90_000 + 3 * outageMs;
+const timeout = patience * (90_000 + 3 * outageMs);
 
 let engines: Engines;
 let system: Program;
@@ -57,7 +58,7 @@ async function ride(
       const { parts } = await readiness(engines.http);
       expect(parts[part]?.status, JSON.stringify(parts)).toBe('down');
     },
-    { timeout: 20_000, interval: 100 },
+    { timeout: patience * 20_000, interval: 100 },
   );
   await meanwhile?.();
   await sleep(lastingMs);
@@ -76,7 +77,7 @@ async function ride(
 async function whenAcceptedMore(count: number): Promise<void> {
   const wanted = load.accepted.size + count;
   await vi.waitFor(() => expect(load.accepted.size).toBeGreaterThanOrEqual(wanted), {
-    timeout: 60_000,
+    timeout: patience * 60_000,
     interval: 20,
   });
 }
@@ -173,7 +174,9 @@ async function produceWithNewSchema(eventIds: string[]): Promise<void> {
 describe('the broker', () => {
   /** Requests are refused in time, as problem details that say when to come again. */
   async function expectRefusals(): Promise<void> {
-    await vi.waitFor(() => expect(load.refusals.length).toBeGreaterThanOrEqual(2), { timeout: 20_000 });
+    await vi.waitFor(() => expect(load.refusals.length).toBeGreaterThanOrEqual(2), {
+      timeout: patience * 20_000,
+    });
     for (const { body, retryAfter, ms } of load.refusals) {
       expect(body).toMatchObject({ status: 503, code: expect.stringMatching(/^(LOG|REQUEST)_/) as string });
       expect(Number(retryAfter)).toBeGreaterThan(0);

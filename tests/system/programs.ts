@@ -4,6 +4,7 @@ import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { vi } from 'vitest';
 import { projectRoot } from '../../platform/paths.js';
+import { patience } from './engines/chosen.js';
 
 /** A process under test. */
 export interface Program {
@@ -33,6 +34,7 @@ const unset = Object.fromEntries(
     'REDIS_URL',
     'RABBITMQ_URL',
     'NODE_OPTIONS',
+    'OTEL_EXPORTER_OTLP_ENDPOINT',
   ].map((name) => [name, '']),
 );
 
@@ -105,7 +107,11 @@ export interface Readiness {
 }
 
 /** Waits until a process is ready; its output is in the error when it never is. */
-export async function whenReady(program: Program, http: string, timeoutMs = 60_000): Promise<void> {
+export async function whenReady(
+  program: Program,
+  http: string,
+  timeoutMs = patience * 60_000,
+): Promise<void> {
   await vi.waitFor(
     async () => {
       const { status, parts } = await readiness(http);

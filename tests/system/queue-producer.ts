@@ -14,6 +14,8 @@ export interface QueuedMessage {
 export interface QueueProducerOptions {
   url: string;
   queue: string;
+  /** Of the queue. Default none. */
+  arguments?: Record<string, unknown>;
   /** Queue that replies are wanted in. */
   replyTo: string;
   random: () => number;
@@ -42,10 +44,10 @@ export class QueueProducer {
 
   /** Publishes so many over a connection of their own, and resolves when RabbitMQ has confirmed all of them. */
   async publish(count: number): Promise<void> {
-    const { url, queue, replyTo } = this.#options;
+    const { url, queue, replyTo, arguments: options = {} } = this.#options;
     const connection = await connect(url);
     const channel = await connection.createConfirmChannel();
-    await channel.assertQueue(queue, { durable: true });
+    await channel.assertQueue(queue, { durable: true, arguments: options });
     await channel.assertQueue(replyTo, { durable: true });
     for (let n = 0; n < count; n++) {
       const message = this.#make(this.published.length);

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { audit, sql } from './audit.js';
+import { patience } from './engines/chosen.js';
 import { Load } from './load.js';
 import { type Program, whenReady } from './programs.js';
 import { seededRandom } from './seeded-random.js';
@@ -17,7 +18,7 @@ afterEach(() => whole.remove());
 
 it(
   'stores the rows of a log that was begun anew, at places that the old one had too',
-  { timeout: 60_000 },
+  { timeout: patience * 60_000 },
   async () => {
     const { http } = whole;
     const load = await Load.create({ http, random: seededRandom(5), clients: 1 });
@@ -31,19 +32,19 @@ it(
 
     const first = await start();
     await load.postEvents(1);
-    await expect.poll(countRows, { timeout: 10_000 }).toBe(1);
+    await expect.poll(countRows, { timeout: patience * 10_000 }).toBe(1);
     first.signal('SIGTERM');
     await first.exited;
     await whole.beginLogAnew();
     await start();
     await load.postEvents(1);
-    await expect.poll(countRows, { timeout: 10_000 }).toBe(2);
+    await expect.poll(countRows, { timeout: patience * 10_000 }).toBe(2);
   },
 );
 
 it.runIf(runsAll)(
   'comes up beside the memory that a running broker has of its killed predecessor',
-  { timeout: 90_000 },
+  { timeout: patience * 90_000 },
   async () => {
     const engines = await startEnginesApart();
     try {

@@ -3,12 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { vi } from 'vitest';
 import type { AuditedSystem } from './audit.js';
-import {
-  type SeparateEngine,
-  startExternalEngines,
-  stopExternalEngines,
-  testEngines,
-} from './engines/external.js';
+import { type SeparateEngine, testEngines } from './engines/chosen.js';
+import { startExternalEngines, stopExternalEngines } from './engines/external.js';
 import { freePorts, killPrograms, type Program, startProgram } from './programs.js';
 import { TcpProxy } from './tcp-proxy.js';
 
@@ -28,8 +24,8 @@ export interface Engines extends AuditedSystem {
 /** Starts the engines, and makes the rest ready to be started. */
 export async function startEnginesApart(): Promise<Engines> {
   const folder = await mkdtemp(join(tmpdir(), 'millrace-outages-'));
-  const ports = await freePorts('http', 'kafka', 'registry', 'seenRegistry', 'clickHouse');
   const external = await startExternalEngines();
+  const ports = await freePorts('http', 'kafka', 'registry', 'seenRegistry', 'clickHouse');
   const {
     KAFKA_BROKERS = `127.0.0.1:${ports.kafka}`,
     SCHEMA_REGISTRY_URL = `http://127.0.0.1:${ports.registry}`,

@@ -31,7 +31,12 @@ export async function startSystem(settings: Record<string, string> = {}): Promis
     ...external.settings,
     ...settings,
   });
-  const system = await up(config, { demo: false, onProgress: () => undefined });
+  const system = await up(config, { demo: false, onProgress: () => undefined }).catch(
+    async (error: unknown) => {
+      await stopExternalEngines(external);
+      throw error;
+    },
+  );
   const { http, clickhouse } = system.endpoints;
   return {
     ...system,

@@ -8,7 +8,7 @@ import { Load } from './load.js';
 import { type Program, whenReady } from './programs.js';
 import { seededRandom } from './seeded-random.js';
 import { fullSize } from './size.js';
-import { testEngines } from './engines/external.js';
+import { patience, testEngines } from './engines/chosen.js';
 import { WholeSystem } from './whole-system.js';
 
 const names = ['PORT', 'KAFKA_PORT', 'SCHEMA_REGISTRY_PORT', 'CLICKHOUSE_PORT'] as const;
@@ -41,34 +41,38 @@ function linesOf(program: Program): string[] {
 describe.each(fullSize ? (['SIGTERM', 'SIGINT'] as const) : (['SIGTERM'] as const))(
   '%s under load',
   (signal) => {
-    it('ends with 0 in time, and everything acknowledged is there', { timeout: 90_000 }, async () => {
-      let system = whole.start();
-      await whenReady(system, whole.http);
-      const load = await Load.create({ http: whole.http, random: seededRandom(2), clients: 50 });
-      const loading = load.start();
-      const large = Promise.all([load.postEvents(2_000), load.postEvents(2_000)]);
-      await vi.waitFor(() => expect(load.accepted.size).toBeGreaterThan(200), {
-        timeout: 30_000,
-        interval: 5,
-      });
-      const startedAt = performance.now();
-      system.signal(signal);
-      expect(await system.exited, system.output()).toBe(0);
-      expect(performance.now() - startedAt).toBeLessThan(10_000);
-      system = whole.start();
-      await whenReady(system, whole.http);
-      await large;
-      await loading.stop();
-      const report = await audit(load, whole);
-      console.info(signal, JSON.stringify({ ...report, retries: load.retries }));
-      expect(report.problems).toEqual([]);
-    });
+    it(
+      'ends with 0 in time, and everything acknowledged is there',
+      { timeout: patience * 90_000 },
+      async () => {
+        let system = whole.start();
+        await whenReady(system, whole.http);
+        const load = await Load.create({ http: whole.http, random: seededRandom(2), clients: 50 });
+        const loading = load.start();
+        const large = Promise.all([load.postEvents(2_000), load.postEvents(2_000)]);
+        await vi.waitFor(() => expect(load.accepted.size).toBeGreaterThan(200), {
+          timeout: patience * 30_000,
+          interval: 5,
+        });
+        const startedAt = performance.now();
+        system.signal(signal);
+        expect(await system.exited, system.output()).toBe(0);
+        expect(performance.now() - startedAt).toBeLessThan(patience * 10_000);
+        system = whole.start();
+        await whenReady(system, whole.http);
+        await large;
+        await loading.stop();
+        const report = await audit(load, whole);
+        console.info(signal, JSON.stringify({ ...report, retries: load.retries }));
+        expect(report.problems).toEqual([]);
+      },
+    );
   },
 );
 
 it(
   'a second process on the same folder is refused in one line and harms nothing',
-  { timeout: 60_000 },
+  { timeout: patience * 60_000 },
   async () => {
     const first = whole.start();
     await whenReady(first, whole.http);
@@ -90,7 +94,7 @@ it(
 );
 
 describe('what keeps it from starting is one line that names the setting', () => {
-  it.each(ownPorts)('%s in use', { timeout: 30_000 }, async (name) => {
+  it.each(ownPorts)('%s in use', { timeout: patience * 30_000 }, async (name) => {
     const holder = createServer().listen(whole.ports[name], '127.0.0.1');
     await once(holder, 'listening');
     try {
@@ -104,7 +108,7 @@ describe('what keeps it from starting is one line that names the setting', () =>
     }
   });
 
-  it('DATA_DIR that is a file', { timeout: 30_000 }, async () => {
+  it('DATA_DIR that is a file', { timeout: patience * 30_000 }, async () => {
     const file = join(whole.folder, 'file');
     await writeFile(file, '');
     const system = whole.start({ DATA_DIR: file });

@@ -10,7 +10,7 @@ import type { LogProducer } from '../../streams/log-producer.js';
 import { SchemaRegistryClient } from '../../streams/schema-registry.js';
 import { Serde } from '../../streams/serde.js';
 import { createStreams, type Streams } from '../../streams/streams.js';
-import { testEngines } from './engines/external.js';
+import { testEngines } from './engines/chosen.js';
 import { startSystem, type TestSystem } from './start.js';
 
 const client = JSON.parse(

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { audit, sql } from './audit.js';
+import { patience } from './engines/chosen.js';
 import { Load } from './load.js';
 import { freePorts, type Program, readiness, whenReady } from './programs.js';
 import { seededRandom } from './seeded-random.js';
@@ -8,7 +9,7 @@ import { type Engines, startEnginesApart } from './split-system.js';
 
 /** The shortest that brokers allow: a copy that is gone is missed after this time. */
 const sessionTimeoutMs = 6_000;
-const timeout = 120_000;
+const timeout = patience * 120_000;
 
 interface Copy {
   program: Program;
@@ -45,7 +46,7 @@ async function predictionsOf({ http }: Copy): Promise<number> {
 async function whenPredicts(copy: Copy): Promise<void> {
   const before = await predictionsOf(copy);
   await vi.waitFor(async () => expect(await predictionsOf(copy)).toBeGreaterThan(before + 20), {
-    timeout: 30_000,
+    timeout: patience * 30_000,
     interval: 100,
   });
 }
@@ -61,7 +62,7 @@ async function whenStored(): Promise<void> {
       );
       expect(row?.rows).toBeGreaterThanOrEqual(ids);
     },
-    { timeout: 40_000, interval: 100 },
+    { timeout: patience * 40_000, interval: 100 },
   );
 }
 
@@ -109,7 +110,7 @@ it.runIf(runsAll)(
     await whenStored();
     second.program.signal('SIGCONT');
     await vi.waitFor(async () => expect((await readiness(second.http)).status).toBe('up'), {
-      timeout: 30_000,
+      timeout: patience * 30_000,
       interval: 100,
     });
     await whenPredicts(second);

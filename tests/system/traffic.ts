@@ -6,6 +6,7 @@ import { loadContract } from '../../schemas/contracts.js';
 import { cloudEventHeaders } from '../../streams/cloud-events.js';
 import type { LogProducer } from '../../streams/log-producer.js';
 import type { Serde } from '../../streams/serde.js';
+import { patience } from './engines/chosen.js';
 import { seededRandom } from './seeded-random.js';
 
 /** An event that was accepted, whichever way it came. */
@@ -38,7 +39,7 @@ export class Traffic {
   readonly accepted: AcceptedEvent[] = [];
   readonly #http: string;
   readonly #producer: LogProducer;
-  readonly #serde: Serde;
+  readonly #encoding: { serde: Serde; schemaId: number };
   readonly #sample: () => Record<string, number>;
   readonly #stopping = new AbortController();
   readonly #underWay = new Set<Promise<void>>();
@@ -49,12 +50,12 @@ export class Traffic {
   private constructor(
     http: string,
     producer: LogProducer,
-    serde: Serde,
+    encoding: { serde: Serde; schemaId: number },
     sample: () => Record<string, number>,
   ) {
     this.#http = http;
     this.#producer = producer;
-    this.#serde = serde;
+    this.#encoding = encoding;
     this.#sample = sample;
     this.#running = this.#run();
   }
@@ -63,8 +64,8 @@ export class Traffic {
     const sample = (await loadPipelines()).find(({ name }) => name === 'credit-default')?.sample;
     if (sample === undefined) throw new Error('credit-default makes no samples');
     const random = seededRandom(4);
-    await serde.register(topic, contract.type);
-    return new Traffic(http, producer, serde, () => sample(random) as Record<string, number>);
+    const schemaId = await serde.register(topic, contract.type);
+    return new Traffic(http, producer, { serde, schemaId }, () => sample(random) as Record<string, number>);
   }
 
   /** Waits until so many events are accepted that were sent after a time. */
@@ -74,7 +75,7 @@ export class Traffic {
         if (this.#failures.length > 0) throw this.#failures[0];
         if (this.accepted.filter(({ sentAt }) => sentAt > time).length < count) throw new Error('not yet');
       },
-      { timeout: 20_000, interval: 20 },
+      { timeout: patience * 20_000, interval: 20 },
     );
   }
 
@@ -134,11 +135,11 @@ export class Traffic {
     const events = Array.from({ length: perTick.kafka }, () =>
       this.#make(`client-${this.#sent++ % clients}`),
     );
-    const schemaId = await this.#serde.register(topic, contract.type);
+    const { serde, schemaId } = this.#encoding;
     const records = events.map(({ id, key, fields, sentAt }) => ({
       topic,
       key,
-      value: this.#serde.encode(schemaId, contract.type, fields),
+      value: serde.encode(schemaId, contract.type, fields),
       headers: cloudEventHeaders({ id, source: 'test', type: 'test', time: new Date(sentAt).toISOString() }),
     }));
     await this.#producer.send(records);

@@ -29,9 +29,24 @@ export function describeApacheKafka(name: string, tests: () => void): void {
 export interface ApacheKafkaOptions {
   /** Lines of `server.properties` beyond, or in place of, those that every test broker has. */
   settings?: Record<string, string | number>;
+  /** Options for formatting its storage, such as users of SCRAM. */
+  formatOptions?: readonly string[];
+  /** A listener `SASL_SSL` on this port of localhost, beside the one without security; `settings` say the rest. */
+  securePort?: number;
+  /** Listeners beyond its own, each telling clients to come to another port: a proxy's, which leads back here. */
+  proxied?: readonly ProxiedListener[];
   /** Options of the JVM. Default: those that make it start soonest, which are not those that make it fastest in the end. */
   jvmOptions?: readonly string[];
 }
+
+export interface ProxiedListener {
+  /** Where the broker listens. */
+  port: number;
+  /** Where clients of this listener are told that the broker is. */
+  advertised: number;
+}
+
+type Ports = Record<'broker' | 'controller', number>;
 
 /** Simple compiler and collector, and classes as an earlier start has left them: a third of the time to start. */
 const quickStart = ['-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC', '-Xmx384m'];
@@ -57,15 +72,21 @@ export class ApacheKafka {
   }
 
   /** Resolves when it serves clients. */
-  static async start({ settings = {}, jvmOptions }: ApacheKafkaOptions = {}): Promise<ApacheKafka> {
+  static async start({
+    settings = {},
+    formatOptions = [],
+    securePort,
+    proxied = [],
+    jvmOptions,
+  }: ApacheKafkaOptions = {}): Promise<ApacheKafka> {
     const jvm = jvmOptions ?? [...quickStart, `-XX:SharedArchiveFile=${await classesArchive()}`];
     const folder = await mkdtemp(join(tmpdir(), 'millrace-apache-kafka-'));
     const ports = await freePorts('broker', 'controller');
     const kafka = new ApacheKafka(folder, ports.broker, jvm);
     try {
-      const properties = { ...defaults(folder, ports), ...settings };
+      const properties = { ...defaults(folder), ...listeners(ports, proxied, securePort), ...settings };
       await writeFile(kafka.#settingsFile, toLines(properties));
-      await kafka.#format();
+      await kafka.#format(formatOptions);
       await kafka.restart();
     } catch (error) {
       await kafka.stop();
@@ -137,15 +158,16 @@ export class ApacheKafka {
     this.#server?.kill('SIGKILL');
   };
 
-  async #format(): Promise<void> {
+  async #format(options: readonly string[]): Promise<void> {
     const clusterId = randomBytes(16).toString('base64url');
     const tool = await this.#java(
       'kafka.tools.StorageTool',
       'format',
-      '-t',
-      clusterId,
+      // One argument, since an id may begin with a dash.
+      `--cluster-id=${clusterId}`,
       '-c',
       this.#settingsFile,
+      ...options,
     );
     if (!hasEnded(tool)) await once(tool, 'exit');
     if (tool.exitCode !== 0) throw new Error(`Formatting Apache Kafka's storage failed:\n${this.output()}`);
@@ -218,18 +240,10 @@ function jarsFolder(): string | undefined {
   return status === 0 ? stdout.trim() : undefined;
 }
 
-function defaults(
-  folder: string,
-  { broker, controller }: { broker: number; controller: number },
-): Record<string, string | number> {
+function defaults(folder: string): Record<string, string | number> {
   return {
     'process.roles': 'broker,controller',
     'node.id': 1,
-    'controller.quorum.voters': `1@127.0.0.1:${controller}`,
-    listeners: `PLAINTEXT://127.0.0.1:${broker},CONTROLLER://127.0.0.1:${controller}`,
-    'advertised.listeners': `PLAINTEXT://127.0.0.1:${broker}`,
-    'listener.security.protocol.map': 'PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT',
-    'controller.listener.names': 'CONTROLLER',
     'log.dirs': join(folder, 'log'),
     'num.partitions': 1,
     'auto.create.topics.enable': 'true',
@@ -246,6 +260,40 @@ function defaults(
     // A broker that was killed is let in again when its session has ended.
     'broker.session.timeout.ms': 3_000,
     'broker.heartbeat.interval.ms': 500,
+  };
+}
+
+function listeners(
+  { broker, controller }: Ports,
+  proxied: readonly ProxiedListener[],
+  securePort: number | undefined,
+): Record<string, string> {
+  const plain = [{ port: broker, advertised: broker }, ...proxied].map(({ port, advertised }, index) => ({
+    name: index === 0 ? 'PLAINTEXT' : `PROXY${index}`,
+    protocol: 'PLAINTEXT',
+    port,
+    advertised: `127.0.0.1:${advertised}`,
+  }));
+  const secure = { name: 'SASL_SSL', protocol: 'SASL_SSL' };
+  const all =
+    securePort === undefined
+      ? plain
+      : [...plain, { ...secure, port: securePort, advertised: `localhost:${securePort}` }];
+  const list = (part: (listener: (typeof all)[number]) => string, ...controllers: string[]): string =>
+    [...all.map(part), ...controllers].join(',');
+  return {
+    'controller.quorum.voters': `1@127.0.0.1:${controller}`,
+    listeners: list(
+      ({ name, port }) => `${name}://127.0.0.1:${port}`,
+      `CONTROLLER://127.0.0.1:${controller}`,
+    ),
+    'advertised.listeners': list(({ name, advertised }) => `${name}://${advertised}`),
+    'listener.security.protocol.map': list(
+      ({ name, protocol }) => `${name}:${protocol}`,
+      'CONTROLLER:PLAINTEXT',
+    ),
+    'controller.listener.names': 'CONTROLLER',
+    'inter.broker.listener.name': 'PLAINTEXT',
   };
 }
 

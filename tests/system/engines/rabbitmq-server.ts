@@ -8,6 +8,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe } from 'vitest';
 import { freePorts } from '../programs.js';
+import { type Container, startContainer } from './containers.js';
+import { testEngines } from './chosen.js';
 
 // Not the one on the path: Debian's there is a wrapper that becomes the user `rabbitmq` and ignores the environment.
 const serverProgram = '/usr/lib/rabbitmq/bin/rabbitmq-server';
@@ -19,10 +21,9 @@ export const rabbitMqInstalled = existsSync(serverProgram);
 
 /** The tests that need RabbitMQ. Without it they are skipped, and their heading says so. */
 export function describeRabbitMq(name: string, tests: () => void): void {
-  const reason = rabbitMqInstalled
-    ? ''
-    : ' NEEDS RABBITMQ, WHICH IS NOT INSTALLED (apt-get install rabbitmq-server)';
-  describe.skipIf(!rabbitMqInstalled)(`${name}${reason}`, () => {
+  const isHere = rabbitMqInstalled || testEngines === 'containers';
+  const reason = isHere ? '' : ' NEEDS RABBITMQ, WHICH IS NOT INSTALLED (apt-get install rabbitmq-server)';
+  describe.skipIf(!isHere)(`${name}${reason}`, () => {
     tests();
   });
 }
@@ -49,10 +50,12 @@ export class RabbitMq {
   readonly managementUrl: string;
   readonly #folder: string;
   readonly #ports: Ports;
-  readonly #epmd: ChildProcess;
+  readonly #epmd: ChildProcess | undefined;
   #server: ChildProcess | undefined;
+  /** Instead of a process of this machine, with `MILLRACE_TEST_ENGINES=containers`. */
+  #container: Container | undefined;
 
-  private constructor(folder: string, ports: Ports, epmd: ChildProcess) {
+  private constructor(folder: string, ports: Ports, epmd?: ChildProcess) {
     this.#folder = folder;
     this.#ports = ports;
     this.#epmd = epmd;
@@ -64,14 +67,19 @@ export class RabbitMq {
   /**
    * Resolves when it serves clients and its management API answers.
    *
+   * @param settings - lines of `rabbitmq.conf` beyond those that every test server has.
    * @param usual - ports for clients and the management API that are wanted; free ones where they are not given.
    */
-  static async start(usual: Partial<Pick<Ports, 'amqp' | 'management'>> = {}): Promise<RabbitMq> {
+  static async start(
+    usual: Partial<Pick<Ports, 'amqp' | 'management'>> = {},
+    settings: Record<string, string | number> = {},
+  ): Promise<RabbitMq> {
     const folder = await mkdtemp(join(tmpdir(), 'millrace-rabbitmq-'));
     const ports = { ...(await freePorts('amqp', 'management', 'distribution', 'epmd')), ...usual };
+    if (testEngines === 'containers') return new RabbitMq(folder, ports).#contained();
     await Promise.all(['home', 'data', 'log'].map((name) => mkdir(join(folder, name))));
     await writeFile(join(folder, 'enabled_plugins'), '[rabbitmq_management].\n');
-    await writeFile(join(folder, 'rabbitmq.conf'), configuration(ports));
+    await writeFile(join(folder, 'rabbitmq.conf'), configuration(ports, settings));
     // In the foreground and before the server, which would start one that outlives it.
     const epmd = spawn(epmdProgram, ['-address', '127.0.0.1', '-port', String(ports.epmd)], {
       stdio: 'ignore',
@@ -89,6 +97,7 @@ export class RabbitMq {
 
   /** Starts it on the data that is there; ends it first if it runs. */
   async restart(): Promise<void> {
+    if (this.#container !== undefined) return this.#container.restart();
     await this.#end('SIGTERM');
     const log = await open(join(this.#folder, 'output.log'), 'a');
     // Erlang makes room for as many files as it may open: a limit of a billion would cost gigabytes.
@@ -122,8 +131,10 @@ export class RabbitMq {
   async stop(): Promise<void> {
     // In order takes it 5 s, to save what is removed next.
     await this.#end('SIGKILL');
-    const ended = hasEnded(this.#epmd) ? undefined : once(this.#epmd, 'exit');
-    this.#epmd.kill('SIGKILL');
+    await this.#container?.stop();
+    const epmd = this.#epmd;
+    const ended = epmd === undefined || hasEnded(epmd) ? undefined : once(epmd, 'exit');
+    epmd?.kill('SIGKILL');
     await ended;
     process.off('exit', this.#killAll);
     await rm(this.#folder, { recursive: true, force: true });
@@ -135,20 +146,22 @@ export class RabbitMq {
   }
 
   /** What it has logged: warnings and errors, among them channels closed with PRECONDITION_FAILED. */
-  log(): string {
+  async log(): Promise<string> {
+    if (this.#container !== undefined) return this.#container.output();
     return readFileSync(join(this.#folder, 'log', 'server.log'), 'utf8');
   }
 
   /** Asks the management API for a path under `/api/`. */
-  async manage<Answer>(path: string): Promise<Answer> {
+  async manage<Answer>(path: string, init: RequestInit = {}): Promise<Answer> {
     const { origin, username, password } = new URL(this.managementUrl);
     const authorization = `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
     const response = await fetch(`${origin}/api/${path}`, {
-      headers: { authorization },
+      ...init,
+      headers: { authorization, 'content-type': 'application/json' },
       signal: AbortSignal.timeout(5_000),
     });
     if (!response.ok) throw new Error(`RabbitMQ's ${path} answered ${response.status}.`);
-    return (await response.json()) as Answer;
+    return (response.status === 200 ? await response.json() : undefined) as Answer;
   }
 
   /** State of a queue of the default virtual host, with numbers of now: those of the queue's own path are up to 5 s old. */
@@ -161,10 +174,28 @@ export class RabbitMq {
 
   readonly #killAll = (): void => {
     this.#server?.kill('SIGKILL');
-    this.#epmd.kill('SIGKILL');
+    this.#epmd?.kill('SIGKILL');
   };
 
+  async #contained(): Promise<RabbitMq> {
+    const { amqp, management } = this.#ports;
+    this.#container = await startContainer({
+      image: 'rabbitMq',
+      ports: { 5672: amqp, 15672: management },
+      files: {
+        '/etc/rabbitmq/conf.d/20-millrace.conf': 'loopback_users = none\ncollect_statistics_interval = 500\n',
+      },
+      check: async () => {
+        if (!((await this.#greets()) && (await this.#manages())))
+          throw new Error('RabbitMQ does not answer.');
+      },
+    });
+    return this;
+  }
+
   async #end(signal: NodeJS.Signals): Promise<void> {
+    const container = this.#container;
+    if (container !== undefined) return signal === 'SIGKILL' ? container.kill() : container.shutDown();
     const server = this.#server;
     if (server === undefined || hasEnded(server)) return;
     const ended = once(server, 'exit');
@@ -224,7 +255,7 @@ export class RabbitMq {
 
 type Ports = Record<'amqp' | 'management' | 'distribution' | 'epmd', number>;
 
-function configuration({ amqp, management }: Ports): string {
+function configuration({ amqp, management }: Ports, more: Record<string, string | number>): string {
   const settings = {
     'listeners.tcp.1': `127.0.0.1:${amqp}`,
     'management.tcp.ip': '127.0.0.1',
@@ -232,6 +263,7 @@ function configuration({ amqp, management }: Ports): string {
     'log.file.level': 'warning',
     collect_statistics_interval: 500,
     'disk_free_limit.absolute': '50MB',
+    ...more,
   };
   return Object.entries(settings)
     .map(([key, value]) => `${key} = ${value}\n`)

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { time } from './command.js';
+import { time } from './options.js';
 
 const now = Date.UTC(2026, 0, 31, 12);
 

@@ -1,14 +1,10 @@
 import { join } from 'node:path';
-import { type Analytics, createAnalytics } from '../analytics/client.js';
+import { type Analytics, clickHouseSettings, createAnalytics } from '../analytics/client.js';
 import type { Config } from '../platform/config.js';
 import type { Logger } from '../platform/logger.js';
 import { untilPossible } from '../platform/retry.js';
 import type { StreamsSettings } from '../streams/connection.js';
 import { createStreams } from '../streams/streams.js';
-import { startClickHouseEndpoint } from './clickhouse/endpoint.js';
-import { startEmbeddedKafka } from './kafka/start.js';
-import { startSchemaRegistry } from './schema-registry/server.js';
-import { TopicLog } from './schema-registry/topic-log.js';
 
 /** Where the log, the registry and ClickHouse are, embedded or not. */
 export interface Engines {
@@ -26,7 +22,8 @@ const clientId = 'millrace-schema-registry';
 type Stop = () => Promise<unknown>;
 
 /**
- * Starts an embedded engine for each that no setting names.
+ * Starts an embedded engine for each that no setting names. What is embedded is loaded only then: the container image
+ * has none of it.
  *
  * @param kafka - how an external Kafka is reached, for the embedded registry to keep its schemas there.
  * @throws MillraceError `PORT_IN_USE` that names the setting to change, `CHDB_MISSING`, `CONFIG_INVALID`.
@@ -51,20 +48,15 @@ export async function startEngines(
 }
 
 async function startClickHouse(config: Config, logger: Logger, stops: Stop[]) {
-  const {
-    CLICKHOUSE_URL: url,
-    CLICKHOUSE_USER: username,
-    CLICKHOUSE_PASSWORD: password,
-    HOST: host,
-  } = config;
+  const { CLICKHOUSE_URL: url, HOST: host } = config;
   const analytics = await createAnalytics({
+    ...clickHouseSettings(config),
     url,
-    username,
-    password,
     dataDir: join(config.DATA_DIR, 'clickhouse'),
   });
   stops.push(() => analytics.close());
   if (url !== undefined || analytics.chdb === undefined) return { analytics, clickHouseUrl: url ?? '' };
+  const { startClickHouseEndpoint } = await import('../embedded/clickhouse/endpoint.js');
   const options = { chdb: analytics.chdb, host, port: config.CLICKHOUSE_PORT, logger };
   const endpoint = await startClickHouseEndpoint(options);
   stops.push(() => endpoint.stop());
@@ -78,6 +70,7 @@ async function startLog(config: Config, logger: Logger, kafka: Partial<StreamsSe
       registryUrl ?? (await startRegistryOn({ ...kafka, brokers, clientId, logger }, config, stops));
     return { brokers, registryUrl: url };
   }
+  const { startEmbeddedKafka } = await import('../embedded/kafka/start.js');
   const log = await startEmbeddedKafka({
     dataDir: join(config.DATA_DIR, 'log'),
     host,
@@ -98,6 +91,8 @@ async function startLog(config: Config, logger: Logger, kafka: Partial<StreamsSe
 async function startRegistryOn(settings: StreamsSettings, config: Config, stops: Stop[]): Promise<string> {
   const { HOST: host, SCHEMA_REGISTRY_PORT: port } = config;
   const { logger } = settings;
+  const { startSchemaRegistry } = await import('../embedded/schema-registry/server.js');
+  const { TopicLog } = await import('../embedded/schema-registry/topic-log.js');
   const streams = createStreams(settings);
   stops.push(() => streams.close());
   const log = new TopicLog(streams);

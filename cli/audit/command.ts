@@ -1,0 +1,68 @@
+import { Command, InvalidArgumentError } from 'commander';
+import { loadConfig } from '../../platform/config.js';
+import { MillraceError } from '../../platform/errors.js';
+import { collect, pipelinesOf, time, wholeNumber } from '../options.js';
+
+interface Options {
+  pipeline?: string[];
+  since?: number;
+  deep?: boolean;
+  wait: number;
+  limit: number;
+  json?: boolean;
+}
+
+/** Exit codes, for scripts: as grep's and diff's, 1 is an answer and 2 none. */
+const clean = 0;
+const findings = 1;
+const notChecked = 2;
+
+/** `millrace audit`. */
+export function auditCommand(): Command {
+  return new Command('audit')
+    .description(
+      'compare the log with the rows in ClickHouse and name what is missing or double (exit code 0: clean, 1: findings, 2: could not check)',
+    )
+    .option('--pipeline <name>', 'of this pipeline; may be repeated', collect)
+    .option(
+      '--since <time>',
+      'only records since: 90s, 30m, 2h, 7d ago, or a time such as 2026-01-31T12:00:00Z',
+      time,
+    )
+    .option(
+      '--deep',
+      'read all of the log, also predictions and dead letters, not only where rows are missing',
+    )
+    .option('--wait <seconds>', 'first wait until what is on the log now is done, for so long', seconds, 0)
+    .option('--limit <n>', 'name at most so many findings', wholeNumber, 20)
+    .option('--json', 'as one JSON object')
+    .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? clean : notChecked))
+    .action(async (options: Options) => {
+      try {
+        process.exitCode = await run(options);
+      } catch (error) {
+        console.error(error instanceof MillraceError ? error.message : error);
+        process.exitCode = notChecked;
+      }
+    });
+}
+
+async function run({ pipeline, since, deep, wait, limit, json }: Options): Promise<number> {
+  const [{ auditLog }, { describeReport }, { withEngines }] = await Promise.all([
+    import('./audit.js'),
+    import('./print.js'),
+    import('../find-engines.js'),
+  ]);
+  const pipelines = await pipelinesOf({ pipeline });
+  const report = await withEngines(loadConfig(process.env), ({ streams, serde, client }) =>
+    auditLog({ streams, serde, client, pipelines, since, deep: deep === true, waitMs: wait * 1000, limit }),
+  );
+  console.log(json ? JSON.stringify(report) : describeReport(report));
+  if (!report.clean) return findings;
+  return report.unfinished.length > 0 ? notChecked : clean;
+}
+
+function seconds(value: string): number {
+  if (/^\d{1,6}(\.\d{1,3})?$/.test(value)) return Number(value);
+  throw new InvalidArgumentError('It is a number of seconds.');
+}

@@ -1,0 +1,50 @@
+const bitsPerChunk = 1 << 20;
+
+/** A set of offsets of one partition: one bit for each from the first to the last, however many are in it. */
+export class OffsetSet {
+  readonly #chunks = new Map<number, Uint8Array>();
+  size = 0;
+
+  has(offset: number): boolean {
+    const at = offset % bitsPerChunk;
+    const byte = this.#chunks.get(Math.floor(offset / bitsPerChunk))?.[at >> 3] ?? 0;
+    return (byte & (1 << (at & 7))) !== 0;
+  }
+
+  /** @returns whether it was not in it. */
+  add(offset: number): boolean {
+    const number = Math.floor(offset / bitsPerChunk);
+    let chunk = this.#chunks.get(number);
+    if (chunk === undefined) {
+      chunk = new Uint8Array(bitsPerChunk / 8);
+      this.#chunks.set(number, chunk);
+    }
+    const at = offset % bitsPerChunk;
+    const byte = chunk[at >> 3] ?? 0;
+    const bit = 1 << (at & 7);
+    if ((byte & bit) !== 0) return false;
+    chunk[at >> 3] = byte | bit;
+    this.size++;
+    return true;
+  }
+}
+
+/** Sets of offsets, one for each partition that has any. */
+export class PlaceSet {
+  readonly #partitions = new Map<number, OffsetSet>();
+
+  has(partition: number, offset: number): boolean {
+    return this.#partitions.get(partition)?.has(offset) ?? false;
+  }
+
+  /** @returns whether it was not in it. */
+  add(partition: number, offset: number): boolean {
+    let set = this.#partitions.get(partition);
+    if (set === undefined) this.#partitions.set(partition, (set = new OffsetSet()));
+    return set.add(offset);
+  }
+
+  count(partition: number): number {
+    return this.#partitions.get(partition)?.size ?? 0;
+  }
+}

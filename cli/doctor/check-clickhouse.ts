@@ -1,0 +1,183 @@
+import { createHash } from 'node:crypto';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Analytics, createAnalytics } from '../../analytics/client.js';
+import { translateError } from '../../analytics/errors.js';
+import { migrationsFolder } from '../../analytics/migrate.js';
+import type { Config } from '../../platform/config.js';
+import { messageOf } from '../../platform/errors.js';
+import { attempt, type Diagnosis, type Notes } from './diagnosis.js';
+
+/** What is tested, year and release. */
+const leastVersion = [24, 8] as const;
+const leastFreeShare = 0.1;
+/** ClickHouse slows inserts down from 1,000 parts on (`parts_to_delay_insert`). */
+const manyParts = 500;
+
+const views = ['predictions', 'dead_letters', 'outcomes', 'model_events', 'dead_letter_resolutions', 'ride_predictions']; // prettier-ignore
+const storages = views.filter((view) => view !== 'ride_predictions').map((view) => `${view}_storage`);
+
+type Ask = <Row>(query: string) => Promise<Row[]>;
+
+/** Whether ClickHouse answers, may be written, and has the tables of this version; its clock and disks. */
+export async function checkClickHouse(diagnosis: Diagnosis, config: Config, url: string): Promise<void> {
+  const notes = diagnosis.notes('clickhouse');
+  const analytics = await createAnalytics({ url, username: config.CLICKHOUSE_USER, password: config.CLICKHOUSE_PASSWORD, requestTimeoutMs: 4_000 }); // prettier-ignore
+  const ask = askerOf(analytics);
+  try {
+    const fix = 'Check that it runs and CLICKHOUSE_URL, CLICKHOUSE_USER and CLICKHOUSE_PASSWORD are right.';
+    const isThere = await attempt(notes, { what: 'ClickHouse can’t be used', fix }, async () => {
+      await ask('SELECT 1');
+      const askedAt = Date.now();
+      const [row] = await ask<{ version: string; now: number }>(
+        'SELECT version() AS version, toFloat64(toUnixTimestamp64Milli(now64(3))) AS now',
+      );
+      const answeredAt = Date.now();
+      const version = row?.version ?? '';
+      notes.ok(`ClickHouse ${version} answers in ${answeredAt - askedAt} ms`);
+      if (isOlder(version)) notes.error(`ClickHouse ${version} is older than ${leastVersion.join('.')}, which is tested`, 'Upgrade ClickHouse.'); // prettier-ignore
+      diagnosis.noteClock('ClickHouse', row?.now ?? 0, { askedAt, answeredAt });
+    });
+    if (!isThere) return;
+    const also = (what: string, check: () => Promise<void>): Promise<boolean> =>
+      attempt(
+        notes,
+        { what, fix: 'Grant what the message names, or look at the ClickHouse log.', timeoutMs: 15_000 },
+        check,
+      );
+    // Of many questions, each of which has its own time limit.
+    await also('The tables can’t be looked at', () => checkTables(notes, ask, granterOf(analytics)));
+    await also('The disks can’t be looked at', () => checkDisks(diagnosis.notes('disk'), ask));
+    await also('The parts of tables can’t be counted', () => checkParts(notes, ask));
+  } finally {
+    await analytics.close();
+  }
+}
+
+async function checkTables(notes: Notes, ask: Ask, mayI: (grant: string) => Promise<string>): Promise<void> {
+  const tables = await ask<{ name: string }>("SELECT name FROM system.tables WHERE database = 'millrace'");
+  const there = new Set(tables.map(({ name }) => name));
+  const start = 'Start a sink of this version: it makes the tables ready.';
+  if (there.size === 0) {
+    notes.warn('There is no database millrace, or it may not be seen', start);
+    return;
+  }
+  const missing = [...views, ...storages].filter((name) => !there.has(name));
+  if (missing.length > 0) notes.error(`millrace.${missing.join(', millrace.')} is missing`, start);
+  else notes.ok(`All ${views.length} views and their tables are there`);
+  await checkMigrations(notes, ask, start);
+  const readable = views.filter((name) => there.has(name));
+  const writable = storages.filter((name) => there.has(name));
+  await Promise.all([
+    ...readable.map((view) => {
+      const fix = `GRANT SELECT ON millrace.* TO <user>; or make the view anew: ${start}`;
+      return attempt(notes, { what: `millrace.${view} can’t be read`, fix }, async () => {
+        await ask(`SELECT * FROM millrace.${view} LIMIT 0`);
+      });
+    }),
+    ...writable.map((storage) => {
+      const fix = 'GRANT INSERT, SELECT, CREATE, ALTER, DROP VIEW ON millrace.* TO <user>;';
+      return attempt(notes, { what: `millrace.${storage} can’t be written`, fix }, () =>
+        mayInsert(ask, storage),
+      );
+    }),
+  ]);
+  await checkGrants(notes, mayI);
+}
+
+/** An insert of nothing: it is checked for permission, and adds no part. */
+async function mayInsert(ask: Ask, table: string): Promise<void> {
+  await ask(`INSERT INTO millrace.${table} SELECT * FROM millrace.${table} WHERE 0`);
+}
+
+/** What a sink does at its start. ClickHouse before 24.10 has no such question. */
+async function checkGrants(notes: Notes, mayI: (grant: string) => Promise<string>): Promise<void> {
+  const wanted = ['CREATE DATABASE', 'CREATE TABLE', 'CREATE VIEW', 'ALTER TABLE', 'DROP VIEW'];
+  const denied: string[] = [];
+  for (const grant of wanted) {
+    try {
+      if ((await mayI(grant)) === '0') denied.push(grant);
+    } catch {
+      notes.ok('Rights to make tables were not asked for: this ClickHouse has no CHECK GRANT');
+      return;
+    }
+  }
+  if (denied.length > 0)
+    notes.error(`A sink may not ${denied.join(', ')}: it can’t make its tables ready`, `GRANT ${denied.join(', ')} ON millrace.* TO <user>;`); // prettier-ignore
+  else notes.ok('The user may make tables, read and write them');
+}
+
+async function checkMigrations(notes: Notes, ask: Ask, start: string): Promise<void> {
+  const names = (await readdir(migrationsFolder)).filter((name) => name.endsWith('.sql')).toSorted();
+  const applied = new Map(
+    (
+      await ask<{ name: string; checksum: string }>('SELECT name, checksum FROM millrace.migrations FINAL')
+    ).map(({ name, checksum }) => [name, checksum]),
+  );
+  const pending = names.filter((name) => !applied.has(name));
+  const unknown = [...applied.keys()].filter((name) => !names.includes(name));
+  for (const name of names) {
+    const text = await readFile(join(migrationsFolder, name), 'utf8');
+    const checksum = createHash('sha256').update(text).digest('hex');
+    if ((applied.get(name) ?? checksum) !== checksum)
+      notes.error(`The migration ${name} was applied with other contents: no sink of this version starts`, 'Restore the file of the version that runs here.'); // prettier-ignore
+  }
+  if (pending.length > 0) notes.warn(`Not applied yet: ${pending.join(', ')}`, start);
+  if (unknown.length > 0) notes.warn(`A newer version has applied ${unknown.join(', ')}`, 'Run the newer version everywhere.'); // prettier-ignore
+  if (pending.length === 0 && unknown.length === 0) notes.ok(`The tables are at migration ${names.at(-1)}`);
+}
+
+async function checkDisks(notes: Notes, ask: Ask): Promise<void> {
+  const disks = await ask<{ name: string; free: number; total: number }>(
+    'SELECT name, toFloat64(free_space) AS free, toFloat64(total_space) AS total FROM system.disks WHERE total_space > 0 AND total_space < 9000000000000000000',
+  );
+  for (const { name, free, total } of disks) {
+    const is = `ClickHouse’s disk ${name} has ${gigabytes(free)} of ${gigabytes(total)} GB free`;
+    if (free / total < leastFreeShare)
+      notes.warn(is, 'Make room, or put a larger disk there: without room inserts fail, and the sink waits.'); // prettier-ignore
+    else notes.ok(is);
+  }
+}
+
+async function checkParts(notes: Notes, ask: Ask): Promise<void> {
+  const parts = await ask<{ table: string; parts: number }>(
+    "SELECT table, toUInt32(count()) AS parts FROM system.parts WHERE database = 'millrace' AND active GROUP BY table HAVING parts > " +
+      manyParts,
+  );
+  for (const { table, parts: count } of parts)
+    notes.warn(`millrace.${table} has ${count} parts: inserts become slow at 1,000`, 'Raise SINK_BATCH_DELAY_MS or SINK_BATCH_ROWS, so that inserts are fewer and larger, and look for merges that fail: SELECT * FROM system.merges.'); // prettier-ignore
+  if (parts.length === 0) notes.ok(`No table has more than ${manyParts} parts`);
+}
+
+function askerOf({ client }: Analytics): Ask {
+  return async <Row>(query: string) => {
+    try {
+      if (query.startsWith('INSERT')) {
+        await client.command({ query });
+        return [];
+      }
+      return await (await client.query({ query, format: 'JSONEachRow' })).json<Row>();
+    } catch (error) {
+      throw new Error(messageOf(translateError(error, 'ask ClickHouse')), { cause: error });
+    }
+  };
+}
+
+/** The question takes no FORMAT, which the client's queries have. */
+function granterOf({ client }: Analytics): (grant: string) => Promise<string> {
+  return async (grant) => {
+    const { stream } = await client.exec({ query: `CHECK GRANT ${grant} ON millrace.*` });
+    let text = '';
+    for await (const bytes of stream) text += String(bytes);
+    return text.trim();
+  };
+}
+
+function isOlder(version: string): boolean {
+  const [year = 0, release = 0] = version.split('.').map(Number);
+  return year < leastVersion[0] || (year === leastVersion[0] && release < leastVersion[1]);
+}
+
+export function gigabytes(bytes: number): string {
+  return (bytes / 1e9).toFixed(1);
+}

@@ -1,0 +1,51 @@
+import type { Permission } from '../../streams/log-inspection.js';
+import { pipelineTopics, scoringGroup, sinkGroup, systemTopics } from '../../streams/topics.js';
+import type { Diagnosis } from './diagnosis.js';
+import type { LogToCheck } from './check-topics.js';
+
+const askedAtOnce = 10;
+
+/** Whether this user may do what the roles do; for each thing that it may not the access list entry to add. */
+export async function checkPermissions(
+  diagnosis: Diagnosis,
+  { config, log, brokers, pipelines, existing }: LogToCheck & { existing: ReadonlySet<string> },
+): Promise<void> {
+  const notes = diagnosis.notes('permissions');
+  const wanted = permissions(pipelines, existing);
+  const denied: Permission[] = [];
+  for (let from = 0; from < wanted.length; from += askedAtOnce)
+    await Promise.all(
+      wanted.slice(from, from + askedAtOnce).map(async (permission) => {
+        if (!(await log.isAllowed(permission))) denied.push(permission);
+      }),
+    );
+  const user = config.KAFKA_SASL_USERNAME ?? 'ANONYMOUS';
+  for (const { operation, resource, name } of denied)
+    notes.error(
+      `Kafka does not allow ${operation} on the ${resource} ${name}`,
+      `kafka-acls --bootstrap-server ${brokers.join(',')} --add --allow-principal User:${user} --operation ${operation} --${resource} '${name}'`,
+    );
+  if (denied.length === 0 && wanted.length > 0) notes.ok(`Kafka allows all of ${wanted.length} things that the roles do`); // prettier-ignore
+  if (wanted.length === 0) notes.ok('Permissions on Kafka were not asked for: there are no topics yet');
+}
+
+function permissions(pipelines: readonly string[], existing: ReadonlySet<string>): Permission[] {
+  const topics = [
+    ...pipelines.flatMap((name) => Object.values(pipelineTopics(name))),
+    ...Object.values(systemTopics),
+  ];
+  const ofTopics = topics.flatMap((name): Permission[] =>
+    existing.has(name)
+      ? (['DESCRIBE', 'READ', 'WRITE', 'DESCRIBE_CONFIGS'] as const).map((operation) => ({ operation, resource: 'topic', name })) // prettier-ignore
+      : [{ operation: 'CREATE', resource: 'topic', name }],
+  );
+  // Before anything has run on these brokers, asking would make their own topics of groups and transactions.
+  if (existing.size === 0) return ofTopics;
+  const groups = [...pipelines.map(scoringGroup), sinkGroup, 'millrace-follow-doctor'];
+  const transactions = pipelines.map((name) => `${scoringGroup(name)}/${pipelineTopics(name).events}/0`);
+  return [
+    ...ofTopics,
+    ...groups.map((name): Permission => ({ operation: 'READ', resource: 'group', name })),
+    ...transactions.map((name): Permission => ({ operation: 'WRITE', resource: 'transactional-id', name })),
+  ];
+}

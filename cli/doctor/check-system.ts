@@ -1,0 +1,28 @@
+import { attempt, type Diagnosis } from './diagnosis.js';
+
+/** What a running process says of itself at `/health/ready`. */
+export async function checkSystem(diagnosis: Diagnosis, url: string): Promise<void> {
+  const notes = diagnosis.notes('system');
+  const fix = 'Start it (`npm start`, or the role `millrace serve`), or set MILLRACE_URL to where it is.';
+  await attempt(notes, { what: `The HTTP API at ${url} does not answer`, fix }, async () => {
+    const startedAt = performance.now();
+    const response = await fetch(`${url.replace(/\/+$/, '')}/health/ready`, {
+      signal: AbortSignal.timeout(4_000),
+    });
+    const { status, parts } = (await response.json()) as Report;
+    const wrong = Object.entries(parts).filter(([, part]) => part.status !== 'up');
+    for (const [name, part] of wrong) {
+      const what = `${name} is ${part.status}: ${part.detail ?? 'it does not say why'}`;
+      const look = 'Look at the findings about it here, and at the process’s log.';
+      if (part.status === 'down') notes.error(what, look);
+      else notes.warn(what, look);
+    }
+    const took = Math.round(performance.now() - startedAt);
+    if (wrong.length === 0) notes.ok(`The HTTP API at ${url} is ${status} with all ${Object.keys(parts).length} parts, in ${took} ms`); // prettier-ignore
+  });
+}
+
+interface Report {
+  status: string;
+  parts: Record<string, { status: string; detail?: string }>;
+}

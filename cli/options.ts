@@ -1,0 +1,42 @@
+import { InvalidArgumentError } from 'commander';
+import { MillraceError } from '../platform/errors.js';
+import { parseTime } from '../processors/event-time.js';
+import { loadPipelines } from '../processors/pipeline.js';
+
+/**
+ * The pipelines that a command is about: those of its option `--pipeline`, else all.
+ *
+ * @throws MillraceError `PIPELINE_UNKNOWN`.
+ */
+export async function pipelinesOf({ pipeline }: { pipeline?: string[] | undefined }): Promise<string[]> {
+  const names = (await loadPipelines()).map(({ name }) => name);
+  const unknown = pipeline?.find((name) => !names.includes(name));
+  if (unknown === undefined) return pipeline ?? names;
+  throw new MillraceError(
+    'PIPELINE_UNKNOWN',
+    `There is no pipeline '${unknown}'. There are: ${names.join(', ')}.`,
+  );
+}
+
+/** Of an option that may be repeated. */
+export function collect(value: string, before: string[] = []): string[] {
+  return [...before, value];
+}
+
+export function wholeNumber(value: string): number {
+  if (/^[1-9]\d{0,8}$/.test(value)) return Number(value);
+  throw new InvalidArgumentError('It is a whole number from 1.');
+}
+
+const unitMs = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** Milliseconds since 1970 of a time, a day (UTC) or an age. */
+export function time(value: string, _before?: number, now = Date.now()): number {
+  const [, amount, unit] = /^(\d{1,9})([smhd])$/.exec(value) ?? [];
+  if (amount !== undefined) return now - Number(amount) * unitMs[unit as keyof typeof unitMs];
+  const at = parseTime(/^\d{4}-\d\d-\d\d$/.test(value) ? `${value}T00:00:00Z` : value);
+  if (at !== undefined) return at;
+  throw new InvalidArgumentError(
+    'It is an age such as 90s, 30m, 2h or 7d, a day, or a time such as 2026-01-31T12:00:00Z.',
+  );
+}

@@ -1,0 +1,103 @@
+import { diag, DiagLogLevel, type Tracer } from '@opentelemetry/api';
+import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http';
+import {
+  defaultResource,
+  detectResources,
+  envDetector,
+  resourceFromAttributes,
+} from '@opentelemetry/resources';
+import { BatchSpanProcessor, NodeTracerProvider, type SpanExporter } from '@opentelemetry/sdk-trace-node';
+import {
+  ATTR_SERVICE_INSTANCE_ID,
+  ATTR_SERVICE_NAME,
+  ATTR_SERVICE_VERSION,
+} from '@opentelemetry/semantic-conventions';
+import { randomUUID } from 'node:crypto';
+import { messageOf } from '../errors.js';
+import type { Logger } from '../logger.js';
+import { version } from '../version.js';
+
+/** How long what is left may take to be sent, milliseconds. */
+const flushMs = 2_000;
+
+type ExportResultCode = Parameters<Parameters<SpanExporter['export']>[1]>[0]['code'];
+// oxlint-disable-next-line typescript/no-unsafe-enum-assignment -- its package is the SDK's own, and no dependency of ours
+const succeeded = 0 as ExportResultCode;
+
+/** The way of spans to whoever collects them. */
+export interface TraceExport {
+  tracer: Tracer;
+  /** Sends what is left, for a bounded time, and ends. It never fails. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Sends spans with OTLP over HTTP, as JSON. OpenTelemetry's own environment variables say where and which
+ * (https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/ and …/protocol/exporter/); what
+ * can't be sent is dropped, once `OTEL_BSP_MAX_QUEUE_SIZE` spans wait.
+ */
+export function startTraceExport(service: string, logger: Logger): TraceExport {
+  logOnce(logger);
+  const resource = defaultResource()
+    .merge(
+      resourceFromAttributes({
+        [ATTR_SERVICE_NAME]: service,
+        [ATTR_SERVICE_VERSION]: version,
+        [ATTR_SERVICE_INSTANCE_ID]: randomUUID(),
+      }),
+    )
+    .merge(detectResources({ detectors: [envDetector] }));
+  const exporter = withOneWarning(new OTLPTraceExporter(), logger);
+  const provider = new NodeTracerProvider({ resource, spanProcessors: [new BatchSpanProcessor(exporter)] });
+  return {
+    tracer: provider.getTracer('millrace', version),
+    stop: async () => {
+      const late = new Promise<void>((resolve) => setTimeout(resolve, flushMs).unref());
+      // A collector that is away has been told of already.
+      await Promise.race([provider.shutdown().catch(() => undefined), late]);
+    },
+  };
+}
+
+/** What the SDK finds wrong, such as a variable that it can't use, each time in the same words but once in the log. */
+function logOnce(logger: Logger): void {
+  const told = new Set<string>();
+  const tell = (message: string, ...details: unknown[]): void => {
+    const text = [message, ...details].map(String).join(' ');
+    const words = text.replaceAll(/\d+/g, '#');
+    if (told.has(words) || told.size > 100) return;
+    told.add(words);
+    logger.warn(`Traces: ${text}`);
+  };
+  const ignore = (): void => undefined;
+  diag.setLogger(
+    { error: tell, warn: tell, info: ignore, debug: ignore, verbose: ignore },
+    { logLevel: DiagLogLevel.WARN, suppressOverrideMessage: true },
+  );
+}
+
+/** Says once that spans can't be sent, and when they can be again how many are gone. */
+function withOneWarning(exporter: SpanExporter, logger: Logger): SpanExporter {
+  let lost = 0;
+  return {
+    export: (spans, done) =>
+      exporter.export(spans, (result) => {
+        if (result.error !== undefined) {
+          if (lost === 0)
+            logger.warn(
+              `Traces can't be sent: ${messageOf(result.error) || 'no answer'}. Check OTEL_EXPORTER_OTLP_ENDPOINT. Events go on without them.`,
+            );
+          lost += spans.length;
+        } else if (lost > 0) {
+          logger.info({ spansLost: lost }, 'traces are sent again');
+          lost = 0;
+        }
+        // Or the SDK would log each batch that fails, with its stack.
+        done({ code: succeeded });
+      }),
+    shutdown: () => exporter.shutdown(),
+    ...(exporter.forceFlush === undefined
+      ? {}
+      : { forceFlush: () => exporter.forceFlush?.() ?? Promise.resolve() }),
+  };
+}

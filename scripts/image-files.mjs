@@ -1,0 +1,42 @@
+// Lays out what the container image holds beside node_modules: the compiled code that runs in production, and the files
+// that it reads. Neither tests nor benchmarks nor the embedded engines are among it.
+//
+//   node scripts/image-files.mjs <folder>     after `tsc`
+import { cpSync, mkdirSync, rmSync } from 'node:fs';
+import { basename, extname, join, sep } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const target = process.argv[2];
+if (target === undefined) {
+  console.error('Say where to: node scripts/image-files.mjs <folder>');
+  process.exit(1);
+}
+process.chdir(fileURLToPath(new URL('..', import.meta.url)));
+rmSync(target, { recursive: true, force: true });
+mkdirSync(target, { recursive: true });
+
+/** Of `dist`. */
+const otherPrograms = new Set(['tests', 'benchmarks', 'examples', 'embedded']);
+const sources = new Set(['.ts', '.py', '.txt', '.md']);
+
+copy('dist', (path) => {
+  const [, folder] = path.split(sep);
+  return !otherPrograms.has(folder) && !isOfTests(path) && !path.endsWith('.map');
+});
+copy('schemas', isData);
+copy('models', isData);
+copy(join('analytics', 'migrations'), () => true);
+copy(join('scripts', 'probe.mjs'), () => true);
+copy('LICENSE', () => true);
+
+function copy(path, filter) {
+  cpSync(path, join(target, path), { recursive: true, filter });
+}
+
+function isData(path) {
+  return !sources.has(extname(path)) && !isOfTests(path);
+}
+
+function isOfTests(path) {
+  return path.split(sep).includes('testing') || basename(path).endsWith('.test.js');
+}

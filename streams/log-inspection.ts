@@ -1,0 +1,309 @@
+import type { Admin, Kafka } from 'kafkajs';
+import { backoff } from './backoff.js';
+import type { StreamsSettings } from './connection.js';
+import { createKafka } from './connection.js';
+import { toMillraceError, typeOf } from './kafka-errors.js';
+import { kafkajs } from './kafkajs.js';
+import { LogAdmin } from './log-admin.js';
+import { type Broker, type Cluster, createCluster, readCommitted } from './log-cluster.js';
+import { LogReader } from './log-reader.js';
+
+/** What a client may do: the operations of Kafka's access lists, by the resource that they are granted on. */
+export interface Permission {
+  operation: 'DESCRIBE' | 'READ' | 'WRITE' | 'CREATE' | 'DESCRIBE_CONFIGS';
+  resource: 'topic' | 'group' | 'transactional-id';
+  name: string;
+}
+
+export interface BrokerState {
+  id: number;
+  address: string;
+  /** Time to connect and log in; undefined when that failed. */
+  connectedInMs?: number;
+  error?: string;
+}
+
+export interface TopicState {
+  name: string;
+  partitions: { partition: number; leader: number; replicas: number[]; inSync: number[] }[];
+  /** The topic's settings by Kafka's names; undefined when they may not be seen. */
+  settings: ReadonlyMap<string, string> | undefined;
+}
+
+export interface GroupState {
+  groupId: string;
+  /** `Stable`, `PreparingRebalance`, `CompletingRebalance`, `Empty` or `Dead`. */
+  state: string;
+  members: number;
+}
+
+/** No topic has so many partitions: a request about this one is refused, and before that checked for permission. */
+const noPartition = 2_147_483_647;
+const groupCoordinator = 0;
+const transactionCoordinator = 1;
+const mostAttempts = 6;
+
+/**
+ * The requests that Millrace makes, by number the newest version that kafkajs speaks: from kafkajs' own list. A broker
+ * has to speak that or an older one down to its least.
+ */
+const requests: readonly [name: string, number: number, newest: number][] = [
+  ['Produce', 0, 7],
+  ['Fetch', 1, 11],
+  ['ListOffsets', 2, 3],
+  ['Metadata', 3, 6],
+  ['OffsetCommit', 8, 5],
+  ['OffsetFetch', 9, 4],
+  ['FindCoordinator', 10, 2],
+  ['JoinGroup', 11, 5],
+  ['Heartbeat', 12, 3],
+  ['LeaveGroup', 13, 3],
+  ['SyncGroup', 14, 3],
+  ['CreateTopics', 19, 3],
+  ['InitProducerId', 22, 1],
+  ['AddPartitionsToTxn', 24, 1],
+  ['AddOffsetsToTxn', 25, 1],
+  ['EndTxn', 26, 1],
+  ['TxnOffsetCommit', 28, 1],
+  ['DescribeConfigs', 32, 2],
+];
+
+/** Apache Kafka has it since 2.8: https://kafka.apache.org/protocol (DescribeCluster). */
+const describeCluster = 60;
+
+/** Looks at a log without changing it: nothing is written, created, joined or committed. Fails soon rather than trying long. */
+export class LogInspection {
+  readonly #kafka: Kafka;
+  readonly #reader: LogReader;
+  /** Of its own: what is asked for offsets must not be asked for anything else meanwhile. */
+  readonly #ends: LogAdmin;
+  #admin: Admin | undefined;
+  #cluster: Promise<Cluster> | undefined;
+
+  constructor(settings: Omit<StreamsSettings, 'retries'>) {
+    this.#kafka = createKafka({ ...settings, retries: 1 });
+    this.#ends = new LogAdmin(() => this.#kafka, settings.logger, -1);
+    this.#reader = new LogReader(this.#kafka, (topic) => this.#ends.ends(topic));
+  }
+
+  /** @throws MillraceError `LOG_UNAVAILABLE`, `LOG_UNAUTHORIZED`, when no broker lets this client in. */
+  async brokers(): Promise<BrokerState[]> {
+    try {
+      const { brokers } = await (await this.#administer()).describeCluster();
+      const cluster = await this.#connect();
+      return await Promise.all(
+        brokers.map(async ({ nodeId: id, host, port }) => {
+          const startedAt = performance.now();
+          const address = `${host}:${port}`;
+          try {
+            // A connection of its own, so that the time says something.
+            const own = createCluster(this.#kafka);
+            await own.connect();
+            await own.refreshMetadata();
+            await (await own.findBroker({ nodeId: String(id) })).connect();
+            await own.disconnect();
+            return { id, address, connectedInMs: performance.now() - startedAt };
+          } catch (error) {
+            await cluster.refreshMetadata().catch(() => undefined);
+            return { id, address, error: toMillraceError(error, `Connecting to ${address}`).message };
+          }
+        }),
+      );
+    } catch (error) {
+      throw toMillraceError(error, 'Asking the log for its brokers');
+    }
+  }
+
+  /** Requests that Millrace makes and the brokers don't take; and whether they are as new as Apache Kafka 2.8. */
+  async missingRequests(): Promise<{ missing: string[]; hasDescribeCluster: boolean }> {
+    const cluster = await this.#connect();
+    const { versions } = await cluster.findControllerBroker();
+    const missing = requests.filter(([, number, newest]) => {
+      const taken = versions?.[number];
+      return taken === undefined || taken.minVersion > newest;
+    });
+    return {
+      missing: missing.map(([name]) => name),
+      hasDescribeCluster: versions?.[describeCluster] !== undefined,
+    };
+  }
+
+  /** Names of the topics that may be seen. */
+  async topicNames(): Promise<string[]> {
+    try {
+      return await (await this.#administer()).listTopics();
+    } catch (error) {
+      throw toMillraceError(error, 'Listing the topics');
+    }
+  }
+
+  /** Topics that exist. */
+  async topics(names: readonly string[]): Promise<TopicState[]> {
+    const admin = await this.#administer();
+    try {
+      const [{ topics }, settings] = await Promise.all([
+        admin.fetchTopicMetadata({ topics: [...names] }),
+        Promise.all(names.map((name) => this.#settings(admin, name))),
+      ]);
+      return names.map((name, index) => ({
+        name,
+        settings: settings[index],
+        partitions: (topics.find((topic) => topic.name === name)?.partitions ?? [])
+          .map(({ partitionId: partition, leader, replicas, isr: inSync }) => ({
+            partition,
+            leader,
+            replicas,
+            inSync,
+          }))
+          .toSorted((a, b) => a.partition - b.partition),
+      }));
+    } catch (error) {
+      throw toMillraceError(error, 'Looking at the topics');
+    }
+  }
+
+  async groups(groupIds: readonly string[]): Promise<GroupState[]> {
+    try {
+      const { groups } = await (await this.#administer()).describeGroups([...groupIds]);
+      return groups.map(({ groupId, state, members }) => ({ groupId, state, members: members.length }));
+    } catch (error) {
+      throw toMillraceError(error, 'Looking at the consumer groups');
+    }
+  }
+
+  /**
+   * Whether this client may do something: by a request that is checked for permission and then fails for another reason,
+   * such as a partition, member or producer that there is not.
+   *
+   * @throws MillraceError when the broker can't be asked.
+   */
+  async isAllowed(permission: Permission): Promise<boolean> {
+    try {
+      await this.#attempt(permission);
+      return true;
+    } catch (error) {
+      const type = typeOf(error);
+      if (type.endsWith('AUTHORIZATION_FAILED')) return false;
+      // Whatever else a coordinator or leader says, the permission was there.
+      if (type !== '' && type !== 'GROUP_COORDINATOR_NOT_AVAILABLE') return true;
+      throw toMillraceError(error, `Asking for ${permission.operation} on ${permission.name}`);
+    }
+  }
+
+  /**
+   * How far the broker's clock is ahead of the one that stamped a transaction's last record: the marker that ends it has
+   * the broker's time. What the transaction took until its end is in it.
+   *
+   * @returns milliseconds, and the marker's time; undefined when the partition does not end with a transaction.
+   */
+  async clockAhead(topic: string, partition: number): Promise<{ aheadMs: number; at: number } | undefined> {
+    const ends = await this.#ends.ends(topic);
+    const end = ends.find((each) => each.partition === partition)?.high ?? 0;
+    if (end < 2) return undefined;
+    const { messages } = await this.#reader.fetch(topic, partition, end - 2);
+    const [record, marker] = messages.slice(-2);
+    if (record === undefined || marker === undefined || record.isControlRecord || !marker.isControlRecord) return undefined; // prettier-ignore
+    return { aheadMs: Number(marker.timestamp) - Number(record.timestamp), at: Number(marker.timestamp) };
+  }
+
+  async close(): Promise<void> {
+    const cluster = await this.#cluster?.catch(() => undefined);
+    await Promise.all([
+      this.#admin?.disconnect().catch(() => undefined),
+      cluster?.disconnect().catch(() => undefined),
+      this.#reader.close(),
+      this.#ends.close(),
+    ]);
+  }
+
+  async #attempt({ operation, resource, name }: Permission): Promise<unknown> {
+    const admin = await this.#administer();
+    if (operation === 'CREATE') {
+      const topic = { topic: name, numPartitions: 1, replicationFactor: 1 };
+      return admin.createTopics({ topics: [topic], validateOnly: true });
+    }
+    if (operation === 'DESCRIBE_CONFIGS') return describeSettings(admin, name);
+    if (operation === 'DESCRIBE') return admin.fetchTopicMetadata({ topics: [name] });
+    const cluster = await this.#connect();
+    if (resource === 'group') {
+      const broker = await this.#coordinator(cluster, name, groupCoordinator);
+      return broker.heartbeat({ groupId: name, groupGenerationId: 0, memberId: 'millrace-doctor' });
+    }
+    if (resource === 'transactional-id') {
+      const broker = await this.#coordinator(cluster, name, transactionCoordinator);
+      // No producer has this id: ids are given out from 0.
+      const nobody = { producerId: '9000000000000000000', producerEpoch: 0 };
+      return broker.endTxn({ transactionalId: name, ...nobody, transactionResult: false });
+    }
+    return this.#attemptOnTopic(await cluster.findControllerBroker(), operation, name);
+  }
+
+  /** Asked directly: kafkajs' own search hides why there is none. Brokers that have just started have none for a moment. */
+  async #coordinator(cluster: Cluster, groupId: string, coordinatorType: number): Promise<Broker> {
+    const any = await cluster.findControllerBroker();
+    for (let attempt = 0; ; attempt++) {
+      try {
+        const { coordinator } = await any.findGroupCoordinator({ groupId, coordinatorType });
+        return await cluster.findBroker({ nodeId: String(coordinator.nodeId) });
+      } catch (error) {
+        if (typeOf(error) !== 'GROUP_COORDINATOR_NOT_AVAILABLE' || attempt >= mostAttempts) throw error;
+        await backoff(attempt, { maxMs: 500 });
+      }
+    }
+  }
+
+  async #attemptOnTopic(broker: Broker, operation: Permission['operation'], topic: string): Promise<unknown> {
+    const partition = noPartition;
+    if (operation === 'WRITE') {
+      const message = { key: Buffer.alloc(0), value: Buffer.alloc(0), timestamp: String(Date.now()) };
+      const topicData = [{ topic, partitions: [{ partition, messages: [message] }] }];
+      return broker.produce({ acks: -1, timeout: 1_000, topicData });
+    }
+    return broker.fetch({
+      isolationLevel: readCommitted,
+      maxWaitTime: 1,
+      maxBytes: 1,
+      topics: [{ topic, partitions: [{ partition, fetchOffset: '0', maxBytes: 1 }] }],
+    });
+  }
+
+  async #settings(admin: Admin, topic: string): Promise<ReadonlyMap<string, string> | undefined> {
+    try {
+      const { resources } = await describeSettings(admin, topic);
+      return new Map(
+        resources[0]?.configEntries.map(({ configName, configValue }) => [configName, configValue]),
+      );
+    } catch (error) {
+      if (typeOf(error).endsWith('AUTHORIZATION_FAILED')) return undefined;
+      throw error;
+    }
+  }
+
+  async #administer(): Promise<Admin> {
+    if (this.#admin === undefined) {
+      this.#admin = this.#kafka.admin();
+      await this.#admin.connect().catch((error: unknown) => {
+        this.#admin = undefined;
+        throw toMillraceError(error, 'Connecting to the log');
+      });
+    }
+    return this.#admin;
+  }
+
+  #connect(): Promise<Cluster> {
+    this.#cluster ??= (async () => {
+      const cluster = createCluster(this.#kafka);
+      await cluster.connect();
+      await cluster.refreshMetadata();
+      return cluster;
+    })();
+    return this.#cluster;
+  }
+}
+
+function describeSettings(admin: Admin, name: string) {
+  return admin.describeConfigs({
+    includeSynonyms: false,
+    resources: [{ type: kafkajs.ConfigResourceTypes.TOPIC, name }],
+  });
+}

@@ -1,0 +1,184 @@
+import type { Kafka } from 'kafkajs';
+import { MillraceError } from '../platform/errors.js';
+import { backoff } from './backoff.js';
+import type { FetchedMessage } from './kafkajs-decode.js';
+import { filterAbortedMessages } from './kafkajs.js';
+import { isFinal, toMillraceError, typeOf } from './kafka-errors.js';
+import { type Broker, type Cluster, createCluster, readCommitted, readUncommitted } from './log-cluster.js';
+import { type StreamRecord, toStreamRecord } from './records.js';
+
+/** Offsets of one partition: `from` up to, and without, `to`. */
+export interface Span {
+  topic: string;
+  partition: number;
+  from: number;
+  to: number;
+}
+
+const bytesAtOnce = 4 * 1024 * 1024;
+/** Tries without an answer, with pauses that grow: about half a minute. */
+const mostAttempts = 12;
+
+/** The log ends with transaction markers and the like that were compacted: the answer to a fetch has no record. */
+const mostEmptyAnswers = 4;
+
+/** What one answer holds. */
+interface Fetched {
+  messages: FetchedMessage[];
+  /** Where to go on; the offset asked for when there was nothing. */
+  next: number;
+}
+
+/** Answers the first and the next committed offset of each partition. */
+export type LogEnds = (topic: string) => Promise<readonly { partition: number; low: number; high: number }[]>;
+
+/**
+ * Reads given places of the log, with no consumer group: nothing joins, commits, or takes work from anyone. One request
+ * at a time, so that it takes little from those who live on the log.
+ */
+export class LogReader {
+  readonly #kafka: Kafka;
+  readonly #ends: LogEnds;
+  #connecting: Promise<Cluster> | undefined;
+
+  constructor(kafka: Kafka, ends: LogEnds) {
+    this.#kafka = kafka;
+    this.#ends = ends;
+  }
+
+  /**
+   * Hands over the committed records of some spans, one span after the other, in order, each record once. What is no
+   * record (transaction markers, aborted records, what was compacted or deleted) is passed over.
+   *
+   * @param handle - `false` ends the reading.
+   * @throws MillraceError `LOG_UNAVAILABLE` (retriable), `LOG_UNAUTHORIZED`; what `handle` throws.
+   */
+  async read(
+    spans: readonly Span[],
+    handle: (records: StreamRecord[]) => Promise<boolean | void> | boolean | void,
+  ): Promise<void> {
+    for (const { topic, partition, from, to } of spans) {
+      for (let next = from; next < to;) {
+        const fetched = await this.#fetchPatiently(topic, partition, next);
+        if (fetched === undefined) break;
+        const records = fetched.messages
+          .filter((message) => !message.isControlRecord && Number(message.offset) < to)
+          .map((message) => toStreamRecord(topic, partition, message));
+        if (records.length > 0 && (await handle(records)) === false) return;
+        next = fetched.next;
+      }
+    }
+  }
+
+  /**
+   * What one answer of the broker holds from an offset on, markers of transactions too.
+   *
+   * @throws what kafkajs throws.
+   */
+  async fetch(topic: string, partition: number, offset: number): Promise<Fetched> {
+    const broker = await this.#leader(topic, partition);
+    const { responses } = await broker.fetch({
+      isolationLevel: readCommitted,
+      maxWaitTime: 250,
+      maxBytes: bytesAtOnce,
+      topics: [{ topic, partitions: [{ partition, fetchOffset: String(offset), maxBytes: bytesAtOnce }] }],
+    });
+    const answer = responses[0]?.partitions[0];
+    const last = answer?.messages.at(-1);
+    if (answer === undefined || last === undefined) return { messages: [], next: offset };
+    // A batch comes whole, also with what stands before the offset asked for.
+    const messages = filterAbortedMessages(answer).filter((message) => Number(message.offset) >= offset);
+    return { messages, next: Number(last.offset) + 1 };
+  }
+
+  /**
+   * Waits until everything that is written on a topic now is committed or aborted. A group's position can be seen before
+   * the markers are written that let the records of the same transaction be read.
+   *
+   * @returns whether it was, within `timeoutMs`.
+   * @throws MillraceError `LOG_UNAVAILABLE` (retriable), `LOG_UNAUTHORIZED`.
+   */
+  async whenSettled(topic: string, timeoutMs: number): Promise<boolean> {
+    const deadline = performance.now() + timeoutMs;
+    const written = new Map<number, number>();
+    for (let attempt = 0; ; attempt++) {
+      const ends = await this.#ends(topic);
+      for (const { partition } of ends)
+        if (!written.has(partition)) written.set(partition, await this.#writtenEnd(topic, partition));
+      if (ends.every(({ partition, high }) => high >= (written.get(partition) ?? 0))) return true;
+      if (performance.now() > deadline) return false;
+      await backoff(attempt, { firstMs: 10, maxMs: 500 });
+    }
+  }
+
+  /** Next offset of a producer, open transactions included. */
+  async #writtenEnd(topic: string, partition: number): Promise<number> {
+    try {
+      const broker = await this.#leader(topic, partition);
+      const latest = [{ topic, partitions: [{ partition, timestamp: '-1' }] }];
+      const request = { replicaId: -1, isolationLevel: readUncommitted, topics: latest };
+      const { responses } = await broker.listOffsets(request);
+      return Number(responses[0]?.partitions[0]?.offset ?? 0);
+    } catch (error) {
+      throw toMillraceError(error, `Reading the end of ${topic}`);
+    }
+  }
+
+  async #leader(topic: string, partition: number): Promise<Broker> {
+    const cluster = await this.#cluster();
+    await cluster.addMultipleTargetTopics([topic]);
+    const [leader] = Object.keys(cluster.findLeaderForPartitions(topic, [partition]));
+    if (leader === undefined)
+      throw new MillraceError('LOG_UNAVAILABLE', `There is no partition ${partition} of ${topic}.`, { retriable: true }); // prettier-ignore
+    return cluster.findBroker({ nodeId: leader });
+  }
+
+  async close(): Promise<void> {
+    const connecting = this.#connecting;
+    this.#connecting = undefined;
+    await connecting?.then((cluster) => cluster.disconnect()).catch(() => undefined);
+  }
+
+  /** `undefined`: from this offset on there is nothing. */
+  async #fetchPatiently(topic: string, partition: number, from: number): Promise<Fetched | undefined> {
+    let offset = from;
+    let empty = 0;
+    for (let attempt = 0; empty < mostEmptyAnswers; attempt++) {
+      try {
+        const fetched = await this.fetch(topic, partition, offset);
+        if (fetched.next > offset) return fetched;
+        empty++;
+      } catch (error) {
+        if (typeOf(error) === 'OFFSET_OUT_OF_RANGE') {
+          const end = (await this.#ends(topic)).find((each) => each.partition === partition);
+          const start = end?.low ?? 0;
+          if (start <= offset) return undefined;
+          offset = start;
+          continue;
+        }
+        if (attempt >= mostAttempts || isFinal(error)) throw toMillraceError(error, `Reading ${topic}`);
+        const cluster = await this.#connecting?.catch(() => undefined);
+        await cluster?.refreshMetadata().catch(() => undefined);
+      }
+      await backoff(attempt, {});
+    }
+    return undefined;
+  }
+
+  #cluster(): Promise<Cluster> {
+    this.#connecting ??= this.#connect();
+    return this.#connecting;
+  }
+
+  async #connect(): Promise<Cluster> {
+    const cluster = createCluster(this.#kafka);
+    try {
+      await cluster.connect();
+      return cluster;
+    } catch (error) {
+      this.#connecting = undefined;
+      await cluster.disconnect().catch(() => undefined);
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,20 @@
+import { spawnSync } from 'node:child_process';
+import { projectRoot } from '../../platform/paths.js';
+
+/** How a program ended, and everything that it wrote. */
+export interface Outcome {
+  status: number | null;
+  output: string;
+}
+
+/** Runs a program in the project's folder, with nothing of this shell's environment but the search path. */
+export function runTool(command: string, args: string[], input?: string): Outcome {
+  const { status, stdout, stderr, error } = spawnSync(command, args, {
+    cwd: projectRoot,
+    encoding: 'utf8',
+    env: { PATH: process.env['PATH'], HOME: process.env['HOME'] },
+    input,
+    maxBuffer: 64 * 1024 * 1024,
+  });
+  return { status, output: `${stdout}${stderr}${error?.message ?? ''}` };
+}

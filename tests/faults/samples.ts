@@ -1,0 +1,49 @@
+import { loadPipelines } from '../../processors/pipeline.js';
+import { pick } from './plan.js';
+
+/** The day on which sample events happen: the same seed makes the same events at any time. */
+const day = Date.UTC(2026, 0, 15);
+
+/** Takes a pipeline's event out of its contract: by a field that is beyond its range. */
+const spoilt: Record<string, object> = {
+  'taxi-trip-duration': { pickup_community_area: 78 },
+  'credit-default': { SEX: 9 },
+  'car-price': { kilometers: -1 },
+};
+
+export const pipelineNames = Object.keys(spoilt);
+
+/** Makes events of every pipeline. */
+export class Samples {
+  readonly #make: Map<string, (random: () => number) => object>;
+
+  private constructor(make: Map<string, (random: () => number) => object>) {
+    this.#make = make;
+  }
+
+  static async load(): Promise<Samples> {
+    const pipelines = await loadPipelines();
+    return new Samples(
+      new Map(
+        pipelines.flatMap(({ name, sample }) =>
+          sample === undefined ? [] : [[name, (random: () => number) => sample(random, day)]],
+        ),
+      ),
+    );
+  }
+
+  good(pipeline: string, random: () => number): object {
+    const make = this.#make.get(pipeline);
+    if (make === undefined) throw new Error(`${pipeline} makes no samples`);
+    return make(random);
+  }
+
+  /** One that does not fit its contract, and can be written as Avro all the same. */
+  bad(pipeline: string, random: () => number): object {
+    return { ...this.good(pipeline, random), ...spoilt[pipeline] };
+  }
+
+  pipeline(random: () => number): string {
+    return pick(pipelineNames, random());
+  }
+}

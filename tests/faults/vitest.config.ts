@@ -1,0 +1,11 @@
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    include: ['dist/tests/faults/*.e2e.test.js'],
+    pool: 'forks',
+    fileParallelism: false,
+    reporters: ['verbose'],
+    hookTimeout: 60_000,
+  },
+});
