@@ -67,6 +67,8 @@ export class Health {
   }
 
   async report(): Promise<HealthReport> {
+    // As it is now: parts that are added while the others are asked would be missing from an `up`.
+    const phase = this.#phase;
     const parts: Record<string, PartHealth> = Object.fromEntries(
       await Promise.all(
         [...this.#checks].map(
@@ -74,7 +76,7 @@ export class Health {
         ),
       ),
     );
-    if (this.#phase !== 'running') parts['process'] = { status: 'down', detail: this.#phase };
+    if (phase !== 'running') parts['process'] = { status: 'down', detail: phase };
     const statuses = new Set(Object.values(parts).map(({ status }) => status));
     return { status: statuses.has('down') ? 'down' : statuses.has('degraded') ? 'degraded' : 'up', parts };
   }

@@ -41,6 +41,26 @@ describe('Health', () => {
     expect((await health.report()).status).toBe('down');
   });
 
+  it('is down until it has started, also when that happens while it asks', async () => {
+    const health = new Health(2000, 'starting');
+    health.add('log', () => {
+      health.add('score', () => ({ status: 'down' }));
+      health.started();
+      return { status: 'up' };
+    });
+    expect((await health.report()).status).toBe('down');
+    expect((await health.report()).parts).toHaveProperty('score');
+  });
+
+  it('says what is stuck, which is no matter of what is down', async () => {
+    const health = new Health();
+    health.add('log', () => Promise.reject(new Error('refused')));
+    expect(await health.stuck()).toEqual({});
+    health.addStuck('score', () => 'asks nothing');
+    health.addStuck('sink', () => undefined);
+    expect(await health.stuck()).toEqual({ score: 'asks nothing' });
+  });
+
   it('waits until nothing is down, and says what still is when it takes too long', async () => {
     const health = new Health();
     let asked = 0;

@@ -29,6 +29,8 @@ export class LogAdmin {
   /** Why the last connection failed. */
   #problem = '';
   #connecting: Promise<Admin> | undefined;
+  /** The last of the calls that take turns. */
+  #turn: Promise<void> = Promise.resolve();
 
   /** @param connectTo - makes the client, that tells why its connections fail. */
   constructor(
@@ -117,7 +119,7 @@ export class LogAdmin {
   async ends(topic: string): Promise<{ partition: number; low: number; high: number }[]> {
     try {
       // kafkajs asks under read_committed, so the end is the last stable offset.
-      const ends = await (await this.#admin()).fetchTopicOffsets(topic);
+      const ends = await this.#inTurn((admin) => admin.fetchTopicOffsets(topic));
       return ends.map(({ partition, low, high }) => ({ partition, low: Number(low), high: Number(high) }));
     } catch (error) {
       throw toMillraceError(error, `Reading the end of ${topic}`);
@@ -136,7 +138,7 @@ export class LogAdmin {
   /** Per partition the first offset with a record of that time (milliseconds since 1970) or later, else the end. */
   async offsetsAt(topic: string, time: number): Promise<Map<number, number>> {
     try {
-      const offsets = await (await this.#admin()).fetchTopicOffsetsByTimestamp(topic, time);
+      const offsets = await this.#inTurn((admin) => admin.fetchTopicOffsetsByTimestamp(topic, time));
       return new Map(offsets.map(({ partition, offset }) => [partition, Number(offset)]));
     } catch (error) {
       throw toMillraceError(error, `Looking for a time in ${topic}`);
@@ -188,6 +190,19 @@ export class LogAdmin {
     const connecting = this.#connecting;
     this.#connecting = undefined;
     await connecting?.then((admin) => admin.disconnect()).catch(() => undefined);
+  }
+
+  /**
+   * One after the other: of two calls that each name a new topic kafkajs refreshes its metadata once, and the second does
+   * not find its partitions there.
+   */
+  #inTurn<T>(ask: (admin: Admin) => Promise<T>): Promise<T> {
+    const asking = this.#turn.then(async () => ask(await this.#admin()));
+    this.#turn = asking.then(
+      () => undefined,
+      () => undefined,
+    );
+    return asking;
   }
 
   #admin(): Promise<Admin> {

@@ -23,6 +23,11 @@ export interface Broker {
       partitions: { partition: number; fetchOffset: string; maxBytes: number; currentLeaderEpoch?: number }[];
     }[];
   }): Promise<{ responses: { topicName: string; partitions: FetchedPartition[] }[] }>;
+  listOffsets(request: {
+    replicaId: number;
+    isolationLevel: number;
+    topics: { topic: string; partitions: { partition: number; timestamp: string }[] }[];
+  }): Promise<{ responses: { partitions: { partition: number; offset: string }[] }[] }>;
   produce(request: {
     acks: number;
     timeout: number;
@@ -32,6 +37,10 @@ export interface Broker {
     }[];
   }): Promise<unknown>;
   heartbeat(request: { groupId: string; groupGenerationId: number; memberId: string }): Promise<unknown>;
+  findGroupCoordinator(request: {
+    groupId: string;
+    coordinatorType: number;
+  }): Promise<{ coordinator: { nodeId: number } }>;
   endTxn(request: {
     transactionalId: string;
     producerId: string;
@@ -52,10 +61,10 @@ export interface Cluster {
   findBroker(by: { nodeId: string }): Promise<Broker>;
   findControllerBroker(): Promise<Broker>;
   findLeaderForPartitions(topic: string, partitions: number[]): Record<string, number[]>;
-  findGroupCoordinator(by: { groupId: string; coordinatorType?: number }): Promise<Broker>;
 }
 
 export const readCommitted = 1;
+export const readUncommitted = 0;
 
 /**
  * Requests that kafkajs has no public call for: reading a place of the log without a consumer group, and asking whether a

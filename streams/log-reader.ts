@@ -4,7 +4,7 @@ import { backoff } from './backoff.js';
 import type { FetchedMessage } from './kafkajs-decode.js';
 import { filterAbortedMessages } from './kafkajs.js';
 import { isFinal, toMillraceError, typeOf } from './kafka-errors.js';
-import { type Cluster, createCluster, readCommitted } from './log-cluster.js';
+import { type Broker, type Cluster, createCluster, readCommitted, readUncommitted } from './log-cluster.js';
 import { type StreamRecord, toStreamRecord } from './records.js';
 
 /** Offsets of one partition: `from` up to, and without, `to`. */
@@ -29,8 +29,8 @@ interface Fetched {
   next: number;
 }
 
-/** Answers the first offset that a partition still has. */
-export type LogStart = (topic: string, partition: number) => Promise<number>;
+/** Answers the first and the next committed offset of each partition. */
+export type LogEnds = (topic: string) => Promise<readonly { partition: number; low: number; high: number }[]>;
 
 /**
  * Reads given places of the log, with no consumer group: nothing joins, commits, or takes work from anyone. One request
@@ -38,12 +38,12 @@ export type LogStart = (topic: string, partition: number) => Promise<number>;
  */
 export class LogReader {
   readonly #kafka: Kafka;
-  readonly #logStart: LogStart;
+  readonly #ends: LogEnds;
   #connecting: Promise<Cluster> | undefined;
 
-  constructor(kafka: Kafka, logStart: LogStart) {
+  constructor(kafka: Kafka, ends: LogEnds) {
     this.#kafka = kafka;
-    this.#logStart = logStart;
+    this.#ends = ends;
   }
 
   /**
@@ -76,12 +76,7 @@ export class LogReader {
    * @throws what kafkajs throws.
    */
   async fetch(topic: string, partition: number, offset: number): Promise<Fetched> {
-    const cluster = await this.#cluster();
-    await cluster.addMultipleTargetTopics([topic]);
-    const [leader] = Object.keys(cluster.findLeaderForPartitions(topic, [partition]));
-    if (leader === undefined)
-      throw new MillraceError('LOG_UNAVAILABLE', `There is no partition ${partition} of ${topic}.`);
-    const broker = await cluster.findBroker({ nodeId: leader });
+    const broker = await this.#leader(topic, partition);
     const { responses } = await broker.fetch({
       isolationLevel: readCommitted,
       maxWaitTime: 250,
@@ -94,6 +89,48 @@ export class LogReader {
     // A batch comes whole, also with what stands before the offset asked for.
     const messages = filterAbortedMessages(answer).filter((message) => Number(message.offset) >= offset);
     return { messages, next: Number(last.offset) + 1 };
+  }
+
+  /**
+   * Waits until everything that is written on a topic now is committed or aborted. A group's position can be seen before
+   * the markers are written that let the records of the same transaction be read.
+   *
+   * @returns whether it was, within `timeoutMs`.
+   * @throws MillraceError `LOG_UNAVAILABLE` (retriable), `LOG_UNAUTHORIZED`.
+   */
+  async whenSettled(topic: string, timeoutMs: number): Promise<boolean> {
+    const deadline = performance.now() + timeoutMs;
+    const written = new Map<number, number>();
+    for (let attempt = 0; ; attempt++) {
+      const ends = await this.#ends(topic);
+      for (const { partition } of ends)
+        if (!written.has(partition)) written.set(partition, await this.#writtenEnd(topic, partition));
+      if (ends.every(({ partition, high }) => high >= (written.get(partition) ?? 0))) return true;
+      if (performance.now() > deadline) return false;
+      await backoff(attempt, { firstMs: 10, maxMs: 500 });
+    }
+  }
+
+  /** Next offset of a producer, open transactions included. */
+  async #writtenEnd(topic: string, partition: number): Promise<number> {
+    try {
+      const broker = await this.#leader(topic, partition);
+      const latest = [{ topic, partitions: [{ partition, timestamp: '-1' }] }];
+      const request = { replicaId: -1, isolationLevel: readUncommitted, topics: latest };
+      const { responses } = await broker.listOffsets(request);
+      return Number(responses[0]?.partitions[0]?.offset ?? 0);
+    } catch (error) {
+      throw toMillraceError(error, `Reading the end of ${topic}`);
+    }
+  }
+
+  async #leader(topic: string, partition: number): Promise<Broker> {
+    const cluster = await this.#cluster();
+    await cluster.addMultipleTargetTopics([topic]);
+    const [leader] = Object.keys(cluster.findLeaderForPartitions(topic, [partition]));
+    if (leader === undefined)
+      throw new MillraceError('LOG_UNAVAILABLE', `There is no partition ${partition} of ${topic}.`, { retriable: true }); // prettier-ignore
+    return cluster.findBroker({ nodeId: leader });
   }
 
   async close(): Promise<void> {
@@ -113,7 +150,8 @@ export class LogReader {
         empty++;
       } catch (error) {
         if (typeOf(error) === 'OFFSET_OUT_OF_RANGE') {
-          const start = await this.#logStart(topic, partition);
+          const end = (await this.#ends(topic)).find((each) => each.partition === partition);
+          const start = end?.low ?? 0;
           if (start <= offset) return undefined;
           offset = start;
           continue;

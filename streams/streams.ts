@@ -45,6 +45,12 @@ export interface Streams {
     spans: readonly Span[],
     handle: (records: StreamRecord[]) => Promise<boolean | void> | boolean | void,
   ): Promise<void>;
+  /**
+   * Waits until everything that is written on a topic now is committed or aborted; answers whether it was in time.
+   *
+   * @throws MillraceError `LOG_UNAVAILABLE` (retriable), `LOG_UNAUTHORIZED`.
+   */
+  whenSettled(topic: string, timeoutMs: number): Promise<boolean>;
   /** Names of all topics that may be seen. */
   topics(): Promise<string[]>;
   /** First and next committed offset of each partition. */
@@ -71,10 +77,7 @@ export function createStreams(settings: StreamsSettings): Streams {
     logger,
     settings.replicationFactor ?? -1,
   );
-  const reader = new LogReader(consumers, async (topic, partition) => {
-    const ends = await admin.ends(topic);
-    return ends.find((end) => end.partition === partition)?.low ?? 0;
-  });
+  const reader = new LogReader(consumers, (topic) => admin.ends(topic));
   const consumptions = new Set<Consumption>();
   const open = new Set<LogProducer>();
   const transactional = new Set<TransactionalProducer>();
@@ -116,6 +119,7 @@ export function createStreams(settings: StreamsSettings): Streams {
         return new Consume(consumers, logger, options, committed);
       }),
     read: (spans, handle) => reader.read(spans, handle),
+    whenSettled: (topic, timeoutMs) => reader.whenSettled(topic, timeoutMs),
     topics: () => admin.topics(),
     ends: (topic) => admin.ends(topic),
     committed: (groupId, topic) => admin.committed(groupId, topic),

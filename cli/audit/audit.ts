@@ -12,6 +12,9 @@ import { type OnTheirWay, readOnTheirWay } from './on-their-way.js';
 import type { AuditOptions, PipelineAudit } from './pipeline-audit.js';
 import { type AuditReport, Findings } from './report.js';
 
+/** Brokers abort a scorer's transaction that takes longer. */
+const longestTransactionMs = 70_000;
+
 /**
  * Compares the log with the rows in ClickHouse. Changes nothing: no consumer group is joined, no offset committed.
  *
@@ -38,7 +41,10 @@ export async function auditLog(options: AuditOptions): Promise<AuditReport> {
     };
     await wait(scoringGroup(pipeline), topics.events);
     const events = await takeBounds(streams, scoringGroup(pipeline), topics.events, since);
-    // What follows from those events is on the log by now, since it was committed with the group's position.
+    // What follows from those events was committed with the group's position; it may take a moment to be seen.
+    for (const topic of [topics.predictions, topics.deadLetters])
+      if (!(await streams.whenSettled(topic, longestTransactionMs)))
+        unfinished.push(`${topic} ends with a transaction that is open for too long`);
     const results = [topics.predictions, topics.deadLetters, topics.outcomes];
     for (const topic of results) await wait(sinkGroup, topic);
     // Clocks differ: results may seem to be older than their events.
@@ -46,8 +52,9 @@ export async function auditLog(options: AuditOptions): Promise<AuditReport> {
     const bounds = {
       events,
       predictions: await takeBounds(streams, sinkGroup, topics.predictions, early),
-      deadLetters: await takeBounds(streams, sinkGroup, topics.deadLetters, early),
       outcomes: await takeBounds(streams, sinkGroup, topics.outcomes, since),
+      // Last: what the sink could not store of the others is there by then.
+      deadLetters: await takeBounds(streams, sinkGroup, topics.deadLetters, early),
     };
     const audit = { ...options, queries, found, pipeline, topics, contracts, bounds };
     if (deep) await compareLog(audit);

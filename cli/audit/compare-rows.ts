@@ -100,6 +100,9 @@ async function compareGaps(
     covered === 0
       ? []
       : await queries.offsets(of, topic, range, ['answer', 'letter', 'outcome', 'model_event']);
+  // The sink may have come further since they were counted.
+  report.rows += offsets.length - covered;
+  report.records += offsets.length - covered;
   const withRow = new Set(offsets);
   const waiting: StreamRecord[] = [];
   const settle = async (records: StreamRecord[]): Promise<void> => {

@@ -63,17 +63,19 @@ export async function readOnTheirWay({
         add(inFlight.get(read.topic), read.partition, read.offset);
     }
   });
-  await streams.read(tails(topics.deadLetters, deadLetters), (records) => {
+  const addUnfit = async (value: Buffer | null): Promise<void> => {
+    const read = await readPrediction(serde, prediction, value);
+    if (read !== undefined && read.topic === topics.events) add(unfit, read.partition, read.offset);
+  };
+  await streams.read(tails(topics.deadLetters, deadLetters), async (records) => {
     for (const record of records) {
       if (isResolution(record)) continue;
       const { topic, partition, offset } = readDeadLetter(record, '');
-      add(inFlight.get(topic), partition, offset);
+      if (topic === topics.predictions) await addUnfit(record.value);
+      else add(inFlight.get(topic), partition, offset);
     }
   });
-  for await (const value of queries.letterValues(topics.predictions)) {
-    const read = await readPrediction(serde, prediction, value);
-    if (read !== undefined && read.topic === topics.events) add(unfit, read.partition, read.offset);
-  }
+  for await (const value of queries.letterValues(topics.predictions)) await addUnfit(value);
   return {
     inFlight: ({ topic, partition, offset }) => inFlight.get(topic)?.has(partition, offset) ?? false,
     unfit: ({ topic, partition, offset }) => topic === topics.events && unfit.has(partition, offset),

@@ -40,8 +40,13 @@ export async function checkClickHouse(diagnosis: Diagnosis, config: Config, url:
     });
     if (!isThere) return;
     const also = (what: string, check: () => Promise<void>): Promise<boolean> =>
-      attempt(notes, { what, fix: 'Grant what the message names, or look at the ClickHouse log.' }, check);
-    await also('The tables can’t be looked at', () => checkTables(notes, ask));
+      attempt(
+        notes,
+        { what, fix: 'Grant what the message names, or look at the ClickHouse log.', timeoutMs: 15_000 },
+        check,
+      );
+    // Of many questions, each of which has its own time limit.
+    await also('The tables can’t be looked at', () => checkTables(notes, ask, granterOf(analytics)));
     await also('The disks can’t be looked at', () => checkDisks(diagnosis.notes('disk'), ask));
     await also('The parts of tables can’t be counted', () => checkParts(notes, ask));
   } finally {
@@ -49,7 +54,7 @@ export async function checkClickHouse(diagnosis: Diagnosis, config: Config, url:
   }
 }
 
-async function checkTables(notes: Notes, ask: Ask): Promise<void> {
+async function checkTables(notes: Notes, ask: Ask, mayI: (grant: string) => Promise<string>): Promise<void> {
   const tables = await ask<{ name: string }>("SELECT name FROM system.tables WHERE database = 'millrace'");
   const there = new Set(tables.map(({ name }) => name));
   const start = 'Start a sink of this version: it makes the tables ready.';
@@ -61,17 +66,23 @@ async function checkTables(notes: Notes, ask: Ask): Promise<void> {
   if (missing.length > 0) notes.error(`millrace.${missing.join(', millrace.')} is missing`, start);
   else notes.ok(`All ${views.length} views and their tables are there`);
   await checkMigrations(notes, ask, start);
-  for (const view of views.filter((name) => there.has(name))) {
-    const fix = `GRANT SELECT ON millrace.* TO <user>; or make the view anew: ${start}`;
-    await attempt(notes, { what: `millrace.${view} can’t be read`, fix }, () => ask(`SELECT * FROM millrace.${view} LIMIT 0`).then(() => undefined)); // prettier-ignore
-  }
-  for (const storage of storages.filter((name) => there.has(name))) {
-    const fix = 'GRANT INSERT, SELECT, CREATE, ALTER, DROP VIEW ON millrace.* TO <user>;';
-    await attempt(notes, { what: `millrace.${storage} can’t be written`, fix }, () =>
-      mayInsert(ask, storage),
-    );
-  }
-  await checkGrants(notes, ask);
+  const readable = views.filter((name) => there.has(name));
+  const writable = storages.filter((name) => there.has(name));
+  await Promise.all([
+    ...readable.map((view) => {
+      const fix = `GRANT SELECT ON millrace.* TO <user>; or make the view anew: ${start}`;
+      return attempt(notes, { what: `millrace.${view} can’t be read`, fix }, async () => {
+        await ask(`SELECT * FROM millrace.${view} LIMIT 0`);
+      });
+    }),
+    ...writable.map((storage) => {
+      const fix = 'GRANT INSERT, SELECT, CREATE, ALTER, DROP VIEW ON millrace.* TO <user>;';
+      return attempt(notes, { what: `millrace.${storage} can’t be written`, fix }, () =>
+        mayInsert(ask, storage),
+      );
+    }),
+  ]);
+  await checkGrants(notes, mayI);
 }
 
 /** An insert of nothing: it is checked for permission, and adds no part. */
@@ -80,13 +91,12 @@ async function mayInsert(ask: Ask, table: string): Promise<void> {
 }
 
 /** What a sink does at its start. ClickHouse before 24.10 has no such question. */
-async function checkGrants(notes: Notes, ask: Ask): Promise<void> {
+async function checkGrants(notes: Notes, mayI: (grant: string) => Promise<string>): Promise<void> {
   const wanted = ['CREATE DATABASE', 'CREATE TABLE', 'CREATE VIEW', 'ALTER TABLE', 'DROP VIEW'];
   const denied: string[] = [];
   for (const grant of wanted) {
     try {
-      const [row] = await ask<{ result: number }>(`CHECK GRANT ${grant} ON millrace.*`);
-      if (row?.result === 0) denied.push(grant);
+      if ((await mayI(grant)) === '0') denied.push(grant);
     } catch {
       notes.ok('Rights to make tables were not asked for: this ClickHouse has no CHECK GRANT');
       return;
@@ -150,6 +160,16 @@ function askerOf({ client }: Analytics): Ask {
     } catch (error) {
       throw new Error(messageOf(translateError(error, 'ask ClickHouse')), { cause: error });
     }
+  };
+}
+
+/** The question takes no FORMAT, which the client's queries have. */
+function granterOf({ client }: Analytics): (grant: string) => Promise<string> {
+  return async (grant) => {
+    const { stream } = await client.exec({ query: `CHECK GRANT ${grant} ON millrace.*` });
+    let text = '';
+    for await (const bytes of stream) text += String(bytes);
+    return text.trim();
   };
 }
 

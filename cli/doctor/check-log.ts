@@ -8,7 +8,9 @@ import { pipelineTopics, scoringGroup, sinkGroup } from '../../streams/topics.js
 import { kafkaSettings } from '../context.js';
 import { attempt, type Diagnosis } from './diagnosis.js';
 
-const slowMs = 500;
+const slowMs = 1_000;
+/** Of a topic's partitions. */
+const mostAsked = 6;
 /** A transaction of the scorer takes some milliseconds; what is beyond this is the clocks. */
 const transactionMs = 1_000;
 
@@ -24,7 +26,7 @@ export async function checkLog(
   try {
     const fix = `Check that the brokers run and KAFKA_BROKERS, KAFKA_TLS and KAFKA_SASL_* are right: \`kcat -L -b ${brokers.join(',')}\`.`;
     const notes = diagnosis.notes('log');
-    const isThere = await attempt(notes, { what: `The log at ${brokers.join(', ')} can’t be used`, fix, timeoutMs: 8_000 }, async () => {
+    const isThere = await attempt(notes, { what: `The log at ${brokers.join(', ')} can’t be used`, fix, timeoutMs: 7_000 }, async () => {
       for (const { id, address, connectedInMs, error } of await log.brokers()) {
         if (connectedInMs === undefined) notes.error(`Broker ${id} (${address}): ${error}`, `Start broker ${id}, or mend the name that it advertises.`);
         else if (connectedInMs > slowMs) notes.warn(`Broker ${id} (${address}) took ${Math.round(connectedInMs)} ms to connect to`, 'Look at the network and at the load of the broker.');
@@ -33,16 +35,16 @@ export async function checkLog(
       await checkVersion(diagnosis, log);
     }); // prettier-ignore
     if (!isThere) return;
-    await attempt(diagnosis.notes('topics'), { what: 'The topics can’t be looked at', fix, timeoutMs: 10_000 }, async () => {
+    await attempt(diagnosis.notes('topics'), { what: 'The topics can’t be looked at', fix, timeoutMs: 18_000 }, async () => {
       const existing = await checkTopics(diagnosis, { config, log, brokers, pipelines });
       await Promise.all([
-        attempt(diagnosis.notes('permissions'), { what: 'Permissions on the log can’t be looked at', fix }, () =>
+        attempt(diagnosis.notes('permissions'), { what: 'Permissions on the log can’t be looked at', fix, timeoutMs: 9_000 }, () =>
           checkPermissions(diagnosis, { config, log, brokers, pipelines, existing }),
         ),
-        attempt(diagnosis.notes('groups'), { what: 'Consumer groups can’t be looked at', fix }, () =>
+        attempt(diagnosis.notes('groups'), { what: 'Consumer groups can’t be looked at', fix, timeoutMs: 9_000 }, () =>
           checkGroups(diagnosis, { log, settings, pipelines, existing }),
         ),
-        attempt(diagnosis.notes('clocks'), { what: 'The brokers’ clock can’t be looked at', fix }, () =>
+        attempt(diagnosis.notes('clocks'), { what: 'The brokers’ clock can’t be looked at', fix, timeoutMs: 9_000 }, () =>
           checkClock(diagnosis, log, pipelines, existing),
         ),
       ]);
@@ -121,12 +123,14 @@ async function checkClock(
   const topics = pipelines
     .map((name) => pipelineTopics(name).predictions)
     .filter((topic) => existing.has(topic));
-  const newest = (await log.topics(topics)).flatMap(({ name, partitions }) =>
-    partitions.map(({ partition }) => log.clockAhead(name, partition)),
-  );
-  const found = (await Promise.all(newest))
-    .filter((each) => each !== undefined)
-    .toSorted((a, b) => b.at - a.at)[0];
+  const transactions: { aheadMs: number; at: number }[] = [];
+  for (const { name, partitions } of await log.topics(topics)) {
+    for (const { partition } of partitions.slice(0, mostAsked)) {
+      const last = await log.clockAhead(name, partition);
+      if (last !== undefined) transactions.push(last);
+    }
+  }
+  const found = transactions.toSorted((one, other) => other.at - one.at)[0];
   if (found === undefined)
     diagnosis.notes('clocks').ok('The brokers’ clock was not compared: no transaction is on the log to tell it by'); // prettier-ignore
   else {

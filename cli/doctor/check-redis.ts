@@ -8,7 +8,9 @@ const leastVersion = 6;
 /** Whether Redis answers and takes every command that is sent to it. What is written for that is deleted again. */
 export async function checkRedis(diagnosis: Diagnosis, url: string): Promise<void> {
   const notes = diagnosis.notes('redis');
-  const redis = new Redis(url, { connectionName: 'millrace-doctor', lazyConnect: true, connectTimeout: 3_000, commandTimeout: 2_000, maxRetriesPerRequest: 0, retryStrategy: () => null }); // prettier-ignore
+  const redis = new Redis(url, { connectionName: 'millrace-doctor', lazyConnect: true,
+    // It would ask for INFO, which this user may not be allowed.
+    enableReadyCheck: false, connectTimeout: 3_000, commandTimeout: 2_000, maxRetriesPerRequest: 0, retryStrategy: () => null }); // prettier-ignore
   let problem: Error | undefined;
   redis.on('error', (error: Error) => (problem = error));
   const fix = 'Check that it runs and REDIS_URL is right: user, password, database, and rediss:// for TLS.';

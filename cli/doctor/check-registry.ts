@@ -40,11 +40,14 @@ export async function checkRegistry(
     if (registered.length > 0) notes.ok(`${registered.length} of ${contracts.length} schemas are registered`);
     for (const subject of of('incompatible'))
       notes.error(`${subject} is not compatible with what is registered: roles of this version can’t start`, 'Run the version of Millrace that registered it, or add a new version of the contract whose new fields have defaults.'); // prettier-ignore
-    const compatible = of('compatible');
+    const compatible = of('compatible').filter((text) => !optional.has(text.split(' ')[0] ?? ''));
     if (compatible.length > 0)
       notes.warn(`Not registered yet: ${compatible.join(', ')}`, 'Start a role of this version: it registers them.'); // prettier-ignore
   });
 }
+
+/** Registered only where there are schedules, and file jobs. */
+const optional = new Set([`${systemTopics.schedules}-value`, `${systemTopics.jobs}-value`]);
 
 /** Topic, and folder and name of the contract of its values. */
 function contractsByTopic(pipelines: readonly string[]): [topic: string, folder: string, name: string][] {

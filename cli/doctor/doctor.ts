@@ -14,7 +14,7 @@ import { checkSystem } from './check-system.js';
 import { type Area, attempt, Diagnosis, type Finding, secretsIn } from './diagnosis.js';
 
 /** Whatever hangs, an answer comes within so long. */
-const timeoutMs = 20_000;
+const timeoutMs = 25_000;
 
 /**
  * Looks at everything that Millrace needs and changes nothing. Never throws: what can't be looked at is a finding.

@@ -1,0 +1,66 @@
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { loadConfig } from '../../platform/config.js';
+import { describeRabbitMq, RabbitMq } from '../../tests/system/engines/rabbitmq-server.js';
+import { checkRabbitMq } from './check-rabbitmq.js';
+import { Diagnosis, secretsIn } from './diagnosis.js';
+
+const secret = 'never-to-be-shown';
+
+describeRabbitMq('RabbitMQ', () => {
+  let rabbitMq: RabbitMq;
+  let management: URL;
+
+  beforeAll(async () => {
+    rabbitMq = await RabbitMq.start();
+    management = new URL(rabbitMq.managementUrl);
+  });
+  afterAll(() => rabbitMq.stop());
+
+  async function api(method: string, path: string, body?: object): Promise<unknown> {
+    const authorization = `Basic ${Buffer.from(`${management.username}:${management.password}`).toString('base64')}`;
+    const init = body === undefined ? { method } : { method, body: JSON.stringify(body) };
+    const headers = { authorization, 'content-type': 'application/json' };
+    const text = await (await fetch(`http://${management.host}/api/${path}`, { ...init, headers })).text();
+    return text === '' ? undefined : JSON.parse(text);
+  }
+
+  async function names(what: 'queues' | 'exchanges'): Promise<string[]> {
+    const all = (await api('GET', what)) as { name: string }[];
+    return all.map(({ name }) => name).filter((name) => name !== '' && !name.startsWith('amq.'));
+  }
+
+  async function check(user: string, password: string): Promise<string[]> {
+    const url = rabbitMq.url.replace('guest:guest', `${user}:${password}`);
+    const diagnosis = new Diagnosis(secretsIn({ RABBITMQ_URL: url }));
+    await checkRabbitMq(diagnosis, loadConfig({ RABBITMQ_URL: url }), url);
+    return diagnosis.findings.map(({ severity, what }) => `${severity} ${what}`);
+  }
+
+  it('tells what a user may not do, which queues there are, and leaves nothing behind', async () => {
+    await api('PUT', 'exchanges/%2F/millrace.predictions', { type: 'topic', durable: true });
+    await api('PUT', 'queues/%2F/alicpp_records', { durable: true });
+    await api('PUT', 'users/limited', { password: secret, tags: '' });
+    await api('PUT', 'permissions/%2F/limited', { configure: '^$', write: '^$', read: '.*' });
+    const limited = await check('limited', secret);
+    for (const text of [
+      'to declare queues',
+      'to declare exchanges',
+      'to write to the exchange millrace.predictions',
+    ])
+      expect(limited.some((found) => found.startsWith(`error RabbitMQ does not allow ${text}`))).toBe(true);
+    expect(limited.join()).toContain(
+      'The queue alicpp_records has 0 messages ready and 0 consumers: nobody reads it',
+    );
+    const guest = await check('guest', 'guest');
+    expect(guest.filter((found) => found.startsWith('error'))).toEqual([]);
+    expect(guest).toContainEqual(expect.stringMatching(/^ok RabbitMQ allows what the bridge does/));
+    expect(await names('queues')).toEqual(['alicpp_records']);
+    expect(await names('exchanges')).toEqual(['millrace.predictions']);
+  });
+
+  it('that refuses the login says so, without the password', async () => {
+    const [found = ''] = await check('guest', secret);
+    expect(found).toContain('Login was refused');
+    expect(found).not.toContain(secret);
+  });
+});

@@ -1,0 +1,107 @@
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { silentLogger } from '../platform/logger.js';
+import { eventually, unique } from '../tests/contract/client.js';
+import { StreamsFixture } from '../tests/contract/streams-fixture.js';
+import { kafkajs } from './kafkajs.js';
+import { LogInspection, type Permission } from './log-inspection.js';
+import type { Streams } from './streams.js';
+
+let fixture: StreamsFixture;
+let streams: Streams;
+let log: LogInspection;
+
+beforeAll(async () => {
+  fixture = await StreamsFixture.start();
+  ({ streams } = fixture.open());
+  log = new LogInspection({
+    brokers: fixture.broker.brokers,
+    clientId: 'inspection-test',
+    logger: silentLogger,
+  });
+});
+afterAll(async () => {
+  await log.close();
+  await fixture.close();
+});
+
+function permissions(topic: string, group: string): Permission[] {
+  return [
+    ...(['DESCRIBE', 'READ', 'WRITE', 'DESCRIBE_CONFIGS'] as const).map((operation) => ({ operation, resource: 'topic', name: topic }) as const), // prettier-ignore
+    { operation: 'CREATE', resource: 'topic', name: `${topic}-not-there` },
+    { operation: 'READ', resource: 'group', name: group },
+    { operation: 'WRITE', resource: 'transactional-id', name: group },
+  ];
+}
+
+it('asks for permissions and changes nothing', async () => {
+  const topic = await fixture.topic(streams, 2);
+  const producer = await streams.createProducer();
+  await producer.send([{ topic, partition: 0, key: 'a', value: Buffer.from('a') }]);
+  const [ends, topics] = [
+    await streams.ends(topic),
+    (await streams.topics()).filter((name) => !name.startsWith('__')),
+  ];
+  for (const permission of permissions(topic, unique('group')))
+    expect([permission, await log.isAllowed(permission)]).toEqual([permission, true]);
+  expect(await streams.ends(topic)).toEqual(ends);
+  expect((await streams.topics()).filter((name) => !name.startsWith('__'))).toEqual(topics);
+});
+
+it('asks for a transactional id without locking out who has it', async () => {
+  const topic = await fixture.topic(streams);
+  const transactionalId = unique('transactional');
+  const producer = await streams.createTransactionalProducer(transactionalId);
+  await producer.commit([{ topic, key: 'a', value: Buffer.from('a') }]);
+  expect(
+    await log.isAllowed({ operation: 'WRITE', resource: 'transactional-id', name: transactionalId }),
+  ).toBe(true);
+  await producer.commit([{ topic, key: 'b', value: Buffer.from('b') }]);
+  const clock = await log.clockAhead(topic, 0);
+  expect(Math.abs(clock?.aheadMs ?? Number.NaN)).toBeLessThan(10_000);
+});
+
+it('tells what is denied, where the broker has access lists', { timeout: 60_000 }, async (test) => {
+  const topic = await fixture.topic(streams);
+  const group = unique('group');
+  const admin = new kafkajs.Kafka({
+    brokers: fixture.broker.brokers,
+    logLevel: kafkajs.logLevel.NOTHING,
+  }).admin();
+  await admin.connect();
+  const { AclResourceTypes: types, AclOperationTypes: operations } = kafkajs;
+  const resources = { topic: types.TOPIC, group: types.GROUP, 'transactional-id': types.TRANSACTIONAL_ID };
+  // DESCRIBE is part of READ and WRITE, and first of all asked for: it is denied elsewhere.
+  const wanted = permissions(topic, group).filter(({ operation }) => operation !== 'DESCRIBE');
+  const acl = wanted.map(({ operation, resource, name }) => ({
+    resourceType: resources[resource],
+    resourceName: name,
+    resourcePatternType: kafkajs.ResourcePatternTypes.LITERAL,
+    principal: 'User:ANONYMOUS',
+    host: '*',
+    operation: operations[operation],
+    permissionType: kafkajs.AclPermissionTypes.DENY,
+  }));
+  try {
+    await admin.createAcls({ acl }).catch((error: Error) => {
+      // The embedded broker has none, nor a Kafka that is started without an authorizer.
+      test.skip(`the broker has no access lists: ${error.message}`);
+    });
+    await eventually(async () => (await Promise.all(wanted.map((each) => log.isAllowed(each)))).every((allowed) => !allowed)); // prettier-ignore
+  } finally {
+    await admin.disconnect();
+  }
+});
+
+it('sees brokers, topics with their settings, and groups', async () => {
+  const topic = await fixture.topic(streams, 2, { 'retention.ms': '12345' });
+  const [state] = await log.topics([topic]);
+  expect(state?.partitions.map(({ partition, inSync }) => [partition, inSync.length])).toEqual([[0, 1], [1, 1]]); // prettier-ignore
+  expect(state?.settings?.get('retention.ms')).toBe('12345');
+  const brokers = await log.brokers();
+  expect(brokers[0]?.connectedInMs).toBeGreaterThan(0);
+  expect(await log.missingRequests()).toMatchObject({ missing: [] });
+  const groupId = unique('group');
+  await streams.consume({ groupId, topics: [topic], handle: () => Promise.resolve() });
+  await eventually(async () => (await log.groups([groupId]))[0]?.state === 'Stable');
+  expect(await log.groups([groupId])).toEqual([{ groupId, state: 'Stable', members: 1 }]);
+});
