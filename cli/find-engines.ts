@@ -1,5 +1,5 @@
 import type { ClickHouseClient } from '@clickhouse/client';
-import { createAnalytics } from '../analytics/client.js';
+import { clickHouseSettings, createAnalytics } from '../analytics/client.js';
 import { ping } from '../analytics/queries.js';
 import type { Config } from '../platform/config.js';
 import { MillraceError } from '../platform/errors.js';
@@ -70,8 +70,7 @@ export async function withEngines<T>(
   const registry = await findRegistry(config);
   const analytics = await createAnalytics({
     url: await findEngine(config, 'clickhouse'),
-    username: config.CLICKHOUSE_USER,
-    password: config.CLICKHOUSE_PASSWORD,
+    ...clickHouseSettings(config),
     requestTimeoutMs: 300_000,
   });
   try {

@@ -1,11 +1,9 @@
 import { Command } from 'commander';
 import { describeSettings, loadConfig, settingsPage } from '../platform/config.js';
-import { inspect } from 'node:util';
-import { MillraceError } from '../platform/errors.js';
-import { withoutSecrets } from '../platform/secrets.js';
 import { version } from '../platform/version.js';
 import type { Role } from './context.js';
 import type { StandAloneOptions, StartRole } from './stand-alone.js';
+import { tell } from './tell.js';
 import { runUntilStopped } from './until-stopped.js';
 import { auditCommand } from './audit/command.js';
 import { doctorCommand } from './doctor/command.js';
@@ -129,11 +127,6 @@ async function runAlone(
   await runUntilStopped(() => standAlone(config, start, { role, ...options }), {
     stopTimeoutMs: config.STOP_TIMEOUT_MS,
   });
-}
-
-/** An error of our own says what to do; any other is a defect, and its trace helps. */
-function tell(error: unknown): void {
-  console.error(withoutSecrets(error instanceof MillraceError ? error.message : inspect(error)));
 }
 
 // Node would print it as it is, with what libraries put into their errors.

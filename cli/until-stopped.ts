@@ -1,4 +1,5 @@
 import { messageOf } from '../platform/errors.js';
+import { withoutSecrets } from '../platform/secrets.js';
 import type { Role } from './context.js';
 
 /** `npm start` passes on a signal that the terminal has sent to the whole group already: two within this time are one. */
@@ -44,6 +45,6 @@ export async function runUntilStopped(
 }
 
 function end(code: number, message: string): never {
-  console.error(message);
+  console.error(withoutSecrets(message));
   process.exit(code);
 }

@@ -84,6 +84,18 @@ it('keeps the keys from before when the file breaks, and says so', async () => {
   expect(keys?.find(key).name).toBe('shop');
 });
 
+it('keeps the keys from before while the file can’t even be looked at', async () => {
+  const { key, entry } = makeApiKey({ name: 'shop' });
+  await save(entry);
+  open();
+  await rm(folder, { recursive: true });
+  await writeFile(folder, 'a file in the place of its folder');
+  await vi.waitFor(() => expect(keys?.problem).toMatch(/The keys from before stay in force/), {
+    timeout: 5_000,
+  });
+  expect(keys?.find(key).name).toBe('shop');
+});
+
 it.each([
   ['{"keys": [{"name": "UP", "sha256": "x"}]}', /keys\.0\.name: .*keys\.0\.sha256/],
   ['{"keys": [{"name": "a", "key": "secret", "sha256": "x"}]}', /Unrecognized key: "key"/],

@@ -1,7 +1,8 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
-import { readFileSync, statSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { MillraceError, messageOf } from '../platform/errors.js';
+import { fileVersion } from '../platform/file-version.js';
 import type { Logger } from '../platform/logger.js';
 
 /** What a key may do: score and see its own jobs; look things up; change models; see the jobs of all keys. */
@@ -91,7 +92,7 @@ export class ApiKeys {
       return { digest, client, expiresAt: Number.POSITIVE_INFINITY };
     });
     if (file === undefined) return;
-    this.#version = versionOf(file);
+    this.#version = fileVersion(file);
     this.#fromFile = readKeys(file, options.pipelines);
     this.#watch = setInterval(() => this.#look(file), lookEveryMs).unref();
   }
@@ -128,7 +129,7 @@ export class ApiKeys {
   }
 
   #look(file: string): void {
-    const version = versionOf(file);
+    const version = fileVersion(file);
     if (version === this.#version) return;
     this.#version = version;
     try {
@@ -204,9 +205,4 @@ function invalid(file: string, problem: string): MillraceError {
 
 function digestOf(key: string): Buffer {
   return createHash('sha256').update(key).digest();
-}
-
-function versionOf(file: string): string {
-  const stat = statSync(file, { throwIfNoEntry: false });
-  return stat === undefined ? '' : `${stat.ino} ${stat.mtimeMs} ${stat.size}`;
 }

@@ -1,9 +1,10 @@
-import { readFileSync, statSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { Agent, type AgentOptions } from 'node:https';
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { type ConnectionOptions, createSecureContext, type SecureContext } from 'node:tls';
 import { z } from 'zod';
 import { MillraceError, messageOf } from './errors.js';
+import { fileVersion } from './file-version.js';
 
 /** Engines that are reached over TLS, as the names of their settings begin. */
 export const tlsEngines = ['KAFKA', 'SCHEMA_REGISTRY', 'CLICKHOUSE', 'RABBITMQ', 'REDIS'] as const;
@@ -146,7 +147,7 @@ class CurrentContext {
   }
 
   get(): SecureContext {
-    const version = versionOf(this.#files);
+    const version = Object.values(this.#files).map(fileVersion).join('\n');
     if (this.#context !== undefined && version === this.#version) return this.#context;
     try {
       this.#context = readContext(this.#files);
@@ -157,13 +158,4 @@ class CurrentContext {
     }
     return this.#context;
   }
-}
-
-function versionOf(files: Files): string {
-  return Object.values(files)
-    .map((file) => {
-      const stat = statSync(file, { throwIfNoEntry: false });
-      return stat === undefined ? '' : `${stat.ino} ${stat.mtimeMs} ${stat.size}`;
-    })
-    .join('\n');
 }

@@ -1,7 +1,7 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { loadConfig } from '../../platform/config.js';
-import { MillraceError } from '../../platform/errors.js';
 import { collect, pipelinesOf, time, wholeNumber } from '../options.js';
+import { tell } from '../tell.js';
 
 interface Options {
   pipeline?: string[];
@@ -41,7 +41,7 @@ export function auditCommand(): Command {
       try {
         process.exitCode = await run(options);
       } catch (error) {
-        console.error(error instanceof MillraceError ? error.message : error);
+        tell(error);
         process.exitCode = notChecked;
       }
     });

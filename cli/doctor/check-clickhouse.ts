@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Analytics, createAnalytics } from '../../analytics/client.js';
+import { type Analytics, clickHouseSettings, createAnalytics } from '../../analytics/client.js';
 import { translateError } from '../../analytics/errors.js';
 import { migrationsFolder } from '../../analytics/migrate.js';
 import type { Config } from '../../platform/config.js';
@@ -22,7 +22,7 @@ type Ask = <Row>(query: string) => Promise<Row[]>;
 /** Whether ClickHouse answers, may be written, and has the tables of this version; its clock and disks. */
 export async function checkClickHouse(diagnosis: Diagnosis, config: Config, url: string): Promise<void> {
   const notes = diagnosis.notes('clickhouse');
-  const analytics = await createAnalytics({ url, username: config.CLICKHOUSE_USER, password: config.CLICKHOUSE_PASSWORD, requestTimeoutMs: 4_000 }); // prettier-ignore
+  const analytics = await createAnalytics({ ...clickHouseSettings(config), url, requestTimeoutMs: 4_000 });
   const ask = askerOf(analytics);
   try {
     const fix = 'Check that it runs and CLICKHOUSE_URL, CLICKHOUSE_USER and CLICKHOUSE_PASSWORD are right.';

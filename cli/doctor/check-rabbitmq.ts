@@ -8,6 +8,7 @@ import {
 import type { Config } from '../../platform/config.js';
 import { messageOf } from '../../platform/errors.js';
 import { parseQueueMappings, parseResultsQueues } from '../../platform/rabbitmq-settings.js';
+import { tlsOptions } from '../../platform/tls-settings.js';
 import { attempt, type Diagnosis, type Notes } from './diagnosis.js';
 
 const leastVersion = [3, 8] as const;
@@ -20,6 +21,7 @@ export async function checkRabbitMq(diagnosis: Diagnosis, config: Config, url: s
   let model: ChannelModel | undefined;
   const fix = `Check that it runs and RABBITMQ_URL is right. For a user without access: \`rabbitmqctl set_permissions -p '${vhost}' <user> '.*' '.*' '.*'\`.`;
   const connecting = connect(url, {
+    ...(url.startsWith('amqps:') ? tlsOptions(config, 'RABBITMQ') : {}),
     timeout: 3_000,
     clientProperties: { connection_name: 'millrace-doctor' },
   });
@@ -82,7 +84,8 @@ async function checkRights(notes: Notes, model: ChannelModel, vhost: string): Pr
   await may('to declare queues', (channel) =>
     channel.assertQueue(name, { exclusive: true, autoDelete: true }),
   );
-  await may('to declare exchanges', (channel) => channel.assertExchange(name, 'topic', { durable: false, autoDelete: true })); // prettier-ignore
+  const declare = (channel: Channel) => channel.assertExchange(name, 'topic', { durable: false, autoDelete: true }); // prettier-ignore
+  await may('to declare exchanges', declare);
   for (const exchange of [predictionsExchange, deadLettersExchange]) {
     const isThere = await use(model, (channel) => channel.checkExchange(exchange)).then(() => true, () => false); // prettier-ignore
     if (!isThere) {
@@ -91,6 +94,8 @@ async function checkRights(notes: Notes, model: ChannelModel, vhost: string): Pr
     }
     // Binding asks for the right to write to where messages would go, and to read where they would come from.
     await may(`to write to the exchange ${exchange}`, async (channel) => {
+      // The end of its last binding is its own: each needs it anew.
+      await declare(channel);
       await channel.bindExchange(exchange, name, 'nothing');
       await channel.unbindExchange(exchange, name, 'nothing');
     });

@@ -1,16 +1,28 @@
 import { randomUUID } from 'node:crypto';
 import { Redis } from 'ioredis';
 import { SharedStore } from '../../ingest/shared-store.js';
+import type { Config } from '../../platform/config.js';
+import { messageOf } from '../../platform/errors.js';
+import { tlsOptions } from '../../platform/tls-settings.js';
 import { attempt, type Diagnosis } from './diagnosis.js';
 
 const leastVersion = 6;
 
 /** Whether Redis answers and takes every command that is sent to it. What is written for that is deleted again. */
-export async function checkRedis(diagnosis: Diagnosis, url: string): Promise<void> {
+export async function checkRedis(diagnosis: Diagnosis, config: Config, url: string): Promise<void> {
   const notes = diagnosis.notes('redis');
-  const redis = new Redis(url, { connectionName: 'millrace-doctor', lazyConnect: true,
+  const tls = url.startsWith('rediss:') ? { tls: tlsOptions(config, 'REDIS') } : {};
+  const redis = new Redis(url, {
+    ...tls,
+    connectionName: 'millrace-doctor',
+    lazyConnect: true,
     // It would ask for INFO, which this user may not be allowed.
-    enableReadyCheck: false, connectTimeout: 3_000, commandTimeout: 2_000, maxRetriesPerRequest: 0, retryStrategy: () => null }); // prettier-ignore
+    enableReadyCheck: false,
+    connectTimeout: 3_000,
+    commandTimeout: 2_000,
+    maxRetriesPerRequest: 0,
+    retryStrategy: () => null,
+  });
   let problem: Error | undefined;
   redis.on('error', (error: Error) => (problem = error));
   const fix = 'Check that it runs and REDIS_URL is right: user, password, database, and rediss:// for TLS.';
@@ -22,12 +34,9 @@ export async function checkRedis(diagnosis: Diagnosis, url: string): Promise<voi
       });
       await redis.ping();
       notes.ok(`Redis answers, connected in ${Math.round(performance.now() - startedAt)} ms`);
-      const askedAt = Date.now();
-      // Texts, whatever the types say.
-      const [seconds = 0, micros = 0] = (await redis.time()).map(Number);
-      diagnosis.noteClock('Redis', seconds * 1000 + micros / 1000, { askedAt, answeredAt: Date.now() });
     }); // prettier-ignore
     if (!isThere) return;
+    await checkClock(diagnosis, redis);
     await checkCommands(diagnosis, redis);
     await attempt(notes, { what: 'Redis does not tell about itself', fix: 'Allow the command INFO to this user.' }, async () => {
       const info = parse(await redis.info());
@@ -40,6 +49,18 @@ export async function checkRedis(diagnosis: Diagnosis, url: string): Promise<voi
     }); // prettier-ignore
   } finally {
     redis.disconnect();
+  }
+}
+
+/** Only the doctor asks for the time: a user that may not is no fault. */
+async function checkClock(diagnosis: Diagnosis, redis: Redis): Promise<void> {
+  try {
+    const askedAt = Date.now();
+    // Texts, whatever the types say.
+    const [seconds = 0, micros = 0] = (await redis.time()).map(Number);
+    diagnosis.noteClock('Redis', seconds * 1000 + micros / 1000, { askedAt, answeredAt: Date.now() });
+  } catch (error) {
+    diagnosis.notes('redis').warn(`Redis does not tell its time: ${messageOf(error)}`, 'redis-cli acl setuser <user> +time'); // prettier-ignore
   }
 }
 

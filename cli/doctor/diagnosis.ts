@@ -1,4 +1,5 @@
 import { messageOf } from '../../platform/errors.js';
+import { withoutSecrets } from '../../platform/secrets.js';
 
 export type Severity = 'ok' | 'warning' | 'error';
 
@@ -82,7 +83,8 @@ export class Diagnosis {
   #clean(text: string): string {
     let cleaned = text.replaceAll(/\/\/[^/@\s]*:[^/@\s]*@/g, '//***@');
     for (const secret of this.#secrets) cleaned = cleaned.replaceAll(secret, '***');
-    return cleaned;
+    // It knows those of files, and those that are written otherwise.
+    return withoutSecrets(cleaned);
   }
 }
 

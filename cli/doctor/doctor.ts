@@ -40,7 +40,7 @@ export async function diagnose(environment: Record<string, string | undefined>):
     engine('log', 'The log', async () => checkLog(diagnosis, config, await find(config, 'kafka'), pipelines)),
     engine('registry', 'The schema registry', async () => checkRegistry(diagnosis, config, await find(config, 'schema_registry'), pipelines)), // prettier-ignore
     engine('clickhouse', 'ClickHouse', async () => checkClickHouse(diagnosis, config, await find(config, 'clickhouse'))), // prettier-ignore
-    redis === undefined ? undefined : engine('redis', 'Redis', () => checkRedis(diagnosis, redis)),
+    redis === undefined ? undefined : engine('redis', 'Redis', () => checkRedis(diagnosis, config, redis)),
     rabbitMq === undefined ? undefined : engine('rabbitmq', 'RabbitMQ', () => checkRabbitMq(diagnosis, config, rabbitMq)), // prettier-ignore
     engine('models', 'Folders', () => checkStorage(diagnosis, config)),
     engine('system', 'The HTTP API', async () => {

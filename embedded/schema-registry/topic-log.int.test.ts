@@ -3,6 +3,7 @@ import { silentLogger } from '../../platform/logger.js';
 import { eventually, unique } from '../../tests/contract/client.js';
 import { apiKeys, type FlakyNetwork } from '../../tests/contract/flaky-network.js';
 import { StreamsFixture } from '../../tests/contract/streams-fixture.js';
+import type { Streams } from '../../streams/streams.js';
 import type { RunningServer } from '../local-http.js';
 import { startSchemaRegistry } from './server.js';
 import { TopicLog } from './topic-log.js';
@@ -72,4 +73,43 @@ test('a registration whose outcome is unknown is looked up before the next is de
   expect(await registry.call('GET', '/subjects/s/versions')).toEqual([200, [1, 2]]);
   const { registry: after } = await start(topic);
   expect(await after.call('GET', '/subjects/s/versions')).toEqual([200, [1, 2]]);
+});
+
+test('an append that can’t be settled leaves no producer behind', async () => {
+  const { streams, network } = fixture.open();
+  let producers = 0;
+  let isBehind = false;
+  const watched: Streams = {
+    ...streams,
+    async createTransactionalProducer(id) {
+      const producer = await streams.createTransactionalProducer(id);
+      producers++;
+      return {
+        commit: (records) => producer.commit(records),
+        close: () => (producers--, producer.close()),
+      };
+    },
+    async follow(options) {
+      const follower = await streams.follow(options);
+      return {
+        stop: () => follower.stop(),
+        status: () => follower.status(),
+        whenCaughtUp: (limit) =>
+          isBehind ? Promise.reject(new Error('behind')) : follower.whenCaughtUp(limit),
+      };
+    },
+  };
+  const log = new TopicLog(watched, unique('schemas'));
+  for await (const _ of log.read(() => undefined));
+  const records = [{ key: Buffer.from('key'), value: null }];
+  network.loseAnswer(apiKeys.endTxn);
+  isBehind = true;
+  await expect(log.append(records)).rejects.toThrow();
+  await expect(log.append(records)).rejects.toThrow('behind');
+  expect(producers).toBe(0);
+  isBehind = false;
+  await expect(log.append(records)).rejects.toThrow('ask again');
+  await log.append(records);
+  expect(producers).toBe(1);
+  await log.close();
 });

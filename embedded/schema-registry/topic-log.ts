@@ -93,8 +93,13 @@ export class TopicLog implements RegistryLog {
   /** After an append that failed it may be on the log all the same: nothing is to be decided before that is known. */
   async #reopen(): Promise<void> {
     const producer = await this.#takeOver();
-    await this.#follower?.whenCaughtUp({ timeoutMs: readMs });
-    this.#producer = producer;
+    try {
+      await this.#follower?.whenCaughtUp({ timeoutMs: readMs });
+      this.#producer = producer;
+    } catch (error) {
+      await producer.close();
+      throw error;
+    }
   }
 
   /** The transactional id is the topic's name. */

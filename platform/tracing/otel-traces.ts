@@ -31,6 +31,7 @@ import {
 } from '@opentelemetry/semantic-conventions/incubating';
 import { MillraceError } from '../errors.js';
 import type { Logger } from '../logger.js';
+import { withoutSecrets } from '../secrets.js';
 import { startTraceExport, type TraceExport } from './trace-export.js';
 import { isSampled, type TraceHeaders, unsampled } from './trace-headers.js';
 import type { Delivery, MessagingSystem, Processing, Sending, Timed, Traces, Work } from './traces.js';
@@ -224,7 +225,7 @@ function end(span: Span, error: unknown): void {
 function errorAttributes(error: unknown): { [ATTR_ERROR_TYPE]: string; message: string } {
   const message = error instanceof Error ? error.message : String(error);
   const type = error instanceof MillraceError ? error.code : error instanceof Error ? error.name : 'ERROR';
-  return { [ATTR_ERROR_TYPE]: type, message };
+  return { [ATTR_ERROR_TYPE]: type, message: withoutSecrets(message) };
 }
 
 function below(span: Span): Context {

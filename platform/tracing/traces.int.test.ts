@@ -1,7 +1,11 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
+import type { AddressInfo } from 'node:net';
 import { afterEach, expect, test, vi } from 'vitest';
 import { loadConfig } from '../config.js';
 import { silentLogger } from '../logger.js';
+import { keepSecret } from '../secrets.js';
 import { startTraces, traces } from './traces.js';
 
 const require = createRequire(import.meta.url);
@@ -35,6 +39,24 @@ test('with an endpoint they are on, until they are stopped', async () => {
   work?.end();
   await stop();
   expect(traces()).toBeUndefined();
+});
+
+test('a secret in an error does not leave with its span', async () => {
+  const received: Buffer[] = [];
+  const collector = createServer((request, response) => {
+    request.on('data', (part: Buffer) => received.push(part)).on('end', () => response.end('{}'));
+  });
+  await once(collector.listen(0, '127.0.0.1'), 'listening');
+  const endpoint = `http://127.0.0.1:${(collector.address() as AddressInfo).port}`;
+  vi.stubEnv('OTEL_EXPORTER_OTLP_ENDPOINT', endpoint);
+  const { stop } = await startTraces(loadConfig({ OTEL_EXPORTER_OTLP_ENDPOINT: endpoint }), silentLogger);
+  keepSecret('a canary');
+  traces()?.begin('test', {}).end(new Error('refused: the password is a canary'));
+  await stop();
+  collector.close();
+  const sent = Buffer.concat(received).toString();
+  expect(sent).toContain('refused: the password is');
+  expect(sent).not.toContain('a canary');
 });
 
 test('a protocol that is not spoken is said at the start, where traces are on', () => {

@@ -93,6 +93,17 @@ const title = `secured engines${missing.length === 0 ? '' : ` NEED ${missing.joi
     );
   }, 60_000);
 
+  it('are looked at and audited with the same settings', async () => {
+    const [doctor, audit] = await Promise.all([start(['doctor']), start(['audit', '--wait', '30'])]);
+    await doctor.program.exited;
+    const findings = doctor.program.output();
+    for (const engine of ['Broker', 'schema registry', 'ClickHouse', 'Redis', 'RabbitMQ'])
+      expect(findings).toMatch(new RegExp(`^ok .*${engine}.* answers`, 'm'));
+    expect(findings).toMatch(/^ok .*RabbitMQ allows what the bridge does/m);
+    expect(findings).not.toMatch(/^ERROR +(?:redis|rabbitmq|registry) /m);
+    expect(await audit.program.exited, audit.program.output()).toBe(0);
+  }, 60_000);
+
   it.each(['plain', 'scram-sha-256'])('let users in by %s too', async (mechanism) => {
     const config = loadConfig({ ...engines.settings, KAFKA_SASL_MECHANISM: mechanism });
     const brokers = config.KAFKA_BROKERS ?? [];
