@@ -64,6 +64,9 @@ export class JobRun {
   readonly #work: Work | undefined;
   #job: Job;
   #committedAt = performance.now();
+  /** Commits one after the other; once one has failed its producer is of no more use, and so do those that follow. */
+  #commits: Promise<void> = Promise.resolve();
+  #waiting = 0;
 
   private constructor(
     options: RunJobOptions,
@@ -98,11 +101,16 @@ export class JobRun {
   }
 
   async #run(): Promise<void> {
+    // A workbook takes long to open, a query to be answered: without a word of it another process would begin anew.
+    const life = setInterval(() => void this.#giveSignOfLife({}).catch(() => undefined), signOfLifeMs);
     try {
       await this.#finish();
     } catch (error) {
       this.#work?.end(error);
       throw error;
+    } finally {
+      clearInterval(life);
+      await this.#commits.catch(() => undefined);
     }
     const { error_code: code, error } = this.#job;
     this.#work?.end(code === null ? undefined : new MillraceError(code, error ?? ''));
@@ -240,17 +248,30 @@ export class JobRun {
   }
 
   async #giveSignOfLife(change: Change): Promise<void> {
-    if (performance.now() - this.#committedAt > signOfLifeMs) await this.#commit(change);
+    if (this.#waiting > 0 || performance.now() - this.#committedAt < signOfLifeMs) return;
+    // A second `accepted` would not count.
+    await this.#commit(this.#job.state === 'accepted' ? { state: 'checking', ...change } : change);
   }
 
   async #commit(change: Change, records: readonly NewRecord[] = []): Promise<void> {
+    this.#waiting++;
+    this.#commits = this.#commits.then(() => this.#commitNow(change, records));
+    try {
+      await this.#commits;
+    } finally {
+      this.#waiting--;
+    }
+  }
+
+  async #commitNow(change: Change, records: readonly NewRecord[]): Promise<void> {
     const { log, runner, signal } = this.#options;
     signal.throwIfAborted();
     // Greater than the last in any case: it orders the events of a job.
     const at = Math.max(Date.now(), this.#job.at + 1);
     const job = { ...this.#job, ...change, at, runner };
     await this.#producer.commit([...records, log.toRecord(job)]);
-    this.#job = job;
+    // The work goes on beside a sign of life: what it has noted meanwhile stays.
+    this.#job = { ...this.#job, ...change, at, runner };
     this.#committedAt = performance.now();
     log.apply(job);
   }

@@ -7,6 +7,7 @@ export interface JobAnswer {
   format: string;
   file_name: string;
   rows: { total: number | null; published: number; scored: number; failed: number };
+  updated_at: string;
   error: { code: string; detail: string } | null;
   links: { self: string; events: string; result: string };
 }

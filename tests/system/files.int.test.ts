@@ -3,11 +3,12 @@ import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parse } from 'csv-parse/sync';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { createApiClient } from '../../cli/api-client.js';
 import { score } from '../../cli/score.js';
 import { loadConfig } from '../../platform/config.js';
 import { projectRoot } from '../../platform/paths.js';
+import { fileFormats } from '../../processors/jobs/formats/detect-format.js';
 import { workbook } from '../../processors/jobs/formats/testing/zip.js';
 import { fileForm, type JobAnswer, whenFinished } from './file-jobs.js';
 import { startSystem, type TestSystem } from './start.js';
@@ -64,6 +65,28 @@ const uploads = async (): Promise<string[]> =>
   (await readdir(folder)).filter((name) => name.startsWith('upload-'));
 
 describe('a job', () => {
+  it('gives signs of life while its file takes long to open, or it would be taken for an orphan', async () => {
+    const { jsonl } = fileFormats;
+    let release = (): void => undefined;
+    const released = new Promise<void>((resolve) => (release = resolve));
+    onTestFinished(() => release());
+    const open = jsonl.open.bind(jsonl);
+    const spy = vi.spyOn(jsonl, 'open').mockImplementationOnce(open);
+    spy.mockImplementationOnce(async (path) => {
+      await released;
+      return open(path);
+    });
+    const { job_id: id } = (await (await send(JSON.stringify(client), 'slow.jsonl')).json()) as JobAnswer;
+    const now = async (): Promise<JobAnswer> =>
+      (await (await system.get(`/v1/jobs/${id}`)).json()) as JobAnswer;
+    await vi.waitFor(async () => expect(await now()).toMatchObject({ state: 'checking' }), 10_000);
+    const { updated_at: before } = await now();
+    await vi.waitFor(async () => expect((await now()).updated_at > before).toBe(true), 10_000);
+    release();
+    expect((await whenFinished(http, id)).state).toBe('done');
+    spy.mockRestore();
+  });
+
   it('gives each row of a csv what predict gives it, in order; bad rows keep their place', async () => {
     const rows = [client, { ...client, AGE: 'old' }, { ...client, LIMIT_BAL: 500_000 }];
     const { job, result } = await scored(
