@@ -9,6 +9,8 @@ import { startEmbeddedKafka } from '../../embedded/kafka/start.js';
 import { describeWithRedis, RedisServer } from '../../ingest/testing/redis-server.js';
 import { silentLogger } from '../../platform/logger.js';
 import { createStreams } from '../../streams/streams.js';
+import { sinkGroup, systemTopics } from '../../streams/topics.js';
+import { eventually } from '../../tests/contract/client.js';
 import { killPrograms, startProgram } from '../../tests/system/programs.js';
 import { startSystem, type TestSystem } from '../../tests/system/start.js';
 import type { Finding } from './diagnosis.js';
@@ -50,8 +52,21 @@ async function stateOf({ endpoints, ...running }: TestSystem): Promise<unknown> 
   }
 }
 
+/** What the start itself has put on the log comes into the tables a moment later. */
+async function whenStored({ endpoints }: TestSystem): Promise<void> {
+  const streams = createStreams({ brokers: endpoints.kafka, clientId: 'test', logger: silentLogger });
+  try {
+    await eventually(async () =>
+      (await streams.lag(sinkGroup, [systemTopics.models])).every(({ lag }) => lag === 0),
+    );
+  } finally {
+    await streams.close();
+  }
+}
+
 describe('a system that runs', () => {
   it('is healthy, and the same after it was looked at', doneIn, async () => {
+    await whenStored(system);
     const before = await stateOf(system);
     const program = startProgram('cli/main.js', ['doctor', '--json'], { DATA_DIR: system.dataDir });
     const exit = await program.exited;
