@@ -10,7 +10,6 @@ import { startEnginesApart } from './split-system.js';
 
 const timeout = 60_000;
 const all = ['serve', 'process', 'sink', 'schedule'] as const;
-const some = fullSize ? all : (['serve', 'process'] as const);
 
 let engines: Awaited<ReturnType<typeof startEnginesApart>>;
 
@@ -47,7 +46,7 @@ async function expectExit({ program }: Started, code: number): Promise<void> {
   expect(await program.exited, program.output()).toBe(code);
 }
 
-describe.each(some)('%s', (role) => {
+describe.each(fullSize ? all : (['process'] as const))('%s', (role) => {
   it('shows metrics, and ends with 0 on SIGTERM', { timeout }, async () => {
     const started = await startReady(role, { STOP_DELAY_MS: '0' });
     expect(await statusOf(`${started.http}/health/live`)).toBe(200);
@@ -136,7 +135,7 @@ async function holdRequest(http: string): Promise<void> {
 }
 
 describe('while engines are away', () => {
-  it.each(some)(
+  it.each(fullSize ? all : (['serve'] as const))(
     '%s waits, says so, and is alive; it starts when they are back',
     { timeout },
     async (role) => {
