@@ -11,7 +11,11 @@ import { kafkaSettings, registryOptions } from './context.js';
 import { type Endpoints, readEndpoints } from './endpoints.js';
 
 /** Setting that names an engine, by its name among the endpoints. */
-const settingOf = { kafka: 'KAFKA_BROKERS', schema_registry: 'SCHEMA_REGISTRY_URL', clickhouse: 'CLICKHOUSE_URL' } as const; // prettier-ignore
+const settingOf = {
+  kafka: 'KAFKA_BROKERS',
+  schema_registry: 'SCHEMA_REGISTRY_URL',
+  clickhouse: 'CLICKHOUSE_URL',
+} as const;
 
 /**
  * Where an engine is: what its setting says, else where the system is that runs on the data folder.

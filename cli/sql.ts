@@ -23,7 +23,7 @@ export async function runSql(config: Config, query: string): Promise<void> {
       clickhouse_settings: { default_format: format as 'TabSeparated' },
     });
     if (process.stdout.isTTY)
-      for await (const text of stream.setEncoding('utf8')) process.stdout.write(printableLines(String(text))); // prettier-ignore
+      for await (const text of stream.setEncoding('utf8')) process.stdout.write(printableLines(String(text)));
     else for await (const bytes of stream) process.stdout.write(bytes as Buffer);
   } catch (error) {
     throw translateError(error, 'run the query');

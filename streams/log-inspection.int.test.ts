@@ -26,7 +26,9 @@ afterAll(async () => {
 
 function permissions(topic: string, group: string): Permission[] {
   return [
-    ...(['DESCRIBE', 'READ', 'WRITE', 'DESCRIBE_CONFIGS'] as const).map((operation) => ({ operation, resource: 'topic', name: topic }) as const), // prettier-ignore
+    ...(['DESCRIBE', 'READ', 'WRITE', 'DESCRIBE_CONFIGS'] as const).map(
+      (operation) => ({ operation, resource: 'topic', name: topic }) as const,
+    ),
     { operation: 'CREATE', resource: 'topic', name: `${topic}-not-there` },
     { operation: 'READ', resource: 'group', name: group },
     { operation: 'WRITE', resource: 'transactional-id', name: group },
@@ -86,7 +88,9 @@ it('tells what is denied, where the broker has access lists', { timeout: 60_000 
       // The embedded broker has none, nor a Kafka that is started without an authorizer.
       test.skip(`the broker has no access lists: ${error.message}`);
     });
-    await eventually(async () => (await Promise.all(wanted.map((each) => log.isAllowed(each)))).every((allowed) => !allowed)); // prettier-ignore
+    await eventually(async () =>
+      (await Promise.all(wanted.map((each) => log.isAllowed(each)))).every((allowed) => !allowed),
+    );
   } finally {
     await admin.disconnect();
   }
@@ -95,7 +99,10 @@ it('tells what is denied, where the broker has access lists', { timeout: 60_000 
 it('sees brokers, topics with their settings, and groups', async () => {
   const topic = await fixture.topic(streams, 2, { 'retention.ms': '12345' });
   const [state] = await log.topics([topic]);
-  expect(state?.partitions.map(({ partition, inSync }) => [partition, inSync.length])).toEqual([[0, 1], [1, 1]]); // prettier-ignore
+  expect(state?.partitions.map(({ partition, inSync }) => [partition, inSync.length])).toEqual([
+    [0, 1],
+    [1, 1],
+  ]);
   expect(state?.settings?.get('retention.ms')).toBe('12345');
   const brokers = await log.brokers();
   expect(brokers[0]?.connectedInMs).toBeGreaterThan(0);

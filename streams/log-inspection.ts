@@ -202,7 +202,8 @@ export class LogInspection {
     if (end < 2) return undefined;
     const { messages } = await this.#reader.fetch(topic, partition, end - 2);
     const [record, marker] = messages.slice(-2);
-    if (record === undefined || marker === undefined || record.isControlRecord || !marker.isControlRecord) return undefined; // prettier-ignore
+    if (record === undefined || marker === undefined || record.isControlRecord || !marker.isControlRecord)
+      return undefined;
     return { aheadMs: Number(marker.timestamp) - Number(record.timestamp), at: Number(marker.timestamp) };
   }
 

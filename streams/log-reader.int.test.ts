@@ -38,11 +38,14 @@ it('reads the committed records of a span, and nothing else', async () => {
   // Its first request is on the log when the second is refused; whoever takes over aborts it.
   const failing = await streams.createTransactionalProducer(second);
   const tooLarge = { ...record(topic, 'too large'), value: Buffer.alloc(3_000_000, 1) };
-  await expect(failing.commit([record(topic, 'aborted'), record(topic, 'aborted too'), tooLarge])).rejects.toThrow(MillraceError); // prettier-ignore
+  await expect(
+    failing.commit([record(topic, 'aborted'), record(topic, 'aborted too'), tooLarge]),
+  ).rejects.toThrow(MillraceError);
   await (await streams.createTransactionalProducer(second)).commit([record(topic, 'g')]);
 
   // A broker writes the markers that end a transaction when it has said that it is committed.
-  const end = async (): Promise<number> => (await streams.ends(topic)).find(({ partition }) => partition === 0)?.high ?? 0; // prettier-ignore
+  const end = async (): Promise<number> =>
+    (await streams.ends(topic)).find(({ partition }) => partition === 0)?.high ?? 0;
   await expect.poll(end).toBeGreaterThan(9);
   const high = await end();
   const all = ['0/0 a', '0/1 b', '0/2 c', '0/3 d', '0/4 e', '0/5 f'];
@@ -50,7 +53,9 @@ it('reads the committed records of a span, and nothing else', async () => {
   expect(whole.slice(0, 6)).toEqual(all);
   expect(whole.slice(6).map((text) => text.split(' ')[1])).toEqual(['g']);
   expect(await read({ topic, partition: 0, from: 2, to: 5 })).toEqual(all.slice(2, 5));
-  expect(await read({ topic, partition: 1, from: 0, to: 1 }, { topic, partition: 0, from: 3, to: 4 })).toEqual(['1/0 other', '0/3 d']); // prettier-ignore
+  expect(
+    await read({ topic, partition: 1, from: 0, to: 1 }, { topic, partition: 0, from: 3, to: 4 }),
+  ).toEqual(['1/0 other', '0/3 d']);
   expect(
     await read({ topic, partition: 0, from: 6, to: 7 }, { topic, partition: 0, from: 4, to: 4 }),
   ).toEqual([]);

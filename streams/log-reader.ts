@@ -129,7 +129,9 @@ export class LogReader {
     await cluster.addMultipleTargetTopics([topic]);
     const [leader] = Object.keys(cluster.findLeaderForPartitions(topic, [partition]));
     if (leader === undefined)
-      throw new MillraceError('LOG_UNAVAILABLE', `There is no partition ${partition} of ${topic}.`, { retriable: true }); // prettier-ignore
+      throw new MillraceError('LOG_UNAVAILABLE', `There is no partition ${partition} of ${topic}.`, {
+        retriable: true,
+      });
     return cluster.findBroker({ nodeId: leader });
   }
 

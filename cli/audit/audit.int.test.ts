@@ -124,7 +124,12 @@ function sum(report: AuditReport, of: string, field: 'records' | 'rows' | 'repea
 
 async function readAll(of: string): Promise<StreamRecord[]> {
   const all: StreamRecord[] = [];
-  const spans = (await streams.ends(of)).map(({ partition, low, high }) => ({ topic: of, partition, from: low, to: high })); // prettier-ignore
+  const spans = (await streams.ends(of)).map(({ partition, low, high }) => ({
+    topic: of,
+    partition,
+    from: low,
+    to: high,
+  }));
   await streams.read(spans, (records) => void all.push(...records));
   return all;
 }
@@ -134,7 +139,12 @@ async function sql(query: string): Promise<void> {
 }
 
 async function runAudit(...args: string[]): Promise<{ exit: unknown; output: string }> {
-  const of = { ...settings, KAFKA_BROKERS: engines.brokers.join(','), SCHEMA_REGISTRY_URL: engines.registryUrl, CLICKHOUSE_URL: engines.clickHouseUrl }; // prettier-ignore
+  const of = {
+    ...settings,
+    KAFKA_BROKERS: engines.brokers.join(','),
+    SCHEMA_REGISTRY_URL: engines.registryUrl,
+    CLICKHOUSE_URL: engines.clickHouseUrl,
+  };
   const program = startProgram('cli/main.js', ['audit', ...args], of);
   return { exit: await program.exited, output: program.output() };
 }
@@ -151,7 +161,11 @@ it('what nobody has worked on is on its way, and no loss', doneIn, async () => {
   expect([sum(before, topic, 'records'), sum(before, topic, 'in_flight')]).toEqual([0, 4]);
 
   roles.push(await startProcessors(context));
-  await expect.poll(async () => sum(await audit(), topic, 'in_flight') + sum(await audit({ deep: true }), topic, 'records')).toBe(8); // prettier-ignore
+  await expect
+    .poll(
+      async () => sum(await audit(), topic, 'in_flight') + sum(await audit({ deep: true }), topic, 'records'),
+    )
+    .toBe(8);
   const scored = await audit({ deep: true });
   expect(scored).toMatchObject({ clean: true, found: 0 });
   expect(sum(scored, 'credit-default.predictions', 'in_flight')).toBe(3);
@@ -222,9 +236,21 @@ it('a row that was deleted is missing, of whatever it is', doneIn, async () => {
 
 it('what is stored again from the log is missing no more', doneIn, async () => {
   const { pipelines, metrics } = context;
-  const contracts = { prediction: loadContract('shared', 'prediction'), outcome: loadContract('shared', 'outcome'), modelEvent: loadContract('shared', 'model-event') }; // prettier-ignore
+  const contracts = {
+    prediction: loadContract('shared', 'prediction'),
+    outcome: loadContract('shared', 'outcome'),
+    modelEvent: loadContract('shared', 'model-event'),
+  };
   const { client: clickhouse } = engines.analytics;
-  const sink = new Sink({ ...contracts, pipelines: [...pipelines.keys()], client: clickhouse, serde, producer, metrics, logger: silentLogger }); // prettier-ignore
+  const sink = new Sink({
+    ...contracts,
+    pipelines: [...pipelines.keys()],
+    client: clickhouse,
+    serde,
+    producer,
+    metrics,
+    logger: silentLogger,
+  });
   for (const of of ['predictions', 'dead-letters', 'outcomes'])
     await sink.store(await readAll(`credit-default.${of}`));
   expect(await findings()).toEqual({ quick: [], deep: [] });
@@ -234,8 +260,12 @@ it('what is there twice is doubled, of whatever it is', doneIn, async () => {
   await sql(`INSERT INTO millrace.predictions_storage (event_id, prediction_id, pipeline, topic, partition, offset, role, predicted_at)
     SELECT event_id, generateUUIDv4(), pipeline, topic, partition, offset, role, predicted_at FROM millrace.predictions WHERE event_id = 'c'`);
   const [original] = (await readAll(topic)).filter(({ headers }) => headers['ce_id']?.toString() === 'after');
-  const again = (await readAll('credit-default.predictions')).filter(({ key }) => key?.toString() === 'in-a-transaction'); // prettier-ignore
-  await producer.send(again.map(({ key, value, headers }) => ({ topic: 'credit-default.predictions', key, value, headers }))); // prettier-ignore
+  const again = (await readAll('credit-default.predictions')).filter(
+    ({ key }) => key?.toString() === 'in-a-transaction',
+  );
+  await producer.send(
+    again.map(({ key, value, headers }) => ({ topic: 'credit-default.predictions', key, value, headers })),
+  );
   if (original === undefined) throw new Error('there is no such event');
   const about = { now: Date.now(), schemaId: eventSchema, eventId: 'after' };
   const reason = new MillraceError('MODEL_FAILED', 'for the test');

@@ -97,7 +97,16 @@ async function compareEvents(audit: PipelineAudit): Promise<void> {
 
 /** Each outcome is a row, unless a later one of the same event has replaced it. */
 async function compareOutcomes(audit: PipelineAudit): Promise<void> {
-  const { streams, serde, queries, found, pipeline, topics, contracts: { outcome, prediction }, bounds } = audit; // prettier-ignore
+  const {
+    streams,
+    serde,
+    queries,
+    found,
+    pipeline,
+    topics,
+    contracts: { outcome, prediction },
+    bounds,
+  } = audit;
   let reading: Promise<OnTheirWay> | undefined;
   const judge = async (records: StreamRecord[]): Promise<Verdict[]> => {
     const ids = await Promise.all(records.map(({ value }) => readEventId(value)));
@@ -120,7 +129,15 @@ async function compareOutcomes(audit: PipelineAudit): Promise<void> {
       throw error;
     }
   };
-  await compareRows({ streams, queries, found, topic: topics.outcomes, of: 'outcomes', bounds: bounds.outcomes, judge }); // prettier-ignore
+  await compareRows({
+    streams,
+    queries,
+    found,
+    topic: topics.outcomes,
+    of: 'outcomes',
+    bounds: bounds.outcomes,
+    judge,
+  });
 }
 
 /** Each event of a model's life that the log still has is a row; compaction leaves rows of what it took away. */

@@ -52,7 +52,11 @@ async function readRows({ queries, found, topics, bounds }: PipelineAudit): Prom
     const { partition, block } = rows;
     const bound = bounds.events.find((each) => each.partition === partition);
     if (bound === undefined) continue;
-    const range = { partition, from: Math.max(bound.from, block * blockSize), to: Math.min(bound.to, (block + 1) * blockSize) }; // prettier-ignore
+    const range = {
+      partition,
+      from: Math.max(bound.from, block * blockSize),
+      to: Math.min(bound.to, (block + 1) * blockSize),
+    };
     await reportCrowded({ queries, topic, of: 'events', found }, found.partition(topic, bound), range, rows);
     for (const kind of ['answer', 'shadow', 'letter'] as const satisfies RowKind[])
       for (const offset of await queries.offsets('events', topic, range, [kind]))
@@ -148,14 +152,21 @@ async function judgeRowless(
     ),
   );
   const stored = await queries.predictions(ids);
-  const letters = await queries.letters(topics.predictions, report.partition, rowless.map(({ record }) => record.offset)); // prettier-ignore
+  const letters = await queries.letters(
+    topics.predictions,
+    report.partition,
+    rowless.map(({ record }) => record.offset),
+  );
   for (const { record, prediction } of rowless) {
     const { topic, partition, offset } = record;
     if (letters.has(offset)) report.rows++;
     else if (prediction !== undefined && stored.has(prediction.prediction_id)) report.repeats++;
     else {
       found.add(report, 'missing');
-      const detail = prediction === undefined ? 'can’t be read, and has no dead letter in ClickHouse' : 'has no row in ClickHouse'; // prettier-ignore
+      const detail =
+        prediction === undefined
+          ? 'can’t be read, and has no dead letter in ClickHouse'
+          : 'has no row in ClickHouse';
       found.name({
         kind: 'missing',
         topic,
@@ -220,12 +231,16 @@ async function judgeLetters(
     letters.set(key, await queries.letters(topic, partition, offsets));
   for (const { record, id, letter } of entries) {
     // A resolution that someone made up is left where it is.
-    const isStored = letter === undefined ? id === undefined || stored.has(id) : letters.get(`${letter.topic}/${letter.partition}`)?.has(letter.offset); // prettier-ignore
+    const isStored =
+      letter === undefined
+        ? id === undefined || stored.has(id)
+        : letters.get(`${letter.topic}/${letter.partition}`)?.has(letter.offset);
     if (isStored) report.rows++;
     else {
       const { topic, partition, offset } = record;
       found.add(report, 'missing');
-      const detail = letter === undefined ? `(resolution of ${id}) has no row in ClickHouse` : 'has no row in ClickHouse'; // prettier-ignore
+      const detail =
+        letter === undefined ? `(resolution of ${id}) has no row in ClickHouse` : 'has no row in ClickHouse';
       found.name({ kind: 'missing', topic, partition, offset, event_id: letter?.eventId ?? null, detail });
     }
   }
@@ -273,7 +288,8 @@ async function compareEvents(audit: PipelineAudit, places: Places): Promise<void
       if (isPredicted || isLetter || has(places.rows.letter)) report.rows++;
       else if (isAnswered) {
         report.rows++;
-        if (isWhole) await tell(audit, report, 'stray', offset, 'has a row in ClickHouse, and no prediction on the log'); // prettier-ignore
+        if (isWhole)
+          await tell(audit, report, 'stray', offset, 'has a row in ClickHouse, and no prediction on the log');
       } else unanswered.push(offset);
     }
     for (let first = 0; first < unanswered.length; first += lookedUpAtOnce)
@@ -291,7 +307,12 @@ async function judgeUnanswered(
   { isWhole, judge }: { isWhole: boolean; judge: ReturnType<typeof judgeEvents> },
 ): Promise<void> {
   const wanted = new Set(offsets);
-  const span = { topic: topics.events, partition: report.partition, from: offsets[0] ?? 0, to: (offsets.at(-1) ?? -1) + 1 }; // prettier-ignore
+  const span = {
+    topic: topics.events,
+    partition: report.partition,
+    from: offsets[0] ?? 0,
+    to: (offsets.at(-1) ?? -1) + 1,
+  };
   await streams.read([span], async (all) => {
     const records = all.filter(({ offset }) => wanted.has(offset));
     const verdicts = isWhole ? [] : await judge(records);

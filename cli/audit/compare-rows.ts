@@ -77,7 +77,14 @@ export async function reportCrowded(
   found.add(report, 'doubled', extra);
   if (found.room <= 0) return;
   const crowded = await queries.crowded(of, topic, range, found.room);
-  const ids = of === 'events' ? await queries.eventIds(topic, range.partition, crowded.map(({ offset }) => offset)) : undefined; // prettier-ignore
+  const ids =
+    of === 'events'
+      ? await queries.eventIds(
+          topic,
+          range.partition,
+          crowded.map(({ offset }) => offset),
+        )
+      : undefined;
   for (const { partition, offset, answers, letters, shadows, others } of crowded) {
     const parts = [
       [answers, 'predictions as the answer'],

@@ -13,7 +13,13 @@ export function judgeEvents({ queries, pipeline, ...audit }: PipelineAudit) {
     const answered = await queries.answered(pipeline, [...new Set(ids)]);
     const rest = ids.some((id) => !answered.has(id));
     if (rest)
-      reading ??= readOnTheirWay({ ...audit, queries, prediction: audit.contracts.prediction, predictions, deadLetters }); // prettier-ignore
+      reading ??= readOnTheirWay({
+        ...audit,
+        queries,
+        prediction: audit.contracts.prediction,
+        predictions,
+        deadLetters,
+      });
     const onTheirWay = await reading;
     return records.map((record, index): Verdict => {
       const eventId = ids[index] ?? '';

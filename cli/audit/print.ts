@@ -4,14 +4,27 @@ import type { AuditReport } from './report.js';
 
 /** A report as text for people. */
 export function describeReport({ partitions, findings, found, deep, unfinished }: AuditReport): string {
-  const header = ['TOPIC', 'PARTITION', 'OFFSETS', 'RECORDS', 'ROWS', 'REPEATS', 'IN FLIGHT', 'MISSING', 'DOUBLED', 'STRAY']; // prettier-ignore
+  const header = [
+    'TOPIC',
+    'PARTITION',
+    'OFFSETS',
+    'RECORDS',
+    'ROWS',
+    'REPEATS',
+    'IN FLIGHT',
+    'MISSING',
+    'DOUBLED',
+    'STRAY',
+  ];
   const all = partitions.toSorted((a, b) => a.topic.localeCompare(b.topic) || a.partition - b.partition);
   const used = all.filter(({ from, to, in_flight: inFlight }) => to > from || inFlight > 0);
   const rows = used.map((each) => [
     each.topic,
     String(each.partition),
     `${each.from}–${each.to}`,
-    ...[each.records, each.rows, each.repeats, each.in_flight, each.missing, each.doubled, each.stray].map(String), // prettier-ignore
+    ...[each.records, each.rows, each.repeats, each.in_flight, each.missing, each.doubled, each.stray].map(
+      String,
+    ),
   ]);
   const names = findings.map(
     ({ kind, topic, partition, offset, event_id: id, detail }) =>

@@ -26,7 +26,10 @@ export async function resolve(config: Config, options: ResolveCommandOptions): P
   await withLog(config, async (streams) => {
     for (const pipeline of pipelines) {
       if (stopping.signal.aborted) break;
-      const bar = new SingleBar({ format: ` ${pipeline} {bar} {value}/{total} | {duration_formatted}` }, Presets.shades_classic); // prettier-ignore
+      const bar = new SingleBar(
+        { format: ` ${pipeline} {bar} {value}/{total} | {duration_formatted}` },
+        Presets.shades_classic,
+      );
       let done = 0;
       const onProgress = (now: number, total: number): void => {
         done = now;
@@ -34,7 +37,17 @@ export async function resolve(config: Config, options: ResolveCommandOptions): P
         else bar.update(now);
       };
       try {
-        const summary = await resolveDeadLetters(streams, { pipeline, filter, kind, again, dryRun, rate, note, signal: stopping.signal, onProgress }); // prettier-ignore
+        const summary = await resolveDeadLetters(streams, {
+          pipeline,
+          filter,
+          kind,
+          again,
+          dryRun,
+          rate,
+          note,
+          signal: stopping.signal,
+          onProgress,
+        });
         bar.stop();
         for (const id of summary.found) known.add(id);
         const isOfInterest = summary.total + summary.resolvedBefore + summary.impossible.size > 0;

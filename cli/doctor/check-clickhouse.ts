@@ -14,7 +14,14 @@ const leastFreeShare = 0.1;
 /** ClickHouse slows inserts down from 1,000 parts on (`parts_to_delay_insert`). */
 const manyParts = 500;
 
-const views = ['predictions', 'dead_letters', 'outcomes', 'model_events', 'dead_letter_resolutions', 'ride_predictions']; // prettier-ignore
+const views = [
+  'predictions',
+  'dead_letters',
+  'outcomes',
+  'model_events',
+  'dead_letter_resolutions',
+  'ride_predictions',
+];
 const storages = views.filter((view) => view !== 'ride_predictions').map((view) => `${view}_storage`);
 
 type Ask = <Row>(query: string) => Promise<Row[]>;
@@ -35,7 +42,11 @@ export async function checkClickHouse(diagnosis: Diagnosis, config: Config, url:
       const answeredAt = Date.now();
       const version = row?.version ?? '';
       notes.ok(`ClickHouse ${version} answers in ${answeredAt - askedAt} ms`);
-      if (isOlder(version)) notes.error(`ClickHouse ${version} is older than ${leastVersion.join('.')}, which is tested`, 'Upgrade ClickHouse.'); // prettier-ignore
+      if (isOlder(version))
+        notes.error(
+          `ClickHouse ${version} is older than ${leastVersion.join('.')}, which is tested`,
+          'Upgrade ClickHouse.',
+        );
       diagnosis.noteClock('ClickHouse', row?.now ?? 0, { askedAt, answeredAt });
     });
     if (!isThere) return;
@@ -103,7 +114,10 @@ async function checkGrants(notes: Notes, mayI: (grant: string) => Promise<string
     }
   }
   if (denied.length > 0)
-    notes.error(`A sink may not ${denied.join(', ')}: it can’t make its tables ready`, `GRANT ${denied.join(', ')} ON millrace.* TO <user>;`); // prettier-ignore
+    notes.error(
+      `A sink may not ${denied.join(', ')}: it can’t make its tables ready`,
+      `GRANT ${denied.join(', ')} ON millrace.* TO <user>;`,
+    );
   else notes.ok('The user may make tables, read and write them');
 }
 
@@ -120,10 +134,14 @@ async function checkMigrations(notes: Notes, ask: Ask, start: string): Promise<v
     const text = await readFile(join(migrationsFolder, name), 'utf8');
     const checksum = createHash('sha256').update(text).digest('hex');
     if ((applied.get(name) ?? checksum) !== checksum)
-      notes.error(`The migration ${name} was applied with other contents: no sink of this version starts`, 'Restore the file of the version that runs here.'); // prettier-ignore
+      notes.error(
+        `The migration ${name} was applied with other contents: no sink of this version starts`,
+        'Restore the file of the version that runs here.',
+      );
   }
   if (pending.length > 0) notes.warn(`Not applied yet: ${pending.join(', ')}`, start);
-  if (unknown.length > 0) notes.warn(`A newer version has applied ${unknown.join(', ')}`, 'Run the newer version everywhere.'); // prettier-ignore
+  if (unknown.length > 0)
+    notes.warn(`A newer version has applied ${unknown.join(', ')}`, 'Run the newer version everywhere.');
   if (pending.length === 0 && unknown.length === 0) notes.ok(`The tables are at migration ${names.at(-1)}`);
 }
 
@@ -134,7 +152,7 @@ async function checkDisks(notes: Notes, ask: Ask): Promise<void> {
   for (const { name, free, total } of disks) {
     const is = `ClickHouse’s disk ${name} has ${gigabytes(free)} of ${gigabytes(total)} GB free`;
     if (free / total < leastFreeShare)
-      notes.warn(is, 'Make room, or put a larger disk there: without room inserts fail, and the sink waits.'); // prettier-ignore
+      notes.warn(is, 'Make room, or put a larger disk there: without room inserts fail, and the sink waits.');
     else notes.ok(is);
   }
 }
@@ -145,7 +163,10 @@ async function checkParts(notes: Notes, ask: Ask): Promise<void> {
       manyParts,
   );
   for (const { table, parts: count } of parts)
-    notes.warn(`millrace.${table} has ${count} parts: inserts become slow at 1,000`, 'Raise SINK_BATCH_DELAY_MS or SINK_BATCH_ROWS, so that inserts are fewer and larger, and look for merges that fail: SELECT * FROM system.merges.'); // prettier-ignore
+    notes.warn(
+      `millrace.${table} has ${count} parts: inserts become slow at 1,000`,
+      'Raise SINK_BATCH_DELAY_MS or SINK_BATCH_ROWS, so that inserts are fewer and larger, and look for merges that fail: SELECT * FROM system.merges.',
+    );
   if (parts.length === 0) notes.ok(`No table has more than ${manyParts} parts`);
 }
 

@@ -25,7 +25,8 @@ export async function checkPermissions(
       `Kafka does not allow ${operation} on the ${resource} ${name}`,
       `kafka-acls --bootstrap-server ${brokers.join(',')} --add --allow-principal User:${user} --operation ${operation} --${resource} '${name}'`,
     );
-  if (denied.length === 0 && wanted.length > 0) notes.ok(`Kafka allows all of ${wanted.length} things that the roles do`); // prettier-ignore
+  if (denied.length === 0 && wanted.length > 0)
+    notes.ok(`Kafka allows all of ${wanted.length} things that the roles do`);
   if (wanted.length === 0) notes.ok('Permissions on Kafka were not asked for: there are no topics yet');
 }
 
@@ -36,7 +37,11 @@ function permissions(pipelines: readonly string[], existing: ReadonlySet<string>
   ];
   const ofTopics = topics.flatMap((name): Permission[] =>
     existing.has(name)
-      ? (['DESCRIBE', 'READ', 'WRITE', 'DESCRIBE_CONFIGS'] as const).map((operation) => ({ operation, resource: 'topic', name })) // prettier-ignore
+      ? (['DESCRIBE', 'READ', 'WRITE', 'DESCRIBE_CONFIGS'] as const).map((operation) => ({
+          operation,
+          resource: 'topic',
+          name,
+        }))
       : [{ operation: 'CREATE', resource: 'topic', name }],
   );
   // Before anything has run on these brokers, asking would make their own topics of groups and transactions.

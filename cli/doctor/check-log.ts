@@ -21,34 +21,62 @@ export async function checkLog(
   brokers: string[],
   pipelines: readonly string[],
 ): Promise<void> {
-  const settings = { ...kafkaSettings(config), brokers, clientId: 'millrace-doctor', logger: silentLogger, timeoutMs: 3_000 }; // prettier-ignore
+  const settings = {
+    ...kafkaSettings(config),
+    brokers,
+    clientId: 'millrace-doctor',
+    logger: silentLogger,
+    timeoutMs: 3_000,
+  };
   const log = new LogInspection(settings);
   try {
     const fix = `Check that the brokers run and KAFKA_BROKERS, KAFKA_TLS and KAFKA_SASL_* are right: \`kcat -L -b ${brokers.join(',')}\`.`;
     const notes = diagnosis.notes('log');
-    const isThere = await attempt(notes, { what: `The log at ${brokers.join(', ')} can’t be used`, fix, timeoutMs: 7_000 }, async () => {
-      for (const { id, address, connectedInMs, error } of await log.brokers()) {
-        if (connectedInMs === undefined) notes.error(`Broker ${id} (${address}): ${error}`, `Start broker ${id}, or mend the name that it advertises.`);
-        else if (connectedInMs > slowMs) notes.warn(`Broker ${id} (${address}) took ${Math.round(connectedInMs)} ms to connect to`, 'Look at the network and at the load of the broker.');
-        else notes.ok(`Broker ${id} (${address}) answers, connected in ${Math.round(connectedInMs)} ms`);
-      }
-      await checkVersion(diagnosis, log);
-    }); // prettier-ignore
+    const isThere = await attempt(
+      notes,
+      { what: `The log at ${brokers.join(', ')} can’t be used`, fix, timeoutMs: 7_000 },
+      async () => {
+        for (const { id, address, connectedInMs, error } of await log.brokers()) {
+          if (connectedInMs === undefined)
+            notes.error(
+              `Broker ${id} (${address}): ${error}`,
+              `Start broker ${id}, or mend the name that it advertises.`,
+            );
+          else if (connectedInMs > slowMs)
+            notes.warn(
+              `Broker ${id} (${address}) took ${Math.round(connectedInMs)} ms to connect to`,
+              'Look at the network and at the load of the broker.',
+            );
+          else notes.ok(`Broker ${id} (${address}) answers, connected in ${Math.round(connectedInMs)} ms`);
+        }
+        await checkVersion(diagnosis, log);
+      },
+    );
     if (!isThere) return;
-    await attempt(diagnosis.notes('topics'), { what: 'The topics can’t be looked at', fix, timeoutMs: 18_000 }, async () => {
-      const existing = await checkTopics(diagnosis, { config, log, brokers, pipelines });
-      await Promise.all([
-        attempt(diagnosis.notes('permissions'), { what: 'Permissions on the log can’t be looked at', fix, timeoutMs: 9_000 }, () =>
-          checkPermissions(diagnosis, { config, log, brokers, pipelines, existing }),
-        ),
-        attempt(diagnosis.notes('groups'), { what: 'Consumer groups can’t be looked at', fix, timeoutMs: 9_000 }, () =>
-          checkGroups(diagnosis, { log, settings, pipelines, existing }),
-        ),
-        attempt(diagnosis.notes('clocks'), { what: 'The brokers’ clock can’t be looked at', fix, timeoutMs: 9_000 }, () =>
-          checkClock(diagnosis, log, pipelines, existing),
-        ),
-      ]);
-    }); // prettier-ignore
+    await attempt(
+      diagnosis.notes('topics'),
+      { what: 'The topics can’t be looked at', fix, timeoutMs: 18_000 },
+      async () => {
+        const existing = await checkTopics(diagnosis, { config, log, brokers, pipelines });
+        await Promise.all([
+          attempt(
+            diagnosis.notes('permissions'),
+            { what: 'Permissions on the log can’t be looked at', fix, timeoutMs: 9_000 },
+            () => checkPermissions(diagnosis, { config, log, brokers, pipelines, existing }),
+          ),
+          attempt(
+            diagnosis.notes('groups'),
+            { what: 'Consumer groups can’t be looked at', fix, timeoutMs: 9_000 },
+            () => checkGroups(diagnosis, { log, settings, pipelines, existing }),
+          ),
+          attempt(
+            diagnosis.notes('clocks'),
+            { what: 'The brokers’ clock can’t be looked at', fix, timeoutMs: 9_000 },
+            () => checkClock(diagnosis, log, pipelines, existing),
+          ),
+        ]);
+      },
+    );
   } finally {
     await log.close();
   }
@@ -58,7 +86,10 @@ async function checkVersion(diagnosis: Diagnosis, log: LogInspection): Promise<v
   const notes = diagnosis.notes('log');
   const { missing } = await log.missingRequests();
   if (missing.length > 0)
-    notes.error(`The broker does not take requests that Millrace makes: ${missing.join(', ')}`, 'Use Redpanda, or Apache Kafka 2.8 or later.'); // prettier-ignore
+    notes.error(
+      `The broker does not take requests that Millrace makes: ${missing.join(', ')}`,
+      'Use Redpanda, or Apache Kafka 2.8 or later.',
+    );
   else notes.ok('The broker takes every request that Millrace makes');
 }
 
@@ -103,7 +134,10 @@ async function checkGroups(
         if (lag > 0) notes.error(`${is}: nobody works on it`, fix);
         else notes.warn(`${is}: nobody works on it`, fix);
       } else if (state !== 'Stable')
-        notes.warn(`${is}, and shares its partitions out anew (${state})`, 'Ask again in a minute; if it stays so, look at the logs of its copies.'); // prettier-ignore
+        notes.warn(
+          `${is}, and shares its partitions out anew (${state})`,
+          'Ask again in a minute; if it stays so, look at the logs of its copies.',
+        );
       else if (lag > 100_000)
         notes.warn(is, `Start more copies of \`millrace ${role}\`, at most one for each partition.`);
       else notes.ok(is);
@@ -132,7 +166,9 @@ async function checkClock(
   }
   const found = transactions.toSorted((one, other) => other.at - one.at)[0];
   if (found === undefined)
-    diagnosis.notes('clocks').ok('The brokers’ clock was not compared: no transaction is on the log to tell it by'); // prettier-ignore
+    diagnosis
+      .notes('clocks')
+      .ok('The brokers’ clock was not compared: no transaction is on the log to tell it by');
   else {
     const when = new Date(found.at).toISOString();
     diagnosis.noteSkew(`The brokers’ clock (at ${when})`, 'the scorers’', found.aheadMs, transactionMs);

@@ -54,18 +54,29 @@ async function checkQueues(notes: Notes, model: ChannelModel, config: Config): P
   for (const queue of [...inbound.keys(), ...results, deadLettersQueue]) {
     const state = await use(model, (channel) => channel.checkQueue(queue)).catch((error: unknown) => error);
     if (state instanceof Error) {
-      if ('code' in state && state.code === 404) notes.warn(`There is no queue ${queue} yet`, 'Start `millrace bridge`: it declares it.'); // prettier-ignore
-      else notes.error(`The queue ${queue} can’t be looked at: ${messageOf(state)}`, 'Look at the permissions below, and at the queue in the management UI.'); // prettier-ignore
+      if ('code' in state && state.code === 404)
+        notes.warn(`There is no queue ${queue} yet`, 'Start `millrace bridge`: it declares it.');
+      else
+        notes.error(
+          `The queue ${queue} can’t be looked at: ${messageOf(state)}`,
+          'Look at the permissions below, and at the queue in the management UI.',
+        );
       continue;
     }
     const { messageCount, consumerCount } = state as { messageCount: number; consumerCount: number };
     const is = `The queue ${queue} has ${messageCount} messages ready and ${consumerCount} consumers`;
     if (queue === deadLettersQueue && messageCount > 0)
-      notes.warn(`${is}: they could not be scored`, 'Look at them in the management UI; move them back by a shovel once the cause is mended.'); // prettier-ignore
+      notes.warn(
+        `${is}: they could not be scored`,
+        'Look at them in the management UI; move them back by a shovel once the cause is mended.',
+      );
     else if (inbound.has(queue) && consumerCount === 0)
-      notes.warn(`${is}: nobody reads it`, 'Start `millrace bridge`.'); // prettier-ignore
+      notes.warn(`${is}: nobody reads it`, 'Start `millrace bridge`.');
     else if (inbound.has(queue) && consumerCount > 1)
-      notes.warn(`${is}: several readers share it, so not all of it is scored here`, 'Stop the other readers, or give them queues of their own.'); // prettier-ignore
+      notes.warn(
+        `${is}: several readers share it, so not all of it is scored here`,
+        'Stop the other readers, or give them queues of their own.',
+      );
     else notes.ok(is);
   }
 }
@@ -79,15 +90,24 @@ async function checkRights(notes: Notes, model: ChannelModel, vhost: string): Pr
   const fix = `rabbitmqctl set_permissions -p '${vhost}' <user> '.*' '.*' '.*' (configure, write, read; \`^millrace\\.\` and the queues’ names are enough)`;
   let allowed = 0;
   const may = async (what: string, act: (channel: Channel) => Promise<unknown>): Promise<void> => {
-    if (await attempt(notes, { what: `RabbitMQ does not allow ${what}`, fix }, () => use(model, act).then(() => undefined))) allowed++; // prettier-ignore
+    if (
+      await attempt(notes, { what: `RabbitMQ does not allow ${what}`, fix }, () =>
+        use(model, act).then(() => undefined),
+      )
+    )
+      allowed++;
   };
   await may('to declare queues', (channel) =>
     channel.assertQueue(name, { exclusive: true, autoDelete: true }),
   );
-  const declare = (channel: Channel) => channel.assertExchange(name, 'topic', { durable: false, autoDelete: true }); // prettier-ignore
+  const declare = (channel: Channel) =>
+    channel.assertExchange(name, 'topic', { durable: false, autoDelete: true });
   await may('to declare exchanges', declare);
   for (const exchange of [predictionsExchange, deadLettersExchange]) {
-    const isThere = await use(model, (channel) => channel.checkExchange(exchange)).then(() => true, () => false); // prettier-ignore
+    const isThere = await use(model, (channel) => channel.checkExchange(exchange)).then(
+      () => true,
+      () => false,
+    );
     if (!isThere) {
       allowed++;
       continue;
@@ -102,7 +122,8 @@ async function checkRights(notes: Notes, model: ChannelModel, vhost: string): Pr
   }
   await use(model, (channel) => channel.deleteExchange(name)).catch(() => undefined);
   await use(model, (channel) => channel.deleteQueue(name)).catch(() => undefined);
-  if (allowed === 4) notes.ok('RabbitMQ allows what the bridge does (reading a queue was not tried: it would take messages)'); // prettier-ignore
+  if (allowed === 4)
+    notes.ok('RabbitMQ allows what the bridge does (reading a queue was not tried: it would take messages)');
 }
 
 /** A refused operation closes its channel, so each has its own. */

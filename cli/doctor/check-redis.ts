@@ -27,26 +27,39 @@ export async function checkRedis(diagnosis: Diagnosis, config: Config, url: stri
   redis.on('error', (error: Error) => (problem = error));
   const fix = 'Check that it runs and REDIS_URL is right: user, password, database, and rediss:// for TLS.';
   try {
-    const isThere = await attempt(notes, { what: 'Redis can’t be used (each copy of `serve` goes on by itself)', fix }, async () => {
-      const startedAt = performance.now();
-      await redis.connect().catch((error: unknown) => {
-        throw problem ?? error;
-      });
-      await redis.ping();
-      notes.ok(`Redis answers, connected in ${Math.round(performance.now() - startedAt)} ms`);
-    }); // prettier-ignore
+    const isThere = await attempt(
+      notes,
+      { what: 'Redis can’t be used (each copy of `serve` goes on by itself)', fix },
+      async () => {
+        const startedAt = performance.now();
+        await redis.connect().catch((error: unknown) => {
+          throw problem ?? error;
+        });
+        await redis.ping();
+        notes.ok(`Redis answers, connected in ${Math.round(performance.now() - startedAt)} ms`);
+      },
+    );
     if (!isThere) return;
     await checkClock(diagnosis, redis);
     await checkCommands(diagnosis, redis);
-    await attempt(notes, { what: 'Redis does not tell about itself', fix: 'Allow the command INFO to this user.' }, async () => {
-      const info = parse(await redis.info());
-      const version = info.get('redis_version') ?? '';
-      if (Number(version.split('.')[0]) < leastVersion) notes.error(`Redis ${version} is older than ${leastVersion}`, 'Upgrade Redis.');
-      else notes.ok(`Redis ${version}, ${info.get('used_memory_human')} in use`);
-      if (info.get('role') === 'slave') notes.error('This Redis is a replica and takes no writes', 'Set REDIS_URL to the primary.');
-      if (info.get('maxmemory') !== '0' && info.get('maxmemory_policy') === 'noeviction')
-        notes.warn('Redis refuses writes when maxmemory is reached (noeviction)', 'redis-cli config set maxmemory-policy volatile-ttl');
-    }); // prettier-ignore
+    await attempt(
+      notes,
+      { what: 'Redis does not tell about itself', fix: 'Allow the command INFO to this user.' },
+      async () => {
+        const info = parse(await redis.info());
+        const version = info.get('redis_version') ?? '';
+        if (Number(version.split('.')[0]) < leastVersion)
+          notes.error(`Redis ${version} is older than ${leastVersion}`, 'Upgrade Redis.');
+        else notes.ok(`Redis ${version}, ${info.get('used_memory_human')} in use`);
+        if (info.get('role') === 'slave')
+          notes.error('This Redis is a replica and takes no writes', 'Set REDIS_URL to the primary.');
+        if (info.get('maxmemory') !== '0' && info.get('maxmemory_policy') === 'noeviction')
+          notes.warn(
+            'Redis refuses writes when maxmemory is reached (noeviction)',
+            'redis-cli config set maxmemory-policy volatile-ttl',
+          );
+      },
+    );
   } finally {
     redis.disconnect();
   }
@@ -60,7 +73,9 @@ async function checkClock(diagnosis: Diagnosis, redis: Redis): Promise<void> {
     const [seconds = 0, micros = 0] = (await redis.time()).map(Number);
     diagnosis.noteClock('Redis', seconds * 1000 + micros / 1000, { askedAt, answeredAt: Date.now() });
   } catch (error) {
-    diagnosis.notes('redis').warn(`Redis does not tell its time: ${messageOf(error)}`, 'redis-cli acl setuser <user> +time'); // prettier-ignore
+    diagnosis
+      .notes('redis')
+      .warn(`Redis does not tell its time: ${messageOf(error)}`, 'redis-cli acl setuser <user> +time');
   }
 }
 
@@ -77,8 +92,12 @@ async function checkCommands(diagnosis: Diagnosis, redis: Redis): Promise<void> 
   ];
   let allowed = 0;
   for (const [name, run] of commands) {
-    const fix = name === 'SET' ? 'Point REDIS_URL to a primary with room, and allow the user ~millrace:* +@read +@write +@scripting.' : 'redis-cli acl setuser <user> ~millrace:* +@read +@write +@scripting +info +time'; // prettier-ignore
-    if (await attempt(notes, { what: `Redis does not take ${name}`, fix }, () => run().then(() => undefined))) allowed++; // prettier-ignore
+    const fix =
+      name === 'SET'
+        ? 'Point REDIS_URL to a primary with room, and allow the user ~millrace:* +@read +@write +@scripting.'
+        : 'redis-cli acl setuser <user> ~millrace:* +@read +@write +@scripting +info +time';
+    if (await attempt(notes, { what: `Redis does not take ${name}`, fix }, () => run().then(() => undefined)))
+      allowed++;
   }
   if (allowed === commands.length) notes.ok('Redis takes every command that is sent to it');
 }

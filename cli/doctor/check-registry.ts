@@ -14,7 +14,8 @@ export async function checkRegistry(
 ): Promise<void> {
   const notes = diagnosis.notes('registry');
   const registry = new SchemaRegistryClient({ ...registryOptions(config, url), timeoutMs: 3_000 });
-  const fix = 'Check that it runs and SCHEMA_REGISTRY_URL, SCHEMA_REGISTRY_USER and SCHEMA_REGISTRY_PASSWORD are right.'; // prettier-ignore
+  const fix =
+    'Check that it runs and SCHEMA_REGISTRY_URL, SCHEMA_REGISTRY_USER and SCHEMA_REGISTRY_PASSWORD are right.';
   const isThere = await attempt(notes, { what: 'The schema registry can’t be used', fix }, async () => {
     const askedAt = Date.now();
     await registry.ping();
@@ -35,14 +36,22 @@ export async function checkRegistry(
       }),
     );
     const of = (wanted: string): string[] =>
-      standings.filter(({ standing }) => standing === wanted).map(({ subject, version }) => `${subject} (version ${version} of its contract)`); // prettier-ignore
+      standings
+        .filter(({ standing }) => standing === wanted)
+        .map(({ subject, version }) => `${subject} (version ${version} of its contract)`);
     const registered = of('registered');
     if (registered.length > 0) notes.ok(`${registered.length} of ${contracts.length} schemas are registered`);
     for (const subject of of('incompatible'))
-      notes.error(`${subject} is not compatible with what is registered: roles of this version can’t start`, 'Run the version of Millrace that registered it, or add a new version of the contract whose new fields have defaults.'); // prettier-ignore
+      notes.error(
+        `${subject} is not compatible with what is registered: roles of this version can’t start`,
+        'Run the version of Millrace that registered it, or add a new version of the contract whose new fields have defaults.',
+      );
     const compatible = of('compatible').filter((text) => !optional.has(text.split(' ')[0] ?? ''));
     if (compatible.length > 0)
-      notes.warn(`Not registered yet: ${compatible.join(', ')}`, 'Start a role of this version: it registers them.'); // prettier-ignore
+      notes.warn(
+        `Not registered yet: ${compatible.join(', ')}`,
+        'Start a role of this version: it registers them.',
+      );
   });
 }
 

@@ -26,18 +26,34 @@ type Warn = (what: string, fix: string) => void;
 function checkExposure(config: Config, warn: Warn): void {
   const { HOST, API_KEYS, KAFKA_BROKERS, CLICKHOUSE_URL, SCHEMA_REGISTRY_URL } = config;
   if (API_KEYS?.some((key) => key.length < leastKeyLength))
-    warn(`An API key has less than ${leastKeyLength} characters and can be guessed`, 'Make keys by `openssl rand -hex 24` and put them into API_KEYS.'); // prettier-ignore
+    warn(
+      `An API key has less than ${leastKeyLength} characters and can be guessed`,
+      'Make keys by `openssl rand -hex 24` and put them into API_KEYS.',
+    );
   if (isLocal(HOST)) return;
   if (API_KEYS === undefined)
-    warn(`The HTTP API listens on ${HOST} and asks for no key: whoever reaches it can use it`, 'Set API_KEYS, or HOST=127.0.0.1 behind a proxy that authenticates.'); // prettier-ignore
+    warn(
+      `The HTTP API listens on ${HOST} and asks for no key: whoever reaches it can use it`,
+      'Set API_KEYS, or HOST=127.0.0.1 behind a proxy that authenticates.',
+    );
   if ([KAFKA_BROKERS, CLICKHOUSE_URL, SCHEMA_REGISTRY_URL].includes(undefined))
-    warn(`An embedded engine would listen on ${HOST} without any login`, 'Set KAFKA_BROKERS, SCHEMA_REGISTRY_URL and CLICKHOUSE_URL, or HOST=127.0.0.1.'); // prettier-ignore
+    warn(
+      `An embedded engine would listen on ${HOST} without any login`,
+      'Set KAFKA_BROKERS, SCHEMA_REGISTRY_URL and CLICKHOUSE_URL, or HOST=127.0.0.1.',
+    );
 }
 
 function checkEncryption(config: Config, warn: Warn): void {
   const { KAFKA_BROKERS = [], KAFKA_TLS, KAFKA_SASL_MECHANISM } = config;
-  if (!KAFKA_TLS && KAFKA_SASL_MECHANISM !== undefined && !KAFKA_BROKERS.every((broker) => isLocal(hostOf(broker))))
-    warn('The login to Kafka and all records cross the network in the clear', 'Set KAFKA_TLS=true, and KAFKA_TLS_CA for an authority of your own.'); // prettier-ignore
+  if (
+    !KAFKA_TLS &&
+    KAFKA_SASL_MECHANISM !== undefined &&
+    !KAFKA_BROKERS.every((broker) => isLocal(hostOf(broker)))
+  )
+    warn(
+      'The login to Kafka and all records cross the network in the clear',
+      'Set KAFKA_TLS=true, and KAFKA_TLS_CA for an authority of your own.',
+    );
   const urls = [
     ['CLICKHOUSE_URL', config.CLICKHOUSE_URL, 'https:', config.CLICKHOUSE_PASSWORD],
     ['SCHEMA_REGISTRY_URL', config.SCHEMA_REGISTRY_URL, 'https:', config.SCHEMA_REGISTRY_PASSWORD],
@@ -49,7 +65,10 @@ function checkEncryption(config: Config, warn: Warn): void {
     const url = new URL(text);
     if (url.protocol === secure || isLocal(url.hostname)) continue;
     if (url.password !== '' || password !== undefined)
-      warn(`The password for ${name} crosses the network in the clear`, `Use an address with ${secure}// in ${name}.`); // prettier-ignore
+      warn(
+        `The password for ${name} crosses the network in the clear`,
+        `Use an address with ${secure}// in ${name}.`,
+      );
   }
 }
 
@@ -62,7 +81,11 @@ function checkShared(config: Config, warn: Warn): void {
     ['FILES_DIR', FILES_DIR, 'all copies of `serve` have to see uploaded files and their results'],
   ] as const;
   for (const [name, value, why] of isUnset)
-    if (value === undefined) warn(`${name} is not set: ${why}`, `Set ${name} to a folder on storage that they share; with one process there is no need.`); // prettier-ignore
+    if (value === undefined)
+      warn(
+        `${name} is not set: ${why}`,
+        `Set ${name} to a folder on storage that they share; with one process there is no need.`,
+      );
 }
 
 function checkCertificate(file: string, warn: Warn): void {
@@ -70,9 +93,15 @@ function checkCertificate(file: string, warn: Warn): void {
     const { validTo } = new X509Certificate(readFileSync(file));
     const days = Math.floor((Date.parse(validTo) - Date.now()) / 86_400_000);
     if (days < warnDaysBefore)
-      warn(`The authority in KAFKA_TLS_CA is valid until ${validTo}: ${days < 0 ? 'no more' : `${days} days more`}`, 'Put the new authority’s certificate there.'); // prettier-ignore
+      warn(
+        `The authority in KAFKA_TLS_CA is valid until ${validTo}: ${days < 0 ? 'no more' : `${days} days more`}`,
+        'Put the new authority’s certificate there.',
+      );
   } catch (error) {
-    warn(`KAFKA_TLS_CA can’t be read as a certificate: ${messageOf(error)}`, 'Put the authority’s certificate there, PEM.'); // prettier-ignore
+    warn(
+      `KAFKA_TLS_CA can’t be read as a certificate: ${messageOf(error)}`,
+      'Put the authority’s certificate there, PEM.',
+    );
   }
 }
 

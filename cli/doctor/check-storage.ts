@@ -16,9 +16,14 @@ export async function checkStorage(diagnosis: Diagnosis, config: Config): Promis
   const models = registeredModels(config);
   await checkFolder(diagnosis.notes('models'), 'MODELS_DIR', models);
   await checkModels(diagnosis.notes('models'), config);
-  const folders = { DATA_DIR: config.DATA_DIR, MODELS_DIR: models, FILES_DIR: config.FILES_DIR ?? join(config.DATA_DIR, 'files') }; // prettier-ignore
+  const folders = {
+    DATA_DIR: config.DATA_DIR,
+    MODELS_DIR: models,
+    FILES_DIR: config.FILES_DIR ?? join(config.DATA_DIR, 'files'),
+  };
   const seen = new Set<string>();
-  for (const [setting, folder] of Object.entries(folders)) await checkRoom(diagnosis.notes('disk'), setting, folder, seen); // prettier-ignore
+  for (const [setting, folder] of Object.entries(folders))
+    await checkRoom(diagnosis.notes('disk'), setting, folder, seen);
 }
 
 async function checkFolder(notes: Notes, setting: string, folder: string): Promise<void> {
@@ -28,13 +33,20 @@ async function checkFolder(notes: Notes, setting: string, folder: string): Promi
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : '';
     if (code === 'ENOENT') notes.ok(`${folder} is not there: no model was registered on this machine`);
-    else notes.error(`${folder} can’t be read and written: ${messageOf(error)}`, `chown it to the user that runs Millrace, or set ${setting}.`); // prettier-ignore
+    else
+      notes.error(
+        `${folder} can’t be read and written: ${messageOf(error)}`,
+        `chown it to the user that runs Millrace, or set ${setting}.`,
+      );
   }
 }
 
 async function checkModels(notes: Notes, config: Config): Promise<void> {
   for (const root of modelRoots(config)) {
-    const isThere = await access(root).then(() => true, () => false); // prettier-ignore
+    const isThere = await access(root).then(
+      () => true,
+      () => false,
+    );
     if (!isThere) continue;
     const fix = 'Put back the folder of the version that it names, or register the model again.';
     await attempt(notes, { what: `The models in ${root} can’t be read`, fix }, async () => {
@@ -59,6 +71,6 @@ async function checkRoom(notes: Notes, setting: string, folder: string, seen: Se
   const free = bavail * bsize;
   const is = `The disk of ${folder} has ${gigabytes(free)} of ${gigabytes(blocks * bsize)} GB free`;
   if (free < leastFreeBytes || bavail / blocks < leastFreeShare)
-    notes.warn(is, `Make room, or set ${setting} to a folder on another disk.`); // prettier-ignore
+    notes.warn(is, `Make room, or set ${setting} to a folder on another disk.`);
   else notes.ok(is);
 }

@@ -18,7 +18,10 @@ export async function checkSystem(diagnosis: Diagnosis, url: string): Promise<vo
       else notes.warn(what, look);
     }
     const took = Math.round(performance.now() - startedAt);
-    if (wrong.length === 0) notes.ok(`The HTTP API at ${url} is ${status} with all ${Object.keys(parts).length} parts, in ${took} ms`); // prettier-ignore
+    if (wrong.length === 0)
+      notes.ok(
+        `The HTTP API at ${url} is ${status} with all ${Object.keys(parts).length} parts, in ${took} ms`,
+      );
   });
 }
 

@@ -24,7 +24,10 @@ export async function checkTopics(diagnosis: Diagnosis, check: LogToCheck): Prom
   const names = new Set(await log.topicNames());
   const missing = specs.filter(({ name }) => !names.has(name)).map(({ name }) => name);
   if (missing.length > 0)
-    notes.warn(`There is no topic ${missing.join(', ')} (or it may not be seen)`, 'Start any role: it creates them. Where it may not: `millrace doctor` lists permissions below.'); // prettier-ignore
+    notes.warn(
+      `There is no topic ${missing.join(', ')} (or it may not be seen)`,
+      'Start any role: it creates them. Where it may not: `millrace doctor` lists permissions below.',
+    );
   const states = await log.topics(specs.map(({ name }) => name).filter((name) => names.has(name)));
   const brokerIds = new Set(
     states.flatMap(({ partitions }) => partitions.flatMap(({ replicas }) => replicas)),
@@ -42,7 +45,8 @@ export async function checkTopics(diagnosis: Diagnosis, check: LogToCheck): Prom
     checkSettings(counted, state, spec, brokers);
   }
   checkPartitions(counted, states, pipelines, brokers);
-  if (wrong === 0 && states.length > 0) notes.ok(`${states.length} topics have the settings that they need, and all their copies`); // prettier-ignore
+  if (wrong === 0 && states.length > 0)
+    notes.ok(`${states.length} topics have the settings that they need, and all their copies`);
   return new Set(states.map(({ name }) => name));
 }
 
@@ -53,19 +57,34 @@ function checkCopies(
 ): void {
   const leaderless = partitions.filter(({ leader }) => leader < 0).map(({ partition }) => partition);
   if (leaderless.length > 0)
-    notes.error(`${name}: partition ${leaderless.join(', ')} has no leader: nothing can be written or read`, `Start the brokers that have it: \`kafka-topics --bootstrap-server ${brokers.join(',')} --describe --topic ${name}\`.`); // prettier-ignore
+    notes.error(
+      `${name}: partition ${leaderless.join(', ')} has no leader: nothing can be written or read`,
+      `Start the brokers that have it: \`kafka-topics --bootstrap-server ${brokers.join(',')} --describe --topic ${name}\`.`,
+    );
   const behind = partitions.filter(({ replicas, inSync }) => inSync.length < replicas.length);
   if (behind.length > 0)
-    notes.warn(`${name}: ${behind.length} of ${partitions.length} partitions have copies that are behind or down`, 'Start the missing brokers; if all run, look at their disks and network.'); // prettier-ignore
+    notes.warn(
+      `${name}: ${behind.length} of ${partitions.length} partitions have copies that are behind or down`,
+      'Start the missing brokers; if all run, look at their disks and network.',
+    );
   const replicas = Math.min(...partitions.map((each) => each.replicas.length));
   if (brokerCount > 1 && replicas === 1)
-    notes.warn(`${name}: has one copy: it is lost with its broker`, `Set TOPIC_REPLICATION=${safeReplicas} before topics are made; for this one use \`kafka-reassign-partitions\`.`); // prettier-ignore
+    notes.warn(
+      `${name}: has one copy: it is lost with its broker`,
+      `Set TOPIC_REPLICATION=${safeReplicas} before topics are made; for this one use \`kafka-reassign-partitions\`.`,
+    );
   const least = Number(settings?.get('min.insync.replicas') ?? Number.NaN);
   const alter = (value: number): string => alterTopic(brokers, name, 'min.insync.replicas', String(value));
   if (least > replicas)
-    notes.error(`${name}: min.insync.replicas is ${least} and there are ${replicas} copies: nothing can be written`, alter(Math.max(1, replicas - 1))); // prettier-ignore
+    notes.error(
+      `${name}: min.insync.replicas is ${least} and there are ${replicas} copies: nothing can be written`,
+      alter(Math.max(1, replicas - 1)),
+    );
   else if (replicas > 1 && least === replicas)
-    notes.warn(`${name}: min.insync.replicas is ${least}, as many as copies: writing stops with one broker`, alter(replicas - 1)); // prettier-ignore
+    notes.warn(
+      `${name}: min.insync.replicas is ${least}, as many as copies: writing stops with one broker`,
+      alter(replicas - 1),
+    );
   else if (replicas >= safeReplicas && least === 1)
     notes.warn(
       `${name}: min.insync.replicas is 1: what is acknowledged can be lost with one broker`,
@@ -92,7 +111,12 @@ function checkSettings(
     const fix = alterTopic(brokers, name, setting, wanted);
     const is = `${name}: ${setting} is ${actual}, not ${wanted}`;
     if (setting === 'cleanup.policy')
-      notes.error(wanted === 'compact' ? `${is}: the newest state of each key is not kept` : `${is}: records with the same key are deleted`, fix); // prettier-ignore
+      notes.error(
+        wanted === 'compact'
+          ? `${is}: the newest state of each key is not kept`
+          : `${is}: records with the same key are deleted`,
+        fix,
+      );
     else if (setting === 'max.message.bytes' && Number(actual) >= Number(wanted)) continue;
     else if (setting === 'max.message.bytes')
       notes.warn(`${is}: a dead letter of a large event may not fit`, fix);
@@ -102,7 +126,10 @@ function checkSettings(
   }
   const bytes = settings.get('retention.bytes');
   if (config['retention.ms'] === '-1' && bytes !== undefined && bytes !== '-1')
-    notes.warn(`${name}: retention.bytes is ${bytes}: what is older than that can’t be scored again`, alterTopic(brokers, name, 'retention.bytes', '-1')); // prettier-ignore
+    notes.warn(
+      `${name}: retention.bytes is ${bytes}: what is older than that can’t be scored again`,
+      alterTopic(brokers, name, 'retention.bytes', '-1'),
+    );
 }
 
 /** A partition more of the events is a scorer more, and nothing for those of the results. */
@@ -117,7 +144,10 @@ function checkPartitions(
       states.find(({ name }) => name === `${pipeline}.${what}`)?.partitions.length ?? 0;
     const [events, predictions] = [count('events'), count('predictions')];
     if (events > 0 && predictions > 0 && predictions < events)
-      notes.warn(`${pipeline}.predictions has ${predictions} partitions, fewer than the ${events} of its events: sinks can’t share as much as scorers do`, `kafka-topics --bootstrap-server ${brokers.join(',')} --alter --topic ${pipeline}.predictions --partitions ${events} (order per key is lost for what is on its way)`); // prettier-ignore
+      notes.warn(
+        `${pipeline}.predictions has ${predictions} partitions, fewer than the ${events} of its events: sinks can’t share as much as scorers do`,
+        `kafka-topics --bootstrap-server ${brokers.join(',')} --alter --topic ${pipeline}.predictions --partitions ${events} (order per key is lost for what is on its way)`,
+      );
   }
 }
 

@@ -15,7 +15,11 @@ export function doctorCommand(): Command {
       const count = (severity: string): number =>
         findings.filter((each) => each.severity === severity).length;
       const [errors, warnings] = [count('error'), count('warning')];
-      console.log(json ? JSON.stringify({ healthy: errors === 0, errors, warnings, findings }) : describeFindings(findings)); // prettier-ignore
+      console.log(
+        json
+          ? JSON.stringify({ healthy: errors === 0, errors, warnings, findings })
+          : describeFindings(findings),
+      );
       // A connection that a library holds on to must not keep the process.
       process.exit(errors === 0 ? 0 : 1);
     });
@@ -25,7 +29,7 @@ const marks = { ok: 'ok     ', warning: 'WARNING', error: 'ERROR  ' };
 
 function describeFindings(findings: readonly Finding[]): string {
   const lines = findings.flatMap(({ severity, area, what, fix }) => {
-    const head = `${marks[severity]}  ${area.padEnd(11)}  ${what.split('\n').map(printable).join('\n                      ')}`; // prettier-ignore
+    const head = `${marks[severity]}  ${area.padEnd(11)}  ${what.split('\n').map(printable).join('\n                      ')}`;
     return fix === null ? [head] : [head, `                      → ${printable(fix)}`];
   });
   const count = (severity: string): number => findings.filter((each) => each.severity === severity).length;

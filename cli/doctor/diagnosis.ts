@@ -77,7 +77,11 @@ export class Diagnosis {
     const notes = this.notes('clocks');
     const by = `${one} is ${Math.abs(aheadMs)} ms ${aheadMs < 0 ? 'behind' : 'ahead of'} ${other} (± ${Math.ceil(doubtMs)} ms)`;
     if (Math.abs(aheadMs) - doubtMs <= skewMs) notes.ok(by);
-    else notes.warn(by, 'Run an NTP client on both machines: `timedatectl set-ntp true`, then `timedatectl timesync-status`.'); // prettier-ignore
+    else
+      notes.warn(
+        by,
+        'Run an NTP client on both machines: `timedatectl set-ntp true`, then `timedatectl timesync-status`.',
+      );
   }
 
   #clean(text: string): string {

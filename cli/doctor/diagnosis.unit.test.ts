@@ -18,7 +18,8 @@ it('shows no secret, however it is written', () => {
     HOST: '0.0.0.0',
   });
   const diagnosis = new Diagnosis(secrets);
-  const text = 'pass word, first-key or second-key at rediss://:p%40ss@redis (p@ss), se:cret, https://u:unknown@host/x on 0.0.0.0'; // prettier-ignore
+  const text =
+    'pass word, first-key or second-key at rediss://:p%40ss@redis (p@ss), se:cret, https://u:unknown@host/x on 0.0.0.0';
   diagnosis.notes('log').error(text, text);
   const cleaned = '***, *** or *** at rediss://***@redis (***), ***, https://***@host/x on 0.0.0.0';
   expect(diagnosis.findings).toEqual([{ severity: 'error', area: 'log', what: cleaned, fix: cleaned }]);
@@ -26,7 +27,11 @@ it('shows no secret, however it is written', () => {
 
 it('gives an answer when a check never does', async () => {
   const diagnosis = new Diagnosis([]);
-  const never = attempt(diagnosis.notes('log'), { what: 'It hangs', fix: 'none', timeoutMs: 1 }, () => new Promise(() => undefined)); // prettier-ignore
+  const never = attempt(
+    diagnosis.notes('log'),
+    { what: 'It hangs', fix: 'none', timeoutMs: 1 },
+    () => new Promise(() => undefined),
+  );
   expect(await never).toBe(false);
   expect(diagnosis.findings[0]?.what).toBe('It hangs: no answer in 0.001 s');
 });
@@ -47,7 +52,15 @@ it.each([
   [{ HOST: '0.0.0.0' }, 'asks for no key'],
   [{ HOST: '0.0.0.0', API_KEYS: 'x'.repeat(32) }, 'without any login'],
   [{ API_KEYS: 'short' }, 'can be guessed'],
-  [{ KAFKA_BROKERS: 'k:9092', KAFKA_SASL_MECHANISM: 'plain', KAFKA_SASL_USERNAME: 'u', KAFKA_SASL_PASSWORD: 'p' }, 'in the clear'], // prettier-ignore
+  [
+    {
+      KAFKA_BROKERS: 'k:9092',
+      KAFKA_SASL_MECHANISM: 'plain',
+      KAFKA_SASL_USERNAME: 'u',
+      KAFKA_SASL_PASSWORD: 'p',
+    },
+    'in the clear',
+  ],
   [{ CLICKHOUSE_URL: 'http://ch:8123', CLICKHOUSE_PASSWORD: 'p' }, 'in the clear'],
   [{ REDIS_URL: 'redis://:p@redis' }, 'in the clear'],
   [{ RABBITMQ_URL: 'amqp://u:p@rabbit' }, 'in the clear'],

@@ -46,7 +46,13 @@ async function stateOf({ endpoints, ...running }: TestSystem): Promise<unknown> 
     const ends = await Promise.all(
       topics.filter((topic) => !topic.startsWith('__')).map((topic) => streams.ends(topic)),
     );
-    return { topics, ends, parts: await running.sql("SELECT table, sum(rows) AS rows FROM system.parts WHERE database = 'millrace' AND active GROUP BY table ORDER BY table") }; // prettier-ignore
+    return {
+      topics,
+      ends,
+      parts: await running.sql(
+        "SELECT table, sum(rows) AS rows FROM system.parts WHERE database = 'millrace' AND active GROUP BY table ORDER BY table",
+      ),
+    };
   } finally {
     await streams.close();
   }
@@ -74,7 +80,20 @@ describe('a system that runs', () => {
     expect(wrong(findings).filter((text) => !/ took \d+ ms |disk/.test(text))).toEqual([]);
     expect({ exit, healthy }).toEqual({ exit: 0, healthy: true });
     const areas = new Set(findings.map(({ area }) => area));
-    for (const area of ['settings', 'system', 'log', 'topics', 'permissions', 'groups', 'registry', 'clickhouse', 'models', 'disk', 'clocks']) expect(areas).toContain(area); // prettier-ignore
+    for (const area of [
+      'settings',
+      'system',
+      'log',
+      'topics',
+      'permissions',
+      'groups',
+      'registry',
+      'clickhouse',
+      'models',
+      'disk',
+      'clocks',
+    ])
+      expect(areas).toContain(area);
     expect(await stateOf(system)).toEqual(before);
   });
 
@@ -111,29 +130,35 @@ describe('engines that are not there', () => {
 
   const secret = 'never-to-be-shown';
 
-  it.each(['refuse connections', 'hang'])('and %s are each named with what to do, within seconds, and no secret is', doneIn, async (how) => {
-    const at = how === 'hang' ? await hangs() : '127.0.0.1:9';
-    const startedAt = performance.now();
-    const findings = await diagnose({
-      DATA_DIR: folder,
-      KAFKA_BROKERS: at,
-      KAFKA_SASL_MECHANISM: 'plain',
-      KAFKA_SASL_USERNAME: 'me',
-      KAFKA_SASL_PASSWORD: secret,
-      SCHEMA_REGISTRY_URL: `http://me:${secret}@${at}`,
-      CLICKHOUSE_URL: `http://${at}`,
-      CLICKHOUSE_PASSWORD: secret,
-      REDIS_URL: `redis://:${secret}@${at}`,
-      RABBITMQ_URL: `amqp://me:${secret}@${at}`,
-      MILLRACE_URL: `http://${at}`,
-      MILLRACE_API_KEY: secret,
-    });
-    expect(performance.now() - startedAt).toBeLessThan(25_000);
-    const errors = findings.filter(({ severity }) => severity === 'error');
-    expect(new Set(errors.map(({ area }) => area))).toEqual(new Set(['log', 'registry', 'clickhouse', 'redis', 'rabbitmq', 'system'])); // prettier-ignore
-    expect(errors.every(({ fix }) => fix !== null && fix.length > 10)).toBe(true);
-    expect(JSON.stringify(findings)).not.toContain(secret);
-  }); // prettier-ignore
+  it.each(['refuse connections', 'hang'])(
+    'and %s are each named with what to do, within seconds, and no secret is',
+    doneIn,
+    async (how) => {
+      const at = how === 'hang' ? await hangs() : '127.0.0.1:9';
+      const startedAt = performance.now();
+      const findings = await diagnose({
+        DATA_DIR: folder,
+        KAFKA_BROKERS: at,
+        KAFKA_SASL_MECHANISM: 'plain',
+        KAFKA_SASL_USERNAME: 'me',
+        KAFKA_SASL_PASSWORD: secret,
+        SCHEMA_REGISTRY_URL: `http://me:${secret}@${at}`,
+        CLICKHOUSE_URL: `http://${at}`,
+        CLICKHOUSE_PASSWORD: secret,
+        REDIS_URL: `redis://:${secret}@${at}`,
+        RABBITMQ_URL: `amqp://me:${secret}@${at}`,
+        MILLRACE_URL: `http://${at}`,
+        MILLRACE_API_KEY: secret,
+      });
+      expect(performance.now() - startedAt).toBeLessThan(25_000);
+      const errors = findings.filter(({ severity }) => severity === 'error');
+      expect(new Set(errors.map(({ area }) => area))).toEqual(
+        new Set(['log', 'registry', 'clickhouse', 'redis', 'rabbitmq', 'system']),
+      );
+      expect(errors.every(({ fix }) => fix !== null && fix.length > 10)).toBe(true);
+      expect(JSON.stringify(findings)).not.toContain(secret);
+    },
+  );
 
   it('because the settings are wrong, or there never was a system, are named too', async () => {
     expect(wrong(await diagnose({ KAFKA_BROKERS: ',', CLICKHOUSE_PASSWORD: secret }))[0]).toContain(
@@ -162,7 +187,12 @@ it('topics that would lose records are errors, each with the command that mends 
       },
       { name: 'millrace.models', partitions: 1, config: { 'cleanup.policy': 'delete' } },
     ]);
-    const findings = await diagnose({ DATA_DIR: folder, KAFKA_BROKERS: brokers, SCHEMA_REGISTRY_URL: `http://127.0.0.1:${kafka.registryPort}`, CLICKHOUSE_URL: 'http://127.0.0.1:9' }); // prettier-ignore
+    const findings = await diagnose({
+      DATA_DIR: folder,
+      KAFKA_BROKERS: brokers,
+      SCHEMA_REGISTRY_URL: `http://127.0.0.1:${kafka.registryPort}`,
+      CLICKHOUSE_URL: 'http://127.0.0.1:9',
+    });
     const topics = findings.filter(({ area, severity }) => area === 'topics' && severity !== 'ok');
     const named = (text: string): Finding | undefined => topics.find(({ what }) => what.startsWith(text));
     expect(named('credit-default.events: cleanup.policy is compact')).toMatchObject({

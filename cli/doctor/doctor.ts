@@ -27,21 +27,37 @@ export async function diagnose(environment: Record<string, string | undefined>):
   try {
     config = loadConfig(environment);
   } catch (error) {
-    diagnosis.notes('settings').error(messageOf(error), 'Mend these environment variables: `millrace settings` lists all.'); // prettier-ignore
+    diagnosis
+      .notes('settings')
+      .error(messageOf(error), 'Mend these environment variables: `millrace settings` lists all.');
     return diagnosis.findings;
   }
   checkSettings(diagnosis.notes('settings'), config);
   const pipelines = (await loadPipelines()).map(({ name }) => name);
   /** Each engine by itself: one that is down takes nothing from the others. */
   const engine = (area: Area, name: string, check: () => Promise<void>): Promise<boolean> =>
-    attempt(diagnosis.notes(area), { what: `${name} can’t be looked at`, fix: 'Start the system (`npm start`), or mend the setting that the message names.', timeoutMs }, check); // prettier-ignore
+    attempt(
+      diagnosis.notes(area),
+      {
+        what: `${name} can’t be looked at`,
+        fix: 'Start the system (`npm start`), or mend the setting that the message names.',
+        timeoutMs,
+      },
+      check,
+    );
   const { REDIS_URL: redis, RABBITMQ_URL: rabbitMq } = config;
   await Promise.all([
     engine('log', 'The log', async () => checkLog(diagnosis, config, await find(config, 'kafka'), pipelines)),
-    engine('registry', 'The schema registry', async () => checkRegistry(diagnosis, config, await find(config, 'schema_registry'), pipelines)), // prettier-ignore
-    engine('clickhouse', 'ClickHouse', async () => checkClickHouse(diagnosis, config, await find(config, 'clickhouse'))), // prettier-ignore
+    engine('registry', 'The schema registry', async () =>
+      checkRegistry(diagnosis, config, await find(config, 'schema_registry'), pipelines),
+    ),
+    engine('clickhouse', 'ClickHouse', async () =>
+      checkClickHouse(diagnosis, config, await find(config, 'clickhouse')),
+    ),
     redis === undefined ? undefined : engine('redis', 'Redis', () => checkRedis(diagnosis, config, redis)),
-    rabbitMq === undefined ? undefined : engine('rabbitmq', 'RabbitMQ', () => checkRabbitMq(diagnosis, config, rabbitMq)), // prettier-ignore
+    rabbitMq === undefined
+      ? undefined
+      : engine('rabbitmq', 'RabbitMQ', () => checkRabbitMq(diagnosis, config, rabbitMq)),
     engine('models', 'Folders', () => checkStorage(diagnosis, config)),
     engine('system', 'The HTTP API', async () => {
       const url = config.MILLRACE_URL ?? (await readEndpoints(config.DATA_DIR))?.http;
@@ -55,11 +71,27 @@ const find: typeof findEngine = async (config, name) => {
   try {
     return await findEngine(config, name);
   } catch (error) {
-    throw error instanceof MillraceError ? error : new Error(`endpoints.json can’t be read: ${messageOf(error)}`, { cause: error }); // prettier-ignore
+    throw error instanceof MillraceError
+      ? error
+      : new Error(`endpoints.json can’t be read: ${messageOf(error)}`, { cause: error });
   }
 };
 
-const areas: readonly Area[] = ['settings', 'system', 'log', 'topics', 'permissions', 'groups', 'registry', 'clickhouse', 'redis', 'rabbitmq', 'models', 'disk', 'clocks']; // prettier-ignore
+const areas: readonly Area[] = [
+  'settings',
+  'system',
+  'log',
+  'topics',
+  'permissions',
+  'groups',
+  'registry',
+  'clickhouse',
+  'redis',
+  'rabbitmq',
+  'models',
+  'disk',
+  'clocks',
+];
 
 function inOrder(findings: readonly Finding[]): Finding[] {
   return findings.toSorted((a, b) => areas.indexOf(a.area) - areas.indexOf(b.area));
