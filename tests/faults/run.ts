@@ -10,6 +10,7 @@ import { type Evidence, gatherEvidence } from './evidence.js';
 import { FaultSystem } from './fault-system.js';
 import { Ledger } from './ledger.js';
 import { LogWriter } from './log-writer.js';
+import { killPrograms } from '../system/programs.js';
 import { describeFault, type Fault, makePlan, type Round } from './plan.js';
 import { Reference } from './reference.js';
 import { pipelineNames, Samples } from './samples.js';
@@ -82,9 +83,10 @@ export class Run {
 
   static async carryOut(options: RunOptions): Promise<RunReport> {
     const folder = await mkdtemp(join(tmpdir(), `millrace-faults-${options.seed}-`));
-    const system = await FaultSystem.start(folder);
+    let system: FaultSystem | undefined;
     let writer: LogWriter | undefined;
     try {
+      system = await FaultSystem.start(folder);
       writer = await LogWriter.open(system.direct);
       const run = new Run(options, system, writer, await Samples.load());
       const report = await run.#carryOut(makePlan(seededRandom(options.seed)));
@@ -96,7 +98,8 @@ export class Run {
       return report;
     } finally {
       await writer?.streams.close();
-      await system.stop();
+      await system?.stop();
+      await killPrograms();
       await rm(folder, { recursive: true, force: true });
     }
   }
