@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { loadConfig } from '../../platform/config.js';
 import { describeRabbitMq, RabbitMq } from '../../tests/system/engines/rabbitmq-server.js';
 import { checkRabbitMq } from './check-rabbitmq.js';
-import { Diagnosis, secretsIn } from './diagnosis.js';
+import { Diagnosis } from './diagnosis.js';
 
 const secret = 'never-to-be-shown';
 
@@ -31,7 +31,7 @@ describeRabbitMq('RabbitMQ', () => {
 
   async function check(user: string, password: string): Promise<string[]> {
     const url = rabbitMq.url.replace('guest:guest', `${user}:${password}`);
-    const diagnosis = new Diagnosis(secretsIn({ RABBITMQ_URL: url }));
+    const diagnosis = new Diagnosis();
     await checkRabbitMq(diagnosis, loadConfig({ RABBITMQ_URL: url }), url);
     return diagnosis.findings.map(({ severity, what }) => `${severity} ${what}`);
   }

@@ -41,21 +41,14 @@ const skewMs = 1_000;
 /** Everything found, in the order of its areas. */
 export class Diagnosis {
   readonly findings: Finding[] = [];
-  readonly #secrets: readonly string[];
-
-  /** @param secrets - texts that must never be shown, whatever an error message says. */
-  constructor(secrets: readonly string[]) {
-    // The longest first: one may be part of another.
-    this.#secrets = secrets.filter((secret) => secret !== '').toSorted((a, b) => b.length - a.length);
-  }
 
   notes(area: Area): Notes {
     const add = (severity: Severity, what: string, fix: string | null): void => {
       this.findings.push({
         severity,
         area,
-        what: this.#clean(what),
-        fix: fix === null ? null : this.#clean(fix),
+        what: withoutSecrets(what),
+        fix: fix === null ? null : withoutSecrets(fix),
       });
     };
     return {
@@ -82,13 +75,6 @@ export class Diagnosis {
         by,
         'Run an NTP client on both machines: `timedatectl set-ntp true`, then `timedatectl timesync-status`.',
       );
-  }
-
-  #clean(text: string): string {
-    let cleaned = text.replaceAll(/\/\/[^/@\s]*:[^/@\s]*@/g, '//***@');
-    for (const secret of this.#secrets) cleaned = cleaned.replaceAll(secret, '***');
-    // It knows those of files, and those that are written otherwise.
-    return withoutSecrets(cleaned);
   }
 }
 
@@ -120,27 +106,5 @@ export async function attempt(
     return false;
   } finally {
     clearTimeout(timer);
-  }
-}
-
-/**
- * The values among settings that must not be shown: passwords, keys, and passwords inside of addresses, also as they are
- * written in an address.
- */
-export function secretsIn(environment: Record<string, string | undefined>): string[] {
-  return Object.entries(environment).flatMap(([name, value]) => {
-    if (value === undefined || value.trim() === '') return [];
-    if (/PASSWORD|SECRET|TOKEN|API_KEY/.test(name))
-      return [value, ...value.split(',').map((item) => item.trim())];
-    const password = /^[a-z+]+:\/\/[^/@]*?:([^@]*)@/.exec(value)?.[1] ?? '';
-    return [password, decode(password)];
-  });
-}
-
-function decode(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
   }
 }

@@ -11,7 +11,7 @@ import { checkRegistry } from './check-registry.js';
 import { checkSettings } from './check-settings.js';
 import { checkStorage } from './check-storage.js';
 import { checkSystem } from './check-system.js';
-import { type Area, attempt, Diagnosis, type Finding, secretsIn } from './diagnosis.js';
+import { type Area, attempt, Diagnosis, type Finding } from './diagnosis.js';
 
 /** Whatever hangs, an answer comes within so long. */
 const timeoutMs = 25_000;
@@ -22,7 +22,7 @@ const timeoutMs = 25_000;
  * @param environment - the settings, as environment variables.
  */
 export async function diagnose(environment: Record<string, string | undefined>): Promise<Finding[]> {
-  const diagnosis = new Diagnosis(secretsIn(environment));
+  const diagnosis = new Diagnosis();
   let config: Config;
   try {
     config = loadConfig(environment);
