@@ -17,7 +17,11 @@ import { type Engines, startEnginesApart } from './split-system.js';
 const outageMs = sized('MILLRACE_OUTAGE_SECONDS', { quick: 1, full: 60 }) * 1000;
 const hangMs = Math.min(outageMs, 10_000);
 const requestTimeoutMs = 2_000;
-const settings = { REQUEST_TIMEOUT_MS: String(requestTimeoutMs), KAFKA_SESSION_TIMEOUT_MS: '6000' };
+const settings = {
+  REQUEST_TIMEOUT_MS: String(requestTimeoutMs),
+  KAFKA_SESSION_TIMEOUT_MS: '6000',
+  STOP_TIMEOUT_MS: '9000',
+};
 const timeout = patience * (90_000 + 3 * outageMs);
 
 let engines: Engines;
