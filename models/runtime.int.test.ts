@@ -175,7 +175,8 @@ describe('predict', () => {
     };
     setImmediate(turn);
     await call.finally(() => (answered = true));
-    expect(turns).toBeGreaterThan(10);
+    // A call that ran on this thread would let the first through at most; how many there are is up to the machine.
+    expect(turns).toBeGreaterThan(2);
   });
 });
 

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createServer, type AddressInfo } from 'node:net';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { vi } from 'vitest';
 import { projectRoot } from '../../platform/paths.js';
@@ -77,18 +77,32 @@ export async function killPrograms(): Promise<void> {
   );
 }
 
-/** Ports that nothing listens on, to be kept over restarts: all are held before the first is let go. */
+// Below those that Linux and macOS give to outgoing connections: one of these could take a port before its server does.
+const portsFrom = 10_000;
+const portsTo = 32_000;
+const given = new Set<number>();
+
+/** Ports that nothing listens on, to be kept over restarts. None is given twice. */
 export async function freePorts<Names extends string>(...names: Names[]): Promise<Record<Names, number>> {
-  const servers = await Promise.all(
-    names.map(async (name) => {
-      const server = createServer().listen(0, '127.0.0.1');
-      await once(server, 'listening');
-      return { name, server };
-    }),
-  );
-  const ports = servers.map(({ name, server }) => [name, (server.address() as AddressInfo).port] as const);
-  await Promise.all(servers.map(({ server }) => new Promise((resolve) => server.close(resolve))));
+  const ports = await Promise.all(names.map(async (name) => [name, await freePort()] as const));
   return Object.fromEntries(ports) as Record<Names, number>;
+}
+
+async function freePort(): Promise<number> {
+  for (;;) {
+    const port = portsFrom + Math.floor(Math.random() * (portsTo - portsFrom));
+    if (given.has(port)) continue;
+    given.add(port);
+    if (await isFree(port)) return port;
+  }
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once('error', () => resolve(false));
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+  });
 }
 
 /** Status and parts of a process, by its `/health/ready`; what does not answer is down. */
