@@ -90,8 +90,16 @@ describeWithTools('the manifests', tools, ({ kustomize, validate, packages, node
 
       it('has a deployment and a disruption budget for each role', () => {
         const names = roles.map((role) => `millrace-${role}`).toSorted();
-        expect(workloads().map(([name]) => name).toSorted()).toEqual(names);
-        expect(ofKind('PodDisruptionBudget').map(({ metadata }) => metadata.name).toSorted()).toEqual(names);
+        expect(
+          workloads()
+            .map(([name]) => name)
+            .toSorted(),
+        ).toEqual(names);
+        expect(
+          ofKind('PodDisruptionBudget')
+            .map(({ metadata }) => metadata.name)
+            .toSorted(),
+        ).toEqual(names);
         for (const [name, { template }] of workloads())
           expect(`millrace-${template.spec.containers[0]?.args.join(' ')}`).toBe(name);
       });

@@ -58,10 +58,13 @@ describeWithTools('alerts and dashboards', tools, ({ promtool, prometheus }) => 
   let server: ChildProcess;
   let url: string;
 
+  const key = 'key-of-this-test';
+
   beforeAll(async () => {
     const ports = await freePorts('prometheus', 'rabbitmq', 'redis');
     // Neither is there: their metrics are, and so are the failures.
     system = await startSystem({
+      API_KEYS: key,
       RABBITMQ_URL: `amqp://127.0.0.1:${ports.rabbitmq}`,
       REDIS_URL: `redis://127.0.0.1:${ports.redis}`,
     });
@@ -134,7 +137,9 @@ scrape_configs:
       async () => {
         // A counter has a rate from its second figure on.
         for (const path of ['predict', 'events'])
-          expect((await system.post(`/v1/pipelines/credit-default/${path}`, event)).ok).toBe(true);
+          expect(
+            (await system.post(`/v1/pipelines/credit-default/${path}`, event, { 'x-api-key': key })).ok,
+          ).toBe(true);
         const empty: string[] = [];
         for (const { of, expr } of queries) {
           const { status, error, rows } = await ask(expr);

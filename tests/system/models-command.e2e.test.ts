@@ -26,11 +26,20 @@ async function models(...args: string[]): Promise<{ output: string; exit: number
 
 it('takes a version from its folder to champion and back', async () => {
   const folder = await folders.make('2');
-  expect(await models('register', folder)).toMatchObject({ exit: 0, output: expect.stringMatching(/^Registered credit-default 2 /) as string });
-  expect(await models('register', folder)).toMatchObject({ exit: 0, output: expect.stringContaining('is registered already') as string });
+  expect(await models('register', folder)).toMatchObject({
+    exit: 0,
+    output: expect.stringMatching(/^Registered credit-default 2 /) as string,
+  });
+  expect(await models('register', folder)).toMatchObject({
+    exit: 0,
+    output: expect.stringContaining('is registered already') as string,
+  });
 
   const challenged = await models('challenge', 'credit-default', '2', '--shadow', '--canary', '0.25');
-  expect(challenged).toMatchObject({ exit: 0, output: expect.stringMatching(/version 2 is challenger since .* in shadow, answers 25 %/) as string });
+  expect(challenged).toMatchObject({
+    exit: 0,
+    output: expect.stringMatching(/version 2 is challenger since .* in shadow, answers 25 %/) as string,
+  });
   const table = (await models('list', 'credit-default')).output
     .split('\n')
     .map((line) => line.split(/ {2,}/));
@@ -39,7 +48,10 @@ it('takes a version from its folder to champion and back', async () => {
     ['credit-default', '2', 'challenger (shadow, canary 0.25)'],
     ['credit-default', '1', 'champion'],
   ]);
-  expect(await models('clear', 'credit-default')).toMatchObject({ exit: 0, output: expect.stringMatching(/no challenger\.$/) as string });
+  expect(await models('clear', 'credit-default')).toMatchObject({
+    exit: 0,
+    output: expect.stringMatching(/no challenger\.$/) as string,
+  });
 
   // It waits for that: the process serves it when the command is done.
   const promoted = await models('promote', 'credit-default', '2', '--json');
@@ -48,7 +60,10 @@ it('takes a version from its folder to champion and back', async () => {
   expect(await (await authorized('/v1/models/credit-default')).json()).toMatchObject({
     serving: { champion: { version: '2', model_event: champion.model_event }, problems: [] },
   });
-  expect(await models('rollback', 'credit-default')).toMatchObject({ exit: 0, output: expect.stringMatching(/^credit-default: version 1 is champion .* before it 2\)/) as string });
+  expect(await models('rollback', 'credit-default')).toMatchObject({
+    exit: 0,
+    output: expect.stringMatching(/^credit-default: version 1 is champion .* before it 2\)/) as string,
+  });
 }, 120_000);
 
 it('says when the version does not serve that was promoted', async () => {

@@ -86,7 +86,7 @@ async function whenAcceptedMore(count: number): Promise<void> {
   });
 }
 
-describe('ClickHouse', () => {
+describe.runIf(runsAll)('ClickHouse', () => {
   it('is killed: events and predictions go on, rows come later', { timeout }, async () => {
     await ride('clickhouse', {
       takeAway: () => engines.clickHouse.kill(),
@@ -98,7 +98,7 @@ describe('ClickHouse', () => {
     });
   });
 
-  it.runIf(runsAll)('hangs: events and predictions go on, rows come later', { timeout }, async () => {
+  it('hangs: events and predictions go on, rows come later', { timeout }, async () => {
     await ride('clickhouse', {
       lastingMs: hangMs,
       takeAway: () => engines.clickHouse.pause(),
@@ -111,7 +111,7 @@ describe('ClickHouse', () => {
   });
 });
 
-describe('the schema registry', () => {
+describe.runIf(runsAll)('the schema registry', () => {
   /** Records of a schema not seen before wait until it is back, while others are answered. */
   async function rideWithNewSchema(
     takeAway: () => unknown,
@@ -133,7 +133,7 @@ describe('the schema registry', () => {
     expect(await sql(engines.clickhouse, query)).toHaveLength(eventIds.length);
   }
 
-  it.runIf(runsAll)('is gone: records of a new schema wait for it', { timeout }, async () => {
+  it('is gone: records of a new schema wait for it', { timeout }, async () => {
     const { registryProxy } = engines;
     await rideWithNewSchema(
       () => registryProxy.close(),
@@ -142,7 +142,7 @@ describe('the schema registry', () => {
     );
   });
 
-  it.runIf(runsAll)('hangs: records of a new schema wait for it', { timeout }, async () => {
+  it('hangs: records of a new schema wait for it', { timeout }, async () => {
     const { registryProxy } = engines;
     const bringBack = async (): Promise<void> => {
       await registryProxy.close();
@@ -175,7 +175,7 @@ async function produceWithNewSchema(eventIds: string[]): Promise<void> {
   await streams.close();
 }
 
-describe('the broker', () => {
+describe.runIf(runsAll)('the broker', () => {
   /** Requests are refused in time, as problem details that say when to come again. */
   async function expectRefusals(): Promise<void> {
     await vi.waitFor(() => expect(load.refusals.length).toBeGreaterThanOrEqual(2), {
@@ -196,35 +196,27 @@ describe('the broker', () => {
     });
   });
 
-  it.runIf(runsAll)(
-    'hangs: requests are refused in time, and nothing acknowledged is lost',
-    { timeout },
-    async () => {
-      await ride('log', {
-        lastingMs: hangMs,
-        takeAway: () => engines.log.pause(),
-        meanwhile: expectRefusals,
-        bringBack: () => engines.log.resume(),
-      });
-    },
-  );
+  it('hangs: requests are refused in time, and nothing acknowledged is lost', { timeout }, async () => {
+    await ride('log', {
+      lastingMs: hangMs,
+      takeAway: () => engines.log.pause(),
+      meanwhile: expectRefusals,
+      bringBack: () => engines.log.resume(),
+    });
+  });
 
-  it.runIf(runsAll)(
-    'hangs: Millrace ends in time all the same, and takes up what was under way',
-    { timeout },
-    async () => {
-      await load.postEvents(1_000);
-      await engines.log.pause();
-      const waiting = load.postEvents(10);
-      const startedAt = performance.now();
-      system.signal('SIGTERM');
-      expect(await system.exited).toBe(1);
-      expect(performance.now() - startedAt).toBeLessThan(10_000);
-      await engines.log.resume();
-      system = engines.startMillrace(['up', '--no-demo'], settings);
-      await whenReady(system, engines.http);
-      await waiting;
-      expect((await audit(load, engines)).problems).toEqual([]);
-    },
-  );
+  it('hangs: Millrace ends in time all the same, and takes up what was under way', { timeout }, async () => {
+    await load.postEvents(1_000);
+    await engines.log.pause();
+    const waiting = load.postEvents(10);
+    const startedAt = performance.now();
+    system.signal('SIGTERM');
+    expect(await system.exited).toBe(1);
+    expect(performance.now() - startedAt).toBeLessThan(10_000);
+    await engines.log.resume();
+    system = engines.startMillrace(['up', '--no-demo'], settings);
+    await whenReady(system, engines.http);
+    await waiting;
+    expect((await audit(load, engines)).problems).toEqual([]);
+  });
 });

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { Load } from './load.js';
 import { freePorts, type Program, readiness, whenReady } from './programs.js';
 import { seededRandom } from './seeded-random.js';
-import { fullSize } from './size.js';
+import { fullSize, runsAll } from './size.js';
 import { startEnginesApart } from './split-system.js';
 
 const timeout = 60_000;
@@ -46,7 +46,7 @@ async function expectExit({ program }: Started, code: number): Promise<void> {
   expect(await program.exited, program.output()).toBe(code);
 }
 
-describe.each(fullSize ? all : (['process'] as const))('%s', (role) => {
+describe.runIf(runsAll).each(fullSize ? all : (['process'] as const))('%s', (role) => {
   it('shows metrics, and ends with 0 on SIGTERM', { timeout }, async () => {
     const started = await startReady(role, { STOP_DELAY_MS: '0' });
     expect(await statusOf(`${started.http}/health/live`)).toBe(200);
@@ -56,7 +56,7 @@ describe.each(fullSize ? all : (['process'] as const))('%s', (role) => {
   });
 });
 
-it(
+it.runIf(runsAll)(
   'serve ends what is under way, and takes more until the load balancer has noticed',
   { timeout },
   async () => {
@@ -91,7 +91,7 @@ async function sample(): Promise<object> {
   return load.clients[0] ?? {};
 }
 
-describe('a stop that takes too long', () => {
+describe.runIf(runsAll)('a stop that takes too long', () => {
   it('ends with 1 after STOP_TIMEOUT_MS', { timeout }, async () => {
     const started = await startReady('serve', { STOP_TIMEOUT_MS: '1500', STOP_DELAY_MS: '1400' });
     await holdRequest(started.http);
@@ -134,7 +134,7 @@ async function holdRequest(http: string): Promise<void> {
   });
 }
 
-describe('while engines are away', () => {
+describe.runIf(runsAll)('while engines are away', () => {
   it.each(fullSize ? all : (['serve'] as const))(
     '%s waits, says so, and is alive; it starts when they are back',
     { timeout },
@@ -171,7 +171,7 @@ describe('while engines are away', () => {
   });
 });
 
-describe('what can’t work ends it with 1 and one line', () => {
+describe.runIf(runsAll)('what can’t work ends it with 1 and one line', () => {
   it('a port in use', { timeout }, async () => {
     const holder = createServer().listen(0, '127.0.0.1');
     await once(holder, 'listening');

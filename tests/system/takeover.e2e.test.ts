@@ -89,7 +89,7 @@ async function expectNothingLostOrDoubled(): Promise<void> {
   expect(report.problems).toEqual([]);
 }
 
-it('the partitions of a scorer that is killed go to the other', { timeout }, async () => {
+it.runIf(runsAll)('the partitions of a scorer that is killed go to the other', { timeout }, async () => {
   await startAll();
   await first.program.kill();
   await load.postEvents(1_000);

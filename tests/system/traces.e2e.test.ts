@@ -1,14 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { RabbitClient } from '../../bridges/rabbitmq/testing/rabbit-client.js';
 import { silentLogger } from '../../platform/logger.js';
 import { projectRoot } from '../../platform/paths.js';
 import { createStreams } from '../../streams/streams.js';
 import { describeRabbitMq, RabbitMq } from './engines/rabbitmq-server.js';
 import { freePorts, type Program, whenReady } from './programs.js';
-import { fullSize } from './size.js';
+import { fullSize, runsAll } from './size.js';
 import { startEnginesApart } from './split-system.js';
 import { type CollectedSpan, TraceCollector } from './trace-collector.js';
 
@@ -92,7 +92,7 @@ const fromTheLog = [
   '          sink CLIENT INSERT predictions_storage',
 ];
 
-it.each(['predict', 'events'])(
+it.runIf(runsAll).each(['predict', 'events'])(
   'a request to %s is one trace, from its caller to the insert of the row',
   async (route) => {
     const { traceId, spanId, traceparent } = caller();
@@ -145,7 +145,7 @@ it.each(['predict', 'events'])(
   },
 );
 
-it('tells the collector who it is, as the environment says', () => {
+it.runIf(runsAll)('tells the collector who it is, as the environment says', () => {
   expect(collector.headers.authorization).toBe('Bearer secret');
   expect(collector.resources.get('millrace-serve')).toMatchObject({
     'service.version': expect.any(String) as unknown,
@@ -154,7 +154,7 @@ it('tells the collector who it is, as the environment says', () => {
   });
 });
 
-it('begins a trace where there is none, and names it in problems', async () => {
+it.runIf(runsAll)('begins a trace where there is none, and names it in problems', async () => {
   const response = await post('predict', { ...body, LIMIT_BAL: 'much' });
   const { trace_id: traceId } = (await response.json()) as { trace_id: string };
   expect(response.status).toBe(422);
@@ -164,7 +164,7 @@ it('begins a trace where there is none, and names it in problems', async () => {
   expect(find(traceId, 'POST /v1/pipelines/:pipeline/predict').error).toBeUndefined();
 });
 
-it('an insert of many is in one trace, and linked with the others', async () => {
+it.runIf(runsAll)('an insert of many is in one trace, and linked with the others', async () => {
   const callers = Array.from({ length: 20 }, () => caller());
   await Promise.all(callers.map(({ traceparent }) => post('events', body, { traceparent })));
   const processed = 'process credit-default.predictions';
@@ -182,7 +182,7 @@ it('an insert of many is in one trace, and linked with the others', async () => 
   }
 });
 
-it('of a request with many events the first hundred are shown', async () => {
+it.runIf(runsAll)('of a request with many events the first hundred are shown', async () => {
   const { traceId, traceparent } = caller();
   const response = await post(
     'events',
@@ -202,7 +202,7 @@ it('of a request with many events the first hundred are shown', async () => {
   });
 });
 
-it('what is not to be recorded leaves nothing', async () => {
+it.runIf(runsAll)('what is not to be recorded leaves nothing', async () => {
   const { traceId, traceparent } = caller('00');
   const response = await post('predict', body, { traceparent });
   expect(response.headers.get('traceresponse')).toMatch(new RegExp(`^00-${traceId}-[0-9a-f]{16}-00$`));
@@ -213,43 +213,46 @@ it('what is not to be recorded leaves nothing', async () => {
   expect(collector.of(traceId)).toEqual([]);
 });
 
-it('a record that can’t be scored fails in its trace, on its way to the dead letters', async () => {
-  const { traceId, traceparent } = caller();
-  const streams = createStreams({ brokers: engines.kafka, clientId: 'test', logger: silentLogger });
-  const producer = await streams.createProducer();
-  await producer.send([
-    {
-      topic: 'credit-default.events',
-      key: 'bad',
-      value: Buffer.from('no Avro'),
-      headers: { ce_id: 'bad', traceparent },
-    },
-    {
-      topic: 'credit-default.events',
-      key: 'alone',
-      value: Buffer.from('no Avro'),
-      headers: { ce_id: 'alone' },
-    },
-  ]);
-  await producer.close();
-  await streams.close();
-  const expected = [
-    'process CONSUMER process credit-default.events',
-    '  process PRODUCER send credit-default.dead-letters',
-    '    sink CONSUMER process credit-default.dead-letters',
-  ];
-  await expect.poll(() => tree(traceId).slice(0, 3), patience).toEqual(expected);
-  const span = find(traceId, 'process credit-default.events');
-  expect(span.error).toBeTruthy();
-  expect(span.attributes['error.type']).toBe('UNDECODABLE');
-  // A record of someone who knows nothing of traces begins one.
-  const own = (): CollectedSpan | undefined =>
-    collector.spans.find((each) => each.attributes['messaging.message.id'] === 'alone');
-  await expect.poll(own, patience).toMatchObject({ parentSpanId: '', error: span.error });
-  await expect.poll(() => tree(own()?.traceId ?? '').slice(0, 3), patience).toEqual(expected);
-});
+it.runIf(runsAll)(
+  'a record that can’t be scored fails in its trace, on its way to the dead letters',
+  async () => {
+    const { traceId, traceparent } = caller();
+    const streams = createStreams({ brokers: engines.kafka, clientId: 'test', logger: silentLogger });
+    const producer = await streams.createProducer();
+    await producer.send([
+      {
+        topic: 'credit-default.events',
+        key: 'bad',
+        value: Buffer.from('no Avro'),
+        headers: { ce_id: 'bad', traceparent },
+      },
+      {
+        topic: 'credit-default.events',
+        key: 'alone',
+        value: Buffer.from('no Avro'),
+        headers: { ce_id: 'alone' },
+      },
+    ]);
+    await producer.close();
+    await streams.close();
+    const expected = [
+      'process CONSUMER process credit-default.events',
+      '  process PRODUCER send credit-default.dead-letters',
+      '    sink CONSUMER process credit-default.dead-letters',
+    ];
+    await expect.poll(() => tree(traceId).slice(0, 3), patience).toEqual(expected);
+    const span = find(traceId, 'process credit-default.events');
+    expect(span.error).toBeTruthy();
+    expect(span.attributes['error.type']).toBe('UNDECODABLE');
+    // A record of someone who knows nothing of traces begins one.
+    const own = (): CollectedSpan | undefined =>
+      collector.spans.find((each) => each.attributes['messaging.message.id'] === 'alone');
+    await expect.poll(own, patience).toMatchObject({ parentSpanId: '', error: span.error });
+    await expect.poll(() => tree(own()?.traceId ?? '').slice(0, 3), patience).toEqual(expected);
+  },
+);
 
-describeRabbitMq('over RabbitMQ', () => {
+(runsAll ? describeRabbitMq : describe.skip)('over RabbitMQ', () => {
   let rabbit: RabbitMq;
   let client: RabbitClient;
 
