@@ -17,7 +17,12 @@ describe('limitBody', () => {
     ['a declared length over it', '01234567890', { 'content-length': '11' }, 413],
     ['chunks at the limit', '0123456789', { 'transfer-encoding': 'chunked' }, 200],
     ['chunks over it', '01234567890', { 'transfer-encoding': 'chunked' }, 413],
-    ['chunks over it beside a length that lies', '01234567890', { 'content-length': '1', 'transfer-encoding': 'chunked' }, 413],
+    [
+      'chunks over it beside a length that lies',
+      '01234567890',
+      { 'content-length': '1', 'transfer-encoding': 'chunked' },
+      413,
+    ],
     ['no length', '01234567890', {}, 413],
   ])('%s', async (_, body, headers: Record<string, string>, status) => {
     expect((await post(body, headers)).status).toBe(status);

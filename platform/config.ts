@@ -129,7 +129,12 @@ const variables = z.object({
     .describe(
       'Proxies in front whose X-Forwarded-For tells the client’s address. 0: the connection’s address counts.',
     ),
-  MAX_BODY_BYTES: z.coerce.number().int().min(1).default(10 * 1024 * 1024).describe('Largest request body, bytes.'),
+  MAX_BODY_BYTES: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .default(10 * 1024 * 1024)
+    .describe('Largest request body, bytes.'),
   MAX_EVENTS_PER_REQUEST: z.coerce
     .number()
     .int()

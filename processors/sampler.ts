@@ -71,7 +71,10 @@ export function interpolate(
   quantiles: readonly number[],
   share: number,
 ): number {
-  const upper = Math.max(1, probabilities.findIndex((probability) => probability >= share));
+  const upper = Math.max(
+    1,
+    probabilities.findIndex((probability) => probability >= share),
+  );
   const [p0 = 0, p1 = 1] = probabilities.slice(upper - 1, upper + 1);
   const [q0 = 0, q1 = 0] = quantiles.slice(upper - 1, upper + 1);
   return q0 + ((share - p0) / (p1 - p0)) * (q1 - q0);

@@ -19,9 +19,14 @@ const featuresOf = (changes: Partial<TaxiTripDurationEvent>) => pipeline.feature
 describe('features', () => {
   it('are pair, miles, fare per mile, hour, day from 1 for Sunday, and weekend', () => {
     expect(featuresOf({})).toEqual(['8-32', 1.5, 6, 23, 7, 1]);
-    expect(featuresOf({ trip_start_timestamp: ride.trip_start_timestamp + 1000 })).toEqual(
-      ['8-32', 1.5, 6, 0, 1, 1],
-    );
+    expect(featuresOf({ trip_start_timestamp: ride.trip_start_timestamp + 1000 })).toEqual([
+      '8-32',
+      1.5,
+      6,
+      0,
+      1,
+      1,
+    ]);
     expect(featuresOf({ trip_start_timestamp: Date.UTC(2026, 1, 2) })).toEqual(['8-32', 1.5, 6, 0, 2, 0]);
   });
 
@@ -92,7 +97,14 @@ describe('sample', () => {
       median(rides.filter(({ trip_miles }) => trip_miles > from && trip_miles <= to).map(({ fare }) => fare));
     // The table's own medians.
     const tableFares: [from: number, to: number, fare: number][] = [
-      [0, 0.2, 8.65], [0.5, 1, 5.5], [1, 2, 7.05], [2, 3, 9.05], [3, 5, 11.85], [5, 8, 16.05], [8, 12, 22.85], [12, 20, 36.04],
+      [0, 0.2, 8.65],
+      [0.5, 1, 5.5],
+      [1, 2, 7.05],
+      [2, 3, 9.05],
+      [3, 5, 11.85],
+      [5, 8, 16.05],
+      [8, 12, 22.85],
+      [12, 20, 36.04],
     ];
     for (const [from, to, fare] of tableFares) {
       expect(Math.abs(fareAt(from, to) / fare - 1), `${from} to ${to} miles`).toBeLessThan(0.1);
