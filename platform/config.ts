@@ -15,7 +15,7 @@ const list = z
       .split(',')
       .map((item) => item.trim())
       .filter((item) => item !== ''),
-  )
+  ) // prettier-ignore
   .refine((items) => items.length > 0, 'has no item between its commas');
 /** Node's timers take no more. */
 const longestMs = 2 ** 31 - 1;
@@ -129,12 +129,7 @@ const variables = z.object({
     .describe(
       'Proxies in front whose X-Forwarded-For tells the client’s address. 0: the connection’s address counts.',
     ),
-  MAX_BODY_BYTES: z.coerce
-    .number()
-    .int()
-    .min(1)
-    .default(10 * 1024 * 1024)
-    .describe('Largest request body, bytes.'),
+  MAX_BODY_BYTES: z.coerce.number().int().min(1).default(10 * 1024 * 1024).describe('Largest request body, bytes.'), // prettier-ignore
   MAX_EVENTS_PER_REQUEST: z.coerce
     .number()
     .int()
