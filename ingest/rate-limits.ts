@@ -63,6 +63,8 @@ export class RateLimits {
     this.#here = new RateLimiterMemory({ points: perSecond, duration: 1 });
     if (shared === undefined) return;
     this.#shared = shared;
+    // It defines its command as it is made: a pipeline that was begun before has none such, and would end the process.
+    this.#counterOf(perSecond);
     this.#sharing = setInterval(() => void this.#tell(), shareEveryMs).unref();
   }
 

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import type { PredictionRow } from '../analytics/rows.js';
 import { silentLogger } from '../platform/logger.js';
 import { createMetrics } from '../platform/metrics.js';
@@ -103,6 +103,19 @@ describeWithRedis('shared through Redis', () => {
     expect(left).toBeGreaterThan(7_000);
     expect(left).toBeLessThanOrEqual(10_200);
     for (const each of limits) each.stop();
+  });
+
+  it('counts from the first time, in one round trip with other commands', async () => {
+    const [shared] = copies;
+    vi.useFakeTimers({ toFake: ['setInterval'] });
+    const limits = new RateLimits({ perSecond: 1, metrics: createMetrics(), shared });
+    await limits.take('b');
+    void shared.read(['anything']);
+    vi.advanceTimersByTime(100);
+    vi.useRealTimers();
+    await expect.poll(() => shared.client.get('millrace:rate:b'), patient).toBe('1');
+    limits.stop();
+    expect(isUp(shared)).toBe(true);
   });
 
   it('holds nobody up while Redis hangs, and is back by itself', async () => {
