@@ -5,6 +5,7 @@
 //   node scripts/apache-kafka.mjs -- npm test      runs the command with KAFKA_BROKERS set, exits with its code
 //
 // Needs Java 17 and Maven. Settings: KAFKA_VERSION, APACHE_KAFKA_CACHE (folder of the downloads).
+// With APACHE_KAFKA_ACCESS_LISTS=true it has an authorizer, for the tests of what is denied.
 import { spawn, spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { fetchJars } from './apache-kafka-jars.mjs';
@@ -22,7 +23,16 @@ let stopping = false;
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => void stop(0));
 
 try {
-  kafka = await ApacheKafka.start({ jvmOptions: ['-Xmx512m', '-XX:+UseG1GC'] });
+  kafka = await ApacheKafka.start({
+    jvmOptions: ['-Xmx512m', '-XX:+UseG1GC'],
+    // Where a resource has no list, everybody may do everything. Lists cost time, so benchmarks do without.
+    settings: process.env.APACHE_KAFKA_ACCESS_LISTS
+      ? {
+          'authorizer.class.name': 'org.apache.kafka.metadata.authorizer.StandardAuthorizer',
+          'allow.everyone.if.no.acl.found': 'true',
+        }
+      : {},
+  });
 } catch (error) {
   console.error(error.message);
   process.exit(1);

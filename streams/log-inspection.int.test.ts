@@ -63,6 +63,8 @@ it('asks for a transactional id without locking out who has it', async () => {
 });
 
 it('tells what is denied, where the broker has access lists', { timeout: 60_000 }, async (test) => {
+  // Kafka's access lists are no part of it: whoever reaches it may do everything.
+  test.skip(fixture.broker.embedded, 'the embedded broker has no access lists');
   const topic = await fixture.topic(streams);
   const group = unique('group');
   const admin = new kafkajs.Kafka({
@@ -84,9 +86,10 @@ it('tells what is denied, where the broker has access lists', { timeout: 60_000 
     permissionType: kafkajs.AclPermissionTypes.DENY,
   }));
   try {
-    await admin.createAcls({ acl }).catch((error: Error) => {
-      // The embedded broker has none, nor a Kafka that is started without an authorizer.
-      test.skip(`the broker has no access lists: ${error.message}`);
+    await admin.createAcls({ acl }).catch((error: Error & { type?: string }) => {
+      // A Kafka of the developer's own may be one without an authorizer; any other refusal is a failure.
+      test.skip(error.type === 'SECURITY_DISABLED', error.message);
+      throw error;
     });
     await eventually(async () =>
       (await Promise.all(wanted.map((each) => log.isAllowed(each)))).every((allowed) => !allowed),
