@@ -1,3 +1,6 @@
+import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
+import type { AddressInfo, Server } from 'node:net';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { silentLogger } from '../platform/logger.js';
 import { eventually, unique } from '../tests/contract/client.js';
@@ -109,9 +112,44 @@ it('sees brokers, topics with their settings, and groups', async () => {
   expect(state?.settings?.get('retention.ms')).toBe('12345');
   const brokers = await log.brokers();
   expect(brokers[0]?.connectedInMs).toBeGreaterThan(0);
-  expect(await log.missingRequests()).toMatchObject({ missing: [] });
+  expect(await log.missingRequests()).toEqual([]);
+  expect(await log.mayDropMarkers()).toBe(false);
   const groupId = unique('group');
   await streams.consume({ groupId, topics: [topic], handle: () => Promise.resolve() });
   await eventually(async () => (await log.groups([groupId]))[0]?.state === 'Stable');
   expect(await log.groups([groupId])).toEqual([{ groupId, state: 'Stable', members: 1 }]);
 });
+
+it('knows brokers that may drop markers by the requests that they take', async () => {
+  const { proxy, address } = await startNewerBroker(fixture.broker.brokers[0] ?? '');
+  const newer = new LogInspection({ brokers: [address], clientId: 'inspection-test', logger: silentLogger });
+  try {
+    expect(await newer.mayDropMarkers()).toBe(true);
+    expect(await newer.missingRequests()).toEqual([]);
+  } finally {
+    await newer.close();
+    proxy.close();
+  }
+});
+
+/** Leads to a broker, and adds DescribeLogDirs 1 to 5 to what that answers first: the requests that it takes. */
+async function startNewerBroker(behind: string): Promise<{ proxy: Server; address: string }> {
+  const [host = '', port = ''] = behind.split(':');
+  const proxy = createServer((client) => {
+    const broker = connect(Number(port), host);
+    broker.once('data', (answer) => {
+      // Size, correlation id, error, number of requests; of each request its number, oldest and newest version.
+      const [size, count] = [answer.readInt32BE(0), answer.readInt32BE(10)];
+      const head = Buffer.from(answer.subarray(0, 14));
+      head.writeInt32BE(size + 6, 0);
+      head.writeInt32BE(count + 1, 10);
+      client.write(Buffer.concat([head, Buffer.from([0, 35, 0, 1, 0, 5]), answer.subarray(14)]));
+      broker.pipe(client);
+    });
+    client.pipe(broker);
+    client.on('error', () => broker.destroy());
+    broker.on('error', () => client.destroy());
+  }).listen(0, '127.0.0.1');
+  await once(proxy, 'listening');
+  return { proxy, address: `127.0.0.1:${(proxy.address() as AddressInfo).port}` };
+}

@@ -68,8 +68,11 @@ const requests: readonly [name: string, number: number, newest: number][] = [
   ['DescribeConfigs', 32, 2],
 ];
 
-/** Apache Kafka has it since 2.8: https://kafka.apache.org/protocol (DescribeCluster). */
-const describeCluster = 60;
+/**
+ * DescribeLogDirs. Brokers tell clients no version of their own, but Apache Kafka takes version 5 of this request since 4.3
+ * and no earlier (seen with 4.2.1 and 4.3.1).
+ */
+const describeLogDirs = 35;
 
 /** Looks at a log without changing it: nothing is written, created, joined or committed. Fails soon rather than trying long. */
 export class LogInspection {
@@ -114,18 +117,22 @@ export class LogInspection {
     }
   }
 
-  /** Requests that Millrace makes and the brokers don't take; and whether they are as new as Apache Kafka 2.8. */
-  async missingRequests(): Promise<{ missing: string[]; hasDescribeCluster: boolean }> {
-    const cluster = await this.#connect();
-    const { versions } = await cluster.findControllerBroker();
+  /** Requests that Millrace makes and the brokers don't take. */
+  async missingRequests(): Promise<string[]> {
+    const versions = await this.#requestVersions();
     const missing = requests.filter(([, number, newest]) => {
-      const taken = versions?.[number];
+      const taken = versions[number];
       return taken === undefined || taken.minVersion > newest;
     });
-    return {
-      missing: missing.map(([name]) => name),
-      hasDescribeCluster: versions?.[describeCluster] !== undefined,
-    };
+    return missing.map(([name]) => name);
+  }
+
+  /**
+   * Whether the brokers are Apache Kafka 4.3 or later. To 4.4 at least these drop the marker that ends a transaction in a
+   * partition that has no leader at that moment (KAFKA-20734).
+   */
+  async mayDropMarkers(): Promise<boolean> {
+    return ((await this.#requestVersions())[describeLogDirs]?.maxVersion ?? 0) >= 5;
   }
 
   /** Names of the topics that may be seen. */
@@ -289,6 +296,10 @@ export class LogInspection {
       });
     }
     return this.#admin;
+  }
+
+  async #requestVersions(): Promise<NonNullable<Broker['versions']>> {
+    return (await (await this.#connect()).findControllerBroker()).versions ?? {};
   }
 
   #connect(): Promise<Cluster> {

@@ -84,13 +84,18 @@ export async function checkLog(
 
 async function checkVersion(diagnosis: Diagnosis, log: LogInspection): Promise<void> {
   const notes = diagnosis.notes('log');
-  const { missing } = await log.missingRequests();
+  const missing = await log.missingRequests();
   if (missing.length > 0)
     notes.error(
       `The broker does not take requests that Millrace makes: ${missing.join(', ')}`,
       'Use Redpanda, or Apache Kafka 2.8 or later.',
     );
   else notes.ok('The broker takes every request that Millrace makes');
+  if (await log.mayDropMarkers())
+    notes.warn(
+      'This is Apache Kafka 4.3 or later. When all copies of a partition are down for a moment, 4.3.0 to 4.4.0 may forget to end a transaction there, and events get two predictions (KAFKA-20734)',
+      'Use Apache Kafka 4.2.1, or Redpanda, unless the release notes of yours name KAFKA-20734 as mended.',
+    );
 }
 
 async function checkGroups(

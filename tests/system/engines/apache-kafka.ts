@@ -182,6 +182,8 @@ export class ApacheKafka {
       [
         ...this.#jvmOptions,
         '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn',
+        // Says which markers of transactions it gives up: whoever finds a record lost or doubled has to know.
+        '-Dorg.slf4j.simpleLogger.log.kafka.coordinator.transaction.TransactionMarkerChannelManager=info',
         '-cp',
         join(apacheKafkaJars, '*'),
         ...command,
