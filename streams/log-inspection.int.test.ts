@@ -132,18 +132,22 @@ it('knows brokers that may drop markers by the requests that they take', async (
   }
 });
 
-/** Leads to a broker, and adds DescribeLogDirs 1 to 5 to what that answers first: the requests that it takes. */
+/** Leads to a broker that says in its first answer, which requests it takes, that these include DescribeLogDirs 1 to 5. */
 async function startNewerBroker(behind: string): Promise<{ proxy: Server; address: string }> {
   const [host = '', port = ''] = behind.split(':');
   const proxy = createServer((client) => {
     const broker = connect(Number(port), host);
     broker.once('data', (answer) => {
-      // Size, correlation id, error, number of requests; of each request its number, oldest and newest version.
-      const [size, count] = [answer.readInt32BE(0), answer.readInt32BE(10)];
+      // Size, correlation id, error, number of requests; of each request its number, oldest and newest version; the rest.
+      const count = answer.readInt32BE(10);
+      const taken = Array.from({ length: count }, (_, index) =>
+        answer.subarray(14 + 6 * index, 20 + 6 * index),
+      ).filter((request) => request.readInt16BE(0) !== 35);
+      const requests = [...taken, Buffer.from([0, 35, 0, 1, 0, 5])];
       const head = Buffer.from(answer.subarray(0, 14));
-      head.writeInt32BE(size + 6, 0);
-      head.writeInt32BE(count + 1, 10);
-      client.write(Buffer.concat([head, Buffer.from([0, 35, 0, 1, 0, 5]), answer.subarray(14)]));
+      head.writeInt32BE(answer.readInt32BE(0) + 6 * (requests.length - count), 0);
+      head.writeInt32BE(requests.length, 10);
+      client.write(Buffer.concat([head, ...requests, answer.subarray(14 + 6 * count)]));
       broker.pipe(client);
     });
     client.pipe(broker);
