@@ -71,31 +71,11 @@ async function readDeadLetterTopics(
   pipelines: readonly string[],
   handle: Handle,
 ): Promise<void> {
-  const pipelineOf = new Map(pipelines.map((pipeline) => [pipelineTopics(pipeline).deadLetters, pipeline]));
-  let fail: (error: unknown) => void = () => undefined;
-  const failed = new Promise<never>((_, reject) => (fail = reject));
-  let handling = Promise.resolve();
-  let ended = false;
-  const handleNext = async (records: StreamRecord[]): Promise<void> => {
-    const [first] = records;
-    if (ended || first === undefined) return;
-    try {
-      await handle(records, pipelineOf.get(first.topic) ?? '');
-    } catch (error) {
-      ended = true;
-      fail(error);
-    }
-  };
-  const follower = await streams.follow({
-    topics: [...pipelineOf.keys()],
-    // Partitions come at the same time; whoever handles them counts and paces over all.
-    handle: (records) => (handling = handling.then(() => handleNext(records))),
-  });
-  try {
-    await Promise.race([follower.whenCaughtUp({ timeoutMs: Number.POSITIVE_INFINITY }), failed]);
-  } finally {
-    ended = true;
-    await follower.stop();
+  for (const pipeline of pipelines) {
+    const topic = pipelineTopics(pipeline).deadLetters;
+    const ends = await streams.ends(topic);
+    const spans = ends.map(({ partition, low, high }) => ({ topic, partition, from: low, to: high }));
+    await streams.read(spans, (records) => handle(records, pipeline));
   }
 }
 

@@ -7,7 +7,7 @@ import { audit } from './audit.js';
 import { Load } from './load.js';
 import { type Program, whenReady } from './programs.js';
 import { seededRandom } from './seeded-random.js';
-import { fullSize } from './size.js';
+import { fullSize, runsAll } from './size.js';
 import { patience, testEngines } from './engines/chosen.js';
 import { WholeSystem } from './whole-system.js';
 
@@ -70,7 +70,7 @@ describe.each(fullSize ? (['SIGTERM', 'SIGINT'] as const) : (['SIGTERM'] as cons
   },
 );
 
-it(
+it.runIf(runsAll)(
   'a second process on the same folder is refused in one line and harms nothing',
   { timeout: patience * 60_000 },
   async () => {
