@@ -3,11 +3,7 @@ import { defineConfig } from 'vitest/config';
 // Tests run on the compiled output: what is tested is what ships, and worker threads load the same files.
 export default defineConfig({
   test: {
-    projects: [
-      // They do no I/O and leave nothing behind: a process for each file would take longer than its tests.
-      { extends: true, test: { name: 'unit', include: ['dist/**/*.unit.test.js'], isolate: false } },
-      { extends: true, test: { name: 'engines', include: ['dist/**/*.{int,e2e}.test.js'] } },
-    ],
+    include: ['dist/**/*.{unit,int,e2e}.test.js'],
     // They need client programs of other languages, or tools: npm run test:clients, npm run test:deploy.
     // Minutes of faults on Apache Kafka: npm run test:faults.
     exclude: ['dist/tests/clients/**', 'dist/tests/deploy/**', 'dist/tests/faults/*.e2e.test.js'],
