@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { describeWithRedis, RedisServer } from '../../ingest/testing/redis-server.js';
 import { projectRoot } from '../../platform/paths.js';
 import { freePorts, killPrograms, readiness, startProgram, whenReady } from './programs.js';
+import { runsAll } from './size.js';
 import { startSystem, type TestSystem } from './start.js';
 
 const client = JSON.parse(
@@ -44,7 +45,7 @@ describeWithRedis('two copies of the HTTP API on one Redis', () => {
     });
   }
 
-  it('one knows the event ids and predictions of the other', async () => {
+  it.runIf(runsAll)('one knows the event ids and predictions of the other', async () => {
     const predicted = (await (
       await post(other, 'predict', { ...client, event_id: 'shared' })
     ).json()) as object;
@@ -64,7 +65,7 @@ describeWithRedis('two copies of the HTTP API on one Redis', () => {
       .toBe('EVENT_ID_CONFLICT');
   });
 
-  it('without it both go on, degraded, and are up again when it is', async () => {
+  it.runIf(runsAll)('without it both go on, degraded, and are up again when it is', async () => {
     await redis.kill();
     for (const http of [one.endpoints.http, other]) {
       await expect.poll(async () => (await readiness(http)).status).toBe('degraded');
