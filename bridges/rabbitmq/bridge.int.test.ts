@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { projectRoot } from '../../platform/paths.js';
 import { describeRabbitMq, RabbitMq } from '../../tests/system/engines/rabbitmq-server.js';
+import { runsAll } from '../../tests/system/size.js';
 import { startSystem, type TestSystem } from '../../tests/system/start.js';
 import { RabbitClient } from './testing/rabbit-client.js';
 
@@ -206,7 +207,7 @@ describeRabbitMq('the RabbitMQ bridge', () => {
   });
 
   describe('at the end', () => {
-    it('goes on after RabbitMQ was restarted, or took its queue away', async () => {
+    it.runIf(runsAll)('goes on after RabbitMQ was restarted, or took its queue away', async () => {
       await client.close();
       await rabbit.restart();
       client = await RabbitClient.connect(rabbit.url);
