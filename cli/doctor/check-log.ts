@@ -88,7 +88,7 @@ async function checkVersion(diagnosis: Diagnosis, log: LogInspection): Promise<v
   if (missing.length > 0)
     notes.error(
       `The broker does not take requests that Millrace makes: ${missing.join(', ')}`,
-      'Use Redpanda, or Apache Kafka 2.8 or later.',
+      'Use Redpanda, or Apache Kafka 2.8 to 4.2.',
     );
   else notes.ok('The broker takes every request that Millrace makes');
   if (await log.mayDropMarkers())
