@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { MillraceError } from '../platform/errors.js';
 import { StreamsFixture } from '../tests/contract/streams-fixture.js';
-import { unique } from '../tests/contract/client.js';
+import { deferred, unique } from '../tests/contract/client.js';
+import { kafkajs } from '../streams/kafkajs.js';
 import type { NewRecord, StreamRecord } from '../streams/records.js';
 import { unreadableHeader } from '../streams/records.js';
 import type { Streams } from '../streams/streams.js';
@@ -9,6 +10,7 @@ import { pipelineTopics, pipelineTopicSpecs } from '../streams/topics.js';
 import { eachDeadLetter, readResolutions } from './dead-letter-search.js';
 import { deadLetterRecord, shrinkDeadLetter, type StoredDeadLetter } from './dead-letters.js';
 import { deadLetterId, positionEventId } from './ids.js';
+import { resolutionRecord } from './resolutions.js';
 import { resolveDeadLetters, type ResolveOptions } from './resolve-dead-letters.js';
 
 let fixture: StreamsFixture;
@@ -208,6 +210,38 @@ test('the one who comes later takes over, and together they put each back once',
   const ids = (await eventsOf(name)).map((event) => headersOf(event)['ce_id']);
   expect(ids).toHaveLength(60);
   expect(new Set(ids).size).toBe(60);
+});
+
+test('what was resolved while a transaction of another stays open is not put back again', async () => {
+  const name = await pipeline();
+  await write([letterOf(name, failed(name, 1))]);
+  const letters: StoredDeadLetter[] = [];
+  await eachDeadLetter(streams, [name], (batch) => void letters.push(...batch));
+  const [letter] = letters;
+  if (letter === undefined) throw new Error('there is no letter');
+  const kafka = new kafkajs.Kafka({ brokers: fixture.broker.brokers, logLevel: kafkajs.logLevel.NOTHING });
+  const other = kafka.producer({
+    transactionalId: unique('other'),
+    maxInFlightRequests: 1,
+    idempotent: true,
+  });
+  await other.connect();
+  const transaction = await other.transaction();
+  const { topic, partition } = letter.record;
+  await transaction.send({ topic, messages: [{ partition, value: null }] });
+  await write([resolutionRecord(letter, { kind: 'redriven', note: '', now: failedAt })]);
+
+  const waits = deferred();
+  const whenSettled: Streams['whenSettled'] = (...args) => {
+    waits.resolve();
+    return streams.whenSettled(...args);
+  };
+  const resolving = resolveDeadLetters({ ...streams, whenSettled }, options(name));
+  await Promise.race([waits.promise, resolving]);
+  await transaction.abort();
+  expect(await resolving).toMatchObject({ done: 0, resolvedBefore: 1 });
+  expect(await eventsOf(name)).toEqual([]);
+  await other.disconnect();
 });
 
 test('asked to stop it ends after what is under way, and run again goes on', async () => {

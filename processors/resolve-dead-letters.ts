@@ -44,6 +44,9 @@ export interface ResolveSummary {
 /** Records of one transaction. */
 const chunkSize = 500;
 
+/** A broker ends a transaction that was left open after a minute. */
+const longestTransactionMs = 70_000;
+
 /** Transactions a second when a rate is set. */
 const chunksPerSecond = 10;
 
@@ -64,6 +67,16 @@ export async function resolveDeadLetters(streams: Streams, options: ResolveOptio
   if (dryRun || preview.ids.size === 0) return preview.summary;
   const producer = await streams.createTransactionalProducer(`millrace-dead-letters-${pipeline}`);
   try {
+    // Behind an open transaction of anyone, resolutions are not to be seen yet.
+    const topic = pipelineTopics(pipeline).deadLetters;
+    if (!(await streams.whenSettled(topic, longestTransactionMs)))
+      throw new MillraceError(
+        'LOG_UNAVAILABLE',
+        `A transaction on ${topic} stays open. Run it again later.`,
+        {
+          retriable: true,
+        },
+      );
     const plan = await makePlan(streams, options);
     await carryOut(streams, plan, options, (records) => producer.commit(records));
     return plan.summary;
