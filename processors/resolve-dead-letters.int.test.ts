@@ -2,7 +2,6 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { MillraceError } from '../platform/errors.js';
 import { StreamsFixture } from '../tests/contract/streams-fixture.js';
 import { deferred, unique } from '../tests/contract/client.js';
-import { kafkajs } from '../streams/kafkajs.js';
 import type { NewRecord, StreamRecord } from '../streams/records.js';
 import { unreadableHeader } from '../streams/records.js';
 import type { Streams } from '../streams/streams.js';
@@ -219,16 +218,7 @@ test('what was resolved while a transaction of another stays open is not put bac
   await eachDeadLetter(streams, [name], (batch) => void letters.push(...batch));
   const [letter] = letters;
   if (letter === undefined) throw new Error('there is no letter');
-  const kafka = new kafkajs.Kafka({ brokers: fixture.broker.brokers, logLevel: kafkajs.logLevel.NOTHING });
-  const other = kafka.producer({
-    transactionalId: unique('other'),
-    maxInFlightRequests: 1,
-    idempotent: true,
-  });
-  await other.connect();
-  const transaction = await other.transaction();
-  const { topic, partition } = letter.record;
-  await transaction.send({ topic, messages: [{ partition, value: null }] });
+  const transaction = await fixture.openTransaction(letter.record.topic, letter.record.partition);
   await write([resolutionRecord(letter, { kind: 'redriven', note: '', now: failedAt })]);
 
   const waits = deferred();
@@ -241,7 +231,6 @@ test('what was resolved while a transaction of another stays open is not put bac
   await transaction.abort();
   expect(await resolving).toMatchObject({ done: 0, resolvedBefore: 1 });
   expect(await eventsOf(name)).toEqual([]);
-  await other.disconnect();
 });
 
 test('asked to stop it ends after what is under way, and run again goes on', async () => {

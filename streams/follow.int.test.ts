@@ -53,6 +53,24 @@ test('is at the end of topics that are empty or end with the marks of transactio
   expect(follower.status().ok).toBe(true);
 });
 
+test('is not at the end while what is committed stands behind an open transaction', async () => {
+  const { streams } = fixture.open();
+  const topic = await fixture.topic(streams);
+  const transaction = await fixture.openTransaction(topic);
+  const producer = await streams.createProducer();
+  await producer.send(numbered(topic, 0, 5));
+  const seen: StreamRecord[] = [];
+  const follower = await streams.follow({ topics: [topic], handle: (records) => void seen.push(...records) });
+  await expect(follower.whenCaughtUp({ timeoutMs: 500 })).rejects.toMatchObject({
+    code: 'LOG_UNAVAILABLE',
+    retriable: true,
+  });
+  const caughtUp = follower.whenCaughtUp({ timeoutMs: 20_000 });
+  await transaction.abort();
+  await caughtUp;
+  expect(numbersOf(seen)).toEqual(range(0, 5));
+});
+
 test('hands records that could not be handled again, and none twice after an outage', async () => {
   const { streams, network } = fixture.open();
   const topic = await fixture.topic(streams);

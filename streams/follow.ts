@@ -20,7 +20,8 @@ export interface FollowOptions {
 /** What this process alone knows of some topics, from their beginning on. */
 export interface Follower {
   /**
-   * Resolves once everything that was committed to the topics when this was called has been handled.
+   * Resolves once everything that was committed to the topics when this was called has been handled, also what stands
+   * behind a transaction of someone else that is open.
    *
    * @throws MillraceError `LOG_UNAVAILABLE`, retriable, after `timeoutMs`.
    */
@@ -29,9 +30,10 @@ export interface Follower {
   stop(): Promise<void>;
 }
 
-/** First and next offset of each partition of a topic, as far as they are committed. */
-export type TopicEnds = (
+/** First and next offset of each partition of a topic, once nothing is open that was written before. */
+export type SettledEnds = (
   topic: string,
+  timeoutMs: number,
 ) => Promise<readonly { partition: number; low: number; high: number }[]>;
 
 const pollMs = 50;
@@ -44,12 +46,12 @@ export class Follow implements Follower {
   readonly #logger: Logger;
   readonly #options: FollowOptions;
   readonly #group: GroupConsumer;
-  readonly #ends: TopicEnds;
+  readonly #ends: SettledEnds;
   /** Next offset to handle, by topic and partition: after an outage the group begins anew, and what is known is passed over. */
   readonly #next = new Map<string, number>();
   #changed = new AbortController();
 
-  constructor(kafka: Kafka, logger: Logger, options: FollowOptions, ends: TopicEnds) {
+  constructor(kafka: Kafka, logger: Logger, options: FollowOptions, ends: SettledEnds) {
     this.#logger = logger;
     this.#options = options;
     this.#ends = ends;
@@ -66,7 +68,7 @@ export class Follow implements Follower {
     const deadline = performance.now() + timeoutMs;
     const ends = await Promise.all(
       this.#options.topics.map(async (topic) =>
-        (await this.#ends(topic)).map((end) => ({ key: `${topic}/${end.partition}`, ...end })),
+        (await this.#ends(topic, timeoutMs)).map((end) => ({ key: `${topic}/${end.partition}`, ...end })),
       ),
     );
     const missing = ends.flat().filter(({ low, high }) => high > low);

@@ -102,11 +102,16 @@ export class LogReader {
     const deadline = performance.now() + timeoutMs;
     const written = new Map<number, number>();
     for (let attempt = 0; ; attempt++) {
-      const ends = await this.#ends(topic);
-      for (const { partition } of ends)
-        if (!written.has(partition)) written.set(partition, await this.#writtenEnd(topic, partition));
-      if (ends.every(({ partition, high }) => high >= (written.get(partition) ?? 0))) return true;
-      if (performance.now() > deadline) return false;
+      try {
+        const ends = await this.#ends(topic);
+        for (const { partition } of ends)
+          if (!written.has(partition)) written.set(partition, await this.#writtenEnd(topic, partition));
+        if (ends.every(({ partition, high }) => high >= (written.get(partition) ?? 0))) return true;
+        if (performance.now() > deadline) return false;
+      } catch (error) {
+        if (isFinal(error) || performance.now() > deadline) throw error;
+        await this.#lookForLeaders();
+      }
       await backoff(attempt, { firstMs: 10, maxMs: 500 });
     }
   }
@@ -135,6 +140,11 @@ export class LogReader {
     return cluster.findBroker({ nodeId: leader });
   }
 
+  async #lookForLeaders(): Promise<void> {
+    const cluster = await this.#connecting?.catch(() => undefined);
+    await cluster?.refreshMetadata().catch(() => undefined);
+  }
+
   async close(): Promise<void> {
     const connecting = this.#connecting;
     this.#connecting = undefined;
@@ -159,8 +169,7 @@ export class LogReader {
           continue;
         }
         if (attempt >= mostAttempts || isFinal(error)) throw toMillraceError(error, `Reading ${topic}`);
-        const cluster = await this.#connecting?.catch(() => undefined);
-        await cluster?.refreshMetadata().catch(() => undefined);
+        await this.#lookForLeaders();
       }
       await backoff(attempt, {});
     }

@@ -92,6 +92,16 @@ export function createStreams(settings: StreamsSettings): Streams {
     return Promise.resolve(created);
   }
 
+  /** Where a topic ends with all that is committed: behind another's open transaction it is not to be seen yet. */
+  async function settledEnds(topic: string, timeoutMs: number): ReturnType<LogAdmin['ends']> {
+    if (await reader.whenSettled(topic, timeoutMs)) return admin.ends(topic);
+    throw new MillraceError(
+      'LOG_UNAVAILABLE',
+      `A transaction on ${topic} was still open after ${timeoutMs} ms. Brokers end it within a minute.`,
+      { retriable: true },
+    );
+  }
+
   return {
     createTopics: (specs) => admin.createTopics(specs),
     createProducer: () => keep(open, () => new KafkaLogProducer(producers, logger)),
@@ -106,8 +116,7 @@ export function createStreams(settings: StreamsSettings): Streams {
       if (closed) await close();
       return keep(transactional, () => kept);
     },
-    follow: (options) =>
-      keep(followers, () => new Follow(consumers, logger, options, (topic) => admin.ends(topic))),
+    follow: (options) => keep(followers, () => new Follow(consumers, logger, options, settledEnds)),
     transform: (options) =>
       keep(consumptions, () => {
         const committed = (topic: string) => admin.committed(options.groupId, topic);

@@ -1,3 +1,4 @@
+import { kafkajs } from '../../streams/kafkajs.js';
 import { createStreams } from '../../streams/streams.js';
 import type { Streams } from '../../streams/streams.js';
 import type { NewRecord, StreamRecord } from '../../streams/records.js';
@@ -48,6 +49,25 @@ export class StreamsFixture {
     const name = unique('streams');
     await streams.createTopics([{ name, partitions, config }]);
     return name;
+  }
+
+  /** A transaction that stays open until it is aborted: what is written after it is not to be seen. */
+  async openTransaction(topic: string, partition = 0): Promise<{ abort(): Promise<void> }> {
+    const { brokers } = this.broker;
+    const producer = new kafkajs.Kafka({ brokers, logLevel: kafkajs.logLevel.NOTHING }).producer({
+      transactionalId: unique('open'),
+      maxInFlightRequests: 1,
+      idempotent: true,
+    });
+    await producer.connect();
+    const transaction = await producer.transaction();
+    await transaction.send({ topic, messages: [{ partition, value: 'open' }] });
+    return {
+      async abort() {
+        await transaction.abort();
+        await producer.disconnect();
+      },
+    };
   }
 
   /** Reads committed records of a topic until there are `count` and none more within the last fetch. */
