@@ -222,11 +222,11 @@ test('what was resolved while a transaction of another stays open is not put bac
   await write([resolutionRecord(letter, { kind: 'redriven', note: '', now: failedAt })]);
 
   const waits = deferred();
-  const whenSettled: Streams['whenSettled'] = (...args) => {
+  const settledEnds: Streams['settledEnds'] = (...args) => {
     waits.resolve();
-    return streams.whenSettled(...args);
+    return streams.settledEnds(...args);
   };
-  const resolving = resolveDeadLetters({ ...streams, whenSettled }, options(name));
+  const resolving = resolveDeadLetters({ ...streams, settledEnds }, options(name));
   await Promise.race([waits.promise, resolving]);
   await transaction.abort();
   expect(await resolving).toMatchObject({ done: 0, resolvedBefore: 1 });

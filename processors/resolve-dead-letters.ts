@@ -44,9 +44,6 @@ export interface ResolveSummary {
 /** Records of one transaction. */
 const chunkSize = 500;
 
-/** A broker ends a transaction that was left open after a minute. */
-const longestTransactionMs = 70_000;
-
 /** Transactions a second when a rate is set. */
 const chunksPerSecond = 10;
 
@@ -68,15 +65,7 @@ export async function resolveDeadLetters(streams: Streams, options: ResolveOptio
   const producer = await streams.createTransactionalProducer(`millrace-dead-letters-${pipeline}`);
   try {
     // Behind an open transaction of anyone, resolutions are not to be seen yet.
-    const topic = pipelineTopics(pipeline).deadLetters;
-    if (!(await streams.whenSettled(topic, longestTransactionMs)))
-      throw new MillraceError(
-        'LOG_UNAVAILABLE',
-        `A transaction on ${topic} stays open. Run it again later.`,
-        {
-          retriable: true,
-        },
-      );
+    await streams.settledEnds(pipelineTopics(pipeline).deadLetters);
     const plan = await makePlan(streams, options);
     await carryOut(streams, plan, options, (records) => producer.commit(records));
     return plan.summary;

@@ -48,11 +48,18 @@ export interface Streams {
   /**
    * Waits until everything that is written on a topic now is committed or aborted; answers whether it was in time.
    *
+   * @param timeoutMs - default 70 s: brokers end a transaction that was left open after a minute.
    * @throws MillraceError `LOG_UNAVAILABLE` (retriable), `LOG_UNAUTHORIZED`.
    */
-  whenSettled(topic: string, timeoutMs: number): Promise<boolean>;
+  whenSettled(topic: string, timeoutMs?: number): Promise<boolean>;
   /** Names of all topics that may be seen. */
   topics(): Promise<string[]>;
+  /**
+   * As `ends`, but with all that is committed: what stands behind another's open transaction can't be seen before that ends.
+   *
+   * @throws MillraceError as {@link Streams.whenSettled}, and `LOG_UNAVAILABLE`, retriable, when one is open for longer.
+   */
+  settledEnds(topic: string, timeoutMs?: number): Promise<{ partition: number; low: number; high: number }[]>;
   /** First and next committed offset of each partition. */
   ends(topic: string): Promise<{ partition: number; low: number; high: number }[]>;
   /** Per partition of the topic the next offset that the group reads; partitions without a commit are left out. */
@@ -66,6 +73,9 @@ export interface Streams {
   /** Stops all consumptions, then the producers, then disconnects. */
   close(): Promise<void>;
 }
+
+/** Brokers end one that was left open after a minute. */
+const longestTransactionMs = 70_000;
 
 /** Connects lazily: creating it does no I/O. */
 export function createStreams(settings: StreamsSettings): Streams {
@@ -92,8 +102,7 @@ export function createStreams(settings: StreamsSettings): Streams {
     return Promise.resolve(created);
   }
 
-  /** Where a topic ends with all that is committed: behind another's open transaction it is not to be seen yet. */
-  async function settledEnds(topic: string, timeoutMs: number): ReturnType<LogAdmin['ends']> {
+  async function settledEnds(topic: string, timeoutMs = longestTransactionMs): ReturnType<LogAdmin['ends']> {
     if (await reader.whenSettled(topic, timeoutMs)) return admin.ends(topic);
     throw new MillraceError(
       'LOG_UNAVAILABLE',
@@ -128,7 +137,8 @@ export function createStreams(settings: StreamsSettings): Streams {
         return new Consume(consumers, logger, options, committed);
       }),
     read: (spans, handle) => reader.read(spans, handle),
-    whenSettled: (topic, timeoutMs) => reader.whenSettled(topic, timeoutMs),
+    whenSettled: (topic, timeoutMs = longestTransactionMs) => reader.whenSettled(topic, timeoutMs),
+    settledEnds,
     topics: () => admin.topics(),
     ends: (topic) => admin.ends(topic),
     committed: (groupId, topic) => admin.committed(groupId, topic),

@@ -12,9 +12,6 @@ import { type OnTheirWay, readOnTheirWay } from './on-their-way.js';
 import type { AuditOptions, PipelineAudit } from './pipeline-audit.js';
 import { type AuditReport, Findings } from './report.js';
 
-/** Brokers abort a scorer's transaction that takes longer. */
-const longestTransactionMs = 70_000;
-
 /**
  * Compares the log with the rows in ClickHouse. Changes nothing: no consumer group is joined, no offset committed.
  *
@@ -43,7 +40,7 @@ export async function auditLog(options: AuditOptions): Promise<AuditReport> {
     const events = await takeBounds(streams, scoringGroup(pipeline), topics.events, since);
     // What follows from those events was committed with the group's position; it may take a moment to be seen.
     for (const topic of [topics.predictions, topics.deadLetters])
-      if (!(await streams.whenSettled(topic, longestTransactionMs)))
+      if (!(await streams.whenSettled(topic)))
         unfinished.push(`${topic} ends with a transaction that is open for too long`);
     const results = [topics.predictions, topics.deadLetters, topics.outcomes];
     for (const topic of results) await wait(sinkGroup, topic);
