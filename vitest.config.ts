@@ -11,7 +11,8 @@ export default defineConfig({
     setupFiles: ['dist/tests/setup/node-version.js'],
     // Most tests wait for engines: three files at a time fit two cores, and the default there is one.
     maxWorkers: 3,
-    testTimeout: 30_000,
+    expect: { poll: { timeout: 20_000 } },
+    testTimeout: 60_000,
     hookTimeout: 60_000,
   },
 });

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import type { PredictionRow } from '../analytics/rows.js';
 import { silentLogger } from '../platform/logger.js';
@@ -14,7 +15,6 @@ const row = {
   score: 0.5,
   predicted_at: '2026-01-01T00:00:00.000Z',
 } as PredictionRow;
-const patient = { timeout: 10_000 };
 
 describeWithRedis('shared through Redis', () => {
   let redis: RedisServer;
@@ -24,7 +24,7 @@ describeWithRedis('shared through Redis', () => {
   async function connect(url: string): Promise<SharedStore> {
     const store = new SharedStore({ url, metrics: createMetrics(), logger: silentLogger, retryMs: 50 });
     opened.push(store);
-    await expect.poll(() => isUp(store), patient).toBe(true);
+    await expect.poll(() => isUp(store)).toBe(true);
     return store;
   }
 
@@ -54,7 +54,7 @@ describeWithRedis('shared through Redis', () => {
     const findStored = (): Promise<PredictionRow[]> => (asked++, Promise.resolve([]));
     const [one, other] = copies.map((shared) => new PredictionCache(findStored, { shared }));
     one?.remember(row);
-    await expect.poll(() => other?.recallAnywhere(['q', 'p'], 'e'), patient).toEqual([row]);
+    await expect.poll(() => other?.recallAnywhere(['q', 'p'], 'e')).toEqual([row]);
     expect(await other?.find('p', ['e'])).toEqual(new Map([['e', row]]));
     expect(asked).toBe(0);
     expect(other?.recall('p', 'e')).toEqual(row);
@@ -62,7 +62,7 @@ describeWithRedis('shared through Redis', () => {
     expect(asked).toBe(1);
     one?.remember({ ...row, score: 0.7 });
     one?.remember({ ...row, event_id: 'later' });
-    await expect.poll(async () => (await copies[1].read(['prediction:p:later']))[0], patient).toBeDefined();
+    await expect.poll(async () => (await copies[1].read(['prediction:p:later']))[0]).toBeDefined();
     expect((await copies[1].read(['prediction:p:e']))[0]).toBe(JSON.stringify(row));
     const ttl = await copies[0].client.ttl('millrace:prediction:p:e');
     expect(ttl).toBeGreaterThan(290);
@@ -77,7 +77,7 @@ describeWithRedis('shared through Redis', () => {
       .poll(async () => {
         await other?.learn(keys);
         return keys.every((key, event) => other?.get(key) === `digest ${event}`);
-      }, patient)
+      })
       .toBe(true);
     expect(await copies[0].client.ttl('millrace:accepted:p\n7')).toBeGreaterThan(3_500);
   });
@@ -87,8 +87,8 @@ describeWithRedis('shared through Redis', () => {
       (shared) => new RateLimits({ perSecond: 100, metrics: createMetrics(), shared }),
     );
     const [one, other] = limits;
-    await one?.take('a', 1_000);
-    // 900 too many at 100 a second: nine seconds beyond the one that they were asked in.
+    await one?.take('a', 10_000);
+    // 9,900 too many at 100 a second: 99 seconds beyond the one that they were asked in.
     await expect
       .poll(async () => {
         try {
@@ -97,11 +97,11 @@ describeWithRedis('shared through Redis', () => {
         } catch (error) {
           return (error as RateLimited).retryAfterSeconds;
         }
-      }, patient)
-      .toBeGreaterThanOrEqual(8);
+      })
+      .toBeGreaterThanOrEqual(80);
     const left = await copies[0].client.pttl('millrace:rate:a');
-    expect(left).toBeGreaterThan(7_000);
-    expect(left).toBeLessThanOrEqual(10_200);
+    expect(left).toBeGreaterThan(70_000);
+    expect(left).toBeLessThanOrEqual(100_200);
     for (const each of limits) each.stop();
   });
 
@@ -113,7 +113,7 @@ describeWithRedis('shared through Redis', () => {
     void shared.read(['anything']);
     vi.advanceTimersByTime(100);
     vi.useRealTimers();
-    await expect.poll(() => shared.client.get('millrace:rate:b'), patient).toBe('1');
+    await expect.poll(() => shared.client.get('millrace:rate:b')).toBe('1');
     limits.stop();
     expect(isUp(shared)).toBe(true);
   });
@@ -121,51 +121,46 @@ describeWithRedis('shared through Redis', () => {
   it('holds nobody up while Redis hangs, and is back by itself', async () => {
     const [store] = copies;
     store.write({ key: 'k', value: 'v', ttlSeconds: 60 });
-    await expect.poll(() => store.read(['k']), patient).toEqual(['v']);
+    await expect.poll(() => store.read(['k'])).toEqual(['v']);
     await redis.hang();
     const startedAt = performance.now();
     expect(await store.read(['k'])).toEqual([undefined]);
-    expect(performance.now() - startedAt).toBeLessThan(2_000);
+    expect(performance.now() - startedAt).toBeLessThan(5_000);
     expect(() => store.check()).toThrow('Redis does not work now');
-    const times: number[] = [];
-    for (let reads = 0; reads < 100; reads++) {
-      const readAt = performance.now();
-      expect(await store.read(['k'])).toEqual([undefined]);
-      times.push(performance.now() - readAt);
-    }
-    expect(times.toSorted((a, b) => b - a)[1]).toBeLessThan(100);
+    for (let reads = 0; reads < 100; reads++)
+      expect(await Promise.race([store.read(['k']), nextTurn('held up')])).toEqual([undefined]);
     await redis.goOn();
-    await expect.poll(() => store.read(['k']), patient).toEqual(['v']);
+    await expect.poll(() => store.read(['k'])).toEqual(['v']);
   });
 
   it('goes on without a Redis that dies, limits included, and uses the next', async () => {
     const [store] = copies;
     const limits = new RateLimits({ perSecond: 2, metrics: createMetrics(), shared: store });
     await redis.kill();
-    await expect.poll(() => isUp(store), patient).toBe(false);
+    await expect.poll(() => isUp(store)).toBe(false);
     expect(() => store.check()).toThrow(/ECONNREFUSED|closed/);
     await limits.take('a', 20);
     await expect(limits.take('a')).rejects.toThrow(RateLimited);
     limits.stop();
     await redis.begin();
-    await expect.poll(() => isUp(store), patient).toBe(true);
+    await expect.poll(() => isUp(store)).toBe(true);
   });
 
   it('leaves a Redis alone that takes no writes', async () => {
     const [store] = copies;
     await store.client.config('SET', 'maxmemory', '1');
     store.write({ key: 'k', value: 'v', ttlSeconds: 60 });
-    await expect.poll(() => isUp(store), patient).toBe(false);
-    await expect.poll(() => messageOf(store), patient).toContain('OOM');
+    await expect.poll(() => isUp(store)).toBe(false);
+    await expect.poll(() => messageOf(store)).toContain('OOM');
     await store.client.config('SET', 'maxmemory', '0');
-    await expect.poll(() => isUp(store), patient).toBe(true);
+    await expect.poll(() => isUp(store)).toBe(true);
   });
 
   it('says a wrong password, and not which', async () => {
     const url = redis.url.replace('//', '//:guessed@');
     const store = new SharedStore({ url, metrics: createMetrics(), logger: silentLogger, retryMs: 50 });
     opened.push(store);
-    await expect.poll(() => messageOf(store), patient).toMatch(/WRONGPASS/);
+    await expect.poll(() => messageOf(store)).toMatch(/WRONGPASS/);
     expect(messageOf(store)).not.toContain('guessed');
   });
 

@@ -193,6 +193,6 @@ describe('a challenger', () => {
     expect(await scorer.shadow(triples(1))).toEqual([undefined]);
     expect(calls).toBe(1);
     release();
-    await expect.poll(() => scorer.shadow(triples(1)), { timeout: 20_000 }).toEqual([by('shadow', 2, 6)]);
+    await expect.poll(() => scorer.shadow(triples(1))).toEqual([by('shadow', 2, 6)]);
   });
 });

@@ -124,7 +124,7 @@ describeRabbitMq('the reading of a queue', () => {
     });
     await expectOnLog(at.topic, good);
     await expect
-      .poll(() => client.channel.assertQueue('millrace.dead-letters', { durable: true }), { timeout: 10_000 })
+      .poll(() => client.channel.assertQueue('millrace.dead-letters', { durable: true }))
       .toMatchObject({ messageCount: 1 });
     const [dead] = await client.drain('millrace.dead-letters');
     expect(dead?.properties.headers).toMatchObject({
@@ -147,17 +147,15 @@ describeRabbitMq('the reading of a queue', () => {
       written += messages.length;
     });
     await fill(at.queue, texts.slice(0, 100));
-    await expect.poll(() => written, { timeout: 10_000 }).toBe(100);
+    await expect.poll(() => written).toBe(100);
     network.cut();
     await fill(at.queue, texts.slice(100));
     await expect.poll(async () => (await client.channel.checkQueue(at.queue)).messageCount).toBe(0);
     network.restore();
-    await expect.poll(() => written, { timeout: 20_000 }).toBe(300);
+    await expect.poll(() => written).toBe(300);
     await expectOnLog(at.topic, texts);
     expect(inbound.status()).toMatchObject({ ok: true });
-    await expect
-      .poll(async () => (await client.channel.checkQueue(at.queue)).messageCount, { timeout: 5_000 })
-      .toBe(0);
+    await expect.poll(async () => (await client.channel.checkQueue(at.queue)).messageCount).toBe(0);
   });
 
   it.each(['loseAnswer', 'loseRequest'] as const)(
@@ -197,10 +195,10 @@ describeRabbitMq('the reading of a queue', () => {
     await expectOnLog(at.topic, ['before']);
     const second = await start(at);
     await expect
-      .poll(() => second.inbound.status(), { timeout: 10_000 })
+      .poll(() => second.inbound.status())
       .toMatchObject({ ok: false, problem: expect.stringContaining('another copy of the bridge') as string });
     await first.inbound.stop();
-    await expect.poll(() => second.inbound.status().ok, { timeout: 10_000 }).toBe(true);
+    await expect.poll(() => second.inbound.status().ok).toBe(true);
     await fill(at.queue, ['after']);
     await expectOnLog(at.topic, ['before', 'after']);
   });
@@ -212,10 +210,10 @@ describeRabbitMq('the reading of a queue', () => {
     const binding = { queue: at.queue, exchange, type: 'topic' as const, durable: true, routing_key: '#' };
     const { inbound } = await start({ ...at, bindings: [binding] });
     await expect
-      .poll(() => inbound.status().problem, { timeout: 10_000 })
+      .poll(() => inbound.status().problem)
       .toMatch(new RegExp(`${exchange} .*PRECONDITION.*RABBITMQ_BINDINGS`));
     await client.channel.deleteExchange(exchange);
-    await expect.poll(() => inbound.status().ok, { timeout: 10_000 }).toBe(true);
+    await expect.poll(() => inbound.status().ok).toBe(true);
     await client.send('routed', { exchange, key: 'any.key' });
     await expectOnLog(at.topic, ['routed']);
   });

@@ -85,9 +85,6 @@ async function serve({ model, root }: Life): Promise<{ served: ServedModels; run
   return { served, runtime };
 }
 
-/** Far longer than it takes, for a machine that has no time. */
-const eventually = <T>(read: () => T) => expect.poll(read, { timeout: 20_000 });
-
 const championOf = ({ champion }: ServedModel): string => champion.version.manifest.version;
 
 describe('served models', () => {
@@ -98,19 +95,21 @@ describe('served models', () => {
     const first = served.get(model).champion;
     expect(first).toMatchObject({ event: lifecycle.get(model).champion?.event });
     await lifecycle.challenge(model, '2', { shadow: true, canaryShare: 0.25 }, 'test');
-    await eventually(() => served.get(model).challenger).toMatchObject({
-      shadow: true,
-      canaryShare: 0.25,
-      event: lifecycle.get(model).challenger?.event,
-      at: lifecycle.get(model).challenger?.at,
-    });
+    await expect
+      .poll(() => served.get(model).challenger)
+      .toMatchObject({
+        shadow: true,
+        canaryShare: 0.25,
+        event: lifecycle.get(model).challenger?.event,
+        at: lifecycle.get(model).challenger?.at,
+      });
     const challenger = served.get(model).challenger?.version;
     await lifecycle.promote(model, '2', 'test');
-    await eventually(() => championOf(served.get(model))).toBe('2');
+    await expect.poll(() => championOf(served.get(model))).toBe('2');
     expect(served.get(model).challenger).toBeUndefined();
     expect(served.get(model).champion.version).toBe(challenger);
     await lifecycle.rollback(model, 'test');
-    await eventually(() => championOf(served.get(model))).toBe('1');
+    await expect.poll(() => championOf(served.get(model))).toBe('1');
     expect(served.problems()).toEqual([]);
   });
 
@@ -126,10 +125,10 @@ describe('served models', () => {
     const calls = Array.from({ length: 200 }, (_, index) => old.predict([[index, 1, 2]]));
     const retired = old.retire();
     await life.lifecycle.promote(life.model, '2', 'test');
-    await eventually(() => championOf(served.get(life.model))).toBe('2');
+    await expect.poll(() => championOf(served.get(life.model))).toBe('2');
     expect(await Promise.all(calls)).toEqual(calls.map((_, index) => [index + 3]));
     await retired;
-    await eventually(() => thread?.threadId).toBe(-1);
+    await expect.poll(() => thread?.threadId).toBe(-1);
   });
 
   it('go on with the version before while another cannot be loaded, say so, and take it once it can', async () => {
@@ -144,9 +143,9 @@ describe('served models', () => {
     const bytes = await readFile(onnx);
     await writeFile(onnx, 'cut off');
     await lifecycle.promote(model, '2', 'test');
-    await eventually(() => served.problems()).toEqual([
-      expect.stringContaining(`${model} 2 can’t be loaded`),
-    ]);
+    await expect
+      .poll(() => served.problems())
+      .toEqual([expect.stringContaining(`${model} 2 can’t be loaded`)]);
     expect(served.get(model).champion).toBe(before);
     expect(await before.version.predict([[1, 2, 3]])).toEqual([6]);
 
@@ -156,9 +155,9 @@ describe('served models', () => {
     expect(restarted.problems()).toHaveLength(1);
 
     await writeFile(onnx, bytes);
-    await eventually(() => championOf(served.get(model))).toBe('2');
+    await expect.poll(() => championOf(served.get(model))).toBe('2');
     expect(served.problems()).toEqual([]);
-    await eventually(() => championOf(restarted.get(model))).toBe('2');
+    await expect.poll(() => championOf(restarted.get(model))).toBe('2');
   });
 
   it('fall back to the same version in every process, whichever of the decisions each has seen in time', async () => {
@@ -169,9 +168,9 @@ describe('served models', () => {
     for (const version of ['2', '1', '2', '3']) await lifecycle.promote(model, version, 'test');
     const restarted = (await serve(life)).served;
     for (const each of [served, restarted]) {
-      await eventually(() => each.problems()).toEqual([
-        expect.stringContaining(`${model} 3 can’t be loaded`),
-      ]);
+      await expect
+        .poll(() => each.problems())
+        .toEqual([expect.stringContaining(`${model} 3 can’t be loaded`)]);
       expect(championOf(each.get(model))).toBe('2');
     }
   });
@@ -181,15 +180,15 @@ describe('served models', () => {
     const { model, root, lifecycle } = life;
     const { served } = await serve(life);
     await lifecycle.challenge(model, '2', { canaryShare: 1 }, 'test');
-    await eventually(() => served.get(model).challenger?.version.manifest.version).toBe('2');
+    await expect.poll(() => served.get(model).challenger?.version.manifest.version).toBe('2');
     await rm(join(root, model, '3'), { recursive: true });
     await lifecycle.challenge(model, '3', { canaryShare: 1 }, 'test');
-    await eventually(() => served.problems()).toEqual([
-      expect.stringContaining(`${model} 3 can’t be loaded`),
-    ]);
+    await expect
+      .poll(() => served.problems())
+      .toEqual([expect.stringContaining(`${model} 3 can’t be loaded`)]);
     expect(served.get(model).challenger).toBeUndefined();
     await lifecycle.clearChallenger(model, 'test');
-    await eventually(() => served.problems()).toEqual([]);
+    await expect.poll(() => served.problems()).toEqual([]);
   });
 
   it('refuse to start with nothing to serve', async () => {

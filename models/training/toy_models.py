@@ -55,6 +55,34 @@ def nan_on_negative() -> tuple[list, list]:
     return [*nodes, helper.make_node("Log", ["first"], ["result"])], constants
 
 
+def toils() -> tuple[list, list]:
+    """Adds like `sum`, after as many idle rounds as the largest first feature says."""
+    nodes, constants = first_column()
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go_on"], ["still_go_on"]),
+            helper.make_node("Identity", ["before"], ["after"]),
+        ],
+        "round",
+        [
+            helper.make_tensor_value_info("number", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("before", TensorProto.FLOAT, ["batch"]),
+        ],
+        [
+            helper.make_tensor_value_info("still_go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("after", TensorProto.FLOAT, ["batch"]),
+        ],
+    )
+    nodes += [
+        helper.make_node("ReduceMax", ["first"], ["most"], keepdims=0),
+        helper.make_node("Cast", ["most"], ["rounds"], to=TensorProto.INT64),
+        helper.make_node("ReduceSum", ["features", "columns"], ["sum"], keepdims=0),
+        helper.make_node("Loop", ["rounds", "", "sum"], ["result"], body=body),
+    ]
+    return nodes, constants
+
+
 def manifest(description: str, meaning: str) -> dict:
     return {
         "description": description,
@@ -85,6 +113,13 @@ def main(root: Path) -> None:
             logarithm,
             "Natural logarithm of the first feature: NaN for a negative one, -Infinity for 0.",
             "logarithm of the first feature",
+        ),
+        (
+            "toils",
+            toils,
+            total,
+            "Adds its three features, after as many idle rounds as the largest first feature says: a run takes as long as its rows want.",
+            "sum of the features",
         ),
     ]
     for name, build, predictions, description, meaning in toys:

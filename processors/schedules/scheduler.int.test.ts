@@ -127,9 +127,7 @@ function expectOnce({ runs, eventIds }: Awaited<ReturnType<typeof logOf>>): void
 test('of two copies one does each run, with as many events as it says', async () => {
   const schedule = await newSchedule({ cron: '* * * * * *' });
   const [first, second] = await Promise.all([start(schedule), start(schedule)]);
-  await expect
-    .poll(() => first.runs.last(schedule.name)?.run ?? 0, { timeout: 20_000 })
-    .toBeGreaterThanOrEqual(4);
+  await expect.poll(() => first.runs.last(schedule.name)?.run ?? 0).toBeGreaterThanOrEqual(4);
   await Promise.all([first.scheduler.stop(), second.scheduler.stop()]);
   const log = await logOf(schedule);
   expectOnce(log);
@@ -143,15 +141,15 @@ test('after downtime one run makes up for all that were missed, and goes on from
   const schedule = await newSchedule();
   let clock = Date.parse('2026-01-31T11:59:59.990Z');
   const before = await start(schedule, () => clock++);
-  await expect.poll(() => before.runs.last(schedule.name)?.run, { timeout: 20_000 }).toBe(1);
+  await expect.poll(() => before.runs.last(schedule.name)?.run).toBe(1);
   await before.scheduler.stop();
   clock = Date.parse('2026-01-31T14:12:00Z');
   const after = await start(schedule, () => clock);
-  await expect.poll(() => after.runs.last(schedule.name)?.run, { timeout: 20_000 }).toBe(2);
+  await expect.poll(() => after.runs.last(schedule.name)?.run).toBe(2);
   await after.scheduler.stop();
   clock = Date.parse('2026-01-31T14:14:59.990Z');
   const later = await start(schedule, () => clock++);
-  await expect.poll(() => later.runs.last(schedule.name)?.run, { timeout: 20_000 }).toBe(3);
+  await expect.poll(() => later.runs.last(schedule.name)?.run).toBe(3);
   await later.scheduler.stop();
   const log = await logOf(schedule);
   expectOnce(log);
@@ -165,15 +163,13 @@ test('after downtime one run makes up for all that were missed, and goes on from
 test('a run whose commit is not answered is not done again', async () => {
   const schedule = await newSchedule({ cron: '* * * * * *' });
   const { scheduler, runs, network } = await start(schedule);
-  await expect.poll(() => runs.last(schedule.name)?.run ?? 0, { timeout: 20_000 }).toBeGreaterThanOrEqual(1);
+  await expect.poll(() => runs.last(schedule.name)?.run ?? 0).toBeGreaterThanOrEqual(1);
   network.loseAnswer(apiKeys.endTxn);
-  await expect.poll(() => network.pendingFaults, { timeout: 20_000 }).toBe(0);
+  await expect.poll(() => network.pendingFaults).toBe(0);
   network.loseRequest(apiKeys.endTxn);
-  await expect.poll(() => network.pendingFaults, { timeout: 20_000 }).toBe(0);
+  await expect.poll(() => network.pendingFaults).toBe(0);
   const reached = runs.last(schedule.name)?.run ?? 0;
-  await expect
-    .poll(() => runs.last(schedule.name)?.run ?? 0, { timeout: 20_000 })
-    .toBeGreaterThan(reached + 1);
+  await expect.poll(() => runs.last(schedule.name)?.run ?? 0).toBeGreaterThan(reached + 1);
   await scheduler.stop();
   expectOnce(await logOf(schedule));
 });
@@ -181,10 +177,10 @@ test('a run whose commit is not answered is not done again', async () => {
 test('after an outage of the log one run makes up for all that was missed', async () => {
   const schedule = await newSchedule({ cron: '* * * * * *' });
   const { scheduler, runs, network } = await start(schedule);
-  await expect.poll(() => runs.last(schedule.name)?.run ?? 0, { timeout: 20_000 }).toBeGreaterThanOrEqual(1);
+  await expect.poll(() => runs.last(schedule.name)?.run ?? 0).toBeGreaterThanOrEqual(1);
   network.cut();
   const last = runs.last(schedule.name);
-  await expect.poll(() => Date.now() - (last?.due_at ?? 0), { timeout: 20_000 }).toBeGreaterThan(3_000);
+  await expect.poll(() => Date.now() - (last?.due_at ?? 0)).toBeGreaterThan(3_000);
   network.restore();
   await expect
     .poll(() => runs.last(schedule.name)?.due_at ?? 0, { timeout: 30_000 })

@@ -106,21 +106,19 @@ it('an event that failed is scored once when it is put back, however often that 
     system.sql(
       `SELECT event_id, toString(event_time) AS time FROM millrace.predictions WHERE event_id = '${eventId}'`,
     );
-  await expect.poll(() => rowsOf('after'), { timeout: 15_000 }).toHaveLength(1);
+  await expect.poll(() => rowsOf('after')).toHaveLength(1);
   expect(await rowsOf('mended')).toEqual([{ event_id: 'mended', time: '2026-01-31 12:00:00.000' }]);
   const state = `SELECT resolution, note FROM millrace.dead_letters JOIN millrace.dead_letter_resolutions USING dead_letter_id WHERE event_id = 'mended'`;
-  await expect
-    .poll(() => system.sql(state), { timeout: 15_000 })
-    .toEqual([{ resolution: 'redriven', note: '' }]);
+  await expect.poll(() => system.sql(state)).toEqual([{ resolution: 'redriven', note: '' }]);
 });
 
 it('an event that fails again is a new dead letter that says so, and can be discarded', patient, async () => {
   const producer = await streams.createProducer();
   await producer.send([{ topic: events, key: 'b', value: Buffer.from('bad'), headers: { ce_id: 'bad' } }]);
-  await expect.poll(() => list('--reason', 'UNDECODABLE'), { timeout: 15_000 }).toHaveLength(1);
+  await expect.poll(() => list('--reason', 'UNDECODABLE')).toHaveLength(1);
   await millrace('dead-letters', 'redrive', '--reason', 'UNDECODABLE', '--since', '1h');
   const again = async (): Promise<Letter | undefined> => (await list('--reason', 'UNDECODABLE'))[0];
-  await expect.poll(again, { timeout: 15_000 }).toMatchObject({ event_id: 'bad', redriven_before: 1 });
+  await expect.poll(again).toMatchObject({ event_id: 'bad', redriven_before: 1 });
   await millrace('dead-letters', 'discard', '--all', '--note', 'garbage');
   expect(await list()).toEqual([]);
   const states = (await list('--state', 'all', '--reason', 'UNDECODABLE')).map(({ state }) => state);

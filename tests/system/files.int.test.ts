@@ -79,9 +79,9 @@ describe('a job', () => {
     const { job_id: id } = (await (await send(JSON.stringify(client), 'slow.jsonl')).json()) as JobAnswer;
     const now = async (): Promise<JobAnswer> =>
       (await (await system.get(`/v1/jobs/${id}`)).json()) as JobAnswer;
-    await vi.waitFor(async () => expect(await now()).toMatchObject({ state: 'checking' }), 10_000);
+    await expect.poll(now).toMatchObject({ state: 'checking' });
     const { updated_at: before } = await now();
-    await vi.waitFor(async () => expect((await now()).updated_at > before).toBe(true), 10_000);
+    await expect.poll(async () => (await now()).updated_at > before).toBe(true);
     release();
     expect((await whenFinished(http, id)).state).toBe('done');
     spy.mockRestore();
@@ -276,9 +276,9 @@ describe('uploads that come to nothing leave nothing behind', () => {
     const upload = request(`${http}/v1/pipelines/credit-default/files`, { method: 'POST', headers });
     upload.on('error', () => undefined);
     upload.write('--b\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\nAGE');
-    await expect.poll(uploads, { timeout: 5_000 }).toHaveLength(1);
+    await expect.poll(uploads).toHaveLength(1);
     upload.destroy();
-    await expect.poll(uploads, { timeout: 5_000 }).toEqual([]);
+    await expect.poll(uploads).toEqual([]);
   });
 
   it('an unknown pipeline or job', async () => {

@@ -69,7 +69,7 @@ describe('POST predict', () => {
       features: client,
       topic: 'credit-default.events',
     });
-    await expect.poll(() => countRows(prediction.event_id), { timeout: 10_000 }).toBe(1);
+    await expect.poll(() => countRows(prediction.event_id)).toBe(1);
   });
 
   it('answers an array in its order', async () => {
@@ -106,7 +106,7 @@ describe('POST predict', () => {
     );
     expect(new Set(all.map((prediction) => JSON.stringify(prediction))).size).toBe(1);
     expect(await eventsOnTheLog()).toBe(before + 1);
-    await expect.poll(() => countRows('at-once'), { timeout: 10_000 }).toBe(1);
+    await expect.poll(() => countRows('at-once')).toBe(1);
   });
 
   it('refuses another event under a known id', async () => {
@@ -169,7 +169,7 @@ describe('POST events', () => {
     const list = ids.map((id) => `'${id}'`).join(',');
     const query = `SELECT event_id, score FROM millrace.predictions WHERE event_id IN (${list}) ORDER BY event_id`;
     const rows = ids.toSorted().map((id) => ({ event_id: id, score }));
-    await expect.poll(() => system.sql(query), { timeout: 10_000 }).toEqual(rows);
+    await expect.poll(() => system.sql(query)).toEqual(rows);
   });
 
   it('accepts 997 of 1,000 and names the other three by index', async () => {
@@ -219,7 +219,7 @@ describe('ids', () => {
         'EVENT_ID_CONFLICT',
       ]);
     }
-    await expect.poll(() => countRows('kept'), { timeout: 10_000 }).toBe(1);
+    await expect.poll(() => countRows('kept')).toBe(1);
   });
 
   it('are not given twice in a request', async () => {

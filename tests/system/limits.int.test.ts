@@ -19,10 +19,10 @@ afterAll(async () => {
 });
 
 it('limits each key on every route, and probes never', async () => {
-  const events = Array.from({ length: 45 }, () => client);
+  const events = Array.from({ length: 1_000 }, () => client);
   const accepted = await system.post('/v1/pipelines/credit-default/events', events, { 'x-api-key': 'one' });
   expect(accepted.status).toBe(202);
-  expect(accepted.headers.get('ratelimit')).toMatch(/^"default";r=0;t=[23]$/);
+  expect(accepted.headers.get('ratelimit')).toMatch(/^"default";r=0;t=[45]\d$/);
   const [{ http }] = [system.endpoints];
   for (const path of ['/v1/pipelines', '/docs', '/openapi.json', '/v2', '/v1/predictions/x', '/nothing']) {
     const { status } = await fetch(http + path, { headers: { authorization: 'Bearer one' } });
@@ -44,7 +44,7 @@ it('limits each key on every route, and probes never', async () => {
 
 it('lets nobody guess keys faster than the limit of an address', async () => {
   const guesses = await Promise.all(
-    Array.from({ length: 60 }, (_, guess) =>
+    Array.from({ length: 200 }, (_, guess) =>
       fetch(`${system.endpoints.http}/v1/pipelines`, { headers: { 'x-api-key': String(guess) } }),
     ),
   );

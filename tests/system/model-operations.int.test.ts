@@ -31,9 +31,6 @@ interface Aliases {
   challenger: Alias | null;
 }
 
-/** Usually far less than a second; this machine may be busy. */
-const soon = { timeout: 10_000 };
-
 let system: TestSystem;
 const folders = new VersionFolders();
 
@@ -89,14 +86,12 @@ describe('a promotion', () => {
     const { champion } = await promote('2');
     expect(champion).toMatchObject({ version: '2', previous_version: '1' });
     expect(champion.model_event).toBeGreaterThan(before.champion.model_event);
-    await expect
-      .poll(scoredBy, soon)
-      .toMatchObject({ model_version: '2', model_event: champion.model_event });
+    await expect.poll(scoredBy).toMatchObject({ model_version: '2', model_event: champion.model_event });
     const rows = () =>
       system.sql<{ version: string; kind: string }>(
         `SELECT version, kind FROM millrace.model_events WHERE model_event = ${champion.model_event}`,
       );
-    await expect.poll(rows, soon).toEqual([{ version: '2', kind: 'champion' }]);
+    await expect.poll(rows).toEqual([{ version: '2', kind: 'champion' }]);
   });
 
   it('of what is champion already adds nothing', async () => {
@@ -107,7 +102,7 @@ describe('a promotion', () => {
     await promote('1');
     await promote('2');
     expect((await decide('POST', '/rollback')).champion.version).toBe('1');
-    await expect.poll(scoredBy, soon).toMatchObject({ model_version: '1' });
+    await expect.poll(scoredBy).toMatchObject({ model_version: '1' });
     expect((await decide('POST', '/rollback')).champion.version).toBe('2');
   });
 
@@ -123,12 +118,12 @@ describe('a promotion', () => {
 
   it('of a version that can’t be loaded leaves the one before serving, and says so', async () => {
     const { champion } = await promote('1');
-    await expect.poll(scoredBy, soon).toMatchObject({ model_event: champion.model_event });
+    await expect.poll(scoredBy).toMatchObject({ model_event: champion.model_event });
     const folder = join(system.dataDir, 'models', 'credit-default', '3');
     await rm(folder, { recursive: true });
     await promote('3');
     await expect
-      .poll(async () => (await ask('GET', model)).answer, soon)
+      .poll(async () => (await ask('GET', model)).answer)
       .toMatchObject({
         champion: { version: '3' },
         serving: {
@@ -139,7 +134,7 @@ describe('a promotion', () => {
     expect(await scoredBy()).toMatchObject({ model_version: '1' });
     await decide('POST', '/rollback');
     await expect
-      .poll(async () => (await ask('GET', model)).answer, soon)
+      .poll(async () => (await ask('GET', model)).answer)
       .toMatchObject({ serving: { champion: { version: '1' }, problems: [] } });
   });
 });
@@ -152,10 +147,10 @@ describe('a challenger', () => {
     const changed = await decide('PUT', '/aliases/challenger', { version: '2', canary_share: 1 });
     expect(changed.challenger).toMatchObject({ version: '2', shadow: false, canary_share: 1 });
     await expect
-      .poll(scoredBy, soon)
+      .poll(scoredBy)
       .toMatchObject({ model_version: '2', model_event: changed.challenger?.model_event });
     expect((await decide('DELETE', '/aliases/challenger')).challenger).toBeNull();
-    await expect.poll(scoredBy, soon).toMatchObject({ model_version: '1' });
+    await expect.poll(scoredBy).toMatchObject({ model_version: '1' });
   });
 
   it('is it no longer once it is promoted', async () => {

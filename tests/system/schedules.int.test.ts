@@ -29,14 +29,14 @@ async function schedule(): Promise<Schedules['schedules'][0]> {
 }
 
 it('rides come in on schedule, are scored, and can be asked for as a view', async () => {
-  await expect.poll(async () => (await schedule()).runs, { timeout: 20_000 }).toBeGreaterThanOrEqual(2);
+  await expect.poll(async () => (await schedule()).runs).toBeGreaterThanOrEqual(2);
   const { last_run, next_run, runs } = await schedule();
   expect(last_run).toMatchObject({ events: 3, catch_up: false });
   expect(Date.parse(next_run)).toBeGreaterThan(Date.parse(last_run?.due_at ?? ''));
   const due =
     'SELECT toUInt32(count()) AS rides, min(predicted_duration) > 0 AS positive FROM millrace.ride_predictions';
   await expect
-    .poll(async () => (await system.sql<{ rides: number }>(due))[0]?.rides, { timeout: 20_000 })
+    .poll(async () => (await system.sql<{ rides: number }>(due))[0]?.rides)
     .toBeGreaterThanOrEqual(runs * 3);
   const [all] = await system.sql<{ rides: number; positive: number }>(due);
   expect(all?.positive).toBe(1);

@@ -63,7 +63,7 @@ async function deadLetter(eventId: string): Promise<DeadLetter | undefined> {
 
 async function eventually<T>(read: () => Promise<T | undefined>): Promise<T> {
   let found: T | undefined;
-  await expect.poll(async () => (found = await read()), { timeout: 15_000 }).toBeDefined();
+  await expect.poll(async () => (found = await read())).toBeDefined();
   return found as T;
 }
 
@@ -269,9 +269,7 @@ describe('records on the predictions topic', () => {
       },
     ]);
     const query = `SELECT reason FROM millrace.dead_letters WHERE topic IN ('${outcomes}', 'credit-default.dead-letters') ORDER BY reason`;
-    await expect
-      .poll(() => system.sql(query), { timeout: 15_000 })
-      .toEqual([{ reason: 'ROW_INVALID' }, { reason: 'UNKNOWN' }]);
+    await expect.poll(() => system.sql(query)).toEqual([{ reason: 'ROW_INVALID' }, { reason: 'UNKNOWN' }]);
   });
 
   it('that fit no row become dead letters, and the sink goes on', async () => {

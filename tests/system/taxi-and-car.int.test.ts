@@ -29,7 +29,7 @@ describe('taxi-trip-duration', () => {
     const answer = (await (await predictRide({})).json()) as { event_id: string; score: number };
     const find = () =>
       system.sql(`SELECT * FROM millrace.ride_predictions WHERE trip_id = '${answer.event_id}'`);
-    await expect.poll(async () => (await find()).length, { timeout: 10_000 }).toBe(1);
+    await expect.poll(async () => (await find()).length).toBe(1);
     expect(await find()).toEqual([
       {
         ...ride,
@@ -69,7 +69,7 @@ describe('car-price', () => {
       system.sql<{ model: string; score: number }>(
         `SELECT model, score FROM millrace.predictions WHERE event_id LIKE 'streamed-car-%' ORDER BY event_id`,
       );
-    await expect.poll(async () => (await find()).length, { timeout: 10_000 }).toBe(4);
+    await expect.poll(async () => (await find()).length).toBe(4);
     expect(await find()).toEqual(predictions.map(({ model, score }) => ({ model, score })));
   });
 
@@ -97,7 +97,7 @@ describe('POST /predict', () => {
     expect(answer.predicted_price).toBeLessThan(35_000);
     const find = () =>
       system.sql(`SELECT score FROM millrace.predictions WHERE event_id = '${answer.event_id}'`);
-    await expect.poll(find, { timeout: 10_000 }).toEqual([{ score: answer.predicted_price }]);
+    await expect.poll(find).toEqual([{ score: answer.predicted_price }]);
   });
 
   it('takes what AIMQ takes: any content type, numbers as text, other fields, unknown categories', async () => {

@@ -16,7 +16,6 @@ const body = JSON.parse(readFileSync(join(projectRoot, 'examples', 'credit-defau
   string,
   unknown
 >;
-const patience = { timeout: 20_000, interval: 50 };
 
 let engines: Awaited<ReturnType<typeof startEnginesApart>>;
 let collector: TraceCollector;
@@ -104,7 +103,7 @@ it.runIf(runsAll).each(['predict', 'events'])(
     );
     expect(response.ok).toBe(true);
     await expect
-      .poll(() => tree(traceId), patience)
+      .poll(() => tree(traceId))
       .toEqual([
         `serve SERVER POST /v1/pipelines/:pipeline/${route}`,
         '  serve PRODUCER send credit-default.events',
@@ -158,9 +157,7 @@ it.runIf(runsAll)('begins a trace where there is none, and names it in problems'
   const response = await post('predict', { ...body, LIMIT_BAL: 'much' });
   const { trace_id: traceId } = (await response.json()) as { trace_id: string };
   expect(response.status).toBe(422);
-  await expect
-    .poll(() => tree(traceId), patience)
-    .toEqual(['serve SERVER POST /v1/pipelines/:pipeline/predict']);
+  await expect.poll(() => tree(traceId)).toEqual(['serve SERVER POST /v1/pipelines/:pipeline/predict']);
   expect(find(traceId, 'POST /v1/pipelines/:pipeline/predict').error).toBeUndefined();
 });
 
@@ -169,7 +166,7 @@ it.runIf(runsAll)('an insert of many is in one trace, and linked with the others
   await Promise.all(callers.map(({ traceparent }) => post('events', body, { traceparent })));
   const processed = 'process credit-default.predictions';
   await expect
-    .poll(() => callers.map(({ traceId }) => collector.of(traceId).length), patience)
+    .poll(() => callers.map(({ traceId }) => collector.of(traceId).length))
     .toEqual(callers.map(() => expect.toBeOneOf([5, 6]) as unknown));
   const inserts = new Map(
     collector.spans.filter(({ kind }) => kind === 'CLIENT').map((span) => [span.spanId, span]),
@@ -191,7 +188,7 @@ it.runIf(runsAll)('of a request with many events the first hundred are shown', a
   );
   const { event_ids } = (await response.json()) as { event_ids: string[] };
   await expect
-    .poll(() => collector.of(traceId).filter(({ service }) => service === 'millrace-sink').length, patience)
+    .poll(() => collector.of(traceId).filter(({ service }) => service === 'millrace-sink').length)
     .toBeGreaterThanOrEqual(100);
   const processed = collector.of(traceId).filter(({ name }) => name === 'process credit-default.events');
   expect(processed.map(({ attributes }) => String(attributes['messaging.message.id'])).toSorted()).toEqual(
@@ -209,7 +206,7 @@ it.runIf(runsAll)('what is not to be recorded leaves nothing', async () => {
   // One that is recorded, behind it on the same way.
   const { traceId: later, traceparent: recorded } = caller();
   await post('events', body, { traceparent: recorded });
-  await expect.poll(() => tree(later).length, patience).toBe(6);
+  await expect.poll(() => tree(later).length).toBe(6);
   expect(collector.of(traceId)).toEqual([]);
 });
 
@@ -240,15 +237,15 @@ it.runIf(runsAll)(
       '  process PRODUCER send credit-default.dead-letters',
       '    sink CONSUMER process credit-default.dead-letters',
     ];
-    await expect.poll(() => tree(traceId).slice(0, 3), patience).toEqual(expected);
+    await expect.poll(() => tree(traceId).slice(0, 3)).toEqual(expected);
     const span = find(traceId, 'process credit-default.events');
     expect(span.error).toBeTruthy();
     expect(span.attributes['error.type']).toBe('UNDECODABLE');
     // A record of someone who knows nothing of traces begins one.
     const own = (): CollectedSpan | undefined =>
       collector.spans.find((each) => each.attributes['messaging.message.id'] === 'alone');
-    await expect.poll(own, patience).toMatchObject({ parentSpanId: '', error: span.error });
-    await expect.poll(() => tree(own()?.traceId ?? '').slice(0, 3), patience).toEqual(expected);
+    await expect.poll(own).toMatchObject({ parentSpanId: '', error: span.error });
+    await expect.poll(() => tree(own()?.traceId ?? '').slice(0, 3)).toEqual(expected);
   },
 );
 
@@ -279,7 +276,7 @@ it.runIf(runsAll)(
       headers: { traceparent, tracestate: 'vendor=1' },
     });
     await expect
-      .poll(() => tree(traceId).toSorted(), patience)
+      .poll(() => tree(traceId).toSorted())
       .toEqual(
         [
           'bridge CONSUMER process alicpp_records',
@@ -316,7 +313,7 @@ it.runIf(runsAll)(
     const { traceId, traceparent } = caller();
     await client.send('no JSON', { messageId: 'bad message', headers: { traceparent } });
     await expect
-      .poll(() => tree(traceId), patience)
+      .poll(() => tree(traceId))
       .toEqual(
         expect.arrayContaining([
           'bridge CONSUMER process alicpp_records',
@@ -339,7 +336,7 @@ it.runIf(fullSize)(
     // The spans of this one die with it.
     const failedInsert = () =>
       collector.of(traceId).some(({ kind, error }) => kind === 'CLIENT' && error !== undefined);
-    await expect.poll(failedInsert, patience).toBe(true);
+    await expect.poll(failedInsert).toBe(true);
     await roles.get('sink')?.program.kill();
     const sink = await start('sink');
     await engines.clickHouse.restart();
@@ -382,7 +379,7 @@ it.runIf(fullSize)(
       .poll(async () => {
         expect((await post('predict', body)).status).toBe(200);
         return warnings();
-      }, patience)
+      })
       .toBe(1);
     for (let count = 0; count < 3_000; count += 100)
       await Promise.all(Array.from({ length: 100 }, () => post('predict', body)));
