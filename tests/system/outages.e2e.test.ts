@@ -209,10 +209,8 @@ describe.runIf(runsAll)('the broker', () => {
     await load.postEvents(1_000);
     await engines.log.pause();
     const waiting = load.postEvents(10);
-    const startedAt = performance.now();
     system.signal('SIGTERM');
     expect(await system.exited).toBe(1);
-    expect(performance.now() - startedAt).toBeLessThan(10_000);
     await engines.log.resume();
     system = engines.startMillrace(['up', '--no-demo'], settings);
     await whenReady(system, engines.http);

@@ -54,10 +54,9 @@ describe.each(fullSize ? (['SIGTERM', 'SIGINT'] as const) : (['SIGTERM'] as cons
           timeout: patience * 30_000,
           interval: 5,
         });
-        const startedAt = performance.now();
         system.signal(signal);
+        // It would be 1 after STOP_TIMEOUT_MS.
         expect(await system.exited, system.output()).toBe(0);
-        expect(performance.now() - startedAt).toBeLessThan(patience * 10_000);
         system = whole.start();
         await whenReady(system, whole.http);
         await large;
