@@ -26,7 +26,7 @@ export function matches(letter: StoredDeadLetter, { ids, reasons, since, until }
 /**
  * The newest resolution of each dead letter that has one.
  *
- * @throws MillraceError `LOG_UNAVAILABLE`, retriable.
+ * @throws MillraceError `LOG_UNAVAILABLE`, retriable; `TOPIC_MISSING`.
  */
 export async function readResolutions(
   streams: Streams,
@@ -46,7 +46,7 @@ export async function readResolutions(
  * Hands over all dead letters of some pipelines, one batch after the other, each once: the sink may have written one twice.
  *
  * @param handle - what it throws ends the reading.
- * @throws MillraceError `LOG_UNAVAILABLE`, retriable; what `handle` throws.
+ * @throws MillraceError `LOG_UNAVAILABLE`, retriable; `TOPIC_MISSING`; what `handle` throws.
  */
 export async function eachDeadLetter(
   streams: Streams,
@@ -71,6 +71,7 @@ async function readDeadLetterTopics(
   pipelines: readonly string[],
   handle: Handle,
 ): Promise<void> {
+  await streams.requireTopics(pipelines.map((pipeline) => pipelineTopics(pipeline).deadLetters));
   for (const pipeline of pipelines) {
     const topic = pipelineTopics(pipeline).deadLetters;
     const ends = await streams.ends(topic);

@@ -233,6 +233,13 @@ test('what was resolved while a transaction of another stays open is not put bac
   expect(await eventsOf(name)).toEqual([]);
 });
 
+test('on a log without the topics it says so, and who makes them', async () => {
+  await expect(resolveDeadLetters(streams, options(unique('none')))).rejects.toMatchObject({
+    code: 'TOPIC_MISSING',
+    message: expect.stringMatching(/no topic none.*dead-letters.*Every role creates the topics/) as string,
+  });
+});
+
 test('asked to stop it ends after what is under way, and run again goes on', async () => {
   const name = await pipeline();
   await write(Array.from({ length: 30 }, (_, index) => letterOf(name, failed(name, index))));

@@ -135,6 +135,16 @@ export class LogAdmin {
     }
   }
 
+  async requireTopics(topics: readonly string[]): Promise<void> {
+    const existing = new Set(await this.topics());
+    const missing = topics.filter((topic) => !existing.has(topic));
+    if (missing.length > 0)
+      throw new MillraceError(
+        'TOPIC_MISSING',
+        `The log has no topic ${missing.join(', ')}, or it may not be seen. Every role creates the topics at its start: check KAFKA_BROKERS; \`millrace doctor\` tells more.`,
+      );
+  }
+
   /** Per partition the first offset with a record of that time (milliseconds since 1970) or later, else the end. */
   async offsetsAt(topic: string, time: number): Promise<Map<number, number>> {
     try {

@@ -54,6 +54,8 @@ export interface Streams {
   whenSettled(topic: string, timeoutMs?: number): Promise<boolean>;
   /** Names of all topics that may be seen. */
   topics(): Promise<string[]>;
+  /** Answers at once where other calls would try for long. @throws MillraceError `TOPIC_MISSING`. */
+  requireTopics(topics: readonly string[]): Promise<void>;
   /**
    * As `ends`, but with all that is committed: what stands behind another's open transaction can't be seen before that ends.
    *
@@ -140,6 +142,7 @@ export function createStreams(settings: StreamsSettings): Streams {
     whenSettled: (topic, timeoutMs = longestTransactionMs) => reader.whenSettled(topic, timeoutMs),
     settledEnds,
     topics: () => admin.topics(),
+    requireTopics: (topics) => admin.requireTopics(topics),
     ends: (topic) => admin.ends(topic),
     committed: (groupId, topic) => admin.committed(groupId, topic),
     offsetsAt: (topic, time) => admin.offsetsAt(topic, time),

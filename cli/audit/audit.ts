@@ -19,7 +19,7 @@ import { type AuditReport, Findings } from './report.js';
  */
 export async function auditLog(options: AuditOptions): Promise<AuditReport> {
   const { streams, client, pipelines, since, deep = false, waitMs = 0, limit = 20 } = options;
-  const existing = new Set(await streams.topics());
+  await streams.requireTopics(pipelines.flatMap((pipeline) => Object.values(pipelineTopics(pipeline))));
   const unfinished: string[] = [];
   const found = new Findings(limit);
   const queries = new AuditQueries(client);
@@ -29,7 +29,6 @@ export async function auditLog(options: AuditOptions): Promise<AuditReport> {
   };
   for (const pipeline of pipelines) {
     const topics = pipelineTopics(pipeline);
-    requireTopics(existing, Object.values(topics));
     options.onProgress?.(pipeline);
     const deadline = performance.now() + waitMs;
     const wait = async (group: string, topic: string): Promise<void> => {
@@ -58,7 +57,7 @@ export async function auditLog(options: AuditOptions): Promise<AuditReport> {
     else await compareEvents(audit);
     await compareOutcomes(audit);
   }
-  if (existing.has(systemTopics.models)) await compareModels(options, queries, found);
+  if ((await streams.topics()).includes(systemTopics.models)) await compareModels(options, queries, found);
   return {
     clean: found.found === 0,
     deep,
@@ -67,15 +66,6 @@ export async function auditLog(options: AuditOptions): Promise<AuditReport> {
     findings: found.named,
     found: found.found,
   };
-}
-
-function requireTopics(existing: ReadonlySet<string>, topics: readonly string[]): void {
-  const missing = topics.filter((topic) => !existing.has(topic));
-  if (missing.length > 0)
-    throw new MillraceError(
-      'TOPIC_MISSING',
-      `There is no topic ${missing.join(', ')}, or it may not be seen. \`millrace doctor\` tells more.`,
-    );
 }
 
 /** Each event has led to a prediction or a dead letter, and that to a row. */
