@@ -66,7 +66,7 @@ describe('transform', () => {
     await running.stop();
     // Another process sees it from the committed offset alone.
     const later = await start(fixture.open().streams, each);
-    await later.whenProcessed(each.input, 0, 999, { timeoutMs: 5_000 });
+    await later.whenProcessed(each.input, 0, 999, { timeoutMs: 20_000 });
     await expect(later.whenProcessed(each.input, 0, 1_000, { timeoutMs: 100 })).rejects.toMatchObject({
       code: 'PROCESSING_TIMEOUT',
       retriable: true,
@@ -299,7 +299,7 @@ describe('exactly once', () => {
     release.resolve();
     // More than once when the broker is still at the end of the heir's transaction, and says to ask again.
     await eventually(() => (network.requests.get(apiKeys.addPartitionsToTxn) ?? 0) > 0);
-    await zombie.whenProcessed(each.input, 0, 19, { timeoutMs: 5_000 });
+    await zombie.whenProcessed(each.input, 0, 19, { timeoutMs: 20_000 });
     await fill(streams, each.input, 20, 30);
     await heir.whenProcessed(each.input, 0, 29, { timeoutMs: 20_000 });
     expect(numbersOf(await fixture.readAll(each.output, 30))).toEqual(range(0, 30));
