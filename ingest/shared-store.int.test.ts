@@ -98,9 +98,9 @@ describeWithRedis('shared through Redis', () => {
           return (error as RateLimited).retryAfterSeconds;
         }
       })
-      .toBeGreaterThanOrEqual(80);
+      .toBeGreaterThanOrEqual(90);
     const left = await copies[0].client.pttl('millrace:rate:a');
-    expect(left).toBeGreaterThan(70_000);
+    expect(left).toBeGreaterThan(80_000);
     expect(left).toBeLessThanOrEqual(100_200);
     for (const each of limits) each.stop();
   });
@@ -125,7 +125,7 @@ describeWithRedis('shared through Redis', () => {
     await redis.hang();
     const startedAt = performance.now();
     expect(await store.read(['k'])).toEqual([undefined]);
-    expect(performance.now() - startedAt).toBeLessThan(5_000);
+    expect(performance.now() - startedAt).toBeLessThan(2_000);
     expect(() => store.check()).toThrow('Redis does not work now');
     for (let reads = 0; reads < 100; reads++)
       expect(await Promise.race([store.read(['k']), nextTurn('held up')])).toEqual([undefined]);

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { avroType } from '../schemas/contracts.js';
 import { SchemaRegistryClient } from './schema-registry.js';
 import { Serde } from './serde.js';
-import { codeOf, TinyRegistry, trip, wire } from './testing/tiny-registry.js';
+import { codeOf, TinyRegistry, trip, wire } from './testing/serde-fixture.js';
 
 let registry: TinyRegistry;
 let serde: Serde;

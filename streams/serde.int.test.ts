@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { avroType } from '../schemas/contracts.js';
 import { SchemaRegistryClient } from './schema-registry.js';
 import { schemaIdOf, Serde } from './serde.js';
-import { codeOf, TinyRegistry, trip, wire } from './testing/tiny-registry.js';
+import { codeOf, TinyRegistry, trip, wire } from './testing/serde-fixture.js';
 
 const field = (name: string, value: number): object => ({ name, type: 'int', default: value });
 const named = (name: string): ReturnType<typeof avroType> => avroType({ type: 'record', name, fields: [] });

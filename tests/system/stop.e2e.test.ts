@@ -45,7 +45,7 @@ describe.each(fullSize ? (['SIGTERM', 'SIGINT'] as const) : (['SIGTERM'] as cons
       'ends with 0 in time, and everything acknowledged is there',
       { timeout: patience * 90_000 },
       async () => {
-        let system = whole.start();
+        let system = whole.start({ STOP_TIMEOUT_MS: String(patience * 10_000) });
         await whenReady(system, whole.http);
         const load = await Load.create({ http: whole.http, random: seededRandom(2), clients: 50 });
         const loading = load.start();
