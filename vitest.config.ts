@@ -5,8 +5,14 @@ export default defineConfig({
   test: {
     include: ['dist/**/*.{unit,int,e2e}.test.js'],
     // They need client programs of other languages, or tools: npm run test:clients, npm run test:deploy.
+    // What hostile clients do to the whole system: npm run test:hostile.
     // Minutes of faults on Apache Kafka: npm run test:faults.
-    exclude: ['dist/tests/clients/**', 'dist/tests/deploy/**', 'dist/tests/faults/*.e2e.test.js'],
+    exclude: [
+      'dist/tests/clients/**',
+      'dist/tests/deploy/**',
+      'dist/tests/faults/*.e2e.test.js',
+      'dist/tests/hostile/**',
+    ],
     pool: 'forks',
     setupFiles: ['dist/tests/setup/node-version.js'],
     // Most tests wait for engines: three files at a time fit two cores, and the default there is one.
