@@ -1,8 +1,10 @@
 import { Command } from 'commander';
-import { describeSettings, loadConfig, settingsPage } from '../platform/config.js';
+import { loadConfig } from '../platform/config.js';
+import { describeSettings, settingsPage } from '../platform/settings.js';
 import { version } from '../platform/version.js';
 import type { Role } from './context.js';
 import type { StandAloneOptions, StartRole } from './stand-alone.js';
+import { toTable } from './table.js';
 import { tell } from './tell.js';
 import { runUntilStopped } from './until-stopped.js';
 import { auditCommand } from './audit/command.js';
@@ -111,10 +113,8 @@ program
   .option('--markdown', 'as the page docs/settings.md')
   .action(({ markdown }: { markdown?: boolean }) => {
     const settings = describeSettings();
-    if (markdown) console.log(settingsPage(settings));
-    else
-      for (const { name, meaning, fallback } of settings)
-        console.log(`${name.padEnd(24)}${meaning} ${fallback}`.trim());
+    const rows = settings.map(({ name, meaning, fallback }) => [name, `${meaning} ${fallback}`.trim()]);
+    console.log(markdown ? settingsPage(settings) : toTable(rows));
   });
 
 async function runAlone(

@@ -11,7 +11,7 @@ interface Field {
 /** Field numbers of onnx.proto (ONNX's `ModelProto`, `GraphProto`, …), as far as they are used here. */
 const model = { graph: 7, opsetImport: 8 } as const;
 const opset = { domain: 1, version: 2 } as const;
-const graph = { node: 1, initializer: 5, output: 12 } as const;
+const graph = { node: 1, output: 12 } as const;
 const node = { input: 1, output: 2, opType: 4 } as const;
 const tensor = { name: 8, rawData: 9, externalData: 13, dataLocation: 14 } as const;
 const entry = { key: 1, value: 2 } as const;
@@ -19,6 +19,26 @@ const valueInfo = { name: 1, type: 2 } as const;
 const type = { tensorType: 1 } as const;
 const tensorType = { elemType: 1 } as const;
 const float = 1;
+
+type Message = 'model' | 'graph' | 'node' | 'attribute' | 'function' | 'training' | 'sparse' | 'tensor';
+
+/**
+ * Every way from a model to a tensor, by field number (onnx.proto): initializers, constants and lists in attributes of
+ * nodes, graphs inside of nodes, sparse tensors, functions and their defaults, and what training starts from.
+ */
+const waysToTensors: Record<Message, Readonly<Record<number, Message>>> = {
+  model: { 7: 'graph', 20: 'training', 25: 'function' },
+  graph: { 1: 'node', 5: 'tensor', 15: 'sparse' },
+  node: { 5: 'attribute' },
+  attribute: { 5: 'tensor', 6: 'graph', 10: 'tensor', 11: 'graph', 22: 'sparse', 23: 'sparse' },
+  function: { 7: 'node', 11: 'attribute' },
+  training: { 1: 'graph', 2: 'graph' },
+  sparse: { 1: 'tensor', 2: 'tensor' },
+  tensor: {},
+};
+
+/** Messages inside messages that Protocol Buffers' own readers take (their default recursion limit). */
+const maxDepth = 100;
 
 /**
  * The operator sets that a model needs, by domain (`ai.onnx` for ONNX's own).
@@ -34,37 +54,60 @@ export function opsetsOf(onnx: Uint8Array): Record<string, number> {
   );
 }
 
-/** Files beside the model that hold its larger weights, as ONNX exporters write them. */
+/**
+ * Files beside the model that hold tensors of it, as ONNX exporters write them, wherever in the model the tensors are.
+ *
+ * @throws MillraceError `ONNX_INVALID`.
+ */
 export function externalFilesOf(onnx: Uint8Array): string[] {
-  const initializers = messages(onnx, model.graph).flatMap((each) => messages(each, graph.initializer));
-  const locations = initializers.flatMap((each) => external(each)?.location ?? []);
-  return [...new Set(locations)];
+  const locations = new Set<string>();
+  changeTensors(onnx, (each) => {
+    const where = external(each);
+    if (where !== undefined) locations.add(where.location);
+    return each;
+  });
+  return [...locations];
 }
 
 /**
- * The model with all its weights in it, so that one digest covers it.
+ * The model with all its tensors in it, so that one digest covers it.
  *
  * @param files - the content of each of {@link externalFilesOf}.
  * @throws MillraceError `ONNX_INVALID` when a file is too short for what the model wants of it.
  */
 export function withWeightsInside(onnx: Uint8Array, files: ReadonlyMap<string, Uint8Array>): Uint8Array {
-  return replace(onnx, model.graph, (graphBytes) =>
-    replace(graphBytes, graph.initializer, (initializer) => {
-      const where = external(initializer);
-      if (where === undefined) return initializer;
-      const file = files.get(where.location);
-      const end = where.length === undefined ? file?.length : where.offset + where.length;
-      const fits = end !== undefined && where.offset >= 0 && where.offset <= end;
-      if (file === undefined || !fits || end > file.length) {
-        throw invalid(
-          `its weights ${text(initializer, tensor.name)} are not whole in the file ${where.location}`,
-        );
-      }
-      const kept = fields(initializer).filter(
-        ({ number }) => number !== tensor.externalData && number !== tensor.dataLocation,
-      );
-      return concat([...kept.map(({ raw }) => raw), bytes(tensor.rawData, file.subarray(where.offset, end))]);
-    }),
+  return changeTensors(onnx, (each) => {
+    const where = external(each);
+    if (where === undefined) return each;
+    const file = files.get(where.location);
+    const end = where.length === undefined ? file?.length : where.offset + where.length;
+    const fits = end !== undefined && where.offset >= 0 && where.offset <= end;
+    if (file === undefined || !fits || end > file.length) {
+      throw invalid(`its weights ${text(each, tensor.name)} are not whole in the file ${where.location}`);
+    }
+    const kept = fields(each).filter(
+      ({ number }) => number !== tensor.externalData && number !== tensor.dataLocation,
+    );
+    return concat([...kept.map(({ raw }) => raw), bytes(tensor.rawData, file.subarray(where.offset, end))]);
+  });
+}
+
+/**
+ * Refuses a model that has any tensor in another file. onnxruntime would read that file from wherever the graph says,
+ * below the working directory of the process, or from an address in memory; and no digest would cover it.
+ *
+ * @throws MillraceError `MODEL_REFUSED`, `ONNX_INVALID`.
+ */
+export function requireWeightsInside(onnx: Uint8Array): void {
+  // onnxruntime's own format (FlatBuffers with the file identifier ORTM) has tensors in other files, too, and is not read here.
+  if (Buffer.from(onnx.subarray(4, 8)).toString('latin1') === 'ORTM') {
+    throw invalid('it is in onnxruntime’s own format (.ort)');
+  }
+  const [elsewhere] = externalFilesOf(onnx);
+  if (elsewhere === undefined) return;
+  throw new MillraceError(
+    'MODEL_REFUSED',
+    `Its weights are in another file, ${JSON.stringify(elsewhere)}. Save the model as one file.`,
   );
 }
 
@@ -88,18 +131,43 @@ export function withFloatOutput(onnx: Uint8Array, name: string): Uint8Array {
   return concat([onnx, bytes(model.graph, bytes(graph.output, output))]);
 }
 
+/** Where a tensor's content is, unless it is in the model. The location alone (`EXTERNAL`) counts, too. */
 function external(
-  initializer: Uint8Array,
+  each: Uint8Array,
 ): { location: string; offset: number; length: number | undefined } | undefined {
-  const entries = messages(initializer, tensor.externalData);
-  if (entries.length === 0) return undefined;
-  const given = new Map(entries.map((each) => [text(each, entry.key), text(each, entry.value)]));
+  const parts = fields(each);
+  const isExternal = parts.some(({ number, value }) => number === tensor.dataLocation && value !== 0);
+  const entries = messages(each, tensor.externalData);
+  if (!isExternal && entries.length === 0) return undefined;
+  const given = new Map(entries.map((one) => [text(one, entry.key), text(one, entry.value)]));
   const length = given.get('length');
   return {
     location: given.get('location') ?? '',
     offset: Number(given.get('offset') ?? 0),
     length: length === undefined ? undefined : Number(length),
   };
+}
+
+/** The message with each tensor in it changed; the very same message if none is. */
+function changeTensors(
+  message: Uint8Array,
+  change: (each: Uint8Array) => Uint8Array,
+  of: Message = 'model',
+  depth = 0,
+): Uint8Array {
+  if (of === 'tensor') return change(message);
+  if (depth > maxDepth) throw invalid(`it has graphs in graphs, more than ${maxDepth} messages deep`);
+  const ways = waysToTensors[of];
+  let isChanged = false;
+  const parts = fields(message).map(({ number, value, raw }) => {
+    const next = ways[number];
+    if (next === undefined || typeof value === 'number') return raw;
+    const changed = changeTensors(value, change, next, depth + 1);
+    if (changed === value) return raw;
+    isChanged = true;
+    return bytes(number, changed);
+  });
+  return isChanged ? concat(parts) : message;
 }
 
 function messages(message: Uint8Array, wanted: number): Uint8Array[] {
@@ -112,19 +180,6 @@ function messages(message: Uint8Array, wanted: number): Uint8Array[] {
 function text(message: Uint8Array, wanted: number): string {
   const [first] = messages(message, wanted);
   return first === undefined ? '' : new TextDecoder().decode(first);
-}
-
-/** The message with the content of each field of a number changed. */
-function replace(
-  message: Uint8Array,
-  wanted: number,
-  change: (content: Uint8Array) => Uint8Array,
-): Uint8Array {
-  return concat(
-    fields(message).map(({ number, value, raw }) =>
-      number === wanted && typeof value !== 'number' ? bytes(number, change(value)) : raw,
-    ),
-  );
 }
 
 /** Protocol Buffers, "Encoding": each field is a tag (number and wire type), then a varint, 4 or 8 bytes, or a length and so many bytes. */
@@ -143,6 +198,8 @@ function fields(message: Uint8Array): Field[] {
   while (at < message.length) {
     const start = at;
     const tag = varint();
+    // Other readers keep the lower 32 bits of a longer one, and so would see another field here.
+    if (tag > 0xffff_ffff) throw invalid('it has a field of an impossible number');
     const wireType = tag & 7;
     let value: Field['value'] = 0;
     if (wireType === 0) value = varint();

@@ -5,14 +5,26 @@ import { describe, expect, it } from 'vitest';
 import { assert, property, uint8Array } from 'fast-check';
 import { MillraceError } from '../platform/errors.js';
 import { projectRoot } from '../platform/paths.js';
-import { externalFilesOf, opsetsOf, withFloatOutput, withWeightsInside, zipMapsOf } from './onnx-file.js';
+import {
+  externalFilesOf,
+  opsetsOf,
+  requireWeightsInside,
+  withFloatOutput,
+  withWeightsInside,
+  zipMapsOf,
+} from './onnx-file.js';
 
 const credit: Uint8Array = readFileSync(join(projectRoot, 'models', 'credit-default', '1', 'model.onnx'));
 
 /** One field of a message: a text, or the fields of a message inside it. */
 function field(number: number, content: string | Uint8Array): Uint8Array {
   const bytes = Buffer.from(content as string);
-  return Buffer.concat([Buffer.from([number * 8 + 2, bytes.length]), bytes]);
+  return Buffer.concat([varint(number * 8 + 2), varint(bytes.length), bytes]);
+}
+
+function varint(value: number): Uint8Array {
+  const rest = Math.floor(value / 128);
+  return Buffer.from(rest === 0 ? [value] : [(value % 128) + 128, ...varint(rest)]);
 }
 
 /** y = x + w, with the two floats of w in the file `weights.bin`, after four bytes of something else. */
@@ -80,6 +92,67 @@ describe('weights in a file of their own', () => {
   ])('are refused when the file %s', (_name, files, length) => {
     const onnx = withExternalWeights('weights.bin', length);
     expect(() => withWeightsInside(onnx, files)).toThrow(expect.objectContaining({ code: 'ONNX_INVALID' }));
+  });
+});
+
+describe('a tensor in another file', () => {
+  const location = field(13, Buffer.concat([field(1, 'location'), field(2, 'secret.txt')]));
+  const elsewhere = Buffer.concat([field(8, 'w'), location]);
+  const inGraph = (number: number, content: Uint8Array) => field(7, field(number, content));
+  const inAttribute = (number: number, content: Uint8Array) => inGraph(1, field(5, field(number, content)));
+  const constant = field(1, field(5, field(5, elsewhere)));
+  const refused = expect.objectContaining({
+    code: 'MODEL_REFUSED',
+    message: expect.stringMatching(/"secret\.txt"|file, ""/) as string,
+  }) as Error;
+
+  it.each([
+    ['an initializer', inGraph(5, elsewhere)],
+    ['the values of a sparse initializer', inGraph(15, field(1, elsewhere))],
+    ['the indices of a sparse initializer', inGraph(15, field(2, elsewhere))],
+    ['a constant', inAttribute(5, elsewhere)],
+    ['a list of tensors', inAttribute(10, elsewhere)],
+    ['a sparse constant', inAttribute(22, field(1, elsewhere))],
+    ['a list of sparse tensors', inAttribute(23, field(2, elsewhere))],
+    ['a graph inside of a node', inAttribute(6, field(5, elsewhere))],
+    ['a constant of a graph in a list of graphs', inAttribute(11, constant)],
+    ['a constant of a function', field(25, field(7, field(5, field(5, elsewhere))))],
+    ['the default of a function’s attribute', field(25, field(11, field(5, elsewhere)))],
+    ['where training starts', field(20, field(1, constant))],
+    ['what training does', field(20, field(2, constant))],
+    ['a tensor that says only so', inGraph(5, Buffer.from([0x70, 1]))],
+  ])('is refused as %s', (_where, onnx) => {
+    expect(() => requireWeightsInside(onnx)).toThrow(refused);
+    expect(() => requireWeightsInside(Buffer.concat([credit, onnx]))).toThrow(refused);
+  });
+
+  it('is put into the model from wherever in it', () => {
+    const onnx = Buffer.concat([inAttribute(5, elsewhere), inGraph(15, field(1, elsewhere))]);
+    const whole = withWeightsInside(onnx, new Map([['secret.txt', Buffer.from('abc')]]));
+    expect(Buffer.from(whole).toString('latin1').match(/abc/g)).toHaveLength(2);
+    requireWeightsInside(whole);
+  });
+
+  it('is refused behind a field number that other readers shorten', () => {
+    // The tag of field 5, and a bit beyond the 32 that are kept.
+    const hidden = Buffer.concat([Buffer.from([0xaa, 0x80, 0x80, 0x80, 0x10, elsewhere.length]), elsewhere]);
+    expect(() => requireWeightsInside(field(7, hidden))).toThrow(
+      expect.objectContaining({ code: 'ONNX_INVALID' }),
+    );
+  });
+
+  it('is not looked for deeper than any reader goes', () => {
+    let onnx: Uint8Array = elsewhere;
+    for (let depth = 0; depth < 60; depth++) onnx = field(1, field(5, field(6, onnx)));
+    expect(() => requireWeightsInside(field(7, onnx))).toThrow(
+      expect.objectContaining({ code: 'ONNX_INVALID' }),
+    );
+  });
+
+  it('is refused with all of onnxruntime’s own format', () => {
+    expect(() => requireWeightsInside(Buffer.from('\x08\x08\x0a\x02ORTM', 'latin1'))).toThrow(
+      expect.objectContaining({ code: 'ONNX_INVALID' }),
+    );
   });
 });
 

@@ -3,6 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MillraceError, messageOf } from '../platform/errors.js';
 import { parseGolden, parseManifest, type GoldenRow, type ModelManifest } from './manifest.js';
+import { requireWeightsInside } from './onnx-file.js';
 
 /** A version in the registry: `<root>/<name>/<version>/` with model.onnx, model.json and golden.json. */
 export interface ModelVersion {
@@ -116,7 +117,8 @@ function moreTelling(one: unknown, other: unknown): unknown {
 /**
  * Reads a version folder once, so that what is checked is what is used.
  *
- * @throws MillraceError `MODEL_NOT_FOUND` (a file is missing), `MODEL_INVALID`, `MODEL_DIGEST_MISMATCH`.
+ * @throws MillraceError `MODEL_NOT_FOUND` (a file is missing), `MODEL_INVALID`, `MODEL_DIGEST_MISMATCH`,
+ * `MODEL_REFUSED` (model.onnx is no whole model, or has tensors in other files).
  */
 export async function readModel(folder: string): Promise<ModelArtifact> {
   const manifest = await readManifest(folder);
@@ -130,8 +132,17 @@ export async function readModel(folder: string): Promise<ModelArtifact> {
       `${onnxFile} has SHA-256 ${digest}, its model.json says ${manifest.digest}. The file was changed or not copied whole: restore it, or export the model as a new version.`,
     );
   }
+  requireReadable(onnx, onnxFile);
   const golden = parseGolden((await readPart(goldenFile)).toString(), goldenFile, manifest.inputs.length);
   return { folder, manifest, onnx, golden };
+}
+
+function requireReadable(onnx: Uint8Array, file: string): void {
+  try {
+    requireWeightsInside(onnx);
+  } catch (error) {
+    throw new MillraceError('MODEL_REFUSED', `${file} is refused: ${messageOf(error)}.`, { cause: error });
+  }
 }
 
 async function readManifest(folder: string): Promise<ModelManifest> {

@@ -2,9 +2,12 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Worker } from 'node:worker_threads';
-import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
+import { MillraceError } from '../platform/errors.js';
+import { ModelThread } from './model-thread.js';
 import { createModelRuntime, type ModelRuntime } from './runtime.js';
 import { copyModel, testingModels } from './testing/copy-model.js';
+import { graph, modelOf, node } from './testing/onnx-graph.js';
 
 const toy = (name: string) => join(testingModels, name, '1');
 const values = (...numbers: number[]) => Float32Array.from(numbers);
@@ -73,6 +76,15 @@ describe('load', () => {
 
   it('refuses a file that is no ONNX model', async () => {
     const onnx = Buffer.from('not a model');
+    await copyModel(toy('sum'), join(folder, '1'), { onnx });
+    await expect(runtime.load(join(folder, '1'))).rejects.toMatchObject({
+      code: 'MODEL_REFUSED',
+      message: expect.stringMatching(/no whole ONNX model/),
+    });
+  });
+
+  it('refuses a graph that onnxruntime cannot open', async () => {
+    const onnx = modelOf(graph([node('NoSuchOperator', ['features'], 'sum')], [], []));
     await copyModel(toy('sum'), join(folder, '1'), { onnx });
     await expect(runtime.load(join(folder, '1'))).rejects.toMatchObject({
       code: 'MODEL_REFUSED',
@@ -200,6 +212,20 @@ describe('a worker that dies', () => {
     await workers[0]?.terminate();
     expect(await model.predict(values(1, 2, 3), 1)).toEqual(values(6));
     expect(workers).toHaveLength(2);
+  });
+
+  it('and can’t start again has not made its model a bad one', async () => {
+    const workers = startedWorkers();
+    const model = await runtime.load(toy('sum'));
+    const start = vi.spyOn(ModelThread, 'start');
+    onTestFinished(() => start.mockRestore());
+    start.mockRejectedValueOnce(new MillraceError('MODEL_REFUSED', 'onnxruntime cannot open it: no memory'));
+    await workers[0]?.terminate();
+    await expect(model.predict(values(1, 2, 3), 1)).rejects.toMatchObject({
+      code: 'MODEL_WORKER_DIED',
+      retriable: true,
+    });
+    expect(await model.predict(values(1, 2, 3), 1)).toEqual(values(6));
   });
 
   it('leaves other models alone', async () => {

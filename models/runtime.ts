@@ -105,12 +105,13 @@ class Model implements LoadedModel {
   }
 }
 
-/** One place for a thread: filled again by the next call after a thread died, so that a model that kills its thread cannot spin. */
+/** One place for a thread: filled again by the next call after a thread died, so that a model that kills its thread can't spin. */
 class ModelWorker {
   /** Calls not answered yet. */
   waiting = 0;
   readonly #artifact: ModelArtifact;
   #thread: Promise<ModelThread> | undefined;
+  #wasProven = false;
 
   constructor(artifact: ModelArtifact) {
     this.#artifact = artifact;
@@ -140,9 +141,26 @@ class ModelWorker {
     const empty = () => {
       if (this.#thread === starting) this.#thread = undefined;
     };
-    const starting = startProven(this.#artifact, empty);
+    const starting = this.#startProven(empty);
     void starting.catch(empty);
     return starting;
+  }
+
+  /** A version that was proven is as good as it was: what keeps it from starting again is the machine's, and may pass. */
+  async #startProven(onExit: () => void): Promise<ModelThread> {
+    try {
+      const thread = await startProven(this.#artifact, onExit);
+      this.#wasProven = true;
+      return thread;
+    } catch (error) {
+      if (!this.#wasProven || (error instanceof MillraceError && error.retriable)) throw error;
+      const { name, version } = this.#artifact.manifest;
+      throw new MillraceError(
+        'MODEL_WORKER_DIED',
+        `Model ${name} ${version} ran and can't be started again: ${messageOf(error)}. It may lack memory or threads: the next call tries again.`,
+        { retriable: true, cause: error },
+      );
+    }
   }
 }
 

@@ -27,6 +27,11 @@ const otherSecrets = [
 
 type SecretFile = `${(typeof secretSettings)[number]}_FILE`;
 
+/** Whether a setting's value is secret, or may hold a password. */
+export function isSecret(name: string): boolean {
+  return [...secretSettings, ...otherSecrets].some((each) => each === name);
+}
+
 /** `<NAME>_FILE` for each secret setting, as secrets are mounted into containers. */
 export const secretFileVariables = Object.fromEntries(
   secretSettings.map((name) => [

@@ -175,24 +175,58 @@ describe('a challenger', () => {
       expect('by' in answer && answer.by.role).toBe(shadows[index] === undefined ? 'canary' : 'champion');
   });
 
-  it('in shadow keeps no event waiting, and gets no more while it is late', async () => {
-    const slow = await load('sum', 2);
-    let release = (): void => undefined;
-    const gate = new Promise<void>((resolve) => (release = resolve));
-    let calls = 0;
-    const version = {
-      manifest: slow.version.manifest,
-      predict: async (rows: number[][]) => {
-        calls += 1;
-        await gate;
-        return slow.version.predict(rows);
-      },
-    } as ServedAlias['version'];
-    const scorer = await createScorer('sum', undefined, { ...slow, version, shadow: true });
-    expect(await scorer.shadow(triples(1))).toEqual([undefined]);
-    expect(await scorer.shadow(triples(1))).toEqual([undefined]);
-    expect(calls).toBe(1);
-    release();
-    await expect.poll(() => scorer.shadow(triples(1))).toEqual([by('shadow', 2, 6)]);
+  describe('in shadow that is slow', () => {
+    /** A version that answers once `release` was called. */
+    async function slowShadow(): Promise<{
+      alias: ServedChallenger;
+      calls: () => number;
+      release: () => void;
+    }> {
+      const slow = await load('sum', 2);
+      let release = (): void => undefined;
+      const gate = new Promise<void>((resolve) => (release = resolve));
+      let calls = 0;
+      const version = {
+        manifest: slow.version.manifest,
+        predict: async (rows: number[][]) => {
+          calls += 1;
+          await gate;
+          return slow.version.predict(rows);
+        },
+      } as ServedAlias['version'];
+      return { alias: { ...slow, version, shadow: true, canaryShare: 0 }, calls: () => calls, release };
+    }
+
+    it('keeps no event waiting, and gets no more while it is late', async () => {
+      const { alias, calls, release } = await slowShadow();
+      const scorer = await createScorer('sum', undefined, alias);
+      expect(await scorer.shadow(triples(1))).toEqual([undefined]);
+      expect(await scorer.shadow(triples(1))).toEqual([undefined]);
+      expect(calls()).toBe(1);
+      release();
+      await expect.poll(() => scorer.shadow(triples(1))).toEqual([by('shadow', 2, 6)]);
+    });
+
+    it('leaves the shadows of other models of the pipeline alone', async () => {
+      const { alias, release } = await slowShadow();
+      const champion = await load('sum');
+      const quick = { ...(await load('sum', 3)), shadow: true, canaryShare: 0 };
+      const scorer = new Scorer({
+        pipeline: definePipeline<Triple>({
+          name: 'two',
+          models: ['slow', 'quick'],
+          model: ({ a }) => (a < 0 ? 'slow' : 'quick'),
+          features: ({ a, b, c }) => [a, b, c],
+        }),
+        contract,
+        served: { get: (name) => ({ champion, challenger: name === 'slow' ? alias : quick }) },
+        metrics,
+        logger: silentLogger,
+        shadowPatienceMs: 100,
+      });
+      expect(await scorer.shadow(triples(-1, 1))).toEqual([undefined, by('shadow', 3, 6)]);
+      expect(await scorer.shadow(triples(-1, 1))).toEqual([undefined, by('shadow', 3, 6)]);
+      release();
+    });
   });
 });

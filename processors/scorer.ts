@@ -46,8 +46,8 @@ export class Scorer {
   readonly #served: Pick<ServedModels, 'get'>;
   readonly #failures: ChallengerFailures;
   readonly #shadowPatienceMs: number;
-  /** Whether shadow scores that were given up are still being made: others would only queue up behind them. */
-  #shadowIsLate = false;
+  /** Models whose shadow is still at scores that were given up: others would only queue up behind them. */
+  readonly #lateShadows = new Set<string>();
 
   constructor({ pipeline, contract, served, metrics, logger, shadowPatienceMs = 2_000 }: ScorerOptions) {
     this.pipeline = pipeline;
@@ -139,10 +139,10 @@ export class Scorer {
 
   async #cast(turn: Turn, scores: (Score | undefined)[]): Promise<void> {
     const { alias, role, entries } = turn;
-    if (this.#shadowIsLate) return this.#failures.note(turn, entries.length, lateShadow());
+    if (this.#lateShadows.has(turn.model)) return this.#failures.note(turn, entries.length, lateShadow());
     const scoring = scoreWith(alias, role, this.pipeline, entries);
     try {
-      const results = await this.#inTime(scoring);
+      const results = await this.#inTime(turn.model, scoring);
       const failed = results.filter((result) => result instanceof MillraceError);
       if (failed.length > 0) this.#failures.note(turn, failed.length, failed[0]);
       entries.forEach(({ index }, nth) => {
@@ -154,11 +154,11 @@ export class Scorer {
     }
   }
 
-  async #inTime<T>(scoring: Promise<T>): Promise<T> {
+  async #inTime<T>(model: string, scoring: Promise<T>): Promise<T> {
     const over = new AbortController();
     const late = sleep(this.#shadowPatienceMs, undefined, { signal: over.signal }).then(() => {
-      this.#shadowIsLate = true;
-      const settle = (): void => void (this.#shadowIsLate = false);
+      this.#lateShadows.add(model);
+      const settle = (): void => void this.#lateShadows.delete(model);
       scoring.then(settle, settle);
       throw lateShadow();
     });

@@ -84,6 +84,8 @@ export async function startServe(context: Context, open?: HttpServer): Promise<S
       root: registeredModels(config),
       roots: modelRoots(config),
       sampleRows: (manifest) => sampleRows(pipelines.values(), manifest),
+      trialMemoryMb: config.MODEL_TRIAL_MEMORY_MB,
+      logger,
     }),
     maxModelBytes: config.MAX_MODEL_BYTES,
     health,

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { resolve } from 'node:path';
 import type { ClickHouseClientConfigOptions } from '@clickhouse/client';
 import { MillraceError, messageOf } from '../../platform/errors.js';
-import { Semaphore } from '../semaphore.js';
+import { Semaphore } from '../../platform/semaphore.js';
 
 /** What the official client wants of a backend. */
 export type ClickHouseConnection = NonNullable<ClickHouseClientConfigOptions['connection']>;

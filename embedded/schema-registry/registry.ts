@@ -1,6 +1,6 @@
 import type { Type } from 'avsc';
 import { MillraceError } from '../../platform/errors.js';
-import { Semaphore } from '../semaphore.js';
+import { Semaphore } from '../../platform/semaphore.js';
 import { canonicalText, incompatibilities, parseSchema, type CompatibilityLevel } from './avro.js';
 import { encodeChange, type Change, type Mode, type RegistryLog, type SchemaVersion } from './log.js';
 import type { RegistryState, VersionFilter } from './state.js';

@@ -8,6 +8,7 @@ import { findVersion, readModel } from '../../models/registry.js';
 import { receiveVersion } from '../../models/registration/receive.js';
 import type { ModelRegistrar } from '../../models/registration/registrar.js';
 import { MillraceError } from '../../platform/errors.js';
+import { clientOf } from '../authentication.js';
 
 export interface ModelOperationsOptions {
   lifecycle: ModelLifecycle;
@@ -39,7 +40,8 @@ export function modelUploadRoutes({ registrar, maxModelBytes }: ModelOperationsO
       const fields = await receiveVersion(c.req.raw.body, { contentType, folder, maxBytes: maxModelBytes });
       importedFrom = fields.get('source');
     };
-    const { version, existed } = await registrar.register(model, receive, () => importedFrom ?? source);
+    const sender = { client: clientOf(c)?.id ?? '', source: () => importedFrom ?? source };
+    const { version, existed } = await registrar.register(model, receive, sender);
     return c.json({ ...describeVersion(model, version), existed }, existed ? 200 : 201);
   });
   return app;

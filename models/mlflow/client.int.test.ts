@@ -34,6 +34,9 @@ describe('parseReference', () => {
     ['m@champion', { name: 'm', alias: 'champion' }],
     ['m/3', { name: 'm', version: '3' }],
     ['models:/credit default/12', { name: 'credit default', version: '12' }],
+    ['models:/m@champion', { name: 'm', alias: 'champion' }],
+    ['models:/m/Production', { name: 'm', alias: 'Production' }],
+    ['m/latest', { name: 'm', alias: 'latest' }],
   ])('%s', (text, reference) => {
     expect(parseReference(text)).toEqual(reference);
   });
@@ -51,6 +54,47 @@ it.each(['', 'sqlite:///m.db', 'databricks', '/tmp/mlruns'])(
     );
   },
 );
+
+describe('a stage of an older server', () => {
+  const versions = [{ name: 'm', version: '9' }, { name: 'm', version: '10' }]; // prettier-ignore
+  const withStages =
+    (found: unknown[], seen: URLSearchParams[] = []): Handler =>
+    (request, response) => {
+      const url = new URL(request.url ?? '', 'http://mlflow');
+      const isStage = url.pathname.endsWith('/registered-models/get-latest-versions');
+      if (isStage) seen.push(url.searchParams);
+      const refusal = { error_code: 'INVALID_PARAMETER_VALUE', message: 'Registered model alias not found.' };
+      (isStage ? json({ model_versions: found }) : json(refusal, 400))(request, response);
+    };
+
+  it.each([
+    ['m@Production', 'Production'],
+    ['m/staging', 'Staging'],
+    ['models:/m/latest', null],
+  ])('is found by %s: its newest version', async (reference, stages) => {
+    const seen: URLSearchParams[] = [];
+    const client = await clientOf(withStages(versions, seen));
+    expect(await client.findVersion(parseReference(reference))).toMatchObject({ version: '10' });
+    expect(seen.map((query) => query.get('stages'))).toEqual([stages]);
+  });
+
+  it('without a version is said to be that', async () => {
+    const client = await clientOf(withStages([]));
+    await expect(client.findVersion({ name: 'm', alias: 'Production' })).rejects.toMatchObject({
+      code: 'MLFLOW_REFUSED',
+      message: expect.stringContaining('no version of m in the stage Production') as string,
+    });
+  });
+
+  it('is not asked for when an alias is named that is none', async () => {
+    const seen: URLSearchParams[] = [];
+    const client = await clientOf(withStages(versions, seen));
+    await expect(client.findVersion({ name: 'm', alias: 'chmpion' })).rejects.toMatchObject({
+      code: 'MLFLOW_REFUSED',
+    });
+    expect(seen).toEqual([]);
+  });
+});
 
 describe('it logs in', () => {
   const seen: (string | undefined)[] = [];

@@ -1,7 +1,10 @@
 import { z } from 'zod';
 import { MillraceError, messageOf } from '../../platform/errors.js';
 
-/** A model version as its users name it: `name@alias` or `name/version`. */
+/**
+ * A model version as its users name it: `name@alias`, `name/version`, or with a stage of older servers (`Staging`,
+ * `Production`, `Archived`, or `latest`) in either place.
+ */
 export type ModelReference = { name: string } & ({ alias: string } | { version: string });
 
 export interface MlflowClientOptions {
@@ -31,6 +34,10 @@ const versionSchema = z.object({
   }),
 });
 
+const versionsSchema = z.object({
+  model_versions: z.array(versionSchema.shape.model_version).default([]),
+});
+
 const runSchema = z.object({
   run: z.object({
     data: z
@@ -50,6 +57,9 @@ const filesSchema = z.object({
     )
     .default([]),
 });
+
+/** What a version of an older registry can be in; `latest` stands for all of them. */
+const stages = ['None', 'Staging', 'Production', 'Archived', 'latest'];
 
 const uriSchema = z.object({ artifact_uri: z.string() });
 const errorSchema = z.object({ error_code: z.string().default(''), message: z.string() });
@@ -77,10 +87,11 @@ export function parseReference(reference: string): ModelReference {
   if (name === undefined || which === undefined) {
     throw new MillraceError(
       'MLFLOW_REFERENCE_INVALID',
-      `'${reference}' names no version of a model. Write NAME@ALIAS or NAME/VERSION, as in credit-default@champion.`,
+      `'${reference}' names no version of a model. Write NAME@ALIAS, NAME/VERSION or NAME/STAGE, as in credit-default@champion.`,
     );
   }
-  return mark === '@' ? { name, alias: which } : { name, version: which };
+  // Versions are whole numbers in MLflow; what else stands behind a slash is a stage or an alias.
+  return mark === '/' && /^\d+$/.test(which) ? { name, version: which } : { name, alias: which };
 }
 
 /**
@@ -122,11 +133,36 @@ export class MlflowClient {
 
   async findVersion(reference: ModelReference): Promise<MlflowVersion> {
     const { name } = reference;
-    const answer =
-      'alias' in reference
-        ? await this.#ask('registered-models/alias', { name, alias: reference.alias }, versionSchema)
-        : await this.#ask('model-versions/get', { name, version: reference.version }, versionSchema);
-    return answer.model_version;
+    if ('version' in reference) {
+      const { version } = reference;
+      return (await this.#ask('model-versions/get', { name, version }, versionSchema)).model_version;
+    }
+    const { alias } = reference;
+    try {
+      return (await this.#ask('registered-models/alias', { name, alias }, versionSchema)).model_version;
+    } catch (error) {
+      // Servers before 2.3 know no aliases, and newer ones have stages still.
+      const stage = stages.find((each) => each.toLowerCase() === alias.toLowerCase());
+      if (stage === undefined || !(error instanceof MillraceError) || error.code !== 'MLFLOW_REFUSED')
+        throw error;
+      return this.#latestIn(name, stage);
+    }
+  }
+
+  /** As MLflow's own `models:/name/Production` and `models:/name/latest`: the newest version of a stage, or of all. */
+  async #latestIn(name: string, stage: string): Promise<MlflowVersion> {
+    const query: Record<string, string> = stage === 'latest' ? { name } : { name, stages: stage };
+    const { model_versions: versions } = await this.#ask(
+      'registered-models/get-latest-versions',
+      query,
+      versionsSchema,
+    );
+    const [newest] = versions.toSorted((a, b) => Number(b.version) - Number(a.version));
+    if (newest !== undefined) return newest;
+    throw new MillraceError(
+      'MLFLOW_REFUSED',
+      `${this.server} has no version of ${name} in the stage ${stage}, and no alias of that name. Name a version, as in ${name}/1.`,
+    );
   }
 
   async findRun(runId: string): Promise<MlflowRun> {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { MillraceError } from '../../platform/errors.js';
 import { parseManifest, type GoldenRow, type ModelManifest } from '../manifest.js';
-import { externalFilesOf, opsetsOf, withWeightsInside } from '../onnx-file.js';
+import { externalFilesOf, opsetsOf, requireWeightsInside, withWeightsInside } from '../onnx-file.js';
 import type { Artifacts, MlflowClient, MlflowRun, MlflowVersion, ModelReference } from './client.js';
 import { useGraph, type OutputChoice, type UsableGraph } from './graph.js';
 import { readSignature, type Signature } from './signature.js';
@@ -48,7 +48,7 @@ export async function importFromMlflow(options: ImportOptions): Promise<Imported
     left -= content.length;
     return content;
   };
-  const whole = await fetchModel(artifacts, fetchFile);
+  const whole = await fetchModel(found, artifacts, fetchFile, client.server);
   const version = options.version ?? `mlflow-${found.version}`;
   const made =
     artifacts.files.has('model.json') && artifacts.files.has('golden.json')
@@ -67,9 +67,19 @@ interface Made extends Imported {
   golden: string | Uint8Array;
 }
 
-async function fetchModel({ files }: Artifacts, fetchFile: FetchFile): Promise<Uint8Array> {
+async function fetchModel(
+  found: MlflowVersion,
+  { files }: Artifacts,
+  fetchFile: FetchFile,
+  server: string,
+): Promise<Uint8Array> {
   const names = [...files.keys()].filter((name) => name.endsWith('.onnx'));
   const name = names.includes('model.onnx') ? 'model.onnx' : names[0];
+  if (name === undefined && [...files.keys()].some((file) => pickle.test(file))) {
+    throw unfit(
+      `it is a pickle, which only Python can load, and only with the packages that made it. Where these are, with skl2onnx beside them, this adds a version with the same model as ONNX:\n${conversion(found, server)}\nThen import that version, or log the model as ONNX`,
+    );
+  }
   if (name === undefined || (names.length > 1 && name !== 'model.onnx')) {
     throw unfit(
       `its artifacts have ${names.length === 0 ? 'no ONNX file' : `several (${names.join(', ')})`}: ${[...files.keys()].slice(0, 20).join(', ')}. Log the model with mlflow.onnx.log_model`,
@@ -81,7 +91,27 @@ async function fetchModel({ files }: Artifacts, fetchFile: FetchFile): Promise<U
     if (!files.has(file)) throw unfit(`its weights are in a file ${file}, which is not among its artifacts`);
     weights.set(file, await fetchFile(file));
   }
-  return weights.size === 0 ? onnx : withWeightsInside(onnx, weights);
+  const whole = withWeightsInside(onnx, weights);
+  requireWeightsInside(whole);
+  return whole;
+}
+
+/** How MLflow and its flavours name files that Python has pickled. */
+const pickle = /\.(?:pkl|pickle|joblib|cloudpickle|skops)$/;
+
+/** The command that makes ONNX of a scikit-learn model in the registry, as a further version of it. */
+function conversion({ name, version }: MlflowVersion, server: string): string {
+  const lines = [
+    'import mlflow, sys, skl2onnx',
+    'from skl2onnx.common.data_types import FloatTensorType',
+    'name, version = sys.argv[1:]',
+    'model = mlflow.sklearn.load_model(f"models:/{name}/{version}")',
+    'columns = [("features", FloatTensorType([None, model.n_features_in_]))]',
+    'graph = skl2onnx.convert_sklearn(model, initial_types=columns, target_opset={"": 17, "ai.onnx.ml": 3})',
+    'mlflow.onnx.log_model(graph, name="model", registered_model_name=name, pip_requirements=["onnx"])',
+  ];
+  const quoted = (text: string): string => `'${text.replaceAll("'", String.raw`'\''`)}'`;
+  return `MLFLOW_TRACKING_URI=${quoted(server)} python -c ${quoted(lines.join('; '))} ${quoted(name)} ${quoted(version)}`;
 }
 
 async function takeAsItIs(

@@ -21,7 +21,7 @@ export async function makeStagingFolder(root: string): Promise<string> {
   }
 }
 
-/** Removes what processes that were killed have left. */
+/** Removes what processes that were killed have left. @throws what stands in the way of that. */
 export async function removeStaleStaging(root: string): Promise<void> {
   const entries = await readdir(join(root, staging)).catch(() => []);
   for (const entry of entries) {

@@ -17,11 +17,8 @@ async function attempt({ folder, rows, count }: Trial): Promise<Verdict> {
     const model = await createModelRuntime().load(folder);
     return { scores: Array.from(await model.predict(rows, count)) };
   } catch (error) {
-    const known = error instanceof MillraceError;
-    return {
-      code: known ? error.code : 'MODEL_REFUSED',
-      message: messageOf(error),
-      retriable: known && error.retriable,
-    };
+    // A thread that died has died of this version: nothing else runs here, and trying again would not help.
+    const isPlain = error instanceof MillraceError && !error.retriable;
+    return { code: isPlain ? error.code : 'MODEL_REFUSED', message: messageOf(error) };
   }
 }

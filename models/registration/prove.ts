@@ -1,4 +1,6 @@
-import { fork } from 'node:child_process';
+import { spawn } from 'node:child_process';
+import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { dirname, join, resolve as toAbsolute } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { MillraceError } from '../../platform/errors.js';
 
@@ -11,28 +13,48 @@ export interface Trial {
 }
 
 /** What it answers. */
-export type Verdict = { scores: number[] } | { code: string; message: string; retriable: boolean };
+export type Verdict = { scores: number[] } | { code: string; message: string };
 
 const program = fileURLToPath(new URL('./prove-process.js', import.meta.url));
 
+export interface TrialLimits {
+  /** Default 60,000. */
+  timeoutMs?: number;
+  /** Memory that the trial may take beyond {@link graphCopies} of the graph, MiB. Default 512. */
+  memoryMb?: number;
+}
+
+/** Copies of a graph that loading it takes at the same time: of the file, the thread, and onnxruntime's own. */
+const graphCopies = 6;
+
 /**
  * Loads a version, which proves it on its golden rows, and scores rows with it, in a process of its own: a graph that
- * never ends, takes all memory or crashes onnxruntime must not take down the process that serves.
+ * never ends, takes all memory or crashes onnxruntime must not take down the process that serves. The process begins in
+ * an empty folder, since onnxruntime reads files relative to it, and has limits of time and memory (`RLIMIT_DATA`, which
+ * Linux applies to all memory that is written to; macOS has no such limit).
  *
  * @returns the scores of the rows.
  * @throws MillraceError `MODEL_REFUSED`, and what loading and scoring throw.
  */
 export async function prove(
   { folder, rows, count }: Trial,
-  { timeoutMs = 60_000 }: { timeoutMs?: number } = {},
+  { timeoutMs = 60_000, memoryMb = 512 }: TrialLimits = {},
 ): Promise<number[]> {
-  const child = fork(program, {
-    execArgv: [],
-    // It needs no setting, and the secrets among them are no business of a graph's.
-    env: { PATH: process.env['PATH'] ?? '' },
-    serialization: 'advanced',
-    stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
-  });
+  const graph = await stat(join(folder, 'model.onnx'));
+  const limitKb = memoryMb * 1024 + Math.ceil((graphCopies * graph.size) / 1024);
+  const limit = `A trial may take ${Math.floor(limitKb / 1024)} MiB of memory for a graph of this size (MODEL_TRIAL_MEMORY_MB)`;
+  const cwd = await mkdtemp(join(dirname(folder), 'trial-'));
+  const child = spawn(
+    '/bin/sh',
+    ['-c', 'ulimit -d "$0"; exec "$@"', String(limitKb), process.execPath, program],
+    {
+      cwd,
+      // It needs no setting, and the secrets among them are no business of a graph's.
+      env: { PATH: process.env['PATH'] ?? '' },
+      serialization: 'advanced',
+      stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+    },
+  );
   let timer: NodeJS.Timeout | undefined;
   try {
     const verdict = await new Promise<Verdict>((resolve, reject) => {
@@ -42,15 +64,23 @@ export async function prove(
       child.once('message', (message) => resolve(message as Verdict));
       child.once('error', reject);
       child.once('exit', (exitCode, signal) => {
-        reject(refused(`the process that tried it ended (${signal ?? `exit code ${exitCode}`})`));
+        const how = signal ?? `exit code ${exitCode}`;
+        reject(
+          refused(`the process that tried it ended (${how}), which may be for want of memory. ${limit}`),
+        );
       });
-      child.send({ folder, rows, count } satisfies Trial, (error) => error && reject(error));
+      child.send(
+        { folder: toAbsolute(folder), rows, count } satisfies Trial,
+        (error) => error && reject(error),
+      );
     });
     if ('scores' in verdict) return verdict.scores;
-    throw new MillraceError(verdict.code, verdict.message, { retriable: verdict.retriable });
+    const wantsMemory = /bad_alloc|allocate memory|out of memory/i.test(verdict.message);
+    throw new MillraceError(verdict.code, wantsMemory ? `${verdict.message}. ${limit}.` : verdict.message);
   } finally {
     clearTimeout(timer);
     child.kill('SIGKILL');
+    await rm(cwd, { recursive: true, force: true });
   }
 }
 

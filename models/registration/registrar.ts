@@ -1,10 +1,11 @@
 import { rm } from 'node:fs/promises';
-import { MillraceError } from '../../platform/errors.js';
+import { MillraceError, messageOf } from '../../platform/errors.js';
+import type { Logger } from '../../platform/logger.js';
+import { Semaphore } from '../../platform/semaphore.js';
 import { register } from '../lifecycle/commands.js';
 import type { ModelLifecycle } from '../lifecycle/lifecycle.js';
 import type { ModelState, RegisteredVersion } from '../lifecycle/state.js';
 import type { ModelManifest } from '../manifest.js';
-import { externalFilesOf } from '../onnx-file.js';
 import { findVersion, readModel, type ModelArtifact } from '../registry.js';
 import { requireExchangeable, requireSameScale } from './exchangeable.js';
 import { hasContent, makeStagingFolder, placeVersion, removeStaleStaging } from './place.js';
@@ -22,7 +23,21 @@ export interface RegistrarOptions {
    * @throws MillraceError `MODEL_REFUSED` when the pipeline's features do not fit the version.
    */
   sampleRows: (manifest: ModelManifest) => number[][];
+  /** See {@link prove}. */
+  trialMemoryMb?: number;
+  logger: Logger;
 }
+
+/** Who registers a version. */
+export interface Sender {
+  /** Versions of one client are checked one after the other. */
+  client: string;
+  /** What the version's registration names as its source; asked for after the files came in. */
+  source: () => string;
+}
+
+/** Versions that are checked at once, each of another client: each takes memory and a core. */
+const trialsAtOnce = 2;
 
 export interface Registration {
   version: RegisteredVersion;
@@ -33,11 +48,14 @@ export interface Registration {
 /** Takes in versions from outside. What it has registered, any process can load. */
 export class ModelRegistrar {
   readonly #options: RegistrarOptions;
-  #last: Promise<unknown>;
+  readonly #trials = new Semaphore(trialsAtOnce);
+  readonly #lastOf = new Map<string, Promise<unknown>>();
 
   constructor(options: RegistrarOptions) {
     this.#options = options;
-    this.#last = removeStaleStaging(options.root);
+    removeStaleStaging(options.root).catch((error: unknown) =>
+      options.logger.warn(`Left-over uploads of models in ${options.root} stay there: ${messageOf(error)}.`),
+    );
   }
 
   /**
@@ -46,14 +64,13 @@ export class ModelRegistrar {
    * Registering the same again changes nothing.
    *
    * @param fill - puts model.onnx, model.json and golden.json into the empty folder that it gets.
-   * @param sourceOf - says, after `fill`, what registers it.
    * @throws MillraceError `MODEL_NOT_FOUND` (no such model), `MODEL_REFUSED` (with the reason), `MODEL_CONFLICT` (the
    * version exists with other content), `MODELS_DIR_UNUSABLE`, and what `fill` and the log throw.
    */
   async register(
     model: string,
     fill: (folder: string) => Promise<void>,
-    sourceOf: () => string,
+    { client, source }: Sender,
   ): Promise<Registration> {
     const { lifecycle, root } = this.#options;
     // Before anything is written: the name comes from a client.
@@ -61,13 +78,25 @@ export class ModelRegistrar {
     const folder = await makeStagingFolder(root);
     try {
       await fill(folder);
-      // One after the other: each takes memory, a core and, at the end, a place.
-      const check = () => this.#registerFolder(model, folder, sourceOf());
-      const result = this.#last.then(check, check);
-      this.#last = result;
-      return await result;
+      return await this.#inTurn(client, () => this.#registerFolder(model, folder, source()));
     } finally {
       await rm(folder, { recursive: true, force: true });
+    }
+  }
+
+  /** One client's endless graphs keep only that client waiting. */
+  async #inTurn<T>(client: string, check: () => Promise<T>): Promise<T> {
+    const before = this.#lastOf.get(client) ?? Promise.resolve();
+    const result = before.then(() => this.#trials.use(check));
+    const settled = result.then(
+      () => undefined,
+      () => undefined,
+    );
+    this.#lastOf.set(client, settled);
+    try {
+      return await result;
+    } finally {
+      if (this.#lastOf.get(client) === settled) this.#lastOf.delete(client);
     }
   }
 
@@ -77,15 +106,6 @@ export class ModelRegistrar {
     const { manifest } = staged;
     if (manifest.name !== model) {
       throw refused(`its model.json is of model ${manifest.name}, and it was sent as ${model}`);
-    }
-    // They would be read from wherever the graph says, and the digest would not cover them.
-    const [elsewhere] = await asRefusal(folder, () =>
-      Promise.resolve().then(() => externalFilesOf(staged.onnx)),
-    );
-    if (elsewhere !== undefined) {
-      throw refused(
-        `its weights are in another file, ${JSON.stringify(elsewhere)}: save the model as one file`,
-      );
     }
     const state = lifecycle.get(model);
     // Also says whether the version can be a folder's name: nothing is joined to a path before.
@@ -118,12 +138,12 @@ export class ModelRegistrar {
   }
 
   async #check(staged: ModelArtifact, { model, champion }: ModelState): Promise<void> {
-    const { roots, sampleRows } = this.#options;
+    const { roots, sampleRows, trialMemoryMb: memoryMb } = this.#options;
     const current = champion && (await findVersion(roots, { name: model, ...champion }));
     if (current !== undefined) requireExchangeable(staged.manifest, current.manifest);
     const rows = sampleRows(staged.manifest);
     const trial = { folder: staged.folder, rows: Float32Array.from(rows.flat()), count: rows.length };
-    const scores = await asRefusal(staged.folder, () => prove(trial));
+    const scores = await asRefusal(staged.folder, () => prove(trial, { memoryMb }));
     if (current !== undefined) requireSameScale(scores, await readModel(current.folder));
   }
 }

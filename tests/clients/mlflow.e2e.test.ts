@@ -113,6 +113,28 @@ describeClient(mlflow(), ({ server, models }) => {
     expect(await importVersion('external/1', 'external')).toContain('is registered already');
   });
 
+  test.each(['staged@Production', 'staged/production', 'models:/staged/Production', 'models:/staged/latest'])(
+    'a stage is found by %s',
+    async (reference) => {
+      expect(await importVersion(reference, 'staged')).toContain('staged');
+      expect((await detail('staged')).manifest.training).toMatchObject({
+        mlflow: { model: 'staged', version: '1' },
+      });
+    },
+  );
+
+  test('a pickle is refused with the command that makes ONNX of it', async () => {
+    const refusal = await importVersion('no-onnx@champion', 'refused').catch(String);
+    const command = /^MLFLOW_TRACKING_URI=.* 'no-onnx' '1'$/m.exec(refusal)?.[0] ?? '';
+    expect(command).not.toBe('');
+    await run(['/bin/sh', '-c'], [command.replace(' python -c ', ` '${models[0]}' -c `)]);
+    await importVersion('no-onnx/2', 'converted');
+    await millrace('promote', 'credit-default', 'converted');
+    const response = await system.post('/v1/pipelines/credit-default/predict', event);
+    const { score } = (await response.json()) as { score: number };
+    expect(score).toBeCloseTo(expected['double'] ?? Number.NaN, 4);
+  });
+
   test.each([
     ['a graph with an input for each column', 'one-by-one@champion', [], 'it takes 23 inputs'],
     [
@@ -123,7 +145,7 @@ describeClient(mlflow(), ({ server, models }) => {
     ],
     ['three classes', 'three-classes@champion', [], 'has 3 columns. Choose one'],
     ['a column that is not there', 'three-classes@champion', ['--column', '3'], 'there is no column 3'],
-    ['a model that is no ONNX', 'no-onnx@champion', [], 'no ONNX file'],
+    ['a stage without a version', 'zipmap/Archived', [], 'no version of zipmap in the stage Archived'],
     ['an alias that is not there', 'zipmap@nobody', [], 'alias nobody not found'],
     ['a version that is not there', 'zipmap/7', [], 'not found'],
     ['a model that is not there', 'nothing@champion', [], 'not found'],

@@ -65,6 +65,9 @@ def main(uri: str, champion: Path) -> None:
     log("one-by-one", convert(linear, separate, zipmap=False), signature=signature)
     log("swapped", convert(boosted, floats, zipmap=False), signature=swapped)
     log("three-classes", convert(three, floats, zipmap=False), signature=signature)
+    log("staged", convert(boosted, floats, zipmap=False), signature=signature)
+    # What servers before 2.9 have instead of aliases.
+    mlflow.MlflowClient().transition_model_version_stage("staged", "1", "Production")
     with mlflow.start_run():
         mlflow.sklearn.log_model(
             linear,
