@@ -35,6 +35,16 @@ async function takeElsewhere(): Promise<() => Promise<void>> {
   };
 }
 
+it('refuses a folder that can’t be there, at once', { skip: process.platform !== 'linux' }, async () => {
+  await expect(openDataFolder('/proc/no/folder')).rejects.toMatchObject({ code: 'DATA_DIR_UNUSABLE' });
+});
+
+it('makes the folders above it', async () => {
+  folder = join(parent, 'a', 'b', 'c');
+  await (await openDataFolder(folder)).release();
+  expect(await readdir(join(parent, 'a', 'b'))).toEqual(['c']);
+});
+
 it('refuses a folder that another process uses, until that is gone, however it went', async () => {
   const kill = await takeElsewhere();
   await expect(openDataFolder(folder)).rejects.toMatchObject({ code: 'DATA_DIR_IN_USE' });

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { link, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { link, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MillraceError, messageOf } from '../platform/errors.js';
+import { makeFolder } from '../platform/make-folder.js';
 
 /** A data folder that no other process uses until it is released. */
 export interface DataFolder {
@@ -18,7 +19,7 @@ export async function openDataFolder(folder: string): Promise<DataFolder> {
   const lock = join(folder, 'lock');
   const mine = `${lock}.${randomUUID()}`;
   try {
-    await mkdir(folder, { recursive: true });
+    await makeFolder(folder);
     await writeFile(mine, await identify(process.pid));
     while (!(await tryLink(mine, lock))) await removeStale(lock, folder);
   } catch (error) {

@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { loadConfig } from '../platform/config.js';
 import { describeSettings, settingsPage } from '../platform/settings.js';
+import { MillraceError } from '../platform/errors.js';
 import { version } from '../platform/version.js';
 import type { Role } from './context.js';
 import type { StandAloneOptions, StartRole } from './stand-alone.js';
@@ -9,6 +10,7 @@ import { tell } from './tell.js';
 import { runUntilStopped } from './until-stopped.js';
 import { auditCommand } from './audit/command.js';
 import { doctorCommand } from './doctor/command.js';
+import { overviewCommands } from './overview.js';
 import { modelsCommand } from './models/command.js';
 import { keysCommand } from './keys.js';
 import { deadLettersCommand } from './dead-letters/command.js';
@@ -24,16 +26,18 @@ program
   .command('up', { isDefault: true })
   .description('run the whole system here, on embedded engines where no setting names others')
   .option('--no-demo', 'feed no sample events')
-  .action(async ({ demo }: { demo: boolean }) => {
-    const { up } = await import('./up.js');
+  .allowExcessArguments()
+  .action(async ({ demo }: { demo: boolean }, { args }: Command) => {
+    if (args[0] !== undefined) throw unknownCommand(args[0]);
+    const { up: start } = await import('./up.js');
     const onProgress = (step: string): void => console.error(`Starting ${step} …`);
     const config = loadConfig(process.env);
-    const start = async (): Promise<Role> => {
-      const system = await up(config, { demo, onProgress });
+    const startAll = async (): Promise<Role> => {
+      const system = await start(config, { demo, onProgress });
       console.log(system.screen);
       return system;
     };
-    await runUntilStopped(start, { stopTimeoutMs: config.STOP_TIMEOUT_MS });
+    await runUntilStopped(startAll, { stopTimeoutMs: config.STOP_TIMEOUT_MS });
   });
 
 program
@@ -67,6 +71,8 @@ program
     const { startBridge } = await import('./roles/bridge.js');
     await runAlone('bridge', (context) => startBridge(context), { needs: ['RABBITMQ_URL'] });
   });
+
+for (const command of overviewCommands()) program.addCommand(command);
 
 program.addCommand(modelsCommand());
 
@@ -116,6 +122,15 @@ program
     const rows = settings.map(({ name, meaning, fallback }) => [name, `${meaning} ${fallback}`.trim()]);
     console.log(markdown ? settingsPage(settings) : toTable(rows));
   });
+
+/** What is no command comes to the one that is run by default. */
+function unknownCommand(name: string): MillraceError {
+  const known = program.commands.map((command) => command.name());
+  return new MillraceError(
+    'COMMAND_UNKNOWN',
+    `There is no command '${name}' here. There are: ${known.join(', ')}. \`millrace help\` says what each does.`,
+  );
+}
 
 async function runAlone(
   role: string,

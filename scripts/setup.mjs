@@ -1,8 +1,8 @@
 // Makes a checkout runnable with nothing but Node: installs what the lock file names, compiles what changed.
 // Plain JavaScript without dependencies, because it runs before there are any.
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -17,28 +17,63 @@ if (major < 20 || (major === 20 && minor < 19)) {
   process.exit(1);
 }
 
-if (modified(join(root, 'package-lock.json')) > modified(join(root, 'node_modules', '.package-lock.json'))) {
+// Node itself raises the limit as far as it may. Below this number not even the program's files could all be opened.
+const leastOpenFiles = 256;
+const openFiles = openFilesLimit();
+if (openFiles < leastOpenFiles) {
+  console.error(
+    `Millrace needs to open ${leastOpenFiles} files or more at once, and this shell allows ${openFiles}. ` +
+      'Allow more, as with `ulimit -n 4096`, and try again.',
+  );
+  process.exit(1);
+}
+
+if (!isInstalled()) {
   run('Installing packages', 'npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']);
 }
-if (process.argv.includes('--build') || newestSource(root) > modified(buildStamp)) {
+const sources = describeSources(root);
+if (
+  process.argv.includes('--build') ||
+  !existsSync(buildStamp) ||
+  readFileSync(buildStamp, 'utf8') !== sources
+) {
   rmSync(join(root, 'dist'), { recursive: true, force: true });
   run('Compiling', process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc')]);
-  writeFileSync(buildStamp, '');
+  writeFileSync(buildStamp, sources);
 }
 
-function modified(file) {
-  return existsSync(file) ? statSync(file).mtimeMs : 0;
+/** Most files that this process may have open; without an end where the system does not say. */
+function openFilesLimit() {
+  if (!existsSync('/proc/self/limits')) return Infinity;
+  const [, soft] = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8')) ?? [];
+  return soft === undefined ? Infinity : Number(soft);
 }
 
-function newestSource(folder) {
-  let newest = 0;
-  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+/** Whether node_modules has what the lock file names, by npm's own list of what it installed. */
+function isInstalled() {
+  const installed = join(root, 'node_modules', '.package-lock.json');
+  if (!existsSync(installed)) return false;
+  const { packages: there } = JSON.parse(readFileSync(installed, 'utf8'));
+  const { packages: wanted } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'));
+  return Object.entries(wanted).every(
+    ([path, { version, optional }]) =>
+      path === '' || there[path]?.version === version || (optional && there[path] === undefined),
+  );
+}
+
+/** One line for each source: a file that was added, removed or put back counts as well as one that was changed. */
+function describeSources(folder) {
+  const lines = [];
+  const entries = readdirSync(folder, { withFileTypes: true });
+  for (const entry of entries.toSorted((a, b) => (a.name < b.name ? -1 : 1))) {
     const path = join(folder, entry.name);
-    if (entry.isDirectory() && !skippedFolders.has(entry.name)) newest = Math.max(newest, newestSource(path));
-    else if (/(\.ts|^tsconfig\.json|^package-lock\.json)$/.test(entry.name))
-      newest = Math.max(newest, modified(path));
+    if (entry.isDirectory() && !skippedFolders.has(entry.name)) lines.push(describeSources(path));
+    else if (/(\.ts|^tsconfig\.json|^package-lock\.json)$/.test(entry.name)) {
+      const { mtimeMs, size } = statSync(path);
+      lines.push(`${relative(root, path)} ${size} ${mtimeMs}\n`);
+    }
   }
-  return newest;
+  return lines.join('');
 }
 
 function run(title, command, args) {

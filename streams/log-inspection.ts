@@ -98,17 +98,18 @@ export class LogInspection {
         brokers.map(async ({ nodeId: id, host, port }) => {
           const startedAt = performance.now();
           const address = `${host}:${port}`;
+          // A connection of its own, so that the time says something.
+          const own = createCluster(this.#kafka);
           try {
-            // A connection of its own, so that the time says something.
-            const own = createCluster(this.#kafka);
             await own.connect();
             await own.refreshMetadata();
             await (await own.findBroker({ nodeId: String(id) })).connect();
-            await own.disconnect();
             return { id, address, connectedInMs: performance.now() - startedAt };
           } catch (error) {
             await cluster.refreshMetadata().catch(() => undefined);
             return { id, address, error: toMillraceError(error, `Connecting to ${address}`).message };
+          } finally {
+            await own.disconnect();
           }
         }),
       );
@@ -305,9 +306,15 @@ export class LogInspection {
   #connect(): Promise<Cluster> {
     this.#cluster ??= (async () => {
       const cluster = createCluster(this.#kafka);
-      await cluster.connect();
-      await cluster.refreshMetadata();
-      return cluster;
+      try {
+        await cluster.connect();
+        await cluster.refreshMetadata();
+        return cluster;
+      } catch (error) {
+        this.#cluster = undefined;
+        await cluster.disconnect();
+        throw error;
+      }
     })();
     return this.#cluster;
   }

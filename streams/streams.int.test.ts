@@ -34,7 +34,7 @@ test('topics are created once and never changed; differences are warned of', asy
 
 test('every topic of a pipeline and of the system can be created', async () => {
   const { streams } = fixture.open();
-  await streams.createTopics([...pipelineTopicSpecs(unique('pipeline')), ...systemTopicSpecs()]);
+  await streams.createTopics([...pipelineTopicSpecs(unique('pipeline'), 2), ...systemTopicSpecs()]);
   await expect(streams.createTopics(systemTopicSpecs())).resolves.toBeUndefined();
 });
 

@@ -31,9 +31,6 @@ export const systemTopics = {
   rabbitmq: 'millrace.rabbitmq',
 } as const;
 
-/** Enough for a few copies of the stream scorer; a topic that exists keeps what it has. */
-export const defaultPartitions = 4;
-
 const dayMs = 24 * 3_600_000;
 
 export function pipelineTopics(pipeline: string): PipelineTopics {
@@ -49,9 +46,9 @@ export function pipelineTopics(pipeline: string): PipelineTopics {
  * What the topics of a pipeline should look like. The log is the only truth, so events, predictions and outcomes are
  * kept for good; dead letters for 90 days. A dead letter is an event and headers around it, so it may be larger.
  *
- * @param partitions - of each topic. Default 4.
+ * @param partitions - of each topic that is made; one that exists keeps what it has.
  */
-export function pipelineTopicSpecs(pipeline: string, partitions = defaultPartitions): TopicSpec[] {
+export function pipelineTopicSpecs(pipeline: string, partitions: number): TopicSpec[] {
   const { events, predictions, deadLetters, outcomes } = pipelineTopics(pipeline);
   const kept = { 'cleanup.policy': 'delete', 'retention.ms': '-1' };
   return [

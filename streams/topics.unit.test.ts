@@ -18,7 +18,7 @@ test('the log is the truth: events and predictions are kept for good, in as many
 });
 
 test('a dead letter may be larger than the event in it', () => {
-  const config = pipelineTopicSpecs('p').find((spec) => spec.name === 'p.dead-letters')?.config;
+  const config = pipelineTopicSpecs('p', 1).find((spec) => spec.name === 'p.dead-letters')?.config;
   expect(Number(config?.['max.message.bytes'])).toBeGreaterThan(1_048_588);
 });
 

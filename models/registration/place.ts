@@ -1,8 +1,9 @@
-import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { randomUUID } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { MillraceError, messageOf } from '../../platform/errors.js';
+import { makeFolder } from '../../platform/make-folder.js';
 import { readModel, type ModelArtifact } from '../registry.js';
 import { versionFiles } from './receive.js';
 
@@ -14,7 +15,7 @@ const staleMs = 24 * 3_600_000;
 export async function makeStagingFolder(root: string): Promise<string> {
   const folder = join(root, staging, randomUUID());
   try {
-    await mkdir(folder, { recursive: true });
+    await makeFolder(folder);
     return folder;
   } catch (error) {
     throw unusable(root, error);
@@ -43,7 +44,7 @@ export async function placeVersion(root: string, staged: ModelArtifact): Promise
   try {
     for (const file of versionFiles) await sync(join(staged.folder, file));
     await sync(staged.folder);
-    await mkdir(dirname(target), { recursive: true });
+    await makeFolder(dirname(target));
     if (await tryRename(staged.folder, target)) {
       await sync(dirname(target));
       await sync(root);

@@ -90,6 +90,15 @@ it.each(cases)(
   },
 );
 
+it.each([
+  ['30 2 * * *', '2026-03-29T01:00:00Z'],
+  ['0 */2 * * *', '2026-03-29T02:00:00Z'],
+  ['*/20 2 * * *', '2026-03-30T00:00:00Z'],
+])('%s, due in an hour that Berlin skips: the next run is at %s', (cron, expected) => {
+  const schedule = { ...every5, cron, timeZone: 'Europe/Berlin' };
+  expect(nextDue(schedule, Date.parse('2026-03-28T23:10:00Z'))).toBe(Date.parse(expected));
+});
+
 describe('schedulesOf', () => {
   const pipelines = new Map([['taxi-trip-duration', {}]]);
 

@@ -40,7 +40,13 @@ const unset = Object.fromEntries(
 
 /** Starts a compiled file of the project, by its path under `dist/`. */
 export function startProgram(file: string, args: string[], settings: Record<string, string>): Program {
-  const child = spawn(process.execPath, [join(projectRoot, 'dist', file), ...args], {
+  return startCommand(process.execPath, [join(projectRoot, 'dist', file), ...args], settings);
+}
+
+/** Starts any command, in the project's folder. It has exited when all that it started has closed its output. */
+export function startCommand(command: string, args: string[], settings: Record<string, string>): Program {
+  const child = spawn(command, args, {
+    cwd: projectRoot,
     env: { ...process.env, ...unset, TAXI_SCHEDULE: 'off', ...settings },
     stdio: ['ignore', 'pipe', 'pipe'],
   });

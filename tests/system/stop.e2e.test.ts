@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { audit } from './audit.js';
 import { Load } from './load.js';
-import { type Program, whenReady } from './programs.js';
+import { type Program, startCommand, whenReady } from './programs.js';
 import { seededRandom } from './seeded-random.js';
 import { fullSize, runsAll } from './size.js';
 import { patience, testEngines } from './engines/chosen.js';
@@ -68,6 +68,15 @@ describe.each(fullSize ? (['SIGTERM', 'SIGINT'] as const) : (['SIGTERM'] as cons
     );
   },
 );
+
+it('ends with npm when npm is told to', { timeout: patience * 60_000 }, async () => {
+  const system = startCommand('npm', ['start', '--', '--no-demo'], whole.settings);
+  await whenReady(system, whole.http);
+  system.signal('SIGTERM');
+  // It is over when all that npm started has closed its output.
+  await system.exited;
+  await expect(fetch(`${whole.http}/health/live`)).rejects.toThrow('fetch failed');
+});
 
 it.runIf(runsAll)(
   'a second process on the same folder is refused in one line and harms nothing',

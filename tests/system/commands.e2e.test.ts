@@ -17,12 +17,50 @@ afterAll(async () => {
   await folders.remove();
 });
 
-/** Runs `millrace models …` and gives what it printed. */
-async function models(...args: string[]): Promise<{ output: string; exit: number | string }> {
+interface Finished {
+  output: string;
+  exit: number | string;
+}
+
+/** Runs `millrace …` and gives what it printed. */
+async function millrace(...args: string[]): Promise<Finished> {
   const settings = { MILLRACE_URL: system.endpoints.http, MILLRACE_API_KEY: 'a-key' };
-  const program = startProgram('cli/main.js', ['models', ...args], settings);
+  const program = startProgram('cli/main.js', args, settings);
   return { exit: await program.exited, output: program.output().trim() };
 }
+
+const models = (...args: string[]): Promise<Finished> => millrace('models', ...args);
+
+function cells(table: string): string[][] {
+  return table.split('\n').map((line) => line.split(/ {2,}/));
+}
+
+it('says how the system is, and what runs in it', async () => {
+  const [status, pipelines, jobs] = await Promise.all(
+    ['status', 'pipelines', 'jobs'].map((name) => millrace(name)),
+  );
+  expect(status?.exit, status?.output).toBe(0);
+  expect(cells(status?.output ?? '')).toEqual(
+    expect.arrayContaining([
+      ['PART', 'STATUS', 'DETAIL'],
+      ['models', 'up'],
+      ['(all)', 'up', system.endpoints.http],
+    ]),
+  );
+  expect(cells(pipelines?.output ?? '')).toContainEqual([
+    'credit-default',
+    'credit-default 1',
+    'credit-default.events',
+  ]);
+  expect(jobs).toEqual({ exit: 0, output: 'JOB  PIPELINE  STATE  ROWS  FAILED  CREATED  FILE' });
+});
+
+it('names a command that is none, and starts nothing', async () => {
+  expect(await millrace('jbos')).toMatchObject({
+    exit: 1,
+    output: expect.stringMatching(/^There is no command 'jbos' here\. There are: .*\bjobs\b/) as string,
+  });
+});
 
 it('takes a version from its folder to champion and back', async () => {
   const folder = await folders.make('2');
@@ -40,10 +78,8 @@ it('takes a version from its folder to champion and back', async () => {
     exit: 0,
     output: expect.stringMatching(/version 2 is challenger since .* in shadow, answers 25 %/) as string,
   });
-  const table = (await models('list', 'credit-default')).output
-    .split('\n')
-    .map((line) => line.split(/ {2,}/));
-  expect(table.map((cells) => cells.slice(0, 3))).toEqual([
+  const table = cells((await models('list', 'credit-default')).output);
+  expect(table.map((row) => row.slice(0, 3))).toEqual([
     ['MODEL', 'VERSION', 'ROLE'],
     ['credit-default', '2', 'challenger (shadow, canary 0.25)'],
     ['credit-default', '1', 'champion'],
