@@ -93,16 +93,21 @@ async function open(onnx: Uint8Array): Promise<InferenceSession> {
   }
 }
 
+/** How a converter is told to make one input of all features. */
+function asFloats(width: number): string {
+  return `with skl2onnx: initial_types=[('features', FloatTensorType([None, ${width}]))]`;
+}
+
 function onlyInput(session: InferenceSession, width: number): { name: string; dtype: 'float32' | 'float64' } {
   const [input, ...more] = session.inputMetadata;
   if (input === undefined || more.length > 0) {
     throw unfit(
-      `it takes ${session.inputNames.length} inputs (${session.inputNames.slice(0, 5).join(', ')}, …), and one is needed that has all ${width} features as its columns; with skl2onnx: initial_types=[('features', FloatTensorType([None, ${width}]))]`,
+      `it takes ${session.inputNames.length} inputs (${session.inputNames.slice(0, 5).join(', ')}, …), and one is needed that has all ${width} features as its columns; ${asFloats(width)}`,
     );
   }
   if (!input.isTensor || (input.type !== 'float32' && input.type !== 'float64')) {
     throw unfit(
-      `its input ${input.name} is ${input.isTensor ? input.type : 'no tensor'}, not floating-point numbers`,
+      `its input ${input.name} is ${input.isTensor ? input.type : 'no tensor'}, not floating-point numbers; ${asFloats(width)}`,
     );
   }
   const [batch, columns, ...rest] = input.shape;

@@ -143,6 +143,7 @@ describeClient(mlflow(), ({ server, models }) => {
       [],
       'column 0 is PAY_AMT6 where the champion has LIMIT_BAL',
     ],
+    ['an input of whole numbers', 'whole-numbers@champion', [], 'FloatTensorType([None, 23])'],
     ['three classes', 'three-classes@champion', [], 'has 3 columns. Choose one'],
     ['a column that is not there', 'three-classes@champion', ['--column', '3'], 'there is no column 3'],
     ['a stage without a version', 'zipmap/Archived', [], 'no version of zipmap in the stage Archived'],

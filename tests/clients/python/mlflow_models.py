@@ -21,7 +21,7 @@ import pandas as pd
 from mlflow.models import infer_signature
 from onnx import TensorProto, helper, numpy_helper
 from skl2onnx import convert_sklearn
-from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
+from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, Int64TensorType
 from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -65,6 +65,8 @@ def main(uri: str, champion: Path) -> None:
     log("one-by-one", convert(linear, separate, zipmap=False), signature=signature)
     log("swapped", convert(boosted, floats, zipmap=False), signature=swapped)
     log("three-classes", convert(three, floats, zipmap=False), signature=signature)
+    whole = [("features", Int64TensorType([None, len(columns)]))]
+    log("whole-numbers", convert(linear, whole, zipmap=False), signature=signature)
     log("staged", convert(boosted, floats, zipmap=False), signature=signature)
     # What servers before 2.9 have instead of aliases.
     mlflow.MlflowClient().transition_model_version_stage("staged", "1", "Production")
