@@ -115,7 +115,7 @@ export function createMetrics() {
     }),
     rabbitPublished: new Counter({
       name: 'millrace_rabbitmq_published_total',
-      help: 'Messages that RabbitMQ confirmed, results or replies; unroutable are those that no queue was there for.',
+      help: 'Results and replies by what became of them: routed, unroutable (no queue was there for it), refused (a queue rejected it until it was given up), invalid (it can’t be sent).',
       labelNames: ['kind', 'outcome'] as const,
       registers,
     }),

@@ -35,11 +35,17 @@ describeRabbitMq('the RabbitMQ bridge', () => {
     // Old programs and other people were here first.
     await client.channel.assertQueue('alicpp_records', { durable: true });
     await client.channel.assertQueue('rides', { durable: true, arguments: { 'x-max-length': 1000 } });
+    await client.channel.assertQueue('full', {
+      durable: true,
+      arguments: { 'x-max-length': 1, 'x-overflow': 'reject-publish' },
+    });
     system = await startSystem({
       RABBITMQ_URL: rabbit.url,
       RABBITMQ_QUEUES: 'alicpp_records=credit-default,rides=taxi-trip-duration',
       RABBITMQ_BINDINGS: JSON.stringify(bindings),
-      RABBITMQ_RESULTS_QUEUES: 'results,sure=credit-default.*.no_default',
+      RABBITMQ_RESULTS_QUEUES: 'results,sure=credit-default.*.no_default,full=car-price.#',
+      RABBITMQ_RETRY_DELAY_MS: '20',
+      RABBITMQ_RETRY_LIMIT: '3',
     });
     await whenUp('rabbitmq queue alicpp_records', 'rabbitmq queue rides', 'rabbitmq results');
   }, 120_000);
@@ -187,6 +193,100 @@ describeRabbitMq('the RabbitMQ bridge', () => {
       { event_id: 'bad2', reason: 'EVENT_INVALID', topic, long: 0 },
       { event_id: 'bad3', reason: 'JSON_INVALID', topic, long: 1 },
     ]);
+  });
+
+  it('scores what carries headers of any type, and sets aside what has too many beside others', async () => {
+    await client.drain('millrace.dead-letters');
+    const text = (name: string, size: number): Buffer => {
+      const start = Buffer.from(`${String.fromCharCode(name.length)}${name}S\0\0\0\0`);
+      start.writeUInt32BE(size, start.length - 4);
+      return Buffer.concat([start, Buffer.alloc(size, 'x')]);
+    };
+    const longest = Buffer.from('\x02atL\x7f\xff\xff\xff\xff\xff\xff\xff\x02noS\0\0\0\x02\x00\xff', 'latin1');
+    const huge = Buffer.from('\x04huged\0\0\0\0\0\0\0\0');
+    huge.writeDoubleBE(-1e300, 6);
+    await client.sendTable(JSON.stringify({ ...body, event_id: 'typed' }), longest);
+    await client.sendTable(
+      'not JSON, large headers',
+      Buffer.concat([text('long', 70_000), text('short', 3)]),
+    );
+    const many = Array.from({ length: 7_000 }, (_, index) => text(`h${index}`, 5));
+    await client.sendTable('not JSON, many', Buffer.concat(many));
+    await client.sendTable('not JSON, typed', Buffer.concat([longest, huge]));
+    await client.send(body, { messageId: 'typed-after' });
+    const ids = async (): Promise<unknown[]> =>
+      (await rows(`event_id LIKE 'typed%'`)).map(({ event_id: id }) => id);
+    await expect.poll(ids).toEqual(['typed', 'typed-after']);
+    const letters = await client.drain('millrace.dead-letters');
+    const headers = letters.map(({ properties }) => properties.headers);
+    expect(letters.map(({ content }) => String(content))).toEqual([
+      'not JSON, large headers',
+      'not JSON, many',
+      'not JSON, typed',
+    ]);
+    expect(headers[0]).toMatchObject({ long: 'x'.repeat(200), short: 'xxx', 'millrace-headers-cut': 1 });
+    expect(headers[2]).toMatchObject({ at: 2 ** 63, no: Buffer.from([0, 0xff]), huge: -1e300 });
+  });
+
+  it('lets messages come again that the dead-letter queue rejects, and nothing else wait', async () => {
+    await client.drain('millrace.dead-letters');
+    await client.send('the first', { messageId: 'first' });
+    await expect
+      .poll(async () => (await client.channel.checkQueue('millrace.dead-letters')).messageCount)
+      .toBe(1);
+    const policy = 'policies/%2F/full-letters';
+    const definition = { 'max-length': 1, overflow: 'reject-publish' };
+    await rabbit.manage(policy, {
+      method: 'PUT',
+      body: JSON.stringify({ pattern: '^millrace.dead-letters$', definition, 'apply-to': 'queues' }),
+    });
+    await client.send('rejected', { messageId: 'rejected' });
+    await client.send(body, { messageId: 'passes' });
+    await expect.poll(() => rows(`event_id = 'passes'`)).toHaveLength(1);
+    expect(await health('rabbitmq queue alicpp_records')).toMatchObject({
+      status: 'degraded',
+      detail: expect.stringContaining('millrace.dead-letters rejects') as string,
+    });
+    await rabbit.manage(policy, { method: 'DELETE' });
+    await expect
+      .poll(async () => (await client.channel.checkQueue('millrace.dead-letters')).messageCount)
+      .toBe(2);
+    await whenUp('rabbitmq queue alicpp_records');
+    const letters = await client.drain('millrace.dead-letters');
+    expect(letters.map(({ content }) => String(content))).toEqual(['the first', 'rejected']);
+  });
+
+  it('goes on with the others when a queue rejects results, and says which', async () => {
+    await client.drain('results');
+    const car = JSON.parse(readFileSync(join(projectRoot, 'examples', 'car-price.json'), 'utf8')) as object;
+    const predict = async (id: string): Promise<void> => {
+      const answer = await system.post('/v1/pipelines/car-price/predict', { ...car, event_id: id });
+      expect(answer.status).toBe(200);
+    };
+    for (const id of ['car-1', 'car-2', 'car-3']) await predict(id);
+    await client.send(body, { messageId: 'after-cars' });
+    const seen: string[] = [];
+    await expect
+      .poll(async () => {
+        for (const { content } of await client.drain('results'))
+          seen.push((JSON.parse(String(content)) as { event_id: string }).event_id);
+        return [...new Set(seen)].toSorted();
+      })
+      .toEqual(['after-cars', 'car-1', 'car-2', 'car-3']);
+    expect(seen.length).toBeLessThanOrEqual(7);
+    const part = 'rabbitmq results queue full';
+    const problem = expect.stringMatching(/the queue full rejects results/) as string;
+    expect(await health(part)).toMatchObject({ status: 'degraded', detail: problem });
+    expect(await health('rabbitmq results')).toEqual({ status: 'up' });
+    // Whatever waited was tried again, or given up by now.
+    await expect.poll(async () => (await client.drain('full')).length).toBeGreaterThan(0);
+    await expect
+      .poll(async () => {
+        await client.drain('full');
+        await predict(`car-${Math.random()}`);
+        return health(part);
+      })
+      .toEqual({ status: 'up' });
   });
 
   it('counts equal messages without an id as many, and those with one id as one', async () => {

@@ -23,6 +23,7 @@ import { InboundQueue } from './inbound-queue.js';
 import { followLedgers } from './ledger.js';
 import { Outbound } from './outbound.js';
 import { Publisher } from './publisher.js';
+import { ResultsQueues } from './results-queues.js';
 import { deadLettersQueue, ensureDeadLetters } from './topology.js';
 
 /** Consumer group of what goes to RabbitMQ. */
@@ -41,7 +42,8 @@ export interface BridgeOptions {
 /** Events from RabbitMQ's queues to the log, and predictions from the log to RabbitMQ. */
 export interface Bridge {
   connections(): BridgeStatus[];
-  queues: ReadonlyMap<string, () => BridgeStatus>;
+  /** Queues in and out, by the names that readiness gives them. */
+  parts: ReadonlyMap<string, () => BridgeStatus>;
   results: Consumption;
   resultTopics: string[];
   /** Takes no more, ends what is under way, and disconnects. */
@@ -63,7 +65,11 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
   checkBindings(bindings, mappings);
   // RabbitMQ lets a connection that publishes wait when it is short of memory; acknowledgements must not.
   const tls = tlsOptions(config, 'RABBITMQ');
-  const reading = new RabbitConnection({ url, tls, name: 'millrace in', logger });
+  const reading = mappings.map(
+    // Each queue its own, so that none ends the reading of the others. One says for all when RabbitMQ is away.
+    ({ queue }, index) =>
+      new RabbitConnection({ url, tls, name: `millrace in ${queue}`, logger, quiet: index > 0 }),
+  );
   const writing = new RabbitConnection({
     url,
     tls,
@@ -76,14 +82,14 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
   const producer = await streams.createProducer();
   const intake = new Intake({ ...options, producer, cache: new PredictionCache(() => Promise.resolve([])) });
   const states = await followLedgers(streams);
-  const queues = mappings.map(({ queue, pipeline }) => {
+  const queues = mappings.map(({ queue, pipeline }, index) => {
     const failed = new FailedMessages(writing, new Publisher(writing, onUnconfirmed), queue, {
       firstDelayMs: config.RABBITMQ_RETRY_DELAY_MS,
     });
     const inbound = new InboundQueue({
       queue,
       bindings: bindings.filter((binding) => binding.queue === queue),
-      connection: reading,
+      connection: reading[index] ?? writing,
       streams,
       states,
       events: new EventsFromMessages({ queue, pipeline, intake, failed, metrics }),
@@ -95,10 +101,19 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     });
     return [queue, inbound] as const;
   });
+  const resultsQueues = new ResultsQueues({
+    queues: parseResultsQueues(config.RABBITMQ_RESULTS_QUEUES),
+    connection: writing,
+    publisher: new Publisher(writing, onUnconfirmed),
+    retryLimit: config.RABBITMQ_RETRY_LIMIT,
+    retryDelayMs: config.RABBITMQ_RETRY_DELAY_MS,
+    metrics,
+    logger,
+  });
   const outbound = new Outbound({
     ...options,
     pipelines: [...pipelines.values()],
-    resultsQueues: parseResultsQueues(config.RABBITMQ_RESULTS_QUEUES),
+    resultsQueues,
     connection: writing,
     publisher: new Publisher(writing, onUnconfirmed),
   });
@@ -114,10 +129,14 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     handle: (records) => outbound.publish(records),
     maxWaitMs: 5,
   });
-  const depth = watchDepth(metrics, reading, [...mappings.map(({ queue }) => queue), deadLettersQueue]);
+  const watched = [...mappings.map(({ queue }) => queue), deadLettersQueue, ...resultsQueues.names];
+  const depth = watchDepth(metrics, reading[0] ?? writing, [...new Set(watched)]);
   return {
-    connections: () => [reading.status(), writing.status()],
-    queues: new Map(queues.map(([queue, inbound]) => [queue, () => inbound.status()])),
+    connections: () => [...reading, writing].map((connection) => connection.status()),
+    parts: new Map([
+      ...queues.map(([queue, inbound]) => [`rabbitmq queue ${queue}`, () => inbound.status()] as const),
+      ...resultsQueues.parts,
+    ]),
     results,
     resultTopics: outbound.topics,
     stop: async () => {
@@ -125,7 +144,8 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
       await drain(
         queues.map(([, inbound]) => inbound),
         results,
-        [reading, writing],
+        resultsQueues,
+        [...reading, writing],
       );
       await states.stop();
       await producer.close();
@@ -137,13 +157,17 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
 async function drain(
   queues: readonly InboundQueue[],
   results: Consumption,
+  resultsQueues: ResultsQueues,
   connections: readonly RabbitConnection[],
 ): Promise<void> {
   const closeAll = async (): Promise<void> =>
     void (await Promise.all(connections.map((connection) => connection.close())));
   const late = setTimeout(() => void closeAll(), drainMs);
   if (!connections.every((connection) => connection.status().ok)) await closeAll();
-  await Promise.all([...queues.map((queue) => queue.stop()), results.stop()]);
+  await Promise.all([
+    ...queues.map((queue) => queue.stop()),
+    results.stop().then(() => resultsQueues.stop()),
+  ]);
   clearTimeout(late);
   await closeAll();
 }

@@ -1,9 +1,10 @@
 import type { ConnectionOptions as TlsOptions } from 'node:tls';
-import { type ConfirmChannel, connect, type RecoveringChannelModel } from 'amqplib';
+import { type ChannelModel, type ConfirmChannel, connect, type RecoveringChannelModel } from 'amqplib';
 import { MillraceError, messageOf } from '../../platform/errors.js';
 import type { Logger } from '../../platform/logger.js';
 import { tlsAdvice } from '../../platform/tls-problems.js';
 import { codeOf } from './errors.js';
+import { readPropertiesOf } from './message-properties.js';
 
 export interface ConnectionOptions {
   /** `amqp://` or `amqps://`. Its password is never logged. */
@@ -31,6 +32,9 @@ export interface BridgeStatus {
 /** Seconds after which a server that says nothing counts as gone. */
 const heartbeatSeconds = 10;
 
+/** What every AMQP server and client takes. */
+const leastFrameMax = 4_096;
+
 /** A connection to RabbitMQ that is made again, for as long as it takes, whenever it is lost. */
 export class RabbitConnection {
   readonly #model: Promise<RecoveringChannelModel>;
@@ -39,6 +43,7 @@ export class RabbitConnection {
   readonly #level: 'debug' | undefined;
   readonly #onConnect: (() => Promise<void>) | undefined;
   #status: BridgeStatus = { ok: false, since: Date.now(), problem: 'connecting' };
+  #frameMax = leastFrameMax;
   /** Whether the log says already that it can't be reached. */
   #told = false;
 
@@ -55,12 +60,25 @@ export class RabbitConnection {
       noDelay: true,
       timeout: 10_000,
       clientProperties: { connection_name: name },
-      recovery: { waitForConnect: false, initialDelay: 200, maxDelay: 5_000 },
+      recovery: {
+        waitForConnect: false,
+        initialDelay: 200,
+        maxDelay: 5_000,
+        setup: ({ connection }: ChannelModel) => {
+          readPropertiesOf(connection);
+          this.#frameMax = (connection as { frameMax?: number }).frameMax ?? leastFrameMax;
+        },
+      },
     }).then((model) => this.#watch(model));
   }
 
   status(): BridgeStatus {
     return this.#status;
+  }
+
+  /** Most bytes of a frame, as agreed with RabbitMQ: the properties of a message have to fit into one. */
+  get frameMax(): number {
+    return this.#frameMax;
   }
 
   /**

@@ -7,20 +7,30 @@ export function codeOf(error: unknown): number | string | undefined {
   return typeof code === 'number' || typeof code === 'string' ? code : undefined;
 }
 
+/** What RabbitMQ refused that has a name of Millrace's own. */
+export const ownName = 'RABBITMQ_URL (another vhost): the name is Millrace’s own';
+
 /**
  * What RabbitMQ refused, with the setting that asked for it. Retriable: whoever runs RabbitMQ may mend it.
  *
  * @param what - such as `The queue scores`.
+ * @param setting - such as `RABBITMQ_QUEUES`, or `ownName`.
  */
 export function refused(what: string, setting: string, error: unknown): MillraceError {
   if (error instanceof MillraceError) return error;
+  const other = setting === ownName ? 'use another' : 'name another';
   const hint =
     codeOf(error) === 406
-      ? ' It is there already with other properties or arguments: delete it there, or name another'
-      : ' Check it, or name another';
+      ? ` It is there already with other properties or arguments: delete it there, or ${other}`
+      : ` Check it and the permissions of RABBITMQ_URL's user, or ${other}`;
   return new MillraceError(
     'RABBITMQ_REFUSED',
     `${what} can't be used: ${messageOf(error)}.${hint} in ${setting}.`,
     { retriable: true, cause: error },
   );
+}
+
+/** Whether it is about this one queue, exchange or message, and not about the connection: RabbitMQ gave a reason. */
+export function isOwnFault(error: unknown): boolean {
+  return error instanceof MillraceError && typeof codeOf(error.cause) === 'number';
 }

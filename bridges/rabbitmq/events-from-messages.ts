@@ -82,12 +82,15 @@ export class EventsFromMessages {
       }
     });
     // First the queue, then the log, by which they count as dealt with.
-    await failed.bury(bad);
-    records.push(...bad.map((each) => this.#letter(each, spans.of(each.message))));
+    const again = new Set(await failed.bury(bad));
+    const buried = bad.filter(({ message }) => !again.has(message));
+    records.push(...buried.map((each) => this.#letter(each, spans.of(each.message))));
     await ledger.write(records, messages.map(digestOf));
-    for (const { reason } of bad) metrics.deadLetters.inc({ pipeline: pipeline.name, reason: reason.code });
+    for (const { reason } of buried)
+      metrics.deadLetters.inc({ pipeline: pipeline.name, reason: reason.code });
     metrics.rabbitReceived.inc({ queue, outcome: 'event' }, messages.length - bad.length);
-    metrics.rabbitReceived.inc({ queue, outcome: 'dead_letter' }, bad.length);
+    metrics.rabbitReceived.inc({ queue, outcome: 'dead_letter' }, buried.length);
+    metrics.rabbitReceived.inc({ queue, outcome: 'retried' }, again.size);
   }
 
   #letter({ message, reason }: FailedMessage, span: Processing | undefined): NewRecord {

@@ -1,8 +1,10 @@
 import type { ConsumeMessage, Options } from 'amqplib';
-import type { MillraceError } from '../../platform/errors.js';
+import { MillraceError } from '../../platform/errors.js';
 import type { RabbitConnection } from './connection.js';
-import type { Publisher } from './publisher.js';
-import { deadLettersExchange, ensureDeadLetters, ensureDelayQueue } from './topology.js';
+import { cutHeader, fitProperties } from './fit-properties.js';
+import type { OutgoingMessage, Publisher } from './publisher.js';
+import { isOfDelivery } from './repeats.js';
+import { deadLettersExchange, deadLettersQueue, ensureDeadLetters, ensureDelayQueue } from './topology.js';
 
 /** A message that could not be taken, and why. */
 export interface FailedMessage {
@@ -15,7 +17,6 @@ const attemptsHeader = 'millrace-attempts';
 
 const longestDelayMs = 600_000;
 
-/** RabbitMQ takes headers of some kilobytes; amqplib of 64 at most. */
 const keptDetail = 2_000;
 
 /** Where messages of a queue go that could not be taken: to the dead-letter queue, or to a delay queue and back. */
@@ -24,6 +25,7 @@ export class FailedMessages {
   readonly #publisher: Publisher;
   readonly #queue: string;
   readonly #firstDelayMs: number;
+  #problem: string | undefined;
 
   constructor(
     connection: RabbitConnection,
@@ -38,34 +40,35 @@ export class FailedMessages {
   }
 
   /**
-   * Puts messages in the dead-letter queue: bytes and properties as they came, the reason in headers.
+   * Puts messages in the dead-letter queue: bytes and properties as they came, the reason in headers. Those that the queue
+   * rejects, as it is full, come again later, to be put there then.
    *
-   * @throws MillraceError `RABBITMQ_UNAVAILABLE`, retriable.
+   * @returns the messages that come again.
+   * @throws MillraceError `RABBITMQ_UNAVAILABLE` or `RABBITMQ_REFUSED`, retriable.
    */
-  async bury(failed: readonly FailedMessage[]): Promise<void> {
-    if (failed.length === 0) return;
+  async bury(failed: readonly FailedMessage[]): Promise<ConsumeMessage[]> {
+    if (failed.length === 0) return [];
     await ensureDeadLetters(this.#connection);
-    await this.#publisher.publish(
-      failed.map(({ message, reason }) => ({
-        exchange: deadLettersExchange,
-        routingKey: this.#queue,
-        content: message.content,
-        options: copyOf(message, {
-          'millrace-reason': reason.code,
-          'millrace-detail': reason.message.slice(0, keptDetail),
-          'millrace-queue': this.#queue,
-          'millrace-exchange': message.fields.exchange,
-          'millrace-routing-key': message.fields.routingKey,
-          [attemptsHeader]: attemptsOf(message),
-        }),
-      })),
+    const refused = await this.#publish(
+      failed.map(({ message, reason }) => ({ message, marks: this.#marks(message, reason) })),
+      () => ({ exchange: deadLettersExchange, routingKey: this.#queue }),
     );
+    this.#problem = undefined;
+    if (refused.length === 0) return [];
+    this.#problem = `the queue ${deadLettersQueue} rejects messages, it may be full: ${refused.length} of ${this.#queue} wait to be put there`;
+    await this.delay(refused);
+    return refused;
+  }
+
+  /** What keeps messages from the dead-letter queue, at the last that went there. */
+  get problem(): string | undefined {
+    return this.#problem;
   }
 
   /**
    * Lets messages come again after a delay that doubles each time.
    *
-   * @throws MillraceError `RABBITMQ_UNAVAILABLE`, retriable.
+   * @throws MillraceError `RABBITMQ_UNAVAILABLE` or `RABBITMQ_REFUSED`, retriable.
    */
   async delay(messages: readonly ConsumeMessage[]): Promise<void> {
     const queues = new Map<number, string>();
@@ -73,18 +76,61 @@ export class FailedMessages {
       const delayMs = Math.min(longestDelayMs, this.#firstDelayMs * 2 ** attempts);
       queues.set(attempts, await ensureDelayQueue(this.#connection, this.#queue, delayMs));
     }
-    await this.#publisher.publish(
-      messages.map((message) => {
-        const attempts = attemptsOf(message);
-        return {
-          exchange: '',
-          routingKey: queues.get(attempts) ?? '',
-          content: message.content,
-          options: copyOf(message, { [attemptsHeader]: attempts + 1 }),
-        };
-      }),
+    const refused = await this.#publish(
+      messages.map((message) => ({ message, marks: { [attemptsHeader]: attemptsOf(message) + 1 } })),
+      (message) => ({ exchange: '', routingKey: queues.get(attemptsOf(message)) ?? '' }),
+    );
+    if (refused.length === 0) return;
+    const queue = [...queues.values()].join(', ');
+    throw new MillraceError(
+      'RABBITMQ_REFUSED',
+      `${refused.length} messages can't wait in ${queue}: it rejects them. Look for a policy with a limit on it.`,
+      { retriable: true },
     );
   }
+
+  /** @returns the messages that a queue rejected. */
+  async #publish(
+    copies: readonly Copy[],
+    to: (message: ConsumeMessage) => Pick<OutgoingMessage, 'exchange' | 'routingKey'>,
+  ): Promise<ConsumeMessage[]> {
+    const { frameMax } = this.#connection;
+    const outgoing = new Map<OutgoingMessage, Copy>();
+    for (const copy of copies) {
+      const { message, marks } = copy;
+      const options = fitProperties(copyOf(message, marks), frameMax);
+      outgoing.set({ ...to(message), content: message.content, options }, copy);
+    }
+    const { refused, invalid } = await this.#publisher.publish([...outgoing.keys()]);
+    // Whatever its properties have that can't be sent, its bytes are not lost.
+    const bare = new Map<OutgoingMessage, Copy>();
+    for (const { message } of invalid) {
+      const copy = outgoing.get(message);
+      const headers = { ...copy?.marks, [cutHeader]: Object.keys(message.options.headers ?? {}).length };
+      if (copy !== undefined) bare.set({ ...message, options: fitProperties({ headers }, frameMax) }, copy);
+    }
+    const again = await this.#publisher.publish([...bare.keys()]);
+    return [...refused, ...again.refused].flatMap(
+      (message) => outgoing.get(message)?.message ?? bare.get(message)?.message ?? [],
+    );
+  }
+
+  #marks(message: ConsumeMessage, reason: MillraceError): Record<string, unknown> {
+    return {
+      'millrace-reason': reason.code,
+      'millrace-detail': reason.message.slice(0, keptDetail),
+      'millrace-queue': this.#queue,
+      'millrace-exchange': message.fields.exchange,
+      'millrace-routing-key': message.fields.routingKey,
+      [attemptsHeader]: attemptsOf(message),
+    };
+  }
+}
+
+/** A message to be published again, with headers that say why. */
+interface Copy {
+  message: ConsumeMessage;
+  marks: Record<string, unknown>;
 }
 
 /** How often a message has been tried again. */
@@ -100,17 +146,28 @@ export function attemptsOf({ properties }: ConsumeMessage): number {
 function copyOf({ properties }: ConsumeMessage, marks: Record<string, unknown>): Options.Publish {
   const { expiration, userId, headers, messageId, correlationId, replyTo, contentType, contentEncoding } =
     properties;
-  const { timestamp, type, appId, priority } = properties;
+  const { type, appId, priority } = properties;
+  const timestamp: unknown = properties.timestamp;
   const kept: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(headers ?? {})) {
     if (name === 'CC' || name === 'BCC') kept[`millrace-${name.toLowerCase()}`] = value;
-    // Of its way through delay queues: RabbitMQ would take it for a message that goes in circles.
-    else if (name !== 'x-death' && !name.startsWith('x-first-death-') && !name.startsWith('x-last-death-'))
-      kept[name] = value;
+    // With its way through delay queues RabbitMQ would take it for a message that goes in circles.
+    else if (!isOfDelivery(name)) kept[name] = value;
   }
   if (expiration !== undefined) kept['millrace-expiration'] = expiration;
   if (userId !== undefined) kept['millrace-user-id'] = userId;
-  const copied = { messageId, correlationId, replyTo, contentType, contentEncoding, timestamp, type, appId };
+  // Text: no double holds it, and amqplib writes nothing else.
+  if (typeof timestamp === 'string') kept['millrace-timestamp'] = timestamp;
+  const copied = {
+    messageId,
+    correlationId,
+    replyTo,
+    contentType,
+    contentEncoding,
+    type,
+    appId,
+    timestamp: typeof timestamp === 'number' ? timestamp : undefined,
+  };
   const given = Object.entries({ ...copied, priority }).filter(([, value]) => value !== undefined);
   return { ...(Object.fromEntries(given) as Options.Publish), headers: { ...kept, ...marks } };
 }

@@ -45,7 +45,9 @@ export class InboundQueue {
   }
 
   status(): BridgeStatus {
-    return this.#status;
+    const { problem } = this.#options.failed;
+    if (problem === undefined || !this.#status.ok) return this.#status;
+    return { ...this.#status, ok: false, problem };
   }
 
   /** Takes no more, and ends what is under way. What is delivered and not taken goes back to the queue. */

@@ -1,9 +1,7 @@
-import type { Message } from 'amqplib';
 import { toProblem } from '../../ingest/problems.js';
 import { MillraceError } from '../../platform/errors.js';
 import type { Logger } from '../../platform/logger.js';
 import type { Metrics } from '../../platform/metrics.js';
-import type { ResultsQueue } from '../../platform/rabbitmq-settings.js';
 import { readDeadLetter } from '../../processors/dead-letters.js';
 import { deadLetterId } from '../../processors/ids.js';
 import type { OpenPipeline } from '../../processors/open-pipelines.js';
@@ -15,12 +13,14 @@ import { type TraceHeaders, traceHeadersOf } from '../../platform/tracing/trace-
 import type { StreamRecord } from '../../streams/records.js';
 import type { Serde } from '../../streams/serde.js';
 import type { RabbitConnection } from './connection.js';
-import type { OutgoingMessage, Publisher } from './publisher.js';
-import { ensureResults, predictionsExchange } from './topology.js';
+import { isShortText, shortText } from './fit-properties.js';
+import type { OutgoingMessage, Published, Publisher } from './publisher.js';
+import type { ResultsQueues } from './results-queues.js';
+import { predictionsExchange } from './topology.js';
 
 export interface OutboundOptions {
   pipelines: readonly OpenPipeline[];
-  resultsQueues: readonly ResultsQueue[];
+  resultsQueues: ResultsQueues;
   connection: RabbitConnection;
   publisher: Publisher;
   serde: Serde;
@@ -53,7 +53,7 @@ export class Outbound {
     const { connection, resultsQueues } = this.#options;
     const { since } = connection.status();
     if (this.#preparedFor === since) return;
-    await ensureResults(connection, resultsQueues);
+    await resultsQueues.ensure();
     this.#preparedFor = since;
   }
 
@@ -69,39 +69,51 @@ export class Outbound {
     if (messages.length === 0) return;
     await this.prepare();
     try {
-      this.#count(messages, await this.#options.publisher.publish(messages));
+      const published = await this.#options.publisher.publish(messages);
+      this.#count(messages, published);
+      const isResult = ({ exchange }: OutgoingMessage): boolean => exchange === predictionsExchange;
+      await this.#options.resultsQueues.note(messages.filter(isResult), published.refused.filter(isResult));
     } catch (error) {
       this.#preparedFor = undefined;
       throw error;
     }
   }
 
+  /** What can't be published is that record's own fault: anyone may write records, with whatever in them. */
   async #toMessages(record: StreamRecord): Promise<OutgoingMessage[]> {
     const pipeline = this.#byTopic.get(record.topic);
     if (pipeline === undefined) return [];
-    if (record.topic === pipeline.topics.deadLetters) return refusals(record, pipeline.name);
     try {
+      if (record.topic === pipeline.topics.deadLetters) return refusals(record, pipeline.name);
       const { serde } = this.#options;
       return toMessages((await serde.decode(record.value, pipeline.prediction.type)) as Prediction, record);
     } catch (error) {
-      if (!(error instanceof MillraceError) || error.retriable) throw error;
+      if (error instanceof MillraceError && error.retriable) throw error;
       const { topic, partition, offset } = record;
-      this.#options.logger.warn({ err: error, topic, partition, offset }, 'a record is no prediction');
+      this.#options.logger.warn({ err: error, topic, partition, offset }, 'a record can’t be published');
       return [];
     }
   }
 
-  #count(messages: readonly OutgoingMessage[], returned: readonly Message[]): void {
-    const { metrics } = this.#options;
+  #count(messages: readonly OutgoingMessage[], { returned, refused, invalid }: Published): void {
+    const { metrics, logger } = this.#options;
     for (const [kind, exchange] of [
       ['result', predictionsExchange],
       ['reply', ''],
     ] as const) {
-      const all = messages.filter((message) => message.exchange === exchange).length;
-      const unroutable = returned.filter(({ fields }) => fields.exchange === exchange).length;
-      metrics.rabbitPublished.inc({ kind, outcome: 'routed' }, all - unroutable);
+      const of = (each: { exchange: string }): boolean => each.exchange === exchange;
+      const all = messages.filter(of).length;
+      const unroutable = returned.filter(({ fields }) => of(fields)).length;
+      const rejected = refused.filter(of).length;
+      const unfit = invalid.filter(({ message }) => of(message)).length;
+      metrics.rabbitPublished.inc({ kind, outcome: 'routed' }, all - unroutable - rejected - unfit);
       metrics.rabbitPublished.inc({ kind, outcome: 'unroutable' }, unroutable);
+      metrics.rabbitPublished.inc({ kind, outcome: 'invalid' }, unfit);
+      // Results are tried again.
+      if (kind === 'reply') metrics.rabbitPublished.inc({ kind, outcome: 'refused' }, rejected);
     }
+    for (const { message, problem } of invalid)
+      logger.warn({ messageId: message.options.messageId, problem }, 'a message can’t be published');
   }
 }
 
@@ -138,15 +150,18 @@ type Unrouted = Pick<OutgoingMessage, 'content' | 'options'>;
 
 function outgoing(record: StreamRecord, messageId: string, type: string, at: number, body: object): Unrouted {
   const correlationId = record.headers[correlationIdHeader]?.toString();
+  const seconds = Math.floor(at / 1000);
   return {
     content: Buffer.from(JSON.stringify(body)),
     options: {
-      messageId,
+      messageId: shortText(messageId),
       type,
-      timestamp: Math.floor(at / 1000),
+      // AMQP has none before 1970.
+      ...(seconds >= 0 ? { timestamp: seconds } : {}),
       contentType: 'application/json',
       appId: 'millrace',
-      ...(correlationId === undefined ? {} : { correlationId }),
+      // Whoever waits for a longer one can't have sent it over AMQP.
+      ...(correlationId !== undefined && isShortText(correlationId) ? { correlationId } : {}),
     },
   };
 }
@@ -158,20 +173,16 @@ function traced(record: StreamRecord, { content, options }: Unrouted, exchange: 
   return headers === undefined ? { content, options } : { content, options: { ...options, headers } };
 }
 
-/** AMQP short strings have at most 255 bytes; anyone may write headers. */
-const longestName = 255;
-
 function reply(record: StreamRecord, message: Unrouted): OutgoingMessage[] {
-  const queue = record.headers[replyToHeader];
-  if (queue === undefined || queue.length === 0 || queue.length > longestName) return [];
-  const routingKey = queue.toString();
+  const routingKey = record.headers[replyToHeader]?.toString() ?? '';
+  if (routingKey === '' || !isShortText(routingKey)) return [];
   // RabbitMQ returns what goes to a pseudo-queue of direct replies although it delivers it.
   const mandatory = !routingKey.startsWith('amq.rabbitmq.reply-to');
   const { content, options } = traced(record, message, 'amq.default');
   return [{ content, options: { ...options, mandatory }, exchange: '', routingKey }];
 }
 
-/** One word of a routing key: patterns take dots for the end of it, and `*` and `#` for any. */
+/** One word of a routing key: patterns take dots for the end of it, and `*` and `#` for any. Three fit into 255 bytes. */
 function word(text: string): string {
-  return text.replaceAll(/[.*#\s]/g, '_').slice(0, 80);
+  return shortText(text.replaceAll(/[.*#\s]/g, '_'), 84);
 }

@@ -1,4 +1,5 @@
-import type { ConfirmChannel, Message, Options } from 'amqplib';
+import { type ConfirmChannel, IllegalOperationError, type Message, type Options } from 'amqplib';
+import { messageOf } from '../../platform/errors.js';
 import { closeChannel, type RabbitConnection } from './connection.js';
 
 /** A message to be published. */
@@ -8,6 +9,16 @@ export interface OutgoingMessage {
   routingKey: string;
   content: Buffer;
   options: Options.Publish;
+}
+
+/** What became of messages that were not simply routed. */
+export interface Published {
+  /** Those that went nowhere, as no queue is bound that takes them. */
+  returned: Message[];
+  /** Those that a queue rejected, such as a full one (`x-overflow: reject-publish`); other queues may have taken them. */
+  refused: OutgoingMessage[];
+  /** Those that can't be sent, whatever is done. */
+  invalid: { message: OutgoingMessage; problem: string }[];
 }
 
 /** Publishes messages and waits until RabbitMQ has confirmed them. */
@@ -25,12 +36,12 @@ export class Publisher {
   }
 
   /**
-   * Resolves when all are confirmed: persistent messages are then on RabbitMQ's disk. Calls are done one after the other.
+   * Resolves when all are confirmed or refused: confirmed ones, as they are persistent, are then on RabbitMQ's disk. Calls
+   * are done one after the other. What is wrong with one message does nothing to the others.
    *
-   * @returns those that went nowhere, as no queue is bound that takes them.
    * @throws MillraceError `RABBITMQ_UNAVAILABLE`, retriable: some may have been published.
    */
-  publish(messages: readonly OutgoingMessage[]): Promise<Message[]> {
+  publish(messages: readonly OutgoingMessage[]): Promise<Published> {
     const publishing = this.#last.then(() => this.#publish(messages));
     this.#last = publishing.catch(() => undefined);
     return publishing;
@@ -40,20 +51,27 @@ export class Publisher {
     if (this.#channel !== undefined) await closeChannel(this.#channel);
   }
 
-  async #publish(messages: readonly OutgoingMessage[]): Promise<Message[]> {
-    if (messages.length === 0) return [];
+  async #publish(messages: readonly OutgoingMessage[]): Promise<Published> {
+    const published: Published = { returned: [], refused: [], invalid: [] };
+    if (messages.length === 0) return published;
     const channel = this.#channel ?? (await this.#open());
-    this.#returned = [];
+    // A message is returned before it is confirmed.
+    this.#returned = published.returned;
     this.#onUnconfirmed(messages.length);
     try {
-      await Promise.all(messages.map((message) => confirmed(channel, message)));
+      await Promise.all(
+        messages.map(async (message) => {
+          const problem = await sent(channel, message);
+          if (problem === refusal) published.refused.push(message);
+          else if (problem !== undefined) published.invalid.push({ message, problem });
+        }),
+      );
     } catch (error) {
       throw this.#connection.unavailable(error);
     } finally {
       this.#onUnconfirmed(-messages.length);
     }
-    // A message is returned before it is confirmed.
-    return this.#returned;
+    return published;
   }
 
   async #open(): Promise<ConfirmChannel> {
@@ -67,20 +85,31 @@ export class Publisher {
   }
 }
 
-function confirmed(
+/** What amqplib says of a message that RabbitMQ answered with `basic.nack`. */
+const refusal = 'message nacked';
+
+/** Resolves with what is wrong with the message, if anything is. @throws what is wrong with the channel. */
+function sent(
   channel: ConfirmChannel,
   { exchange, routingKey, content, options }: OutgoingMessage,
-): Promise<void> {
+): Promise<string | undefined> {
   return new Promise((resolve, reject) => {
-    channel.publish(
-      exchange,
-      routingKey,
-      content,
-      { mandatory: true, persistent: true, ...options },
-      (error) => {
-        if (error) reject(error as Error);
-        else resolve();
-      },
-    );
+    try {
+      channel.publish(
+        exchange,
+        routingKey,
+        content,
+        { mandatory: true, persistent: true, ...options },
+        (error?: Error | null) => {
+          if (error === null || error === undefined) resolve(undefined);
+          else if (error.message === refusal) resolve(refusal);
+          else reject(error);
+        },
+      );
+    } catch (error) {
+      // It encodes all of a message before it sends anything of it.
+      if (error instanceof IllegalOperationError) reject(error);
+      else resolve(messageOf(error));
+    }
   });
 }

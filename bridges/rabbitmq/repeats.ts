@@ -1,12 +1,30 @@
 import { hash } from 'node:crypto';
 import type { ConsumeMessage } from 'amqplib';
 
+const ofDelivery = /^x-(delivery-count|acquired-count|death$|first-death-|last-death-|opt-)/;
+
+/** Whether RabbitMQ itself sets a header, about how it delivers the message: `x-delivery-count`, `x-death` and others. */
+export function isOfDelivery(header: string): boolean {
+  return ofDelivery.test(header);
+}
+
 /**
- * What tells messages apart: 8 bytes, base64, of body, properties and how it was routed. RabbitMQ gives a message no
- * identity of its own that would last beyond a connection.
+ * What tells messages apart: 8 bytes, base64, of body, how it was routed, and what its sender set. RabbitMQ gives a
+ * message no identity of its own that would last beyond a connection.
  */
 export function digestOf({ content, fields, properties }: ConsumeMessage): string {
-  const beside = JSON.stringify([fields.exchange, fields.routingKey, properties]);
+  const { messageId, correlationId, replyTo, timestamp, type, appId, userId } = properties;
+  const { contentType, contentEncoding, priority, expiration, headers } = properties;
+  const sent = Object.entries(headers ?? {})
+    .filter(([name]) => !isOfDelivery(name))
+    // RabbitMQ writes the table anew when it adds to it.
+    .toSorted(([one], [other]) => (one < other ? -1 : 1));
+  const beside = JSON.stringify([
+    [fields.exchange, fields.routingKey],
+    [messageId, correlationId, replyTo, timestamp, type, appId, userId],
+    [contentType, contentEncoding, priority, expiration],
+    sent,
+  ]);
   return hash('sha1', Buffer.concat([Buffer.from(beside), content]), 'base64').slice(0, 11);
 }
 

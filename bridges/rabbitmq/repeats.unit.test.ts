@@ -1,5 +1,6 @@
+import type { ConsumeMessage } from 'amqplib';
 import { describe, expect, it } from 'vitest';
-import { countRepeats } from './repeats.js';
+import { countRepeats, digestOf } from './repeats.js';
 
 describe('messages that come again', () => {
   it.each([
@@ -23,5 +24,33 @@ describe('messages that come again', () => {
     ['all are the same, so that nothing can be told', [['a', 'a', 'a']], ['a', 'a', 'a', 'a'], 0],
   ])('%s', (_, unsettled, redelivered, repeats) => {
     expect(countRepeats(unsettled, redelivered)).toBe(repeats);
+  });
+});
+
+describe('a digest', () => {
+  const message = (headers: object, more: object = {}): ConsumeMessage =>
+    ({
+      content: Buffer.from('{}'),
+      fields: { exchange: '', routingKey: 'q', deliveryTag: 1, redelivered: false },
+      properties: { headers, messageId: undefined, ...more },
+    }) as unknown as ConsumeMessage;
+
+  it('is the same for a message that RabbitMQ delivers again', () => {
+    const first = digestOf(message({ kind: 'card', at: { '!': 'int64', value: '9223372036854775807' } }));
+    for (const header of ['x-delivery-count', 'x-acquired-count', 'x-first-death-queue', 'x-opt-delivery'])
+      expect(
+        digestOf(message({ [header]: 1, at: { '!': 'int64', value: '9223372036854775807' }, kind: 'card' })),
+      ).toBe(first);
+    expect(digestOf(message({ 'x-death': [{ count: 1 }] }, { clusterId: 'c' }))).toBe(digestOf(message({})));
+  });
+
+  it('differs by what the sender sets', () => {
+    const all = [
+      message({}),
+      message({ kind: 'card' }),
+      message({ 'x-kind': 'card' }),
+      message({}, { messageId: 'm' }),
+    ];
+    expect(new Set(all.map(digestOf)).size).toBe(4);
   });
 });

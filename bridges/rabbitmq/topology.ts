@@ -1,6 +1,8 @@
+import { hash } from 'node:crypto';
 import type { Binding, ResultsQueue } from '../../platform/rabbitmq-settings.js';
 import type { RabbitConnection } from './connection.js';
-import { codeOf, refused } from './errors.js';
+import { codeOf, ownName, refused } from './errors.js';
+import { isShortText } from './fit-properties.js';
 
 /** Topic exchange that predictions go to; the routing key is `<pipeline>.<model>.<label>`. */
 export const predictionsExchange = 'millrace.predictions';
@@ -8,6 +10,33 @@ export const predictionsExchange = 'millrace.predictions';
 /** Topic exchange that messages which can't be scored go to, and the queue that keeps them. The routing key is the queue they came from. */
 export const deadLettersExchange = 'millrace.dead-letters';
 export const deadLettersQueue = 'millrace.dead-letters';
+
+/** A binding as RabbitMQ knows it. */
+export interface OwnBinding {
+  queue: string;
+  exchange: string;
+  key: string;
+  arguments: Record<string, unknown>;
+}
+
+/**
+ * Argument of bindings that settings ask for. Exchanges pass over it; it tells them from what others bound by hand, which
+ * is another binding then, also with the same key.
+ */
+const bindingMark = { 'x-millrace': 'setting' };
+
+/** The binding that `RABBITMQ_BINDINGS` asks for; none to the default exchange, which has every queue by its name. */
+export function bindingOf({ queue, exchange, routing_key: key, headers }: Binding): OwnBinding | undefined {
+  if (exchange === '') return undefined;
+  // Those modes of a headers exchange compare such arguments too.
+  const mark = String(headers?.['x-match']).endsWith('with-x') ? {} : bindingMark;
+  return { queue, exchange, key, arguments: { ...headers, ...mark } };
+}
+
+/** The binding that `RABBITMQ_RESULTS_QUEUES` asks for. */
+export function resultsBindingOf({ queue, pattern }: ResultsQueue): OwnBinding {
+  return { queue, exchange: predictionsExchange, key: pattern, arguments: bindingMark };
+}
 
 /**
  * Makes sure that a queue is there. One that is, whatever its arguments, is taken as it is; else it is declared as
@@ -19,16 +48,8 @@ export async function ensureQueue(
   setting: string,
 ): Promise<void> {
   try {
-    const exists = await connection
-      .use((channel) => channel.checkQueue(queue))
-      .then(
-        () => true,
-        (error: unknown) => {
-          if (codeOf(error) === 404) return false;
-          throw error;
-        },
-      );
-    if (!exists) await connection.use((channel) => channel.assertQueue(queue, { durable: true }));
+    const isThere = await exists(connection.use((channel) => channel.checkQueue(queue)));
+    if (!isThere) await connection.use((channel) => channel.assertQueue(queue, { durable: true }));
   } catch (error) {
     throw refused(`The queue ${queue}`, setting, error);
   }
@@ -36,37 +57,49 @@ export async function ensureQueue(
 
 /** Binds a queue to an exchange, which is declared where its type is given. @throws MillraceError `RABBITMQ_REFUSED`. */
 export async function ensureBinding(connection: RabbitConnection, binding: Binding): Promise<void> {
-  const { queue, exchange, type, durable, routing_key: key, headers } = binding;
-  // Every queue is bound to the default exchange by its name, and can't be otherwise.
-  if (exchange === '') return;
+  const own = bindingOf(binding);
+  if (own === undefined) return;
+  const { queue, exchange, type, durable } = binding;
   try {
-    await connection.use(async (channel) => {
-      if (type === undefined) await channel.checkExchange(exchange);
-      else await channel.assertExchange(exchange, type, { durable });
-      await channel.bindQueue(queue, exchange, key, headers);
-    });
+    if (type === undefined) await connection.use((channel) => channel.checkExchange(exchange));
+    else await ensureExchange(connection, exchange, type, durable);
+    await bind(connection, own);
   } catch (error) {
     throw refused(`The exchange ${exchange} for the queue ${queue}`, 'RABBITMQ_BINDINGS', error);
   }
 }
 
-/** The exchange of predictions and the queues that settings bind to it. */
-export async function ensureResults(
+/** A queue for predictions, bound to their exchange by its patterns. @throws MillraceError `RABBITMQ_REFUSED`. */
+export async function ensureResultsQueue(
   connection: RabbitConnection,
-  queues: readonly ResultsQueue[],
+  queue: string,
+  patterns: readonly string[],
 ): Promise<void> {
-  await ensureTopicExchange(connection, predictionsExchange);
-  for (const { queue, pattern } of queues) {
-    await ensureQueue(connection, queue, 'RABBITMQ_RESULTS_QUEUES');
-    await connection.use((channel) => channel.bindQueue(queue, predictionsExchange, pattern));
+  const setting = 'RABBITMQ_RESULTS_QUEUES';
+  await ensureQueue(connection, queue, setting);
+  try {
+    for (const pattern of patterns) await bind(connection, resultsBindingOf({ queue, pattern }));
+  } catch (error) {
+    throw refused(`The queue ${queue}`, setting, error);
   }
+}
+
+/** The exchange of predictions. */
+export async function ensurePredictions(connection: RabbitConnection): Promise<void> {
+  await ensureOwnExchange(connection, predictionsExchange);
 }
 
 /** Exchange and queue of messages that can't be scored. */
 export async function ensureDeadLetters(connection: RabbitConnection): Promise<void> {
-  await ensureTopicExchange(connection, deadLettersExchange);
-  await ensureQueue(connection, deadLettersQueue, 'RABBITMQ_URL');
+  await ensureOwnExchange(connection, deadLettersExchange);
+  await ensureQueue(connection, deadLettersQueue, ownName);
   await connection.use((channel) => channel.bindQueue(deadLettersQueue, deadLettersExchange, '#'));
+}
+
+/** Removes a binding. One that is not there, or whose queue or exchange is not, counts as removed. */
+export async function removeBinding(connection: RabbitConnection, binding: OwnBinding): Promise<void> {
+  const { queue, exchange, key } = binding;
+  await exists(connection.use((channel) => channel.unbindQueue(queue, exchange, key, binding.arguments)));
 }
 
 /**
@@ -78,7 +111,8 @@ export async function ensureDelayQueue(
   queue: string,
   delayMs: number,
 ): Promise<string> {
-  const name = `millrace.retry.${queue}.${delayMs}`;
+  const named = `millrace.retry.${queue}.${delayMs}`;
+  const name = isShortText(named) ? named : `millrace.retry.${hash('sha1', queue)}.${delayMs}`;
   const options = {
     durable: true,
     messageTtl: delayMs,
@@ -93,10 +127,42 @@ export async function ensureDelayQueue(
   return name;
 }
 
-async function ensureTopicExchange(connection: RabbitConnection, exchange: string): Promise<void> {
+async function bind(connection: RabbitConnection, binding: OwnBinding): Promise<void> {
+  const { queue, exchange, key } = binding;
+  await connection.use((channel) => channel.bindQueue(queue, exchange, key, binding.arguments));
+}
+
+async function ensureOwnExchange(connection: RabbitConnection, exchange: string): Promise<void> {
   try {
-    await connection.use((channel) => channel.assertExchange(exchange, 'topic', { durable: true }));
+    await ensureExchange(connection, exchange, 'topic', true);
   } catch (error) {
-    throw refused(`The exchange ${exchange}`, 'RABBITMQ_URL', error);
+    throw refused(`The exchange ${exchange}`, ownName, error);
+  }
+}
+
+/** One that is there is taken as it is as long as it has the type: it is that by which it routes. */
+async function ensureExchange(
+  connection: RabbitConnection,
+  exchange: string,
+  type: string,
+  durable: boolean,
+): Promise<void> {
+  const isThere = await exists(connection.use((channel) => channel.checkExchange(exchange)));
+  try {
+    await connection.use((channel) => channel.assertExchange(exchange, type, { durable }));
+  } catch (error) {
+    // RabbitMQ compares the type first, then what else it has. 403: it may be used, not declared.
+    const isOfType = codeOf(error) === 406 && !/inequivalent arg 'type'/.test(String(error));
+    if (!isThere || !(isOfType || codeOf(error) === 403)) throw error;
+  }
+}
+
+async function exists(asked: Promise<unknown>): Promise<boolean> {
+  try {
+    await asked;
+    return true;
+  } catch (error) {
+    if (codeOf(error) === 404) return false;
+    throw error;
   }
 }

@@ -28,9 +28,9 @@ export async function startBridge(
     const wrong = bridge.connections().find(({ ok }) => !ok);
     return wrong === undefined ? { status: 'up' } : toHealth(wrong, failure);
   });
-  for (const [queue, status] of bridge.queues)
+  for (const [part, status] of bridge.parts)
     // A copy that stands by for another has nothing to be down for.
-    health.add(`rabbitmq queue ${queue}`, () => toHealth(status(), 'degraded'));
+    health.add(part, () => toHealth(status(), 'degraded'));
   watchConsumption(context, 'rabbitmq results', bridge.results, ({ status, ...rest }) => ({
     status: status === 'down' ? failure : status,
     ...rest,

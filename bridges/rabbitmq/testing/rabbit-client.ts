@@ -1,5 +1,9 @@
 import { type ConfirmChannel, connect, type ChannelModel, type GetMessage, type Options } from 'amqplib';
 
+interface Wire {
+  sendBytes(bytes: Buffer): void;
+}
+
 /** What a test does at RabbitMQ. */
 export class RabbitClient {
   readonly #model: ChannelModel;
@@ -26,6 +30,37 @@ export class RabbitClient {
     const text = typeof body === 'string' ? body : JSON.stringify(body);
     this.channel.publish(exchange, key, Buffer.from(text), { persistent: true, ...properties });
     await this.channel.waitForConfirms();
+  }
+
+  /**
+   * Sends a message with headers that amqplib can't write.
+   *
+   * @param table - the fields as they go over the wire, without the length before them.
+   */
+  async sendTable(body: string, table: Buffer, key = 'alicpp_records'): Promise<void> {
+    const channel = await this.#model.createChannel();
+    const { connection, ch } = channel as unknown as { connection: Wire; ch: number };
+    const short = (text: string): Buffer => Buffer.concat([Buffer.from([text.length]), Buffer.from(text)]);
+    const publish = Buffer.concat([Buffer.from([0, 60, 0, 40, 0, 0, 0]), short(key), Buffer.from([0])]);
+    const properties = Buffer.alloc(18);
+    properties.writeUInt16BE(60, 0);
+    properties.writeBigUInt64BE(BigInt(body.length), 4);
+    properties.writeUInt16BE(0x2000, 12);
+    properties.writeUInt32BE(table.length, 14);
+    const frames = [
+      [1, publish],
+      [2, Buffer.concat([properties, table])],
+      [3, Buffer.from(body)],
+    ] as const;
+    for (const [type, payload] of frames) {
+      const start = Buffer.alloc(7);
+      start.writeUInt8(type);
+      start.writeUInt16BE(ch, 1);
+      start.writeUInt32BE(payload.length, 3);
+      connection.sendBytes(Buffer.concat([start, payload, Buffer.from([206])]));
+    }
+    // RabbitMQ answers once it has dealt with what came before.
+    await channel.close();
   }
 
   /** Takes everything out of a queue. */

@@ -1,0 +1,97 @@
+import { describe, expect, it } from 'vitest';
+import { silentLogger } from '../../platform/logger.js';
+import { createMetrics } from '../../platform/metrics.js';
+import type { StreamRecord } from '../../streams/records.js';
+import { Outbound, type OutboundOptions } from './outbound.js';
+import type { OutgoingMessage } from './publisher.js';
+
+const good = {
+  prediction_id: 'p',
+  event_id: 'e',
+  pipeline: 'credit-default',
+  model: 'credit-default',
+  label: 'default',
+  features: '{}',
+  event_time: 1_700_000_000_000,
+  predicted_at: 1_700_000_000_000,
+  model_event_at: null,
+  role: 'champion',
+};
+
+/** What is published of records that say `prediction`, or are dead letters. */
+async function publish(records: Partial<StreamRecord>[]): Promise<OutgoingMessage[]> {
+  const sent: OutgoingMessage[] = [];
+  const topics = { predictions: 'predictions', deadLetters: 'letters' };
+  const outbound = new Outbound({
+    pipelines: [{ name: 'credit-default', topics, prediction: { type: {} } }],
+    resultsQueues: { ensure: () => Promise.resolve(), note: () => Promise.resolve() },
+    connection: { status: () => ({ ok: true, since: 1 }) },
+    publisher: {
+      publish: (messages: OutgoingMessage[]) => {
+        sent.push(...messages);
+        return Promise.resolve({ returned: [], refused: [], invalid: [] });
+      },
+    },
+    serde: { decode: (value: Buffer) => Promise.resolve(JSON.parse(String(value)) as unknown) },
+    metrics: createMetrics(),
+    logger: silentLogger,
+  } as unknown as OutboundOptions);
+  await outbound.publish(
+    records.map((record, offset) => ({
+      topic: 'predictions',
+      partition: 0,
+      offset,
+      timestamp: 0,
+      key: null,
+      value: Buffer.from('{}'),
+      headers: {},
+      ...record,
+    })) as StreamRecord[],
+  );
+  return sent;
+}
+
+const prediction = (fields: object, headers: Record<string, Buffer> = {}): Partial<StreamRecord> => ({
+  value: Buffer.from(JSON.stringify({ ...good, ...fields })),
+  headers,
+});
+
+describe('what goes to RabbitMQ', () => {
+  it('leaves out a record that is no prediction, and no other', async () => {
+    const messages = await publish([
+      prediction({ prediction_id: 'first' }),
+      prediction({ features: 'no JSON' }),
+      { value: Buffer.from('nothing') },
+      { topic: 'letters', value: null, headers: { 'dead-letter-offset': Buffer.from('x') } },
+      prediction({ prediction_id: 'last' }),
+    ]);
+    expect(messages.map(({ options }) => options.messageId)).toEqual(['first', 'last']);
+  });
+
+  it.each([300, 255])('has a correlation id of %i bytes only if AMQP can have it', async (bytes) => {
+    const headers = {
+      'millrace-correlation-id': Buffer.alloc(bytes, 'c'),
+      'millrace-reply-to': Buffer.from('here'),
+    };
+    const [result, reply] = await publish([prediction({}, headers)]);
+    const expected = bytes > 255 ? undefined : 'c'.repeat(bytes);
+    expect(result?.options.correlationId).toBe(expected);
+    expect(reply).toMatchObject({ exchange: '', routingKey: 'here' });
+  });
+
+  it('gets no reply where no queue can have the name', async () => {
+    const grows = Buffer.alloc(200, 0xff);
+    expect(await publish([prediction({}, { 'millrace-reply-to': grows })])).toHaveLength(1);
+  });
+
+  it('has a routing key, an id and a time that AMQP can have', async () => {
+    const long = '日本'.repeat(200);
+    const [message] = await publish([
+      prediction({ prediction_id: long, pipeline: long, model: long, label: long, predicted_at: -5_000 }),
+    ]);
+    expect(Buffer.byteLength(message?.routingKey ?? '')).toBeLessThanOrEqual(255);
+    expect(message?.routingKey.split('.')).toHaveLength(3);
+    expect(Buffer.byteLength(message?.options.messageId ?? '')).toBeLessThanOrEqual(255);
+    expect(message?.options.timestamp).toBeUndefined();
+  });
+});
