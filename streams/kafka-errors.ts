@@ -19,19 +19,27 @@ const fatalForProducer = new Set([
   'PRODUCER_FENCED',
 ]);
 
-/** The broker refused the content: the same request can't succeed, another may. */
-const badRequest = new Set([
+/** The broker refused one of the records, or all of them together: without it, or in parts, they may be written. */
+const badRecord = new Set([
   'MESSAGE_TOO_LARGE',
   'RECORD_LIST_TOO_LARGE',
-  'INVALID_TOPIC_EXCEPTION',
   'INVALID_RECORD',
   'INVALID_TIMESTAMP',
+]);
+
+/** The broker refused the content: the same request can't succeed, another may. */
+const badRequest = new Set([
+  ...badRecord,
+  'INVALID_TOPIC_EXCEPTION',
   'UNSUPPORTED_FOR_MESSAGE_FORMAT',
   'POLICY_VIOLATION',
   'INVALID_PARTITIONS',
   'INVALID_CONFIG',
   'INVALID_REPLICATION_FACTOR',
 ]);
+
+/** A leader answers these before it writes. (`NOT_LEADER_FOR_PARTITION` may come after: while it waited for its replicas.) */
+const unwritten = new Set(['UNKNOWN_TOPIC_OR_PARTITION', 'NOT_ENOUGH_REPLICAS']);
 
 const unauthorized = new Set([
   'TOPIC_AUTHORIZATION_FAILED',
@@ -82,6 +90,16 @@ export function isFenced(error: unknown): boolean {
 export function isBadRequest(error: unknown): boolean {
   const { type } = factsOf(error);
   return badRequest.has(type) || unauthorized.has(type);
+}
+
+/** Whether one record of a batch may be at fault; otherwise it is the topic, whatever is sent to it. */
+export function concernsRecord(error: unknown): boolean {
+  return badRecord.has(factsOf(error).type);
+}
+
+/** Whether a broker that answered so has surely not written what it was sent. */
+export function isUnwritten(error: unknown): boolean {
+  return unwritten.has(factsOf(error).type);
 }
 
 /**

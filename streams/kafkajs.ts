@@ -163,7 +163,7 @@ function leaveDeadSocketsAlone(): void {
 
 /** One of kafkajs' own modules, by its path under `src/`. */
 // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows the module's shape
-function internal<T>(path: string): T {
+export function internal<T>(path: string): T {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- untyped JavaScript; the tests hold its shape
   return require(`${root}src/${path}.js`) as T;
 }

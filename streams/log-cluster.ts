@@ -1,4 +1,4 @@
-import type { ITopicMetadata, Kafka } from 'kafkajs';
+import type { Kafka, PartitionMetadata } from 'kafkajs';
 import type { FetchedMessage } from './kafkajs-decode.js';
 
 /** Of a fetch, one partition's part. */
@@ -52,7 +52,11 @@ export interface Broker {
 /** kafkajs' own view of the brokers, which its producers and consumers stand on. */
 export interface Cluster {
   brokerPool: {
-    metadata: { clusterId?: string; topicMetadata: (ITopicMetadata & { topicErrorCode: number })[] } | null;
+    metadata: {
+      clusterId?: string;
+      topicMetadata: { topic: string; topicErrorCode: number; partitionMetadata: PartitionMetadata[] }[];
+    } | null;
+    createBroker: (options: unknown) => Broker;
   };
   connect(): Promise<void>;
   disconnect(): Promise<void>;

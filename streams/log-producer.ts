@@ -1,11 +1,19 @@
-import type { Kafka, Message, Producer, TopicMessages } from 'kafkajs';
 import { MillraceError, messageOf } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 import { backoff } from './backoff.js';
-import { isBadRequest, isFatalForProducer, toMillraceError } from './kafka-errors.js';
+import {
+  concernsRecord,
+  isBadRequest,
+  isFatalForProducer,
+  isUnwritten,
+  toMillraceError,
+  typeOf,
+} from './kafka-errors.js';
+import { Lane } from './lane.js';
+import type { LeaderBroker, LogBrokers, ProducerId } from './log-brokers.js';
 import { stickyPartitioner } from './partitioner.js';
-import { sizeOf, toMessage } from './records.js';
 import type { NewRecord, RecordPosition } from './records.js';
+import { busy, closed, type Entry, SendCall, unknownOutcome } from './send-call.js';
 
 export interface SendOptions {
   /** Give up when this aborts. */
@@ -17,293 +25,361 @@ export interface SendOptions {
 /** Writes records to the log, each acknowledged by all in-sync replicas. */
 export interface LogProducer {
   /**
-   * Resolves with the position of each record, in the order given, once all are acknowledged. Calls that come while
-   * a request is under way are sent together in the next one, in order; an outage of the brokers is waited out.
+   * Resolves with the position of each record, in the order given, once all are acknowledged.
    *
-   * @throws MillraceError, retriable: `LOG_BUSY` (too many records wait already, nothing was written),
+   * Each partition has a lane of its own: records keep their order in it, and one that can't be written (its topic was
+   * deleted, it has no leader, too few replicas, a record is refused) holds no other. Records that come while a request to
+   * their broker is under way go into the next one together. An outage is waited out.
+   *
+   * @throws MillraceError, retriable: `LOG_BUSY` (too many records wait for a partition already, nothing was written),
    *   `LOG_TIMEOUT` (signal or time limit: records may still be written, so try again with the same event ids),
-   *   `LOG_CLOSED`. Not retriable: `RECORD_TOO_LARGE`, `LOG_REFUSED`, `LOG_UNAUTHORIZED`.
+   *   `LOG_CLOSED`. Not retriable: `RECORD_TOO_LARGE`, `LOG_REFUSED`, `LOG_UNAUTHORIZED`. The others of the call may be
+   *   written all the same: {@link LogProducer.sendEach} tells which.
    */
   send(records: readonly NewRecord[], options?: SendOptions): Promise<RecordPosition[]>;
+  /** As `send`, with an outcome for each record: its position, or the error that `send` would throw. Throws none of them. */
+  sendEach(records: readonly NewRecord[], options?: SendOptions): Promise<(RecordPosition | MillraceError)[]>;
   /** Sends what waits (for `drainMs` at most, default 10 s), rejects the rest as `LOG_CLOSED`, and disconnects. */
   close(options?: { drainMs?: number }): Promise<void>;
 }
 
-/** One call of `send`. */
-interface Call {
-  positions: RecordPosition[];
-  unacknowledged: number;
-  settled: boolean;
-  resolve: (positions: RecordPosition[]) => void;
-  reject: (error: MillraceError) => void;
+interface TakenBatch {
+  lane: Lane;
+  entries: Entry[];
 }
 
-/** One record that waits; `message` keeps the partition once it is chosen. */
-interface Entry {
-  topic: string;
-  message: Message;
-  size: number;
-  call: Call;
-  index: number;
-}
-
-/** kafkajs' cost per request grows faster than its size; brokers refuse a batch over 1 MiB. */
+/** The cost of a request grows faster than its size; brokers refuse a batch over 1 MiB. */
 export const maxRecordsPerRequest = 1_000;
 export const maxBytesPerRequest = 900_000;
+/** In one partition. */
 const maxWaitingRecords = 100_000;
+/** Between tries of a lane. */
+const pauses = { firstMs: 100, maxMs: 1_000 };
+/** Every so many failures of a lane are told. */
+const toldFailures = 15;
 
 export class KafkaLogProducer implements LogProducer {
-  readonly #kafka: Kafka;
+  readonly #brokers: LogBrokers;
   readonly #logger: Logger;
   readonly #closing = new AbortController();
-  /** Rejects when closing can't wait any longer: kafkajs' own retries can't be stopped. */
-  readonly #drainOver: Promise<never>;
-  #producer: Promise<Producer> | undefined;
-  #waiting: Entry[] = [];
-  #working: Promise<void> | undefined;
-  #accepting = true;
+  readonly #choosePartition = stickyPartitioner();
+  readonly #calls = new Set<SendCall>();
+  /** By topic, in the order of its partitions. */
+  readonly #lanes = new Map<string, Lane[]>();
+  /** Lanes with something to send and nothing under way. */
+  readonly #ready = new Set<Lane>();
+  /** By topic what waits until the topic's partitions are known. */
+  readonly #unrouted = new Map<string, Entry[]>();
+  /** Brokers with a request under way. */
+  readonly #busy = new Set<number>();
+  #producerId: ProducerId | undefined;
+  #isClosing = false;
+  #whenDrained: (() => void) | undefined;
 
-  constructor(kafka: Kafka, logger: Logger) {
-    this.#kafka = kafka;
+  constructor(brokers: LogBrokers, logger: Logger) {
+    this.#brokers = brokers;
     this.#logger = logger;
-    this.#drainOver = new Promise((_, reject) => {
-      this.#closing.signal.addEventListener('abort', () => reject(closed()), { once: true });
-    });
-    this.#drainOver.catch(() => undefined);
   }
 
-  send(records: readonly NewRecord[], { signal, timeoutMs }: SendOptions = {}): Promise<RecordPosition[]> {
-    if (!this.#accepting) return Promise.reject(closed());
-    if (records.length === 0) return Promise.resolve([]);
-    if (this.#waiting.length > 0 && this.#waiting.length + records.length > maxWaitingRecords)
-      return Promise.reject(
-        new MillraceError(
-          'LOG_BUSY',
-          `${this.#waiting.length} records wait for the log already; these ${records.length} were not taken. Try again later.`,
-          { retriable: true },
-        ),
-      );
-    return new Promise((resolve, reject) => {
-      const call: Call = {
-        positions: Array.from({ length: records.length }),
-        unacknowledged: records.length,
-        settled: false,
-        resolve,
-        reject,
-      };
-      this.#limit(call, signal, timeoutMs);
-      records.forEach((record, index) => {
-        this.#waiting.push({
-          topic: record.topic,
-          message: toMessage(record),
-          size: sizeOf(record),
-          call,
-          index,
-        });
-      });
-      this.#working ??= this.#work();
+  async send(records: readonly NewRecord[], options: SendOptions = {}): Promise<RecordPosition[]> {
+    const outcomes = await this.sendEach(records, options);
+    return outcomes.map((outcome) => {
+      if (outcome instanceof MillraceError) throw outcome;
+      return outcome;
     });
+  }
+
+  async sendEach(
+    records: readonly NewRecord[],
+    { signal, timeoutMs }: SendOptions = {},
+  ): Promise<(RecordPosition | MillraceError)[]> {
+    if (this.#isClosing) return records.map(closed);
+    const call = new SendCall(records);
+    if (signal?.aborted) call.endWith(unknownOutcome());
+    // What has not been sent yet is left out then.
+    const giveUp = (): void => call.endWith(unknownOutcome());
+    const timer = timeoutMs === undefined ? undefined : setTimeout(giveUp, timeoutMs);
+    signal?.addEventListener('abort', giveUp, { once: true });
+    this.#calls.add(call);
+    this.#route(call.entries);
+    // Calls made in the same turn of the event loop go into the first request together.
+    queueMicrotask(() => this.#pump());
+    try {
+      return await call.ended;
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', giveUp);
+      this.#calls.delete(call);
+      if (this.#calls.size === 0) this.#whenDrained?.();
+    }
   }
 
   async close({ drainMs = 10_000 }: { drainMs?: number } = {}): Promise<void> {
-    this.#accepting = false;
-    const drainTimer = setTimeout(() => this.#closing.abort(), drainMs);
-    await this.#working;
-    clearTimeout(drainTimer);
-    this.#closing.abort();
-    await this.#discardProducer();
-  }
-
-  /** Rejects a call when its time is up; what of it has not been sent yet is left out. */
-  #limit(call: Call, signal: AbortSignal | undefined, timeoutMs: number | undefined): void {
-    const giveUp = (): void =>
-      settle(
-        call,
-        new MillraceError(
-          'LOG_TIMEOUT',
-          'The log did not acknowledge in time. The records may still be written: try again with the same event ids.',
-          { retriable: true },
-        ),
-      );
-    const timer = timeoutMs === undefined ? undefined : setTimeout(giveUp, timeoutMs);
-    signal?.addEventListener('abort', giveUp, { once: true });
-    if (signal?.aborted) giveUp();
-    const { resolve, reject } = call;
-    const cleanUp = (): void => {
+    this.#isClosing = true;
+    if (this.#calls.size > 0) {
+      const drained = new Promise<void>((resolve) => {
+        this.#whenDrained = resolve;
+      });
+      const timer = setTimeout(() => this.#whenDrained?.(), drainMs);
+      await drained;
       clearTimeout(timer);
-      signal?.removeEventListener('abort', giveUp);
-    };
-    call.resolve = (positions) => {
-      cleanUp();
-      resolve(positions);
-    };
-    call.reject = (error) => {
-      cleanUp();
-      reject(error);
-    };
-  }
-
-  async #work(): Promise<void> {
-    // Calls made in the same turn of the event loop go into the first request together.
-    await Promise.resolve();
-    for (let chunk = this.#nextChunk(); chunk.length > 0; chunk = this.#nextChunk())
-      await this.#deliver(chunk);
-    this.#working = undefined;
-  }
-
-  #nextChunk(): Entry[] {
-    let bytes = 0;
-    let taken = 0;
-    const chunk: Entry[] = [];
-    for (const entry of this.#waiting) {
-      if (
-        chunk.length === maxRecordsPerRequest ||
-        (chunk.length > 0 && bytes + entry.size > maxBytesPerRequest)
-      )
-        break;
-      taken++;
-      if (entry.call.settled) continue;
-      chunk.push(entry);
-      bytes += entry.size;
     }
-    this.#waiting = this.#waiting.slice(taken);
-    return chunk;
+    this.#closing.abort();
+    for (const call of this.#calls) call.endWith(closed());
+    await this.#brokers.close();
   }
 
-  /**
-   * Sends one chunk until it is acknowledged or refused. Nothing else is sent by this producer meanwhile, and the
-   * chunk keeps its composition: kafkajs reuses a failed request's sequence numbers, and the broker would take
-   * another request with the same numbers for a repetition and drop it.
-   */
-  async #deliver(chunk: Entry[]): Promise<void> {
+  /** Puts records in their lanes; none of a call whose lane is full. */
+  #route(entries: readonly Entry[]): void {
+    const queues = new Map<Lane | Entry[], Entry[]>();
+    for (const entry of entries) {
+      const queue = this.#laneOf(entry) ?? this.#unroutedOf(entry.topic);
+      const added = queues.get(queue);
+      if (added) added.push(entry);
+      else queues.set(queue, [entry]);
+    }
+    for (const [queue, added] of queues) {
+      const waiting = waitingIn(queue);
+      if (waiting === 0 || waiting + added.length <= maxWaitingRecords) continue;
+      for (const entry of entries) entry.settle(busy(waiting, entries.length));
+      return;
+    }
+    for (const [queue, added] of queues) {
+      for (const entry of added)
+        if (queue instanceof Lane) queue.add(entry);
+        else queue.push(entry);
+      if (queue instanceof Lane) this.#wake(queue);
+    }
+  }
+
+  /** @returns `undefined` while the topic's partitions are not known. */
+  #laneOf({ topic, message }: Entry): Lane | undefined {
+    const partitionMetadata = this.#brokers.partitions(topic);
+    if (!Array.isArray(partitionMetadata) || partitionMetadata.length === 0 || this.#unrouted.has(topic))
+      return undefined;
+    const partition = this.#choosePartition({ topic, partitionMetadata, message });
+    let lanes = this.#lanes.get(topic);
+    if (lanes === undefined) this.#lanes.set(topic, (lanes = []));
+    return (lanes[partition] ??= new Lane(topic, partition));
+  }
+
+  #unroutedOf(topic: string): Entry[] {
+    const known = this.#unrouted.get(topic);
+    if (known) return known;
+    const entries: Entry[] = [];
+    this.#unrouted.set(topic, entries);
+    void this.#untilRouted(topic, entries);
+    return entries;
+  }
+
+  /** Asks for a topic until it is there, or refused, or nobody waits any more. */
+  async #untilRouted(topic: string, entries: Entry[]): Promise<void> {
     for (let attempt = 0; ; attempt++) {
-      if (this.#closing.signal.aborted) {
-        for (const { call } of chunk) settle(call, closed());
+      const error = await this.#learn(topic);
+      const known = error ?? this.#brokers.partitions(topic);
+      if (isBadRequest(known)) {
+        this.#unrouted.delete(topic);
+        for (const entry of entries) entry.settle(toMillraceError(known, `Writing to ${topic}`));
         return;
       }
-      try {
-        const sending = this.#connected().then((producer) =>
-          producer.sendBatch({ acks: -1, topicMessages: byTopic(chunk) }),
-        );
-        acknowledge(chunk, await Promise.race([sending, this.#drainOver]));
+      const waiting = entries.filter((entry) => !entry.isSettled);
+      if (waiting.length === 0 || (Array.isArray(known) && known.length > 0)) {
+        this.#unrouted.delete(topic);
+        this.#route(waiting);
+        this.#pump();
         return;
-      } catch (error) {
-        if (this.#closing.signal.aborted) continue;
-        if (isBadRequest(error)) {
-          await this.#isolate(chunk, error);
-          return;
-        }
-        if (isFatalForProducer(error)) await this.#discardProducer();
-        this.#logger.warn(
-          { attempt, records: chunk.length, error: messageOf(error) },
-          'Writing to the log failed; trying again',
-        );
-        await backoff(attempt, { signal: this.#closing.signal });
       }
+      entries.splice(0, entries.length, ...waiting);
+      const reason = known instanceof Error ? messageOf(known) : 'its partitions are not known';
+      this.#tell(attempt, { topic, records: waiting.length, error: reason });
+      await backoff(attempt, { ...pauses, signal: this.#closing.signal });
+      if (this.#closing.signal.aborted) return;
     }
   }
 
-  /**
-   * Finds the record that the broker refuses. By partition first: those that the broker did write are sent again
-   * exactly as they were, so that it recognises them; in the refused one nothing was written.
-   */
-  async #isolate(chunk: Entry[], error: unknown): Promise<void> {
-    const partitions = [...groupBy(chunk, partitionOf).values()];
-    if (partitions.length > 1) {
-      for (const part of partitions) await this.#deliver(part);
-      return;
-    }
-    const [first] = chunk;
-    if (chunk.length === 1 && first) {
-      settle(first.call, toMillraceError(error, `Writing a record of ${first.size} bytes to ${first.topic}`));
-      return;
-    }
-    const middle = Math.ceil(chunk.length / 2);
-    await this.#deliver(chunk.slice(0, middle));
-    await this.#deliver(chunk.slice(middle));
-  }
-
-  #connected(): Promise<Producer> {
-    this.#producer ??= this.#connect();
-    return this.#producer;
-  }
-
-  async #connect(): Promise<Producer> {
-    const producer = this.#kafka.producer({
-      idempotent: true,
-      maxInFlightRequests: 1,
-      allowAutoTopicCreation: false,
-      createPartitioner: stickyPartitioner,
-    });
+  /** @returns why it failed. */
+  async #learn(topic: string): Promise<unknown> {
     try {
-      await producer.connect();
-      return producer;
+      await this.#brokers.learn(topic);
+      return undefined;
     } catch (error) {
-      this.#producer = undefined;
-      await producer.disconnect().catch(() => undefined);
-      throw error;
+      return error;
     }
   }
 
-  async #discardProducer(): Promise<void> {
-    const producer = this.#producer;
-    this.#producer = undefined;
-    await producer?.then((connected) => connected.disconnect()).catch(() => undefined);
+  #wake(lane: Lane): void {
+    if (lane.waiting > 0 && lane.isAtRest) this.#ready.add(lane);
   }
-}
 
-function closed(): MillraceError {
-  return new MillraceError('LOG_CLOSED', 'The producer is closed; the records were not acknowledged.', {
-    retriable: true,
-  });
-}
-
-function settle(call: Call, error: MillraceError): void {
-  if (call.settled) return;
-  call.settled = true;
-  call.reject(error);
-}
-
-function partitionOf(entry: Entry): string {
-  return `${entry.topic}/${entry.message.partition ?? ''}`;
-}
-
-function byTopic(chunk: Entry[]): TopicMessages[] {
-  return [...groupBy(chunk, (entry) => entry.topic)].map(([topic, entries]) => ({
-    topic,
-    messages: entries.map((entry) => entry.message),
-  }));
-}
-
-function groupBy<T>(items: T[], keyOf: (item: T) => string): Map<string, T[]> {
-  const groups = new Map<string, T[]>();
-  for (const item of items) {
-    const key = keyOf(item);
-    const group = groups.get(key);
-    if (group) group.push(item);
-    else groups.set(key, [item]);
-  }
-  return groups;
-}
-
-/** The broker answers with the first offset of each partition's batch; a batch keeps the order of its records. */
-function acknowledge(
-  chunk: Entry[],
-  answers: { topicName: string; partition: number; baseOffset?: string }[],
-): void {
-  const nextOffsets = new Map<string, number>();
-  for (const { topicName, partition, baseOffset } of answers)
-    nextOffsets.set(`${topicName}/${partition}`, Number(baseOffset));
-  for (const entry of chunk) {
-    const { topic, message, call, index } = entry;
-    const key = partitionOf(entry);
-    const offset = nextOffsets.get(key) ?? -1;
-    nextOffsets.set(key, offset + 1);
-    call.positions[index] = { topic, partition: message.partition ?? 0, offset };
-    call.unacknowledged--;
-    if (call.unacknowledged === 0 && !call.settled) {
-      call.settled = true;
-      call.resolve(call.positions);
+  /** Starts a request to each broker that leads a lane which is ready, and has none under way. */
+  #pump(): void {
+    if (this.#closing.signal.aborted) return;
+    for (const lane of this.#ready) {
+      const leader = this.#leaderOf(lane);
+      if (leader === undefined) {
+        this.#ready.delete(lane);
+        void this.#rest(lane, new Error(`${lane.topic}/${lane.partition} has no leader`));
+      } else if (!this.#busy.has(leader)) void this.#serve(leader);
     }
   }
+
+  #leaderOf({ topic, partition }: Lane): number | undefined {
+    const partitions = this.#brokers.partitions(topic);
+    if (!Array.isArray(partitions)) return undefined;
+    const leader = partitions[partition]?.leader ?? -1;
+    return leader >= 0 ? leader : undefined;
+  }
+
+  #readyFor(broker: number): Lane[] {
+    return [...this.#ready].filter((lane) => this.#leaderOf(lane) === broker);
+  }
+
+  /** Sends to one broker, one request at a time, as long as there is something. */
+  async #serve(nodeId: number): Promise<void> {
+    this.#busy.add(nodeId);
+    for (let ready = this.#readyFor(nodeId); ready.length > 0; ready = this.#readyFor(nodeId)) {
+      if (this.#closing.signal.aborted) return;
+      this.#brokers.learnIfOld();
+      try {
+        const broker = await this.#brokers.connect(nodeId);
+        const current = await this.#currentId(broker);
+        await this.#request(broker, nodeId, current);
+      } catch (error) {
+        // Nothing was sent.
+        for (const lane of ready) this.#ready.delete(lane);
+        if (isBadRequest(error)) {
+          for (const lane of ready) lane.refuse(toMillraceError(error, `Writing to ${lane.topic}`));
+          continue;
+        }
+        const [first] = ready;
+        this.#tell(first?.failures ?? 0, {
+          broker: nodeId,
+          partitions: ready.length,
+          error: messageOf(error),
+        });
+        for (const lane of ready) void this.#rest(lane);
+      }
+    }
+    this.#busy.delete(nodeId);
+    this.#pump();
+  }
+
+  /** The id that lanes begin with. Two brokers that are asked at once are two ids, of which either will do. */
+  async #currentId(broker: LeaderBroker): Promise<ProducerId> {
+    this.#producerId ??= await broker.newProducerId();
+    return this.#producerId;
+  }
+
+  async #request(broker: LeaderBroker, nodeId: number, current: ProducerId): Promise<void> {
+    const { producer, batches } = this.#take(nodeId, current);
+    if (batches.length === 0) return;
+    let answers: (number | Error)[];
+    try {
+      answers = await broker.produce(
+        producer,
+        batches.map(({ lane, entries }) => ({
+          topic: lane.topic,
+          partition: lane.partition,
+          firstSequence: lane.sequence,
+          messages: entries.map(({ message }) => message),
+        })),
+      );
+    } catch (error) {
+      this.#tell(batches[0]?.lane.failures ?? 0, {
+        broker: nodeId,
+        partitions: batches.length,
+        error: messageOf(error),
+      });
+      for (const { lane, entries } of batches) {
+        lane.putBack(entries, { mayBeWritten: true });
+        void this.#rest(lane);
+      }
+      return;
+    }
+    for (const [index, batch] of batches.entries())
+      this.#settle(batch, answers[index] ?? new Error('The broker did not answer for this partition'));
+  }
+
+  /** What goes into the next request: of each lane that is ready the next batch, as long as there is room. */
+  #take(nodeId: number, current: ProducerId): { producer: ProducerId; batches: TakenBatch[] } {
+    const room = { records: maxRecordsPerRequest, bytes: maxBytesPerRequest };
+    const batches: TakenBatch[] = [];
+    let producer = current;
+    for (const lane of this.#readyFor(nodeId)) {
+      if (room.records <= 0 || room.bytes <= 0) break;
+      const own = lane.producerOr(current);
+      // One request is of one producer.
+      if (batches.length > 0 && own !== producer) continue;
+      const entries = lane.take(room, batches.length === 0);
+      // What has something and found no room here comes first in the next.
+      if (entries === undefined && lane.waiting > 0) continue;
+      this.#ready.delete(lane);
+      if (entries === undefined) continue;
+      lane.isAtRest = false;
+      producer = own;
+      batches.push({ lane, entries });
+      room.records -= entries.length;
+      room.bytes -= entries.reduce((sum, { size }) => sum + size, 0);
+    }
+    return { producer, batches };
+  }
+
+  #settle({ lane, entries }: TakenBatch, answer: number | Error): void {
+    if (typeof answer === 'number' || typeOf(answer) === 'DUPLICATE_SEQUENCE_NUMBER') {
+      lane.acknowledge(entries, typeof answer === 'number' ? answer : -1);
+    } else if (isBadRequest(answer)) {
+      this.#refuse(lane, entries, answer);
+    } else {
+      if (isFatalForProducer(answer)) this.#giveUpProducer(lane);
+      lane.putBack(entries, { mayBeWritten: !isFatalForProducer(answer) && !isUnwritten(answer) });
+      void this.#rest(lane, answer);
+      return;
+    }
+    lane.isAtRest = true;
+    this.#wake(lane);
+  }
+
+  #refuse(lane: Lane, entries: Entry[], error: Error): void {
+    if (lane.isUncertain) {
+      // An earlier try of it may be written; in other batches the broker would not know its records again.
+      this.#giveUpProducer(lane);
+      for (const entry of entries) entry.settle(unknownOutcome());
+    } else if (entries.length > 1 && concernsRecord(error)) {
+      lane.split(entries);
+    } else {
+      for (const entry of entries)
+        entry.settle(toMillraceError(error, `Writing a record of ${entry.size} bytes to ${lane.topic}`));
+    }
+  }
+
+  #giveUpProducer(lane: Lane): void {
+    const given = lane.giveUpProducer();
+    if (this.#producerId === given) this.#producerId = undefined;
+  }
+
+  /** Lets a lane pause, and asks who leads it before it goes on. @param error - to be told; left out where it was. */
+  async #rest(lane: Lane, error?: Error): Promise<void> {
+    lane.isAtRest = false;
+    const { topic, partition, failures } = lane;
+    lane.failures++;
+    if (error) this.#tell(failures, { topic, partition, records: lane.waiting, error: messageOf(error) });
+    await backoff(failures, { ...pauses, signal: this.#closing.signal });
+    if (this.#closing.signal.aborted) return;
+    lane.prune();
+    if (lane.waiting > 0) await this.#learn(topic);
+    lane.isAtRest = true;
+    this.#wake(lane);
+    this.#pump();
+  }
+
+  #tell(failures: number, details: object): void {
+    if (failures % toldFailures === 0)
+      this.#logger.warn({ attempt: failures, ...details }, 'Writing to the log failed; trying again');
+  }
+}
+
+function waitingIn(queue: Lane | Entry[]): number {
+  const count = (): number => (queue instanceof Lane ? queue.waiting : queue.length);
+  if (queue instanceof Lane && count() > maxWaitingRecords / 2) queue.prune();
+  return count();
 }

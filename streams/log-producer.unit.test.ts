@@ -1,93 +1,329 @@
-/* oxlint-disable typescript/no-unsafe-type-assertion -- a stand-in for kafkajs */
-import type { Kafka, ProducerBatch, RecordMetadata } from 'kafkajs';
-import { expect, test } from 'vitest';
-import { silentLogger } from '../platform/logger.js';
+import { getEventListeners } from 'node:events';
+import type { PartitionMetadata } from 'kafkajs';
+import { afterEach, expect, test } from 'vitest';
+import { createLogger, silentLogger } from '../platform/logger.js';
+import type { LogBrokers, PartitionBatch, ProducerId } from './log-brokers.js';
 import { KafkaLogProducer, maxBytesPerRequest, maxRecordsPerRequest } from './log-producer.js';
+import type { NewRecord } from './records.js';
 
-/** A kafkajs that answers as told and notes what it was asked. */
-function fakeKafka(answer: (batch: ProducerBatch, producer: number) => void): {
-  kafka: Kafka;
-  batches: number[][];
-  producers: () => number;
-} {
-  let producers = 0;
-  const batches: number[][] = [];
-  const kafka = {
-    producer() {
-      const id = producers++;
-      return {
-        connect: () => Promise.resolve(),
-        disconnect: () => Promise.resolve(),
-        sendBatch(batch: ProducerBatch): Promise<RecordMetadata[]> {
-          const messages = batch.topicMessages?.[0]?.messages ?? [];
-          batches.push(messages.map((message) => Number(message.value)));
-          for (const message of messages) message.partition = 0;
-          try {
-            answer(batch, id);
-          } catch (error) {
-            return Promise.reject(error instanceof Error ? error : new Error(String(error)));
-          }
-          return Promise.resolve([{ topicName: 't', partition: 0, errorCode: 0, baseOffset: '100' }]);
-        },
-      };
-    },
-  } as unknown as Kafka;
-  return { kafka, batches, producers: () => producers };
+type Answer = number | Error;
+interface Sent {
+  broker: number;
+  producerId: string;
+  /** By partition the values that were sent. */
+  batches: Record<string, { values: string[]; sequence: number }>;
 }
 
-const record = (value: number | Buffer): { topic: string; key: null; value: Buffer } => ({
-  topic: 't',
-  key: null,
-  value: typeof value === 'number' ? Buffer.from(String(value)) : value,
+/** Brokers that keep what they are sent and answer as told. Partition n of a topic is led by broker `leaders[n]`. */
+class FakeBrokers implements LogBrokers {
+  readonly topics = new Map<string, number[] | Error>();
+  readonly sent: Sent[] = [];
+  readonly #written = new Map<string, string[]>();
+  #ids = 0;
+  /** Answers instead of writing; what it throws comes in place of an answer. */
+  answer: (broker: number, batch: PartitionBatch) => Answer | undefined | Promise<Answer | undefined> = () =>
+    undefined;
+
+  partitions(topic: string): PartitionMetadata[] | Error | undefined {
+    const leaders = this.topics.get(topic);
+    if (!Array.isArray(leaders)) return leaders;
+    return leaders.map((leader, partitionId) => ({
+      leader,
+      partitionId,
+      partitionErrorCode: leader < 0 ? 5 : 0,
+      replicas: [],
+      isr: [],
+    }));
+  }
+
+  learn(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  learnIfOld(): void {
+    // What is known is what is.
+  }
+
+  connect(broker: number): ReturnType<LogBrokers['connect']> {
+    return Promise.resolve({
+      newProducerId: () => Promise.resolve({ producerId: `id-${this.#ids++}`, producerEpoch: 0 }),
+      produce: async (producer: ProducerId, batches: readonly PartitionBatch[]) => {
+        const named = batches.map((batch) => [`${batch.topic}/${batch.partition}`, batch] as const);
+        this.sent.push({
+          broker,
+          producerId: producer.producerId,
+          batches: Object.fromEntries(
+            named.map(([name, { messages, firstSequence }]) => [
+              name,
+              { values: messages.map(({ value }) => String(value).slice(0, 20)), sequence: firstSequence },
+            ]),
+          ),
+        });
+        const answers: Answer[] = [];
+        for (const [name, batch] of named)
+          answers.push((await this.answer(broker, batch)) ?? this.write(name, batch));
+        return answers;
+      },
+    });
+  }
+
+  write(name: string, { messages }: PartitionBatch): number {
+    const log = this.written(name);
+    const offset = log.length;
+    log.push(...messages.map(({ value }) => String(value).slice(0, 20)));
+    return offset;
+  }
+
+  written(name: string): string[] {
+    const log = this.#written.get(name) ?? [];
+    this.#written.set(name, log);
+    return log;
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+const producers: KafkaLogProducer[] = [];
+afterEach(async () => {
+  await Promise.all(producers.splice(0).map((producer) => producer.close({ drainMs: 0 })));
 });
 
+function open(topics: Record<string, number[] | Error>): {
+  brokers: FakeBrokers;
+  producer: KafkaLogProducer;
+} {
+  const brokers = new FakeBrokers();
+  for (const [name, leaders] of Object.entries(topics)) brokers.topics.set(name, leaders);
+  const producer = new KafkaLogProducer(
+    brokers,
+    process.env['LOG_LEVEL'] ? createLogger('debug') : silentLogger,
+  );
+  producers.push(producer);
+  return { brokers, producer };
+}
+
+function records(topic: string, partition: number, ...values: (string | Buffer)[]): NewRecord[] {
+  return values.map((value) => ({ topic, partition, key: null, value: Buffer.from(value) }));
+}
+
+/** What a broker says, as kafkajs has it. */
+function refusal(type: string, retriable = false): Error {
+  return Object.assign(new Error(type), { name: 'KafkaJSProtocolError', type, retriable });
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5));
+}
+
 test.each(['OUT_OF_ORDER_SEQUENCE_NUMBER', 'UNKNOWN_PRODUCER_ID', 'INVALID_PRODUCER_EPOCH'])(
-  'a producer that gets %s is replaced, and the same records sent again',
+  'a partition that answers %s begins again under another id, and the others keep theirs',
   async (type) => {
-    const { kafka, batches, producers } = fakeKafka((_batch, id) => {
-      if (id === 0) throw Object.assign(new Error(type), { type, retriable: false });
-    });
-    const producer = new KafkaLogProducer(kafka, silentLogger);
-    const positions = await producer.send([record(1), record(2)]);
-    expect(positions).toEqual([
-      { topic: 't', partition: 0, offset: 100 },
-      { topic: 't', partition: 0, offset: 101 },
+    const { brokers, producer } = open({ t: [1, 1] });
+    await producer.send([...records('t', 0, 'a'), ...records('t', 1, 'A')]);
+    let failures = 1;
+    brokers.answer = (_, { partition }) => (partition === 0 && failures-- > 0 ? refusal(type) : undefined);
+    const positions = await producer.send(records('t', 0, 'b', 'c'));
+    expect(positions.map(({ offset }) => offset)).toEqual([1, 2]);
+    await producer.send(records('t', 1, 'B'));
+    expect(brokers.sent.slice(1)).toEqual([
+      { broker: 1, producerId: 'id-0', batches: { 't/0': { values: ['b', 'c'], sequence: 1 } } },
+      { broker: 1, producerId: 'id-1', batches: { 't/0': { values: ['b', 'c'], sequence: 0 } } },
+      { broker: 1, producerId: 'id-0', batches: { 't/1': { values: ['B'], sequence: 1 } } },
     ]);
-    expect(batches).toEqual([
-      [1, 2],
-      [1, 2],
-    ]);
-    expect(producers()).toBe(2);
   },
 );
 
-test('after any other failure the same producer repeats the very same request before anything else', async () => {
+test('a batch whose answer was lost is repeated as it was, with its numbers, before anything else', async () => {
+  const { brokers, producer } = open({ t: [1] });
   let failures = 2;
-  const { kafka, batches, producers } = fakeKafka(() => {
+  brokers.answer = () => {
     if (failures-- > 0) throw new Error('connection lost');
-  });
-  const producer = new KafkaLogProducer(kafka, silentLogger);
-  const first = producer.send([record(1)]);
-  await new Promise(setImmediate);
-  const second = producer.send([record(2)]);
-  await Promise.all([first, second]);
-  expect(batches).toEqual([[1], [1], [1], [2]]);
-  expect(producers()).toBe(1);
+    return undefined;
+  };
+  const abort = new AbortController();
+  const first = Promise.allSettled([
+    producer.send(records('t', 0, 'a', 'b')),
+    producer.send(records('t', 0, 'c'), { signal: abort.signal }),
+  ]);
+  await until(() => brokers.sent.length === 1);
+  const second = producer.send(records('t', 0, 'd'));
+  // It may be written already: it stays in the batch, or the broker would not know the batch again.
+  abort.abort();
+  expect(await first).toMatchObject([{ status: 'fulfilled' }, { reason: { code: 'LOG_TIMEOUT' } }]);
+  await second;
+  const repeated = { values: ['a', 'b', 'c'], sequence: 0 };
+  expect(brokers.sent.map(({ batches }) => batches['t/0'])).toEqual([
+    repeated,
+    repeated,
+    repeated,
+    { values: ['d'], sequence: 3 },
+  ]);
 });
 
-test('requests are limited in records and in bytes', async () => {
-  const { kafka, batches } = fakeKafka(() => undefined);
-  const producer = new KafkaLogProducer(kafka, silentLogger);
-  await producer.send(Array.from({ length: 2_500 }, (_, index) => record(index)));
-  expect(batches.map((batch) => batch.length)).toEqual([maxRecordsPerRequest, maxRecordsPerRequest, 500]);
-  batches.length = 0;
+test('what was surely not written is left out once its caller has given up', async () => {
+  const { brokers, producer } = open({ t: [1] });
+  let isRefusing = true;
+  brokers.answer = () => (isRefusing ? refusal('NOT_ENOUGH_REPLICAS', true) : undefined);
+  const impatient = producer.sendEach(records('t', 0, 'a', 'b'), { timeoutMs: 30 });
+  const patient = producer.send(records('t', 0, 'c'));
+  expect(await impatient).toMatchObject([{ code: 'LOG_TIMEOUT' }, { code: 'LOG_TIMEOUT' }]);
+  isRefusing = false;
+  await patient;
+  expect(brokers.written('t/0')).toEqual(['c']);
+});
+
+test.each([
+  ['is deleted', refusal('UNKNOWN_TOPIC_OR_PARTITION', true)],
+  ['has too few replicas', refusal('NOT_ENOUGH_REPLICAS', true)],
+  ['fails in a way that nobody knows', refusal('KAFKAJS_UNKNOWN_ERROR_CODE')],
+])(
+  'a partition that %s holds no other, of its topic or another, on its broker or another',
+  async (_, error) => {
+    const { brokers, producer } = open({ t: [1, 1, 2], other: [1] });
+    brokers.answer = (__, { topic, partition }) => (topic === 't' && partition === 0 ? error : undefined);
+    const stuck = producer.sendEach(records('t', 0, 'stuck'), { timeoutMs: 400 });
+    for (const round of ['1', '2', '3'])
+      await producer.send([
+        ...records('t', 1, round),
+        ...records('t', 2, round),
+        ...records('other', 0, round),
+      ]);
+    expect(await stuck).toMatchObject([{ code: 'LOG_TIMEOUT', retriable: true }]);
+    for (const name of ['t/1', 't/2', 'other/0']) expect(brokers.written(name)).toEqual(['1', '2', '3']);
+  },
+);
+
+test('a partition without a leader, and a topic that is not there, hold no other', async () => {
+  const { brokers, producer } = open({ t: [-1, 1], gone: refusal('UNKNOWN_TOPIC_OR_PARTITION', true) });
+  const stuck = producer.sendEach([...records('t', 0, 'a'), ...records('gone', 0, 'b')]);
+  await producer.send(records('t', 1, 'A'));
+  expect(brokers.written('t/1')).toEqual(['A']);
+  brokers.topics.set('t', [2, 1]);
+  brokers.topics.set('gone', [1]);
+  expect(await stuck).toMatchObject([{ offset: 0 }, { offset: 0 }]);
+});
+
+test('of two brokers one fails: what the other wrote is not sent to it again', async () => {
+  const { brokers, producer } = open({ t: [1, 2] });
+  let failures = 3;
+  brokers.answer = (broker) => {
+    if (broker === 2 && failures-- > 0) throw new Error('connection lost');
+    return undefined;
+  };
+  await producer.send([...records('t', 0, 'a'), ...records('t', 1, 'b')]);
+  expect(brokers.written('t/0')).toEqual(['a']);
+  expect(brokers.written('t/1')).toEqual(['b']);
+  expect(brokers.sent.filter(({ broker }) => broker === 1)).toHaveLength(1);
+});
+
+test('a broker that does not answer holds its own partitions only', async () => {
+  const { brokers, producer } = open({ t: [1, 2] });
+  let answer: () => void = () => undefined;
+  const silent = new Promise<undefined>((resolve) => {
+    answer = () => resolve(undefined);
+  });
+  brokers.answer = (broker) => (broker === 2 ? silent : undefined);
+  const held = producer.send(records('t', 1, 'b'));
+  await until(() => brokers.sent.length === 1);
+  await producer.send(records('t', 0, 'a'));
+  answer();
+  await held;
+});
+
+test('one record that is refused is found, and the others of its batch are written', async () => {
+  const { brokers, producer } = open({ t: [1] });
+  brokers.answer = (_, { messages }) =>
+    messages.some(({ value }) => String(value) === 'bad') ? refusal('INVALID_RECORD') : undefined;
+  const values = Array.from({ length: 100 }, (_, index) => (index === 57 ? 'bad' : String(index)));
+  const outcomes = await producer.sendEach(records('t', 0, ...values));
+  expect(outcomes[57]).toMatchObject({ code: 'LOG_REFUSED', retriable: false });
+  expect(brokers.written('t/0')).toEqual(values.filter((value) => value !== 'bad'));
+  expect(brokers.sent.length).toBeLessThan(20);
+});
+
+test.each([
+  ['POLICY_VIOLATION', 'LOG_REFUSED'],
+  ['TOPIC_AUTHORIZATION_FAILED', 'LOG_UNAUTHORIZED'],
+  ['INVALID_TOPIC_EXCEPTION', 'LOG_REFUSED'],
+])('%s is of the topic: its records are refused together, and no other', async (type, code) => {
+  const { brokers, producer } = open({ t: [1], other: [1] });
+  brokers.answer = (_, { topic }) => (topic === 't' ? refusal(type) : undefined);
+  const values = Array.from({ length: 1_000 }, (_, index) => String(index));
+  const refused = producer.sendEach(records('t', 0, ...values));
+  await producer.send(records('other', 0, 'a'));
+  const outcomes = await refused;
+  expect(outcomes.every((outcome) => 'code' in outcome && outcome.code === code)).toBe(true);
+  expect(brokers.sent.length).toBeLessThanOrEqual(3);
+});
+
+test('a refusal of what may be written already is told as such, and the next batch begins anew', async () => {
+  const { brokers, producer } = open({ t: [1] });
+  const answers = [new Error('connection lost'), refusal('MESSAGE_TOO_LARGE')];
+  brokers.answer = (_, batch) => {
+    const [next] = answers.splice(0, 1);
+    if (next?.message !== 'connection lost') return next;
+    brokers.write('t/0', batch);
+    throw next;
+  };
+  await expect(producer.send(records('t', 0, 'a', 'b'))).rejects.toMatchObject({ code: 'LOG_TIMEOUT' });
+  await producer.send(records('t', 0, 'c'));
+  expect(brokers.written('t/0')).toEqual(['a', 'b', 'c']);
+  expect(brokers.sent.at(-1)).toMatchObject({ producerId: 'id-1', batches: { 't/0': { sequence: 0 } } });
+});
+
+test('requests are limited in records and in bytes, whatever the number of partitions', async () => {
+  const { brokers, producer } = open({ t: [1, 1] });
+  const values = Array.from({ length: 1_250 }, (_, index) => String(index));
+  await producer.send([...records('t', 0, ...values), ...records('t', 1, ...values)]);
+  const counts = brokers.sent.map(({ batches }) =>
+    Object.values(batches).reduce((sum, { values: sent }) => sum + sent.length, 0),
+  );
+  expect(counts.every((count) => count <= maxRecordsPerRequest)).toBe(true);
+  expect(counts.length).toBeLessThanOrEqual(4);
+  brokers.sent.length = 0;
   const half = Buffer.alloc(maxBytesPerRequest / 2);
-  await producer.send([record(half), record(half), record(half)]);
-  expect(batches.map((batch) => batch.length)).toEqual([1, 1, 1]);
+  await producer.send(records('t', 0, half, half, half));
+  expect(brokers.sent).toHaveLength(3);
+});
+
+test('a call whose signal is aborted already writes nothing and leaves nothing behind', async () => {
+  const { brokers, producer } = open({ t: [1] });
+  const abort = new AbortController();
+  abort.abort();
+  const { signal } = abort;
+  const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
+  const before = timers();
+  await expect(producer.send(records('t', 0, 'a'), { signal, timeoutMs: 60_000 })).rejects.toMatchObject({
+    code: 'LOG_TIMEOUT',
+  });
+  expect([getEventListeners(signal, 'abort').length, timers()]).toEqual([0, before]);
+  await producer.send(records('t', 0, 'b'));
+  expect(brokers.written('t/0')).toEqual(['b']);
+});
+
+test('a lane that is full takes nothing more, and another does', async () => {
+  const { brokers, producer } = open({ t: [1, 1] });
+  brokers.answer = (_, { partition }) => (partition === 0 ? refusal('NOT_ENOUGH_REPLICAS', true) : undefined);
+  const abort = new AbortController();
+  const many = Array.from({ length: 60_000 }, () => 'x');
+  const stuck = producer.sendEach(records('t', 0, ...many), { signal: abort.signal });
+  await expect(producer.send(records('t', 0, ...many))).rejects.toMatchObject({
+    code: 'LOG_BUSY',
+    retriable: true,
+  });
+  await producer.send(records('t', 1, 'a'));
+  abort.abort();
+  await stuck;
+  // Nobody waits for the others any more: there is room.
+  brokers.answer = () => undefined;
+  await producer.send(records('t', 0, ...many));
+  expect(brokers.written('t/0')).toHaveLength(60_000);
 });
 
 test('no records, no request', async () => {
-  const { kafka, batches } = fakeKafka(() => undefined);
-  expect(await new KafkaLogProducer(kafka, silentLogger).send([])).toEqual([]);
-  expect(batches).toEqual([]);
+  const { brokers, producer } = open({ t: [1] });
+  expect(await producer.send([])).toEqual([]);
+  expect(brokers.sent).toEqual([]);
 });

@@ -8,6 +8,7 @@ import { Follow } from './follow.js';
 import type { Follower, FollowOptions } from './follow.js';
 import { LogAdmin } from './log-admin.js';
 import type { PartitionLag } from './log-admin.js';
+import { KafkaLogBrokers } from './log-brokers.js';
 import { LogReader } from './log-reader.js';
 import type { Span } from './log-reader.js';
 import { KafkaLogProducer } from './log-producer.js';
@@ -115,7 +116,7 @@ export function createStreams(settings: StreamsSettings): Streams {
 
   return {
     createTopics: (specs) => admin.createTopics(specs),
-    createProducer: () => keep(open, () => new KafkaLogProducer(producers, logger)),
+    createProducer: () => keep(open, () => new KafkaLogProducer(new KafkaLogBrokers(producers), logger)),
     async createTransactionalProducer(transactionalId) {
       const producer = await openTransactionalProducer(producers, transactionalId);
       const close = (): Promise<void> => {
