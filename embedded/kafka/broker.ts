@@ -219,6 +219,7 @@ export class KafkaBroker {
     await transactions.recover();
     return {
       clusterId: await clusterId(store),
+      dataDir,
       logger,
       clock,
       topics,

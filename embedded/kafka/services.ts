@@ -18,6 +18,8 @@ export interface ServedVersions {
 /** What the APIs work with. */
 export interface Services {
   clusterId: string;
+  /** The folder that everything is kept in. */
+  dataDir: string;
   logger: Logger;
   clock: Clock;
   topics: Topics;

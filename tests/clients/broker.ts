@@ -27,6 +27,10 @@ export class BrokerFixture {
     return address;
   }
 
+  get embedded(): boolean {
+    return this.broker?.embedded === true;
+  }
+
   async createTopic(name: string, partitions: number): Promise<void> {
     const errorCode = await this.ask((wire) => wire.createTopic(name, partitions));
     if (errorCode !== 0) throw new Error(`Creating topic ${name} failed with Kafka error ${errorCode}.`);

@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { apis } from '../../embedded/kafka/apis/index.js';
 import { BrokerFixture, compressions, unique } from './broker.js';
 import { describeClient, franzGo } from './installed.js';
 import { run } from './program.js';
@@ -38,6 +39,26 @@ describeClient(franzGo(), (sources) => {
       recordsAfterTrim: 0,
       deleted: true,
     });
+  });
+
+  test('what rpk and Redpanda Console ask is answered as Kafka does', async () => {
+    expect(await play('tools', unique('go-tools'))).toEqual({
+      created: [2, 1, 'zstd'],
+      listed: ['Stable: Stable', 'stable: Stable'],
+      offsetDelete: ['GROUP_SUBSCRIBED_TO_TOPIC', 'UNKNOWN_TOPIC_OR_PARTITION'],
+      diskIsKnown: true,
+      hasSize: true,
+      endOfEpoch: 1,
+      accessLists: ['SECURITY_DISABLED'],
+    });
+  });
+
+  test("every answer, in every version, is what Kafka's message definitions say", async () => {
+    const checked = Object.values((await play('grammar', unique('go-grammar'))) as Record<string, number>);
+    // Of Produce, versions 0 to 2 are there for librdkafka to see, not to use.
+    const versions = apis.reduce((sum, { minVersion, maxVersion }) => sum + maxVersion - minVersion + 1, -3);
+    if (broker.embedded) expect(checked.reduce((sum, each) => sum + each, 0)).toBe(versions);
+    else expect(checked.length).toBeGreaterThan(0);
   });
 
   test('keys, headers and every codec', async () => {

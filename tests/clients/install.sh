@@ -35,4 +35,6 @@ fetch 'Apache Kafka tools' mvn node ../../scripts/apache-kafka-jars.mjs
 fetch 'franz-go' go go -C go mod download
 fetch 'Python clients' python3 python_clients
 fetch 'MLflow' python3 mlflow_server
+fetch '@platformatic/kafka' npm npm install --prefix node --no-package-lock --no-audit --no-fund
+fetch 'Node 24, for @platformatic/kafka' npm node ../../scripts/with-node.mjs 24 -- node --version
 exit "$failed"

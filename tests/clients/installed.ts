@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { describe } from 'vitest';
@@ -67,6 +68,21 @@ export function pythonClient(distribution: string, program: string): Client<Comm
   const client: Client<Command> = {
     name: `${distribution} ${version}`.trim(),
     start: [python, join(sources, 'python', program)],
+  };
+  return version === '' ? { ...client, missing: installScript } : client;
+}
+
+/** A client for Node in versions that Millrace itself need not run on. */
+export function platformaticKafka(): Client<Command> {
+  const folder = join(sources, 'node');
+  const manifest = join(folder, 'node_modules', '@platformatic', 'kafka', 'package.json');
+  const version = existsSync(manifest)
+    ? (JSON.parse(readFileSync(manifest, 'utf8')) as { version: string }).version
+    : '';
+  const onNode24 = [join(projectRoot, 'scripts', 'with-node.mjs'), '24', '--', 'node'];
+  const client: Client<Command> = {
+    name: `@platformatic/kafka ${version}`.trim(),
+    start: [process.execPath, ...onNode24, join(folder, 'platformatic-client.mjs')],
   };
   return version === '' ? { ...client, missing: installScript } : client;
 }

@@ -39,8 +39,8 @@ describeClient(apacheKafka(), (java) => {
       answerAgain();
       expect((await producer.finished()).stdout).toBe('timed out\ncommitted\n');
       expect(asked).toMatchObject([
-        { version: 3, known: { producerId: -1, epoch: -1 } },
-        { version: 3, known: { producerId: expect.any(Number), epoch: 0 } },
+        { version: 4, known: { producerId: -1, epoch: -1 } },
+        { version: 4, known: { producerId: expect.any(Number), epoch: 0 } },
       ]);
       const values = async (committed: boolean): Promise<string[]> =>
         (await wire.readAll('bump', 0, committed)).map(({ value }) => value);

@@ -24,29 +24,31 @@ interface ProduceResponse {
 const servedFrom = 3;
 
 /**
- * Produce, versions 0–7. Versions 0–2 carry formats before v2 and are answered with UNSUPPORTED_FOR_MESSAGE_FORMAT;
+ * Produce, versions 0–9 (9 flexible). Versions 0–2 carry formats before v2 and are answered with UNSUPPORTED_FOR_MESSAGE_FORMAT;
  * they are advertised because librdkafka otherwise sends gzip, snappy and LZ4 uncompressed.
  *
  * acks=0 gets no answer. acks=1 is answered like acks=all: when the batch is on disk.
  *
- *     Request (3–7)  => transactional_id nullable · acks i16 · timeout_ms i32 · [name · [index i32 · records bytes]]
+ *     Request (3+)   => transactional_id nullable · acks i16 · timeout_ms i32 · [name · [index i32 · records bytes]]
  *     Request (0–2)  => acks i16 · timeout_ms i32 · [name · [index i32 · records bytes]]
  *     Response       => [name · [index i32 · error_code i16 · base_offset i64 · log_append_time i64 (2+)
- *                       · log_start_offset i64 (5+)]] · throttle_time_ms i32 (1+)
+ *                       · log_start_offset i64 (5+) · record_errors [batch_index i32 · message nullable] (8+)
+ *                       · error_message nullable (8+)]] · throttle_time_ms i32 (1+)
  */
 export const produce = defineApi<ProduceRequest, ProduceResponse>({
   key: 0,
   name: 'Produce',
   minVersion: 0,
-  maxVersion: 7,
+  maxVersion: 9,
+  flexibleFrom: 9,
 
   decode(reader, version) {
     const transactionalId = version >= 3 ? reader.nullableString() : null;
     const acks = reader.int16();
     reader.int32();
-    const topics = reader.array(() => ({
+    const topics = reader.structs(() => ({
       name: reader.string(),
-      partitions: reader.array(() => ({ index: reader.int32(), records: reader.nullableBytes() })),
+      partitions: reader.structs(() => ({ index: reader.int32(), records: reader.nullableBytes() })),
     }));
     return { transactionalId, acks, topics };
   },
@@ -64,14 +66,17 @@ export const produce = defineApi<ProduceRequest, ProduceResponse>({
   },
 
   encode(writer, response, version) {
-    writer.array(response.topics, ({ name, partitions }) => {
+    writer.structs(response.topics, ({ name, partitions }) => {
       writer.string(name);
-      writer.array(partitions, (partition) => {
+      writer.structs(partitions, (partition) => {
         writer.int32(partition.index);
         writer.int16(partition.errorCode);
         writer.int64(partition.baseOffset);
         if (version >= 2) writer.int64(partition.logAppendTime);
         if (version >= 5) writer.int64(partition.logStartOffset);
+        if (version < 8) return;
+        writer.structs([], () => undefined);
+        writer.nullableString(null);
       });
     });
     if (version >= 1) writer.int32(0);

@@ -29,7 +29,7 @@ interface FetchResponse {
 }
 
 /**
- * Fetch, versions 4–11. Waits until min_bytes are there or max_wait_ms have passed; an error is answered at once.
+ * Fetch, versions 4–12 (12 flexible). Waits until min_bytes are there or max_wait_ms have passed; an error is answered at once.
  *
  * Batches are served as they are stored, from the one that contains the offset on: the first one whole even if it is
  * over max_bytes. Under read_committed it ends at the last stable offset, and aborted transactions come sorted by first
@@ -37,8 +37,8 @@ interface FetchResponse {
  *
  *     Request  => replica_id i32 · max_wait_ms i32 · min_bytes i32 · max_bytes i32 · isolation_level i8
  *                 · session_id i32 · session_epoch i32 (7+)
- *                 · [topic · [partition i32 · current_leader_epoch i32 (9+) · fetch_offset i64 · log_start_offset i64 (5+)
- *                   · partition_max_bytes i32]] · forgotten [topic · [partition i32]] (7+) · rack_id (11+)
+ *                 · [topic · [partition i32 · current_leader_epoch i32 (9+) · fetch_offset i64
+ *                   · last_fetched_epoch i32 (12+) · log_start_offset i64 (5+) · partition_max_bytes i32]] · forgotten [topic · [partition i32]] (7+) · rack_id (11+)
  *     Response => throttle_time_ms i32 · error_code i16, session_id i32 (7+)
  *                 · [topic · [partition i32 · error_code i16 · high_watermark i64 · last_stable_offset i64
  *                   · log_start_offset i64 (5+) · aborted [producer_id i64 · first_offset i64] nullable
@@ -48,7 +48,8 @@ export const fetch = defineApi<FetchRequest, FetchResponse>({
   key: 1,
   name: 'Fetch',
   minVersion: 4,
-  maxVersion: 11,
+  maxVersion: 12,
+  flexibleFrom: 12,
 
   decode(reader, version) {
     reader.int32();
@@ -58,16 +59,21 @@ export const fetch = defineApi<FetchRequest, FetchResponse>({
     const committedOnly = reader.int8() === 1;
     const sessionId = version >= 7 ? reader.int32() : 0;
     if (version >= 7) reader.int32();
-    const topics = reader.array(() => ({
+    const topics = reader.structs(() => ({
       name: reader.string(),
-      partitions: reader.array(() => {
+      partitions: reader.structs(() => {
         const index = reader.int32();
         if (version >= 9) reader.int32();
         const offset = reader.int64();
+        if (version >= 12) reader.int32();
         if (version >= 5) reader.int64();
         return { index, offset, maxBytes: reader.int32() };
       }),
     }));
+    if (version >= 7) {
+      reader.structs(() => [reader.string(), reader.array(() => reader.int32())]);
+    }
+    if (version >= 11) reader.string();
     return { maxWaitMs, minBytes, maxBytes, committedOnly, sessionId, topics };
   },
 
@@ -98,15 +104,15 @@ export const fetch = defineApi<FetchRequest, FetchResponse>({
       writer.int16(response.errorCode);
       writer.int32(0);
     }
-    writer.array(response.topics, ({ name, partitions }) => {
+    writer.structs(response.topics, ({ name, partitions }) => {
       writer.string(name);
-      writer.array(partitions, (partition) => {
+      writer.structs(partitions, (partition) => {
         writer.int32(partition.index);
         writer.int16(partition.errorCode);
         writer.int64(partition.highWatermark);
         writer.int64(partition.lastStableOffset);
         if (version >= 5) writer.int64(partition.logStartOffset);
-        writer.nullableArray(partition.aborted, ({ producerId, firstOffset }) => {
+        writer.nullableStructs(partition.aborted, ({ producerId, firstOffset }) => {
           writer.int64(producerId);
           writer.int64(firstOffset);
         });

@@ -23,7 +23,7 @@ const latest = -1;
 const earliest = -2;
 
 /**
- * ListOffsets, versions 1–5. Timestamp −1 asks for the end (the last stable offset under read_committed), −2 for the
+ * ListOffsets, versions 1–6 (6 flexible). Timestamp −1 asks for the end (the last stable offset under read_committed), −2 for the
  * start, anything else for the first record that is not older.
  *
  *     Request  => replica_id i32 · isolation_level i8 (2+)
@@ -35,14 +35,15 @@ export const listOffsets = defineApi<ListOffsetsRequest, ListOffsetsResponse>({
   key: 2,
   name: 'ListOffsets',
   minVersion: 1,
-  maxVersion: 5,
+  maxVersion: 6,
+  flexibleFrom: 6,
 
   decode(reader, version) {
     reader.int32();
     const committedOnly = version >= 2 && reader.int8() === 1;
-    const topics = reader.array(() => ({
+    const topics = reader.structs(() => ({
       name: reader.string(),
-      partitions: reader.array(() => {
+      partitions: reader.structs(() => {
         const index = reader.int32();
         if (version >= 4) reader.int32();
         return { index, timestamp: reader.int64() };
@@ -66,9 +67,9 @@ export const listOffsets = defineApi<ListOffsetsRequest, ListOffsetsResponse>({
 
   encode(writer, { topics }, version) {
     if (version >= 2) writer.int32(0);
-    writer.array(topics, ({ name, partitions }) => {
+    writer.structs(topics, ({ name, partitions }) => {
       writer.string(name);
-      writer.array(partitions, ({ index, errorCode, timestamp, offset }) => {
+      writer.structs(partitions, ({ index, errorCode, timestamp, offset }) => {
         writer.int32(index);
         writer.int16(errorCode);
         writer.int64(timestamp);

@@ -19,7 +19,7 @@ interface MetadataResponse {
 const operationsNotComputed = -0x8000_0000;
 
 /**
- * Metadata, versions 0–8. One node, which leads everything; its address is the one that the client connected to, so
+ * Metadata, versions 0–9 (9 flexible). One node, which leads everything; its address is the one that the client connected to, so
  * it is reachable whatever the broker listens on. Topics that a client names for the first time are created.
  *
  *     Request  => [topic] (null, or in version 0 empty, = all) · allow_auto_topic_creation bool (4+)
@@ -34,12 +34,18 @@ export const metadata = defineApi<MetadataRequest, MetadataResponse>({
   key: 3,
   name: 'Metadata',
   minVersion: 0,
-  maxVersion: 8,
+  maxVersion: 9,
+  flexibleFrom: 9,
 
   decode(reader, version) {
-    const named = reader.nullableArray(() => reader.string());
+    const named = reader.nullableStructs(() => reader.string());
     const topics = version === 0 && named?.length === 0 ? null : named;
-    return { topics, allowAutoCreation: version >= 4 ? reader.boolean() : true };
+    const allowAutoCreation = version >= 4 ? reader.boolean() : true;
+    if (version >= 8) {
+      reader.boolean();
+      reader.boolean();
+    }
+    return { topics, allowAutoCreation };
   },
 
   async handle(request, { services, localHost, localPort }) {
@@ -61,7 +67,7 @@ export const metadata = defineApi<MetadataRequest, MetadataResponse>({
 
   encode(writer, response, version) {
     if (version >= 3) writer.int32(0);
-    writer.array([response], ({ host, port }) => {
+    writer.structs([response], ({ host, port }) => {
       writer.int32(nodeId);
       writer.string(host);
       writer.int32(port);
@@ -69,11 +75,11 @@ export const metadata = defineApi<MetadataRequest, MetadataResponse>({
     });
     if (version >= 2) writer.nullableString(response.clusterId);
     if (version >= 1) writer.int32(nodeId);
-    writer.array(response.topics, ({ name, errorCode, partitions }) => {
+    writer.structs(response.topics, ({ name, errorCode, partitions }) => {
       writer.int16(errorCode);
       writer.string(name);
       if (version >= 1) writer.boolean(false);
-      writer.array([...Array(partitions).keys()], (index) => {
+      writer.structs([...Array(partitions).keys()], (index) => {
         writer.int16(ErrorCode.NONE);
         writer.int32(index);
         writer.int32(nodeId);

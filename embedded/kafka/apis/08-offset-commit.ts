@@ -20,7 +20,7 @@ interface OffsetCommitResponse {
 const maxMetadataLength = 4096;
 
 /**
- * OffsetCommit, versions 2–7. Answered when the offsets are on disk. Any offset is accepted, negative ones too:
+ * OffsetCommit, versions 2–8 (8 flexible). Answered when the offsets are on disk. Any offset is accepted, negative ones too:
  * kafkajs resets a group by committing −1 or −2. retention_time_ms is ignored, as in Kafka since 2.1.
  *
  *     Request  => group_id · generation_id i32 · member_id · group_instance_id nullable (7+) · retention_time_ms i64 (2–4)
@@ -31,7 +31,8 @@ export const offsetCommit = defineApi<OffsetCommitRequest, OffsetCommitResponse>
   key: 8,
   name: 'OffsetCommit',
   minVersion: 2,
-  maxVersion: 7,
+  maxVersion: 8,
+  flexibleFrom: 8,
 
   decode(reader, version) {
     const group = reader.string();
@@ -39,9 +40,9 @@ export const offsetCommit = defineApi<OffsetCommitRequest, OffsetCommitResponse>
     const memberId = reader.string();
     const instanceId = version >= 7 ? reader.nullableString() : null;
     if (version <= 4) reader.int64();
-    const topics = reader.array(() => ({
+    const topics = reader.structs(() => ({
       name: reader.string(),
-      partitions: reader.array(() => ({
+      partitions: reader.structs(() => ({
         index: reader.int32(),
         offset: reader.int64(),
         leaderEpoch: version >= 6 ? reader.int32() : -1,
@@ -76,9 +77,9 @@ export const offsetCommit = defineApi<OffsetCommitRequest, OffsetCommitResponse>
 
   encode(writer, { topics }, version) {
     if (version >= 3) writer.int32(0);
-    writer.array(topics, ({ name, partitions }) => {
+    writer.structs(topics, ({ name, partitions }) => {
       writer.string(name);
-      writer.array(partitions, ({ index, errorCode }) => {
+      writer.structs(partitions, ({ index, errorCode }) => {
         writer.int32(index);
         writer.int16(errorCode);
       });

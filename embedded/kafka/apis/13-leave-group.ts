@@ -12,23 +12,28 @@ interface LeaveGroupResponse {
 }
 
 /**
- * LeaveGroup, versions 0–3. From version 3 on several members, also by instance id alone (KIP-345).
+ * LeaveGroup, versions 0–5 (4 and 5 flexible). From version 3 on several members, also by instance id alone (KIP-345).
  *
  *     Request (0–2)  => group_id · member_id
- *     Request (3)    => group_id · [member_id · group_instance_id nullable]
+ *     Request (3+)   => group_id · [member_id · group_instance_id nullable · reason nullable (5+)]
  *     Response       => throttle_time_ms i32 (1+) · error_code i16
- *                       · [member_id · group_instance_id nullable · error_code i16] (3)
+ *                       · [member_id · group_instance_id nullable · error_code i16] (3+)
  */
 export const leaveGroup = defineApi<LeaveGroupRequest, LeaveGroupResponse>({
   key: 13,
   name: 'LeaveGroup',
   minVersion: 0,
-  maxVersion: 3,
+  maxVersion: 5,
+  flexibleFrom: 4,
 
   decode(reader, version) {
     const group = reader.string();
     if (version < 3) return { group, members: [{ memberId: reader.string(), instanceId: null }] };
-    const members = reader.array(() => ({ memberId: reader.string(), instanceId: reader.nullableString() }));
+    const members = reader.structs(() => {
+      const member = { memberId: reader.string(), instanceId: reader.nullableString() };
+      if (version >= 5) reader.nullableString();
+      return member;
+    });
     return { group, members };
   },
 
@@ -45,7 +50,7 @@ export const leaveGroup = defineApi<LeaveGroupRequest, LeaveGroupResponse>({
     if (version >= 1) writer.int32(0);
     writer.int16(errorCode);
     if (version < 3) return;
-    writer.array(members, (member) => {
+    writer.structs(members, (member) => {
       writer.string(member.memberId);
       writer.nullableString(member.instanceId);
       writer.int16(member.errorCode);

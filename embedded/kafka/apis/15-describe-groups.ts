@@ -15,7 +15,7 @@ interface DescribedGroup {
 const operationsNotComputed = -0x8000_0000;
 
 /**
- * DescribeGroups, versions 0–4. An unknown group has the state "Dead" and no error.
+ * DescribeGroups, versions 0–5 (5 flexible). An unknown group has the state "Dead" and no error.
  *
  *     Request  => [group_id] · include_authorized_operations bool (3+)
  *     Response => throttle_time_ms i32 (1+) · [error_code i16 · group_id · state · protocol_type · protocol
@@ -26,21 +26,26 @@ export const describeGroups = defineApi<string[], DescribedGroup[]>({
   key: 15,
   name: 'DescribeGroups',
   minVersion: 0,
-  maxVersion: 4,
+  maxVersion: 5,
+  flexibleFrom: 5,
 
-  decode: (reader) => reader.array(() => reader.string()),
+  decode(reader, version) {
+    const ids = reader.array(() => reader.string());
+    if (version >= 3) reader.boolean();
+    return ids;
+  },
 
   handle: (ids, { services }) => ids.map((id) => describe(services.groups, id)),
 
   encode(writer, groups, version) {
     if (version >= 1) writer.int32(0);
-    writer.array(groups, (group) => {
+    writer.structs(groups, (group) => {
       writer.int16(group.errorCode);
       writer.string(group.id);
       writer.string(group.state);
       writer.string(group.protocolType);
       writer.string(group.protocol);
-      writer.array(group.members, (member) => {
+      writer.structs(group.members, (member) => {
         writer.string(member.id);
         if (version >= 4) writer.nullableString(member.instanceId);
         writer.string(member.clientId);
@@ -58,7 +63,7 @@ export const describeGroups = defineApi<string[], DescribedGroup[]>({
 
 function describe(groups: GroupCoordinator, id: string): DescribedGroup {
   const group = groups.get(id);
-  if (group === undefined) return { ...unknown(id), state: groups.exists(id) ? 'Empty' : 'Dead' };
+  if (group === undefined) return { ...unknown(id), state: groups.stateOf(id) };
   const { state, protocolType, protocol, members } = group;
   return {
     errorCode: ErrorCode.NONE,

@@ -22,20 +22,23 @@ export const apiVersions = defineApi<null, ApiVersionsResponse>({
   maxVersion: 3,
   flexibleFrom: 3,
 
-  decode: () => null,
+  decode(reader, version) {
+    if (version < 3) return null;
+    reader.string();
+    reader.string();
+    return null;
+  },
 
   handle: (_request, { services }) => ({ errorCode: ErrorCode.NONE, served: services.served }),
 
   encode(writer, { errorCode, served }, version) {
     writer.int16(errorCode);
-    writer.array(served, ({ key, minVersion, maxVersion }) => {
+    writer.structs(served, ({ key, minVersion, maxVersion }) => {
       writer.int16(key);
       writer.int16(minVersion);
       writer.int16(maxVersion);
-      writer.tags();
     });
     if (version >= 1) writer.int32(0);
-    writer.tags();
   },
 
   refuse: (_request, errorCode) => ({ errorCode, served: [] }),

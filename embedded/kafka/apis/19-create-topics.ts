@@ -1,7 +1,10 @@
 import { defineApi } from '../protocol/api.js';
 import type { RequestContext } from '../protocol/api.js';
 import { ErrorCode } from '../protocol/error-codes.js';
+import type { ConfigValues } from '../storage/topic-config.js';
 import type { Outcome } from '../storage/topics.js';
+import { describeTopicConfigs } from './config-resources.js';
+import { noTopicId } from './topic-ids.js';
 
 interface NewTopic {
   name: string;
@@ -16,30 +19,40 @@ interface CreateTopicsRequest {
   validateOnly: boolean;
 }
 
+interface CreatedTopic extends Outcome {
+  name: string;
+  /** What the topic has, or would have; not when it is refused. */
+  made?: { partitions: number; configs: ConfigValues };
+}
+
 /**
- * CreateTopics, versions 2–4. One node: the replication factor is 1, or −1 for the default. In version 4 the number of
- * partitions can be −1 for the default too.
+ * CreateTopics, versions 2–7 (5 and later flexible). One node: the replication factor is 1, or −1 for the default. From
+ * version 4 on the number of partitions can be −1 for the default too; from version 5 on the answer says what the topic
+ * has. Topics have no ids here: version 7 answers the id that means so.
  *
  *     Request  => [name · num_partitions i32 · replication_factor i16 · [partition i32 · [broker_id i32]]
  *                 · [config name · value nullable]] · timeout_ms i32 · validate_only bool
- *     Response => throttle_time_ms i32 · [name · error_code i16 · error_message nullable]
+ *     Response => throttle_time_ms i32 · [name · topic_id uuid (7) · error_code i16 · error_message nullable
+ *                 · num_partitions i32, replication_factor i16 (5+)
+ *                 · [config name · value nullable · read_only bool · config_source i8 · is_sensitive bool] (5+)]
  */
-export const createTopics = defineApi<CreateTopicsRequest, (Outcome & { name: string })[]>({
+export const createTopics = defineApi<CreateTopicsRequest, CreatedTopic[]>({
   key: 19,
   name: 'CreateTopics',
   minVersion: 2,
-  maxVersion: 4,
+  maxVersion: 7,
+  flexibleFrom: 5,
 
   decode(reader) {
-    const topics = reader.array(() => ({
+    const topics = reader.structs(() => ({
       name: reader.string(),
       partitions: reader.int32(),
       replicationFactor: reader.int16(),
-      assignments: reader.array(() => ({
+      assignments: reader.structs(() => ({
         partition: reader.int32(),
         brokers: reader.array(() => reader.int32()),
       })),
-      configs: reader.array(() => ({ name: reader.string(), value: reader.nullableString() })),
+      configs: reader.structs(() => ({ name: reader.string(), value: reader.nullableString() })),
     }));
     reader.int32();
     return { topics, validateOnly: reader.boolean() };
@@ -58,12 +71,23 @@ export const createTopics = defineApi<CreateTopicsRequest, (Outcome & { name: st
     );
   },
 
-  encode(writer, results) {
+  encode(writer, results, version) {
     writer.int32(0);
-    writer.array(results, ({ name, errorCode, message }) => {
+    writer.structs(results, ({ name, errorCode, message, made }) => {
       writer.string(name);
+      if (version >= 7) writer.uuid(noTopicId);
       writer.int16(errorCode);
       writer.nullableString(message);
+      if (version < 5) return;
+      writer.int32(made?.partitions ?? -1);
+      writer.int16(made === undefined ? -1 : 1);
+      writer.nullableStructs(made === undefined ? null : describeTopicConfigs(made.configs), (config) => {
+        writer.string(config.name);
+        writer.nullableString(config.value);
+        writer.boolean(config.readOnly);
+        writer.int8(config.source);
+        writer.boolean(false);
+      });
     });
   },
 
@@ -74,7 +98,7 @@ async function create(
   topic: NewTopic,
   validateOnly: boolean,
   { services }: RequestContext,
-): Promise<Outcome> {
+): Promise<Omit<CreatedTopic, 'name'>> {
   if (topic.assignments.length === 0 && topic.replicationFactor !== 1 && topic.replicationFactor !== -1) {
     const message = `Replication factor ${topic.replicationFactor}: there is one broker, so it must be 1.`;
     return { errorCode: ErrorCode.INVALID_REPLICATION_FACTOR, message };
@@ -83,7 +107,8 @@ async function create(
   const partitions = asked === -1 ? services.defaultPartitions : asked;
   const configs: Record<string, string> = {};
   for (const { name, value } of topic.configs) if (value !== null) configs[name] = value;
-  return validateOnly
+  const outcome = validateOnly
     ? services.topics.checkCreate(topic.name, partitions, configs)
     : await services.topics.create(topic.name, partitions, configs);
+  return outcome.errorCode === ErrorCode.NONE ? { ...outcome, made: { partitions, configs } } : outcome;
 }

@@ -1,37 +1,60 @@
 import { defineApi } from '../protocol/api.js';
 import { ErrorCode } from '../protocol/error-codes.js';
+import type { Outcome } from '../storage/topics.js';
+import { noTopicId } from './topic-ids.js';
+
+interface NamedTopic {
+  /** `null` when the topic is named by its id. */
+  name: string | null;
+  id: string;
+}
 
 /**
- * DeleteTopics, versions 1–3. The records, and the offsets that groups have committed for the topic, are gone when it
- * is answered.
+ * DeleteTopics, versions 1–6 (4 and later flexible). The records, and the offsets that groups have committed for the
+ * topic, are gone when it is answered. Topics have no ids here: one that is named by its id is UNKNOWN_TOPIC_ID.
  *
- *     Request  => [name] · timeout_ms i32
- *     Response => throttle_time_ms i32 · [name · error_code i16]
+ *     Request  => [name] (1–5) · [name nullable · topic_id uuid] (6) · timeout_ms i32
+ *     Response => throttle_time_ms i32 · [name (6: nullable) · topic_id uuid (6) · error_code i16
+ *                 · error_message nullable (5+)]
  */
-export const deleteTopics = defineApi<string[], { name: string; errorCode: number }[]>({
+export const deleteTopics = defineApi<NamedTopic[], (NamedTopic & Outcome)[]>({
   key: 20,
   name: 'DeleteTopics',
   minVersion: 1,
-  maxVersion: 3,
+  maxVersion: 6,
+  flexibleFrom: 4,
 
-  decode: (reader) => reader.array(() => reader.string()),
+  decode(reader, version) {
+    const topics =
+      version >= 6
+        ? reader.structs(() => ({ name: reader.nullableString(), id: reader.uuid() }))
+        : reader.array(() => ({ name: reader.string(), id: noTopicId }));
+    reader.int32();
+    return topics;
+  },
 
-  handle: (names, { services }) =>
+  handle: (topics, { services }) =>
     Promise.all(
-      names.map(async (name) => {
-        const { errorCode } = await services.topics.delete(name);
-        if (errorCode === ErrorCode.NONE) await services.groups.topicDeleted(name);
-        return { name, errorCode };
+      topics.map(async ({ name, id }) => {
+        if (name === null) {
+          const message = 'This broker knows topics by their names alone.';
+          return { name, id, errorCode: ErrorCode.UNKNOWN_TOPIC_ID, message };
+        }
+        const outcome = await services.topics.delete(name);
+        if (outcome.errorCode === ErrorCode.NONE) await services.groups.topicDeleted(name);
+        return { name, id, ...outcome };
       }),
     ),
 
-  encode(writer, results) {
+  encode(writer, results, version) {
     writer.int32(0);
-    writer.array(results, ({ name, errorCode }) => {
-      writer.string(name);
+    writer.structs(results, ({ name, id, errorCode, message }) => {
+      writer.nullableString(name);
+      if (version >= 6) writer.uuid(id);
       writer.int16(errorCode);
+      if (version >= 5) writer.nullableString(message);
     });
   },
 
-  refuse: (names, errorCode) => names.map((name) => ({ name, errorCode })),
+  refuse: (topics, errorCode) => topics.map((topic) => ({ ...topic, errorCode, message: null })),
 });

@@ -15,7 +15,7 @@ interface DeletedPartition {
 const highWatermark = -1;
 
 /**
- * DeleteRecords, versions 0–1. Moves the log start up to the offset; −1 means the high watermark.
+ * DeleteRecords, versions 0–2 (2 flexible). Moves the log start up to the offset; −1 means the high watermark.
  *
  *     Request  => [topic · [partition i32 · offset i64]] · timeout_ms i32
  *     Response => throttle_time_ms i32 · [topic · [partition i32 · low_watermark i64 · error_code i16]]
@@ -27,14 +27,17 @@ export const deleteRecords = defineApi<
   key: 21,
   name: 'DeleteRecords',
   minVersion: 0,
-  maxVersion: 1,
+  maxVersion: 2,
+  flexibleFrom: 2,
 
-  decode: (reader) => ({
-    topics: reader.array(() => ({
+  decode(reader) {
+    const topics = reader.structs(() => ({
       name: reader.string(),
-      partitions: reader.array(() => ({ index: reader.int32(), offset: reader.int64() })),
-    })),
-  }),
+      partitions: reader.structs(() => ({ index: reader.int32(), offset: reader.int64() })),
+    }));
+    reader.int32();
+    return { topics };
+  },
 
   handle: ({ topics }, context) =>
     Promise.all(
@@ -48,9 +51,9 @@ export const deleteRecords = defineApi<
 
   encode(writer, topics) {
     writer.int32(0);
-    writer.array(topics, ({ name, partitions }) => {
+    writer.structs(topics, ({ name, partitions }) => {
       writer.string(name);
-      writer.array(partitions, ({ index, lowWatermark, errorCode }) => {
+      writer.structs(partitions, ({ index, lowWatermark, errorCode }) => {
         writer.int32(index);
         writer.int64(lowWatermark);
         writer.int16(errorCode);

@@ -1,5 +1,6 @@
 import { defineApi } from '../protocol/api.js';
 import type { ProducerIdentity } from '../transactions/transaction-coordinator.js';
+import { fencingCode } from './fencing.js';
 
 interface AddPartitionsRequest {
   transactionalId: string;
@@ -10,7 +11,7 @@ interface AddPartitionsRequest {
 type AddPartitionsResponse = { name: string; partitions: { index: number; errorCode: number }[] }[];
 
 /**
- * AddPartitionsToTxn, versions 0–1. The first one opens the transaction and starts its timeout. All or nothing: when
+ * AddPartitionsToTxn, versions 0–3 (3 flexible). The first one opens the transaction and starts its timeout. All or nothing: when
  * one partition is unknown the others are OPERATION_NOT_ATTEMPTED.
  *
  *     Request  => transactional_id · producer_id i64 · producer_epoch i16 · [topic · [partition i32]]
@@ -20,12 +21,13 @@ export const addPartitionsToTxn = defineApi<AddPartitionsRequest, AddPartitionsR
   key: 24,
   name: 'AddPartitionsToTxn',
   minVersion: 0,
-  maxVersion: 1,
+  maxVersion: 3,
+  flexibleFrom: 3,
 
   decode: (reader) => ({
     transactionalId: reader.string(),
     producer: { producerId: reader.int64(), epoch: reader.int16() },
-    topics: reader.array(() => ({ name: reader.string(), partitions: reader.array(() => reader.int32()) })),
+    topics: reader.structs(() => ({ name: reader.string(), partitions: reader.array(() => reader.int32()) })),
   }),
 
   async handle({ transactionalId, producer, topics }, { services }) {
@@ -40,13 +42,13 @@ export const addPartitionsToTxn = defineApi<AddPartitionsRequest, AddPartitionsR
     }));
   },
 
-  encode(writer, topics) {
+  encode(writer, topics, version) {
     writer.int32(0);
-    writer.array(topics, ({ name, partitions }) => {
+    writer.structs(topics, ({ name, partitions }) => {
       writer.string(name);
-      writer.array(partitions, ({ index, errorCode }) => {
+      writer.structs(partitions, ({ index, errorCode }) => {
         writer.int32(index);
-        writer.int16(errorCode);
+        writer.int16(fencingCode(errorCode, version >= 2));
       });
     });
   },

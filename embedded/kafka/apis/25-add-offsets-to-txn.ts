@@ -1,5 +1,6 @@
 import { defineApi } from '../protocol/api.js';
 import type { ProducerIdentity } from '../transactions/transaction-coordinator.js';
+import { fencingCode } from './fencing.js';
 
 interface AddOffsetsRequest {
   transactionalId: string;
@@ -8,7 +9,7 @@ interface AddOffsetsRequest {
 }
 
 /**
- * AddOffsetsToTxn, versions 0–1: announces that the transaction will commit offsets of this group.
+ * AddOffsetsToTxn, versions 0–3 (3 flexible): announces that the transaction will commit offsets of this group.
  *
  *     Request  => transactional_id · producer_id i64 · producer_epoch i16 · group_id
  *     Response => throttle_time_ms i32 · error_code i16
@@ -17,7 +18,8 @@ export const addOffsetsToTxn = defineApi<AddOffsetsRequest, number>({
   key: 25,
   name: 'AddOffsetsToTxn',
   minVersion: 0,
-  maxVersion: 1,
+  maxVersion: 3,
+  flexibleFrom: 3,
 
   decode: (reader) => ({
     transactionalId: reader.string(),
@@ -28,9 +30,9 @@ export const addOffsetsToTxn = defineApi<AddOffsetsRequest, number>({
   handle: ({ transactionalId, producer, group }, { services }) =>
     services.transactions.addGroup(transactionalId, producer, group),
 
-  encode(writer, errorCode) {
+  encode(writer, errorCode, version) {
     writer.int32(0);
-    writer.int16(errorCode);
+    writer.int16(fencingCode(errorCode, version >= 2));
   },
 
   refuse: (_request, errorCode) => errorCode,

@@ -1,5 +1,6 @@
 import { defineApi } from '../protocol/api.js';
 import type { ProducerIdentity } from '../transactions/transaction-coordinator.js';
+import { fencingCode } from './fencing.js';
 
 interface EndTxnRequest {
   transactionalId: string;
@@ -8,7 +9,7 @@ interface EndTxnRequest {
 }
 
 /**
- * EndTxn, versions 0–1. Answered when the decision, and a marker on every partition of the transaction, are on disk and
+ * EndTxn, versions 0–3 (3 flexible). Answered when the decision, and a marker on every partition of the transaction, are on disk and
  * its offsets are committed. Asking for the same outcome again is fine; for the other one it is INVALID_TXN_STATE.
  *
  *     Request  => transactional_id · producer_id i64 · producer_epoch i16 · committed bool
@@ -18,7 +19,8 @@ export const endTxn = defineApi<EndTxnRequest, number>({
   key: 26,
   name: 'EndTxn',
   minVersion: 0,
-  maxVersion: 1,
+  maxVersion: 3,
+  flexibleFrom: 3,
 
   decode: (reader) => ({
     transactionalId: reader.string(),
@@ -29,9 +31,9 @@ export const endTxn = defineApi<EndTxnRequest, number>({
   handle: ({ transactionalId, producer, commit }, { services }) =>
     services.transactions.end(transactionalId, producer, commit),
 
-  encode(writer, errorCode) {
+  encode(writer, errorCode, version) {
     writer.int32(0);
-    writer.int16(errorCode);
+    writer.int16(fencingCode(errorCode, version >= 2));
   },
 
   refuse: (_request, errorCode) => errorCode,

@@ -40,20 +40,17 @@ export const txnOffsetCommit = defineApi<TxnOffsetCommitRequest, TxnOffsetCommit
     const generation = version >= 3 ? reader.int32() : -1;
     const memberId = version >= 3 ? reader.string() : '';
     const instanceId = version >= 3 ? reader.nullableString() : null;
-    const topics = reader.array(() => {
+    const topics = reader.structs(() => {
       const name = reader.string();
-      const partitions = reader.array(() => {
+      const partitions = reader.structs(() => {
         const index = reader.int32();
         const offset = reader.int64();
         const leaderEpoch = version >= 2 ? reader.int32() : -1;
         const metadata = reader.nullableString();
-        reader.tags();
         return { index, offset, leaderEpoch, metadata };
       });
-      reader.tags();
       return { name, partitions };
     });
-    reader.tags();
     return { transactionalId, group, producer, generation, memberId, instanceId, topics };
   },
 
@@ -79,16 +76,13 @@ export const txnOffsetCommit = defineApi<TxnOffsetCommitRequest, TxnOffsetCommit
 
   encode(writer, topics) {
     writer.int32(0);
-    writer.array(topics, ({ name, partitions }) => {
+    writer.structs(topics, ({ name, partitions }) => {
       writer.string(name);
-      writer.array(partitions, ({ index, errorCode }) => {
+      writer.structs(partitions, ({ index, errorCode }) => {
         writer.int32(index);
         writer.int16(errorCode);
-        writer.tags();
       });
-      writer.tags();
     });
-    writer.tags();
   },
 
   refuse: answerAll,

@@ -2,18 +2,10 @@ import { defineApi } from '../protocol/api.js';
 import { ErrorCode } from '../protocol/error-codes.js';
 import { nodeId } from '../services.js';
 import type { Services } from '../services.js';
-import { configTypeNumber, topicConfigs } from '../storage/topic-config.js';
-import { resourceType } from './config-resources.js';
-import type { ConfigResource } from './config-resources.js';
-
-interface DescribedConfig {
-  name: string;
-  value: string;
-  readOnly: boolean;
-  source: number;
-  type: number;
-  documentation: string;
-}
+import { configType } from '../storage/topic-config.js';
+import type { ConfigType } from '../storage/topic-config.js';
+import { configSource, describeTopicConfigs, resourceType } from './config-resources.js';
+import type { ConfigResource, DescribedConfig } from './config-resources.js';
 
 interface DescribedResource extends ConfigResource {
   errorCode: number;
@@ -33,11 +25,8 @@ interface DescribeConfigsResponse {
   includeDocumentation: boolean;
 }
 
-const source = { topic: 1, staticBroker: 4, default: 5 } as const;
-const stringType = 2;
-
 /**
- * DescribeConfigs, versions 1–3: all settings of topics, and the few of the broker that clients look at.
+ * DescribeConfigs, versions 1–4 (4 flexible): all settings of topics, and the few of the broker that clients look at.
  *
  *     Request  => [type i8 · name · [config_name] nullable = all] · include_synonyms bool · include_documentation bool (3)
  *     Response => throttle_time_ms i32 · [error_code i16 · error_message nullable · type i8 · name
@@ -48,10 +37,11 @@ export const describeConfigs = defineApi<DescribeConfigsRequest, DescribeConfigs
   key: 32,
   name: 'DescribeConfigs',
   minVersion: 1,
-  maxVersion: 3,
+  maxVersion: 4,
+  flexibleFrom: 4,
 
   decode(reader, version) {
-    const resources = reader.array(() => ({
+    const resources = reader.structs(() => ({
       type: reader.int8(),
       name: reader.string(),
       names: reader.nullableArray(() => reader.string()),
@@ -75,18 +65,18 @@ export const describeConfigs = defineApi<DescribeConfigsRequest, DescribeConfigs
 
   encode(writer, { resources, includeSynonyms, includeDocumentation }, version) {
     writer.int32(0);
-    writer.array(resources, ({ errorCode, message, type, name, configs }) => {
+    writer.structs(resources, ({ errorCode, message, type, name, configs }) => {
       writer.int16(errorCode);
       writer.nullableString(message);
       writer.int8(type);
       writer.string(name);
-      writer.array(configs, (config) => {
+      writer.structs(configs, (config) => {
         writer.string(config.name);
         writer.nullableString(config.value);
         writer.boolean(config.readOnly);
         writer.int8(config.source);
         writer.boolean(false);
-        writer.array(includeSynonyms ? [config] : [], (synonym) => {
+        writer.structs(includeSynonyms ? [config] : [], (synonym) => {
           writer.string(synonym.name);
           writer.nullableString(synonym.value);
           writer.int8(synonym.source);
@@ -122,25 +112,38 @@ function describe(services: Services, resource: ConfigResource): DescribedResour
   if (resource.type !== resourceType.topic) return { ...nothing, errorCode: ErrorCode.INVALID_REQUEST };
   const topic = services.topics.get(resource.name);
   if (topic === undefined) return { ...nothing, errorCode: ErrorCode.UNKNOWN_TOPIC_OR_PARTITION };
-  const configs = Object.entries(topicConfigs).map(([name, definition]) => ({
-    name,
-    value: topic.configs[name] ?? definition.default,
-    readOnly: false,
-    source: name in topic.configs ? source.topic : source.default,
-    type: configTypeNumber(definition),
-    documentation: definition.documentation,
-  }));
+  const configs = describeTopicConfigs(topic.configs);
   return { ...nothing, errorCode: ErrorCode.NONE, configs };
 }
 
 function brokerConfigs(services: Services): DescribedConfig[] {
-  const values: Record<string, string> = {
-    'broker.id': String(nodeId),
-    'auto.create.topics.enable': String(services.autoCreateTopics),
-    'num.partitions': String(services.defaultPartitions),
-    'default.replication.factor': '1',
-  };
-  return Object.entries(values).map(([name, value]) => {
-    return { name, value, readOnly: true, source: source.staticBroker, type: stringType, documentation: '' };
+  const described = (
+    name: string,
+    type: ConfigType,
+    value: unknown,
+    documentation: string,
+  ): DescribedConfig => ({
+    name,
+    value: String(value),
+    readOnly: true,
+    source: configSource.staticBroker,
+    type: configType[type],
+    documentation,
   });
+  return [
+    described('broker.id', 'int', nodeId, 'The one node.'),
+    described(
+      'auto.create.topics.enable',
+      'boolean',
+      services.autoCreateTopics,
+      'Whether a topic is made when a client names it for the first time.',
+    ),
+    described(
+      'num.partitions',
+      'int',
+      services.defaultPartitions,
+      'Partitions of a topic that is made without saying how many.',
+    ),
+    described('default.replication.factor', 'int', 1, 'One node has one replica.'),
+  ];
 }

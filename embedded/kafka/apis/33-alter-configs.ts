@@ -8,7 +8,7 @@ interface AlterConfigsRequest {
 }
 
 /**
- * AlterConfigs, versions 0–1. Replaces all settings of a topic: what is not named, or null, goes back to its default.
+ * AlterConfigs, versions 0–2 (2 flexible). Replaces all settings of a topic: what is not named, or null, goes back to its default.
  *
  *     Request  => [type i8 · name · [name · value nullable]] · validate_only bool
  *     Response => throttle_time_ms i32 · [error_code i16 · error_message nullable · type i8 · name]
@@ -17,13 +17,14 @@ export const alterConfigs = defineApi<AlterConfigsRequest, AlteredResource[]>({
   key: 33,
   name: 'AlterConfigs',
   minVersion: 0,
-  maxVersion: 1,
+  maxVersion: 2,
+  flexibleFrom: 2,
 
   decode: (reader) => ({
-    resources: reader.array(() => ({
+    resources: reader.structs(() => ({
       type: reader.int8(),
       name: reader.string(),
-      configs: reader.array(() => ({ name: reader.string(), value: reader.nullableString() })),
+      configs: reader.structs(() => ({ name: reader.string(), value: reader.nullableString() })),
     })),
     validateOnly: reader.boolean(),
   }),

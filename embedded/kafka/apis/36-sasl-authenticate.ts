@@ -2,7 +2,7 @@ import { defineApi } from '../protocol/api.js';
 import type { TokenAnswer } from '../security/authentication.js';
 
 /**
- * SaslAuthenticate, versions 0–1: one token of the mechanism there, one back. After SASL_AUTHENTICATION_FAILED the
+ * SaslAuthenticate, versions 0–2 (2 flexible): one token of the mechanism there, one back. After SASL_AUTHENTICATION_FAILED the
  * connection is closed. Logins do not expire (session_lifetime_ms is 0).
  *
  *     Request  => auth_bytes bytes
@@ -12,7 +12,8 @@ export const saslAuthenticate = defineApi<{ token: Buffer }, TokenAnswer>({
   key: 36,
   name: 'SaslAuthenticate',
   minVersion: 0,
-  maxVersion: 1,
+  maxVersion: 2,
+  flexibleFrom: 2,
 
   decode: (reader) => ({ token: reader.byteString() }),
 

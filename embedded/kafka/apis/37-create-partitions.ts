@@ -7,7 +7,7 @@ interface CreatePartitionsRequest {
 }
 
 /**
- * CreatePartitions, versions 0–1. `count` is the number of partitions afterwards. Assignments are read and ignored:
+ * CreatePartitions, versions 0–3 (2 and 3 flexible). `count` is the number of partitions afterwards. Assignments are read and ignored:
  * there is one broker.
  *
  *     Request  => [name · count i32 · [[broker_id i32]] nullable] · timeout_ms i32 · validate_only bool
@@ -17,12 +17,13 @@ export const createPartitions = defineApi<CreatePartitionsRequest, (Outcome & { 
   key: 37,
   name: 'CreatePartitions',
   minVersion: 0,
-  maxVersion: 1,
+  maxVersion: 3,
+  flexibleFrom: 2,
 
   decode(reader) {
-    const topics = reader.array(() => {
+    const topics = reader.structs(() => {
       const topic = { name: reader.string(), count: reader.int32() };
-      reader.nullableArray(() => reader.array(() => reader.int32()));
+      reader.nullableStructs(() => reader.array(() => reader.int32()));
       return topic;
     });
     reader.int32();
@@ -39,7 +40,7 @@ export const createPartitions = defineApi<CreatePartitionsRequest, (Outcome & { 
 
   encode(writer, results) {
     writer.int32(0);
-    writer.array(results, ({ name, errorCode, message }) => {
+    writer.structs(results, ({ name, errorCode, message }) => {
       writer.string(name);
       writer.int16(errorCode);
       writer.nullableString(message);

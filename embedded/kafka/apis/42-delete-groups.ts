@@ -1,7 +1,7 @@
 import { defineApi } from '../protocol/api.js';
 
 /**
- * DeleteGroups, versions 0–1. Only groups without members can be deleted; their offsets go with them.
+ * DeleteGroups, versions 0–2 (2 flexible). Only groups without members can be deleted; their offsets go with them.
  *
  *     Request  => [group_id]
  *     Response => throttle_time_ms i32 · [group_id · error_code i16]
@@ -10,7 +10,8 @@ export const deleteGroups = defineApi<string[], { id: string; errorCode: number 
   key: 42,
   name: 'DeleteGroups',
   minVersion: 0,
-  maxVersion: 1,
+  maxVersion: 2,
+  flexibleFrom: 2,
 
   decode: (reader) => reader.array(() => reader.string()),
 
@@ -19,7 +20,7 @@ export const deleteGroups = defineApi<string[], { id: string; errorCode: number 
 
   encode(writer, results) {
     writer.int32(0);
-    writer.array(results, ({ id, errorCode }) => {
+    writer.structs(results, ({ id, errorCode }) => {
       writer.string(id);
       writer.int16(errorCode);
     });

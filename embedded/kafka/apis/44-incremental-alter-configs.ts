@@ -18,7 +18,7 @@ interface IncrementalAlterConfigsRequest {
 const operation = { set: 0, remove: 1, append: 2, subtract: 3 } as const;
 
 /**
- * IncrementalAlterConfigs, version 0: sets, resets, or (for lists) extends and shortens single settings of a topic.
+ * IncrementalAlterConfigs, versions 0–1 (1 flexible): sets, resets, or (for lists) extends and shortens single settings of a topic.
  *
  *     Request  => [type i8 · name · [name · operation i8 · value nullable]] · validate_only bool
  *     Response => throttle_time_ms i32 · [error_code i16 · error_message nullable · type i8 · name]
@@ -27,13 +27,14 @@ export const incrementalAlterConfigs = defineApi<IncrementalAlterConfigsRequest,
   key: 44,
   name: 'IncrementalAlterConfigs',
   minVersion: 0,
-  maxVersion: 0,
+  maxVersion: 1,
+  flexibleFrom: 1,
 
   decode: (reader) => ({
-    resources: reader.array(() => ({
+    resources: reader.structs(() => ({
       type: reader.int8(),
       name: reader.string(),
-      changes: reader.array(() => ({
+      changes: reader.structs(() => ({
         name: reader.string(),
         operation: reader.int8(),
         value: reader.nullableString(),

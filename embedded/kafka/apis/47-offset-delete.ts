@@ -1,5 +1,5 @@
 import { defineApi } from '../protocol/api.js';
-import type { RequestContext } from '../protocol/api.js';
+import { consumerProtocol, subscribedTopics } from '../groups/member.js';
 import { ErrorCode } from '../protocol/error-codes.js';
 
 interface OffsetDeleteRequest {
@@ -13,8 +13,8 @@ interface OffsetDeleteResponse {
 }
 
 /**
- * OffsetDelete, version 0. Only while the group has no members: the broker does not read subscriptions, so it can't
- * tell which topics an active group uses. Kafka allows it for topics that no member is subscribed to.
+ * OffsetDelete, version 0. While the group has members: only of topics that none of them is subscribed to, and not at all
+ * when they are no consumers.
  *
  *     Request  => group_id · [topic · [partition i32]]
  *     Response => error_code i16 · throttle_time_ms i32 · [topic · [partition i32 · error_code i16]]
@@ -27,25 +27,43 @@ export const offsetDelete = defineApi<OffsetDeleteRequest, OffsetDeleteResponse>
 
   decode: (reader) => ({
     group: reader.string(),
-    topics: reader.array(() => ({ name: reader.string(), partitions: reader.array(() => reader.int32()) })),
+    topics: reader.structs(() => ({ name: reader.string(), partitions: reader.array(() => reader.int32()) })),
   }),
 
-  async handle(request, context) {
-    const errorCode = refusalOf(request, context);
-    if (errorCode !== ErrorCode.NONE) return { errorCode, topics: [] };
-    const partitions = request.topics.flatMap(({ name, partitions: numbers }) =>
-      numbers.map((partition) => ({ topic: name, partition })),
+  async handle({ group: id, topics }, { services }) {
+    const { groups } = services;
+    if (!groups.exists(id)) return { errorCode: ErrorCode.GROUP_ID_NOT_FOUND, topics: [] };
+    const members = [...(groups.get(id)?.members.values() ?? [])];
+    if (members.length > 0 && groups.get(id)?.protocolType !== consumerProtocol) {
+      return { errorCode: ErrorCode.NON_EMPTY_GROUP, topics: [] };
+    }
+    const subscribed = members.map(({ protocols }) => subscribedTopics(protocols));
+    const refusal = (topic: string, partition: number): number => {
+      if (services.topics.log(topic, partition) === undefined) return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION;
+      // Who does not say what it reads may be reading this.
+      return subscribed.some((each) => each?.includes(topic) ?? true)
+        ? ErrorCode.GROUP_SUBSCRIBED_TO_TOPIC
+        : ErrorCode.NONE;
+    };
+    const answer = topics.map(({ name, partitions }) => ({
+      name,
+      partitions: partitions.map((index) => ({ index, errorCode: refusal(name, index) })),
+    }));
+    const deleted = answer.flatMap(({ name, partitions }) =>
+      partitions
+        .filter(({ errorCode }) => errorCode === ErrorCode.NONE)
+        .map(({ index }) => ({ topic: name, partition: index })),
     );
-    await context.services.groups.offsets.remove(request.group, partitions);
-    return answerAll(request, ErrorCode.NONE);
+    if (deleted.length > 0) await groups.offsets.remove(id, deleted);
+    return { errorCode: ErrorCode.NONE, topics: answer };
   },
 
   encode(writer, { errorCode, topics }) {
     writer.int16(errorCode);
     writer.int32(0);
-    writer.array(topics, ({ name, partitions }) => {
+    writer.structs(topics, ({ name, partitions }) => {
       writer.string(name);
-      writer.array(partitions, (partition) => {
+      writer.structs(partitions, (partition) => {
         writer.int32(partition.index);
         writer.int16(partition.errorCode);
       });
@@ -54,18 +72,3 @@ export const offsetDelete = defineApi<OffsetDeleteRequest, OffsetDeleteResponse>
 
   refuse: (_request, errorCode) => ({ errorCode, topics: [] }),
 });
-
-function refusalOf({ group }: OffsetDeleteRequest, { services: { groups } }: RequestContext): number {
-  if (!groups.exists(group)) return ErrorCode.GROUP_ID_NOT_FOUND;
-  return (groups.get(group)?.members.size ?? 0) > 0 ? ErrorCode.NON_EMPTY_GROUP : ErrorCode.NONE;
-}
-
-function answerAll({ topics }: OffsetDeleteRequest, errorCode: number): OffsetDeleteResponse {
-  return {
-    errorCode,
-    topics: topics.map(({ name, partitions }) => ({
-      name,
-      partitions: partitions.map((index) => ({ index, errorCode })),
-    })),
-  };
-}

@@ -1,6 +1,7 @@
 import type { Writer } from '../protocol/writer.js';
 import type { Services } from '../services.js';
 import { ErrorCode } from '../protocol/error-codes.js';
+import { configType, topicConfigs } from '../storage/topic-config.js';
 import type { ConfigValues } from '../storage/topic-config.js';
 import type { Outcome } from '../storage/topics.js';
 
@@ -11,6 +12,30 @@ export interface ConfigResource {
 }
 
 export const resourceType = { topic: 2, broker: 4 } as const;
+
+/** Where a value comes from, in DescribeConfigs and CreateTopics. */
+export const configSource = { topic: 1, staticBroker: 4, default: 5 } as const;
+
+export interface DescribedConfig {
+  name: string;
+  value: string;
+  readOnly: boolean;
+  source: number;
+  type: number;
+  documentation: string;
+}
+
+/** All settings of a topic: what was set on it, and the defaults of the others. */
+export function describeTopicConfigs(configs: ConfigValues): DescribedConfig[] {
+  return Object.entries(topicConfigs).map(([name, definition]) => ({
+    name,
+    value: configs[name] ?? definition.default,
+    readOnly: false,
+    source: name in configs ? configSource.topic : configSource.default,
+    type: configType[definition.type],
+    documentation: definition.documentation,
+  }));
+}
 
 export type AlteredResource = ConfigResource & Outcome;
 
@@ -43,7 +68,7 @@ export async function alterTopicConfigs(
 /** `Response => throttle_time_ms i32 · [error_code i16 · error_message nullable · type i8 · name]` */
 export function encodeAltered(writer: Writer, resources: readonly AlteredResource[]): void {
   writer.int32(0);
-  writer.array(resources, ({ errorCode, message, type, name }) => {
+  writer.structs(resources, ({ errorCode, message, type, name }) => {
     writer.int16(errorCode);
     writer.nullableString(message);
     writer.int8(type);

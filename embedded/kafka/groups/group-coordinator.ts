@@ -1,6 +1,7 @@
 import type { Clock } from '../clock.js';
 import { ErrorCode } from '../protocol/error-codes.js';
-import { Group } from './group.js';
+import { Group, joinError } from './group.js';
+import type { GroupState } from './group.js';
 import type { JoinAnswer, JoinRequest } from './member.js';
 import type { Offsets } from './offsets.js';
 
@@ -22,34 +23,33 @@ export class GroupCoordinator {
 
   join(groupId: string, request: JoinRequest): Promise<JoinAnswer> {
     const refuse = (errorCode: number): Promise<JoinAnswer> =>
-      Promise.resolve({
-        errorCode,
-        generation: -1,
-        protocol: '',
-        leader: '',
-        memberId: request.memberId,
-        members: [],
-      });
+      Promise.resolve(joinError(errorCode, request.memberId));
     if (groupId === '') return refuse(ErrorCode.INVALID_GROUP_ID);
     if (request.sessionTimeoutMs < minSessionTimeoutMs || request.sessionTimeoutMs > maxSessionTimeoutMs) {
       return refuse(ErrorCode.INVALID_SESSION_TIMEOUT);
     }
-    let group = this.groups.get(groupId);
-    if (group === undefined) {
-      // A member id of before the broker's restart must not create the group that it is not in.
-      if (request.memberId !== '') return refuse(ErrorCode.UNKNOWN_MEMBER_ID);
-      this.groups.set(groupId, (group = new Group(groupId, this.clock)));
-    }
-    return group.join(request);
+    const known = this.groups.get(groupId);
+    // A member id of before the broker's restart must not create the group that it is not in.
+    if (known === undefined && request.memberId !== '') return refuse(ErrorCode.UNKNOWN_MEMBER_ID);
+    const group = known ?? new Group(groupId, this.clock);
+    const answer = group.join(request);
+    // A join that is refused leaves no group behind.
+    if (!group.vacant) this.groups.set(groupId, group);
+    return answer;
   }
 
-  /** A group with members, or one that had some since the start. */
+  /** A group with members, or one that had some not long ago. */
   get(groupId: string): Group | undefined {
     return this.groups.get(groupId);
   }
 
   ids(): string[] {
     return [...new Set([...this.groups.keys(), ...this.offsets.groupIds()])];
+  }
+
+  /** Of a group that does not exist: Dead, as Kafka says. */
+  stateOf(groupId: string): GroupState {
+    return this.groups.get(groupId)?.state ?? (this.exists(groupId) ? 'Empty' : 'Dead');
   }
 
   exists(groupId: string): boolean {
@@ -97,13 +97,18 @@ export class GroupCoordinator {
     );
   }
 
-  /** Removes offsets that have outlived their retention; runs now and then. */
-  async expireOffsets(): Promise<void> {
+  /** Removes offsets that have outlived their retention, then groups of which nothing is left; runs now and then. */
+  async expire(): Promise<void> {
     const oldest = this.clock.now() - offsetRetentionMs;
     for (const groupId of this.offsets.groupIds()) {
-      if ((this.groups.get(groupId)?.members.size ?? 0) > 0) continue;
+      if (this.groups.get(groupId)?.vacant === false) continue;
       const expired = this.offsets.all(groupId).filter(({ committed }) => committed.committedAt < oldest);
       if (expired.length > 0) await this.offsets.remove(groupId, expired);
+    }
+    for (const [groupId, group] of this.groups) {
+      if (!group.vacant || this.offsets.all(groupId).length > 0) continue;
+      group.stop();
+      this.groups.delete(groupId);
     }
   }
 

@@ -34,6 +34,11 @@ export class Group {
     this.clock = clock;
   }
 
+  /** Whether it has no members, and nobody was promised to become one. */
+  get vacant(): boolean {
+    return this.members.size === 0 && this.promised.size === 0;
+  }
+
   join(request: JoinRequest): Promise<JoinAnswer> {
     if (!this.accepts(request))
       return this.refuseJoin(ErrorCode.INCONSISTENT_GROUP_PROTOCOL, request.memberId);
@@ -299,6 +304,7 @@ export class Group {
     return {
       errorCode: ErrorCode.NONE,
       generation: this.generation,
+      protocolType: this.protocolType,
       protocol: this.protocol,
       leader: this.leader,
       memberId: member.id,
@@ -365,8 +371,9 @@ function newMemberId(prefix: string): string {
   return `${prefix}-${randomUUID()}`;
 }
 
-function joinError(errorCode: number, memberId: string): JoinAnswer {
-  return { errorCode, generation: -1, protocol: '', leader: '', memberId, members: [] };
+/** What a member is told that can't join, or has to join again. */
+export function joinError(errorCode: number, memberId: string): JoinAnswer {
+  return { errorCode, generation: -1, protocolType: null, protocol: '', leader: '', memberId, members: [] };
 }
 
 function refuseSync(errorCode: number): Promise<SyncAnswer> {

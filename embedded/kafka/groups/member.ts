@@ -1,4 +1,8 @@
 import type { Deferred } from '../deferred.js';
+import { Reader } from '../protocol/reader.js';
+
+/** The protocol type of consumers; others, such as Kafka Connect's workers, share something else. */
+export const consumerProtocol = 'consumer';
 
 export interface Protocol {
   name: string;
@@ -21,6 +25,8 @@ export interface JoinRequest {
 export interface JoinAnswer {
   errorCode: number;
   generation: number;
+  /** `null` when the join is refused. */
+  protocolType: string | null;
   protocol: string;
   leader: string;
   memberId: string;
@@ -69,4 +75,21 @@ export function chooseProtocol(members: readonly Member[]): string {
 export function protocolsOfAll(members: readonly Member[]): Set<string> {
   const [first, ...others] = members.map(({ protocols }) => new Set(protocols.map(({ name }) => name)));
   return new Set([...(first ?? [])].filter((name) => others.every((other) => other.has(name))));
+}
+
+/**
+ * What a consumer is subscribed to, or `undefined` when its metadata can't be read.
+ *
+ *     Metadata => version i16 · [topic] · … (ConsumerProtocolSubscription)
+ */
+export function subscribedTopics(protocols: readonly Protocol[]): string[] | undefined {
+  const [first] = protocols;
+  if (first === undefined) return undefined;
+  try {
+    const reader = new Reader(first.metadata);
+    reader.int16();
+    return reader.array(() => reader.string());
+  } catch {
+    return undefined;
+  }
 }

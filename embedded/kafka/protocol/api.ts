@@ -25,7 +25,10 @@ export interface ApiDefinition<Request, Response> {
   name: string;
   minVersion: number;
   maxVersion: number;
-  /** From this version on, compact types and tagged fields (KIP-482). Default: none. */
+  /**
+   * From this version on, compact types and tagged fields (KIP-482): reader and writer know them, and the codec below
+   * marks what is a structure (`structs`). Default: none.
+   */
   flexibleFrom?: number;
   decode(reader: Reader, version: number): Request;
   /** Answers the request; `undefined` sends nothing (acks=0). Must take effect in order of the calls. */
@@ -56,6 +59,11 @@ export interface Api {
 }
 
 export function defineApi<Request, Response>(definition: ApiDefinition<Request, Response>): Api {
+  const decode = (reader: Reader, version: number): Request => {
+    const request = definition.decode(reader, version);
+    reader.tags();
+    return request;
+  };
   const answer = async (
     request: Request,
     context: RequestContext,
@@ -80,13 +88,16 @@ export function defineApi<Request, Response>(definition: ApiDefinition<Request, 
     minVersion: definition.minVersion,
     maxVersion: definition.maxVersion,
     flexibleFrom: definition.flexibleFrom ?? Infinity,
-    decode: (reader, version) => definition.decode(reader, version),
+    decode,
     serve(reader, context, gate) {
-      const request = definition.decode(reader, context.version);
+      const request = decode(reader, context.version);
       return answer(request, context, gate).then((response) =>
         response === undefined
           ? undefined
-          : (writer: Writer) => definition.encode(writer, response, context.version),
+          : (writer: Writer) => {
+              definition.encode(writer, response, context.version);
+              writer.tags();
+            },
       );
     },
   };

@@ -105,6 +105,25 @@ export class Reader {
     return items;
   }
 
+  /** An array of structures: in a flexible version each ends with its tagged fields. */
+  structs<T>(fields: () => T): T[] {
+    return this.nullableStructs(fields) ?? [];
+  }
+
+  nullableStructs<T>(fields: () => T): T[] | null {
+    return this.nullableArray(() => {
+      const value = fields();
+      this.tags();
+      return value;
+    });
+  }
+
+  /** In hexadecimal digits. */
+  uuid(): string {
+    const start = this.take(16);
+    return this.bytes.toString('hex', start, start + 16);
+  }
+
   /** Skips the tagged fields that end every structure of a flexible version; none is of use to this broker. */
   tags(): void {
     if (!this.flexible) return;

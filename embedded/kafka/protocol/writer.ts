@@ -75,11 +75,12 @@ export class Writer {
     this.position += value.copy(this.current, this.position);
   }
 
-  /** The `records` field: one int32 length, then the given batches back to back, not copied. */
+  /** The `records` field: one length, then the given batches back to back, not copied. */
   recordBytes(batches: readonly Buffer[]): void {
     let length = 0;
     for (const batch of batches) length += batch.length;
-    this.int32(length);
+    if (this.flexible) this.unsignedVarint(length + 1);
+    else this.int32(length);
     if (length === 0) return;
     this.finishChunk();
     for (const batch of batches) this.chunks.push(batch);
@@ -95,6 +96,24 @@ export class Writer {
   nullableArray<T>(items: readonly T[] | null, element: (item: T) => void): void {
     if (items === null) this.arrayLength(-1);
     else this.array(items, element);
+  }
+
+  /** An array of structures: in a flexible version each ends with its tagged fields. */
+  structs<T>(items: readonly T[], fields: (item: T) => void): void {
+    this.array(items, (item) => {
+      fields(item);
+      this.tags();
+    });
+  }
+
+  nullableStructs<T>(items: readonly T[] | null, fields: (item: T) => void): void {
+    if (items === null) this.arrayLength(-1);
+    else this.structs(items, fields);
+  }
+
+  /** Of 32 hexadecimal digits. */
+  uuid(value: string): void {
+    this.bytes(Buffer.from(value, 'hex'));
   }
 
   /** No tagged fields: one zero byte at the end of every structure of a flexible version. */

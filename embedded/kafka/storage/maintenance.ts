@@ -15,6 +15,6 @@ export async function maintain({ topics, groups, transactions, clock }: Services
       if (log.config.compact) await compactLog(log, now);
     }
   }
-  await groups.expireOffsets();
+  await groups.expire();
   await transactions.expireIds();
 }

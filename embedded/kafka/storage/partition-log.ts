@@ -112,6 +112,11 @@ export class PartitionLog {
   }
 
   /** The segment that takes the appends. */
+  /** On disk, in bytes. */
+  get size(): number {
+    return this.segments.reduce((sum, { size }) => sum + size, 0);
+  }
+
   get active(): Segment {
     const active = this.segments.at(-1);
     if (active === undefined) throw new Error(`${this.folder} has no segment`);

@@ -14,7 +14,7 @@ export async function applyRetention(log: PartitionLog, now: number): Promise<vo
   const old = isOlder(active, oldestKept) || active.firstTimestamp < now - config.segmentMs;
   if (active.size > 0 && old) await log.roll();
 
-  let excess = config.drop ? sizeOf(log.segments) - config.retentionBytes : 0;
+  let excess = config.drop ? log.size - config.retentionBytes : 0;
   const dropped: Segment[] = [];
   for (const segment of log.segments.slice(0, -1)) {
     const below = segment.lastOffset < log.logStart;
@@ -35,8 +35,4 @@ export async function applyRetention(log: PartitionLog, now: number): Promise<vo
 /** Records without timestamps have no age: only their size counts. */
 function isOlder({ maxTimestamp }: Segment, oldestKept: number): boolean {
   return maxTimestamp >= 0 && maxTimestamp < oldestKept;
-}
-
-function sizeOf(segments: readonly Segment[]): number {
-  return segments.reduce((sum, { size }) => sum + size, 0);
 }

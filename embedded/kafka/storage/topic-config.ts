@@ -1,25 +1,45 @@
 /** DescribeConfigs' type numbers. */
-const configType = { boolean: 1, string: 2, int: 3, long: 5, list: 7 } as const;
+export const configType = { boolean: 1, string: 2, int: 3, long: 5, double: 6, list: 7 } as const;
+
+export type ConfigType = keyof typeof configType;
 
 interface ConfigDefinition {
-  type: keyof typeof configType;
+  type: ConfigType;
   default: string;
   /** Why a value is refused, or `undefined` when it is fine. */
   check(value: string): string | undefined;
   documentation: string;
+  /** It changes nothing here. */
+  ignored?: true;
 }
 
-const atLeast = (least: number) => (value: string) =>
-  /^-?\d{1,16}$/.test(value) && Number(value) >= least
+const largest = { int: 2n ** 31n - 1n, long: 2n ** 63n - 1n };
+const between = (least: number, most: bigint) => (value: string) =>
+  /^-?\d{1,19}$/.test(value) && BigInt(value) >= least && BigInt(value) <= most
     ? undefined
-    : `must be a whole number of at least ${least}`;
+    : `must be a whole number from ${least} to ${most}`;
+const int = (least: number) => between(least, largest.int);
+const long = (least: number) => between(least, largest.long);
 const oneOf =
   (...allowed: string[]) =>
   (value: string) =>
     allowed.includes(value) ? undefined : `must be one of ${allowed.join(', ')}`;
 
+const ratio: ConfigDefinition['check'] = (value) =>
+  /^(0(\.\d+)?|1(\.0+)?)$/.test(value) ? undefined : 'must be a number from 0 to 1';
+
+function setting(type: ConfigType, defaultValue: string, check: ConfigDefinition['check']): ConfigDefinition {
+  return {
+    type,
+    default: defaultValue,
+    check,
+    documentation: 'Has no effect on this broker.',
+    ignored: true,
+  };
+}
+
 /** The topic settings this broker honours, with Kafka's names, units and (but for the segment size) defaults. */
-export const topicConfigs: Readonly<Record<string, ConfigDefinition>> = {
+const honoured: Readonly<Record<string, ConfigDefinition>> = {
   'cleanup.policy': {
     type: 'list',
     default: 'delete',
@@ -29,37 +49,37 @@ export const topicConfigs: Readonly<Record<string, ConfigDefinition>> = {
   'retention.ms': {
     type: 'long',
     default: String(7 * 24 * 3600 * 1000),
-    check: atLeast(-1),
+    check: long(-1),
     documentation: 'Segments whose newest record is older are dropped. -1 keeps them.',
   },
   'retention.bytes': {
     type: 'long',
     default: '-1',
-    check: atLeast(-1),
+    check: long(-1),
     documentation: 'The oldest segments are dropped while a partition is larger. -1 keeps them.',
   },
   'segment.bytes': {
     type: 'int',
     default: String(128 * 1024 * 1024),
-    check: atLeast(1024),
+    check: int(1024),
     documentation: 'A segment file is closed before it grows beyond this.',
   },
   'segment.ms': {
     type: 'long',
     default: String(7 * 24 * 3600 * 1000),
-    check: atLeast(1),
+    check: long(1),
     documentation: 'A segment is closed when its first record is older than this.',
   },
   'delete.retention.ms': {
     type: 'long',
     default: String(24 * 3600 * 1000),
-    check: atLeast(0),
+    check: long(0),
     documentation: 'How long compaction keeps a tombstone, so that readers see the deletion.',
   },
   'max.message.bytes': {
     type: 'int',
     default: '1048588',
-    check: atLeast(0),
+    check: int(0),
     documentation: 'The largest record batch that is accepted.',
   },
   'message.timestamp.type': {
@@ -71,8 +91,11 @@ export const topicConfigs: Readonly<Record<string, ConfigDefinition>> = {
   'compression.type': {
     type: 'string',
     default: 'producer',
-    check: oneOf('producer'),
-    documentation: 'Batches are kept as the producer compressed them.',
+    // Kafka says "uncompressed", Redpanda "none".
+    check: oneOf('producer', 'uncompressed', 'none', 'gzip', 'snappy', 'lz4', 'zstd'),
+    documentation:
+      'Batches are kept as the producer compressed them: another value has no effect on this broker.',
+    ignored: true,
   },
   'min.insync.replicas': {
     type: 'int',
@@ -82,9 +105,30 @@ export const topicConfigs: Readonly<Record<string, ConfigDefinition>> = {
   },
 };
 
-export function configTypeNumber(definition: ConfigDefinition): number {
-  return configType[definition.type];
-}
+/**
+ * Settings of Kafka for which there is nothing to set here: they are about when to flush (an answer waits for the disk
+ * as it is), about indexes (kept in memory), or about replicas (there is one). They are checked, kept and described, so
+ * that a topic can be made as it is in production.
+ */
+const meaningless: Readonly<Record<string, ConfigDefinition>> = {
+  'compression.gzip.level': setting('int', '-1', between(-1, 9n)),
+  'compression.lz4.level': setting('int', '9', between(1, 17n)),
+  'compression.zstd.level': setting('int', '3', between(-131072, 22n)),
+  'file.delete.delay.ms': setting('long', '60000', long(0)),
+  'flush.messages': setting('long', String(largest.long), long(1)),
+  'flush.ms': setting('long', String(largest.long), long(0)),
+  'follower.replication.throttled.replicas': setting('list', '', () => undefined),
+  'index.interval.bytes': setting('int', '4096', int(0)),
+  'leader.replication.throttled.replicas': setting('list', '', () => undefined),
+  'min.cleanable.dirty.ratio': setting('double', '0.5', ratio),
+  preallocate: setting('boolean', 'false', oneOf('true', 'false')),
+  'segment.index.bytes': setting('int', String(10 * 1024 * 1024), int(4)),
+  'segment.jitter.ms': setting('long', '0', long(0)),
+  'unclean.leader.election.enable': setting('boolean', 'false', oneOf('true', 'false')),
+};
+
+/** All topic settings that are taken. A name that is not among them is refused: it may be one that matters. */
+export const topicConfigs: Readonly<Record<string, ConfigDefinition>> = { ...honoured, ...meaningless };
 
 export type ConfigValues = Readonly<Record<string, string>>;
 
@@ -111,6 +155,14 @@ export function refusalOf(values: ConfigValues): string | undefined {
     if (refusal !== undefined) return `Invalid value ${value} for topic config ${name}: it ${refusal}.`;
   }
   return undefined;
+}
+
+/** Names of the settings that ask for something that this broker does not do. */
+export function ignoredSettings(values: ConfigValues): string[] {
+  return Object.keys(values).filter((name) => {
+    const definition = topicConfigs[name];
+    return definition?.ignored === true && values[name] !== definition.default;
+  });
 }
 
 export function logConfig(values: ConfigValues): LogConfig {

@@ -5,7 +5,7 @@ import { syncFolder } from './files.js';
 import { PartitionLog } from './partition-log.js';
 import type { LogEnvironment } from './partition-log.js';
 import type { StateStore } from './state-store.js';
-import { logConfig, refusalOf } from './topic-config.js';
+import { ignoredSettings, logConfig, refusalOf } from './topic-config.js';
 import type { ConfigValues } from './topic-config.js';
 
 export interface Topic {
@@ -102,6 +102,7 @@ export class Topics {
       const logs = await this.openLogs(name, 0, partitions, configs);
       await syncFolder(this.folder);
       await this.save(name, partitions, configs);
+      this.sayWhatIsIgnored(name, configs);
       this.topics.set(name, { name, configs, partitions: logs });
       return done;
     });
@@ -162,6 +163,7 @@ export class Topics {
       if (refusal !== undefined) return fail(ErrorCode.INVALID_CONFIG, refusal);
       if (validateOnly) return done;
       await this.save(name, topic.partitions.length, configs);
+      this.sayWhatIsIgnored(name, configs);
       topic.configs = configs;
       for (const log of topic.partitions) log.config = logConfig(configs);
       return done;
@@ -205,6 +207,12 @@ export class Topics {
 
   private save(name: string, partitions: number, configs: ConfigValues): Promise<void> {
     return this.store.put([{ key: ['topic', name], value: { partitions, configs } }]);
+  }
+
+  private sayWhatIsIgnored(topic: string, configs: ConfigValues): void {
+    const settings = ignoredSettings(configs);
+    if (settings.length === 0) return;
+    this.environment.logger.warn({ topic, settings }, 'These topic settings have no effect on this broker');
   }
 
   private async removeDeleted(): Promise<void> {

@@ -86,6 +86,12 @@ class InventingReader extends Reader {
     return null;
   }
 
+  override uuid(): string {
+    const value = (this.choose(2) === 0 ? '0' : 'a').repeat(32);
+    this.writer.uuid(value);
+    return value;
+  }
+
   override tags(): void {
     this.writer.tags();
   }

@@ -3,6 +3,8 @@ import { connect } from 'node:net';
 import type { Socket } from 'node:net';
 import { deferred } from '../deferred.js';
 import type { Deferred } from '../deferred.js';
+import { apiVersions } from '../apis/18-api-versions.js';
+import { apis } from '../apis/index.js';
 import { Frames } from '../network/frames.js';
 import { batchSize, isControl, readHeader } from '../protocol/record-batch.js';
 import type { BatchFields } from '../protocol/record-batch.js';
@@ -85,7 +87,7 @@ export class WireClient {
     return await answer.promise;
   }
 
-  /** Sends a request with a version 1 header; resolves with the answer behind its correlation id. */
+  /** Sends a request in the encoding of its version; resolves with the answer behind its header. */
   async call(
     apiKey: number,
     version: number,
@@ -99,7 +101,13 @@ export class WireClient {
     writer.int16(version);
     writer.int32(correlationId);
     writer.nullableString('wire-client');
+    const api = apis.find(({ key }) => key === apiKey);
+    // A version that is not served is answered in the oldest one, if at all.
+    const flexible = api !== undefined && version >= api.flexibleFrom && version <= api.maxVersion;
+    writer.flexible = flexible;
+    writer.tags();
     encode(writer);
+    writer.tags();
     const { chunks, length } = writer.finish();
     chunks[0]?.writeInt32BE(length - 4, 0);
     const bytes = Buffer.concat(chunks);
@@ -110,6 +118,8 @@ export class WireClient {
     const reader = await this.exchange(bytes);
     const answered = reader.int32();
     if (answered !== correlationId) throw new Error(`Answer ${answered} came for request ${correlationId}.`);
+    reader.flexible = flexible;
+    if (apiKey !== apiVersions.key) reader.tags();
     return reader;
   }
 

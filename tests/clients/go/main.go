@@ -1,6 +1,6 @@
 // A franz-go client that plays one scenario and prints what it saw as JSON.
 //
-//	millrace-client <brokers> admin|records|group|transactions <topic>
+//	millrace-client <brokers> admin|grammar|group|records|tools|transactions <topic>
 package main
 
 import (
@@ -18,10 +18,11 @@ type result = map[string]any
 
 func main() {
 	if len(os.Args) != 4 {
-		log.Fatal("usage: millrace-client <brokers> admin|records|group|transactions <topic>")
+		log.Fatal("usage: millrace-client <brokers> admin|grammar|group|records|tools|transactions <topic>")
 	}
 	scenarios := map[string]func(context.Context, string, string) (result, error){
-		"admin": admin, "records": records, "group": group, "transactions": transactions,
+		"admin": admin, "grammar": grammar, "group": group, "records": records, "tools": tools,
+		"transactions": transactions,
 	}
 	brokers, topic := os.Args[1], os.Args[3]
 	scenario, ok := scenarios[os.Args[2]]
