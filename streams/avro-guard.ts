@@ -11,11 +11,29 @@ export type Guard = (bytes: Buffer, position: number) => void;
 /** Nulls and empty records in one value of a type, beside what takes bytes. */
 const maxFreeParts = 256;
 
-interface Cursor {
+export interface Cursor {
   bytes: Buffer;
   position: number;
 }
 type Walk = (cursor: Cursor) => void;
+
+/** What about a value, or about a schema, does not fit, and in which field. */
+export class Misfit extends Error {
+  /** Names of fields, the outermost first. */
+  readonly path: readonly string[];
+  readonly problem: string;
+
+  constructor(problem: string, path: readonly string[] = []) {
+    super(path.length === 0 ? `it ${problem}` : `${path.join('.')} ${problem}`);
+    this.path = path;
+    this.problem = problem;
+  }
+
+  /** The same of a field of this name. */
+  static in(name: string, error: unknown): unknown {
+    return error instanceof Misfit ? new Misfit(error.problem, [name, ...error.path]) : error;
+  }
+}
 
 interface Making {
   walks: Map<Type, Walk>;
@@ -36,8 +54,14 @@ export function createGuard(type: Type): Guard | undefined {
   return (bytes, position) => {
     const cursor = { bytes, position };
     walk(cursor);
-    if (cursor.position !== bytes.length) throw new Error('bytes left over after the value');
+    if (cursor.position !== bytes.length) throw leftOver();
   };
+}
+
+/** @returns a function that gives the way over values of a type, without making any; types it has seen it knows. */
+export function createWalker(): (type: Type) => (cursor: Cursor) => void {
+  const making: Making = { walks: new Map(), sizes: new Map(), containers: false };
+  return (type) => walkOf(type, making);
 }
 
 function walkOf(type: Type, making: Making): Walk {
@@ -65,7 +89,7 @@ function makeWalk(type: Type, making: Making): Walk {
     const branches = type.types.map(walkInner);
     return (cursor) => {
       const branch = branches[readLong(cursor)];
-      if (!branch) throw new Error('a union branch that does not exist');
+      if (!branch) throw noBranch();
       branch(cursor);
     };
   }
@@ -105,21 +129,36 @@ function makeWalk(type: Type, making: Making): Walk {
   }
 }
 
-/** Blocks of items: count, items; a negative count is followed by the block's size in bytes; count 0 ends them. */
 function walkBlocks(item: Walk, itemSize: number): Walk {
-  if (itemSize === 0) throw new Error('an array whose items take no bytes');
-  return (cursor) => {
-    for (;;) {
-      let count = readLong(cursor);
-      if (count === 0) return;
-      if (count < 0) {
-        count = -count;
-        readLong(cursor);
-      }
-      if (count * itemSize > cursor.bytes.length - cursor.position) throw new Error('more items than bytes');
-      for (let index = 0; index < count; index++) item(cursor);
+  if (itemSize === 0) throw new Misfit('is an array whose items take no bytes');
+  return (cursor) => readBlocks(cursor, itemSize, () => item(cursor));
+}
+
+/**
+ * Blocks of items: count, items; a negative count is followed by the block's size in bytes; count 0 ends them.
+ *
+ * @param itemSize - the fewest bytes that an item takes.
+ */
+export function readBlocks(cursor: Cursor, itemSize: number, item: () => void): void {
+  for (;;) {
+    let count = readLong(cursor);
+    if (count === 0) return;
+    if (count < 0) {
+      count = -count;
+      readLong(cursor);
     }
-  };
+    if (count * itemSize > cursor.bytes.length - cursor.position)
+      throw new Misfit('says it has more items than there are bytes');
+    for (let index = 0; index < count; index++) item();
+  }
+}
+
+export function noBranch(): Misfit {
+  return new Misfit('has a union branch that does not exist');
+}
+
+export function leftOver(): Misfit {
+  return new Misfit('has bytes left over after the value');
 }
 
 interface Size {
@@ -161,21 +200,25 @@ function measure(type: Type, sizes: Sizes): Size {
   return { minimum, free: minimum === 0 ? 1 : 0 };
 }
 
-function skip(cursor: Cursor, length: number): void {
+export function skip(cursor: Cursor, length: number): void {
   cursor.position += length;
-  if (length < 0 || cursor.position > cursor.bytes.length) throw new Error('the bytes end early');
+  if (length < 0 || cursor.position > cursor.bytes.length) throw cutOff();
+}
+
+function cutOff(): Misfit {
+  return new Misfit('is cut off, or has a wrong length');
 }
 
 /** A zigzag variable-length long; beyond 2^53 it is inexact, and far too large for whatever it counts. */
-function readLong(cursor: Cursor): number {
+export function readLong(cursor: Cursor): number {
   let value = 0;
   let factor = 1;
   for (let length = 0; length < 10; length++) {
     const byte = cursor.bytes[cursor.position++];
-    if (byte === undefined) throw new Error('the bytes end early');
+    if (byte === undefined) throw cutOff();
     value += (byte & 0x7f) * factor;
     if (byte < 0x80) return value % 2 === 0 ? value / 2 : -(value + 1) / 2;
     factor *= 128;
   }
-  throw new Error('a number of more than ten bytes');
+  throw new Misfit('has a number of more than ten bytes');
 }

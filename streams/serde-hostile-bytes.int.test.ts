@@ -34,6 +34,35 @@ test.each<[string, (id: number) => Buffer | null]>([
   expect(await codeOf(() => serde.decode(bytes(id), reader))).toEqual(undecodable);
 });
 
+test.each<[string, (id: number) => Buffer | null, string]>([
+  [
+    'a long beyond 2^53',
+    (id) => wire(id, [2, 0x61, 0, ...beyondSafe]),
+    'started is 9007199254740993, the contract',
+  ],
+  [
+    'a union branch that does not exist',
+    (id) => wire(id, [2, 0x61, 8, 2]),
+    'miles has a union branch that does not',
+  ],
+  ['a cut text', (id) => wire(id, [200, 1, 0x61]), 'id is cut off'],
+  ['bytes left over', (id) => wire(id, [2, 0x61, 0, 2, 9]), 'it has bytes left over after the value'],
+  ['null', () => null, 'not in Confluent wire format: it is null'],
+  [
+    'an id in a header',
+    () => Buffer.from([1, 2, 0x61]),
+    'an id of 8 bytes, or one in a header, is not read here',
+  ],
+  ['an id of 8 bytes', () => Buffer.alloc(20), 'an id of 8 bytes, or one in a header, is not read here'],
+])('of %s the error says what and where, and never what code was doing', async (_what, bytes, words) => {
+  const id = await serde.register('trips', reader);
+  const decode = async (type: typeof reader): Promise<unknown> => await serde.decode(bytes(id), type);
+  await expect(decode(reader)).rejects.toThrow(words);
+  // Read as another version of itself, by another way.
+  const newer = avroType({ ...trip, fields: [...trip.fields, { name: 'x', type: 'int', default: 0 }] });
+  await expect(decode(newer)).rejects.toThrow(words);
+});
+
 test.each([
   ['the same type', undefined],
   ['a reader that drops the field', avroType({ type: 'record', name: 'Bag', fields: [] })],
@@ -119,7 +148,9 @@ test('a chain of a million links is undecodable, not a crash', async () => {
     fields: [{ name: 'next', type: ['null', 'Link'] }],
   });
   const id = await serde.register('chains', chain);
-  expect(await codeOf(() => serde.decode(wire(id, Buffer.alloc(1_000_000, 2)), chain))).toEqual(undecodable);
+  const decode = (): unknown => serde.decode(wire(id, Buffer.alloc(1_000_000, 2)), chain);
+  expect(await codeOf(decode)).toEqual(undecodable);
+  expect(decode).toThrow('it is nested too deep');
 });
 
 test('random bytes never do worse than undecodable', async () => {

@@ -116,6 +116,22 @@ describe('schema versions', () => {
     expect(registry.requests).toHaveLength(1);
   });
 
+  test('a writer’s nullable field is read where it has a value, at once, and what it is without is said', async () => {
+    const reader = avroType(trip);
+    const fields = trip.fields.map((each) => ({ ...each, type: ['null', each.type].flat() }));
+    const miles = fields.map((each) => (each.name === 'miles' ? { ...each, type: 'double' } : each));
+    const id = registry.add({ ...trip, namespace: 'com.acme', fields: miles });
+    const body = [2, 2, 0x61, 0, 0, 0, 0, 0, 0, 0xf8, 0x3f, 2, 8];
+    const expected = { id: 'a', miles: 1.5, started: 4 };
+    expect(await serde.decode(wire(id, body), reader)).toEqual(expected);
+    expect(serde.decode(wire(id, body), reader)).toEqual(expected);
+    const without = (): unknown => serde.decode(wire(id, [...body.slice(0, -2), 0]), reader);
+    expect(await codeOf(without)).toEqual({ code: 'UNDECODABLE', retriable: false });
+    expect(without).toThrow(
+      `The value is not what schema ${id} says: started is null, the contract has long.`,
+    );
+  });
+
   test('an unknown id is asked for once in a while only', async () => {
     const reader = avroType(trip);
     const expected = { code: 'SCHEMA_UNKNOWN', retriable: false };

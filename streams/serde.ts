@@ -3,6 +3,7 @@ import type { Schema, Type } from 'avsc';
 import { LRUCache } from 'lru-cache';
 import { MillraceError, messageOf } from '../platform/errors.js';
 import { createGuard } from './avro-guard.js';
+import { createResolution } from './avro-resolution.js';
 import type { SchemaRegistryClient } from './schema-registry.js';
 
 /** Confluent wire format: one zero byte, the schema's id (4 bytes, big-endian), then the Avro encoding. */
@@ -102,11 +103,7 @@ export class Serde {
    */
   decode(bytes: Buffer | null, reader: Type): unknown {
     const id = schemaIdOf(bytes);
-    if (bytes === null || id === undefined)
-      throw new MillraceError(
-        'UNDECODABLE',
-        `The value is not in Confluent wire format: ${bytes === null ? 'it is null' : `it has ${bytes.length} bytes and starts with ${bytes.subarray(0, headerBytes).toString('hex')}`}.`,
-      );
+    if (bytes === null || id === undefined) throw notInWireFormat(bytes);
     const decode = this.#readers.get(reader)?.decoders.get(id);
     if (decode) return decode(bytes);
     if (this.#unknown.has(id)) throw unknownSchema(id);
@@ -120,8 +117,7 @@ export class Serde {
    */
   async toJson(bytes: Buffer): Promise<string> {
     const id = schemaIdOf(bytes);
-    if (id === undefined)
-      throw new MillraceError('UNDECODABLE', 'The value is not in Confluent wire format.');
+    if (id === undefined) throw notInWireFormat(bytes);
     const { schema, schemaType } = await this.#registry.schema(id);
     const writer = parseWriter(schema, schemaType, id);
     return writer.toString(decoder(writer, writer, id)(bytes));
@@ -143,7 +139,10 @@ export class Serde {
       this.#remember(reader, id, decode);
       return decode;
     } catch (error) {
-      if (error instanceof MillraceError && error.code === 'SCHEMA_UNKNOWN') this.#unknown.set(id, true);
+      if (error instanceof MillraceError && error.code === 'SCHEMA_UNKNOWN') {
+        this.#unknown.set(id, true);
+        throw unknownSchema(id);
+      }
       // An id never gets another schema: every further record of it fails at once.
       if (error instanceof MillraceError && error.code === 'SCHEMA_INCOMPATIBLE')
         this.#remember(reader, id, () => {
@@ -189,7 +188,7 @@ function parseWriter(schema: string, schemaType: string, id: number): Type {
   } catch (error) {
     throw new MillraceError(
       'SCHEMA_INCOMPATIBLE',
-      `Schema ${id} is not a usable Avro schema: ${messageOf(error)}.`,
+      `Schema ${id} is not a usable Avro schema: ${problemOf(error)}.`,
       {
         cause: error,
       },
@@ -200,32 +199,73 @@ function parseWriter(schema: string, schemaType: string, id: number): Type {
 function decoder(reader: Type, writer: Type, id: number): Decode {
   try {
     const guard = createGuard(writer);
-    const resolver = writer === reader ? undefined : reader.createResolver(writer);
+    const resolve = createResolution(reader, writer);
+    const quick = quickDecoder(reader, writer);
     return (bytes) => {
       try {
         guard?.(bytes, headerBytes);
-        const { value, offset } = reader.decode(bytes, headerBytes, resolver);
-        if (offset !== bytes.length) throw new Error(offset < 0 ? 'it is cut off' : 'bytes are left over');
-        return value as unknown;
+        return quick?.(bytes) ?? resolve(bytes, headerBytes);
       } catch (error) {
         throw new MillraceError(
           'UNDECODABLE',
-          `The value is not what schema ${id} says: ${messageOf(error)}.`,
-          {
-            cause: error,
-          },
+          `The value is not what schema ${id} says: ${problemOf(error)}.`,
+          { cause: error },
         );
       }
     };
   } catch (error) {
     throw new MillraceError(
       'SCHEMA_INCOMPATIBLE',
-      `Values of schema ${id} can't be read as ${reader.name ?? 'the reader'}: ${messageOf(error)}.`,
+      `Values of schema ${id} can't be read as ${reader.name ?? 'the reader'}: ${problemOf(error)}.`,
       { cause: error },
     );
   }
 }
 
+/**
+ * avsc's own decoder, compiled, which takes a tenth of the time. @returns undefined where avsc refuses the schema, as it
+ * wants every branch of a writer's union to fit; it answers undefined for a value that it can't read.
+ */
+function quickDecoder(reader: Type, writer: Type): Decode | undefined {
+  try {
+    const resolver =
+      writer === reader ? undefined : reader.createResolver(writer, { ignoreNamespaces: true });
+    return (bytes) => {
+      try {
+        const { value, offset } = reader.decode(bytes, headerBytes, resolver);
+        return offset === bytes.length ? (value as unknown) : undefined;
+      } catch {
+        // What is wrong, and in which field, the resolution says.
+        return undefined;
+      }
+    };
+  } catch {
+    return undefined;
+  }
+}
+
+/** The stack is all that runs out of range here. */
+function problemOf(error: unknown): string {
+  return error instanceof RangeError ? 'it is nested too deep' : messageOf(error);
+}
+
+function notInWireFormat(bytes: Buffer | null): MillraceError {
+  const start = bytes?.subarray(0, headerBytes).toString('hex');
+  const what =
+    bytes === null
+      ? 'it is null'
+      : bytes.length === 0
+        ? 'it is empty'
+        : `it has ${bytes.length} bytes and starts with ${start}`;
+  return new MillraceError(
+    'UNDECODABLE',
+    `The value is not in Confluent wire format: ${what}. It begins with a zero byte and the schema's id in 4 bytes; ${notRead}`,
+  );
+}
+
+const notRead = 'an id of 8 bytes, or one in a header, is not read here.';
+
 function unknownSchema(id: number): MillraceError {
-  return new MillraceError('SCHEMA_UNKNOWN', `The schema registry has no schema with id ${id}.`);
+  const hint = id === 0 ? ` Ids begin at 1; ${notRead}` : '';
+  return new MillraceError('SCHEMA_UNKNOWN', `The schema registry has no schema with id ${id}.${hint}`);
 }
