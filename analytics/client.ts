@@ -3,6 +3,7 @@ import { ClickHouseLogLevel, createClient, type ClickHouseClient } from '@clickh
 import type { Chdb } from '../embedded/clickhouse/chdb.js';
 import type { Config } from '../platform/config.js';
 import { MillraceError } from '../platform/errors.js';
+import type { SqlSource } from '../platform/sql-sources.js';
 import { TlsAgent, tlsOptions } from '../platform/tls-settings.js';
 
 export interface AnalyticsOptions {
@@ -15,6 +16,8 @@ export interface AnalyticsOptions {
   tls?: ConnectionOptions | undefined;
   /** Folder of the embedded engine, made when missing. One process at a time can use it. Required without `url`. */
   dataDir?: string | undefined;
+  /** What SQL of the embedded engine may reach outside its tables. Default nothing. */
+  sources?: readonly SqlSource[] | undefined;
   /** Milliseconds a request to a server may take. Default 30 000. The embedded engine has no such limit. */
   requestTimeoutMs?: number | undefined;
 }
@@ -69,7 +72,7 @@ export async function createAnalytics(options: AnalyticsOptions): Promise<Analyt
   }
   // Not there in the container image, which needs none of the embedded engines.
   const { Chdb } = await import('../embedded/clickhouse/chdb.js');
-  const chdb = await Chdb.open(options.dataDir);
+  const chdb = await Chdb.open(options.dataDir, options.sources);
   const client = createClient({ connection: chdb.connection(), log });
   return { client, chdb, close: () => client.close() };
 }

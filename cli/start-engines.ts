@@ -53,6 +53,7 @@ async function startClickHouse(config: Config, logger: Logger, stops: Stop[]) {
     ...clickHouseSettings(config),
     url,
     dataDir: join(config.DATA_DIR, 'clickhouse'),
+    sources: config.CLICKHOUSE_SOURCES,
   });
   stops.push(() => analytics.close());
   if (url !== undefined || analytics.chdb === undefined) return { analytics, clickHouseUrl: url ?? '' };

@@ -11,7 +11,8 @@ describe('refusalOfBrowserRequest', () => {
     [{ host: '[::1]:8123' }],
     [{}],
     [{ host: 'localhost:8123', origin: 'http://localhost:8123', 'sec-fetch-site': 'same-origin' }],
-    [{ host: 'localhost:8123', origin: 'http://localhost:3000', 'sec-fetch-site': 'same-site' }],
+    [{ host: 'localhost:8123', origin: 'http://127.0.0.1:8123', 'sec-fetch-site': 'cross-site' }],
+    [{ host: '[::1]:8123', origin: 'http://localhost:8123' }],
     [{ host: 'localhost:8123', 'sec-fetch-site': 'none' }],
   ])('lets %o pass', (headers) => {
     expect(refusalOfBrowserRequest(headers, '127.0.0.1')).toBeUndefined();
@@ -22,6 +23,9 @@ describe('refusalOfBrowserRequest', () => {
     [{ host: '127.0.0.1.example:8123' }],
     [{ host: 'localhost:8123', origin: 'https://site.example' }],
     [{ host: 'localhost:8123', origin: 'null' }],
+    [{ host: 'localhost:8123', origin: 'http://localhost:3000', 'sec-fetch-site': 'same-site' }],
+    [{ host: '127.0.0.1:8123', origin: 'http://[::1]:8080' }],
+    [{ host: '127.0.0.1:8123', 'sec-fetch-site': 'same-site' }],
     [{ host: 'localhost:8123', 'sec-fetch-site': 'cross-site' }],
   ])('refuses %o', (headers) => {
     expect(refusalOfBrowserRequest(headers, '127.0.0.1')).toBeDefined();

@@ -4,7 +4,7 @@ import type { IncomingHttpHeaders } from 'node:http';
  * Why a request must not be served by a server without authentication, or `undefined` when it may.
  *
  * Any web page can make the browser of someone who runs Millrace send requests to localhost. Two ways are closed: a
- * page of another site (the browser says so in `Origin` or `Sec-Fetch-Site`), and a name that an attacker points to
+ * page of another site or of another port (the browser says so in `Origin` or `Sec-Fetch-Site`), and a name that an attacker points to
  * 127.0.0.1 (`Host` then has that name). Programs send none of these headers but `Host`, and are not concerned. With
  * a listening address other than loopback any `Host` is accepted, since it may rightly have any name.
  */
@@ -16,9 +16,10 @@ export function refusalOfBrowserRequest(
   if (isLoopback(listeningHost) && host !== '' && !isLoopback(hostnameOf(`http://${host}`))) {
     return `This server is for this machine only, and does not answer to the name ${host}.`;
   }
-  const crossOrigin = origin !== undefined && !isOf(origin, host) && !isLoopback(hostnameOf(origin));
-  if (crossOrigin || headers['sec-fetch-site'] === 'cross-site')
-    return 'Requests from other web sites are refused.';
+  const site = headers['sec-fetch-site'];
+  // Without an Origin, as of an image: another port of one machine is the same site to a browser.
+  const isOther = origin === undefined ? site === 'cross-site' || site === 'same-site' : !isOwn(origin, host);
+  if (isOther) return 'Requests from other web sites and ports are refused.';
   return undefined;
 }
 
@@ -26,9 +27,12 @@ function isLoopback(hostname: string): boolean {
   return /^(?:localhost|.+\.localhost|127(?:\.\d{1,3}){3}|\[?::1\]?)$/i.test(hostname);
 }
 
-/** Whichever scheme: a proxy in front may end TLS. */
-function isOf(origin: string, host: string): boolean {
-  return origin === `http://${host}` || origin === `https://${host}`;
+/** Whichever scheme: a proxy in front may end TLS. All names of this machine are one. */
+function isOwn(origin: string, host: string): boolean {
+  if (origin === `http://${host}` || origin === `https://${host}`) return true;
+  const [page, own] = [origin, `http://${host}`].map((url) => (URL.canParse(url) ? new URL(url) : undefined));
+  if (page === undefined || own === undefined) return false;
+  return page.port === own.port && isLoopback(page.hostname) && isLoopback(own.hostname);
 }
 
 function hostnameOf(url: string): string {

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { projectRoot } from './paths.js';
 import { rabbitmqVariables } from './rabbitmq-settings.js';
 import { secretFileVariables } from './secrets.js';
+import { sqlSourcesSetting } from './sql-sources.js';
 import { tlsVariables } from './tls-settings.js';
 
 const port = z.coerce.number().int().min(0).max(65_535);
@@ -77,6 +78,7 @@ export const variables = z.object({
 
   CLICKHOUSE_URL: url.optional().describe('ClickHouse over HTTP. Unset: the embedded one.'),
   CLICKHOUSE_PORT: port.default(8123).describe('Port of the embedded ClickHouse.'),
+  CLICKHOUSE_SOURCES: sqlSourcesSetting,
   CLICKHOUSE_USER: z.string().optional().describe('ClickHouse user.'),
   CLICKHOUSE_PASSWORD: z.string().optional().describe('ClickHouse password.'),
   ...tlsVariables('CLICKHOUSE'),

@@ -4,6 +4,10 @@ import { resolve } from 'node:path';
 import type { ClickHouseClientConfigOptions } from '@clickhouse/client';
 import { MillraceError, messageOf } from '../../platform/errors.js';
 import { Semaphore } from '../../platform/semaphore.js';
+import type { SqlSource } from '../../platform/sql-sources.js';
+import { withEngineConfig } from './engine-config.js';
+import { clickHouseError } from './http-errors.js';
+import { formatOfRows, isAboutQueries, mayReadFiles, refuseStatement } from './statement.js';
 
 /** What the official client wants of a backend. */
 export type ClickHouseConnection = NonNullable<ClickHouseClientConfigOptions['connection']>;
@@ -18,13 +22,22 @@ interface NativeResult {
   readonly bytesRead: number;
   bytes(): Uint8Array;
 }
+/** chDB's engine for its durable objects: the only one that takes a configuration and tells kinds of statements. */
+interface NativeEngine {
+  start(options: { dataPath: string; backupsAllowedPath: string }): Promise<void>;
+  analyze(sql: string, database: string): Promise<{ statementCount: number; queryClass: number }>;
+  close(): Promise<void>;
+}
 interface NativeModules {
   createChdbConnection: (options: { path: string }) => NativeConnection;
+  ChdbNodeEngine: new (options: { extraArgs: string[] }) => NativeEngine;
   drainPending: () => Promise<void>;
 }
 
 export interface ChdbQuery {
   sql: string;
+  /** What follows an INSERT: its rows, or the rest of the statement. */
+  rows?: string;
   /** Format of the result when the SQL has no FORMAT clause. Default `TabSeparated`. */
   format?: string;
   database?: string;
@@ -44,9 +57,18 @@ export interface ChdbResult {
 
 // A native call holds one of the four libuv threads that file access in the whole process shares, for as long as it
 // runs (measured: four long queries delay an fs.stat until they end). So at most three at once, and of these at most
-// two for guests: a heavy query from outside stops neither the application's own nor the broker's files.
+// two for guests: a heavy query from outside stops neither the application's own nor the broker's files. The fourth
+// is for guests' short ones, which list and end queries.
 const concurrentCalls = 3;
 const concurrentGuestCalls = 2;
+const maxSecondsAboutQueries = '10';
+const isKillSync = /^(KILL QUERY .*) SYNC\b/;
+
+/**
+ * How a guest's query is found when it is to be cancelled: chDB takes no query id. The setting names a table for
+ * another language than SQL, and so means nothing.
+ */
+const tagSetting = 'promql_table';
 
 /**
  * The embedded ClickHouse engine (chDB) on one data directory; a process can have one. Every call gets a connection
@@ -55,28 +77,41 @@ const concurrentGuestCalls = 2;
  */
 export class Chdb {
   readonly dataDir: string;
+  readonly #sources: readonly SqlSource[];
   readonly #modules: NativeModules;
   /** Keeps the engine up while no call has a connection. */
-  readonly #anchor: NativeConnection;
+  readonly #anchor: NativeEngine;
   readonly #calls = new Semaphore(concurrentCalls);
   readonly #guestCalls = new Semaphore(concurrentGuestCalls);
+  readonly #callsAboutQueries = new Semaphore(1);
   #closing: Promise<void> | undefined;
 
-  private constructor(dataDir: string, modules: NativeModules, anchor: NativeConnection) {
+  private constructor(
+    dataDir: string,
+    sources: readonly SqlSource[],
+    modules: NativeModules,
+    anchor: NativeEngine,
+  ) {
     this.dataDir = dataDir;
+    this.#sources = sources;
     this.#modules = modules;
     this.#anchor = anchor;
   }
 
   /**
+   * @param sources - what SQL may reach outside its tables. Default nothing.
    * @throws {MillraceError} `CHDB_MISSING` when the optional package is not installed or has no build for this
    * machine; `CHDB_OPEN_FAILED` when the directory is in use by another process or can't be written.
    */
-  static async open(dataDir: string): Promise<Chdb> {
+  static async open(dataDir: string, sources: readonly SqlSource[] = []): Promise<Chdb> {
     const path = resolve(dataDir);
     const modules = await importChdb();
     try {
-      return new Chdb(path, modules, modules.createChdbConnection({ path }));
+      return await withEngineConfig(sources, async (file) => {
+        const engine = new modules.ChdbNodeEngine({ extraArgs: [`--config-file=${file}`] });
+        await engine.start({ dataPath: path, backupsAllowedPath: path });
+        return new Chdb(path, sources, modules, engine);
+      });
     } catch (cause) {
       throw new MillraceError(
         'CHDB_OPEN_FAILED',
@@ -87,37 +122,88 @@ export class Chdb {
   }
 
   /**
-   * Runs a query from outside the application: waits for one of two places, and leaves one to the application.
+   * Runs a query from outside the application: waits for one of two places, and leaves one to the application. What
+   * lists or ends queries has a place of its own. Statements that reach outside the engine's tables are refused.
    *
-   * @param signal - cancels the query, unless it has a `log_comment` of its own: that setting is how it is found.
+   * @param signal - cancels the query.
    * @throws ClickHouse's own error as chDB gives it, its text starting with `Code: <number>.`
    */
-  runAsGuest(query: ChdbQuery, signal: AbortSignal): Promise<ChdbResult> {
-    return this.#guestCalls.use(async () => {
+  async runAsGuest(query: ChdbQuery, signal: AbortSignal): Promise<ChdbResult> {
+    const { aboutQueries, statement } = await this.#examine(query);
+    const places = aboutQueries ? this.#callsAboutQueries : this.#guestCalls;
+    return places.use(async () => {
       signal.throwIfAborted();
       const tag = randomUUID();
       const cancel = () => void this.#cancel(tag);
       signal.addEventListener('abort', cancel);
       try {
-        const settings = { log_comment: tag, ...query.settings };
-        return await this.#lend((connection) => runQuery(connection, { ...query, settings }));
+        const settings = {
+          ...statement.settings,
+          ...(aboutQueries ? { max_execution_time: maxSecondsAboutQueries } : {}),
+          [tagSetting]: tag,
+        };
+        const run = (connection: NativeConnection) => runQuery(connection, { ...statement, settings });
+        return await (aboutQueries ? this.#connect(run) : this.#lend(run));
       } finally {
         signal.removeEventListener('abort', cancel);
       }
     });
   }
 
+  /** Has the engine's own parser read a guest's query. Takes no place, since it is short and decides on the place. */
+  async #examine(query: ChdbQuery): Promise<{ aboutQueries: boolean; statement: ChdbQuery }> {
+    const { rows = '', ...rest } = query;
+    const head = rows === '' ? undefined : await this.#canonical(query.sql).catch(() => undefined);
+    const rowsFormat = head === undefined ? undefined : formatOfRows(head);
+    const sql = rows === '' ? query.sql : `${query.sql}\n${rows}`;
+    const canonical = rowsFormat === undefined || head === undefined ? await this.#canonical(sql) : head;
+    const isValues = /^values$/i.test(formatOfRows(canonical) ?? '');
+    // Rows of other formats are never read as SQL.
+    const analysis = await this.#anchor.analyze(
+      rowsFormat === undefined || isValues ? sql : query.sql,
+      'default',
+    );
+    refuseStatement(
+      { canonical, class: analysis.queryClass, count: analysis.statementCount },
+      { readOnly: (query.settings?.['readonly'] ?? '0') !== '0', sources: this.#sources },
+    );
+    const settings = { ...query.settings, implicit_select: '0' };
+    if (!isValues || this.#sources.includes('FILE') || !mayReadFiles(sql))
+      return {
+        aboutQueries: isAboutQueries(canonical),
+        // chDB's SYNC goes on waiting when the query is gone.
+        statement: {
+          ...rest,
+          sql: isKillSync.test(canonical) ? canonical.replace(isKillSync, '$1 ASYNC') : sql,
+          settings,
+        },
+      };
+    if (canonical.includes('input_format_values_')) {
+      throw clickHouseError(497, 'ACCESS_DENIED', 'Expressions that read files are not served');
+    }
+    const plain = {
+      input_format_values_interpret_expressions: '0',
+      input_format_values_deduce_templates_of_expressions: '0',
+    };
+    return {
+      aboutQueries: false,
+      statement: { ...rest, sql, settings: { ...plain, ...settings, ...plain } },
+    };
+  }
+
+  /** @throws ClickHouse's SYNTAX_ERROR, also for a second statement. */
+  async #canonical(sql: string): Promise<string> {
+    const query = `SELECT formatQuerySingleLine(${quoteString(sql)}) SETTINGS implicit_select = 0, max_query_size = 0`;
+    const result = await this.#connect(({ chdb }) => chdb.queryAsync(query, { format: 'RawBLOB' }));
+    return Buffer.from(result.bytes()).toString();
+  }
+
   /** Takes no place, or it would wait for what it is to cancel. */
   async #cancel(tag: string): Promise<void> {
     try {
-      const connection = this.#modules.createChdbConnection({ path: this.dataDir });
-      try {
-        await connection.chdb.queryAsync(
-          `KILL QUERY WHERE Settings['log_comment'] = ${quoteString(tag)} ASYNC`,
-        );
-      } finally {
-        await connection.close();
-      }
+      await this.#connect(({ chdb }) =>
+        chdb.queryAsync(`KILL QUERY WHERE Settings[${quoteString(tagSetting)}] = ${quoteString(tag)} ASYNC`),
+      );
     } catch {
       // Then the query runs to its end, or to its time limit.
     }
@@ -142,7 +228,7 @@ export class Chdb {
   }
 
   async #release(): Promise<void> {
-    await this.#calls.whenIdle();
+    await Promise.all([this.#calls.whenIdle(), this.#callsAboutQueries.whenIdle()]);
     await this.#anchor.close();
     await this.#modules.drainPending();
   }
@@ -161,16 +247,18 @@ export class Chdb {
   }
 
   #lend<T>(work: (connection: NativeConnection) => Promise<T>): Promise<T> {
-    return this.#calls.use(async () => {
-      if (this.#closing !== undefined)
-        throw new MillraceError('CHDB_CLOSED', 'The embedded ClickHouse is closed.');
-      const connection = this.#modules.createChdbConnection({ path: this.dataDir });
-      try {
-        return await work(connection);
-      } finally {
-        await connection.close();
-      }
-    });
+    return this.#calls.use(() => this.#connect(work));
+  }
+
+  async #connect<T>(work: (connection: NativeConnection) => Promise<T>): Promise<T> {
+    if (this.#closing !== undefined)
+      throw new MillraceError('CHDB_CLOSED', 'The embedded ClickHouse is closed.');
+    const connection = this.#modules.createChdbConnection({ path: this.dataDir });
+    try {
+      return await work(connection);
+    } finally {
+      await connection.close();
+    }
   }
 }
 
@@ -186,7 +274,6 @@ async function runQuery(connection: NativeConnection, query: ChdbQuery): Promise
     ),
   ];
   if (assignments.length > 0) await chdb.queryAsync(`SET ${assignments.join(', ')}`);
-  await refuseSecondStatement(chdb, query.sql);
   const result = await chdb.queryAsync(query.sql, { format: query.format ?? 'TabSeparated' });
   return {
     bytes: result.bytes(),
@@ -194,15 +281,6 @@ async function runQuery(connection: NativeConnection, query: ChdbQuery): Promise
     rowsRead: result.rowsRead,
     bytesRead: result.bytesRead,
   };
-}
-
-/**
- * A server takes one statement per request, chDB would run them all. Its parser decides, asked only when there is
- * something after a semicolon; what follows INSERT is data, which may have semicolons.
- */
-async function refuseSecondStatement(chdb: NativeConnection['chdb'], sql: string): Promise<void> {
-  if (!/;\s*\S/.test(sql) || /^\s*INSERT\b/i.test(sql)) return;
-  await chdb.queryAsync(`SELECT formatQuery(${quoteString(sql)})`);
 }
 
 async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
@@ -221,13 +299,18 @@ async function rejectOnAbort(signal: AbortSignal, stopListening: AbortSignal): P
 
 async function importChdb(): Promise<NativeModules> {
   // Names in variables, or compiling would need the optional package.
-  const [connectionModule, rootModule]: [string, string] = ['chdb/connection', 'chdb'];
+  const [connectionModule, engineModule, rootModule]: [string, string, string] = [
+    'chdb/connection',
+    'chdb/durable/node',
+    'chdb',
+  ];
   try {
     const { createChdbConnection }: Pick<NativeModules, 'createChdbConnection'> = await import(
       connectionModule
     );
+    const { ChdbNodeEngine }: Pick<NativeModules, 'ChdbNodeEngine'> = await import(engineModule);
     const { drainPending }: Pick<NativeModules, 'drainPending'> = await import(rootModule);
-    return { createChdbConnection, drainPending };
+    return { createChdbConnection, ChdbNodeEngine, drainPending };
   } catch (cause) {
     throw new MillraceError(
       'CHDB_MISSING',

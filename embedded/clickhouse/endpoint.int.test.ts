@@ -254,6 +254,30 @@ describe('a query that runs for very long', () => {
     await expect.poll(countRunning).toBe('0');
   });
 
+  test('is cancelled also with a comment of its own', async () => {
+    const client = new AbortController();
+    const query = `${endless} SETTINGS log_comment = 'mine'`;
+    const parameters = new URLSearchParams({ query, log_comment: 'mine too' }).toString();
+    const answer = fetch(`${url}/?${parameters}`, { signal: client.signal });
+    await expect.poll(countRunning).toBe('1');
+    client.abort();
+    await expect(answer).rejects.toThrow('aborted');
+    await expect.poll(countRunning).toBe('0');
+  });
+
+  test('is seen and ended by others while such queries have all places', async () => {
+    const clients = [0, 1].map(() => get({ query: endless, max_execution_time: '60' }));
+    await expect.poll(countRunning).toBe('2');
+    const seen = await get({ query: 'SELECT query FROM system.processes ORDER BY elapsed DESC' });
+    expect(await seen.text()).toContain(endless);
+    const kill = "kill /* all */ query WHERE query LIKE 'SELECT sum(sipHash64(number))%' SYNC";
+    expect((await post(kill)).status).toBe(200);
+    const codes = (await Promise.all(clients)).map((answer) =>
+      answer.headers.get('x-clickhouse-exception-code'),
+    );
+    expect(codes).toEqual(['394', '394']);
+  });
+
   test('does not keep the endpoint from stopping', async () => {
     const other = await startClickHouseEndpoint({ host: '127.0.0.1', port: 0, chdb });
     const answer = fetch(`http://127.0.0.1:${other.port}/?query=${encodeURIComponent(endless)}`);

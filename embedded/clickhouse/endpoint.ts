@@ -10,7 +10,7 @@ import { clickHouseError, codeOfText, httpStatusOf } from './http-errors.js';
 import { contentTypeOf, formatOf, isInsert, parseRequest, type ParsedRequest } from './http-request.js';
 
 export interface ClickHouseEndpointOptions {
-  /** There is no authentication, and SQL can read this user's files: anything but loopback opens the machine. */
+  /** There is no authentication: with anything but loopback, whoever reaches it can read and write the tables. */
   host: string;
   /** 0 takes a free one. */
   port: number;
@@ -37,8 +37,8 @@ const timeZone = 'UTC';
 
 /**
  * Serves ClickHouse's HTTP protocol (https://clickhouse.com/docs/interfaces/http) over the embedded engine, for curl,
- * the official clients and Grafana. The limits are defaults: a query's own settings override them. Not served:
- * roles, multipart bodies, formats that are not text in a request, native compression; each is refused by name. A
+ * the official clients and Grafana. The limits are defaults: a query's own settings override them. One statement a
+ * request, and none that reaches outside the engine's tables (see `statement.ts`, `engine-config.ts`). Not served: roles, multipart bodies, formats that are not text in a request, native compression; each is refused by name. A
  * `session_id` is taken, since some clients always send one, but nothing is kept between requests.
  *
  * @throws {MillraceError} `PORT_IN_USE`, `LISTEN_FAILED`.

@@ -16,7 +16,8 @@ const notServed = new Set(['role', 'compress', 'decompress']);
 
 /**
  * What to run, from the URL's parameters and the body, as ClickHouse takes it: the query is the parameter `query`
- * followed by the body, every unknown parameter a setting, `param_<name>` a query parameter. GET can't write.
+ * followed by the body, every unknown parameter a setting, `param_<name>` a query parameter. GET can't write: it is
+ * `readonly` 2 unless it asks for 1.
  *
  * @returns `undefined` for a GET without a query, which ClickHouse answers with "Ok."
  */
@@ -28,8 +29,9 @@ export function parseRequest(
   if (/^multipart\//i.test(request.headers['content-type'] ?? '')) {
     throw clickHouseError(48, 'NOT_IMPLEMENTED', 'Multipart bodies are not served by the embedded endpoint');
   }
-  const sql = joinQuery(parameters.get('query') ?? '', decodeText(body));
-  if (sql.trim() === '') {
+  const text = decodeText(body);
+  const query = parameters.get('query') ?? '';
+  if (query.trim() === '' && text.trim() === '') {
     if (request.method !== 'POST') return undefined;
     throw clickHouseError(62, 'SYNTAX_ERROR', 'Syntax error: Empty query');
   }
@@ -46,11 +48,13 @@ export function parseRequest(
     } else if (!notServed.has(name) && !ignored.test(name)) settings[name] = value;
   }
   const readonly = parameters.get('readonly') ?? '0';
+  if (!/^[012]$/.test(readonly))
+    throw clickHouseError(72, 'CANNOT_PARSE_NUMBER', `readonly is 0, 1 or 2, not '${readonly}'`);
   // Last, since nothing can be set after it.
-  settings['readonly'] = readonly === '0' && request.method !== 'POST' ? '2' : readonly;
+  settings['readonly'] = request.method === 'POST' || readonly === '1' ? readonly : '2';
   const database = parameters.get('database') ?? headerOf(request, 'x-clickhouse-database');
   return {
-    sql,
+    ...(isInsert(query) ? { sql: query, rows: text } : { sql: joinQuery(query, text) }),
     params,
     settings,
     format: parameters.get('default_format') ?? headerOf(request, 'x-clickhouse-format') ?? 'TabSeparated',

@@ -1,0 +1,153 @@
+import type { SqlSource } from '../../platform/sql-sources.js';
+import { enginesOf } from './engine-config.js';
+import { clickHouseError } from './http-errors.js';
+
+/** A statement as the engine's own parser wrote it down again: one line, no comments, names and strings in one form. */
+export interface Statement {
+  /** By `formatQuerySingleLine`. Without the rows of an INSERT. */
+  canonical: string;
+  /** As {@link classes} of chDB. */
+  class: number;
+  /** How many there are in the text. */
+  count: number;
+}
+
+/** `chdb_query_class` of chDB: leaves no trace; changes a database; all else (SYSTEM, SET, KILL, INTO OUTFILE …). */
+export const classes = { read: 0, write: 1, control: 3 };
+
+const kinds =
+  /^(?:\(|(?:SELECT|WITH|FROM|INSERT|CREATE|REPLACE|ALTER|DROP|UNDROP|TRUNCATE|OPTIMIZE|RENAME|EXCHANGE|DELETE|UPDATE|ATTACH|DETACH|SHOW|DESCRIBE|DESC|EXISTS|EXPLAIN|CHECK|KILL|USE|SET)\b)/;
+const systemStatements = /^SYSTEM (?:FLUSH (?:LOGS|ASYNC INSERT QUEUE)|(?:STOP|START) MERGES)\b/;
+const engines =
+  /^(?:\w*MergeTree|Memory|Log|TinyLog|StripeLog|Null|Set|Join|Buffer|Merge|View|MaterializedView|Alias|GenerateRandom|Atomic|Ordinary)$/;
+/** Table functions that read nothing but take columns as text, and with them expressions (`a String ALIAS f()`). */
+const structured = new Set(['values', 'format', 'input', 'null', 'generateRandom']);
+const expressionInColumns = /ALIAS|DEFAULT|MATERIALIZED|EPHEMERAL/i;
+
+/**
+ * Refuses what reaches outside the engine and what the engine's grants don't cover: what the client part of chDB does
+ * by itself (INTO OUTFILE, FROM INFILE), the function `file`, disks and databases on other folders. Kinds of
+ * statements and engines that are not known are refused.
+ *
+ * @throws ClickHouse's error 497 (ACCESS_DENIED), 164 (READONLY) or 62 for a second statement.
+ */
+export function refuseStatement(
+  statement: Statement,
+  options: { readOnly: boolean; sources: readonly SqlSource[] },
+): void {
+  const { canonical, count } = statement;
+  if (count !== 1)
+    throw clickHouseError(62, 'SYNTAX_ERROR', 'Syntax error: Multi-statements are not allowed');
+  const tokens = tokensOf(canonical);
+  const text = tokens.map((token) => (token.startsWith("'") ? "''" : token)).join(' ');
+  if (!kinds.test(text) && !systemStatements.test(text)) throw denied(`${firstWords(text)} is not served`);
+  if (/ INTO OUTFILE ''/.test(text)) throw denied('INTO OUTFILE would write a file');
+  if (/^INSERT .* FROM INFILE ''/.test(text)) throw denied('FROM INFILE would read a file');
+  if (/^ATTACH .* FROM ''/.test(text)) throw denied('ATTACH … FROM would move files');
+  if (options.readOnly && statement.class !== classes.read && !/^(?:USE|SET) /.test(text)) {
+    throw clickHouseError(164, 'READONLY', `Cannot execute ${firstWords(text)} in readonly mode; use POST`);
+  }
+  const mayRead = options.sources.includes('FILE');
+  if (/(?:^| )file \(/i.test(text) && !mayRead) throw denied('The function file would read a file');
+  if (/(?:^| )disk \(/i.test(text)) throw denied('A disk of its own could be any folder');
+  const allowed = new Set(options.sources.flatMap((source) => enginesOf(source)));
+  for (const [, engine = ''] of text.matchAll(/\bENGINE = (\S*)/g)) {
+    if (!engines.test(engine) && !allowed.has(engine)) throw denied(`The engine ${engine} is not served`);
+  }
+  if (!mayRead) refuseExpressionsInText(tokens);
+  refuseExplosion(tokens);
+}
+
+const maxExpansion = 4096;
+const maxNestedLambdas = 20;
+
+/**
+ * Lambdas are worked out before the limits of memory and time hold: for each call of one with a name, so that
+ * `x -> f(f(x)) AS g, x -> g(g(x)) AS h …` doubles with each name, and within each lambda around it.
+ */
+function refuseExplosion(tokens: readonly string[]): void {
+  if (!tokens.includes('->')) return;
+  const open: number[] = [];
+  let depth = 0;
+  for (const token of tokens) {
+    if (token === '(' || token === '[') depth++;
+    if (token === ')' || token === ']') depth--;
+    while ((open.at(-1) ?? 0) > depth) open.pop();
+    if (token === '->' && open.push(depth) > maxNestedLambdas)
+      throw clickHouseError(167, 'TOO_DEEP_AST', `More than ${maxNestedLambdas} lambdas within each other`);
+  }
+  const calls = new Map<string, number>();
+  for (const [index, token] of tokens.entries())
+    if (token === 'AS' && tokens[index + 1] !== undefined) calls.set(tokens[index + 1] ?? '', 0);
+  for (const [index, token] of tokens.entries()) {
+    const before = calls.get(token);
+    if (before !== undefined && tokens[index + 1] === '(') calls.set(token, before + 1);
+  }
+  const expansion = [...calls.values()].reduce((product, count) => product * Math.max(count, 1), 1);
+  if (expansion > maxExpansion)
+    throw clickHouseError(168, 'TOO_BIG_AST', 'Lambdas that call each other make this statement too big');
+}
+
+/** Whether a statement only looks at running queries or ends them, so that it must not wait behind them. */
+export function isAboutQueries(canonical: string): boolean {
+  return (
+    /^(?:KILL QUERY|SHOW PROCESSLIST)\b/.test(canonical) ||
+    /^SELECT (?:(?!\b(?:FROM|JOIN)\b).)* FROM (?:system\.)?processes(?:$| (?:WHERE|ORDER|LIMIT|FORMAT|GROUP)\b(?!.* (?:FROM|JOIN) ))/.test(
+      canonical,
+    )
+  );
+}
+
+/** Whether a statement is an INSERT whose rows follow in the given format. */
+export function formatOfRows(canonical: string): string | undefined {
+  return /^INSERT .* FORMAT (\w+)$/.exec(canonical)?.[1];
+}
+
+/**
+ * Whether rows of VALUES could hold an expression that reads a file: rows are expressions, and not in the canonical text.
+ *
+ * @param sql - as it came.
+ */
+export function mayReadFiles(sql: string): boolean {
+  const rows = sql.slice(Math.max(0, sql.search(/values/i)));
+  const gap = String.raw`(?:\s|/\*[^]*?\*/|(?:--|#)[^\n]*\n)*`;
+  return new RegExp(`file[\`"“”]?${gap}\\(|[\`"“”]${gap}\\(|\\bselect\\b`, 'i').test(rows);
+}
+
+/** Strings keep their quotes; quoted names lose them where they are plain words. */
+function tokensOf(canonical: string): string[] {
+  const tokens = canonical.match(/'(?:\\.|[^'\\])*'|`(?:\\.|[^`\\])*`|\w+|->|[^\s\w]/gs) ?? [];
+  return tokens.map((token) => (/^`\w+`$/.test(token) ? token.slice(1, -1) : token));
+}
+
+/** Column lists in text are constants without expressions of their own; so nothing can hide in them. */
+function refuseExpressionsInText(tokens: readonly string[]): void {
+  for (const [index, name] of tokens.entries()) {
+    if (!structured.has(name) || tokens[index + 1] !== '(' || isScalarFormat(tokens, index)) continue;
+    let depth = 0;
+    for (const [offset, token] of tokens.slice(index + 1).entries()) {
+      if (token === '(') depth++;
+      if (token === ')' && --depth === 0) break;
+      const isConstant = /^(?:NULL|true|false|\d\w*|[^\w'`{]|'.*')$/s.test(token);
+      const isFormatName = name === 'format' && offset === 1;
+      const isHarmless = isFormatName ? !/^'?values'?$/i.test(token) : isConstant;
+      if (isHarmless && !expressionInColumns.test(token)) continue;
+      throw denied(`The table function ${name} takes only constants here, and columns without expressions`);
+    }
+  }
+}
+
+/** The function `format('{} {}', a, b)`, not the table function `format(CSV, …)`. */
+function isScalarFormat(tokens: readonly string[], index: number): boolean {
+  const before = tokens[index - 1] ?? '';
+  if (tokens[index] !== 'format' || /^(?:FROM|JOIN|FUNCTION|TABLE|AS)$/.test(before)) return false;
+  return !/^[(,]$/.test(before) || /^'.*\{/s.test(tokens[index + 2] ?? '');
+}
+
+function firstWords(text: string): string {
+  return text.split(' ').slice(0, 2).join(' ');
+}
+
+function denied(text: string): Error {
+  return clickHouseError(497, 'ACCESS_DENIED', `${text}. The embedded engine serves its own tables only`);
+}
