@@ -78,6 +78,8 @@ export function createRegistryApp(registry: Registry, logger: Logger): Hono {
     return reply(versions.map(described));
   });
   app.get('/schemas/types', () => reply(['AVRO']));
+  // The one context there is, the default: Redpanda Console asks.
+  app.get('/contexts', () => reply(['.']));
   app.get('/schemas/ids/:id', (c) => reply({ schema: schemaWithId(registry, c).schema }));
   app.get('/schemas/ids/:id/schema', (c) => replyText(schemaWithId(registry, c).schema));
   app.get('/schemas/ids/:id/subjects', (c) => {

@@ -42,6 +42,7 @@ describe('schemas and subjects', () => {
     expect(await registry.call('GET', '/subjects/s1/versions/1/schema')).toEqual([200, JSON.parse(v1)]);
     expect(await registry.call('GET', '/subjects/s1/versions/1/referencedby')).toEqual([200, []]);
     expect(await registry.call('GET', '/schemas/types')).toEqual([200, ['AVRO']]);
+    expect(await registry.call('GET', '/contexts')).toEqual([200, ['.']]);
     expect(await registry.call('GET', '/schemas?subjectPrefix=s1&latestOnly=true')).toEqual([
       200,
       [{ subject: 's1', version: 2, id: 2, schema: v2 }],
