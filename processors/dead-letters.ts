@@ -75,22 +75,35 @@ export function deadLetterRecord(
 
 /** Bytes of the original that a dead letter keeps when the whole would be more than the log takes. */
 const keptBytes = 500_000;
+/** Characters of the reason in one that keeps nothing of the original. */
+const leastDetail = 200;
 
 /**
  * A dead letter that the log can take: of a record that is too large for it (compressed, it was smaller when it came)
  * the value is cut, key and headers are left out, and `dead-letter-truncated-from` says how many bytes the value had.
+ *
+ * @param bytes - of the value that are kept. With 0 it is as small as a letter can be, and its reason is cut too.
  */
-export function shrinkDeadLetter(letter: NewRecord): NewRecord {
-  const marks = Object.entries(letter.headers ?? {}).filter(
-    ([name]) => name.startsWith(prefix) || name === 'traceparent',
-  );
+export function shrinkDeadLetter(letter: NewRecord, bytes = keptBytes): NewRecord {
+  const marks = Object.entries(letter.headers ?? {})
+    .filter(([name]) => name.startsWith(prefix) || name === 'traceparent')
+    .map(([name, value]): [string, Buffer | string] => [
+      name,
+      name === `${prefix}detail` && bytes === 0 ? value.toString().slice(0, leastDetail) : value,
+    ]);
   const eventId = letter.headers?.[`${prefix}event-id`] ?? null;
   return {
     topic: letter.topic,
     key: eventId,
-    value: letter.value?.subarray(0, keptBytes) ?? null,
+    value: letter.value?.subarray(0, bytes) ?? null,
     headers: { ...Object.fromEntries(marks), [`${prefix}truncated-from`]: String(letter.value?.length ?? 0) },
   };
+}
+
+/** A dead letter that the log has refused so often already: first as it is, then shrunk, then as small as it can be. */
+export function smallerDeadLetter(letter: NewRecord, refusals: number): NewRecord {
+  if (refusals === 0) return letter;
+  return refusals === 1 ? shrinkDeadLetter(letter) : shrinkDeadLetter(letter, 0);
 }
 
 /**

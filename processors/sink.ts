@@ -15,11 +15,11 @@ import { type Timed, timed, traces } from '../platform/tracing/traces.js';
 import type { Contract } from '../schemas/contracts.js';
 import type { ModelEvent, Outcome, Prediction } from '../schemas/types.js';
 import type { LogProducer } from '../streams/log-producer.js';
-import type { StreamRecord } from '../streams/records.js';
+import type { NewRecord, StreamRecord } from '../streams/records.js';
 import { spansOf } from '../streams/traced-records.js';
 import { schemaIdOf, type Serde } from '../streams/serde.js';
 import { pipelineTopics, systemTopics } from '../streams/topics.js';
-import { deadLetterRecord, faultOfRecord, readDeadLetter } from './dead-letters.js';
+import { deadLetterRecord, faultOfRecord, readDeadLetter, smallerDeadLetter } from './dead-letters.js';
 import { toRowTime } from './event-time.js';
 import { deadLetterId, positionEventId } from './ids.js';
 import { toPredictionRow } from './prediction.js';
@@ -185,7 +185,7 @@ export class Sink {
 
   /** Makes dead letters of records that fit no row. */
   async #setAside(unfit: readonly Unfit[]): Promise<void> {
-    const { producer, logger, metrics } = this.#options;
+    const { logger, metrics } = this.#options;
     const letters = unfit.flatMap(({ record, target: { table, pipeline }, reason }) => {
       const { topic, partition, offset } = record;
       logger.warn({ err: reason, topic, partition, offset }, 'a record can’t be stored');
@@ -196,7 +196,22 @@ export class Sink {
       const letter = { now: this.#now(), schemaId, eventId: positionEventId(record) };
       return [deadLetterRecord(pipelineTopics(pipeline).deadLetters, pipeline, record, reason, letter)];
     });
-    await producer.send(letters);
+    await this.#write(letters);
+  }
+
+  /** @throws MillraceError of the first that is refused even when nothing is left of its original. */
+  async #write(letters: readonly NewRecord[], refusals = 0): Promise<void> {
+    const outcomes = await this.#options.producer.sendEach(
+      letters.map((letter) => smallerDeadLetter(letter, refusals)),
+    );
+    const refused: NewRecord[] = [];
+    for (const [index, outcome] of outcomes.entries()) {
+      if (!(outcome instanceof MillraceError)) continue;
+      const letter = letters[index];
+      if (outcome.code !== 'RECORD_TOO_LARGE' || refusals === 2 || letter === undefined) throw outcome;
+      refused.push(letter);
+    }
+    if (refused.length > 0) await this.#write(refused, refusals + 1);
   }
 
   #toRow({ table, pipeline }: Target, record: StreamRecord): Entry['row'] | Promise<Entry['row']> {

@@ -71,6 +71,14 @@ export class StreamScorer {
     return this.#toRecords(items, scores.values(), shadows.values());
   }
 
+  /** The dead letter of a record whose prediction the log refuses. */
+  refused(record: StreamRecord, reason: MillraceError): NewRecord {
+    const given = record.headers['ce_id'];
+    const isTooLong = given !== undefined && given.length > maxEventIdBytes;
+    const eventId = isTooLong ? positionEventId(record) : recordEventId(record);
+    return this.#deadLetter({ kind: 'failed', record, eventId, reason }, reason);
+  }
+
   #toRecords(
     items: readonly Item[],
     scores: Iterator<Score | MillraceError>,

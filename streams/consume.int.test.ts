@@ -3,6 +3,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ContractClient, deferred, eventually, unique } from '../tests/contract/client.js';
 import { apiKeys } from '../tests/contract/flaky-network.js';
 import { numbered, numbersOf, range, StreamsFixture } from '../tests/contract/streams-fixture.js';
+import { MillraceError } from '../platform/errors.js';
+import { listening } from '../tests/contract/listening-logger.js';
 import type { ConsumeOptions } from './consume.js';
 import type { Consumption } from './consumption.js';
 import type { StreamRecord } from './records.js';
@@ -69,6 +71,58 @@ describe('consume', () => {
     await consumption.whenProcessed(topic, 0, 2, { timeoutMs: 10_000 });
     expect(batches.flat()).toHaveLength(3);
   });
+
+  test.each([1, 2])(
+    'a partition that fails for good holds no other, is told as an error, and goes on (%s calls at once)',
+    async (concurrentCalls) => {
+      const told: object[] = [];
+      const { streams } = fixture.open(
+        listening((level, details, message) => told.push({ level, message, ...details })),
+      );
+      const topic = await filled(streams, 300, 3);
+      const groupId = unique('group');
+      let isBroken = true;
+      const handled: StreamRecord[] = [];
+      const consumption = await streams.consume({
+        groupId,
+        topics: [topic],
+        maxBatch: 40,
+        maxWaitMs: 10,
+        concurrentCalls,
+        async handle(records) {
+          await new Promise(setImmediate);
+          if (isBroken && records.some(({ partition, offset }) => partition === 1 && offset === 50))
+            throw new MillraceError('LOG_UNAUTHORIZED', 'not allowed');
+          handled.push(...records);
+        },
+      });
+      const goOn = (offset: number): Promise<unknown> =>
+        Promise.all(
+          [0, 2].map((partition) =>
+            consumption.whenProcessed(topic, partition, offset, { timeoutMs: 10_000 }),
+          ),
+        );
+      await goOn(99);
+      await eventually(() => !consumption.status().ok);
+      const producer = await streams.createProducer();
+      await producer.send(numbered(topic, 300, 600, 3));
+      await goOn(199);
+      expect(consumption.status()).toMatchObject({ ok: false, lastError: 'not allowed' });
+      expect((await streams.committed(groupId, topic)).get(1) ?? 0).toBeLessThanOrEqual(50);
+      expect(told).toContainEqual(
+        expect.objectContaining({
+          level: 'error',
+          message: 'Handling fails for good; the partition stands until this is put right',
+          topic,
+          partition: 1,
+        }),
+      );
+      isBroken = false;
+      await consumption.whenProcessed(topic, 1, 199, { timeoutMs: 20_000 });
+      await eventually(() => consumption.status().ok);
+      expect(new Set(handled.map(({ value }) => Number(value)))).toEqual(new Set(range(0, 600)));
+    },
+  );
 
   test('commits what is handled, and nothing before', async () => {
     const { streams } = fixture.open();

@@ -5,6 +5,7 @@ import { backoff, pause } from './backoff.js';
 import type { Consumption } from './consumption.js';
 import { GroupConsumer } from './group-consumer.js';
 import type { Batch, GroupOptions } from './group-consumer.js';
+import { toMillraceError } from './kafka-errors.js';
 import { Progress } from './progress.js';
 import type { CommittedOffsets } from './progress.js';
 import { toStreamRecord } from './records.js';
@@ -15,7 +16,8 @@ export interface ConsumeOptions extends GroupOptions {
   /**
    * Acts on records (of several partitions; in order within each). Once it has resolved they are committed. When it
    * throws, the same records come again after a pause, for as long as it takes; after a rebalance or a crash some
-   * come again too, so it must be idempotent.
+   * come again too, so it must be idempotent. What it throws for good (not retriable) holds the partition alone whose
+   * records it is about: those of each partition are then handed over by themselves.
    *
    * @param earlier - resolves once the calls before this one have ended: for what must not overtake.
    */
@@ -35,6 +37,8 @@ export interface ConsumeOptions extends GroupOptions {
 interface Waiting {
   record: StreamRecord;
   next: number;
+  /** How often its partition had been held when it was read: what was read before a hold is read again. */
+  holds: number;
 }
 
 /**
@@ -52,6 +56,8 @@ export class Consume implements Consumption {
   /** Aborts when the reading has ended and only the rest is left to handle. */
   readonly #draining = new AbortController();
   #waiting: Waiting[] = [];
+  /** How often each partition was held, since the group was joined. */
+  #holds = new Map<string, number>();
   #oldestSince = 0;
   #generation = 0;
   /** Ends a wait for more records, or for room. */
@@ -69,6 +75,7 @@ export class Consume implements Consumption {
       onJoin: () => {
         this.#generation++;
         this.#waiting = [];
+        this.#holds = new Map();
         this.#signalChange();
       },
     });
@@ -103,6 +110,7 @@ export class Consume implements Consumption {
   async #collect(batch: Batch): Promise<void> {
     const { topic, partition, messages } = batch.payload.batch;
     const room = this.#maxBatch * 2;
+    const holds = this.#holdsOf({ topic, partition });
     const slice = Math.max(1, Math.min(this.#maxBatch, 1_000));
     for (let from = 0; from < messages.length; from += slice) {
       while (this.#waiting.length >= room && !this.#draining.signal.aborted) {
@@ -110,6 +118,7 @@ export class Consume implements Consumption {
         await pause(1_000, AbortSignal.any([this.#changed.signal, batch.signal]));
       }
       batch.check();
+      if (holds !== this.#holdsOf({ topic, partition })) return;
       if (this.#draining.signal.aborted) {
         // Nothing more is taken; heartbeats go on until the rest is handled.
         await pause(60_000, batch.signal);
@@ -122,7 +131,7 @@ export class Consume implements Consumption {
         const record = toStreamRecord(topic, partition, message);
         const end =
           isLast && index === chunk.length - 1 ? Number(batch.payload.batch.lastOffset()) : record.offset;
-        this.#waiting.push({ record, next: end + 1 });
+        this.#waiting.push({ record, next: end + 1, holds });
       });
       batch.payload.resolveOffset(chunk.at(-1)?.offset ?? '');
       this.#signalChange();
@@ -190,16 +199,23 @@ export class Consume implements Consumption {
       try {
         await this.#options.handle(records, earlier);
         for (const span of spans) span.end();
+        if (this.#holds.size > 0)
+          for (const each of chunk) if (this.#isCurrent(each)) this.#group.release(each.record);
         this.#group.report();
         return true;
       } catch (error) {
-        this.#group.report(error);
         for (const span of spans) span.retry(error);
+        const isStopping = this.#draining.signal.aborted;
+        const isForGood = !toMillraceError(error, '').retriable;
+        if (isForGood && !isStopping && generation === this.#generation) {
+          for (const span of spans) span.end(error);
+          return this.#handleEachPartition(chunk, generation, earlier, error);
+        }
+        this.#group.report(error);
         this.#logger.warn(
           { records: records.length, attempt, err: error },
           'Handling failed; the same records are tried again',
         );
-        const isStopping = this.#draining.signal.aborted;
         if (!isStopping) await backoff(attempt, { signal: this.#draining.signal });
         if (isStopping || generation !== this.#generation) {
           for (const span of spans) span.end(error);
@@ -209,13 +225,65 @@ export class Consume implements Consumption {
     }
   }
 
+  /** After an error that does not pass: finds the partition that it is about, and holds that alone. */
+  async #handleEachPartition(
+    chunk: Waiting[],
+    generation: number,
+    earlier: Promise<boolean>,
+    error: unknown,
+  ): Promise<boolean> {
+    const partitions = new Map<string, Waiting[]>();
+    for (const each of chunk) {
+      const of = partitions.get(nameOf(each.record));
+      if (of) of.push(each);
+      else partitions.set(nameOf(each.record), [each]);
+    }
+    if (partitions.size === 1) {
+      // What stands before must not fail after: it would not be read again.
+      await earlier;
+      if (generation === this.#generation) this.#hold(chunk, error);
+      return true;
+    }
+    let isDone = true;
+    for (const part of partitions.values())
+      isDone = (await this.#handleUntilDone(part, generation, earlier)) && isDone;
+    return isDone;
+  }
+
+  /** Puts one partition's records back: they, and all after them, are read again after a pause. */
+  #hold(chunk: Waiting[], error: unknown): void {
+    const [first] = chunk;
+    if (first === undefined || first.holds !== this.#holdsOf(first.record)) return;
+    const { topic, partition, offset } = first.record;
+    this.#logger.error(
+      { topic, partition, from: offset, records: chunk.length, err: error },
+      'Handling fails for good; the partition stands until this is put right',
+    );
+    this.#holds.set(nameOf(first.record), first.holds + 1);
+    this.#waiting = this.#waiting.filter((each) => this.#isCurrent(each));
+    this.#group.hold({ topic, partition }, error, { firstMs: 1_000, maxMs: 30_000, offset });
+    this.#signalChange();
+  }
+
+  #holdsOf(place: { topic: string; partition: number }): number {
+    return this.#holds.get(nameOf(place)) ?? 0;
+  }
+
+  #isCurrent({ record, holds }: Waiting): boolean {
+    return holds === this.#holdsOf(record);
+  }
+
   async #commit(chunk: Waiting[], generation: number): Promise<void> {
     if (generation !== this.#generation) return;
     const positions = new Map<string, { topic: string; partition: number; next: number }>();
-    for (const { record, next } of chunk) {
-      const { topic, partition } = record;
+    for (const each of chunk) {
+      // What was read before its partition was held is read again, with that which failed.
+      if (!this.#isCurrent(each)) continue;
+      const { topic, partition } = each.record;
+      const { next } = each;
       positions.set(`${topic}/${partition}`, { topic, partition, next });
     }
+    if (positions.size === 0) return;
     try {
       await this.#group.commit(
         [...positions.values()].map(({ topic, partition, next }) => ({
@@ -231,4 +299,8 @@ export class Consume implements Consumption {
       this.#logger.info({ error: messageOf(error) }, 'Committing offsets failed');
     }
   }
+}
+
+function nameOf({ topic, partition }: { topic: string; partition: number }): string {
+  return `${topic}/${partition}`;
 }

@@ -77,6 +77,8 @@ export class GroupConsumer {
   readonly #running: Promise<void>;
   /** Of each batch that is worked on. */
   readonly #lost = new Set<AbortController>();
+  /** Partitions that pause after a failure, with their failures in a row. */
+  readonly #held = new Map<string, number>();
   #consumer: Consumer | undefined;
   #status: ConsumptionStatus = { ok: false, since: Date.now(), lastError: 'joining the group' };
   #lastContact = Date.now();
@@ -107,11 +109,47 @@ export class GroupConsumer {
     return this.#stopping.signal;
   }
 
+  /** How the last batch went. While a partition is held, others that go through don't make it well. */
   report(error?: unknown): void {
     const ok = error === undefined;
+    if (ok && this.#held.size > 0) return;
     const since = ok === this.#status.ok ? this.#status.since : Date.now();
     const lastError = ok ? this.#status.lastError : messageOf(error);
     this.#status = lastError === undefined ? { ok, since } : { ok, since, lastError };
+  }
+
+  /** How often in a row a partition was held. */
+  failuresOf(topic: string, partition: number): number {
+    return this.#held.get(`${topic}/${partition}`) ?? 0;
+  }
+
+  /**
+   * Lets a partition rest after a failure, while the others of its fetch and its topic go on. Its handler returns; what it
+   * has not resolved comes again, or all from `offset` on where that is given.
+   */
+  hold(
+    { topic, partition }: { topic: string; partition: number },
+    error: unknown,
+    { offset, ...limits }: { firstMs: number; maxMs: number; offset?: number },
+  ): void {
+    const failures = this.failuresOf(topic, partition);
+    this.#held.set(`${topic}/${partition}`, failures + 1);
+    this.report(error);
+    const consumer = this.#consumer;
+    const place = [{ topic, partitions: [partition] }];
+    try {
+      consumer?.pause(place);
+      if (offset !== undefined) consumer?.seek({ topic, partition, offset: String(offset) });
+    } catch {
+      // It is about to be replaced, and the next one reads on from what is committed.
+      return;
+    }
+    void backoff(failures, { ...limits, signal: this.stopping }).then(() => consumer?.resume(place));
+  }
+
+  /** A partition goes on. */
+  release({ topic, partition }: { topic: string; partition: number }): void {
+    this.#held.delete(`${topic}/${partition}`);
   }
 
   async commit(offsets: { topic: string; partition: number; offset: string }[]): Promise<void> {
@@ -156,6 +194,8 @@ export class GroupConsumer {
           this.#lastContact = Date.now();
           this.#logger.info({ isLeader, partitions: memberAssignment }, 'Joined the group');
           this.#handlers.onJoin();
+          // What another member has now is that member's to tell.
+          this.#held.clear();
           this.report();
         });
         await consumer.connect();

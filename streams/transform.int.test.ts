@@ -8,6 +8,7 @@ import { kafkajs } from './kafkajs.js';
 import type { NewRecord, StreamRecord } from './records.js';
 import type { Streams } from './streams.js';
 import type { TransformOptions } from './transform.js';
+import { listening } from '../tests/contract/listening-logger.js';
 
 let fixture: StreamsFixture;
 beforeAll(async () => {
@@ -142,6 +143,90 @@ describe('transform', () => {
     expect(running.status().ok).toBe(true);
     expect(numbersOf(await fixture.readAll(each.output, 50))).toEqual(range(0, 50));
   });
+
+  test('what the log refuses is replaced, as small as need be, and the others are written', async () => {
+    const { streams } = fixture.open();
+    const each = {
+      ...(await pipe(streams)),
+      output: await fixture.topic(streams, 1, { 'max.message.bytes': '4000' }),
+    };
+    await fill(streams, each.input, 0, 40);
+    const bytes = (offset: number): number => (offset === 7 || offset === 30 ? 10_000 : 100);
+    const given: [number, string, number][] = [];
+    const running = await start(streams, each, {
+      process: (records) =>
+        Promise.resolve(
+          records.map(({ offset }) => ({
+            topic: each.output,
+            key: null,
+            value: Buffer.from(String(offset).padStart(bytes(offset), '0')),
+          })),
+        ),
+      instead({ offset }, { code }, refusals) {
+        given.push([offset, code, refusals]);
+        // Offset 30 is too large until its last chance.
+        const size = offset === 30 && refusals < 2 ? 9_000 : 10;
+        return { topic: each.output, key: null, value: Buffer.from(String(-offset).padStart(size, ' ')) };
+      },
+    });
+    await running.whenProcessed(each.input, 0, 39, { timeoutMs: 20_000 });
+    const written = (await fixture.readAll(each.output, 40)).map(({ value }) => Number(value));
+    expect(written).toEqual(range(0, 40).map((offset) => (bytes(offset) > 100 ? -offset : offset)));
+    expect(given).toEqual([
+      [7, 'RECORD_TOO_LARGE', 0],
+      [30, 'RECORD_TOO_LARGE', 0],
+      [30, 'RECORD_TOO_LARGE', 1],
+      [30, 'RECORD_TOO_LARGE', 2],
+    ]);
+    expect(running.status().ok).toBe(true);
+  });
+
+  test.each([
+    ['an error of its own', new MillraceError('BROKEN', 'broken')],
+    [
+      'an error of the broker',
+      Object.assign(new Error('not allowed'), {
+        name: 'KafkaJSProtocolError',
+        type: 'TOPIC_AUTHORIZATION_FAILED',
+        retriable: false,
+      }),
+    ],
+  ])(
+    'a partition that fails for good (%s) holds no other, is told as an error, and goes on',
+    async (_, error) => {
+      const told: { level: string; details: object; message: string }[] = [];
+      const { streams } = fixture.open(
+        listening((level, details, message) => told.push({ level, details, message })),
+      );
+      const each = await pipe(streams, 3);
+      await fill(streams, each.input, 0, 30, 3);
+      let isBroken = true;
+      const running = await start(streams, each, {
+        process(records) {
+          if (isBroken && records.some(({ partition }) => partition === 1)) throw error;
+          return passThrough(each)(records);
+        },
+      });
+      for (const partition of [0, 2])
+        await running.whenProcessed(each.input, partition, 9, { timeoutMs: 10_000 });
+      await eventually(() => !running.status().ok);
+      // Not only those of the same fetch.
+      await fill(streams, each.input, 30, 60, 3);
+      for (const partition of [0, 2])
+        await running.whenProcessed(each.input, partition, 19, { timeoutMs: 10_000 });
+      expect(running.status()).toMatchObject({ ok: false, lastError: error.message });
+      const errors = told.filter(({ level }) => level === 'error');
+      expect(errors.length).toBeGreaterThan(0);
+      expect(errors[0]).toMatchObject({
+        message: expect.stringContaining('the partition stands until this is put right') as string,
+        details: { topic: each.input, partition: 1, from: 0 },
+      });
+      isBroken = false;
+      await running.whenProcessed(each.input, 1, 19, { timeoutMs: 20_000 });
+      await eventually(() => running.status().ok);
+      expect(numbersOf(await fixture.readAll(each.output, 60))).toEqual(range(0, 60));
+    },
+  );
 
   test('stop finishes what is in work; the next one goes on after it', async () => {
     const { streams } = fixture.open();

@@ -1,12 +1,12 @@
 import type { Kafka } from 'kafkajs';
-import { MillraceError, messageOf } from '../platform/errors.js';
+import { type MillraceError, messageOf } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 import { type Processing, timed } from '../platform/tracing/traces.js';
 import { backoff } from './backoff.js';
 import type { Consumption } from './consumption.js';
 import { GroupConsumer, Rejoin } from './group-consumer.js';
 import type { Batch, GroupOptions } from './group-consumer.js';
-import { isFenced } from './kafka-errors.js';
+import { concernsRecord, isFenced, toMillraceError } from './kafka-errors.js';
 import { Progress } from './progress.js';
 import type { CommittedOffsets } from './progress.js';
 import { sizeOf, toStreamRecord } from './records.js';
@@ -19,7 +19,7 @@ export interface TransformOptions extends GroupOptions {
   /**
    * Turns records (of one partition, in order) into what is to be written. May be called again with the same records,
    * so it must not act on anything outside. When it throws, the same records come again after a pause, for as long as
-   * it takes: a record that it can't digest must become an output (a dead letter).
+   * it takes, and other partitions go on: a record that it can't digest must become an output (a dead letter).
    */
   process(records: StreamRecord[]): Promise<NewRecord[]>;
   /**
@@ -27,6 +27,13 @@ export interface TransformOptions extends GroupOptions {
    * holds its partition for good. Without it outputs are written as they are.
    */
   shrink?: (record: NewRecord) => NewRecord;
+  /**
+   * What is written in place of a record's outputs when the log refuses them (too large after all, or invalid): a dead
+   * letter. Without it, or when this is refused again and again, the partition stands.
+   *
+   * @param refusals - how many of these were refused before: 0, 1 or 2. Each time there must be less to refuse.
+   */
+  instead?: (record: StreamRecord, reason: MillraceError, refusals: number) => NewRecord;
   /** Default 1,000,000: Apache Kafka refuses batches of more than 1 MiB. */
   maxRecordBytes?: number;
   /** Records per call, and per transaction. Default 1,000. */
@@ -34,6 +41,11 @@ export interface TransformOptions extends GroupOptions {
   /** The broker aborts a transaction that takes longer. It begins after `process`. Default 60 s. */
   transactionTimeoutMs?: number;
 }
+
+/** How often what the log refuses may be replaced. */
+const mostRefusals = 2;
+/** So often are records tried again at once before their partition gives way to others. */
+const patientAttempts = 3;
 
 /**
  * Consume, transform, produce, exactly once: the outputs and the position in the input are one Kafka transaction.
@@ -104,17 +116,17 @@ export class Transform implements Consumption {
       const last = chunk.at(-1)?.offset ?? '';
       const end = from + maxBatch >= messages.length ? batch.payload.batch.lastOffset() : last;
       const records = chunk.map((message) => toStreamRecord(topic, partition, message));
-      await this.#processOnce(batch, records, Number(end) + 1);
+      if (!(await this.#processOnce(batch, records, Number(end) + 1))) return;
       batch.payload.resolveOffset(last);
     }
   }
 
-  /** Returns when these records are processed and committed, whatever it takes; throws when the partition is lost. */
-  async #processOnce(batch: Batch, records: StreamRecord[], next: number): Promise<void> {
+  /** Answers whether these records are processed and committed: else the partition pauses. Throws when it is lost. */
+  async #processOnce(batch: Batch, records: StreamRecord[], next: number): Promise<boolean> {
     const traced = traceRecords(records, { groupId: this.#options.groupId, mayBegin: true });
     const spans: Processing[] = [];
     const end = (error?: unknown): void => spans.forEach((span) => span.end(error));
-    await timed({ end }, this.#untilCommitted(batch, traced, next, spans));
+    return timed({ end }, this.#untilCommitted(batch, traced, next, spans));
   }
 
   /** @param spans - gets those of the records that were not committed before. */
@@ -123,15 +135,16 @@ export class Transform implements Consumption {
     records: StreamRecord[],
     next: number,
     spans: Processing[],
-  ): Promise<void> {
+  ): Promise<boolean> {
     const { topic, partition } = batch.payload.batch;
-    for (let attempt = 0; ; attempt++) {
+    const refusals: MillraceError[] = [];
+    for (let attempt = this.#group.failuresOf(topic, partition); ; attempt++) {
       try {
         const session = await this.#session(topic, partition);
         const fresh = records.filter((record) => record.offset >= session.position);
         if (spans.length === 0) spans.push(...spansOf(fresh));
         if (next > session.position) {
-          const outputs = fresh.length > 0 ? await this.#options.process(fresh) : [];
+          const outputs = await this.#outputs(fresh, refusals);
           batch.check();
           await session.commit(
             outputs.map((record) => this.#fit(record)),
@@ -139,17 +152,46 @@ export class Transform implements Consumption {
           );
         }
         this.#progress.reached(topic, partition, next);
+        this.#group.release({ topic, partition });
         this.#group.report();
-        return;
+        return true;
       } catch (error) {
         this.#dropSession(topic, partition);
         batch.check();
         if (isFenced(error)) throw new Rejoin(`${topic}/${partition} has another owner: ${messageOf(error)}`);
         for (const span of spans) span.retry(error);
-        await this.#pauseAfter(error, attempt, batch, records);
+        if (concernsRecord(error) && this.#options.instead && refusals.length <= mostRefusals) {
+          if (records.length > 1) return this.#inHalves(batch, records, next, spans);
+          const place = `${topic}/${partition}, offset ${records[0]?.offset}`;
+          refusals.push(toMillraceError(error, `Writing what follows from ${place}`));
+          attempt--;
+          continue;
+        }
+        if (!(await this.#goesOn(error, attempt, batch, records))) return false;
         batch.check();
       }
     }
+  }
+
+  /** Finds the record whose outputs the log refuses. */
+  async #inHalves(
+    batch: Batch,
+    records: StreamRecord[],
+    next: number,
+    spans: Processing[],
+  ): Promise<boolean> {
+    const middle = Math.ceil(records.length / 2);
+    const [first, second] = [records.slice(0, middle), records.slice(middle)];
+    const between = second[0]?.offset ?? next;
+    if (!(await this.#untilCommitted(batch, first, between, spans))) return false;
+    return this.#untilCommitted(batch, second, next, spans);
+  }
+
+  async #outputs(records: StreamRecord[], refusals: readonly MillraceError[]): Promise<NewRecord[]> {
+    const [reason] = refusals;
+    if (reason !== undefined)
+      return records.flatMap((record) => this.#options.instead?.(record, reason, refusals.length - 1) ?? []);
+    return records.length > 0 ? this.#options.process(records) : [];
   }
 
   #fit(record: NewRecord): NewRecord {
@@ -157,10 +199,13 @@ export class Transform implements Consumption {
     return shrink && sizeOf(record) > maxRecordBytes ? shrink(record) : record;
   }
 
-  async #pauseAfter(error: unknown, attempt: number, batch: Batch, records: StreamRecord[]): Promise<void> {
+  /**
+   * After a failure: waits, and answers whether to try again now. What does not pass soon gives way to other partitions,
+   * whose records the consumer fetches together with these.
+   */
+  async #goesOn(error: unknown, attempt: number, batch: Batch, records: StreamRecord[]): Promise<boolean> {
     const { topic, partition } = batch.payload.batch;
-    const transient = !(error instanceof MillraceError) || error.retriable;
-    this.#group.report(error);
+    const isTransient = toMillraceError(error, '').retriable;
     const details = {
       topic,
       partition,
@@ -169,11 +214,17 @@ export class Transform implements Consumption {
       attempt,
       err: error,
     };
-    if (transient) this.#logger.warn(details, 'Processing failed; the same records are tried again');
+    if (isTransient) this.#logger.warn(details, 'Processing failed; the same records are tried again');
     else
       this.#logger.error(details, 'Processing fails for good; the partition stands until this is put right');
-    const limits = transient ? { firstMs: 100, maxMs: 5_000 } : { firstMs: 1_000, maxMs: 30_000 };
-    await backoff(attempt, { ...limits, signal: batch.signal });
+    const limits = isTransient ? { firstMs: 100, maxMs: 5_000 } : { firstMs: 1_000, maxMs: 30_000 };
+    if (isTransient && attempt < patientAttempts) {
+      this.#group.report(error);
+      await backoff(attempt, { ...limits, signal: batch.signal });
+      return true;
+    }
+    this.#group.hold({ topic, partition }, error, limits);
+    return false;
   }
 
   async #session(topic: string, partition: number): Promise<TransactionSession> {

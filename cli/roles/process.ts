@@ -1,4 +1,4 @@
-import { shrinkDeadLetter } from '../../processors/dead-letters.js';
+import { shrinkDeadLetter, smallerDeadLetter } from '../../processors/dead-letters.js';
 import { StreamScorer } from '../../processors/stream-scorer.js';
 import { scoringGroup } from '../../streams/topics.js';
 import { type Context, type Role, watchConsumption } from '../context.js';
@@ -16,6 +16,7 @@ export async function startProcessors(context: Context): Promise<Role> {
         topics: [topics.events],
         sessionTimeoutMs: config.KAFKA_SESSION_TIMEOUT_MS,
         process: (records) => scorer.process(records),
+        instead: (record, reason, refusals) => smallerDeadLetter(scorer.refused(record, reason), refusals),
         shrink: (record) => (record.topic === topics.deadLetters ? shrinkDeadLetter(record) : record),
         maxRecordBytes: 1_500_000,
       });

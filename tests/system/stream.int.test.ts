@@ -106,6 +106,25 @@ describe('records on the events topic', () => {
     expect(letter.value ?? '').toBe((value?.toString('hex') ?? '').toUpperCase());
   });
 
+  it('whose prediction the log refuses as too large become dead letters, and the stream goes on', async () => {
+    const id = await serde.register(topic, contract.type);
+    const value = serde.encode(id, contract.type, client);
+    // With its key and headers the event just fits; its prediction has the same key and is longer.
+    const key = Buffer.alloc(1_048_576 - 61 - value.length - 40, 'k');
+    await producer.send([{ topic, key, value, headers: { ce_id: 'too large' } }]);
+    await produce('good after too large', value);
+    const letter = await eventually(() => deadLetter('too large'));
+    expect(letter).toMatchObject({
+      reason: 'RECORD_TOO_LARGE',
+      topic,
+      value: value.toString('hex').toUpperCase(),
+    });
+    await eventually(
+      async () =>
+        (await system.sql(`SELECT 1 FROM millrace.predictions WHERE event_id = 'good after too large'`))[0],
+    );
+  });
+
   it('that are cut off, out of range, or of an unrelated schema become dead letters, and the stream goes on', async () => {
     const id = await serde.register(topic, contract.type);
     const whole = serde.encode(id, contract.type, client);
