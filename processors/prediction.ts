@@ -32,7 +32,7 @@ export interface ReceivedEvent {
   key: string;
   /** When Millrace got it, milliseconds since 1970, UTC. */
   receivedAt: number;
-  /** Registry id that its record is written with. */
+  /** Registry id of the schema that its record is written with; of JSON, of the contract that checked it. */
   schemaId: number;
   position: Position;
 }

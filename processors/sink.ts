@@ -22,6 +22,7 @@ import { pipelineTopics, systemTopics } from '../streams/topics.js';
 import { deadLetterRecord, faultOfRecord, readDeadLetter, smallerDeadLetter } from './dead-letters.js';
 import { toRowTime } from './event-time.js';
 import { deadLetterId, positionEventId } from './ids.js';
+import { outcomeReader } from './outcomes.js';
 import { toPredictionRow } from './prediction.js';
 import { isResolution, readResolution } from './resolutions.js';
 
@@ -80,10 +81,12 @@ export class Sink {
   readonly #targets: ReadonlyMap<string, Target>;
   readonly #now: () => number;
   readonly #tokens = new WeakMap<StreamRecord, string>();
+  readonly #readOutcome: ReturnType<typeof outcomeReader>;
 
   constructor(options: SinkOptions) {
     this.#options = options;
     this.#now = options.now ?? Date.now;
+    this.#readOutcome = outcomeReader(options.serde, options.outcome);
     const ofPipelines = options.pipelines.flatMap((pipeline): [string, Target][] => {
       const topics = pipelineTopics(pipeline);
       return [
@@ -217,9 +220,9 @@ export class Sink {
   #toRow({ table, pipeline }: Target, record: StreamRecord): Entry['row'] | Promise<Entry['row']> {
     if (table === 'dead_letters') return toDeadLetterRow(record, pipeline);
     if (table === 'dead_letter_resolutions') return toResolutionRow(record, pipeline);
-    const { serde, prediction, outcome, modelEvent } = this.#options;
+    const { serde, prediction, modelEvent } = this.#options;
     if (table === 'outcomes') {
-      return after(serde.decode(record.value, outcome.type), (value) =>
+      return after(this.#readOutcome(record.value), (value) =>
         toOutcomeRow(value as Outcome, record, pipeline),
       );
     }

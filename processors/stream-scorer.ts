@@ -3,6 +3,7 @@ import type { Metrics } from '../platform/metrics.js';
 import type { Prediction } from '../schemas/types.js';
 import { traceHeadersOf } from '../platform/tracing/trace-headers.js';
 import { cloudEventAttribute, cloudEventHeaders } from '../streams/cloud-events.js';
+import { jsonObject } from '../streams/json-value.js';
 import type { NewRecord, StreamRecord } from '../streams/records.js';
 import { unreadableHeader } from '../streams/records.js';
 import { schemaIdOf, type Serde } from '../streams/serde.js';
@@ -160,7 +161,7 @@ export class StreamScorer {
       eventId,
       reason: faultOfRecord(error),
     });
-    const toItem = (fields: object): Item => {
+    const toItem = (fields: unknown): Item => {
       const valid = this.#pipeline.scorer.validate(fields);
       if (valid instanceof MillraceError) return failed(valid);
       const source = cloudEventAttribute(record.headers, 'source');
@@ -173,7 +174,8 @@ export class StreamScorer {
         fields: valid,
         key: record.key?.toString() ?? recordKey(this.#pipeline.pipeline, valid, eventId),
         receivedAt: appendedAt,
-        schemaId: schemaIdOf(record.value) ?? 0,
+        // Of JSON the id of the contract that checked it, as of an event over HTTP.
+        schemaId: schemaIdOf(record.value) ?? this.#pipeline.event.schemaId,
         position: record,
       };
       return { kind: 'event', record, eventId, event };
@@ -181,7 +183,8 @@ export class StreamScorer {
     try {
       const unreadable = record.headers[unreadableHeader];
       if (record.value === null && unreadable) throw new MillraceError('UNDECODABLE', unreadable.toString());
-      const fields = this.#serde.decode(record.value, this.#pipeline.event.type) as object | Promise<object>;
+      const { value } = record;
+      const fields = jsonObject(value) ?? this.#serde.decode(value, this.#pipeline.event.type);
       return fields instanceof Promise ? fields.then(toItem).catch(failed) : toItem(fields);
     } catch (error) {
       return failed(error);

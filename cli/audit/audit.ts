@@ -1,7 +1,8 @@
 import { AuditQueries } from '../../analytics/audit-queries.js';
 import { MillraceError } from '../../platform/errors.js';
+import { outcomeReader } from '../../processors/outcomes.js';
 import { loadContract } from '../../schemas/contracts.js';
-import type { ModelEvent, Outcome } from '../../schemas/types.js';
+import type { ModelEvent } from '../../schemas/types.js';
 import type { StreamRecord } from '../../streams/records.js';
 import { pipelineTopics, scoringGroup, sinkGroup, systemTopics } from '../../streams/topics.js';
 import { takeBounds, waitUntilDone } from './bounds.js';
@@ -108,9 +109,10 @@ async function compareOutcomes(audit: PipelineAudit): Promise<void> {
       return { is: 'missing', eventId, detail: 'has no outcome and no dead letter in ClickHouse' };
     });
   };
+  const readOutcome = outcomeReader(serde, outcome);
   const readEventId = async (value: Buffer | null): Promise<string | null> => {
     try {
-      return ((await serde.decode(value, outcome.type)) as Outcome).event_id;
+      return (await readOutcome(value)).event_id;
     } catch (error) {
       if (error instanceof MillraceError && !error.retriable) return null;
       throw error;

@@ -3,6 +3,7 @@ import { MillraceError, messageOf } from '../../platform/errors.js';
 import { eachDeadLetter, readResolutions } from '../../processors/dead-letter-search.js';
 import type { StoredDeadLetter } from '../../processors/dead-letters.js';
 import { originalRecord } from '../../processors/resolve-dead-letters.js';
+import { jsonObject } from '../../streams/json-value.js';
 import { Serde } from '../../streams/serde.js';
 import { findRegistry, withLog } from '../find-engines.js';
 import { summaryOf } from './list.js';
@@ -79,13 +80,14 @@ export async function showDeadLetter(config: Config, id: string, options: ShowOp
   else if (value !== null) console.log(printableBytes(value));
 }
 
-/** The value as JSON when it is Avro whose schema the registry has; `how` says what was made of it. */
+/** The value as JSON when it is, or is Avro whose schema the registry has; `how` says what was made of it. */
 async function decode(config: Config, value: Buffer | null): Promise<{ how: string; json?: string }> {
   if (value === null) return { how: '' };
   try {
+    const json = jsonObject(value);
+    if (json !== undefined) return { how: ', JSON', json: JSON.stringify(json) };
     const serde = new Serde(await findRegistry(config));
-    const json = await serde.toJson(value);
-    return { how: ', by its own schema', json };
+    return { how: ', by its own schema', json: await serde.toJson(value) };
   } catch (error) {
     return { how: `. ${printable(messageOf(error))}` };
   }

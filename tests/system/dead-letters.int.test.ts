@@ -64,7 +64,7 @@ async function list(...args: string[]): Promise<Letter[]> {
 }
 
 /** What the scorer writes when it is a model's fault, such as one that was mended since. */
-async function failFairEvent(eventId: string): Promise<void> {
+async function failFairEvent(eventId: string, bytes = value): Promise<void> {
   const producer = await streams.createProducer();
   const record = {
     topic: events,
@@ -72,10 +72,10 @@ async function failFairEvent(eventId: string): Promise<void> {
     offset: 1_000_000 + eventId.length,
     timestamp: Date.UTC(2026, 0, 31, 12),
     key: Buffer.from(eventId),
-    value,
+    value: bytes,
     headers: { ce_id: Buffer.from(eventId) },
   };
-  const about = { now: Date.now(), schemaId: schemaIdOf(value), eventId };
+  const about = { now: Date.now(), schemaId: schemaIdOf(bytes), eventId };
   const reason = new MillraceError('MODEL_FAILED', 'the model failed on it');
   await producer.send([
     deadLetterRecord('credit-default.dead-letters', 'credit-default', record, reason, about),
@@ -110,6 +110,17 @@ it('an event that failed is scored once when it is put back, however often that 
   expect(await rowsOf('mended')).toEqual([{ event_id: 'mended', time: '2026-01-31 12:00:00.000' }]);
   const state = `SELECT resolution, note FROM millrace.dead_letters JOIN millrace.dead_letter_resolutions USING dead_letter_id WHERE event_id = 'mended'`;
   await expect.poll(() => system.sql(state)).toEqual([{ resolution: 'redriven', note: '' }]);
+});
+
+it('an event that is JSON is shown and put back as it came', patient, async () => {
+  await failFairEvent('mended json', Buffer.from(JSON.stringify(client, undefined, 2)));
+  const [letter] = await list('--reason', 'MODEL_FAILED');
+  const id = letter?.dead_letter_id ?? '';
+  const shown = await millrace('dead-letters', 'show', id, '--json');
+  expect((JSON.parse(shown.output) as Letter).value).toEqual(client);
+  expect((await millrace('dead-letters', 'redrive', id)).output).toContain('1 redriven');
+  const rows = `SELECT event_id FROM millrace.predictions WHERE event_id = 'mended json'`;
+  await expect.poll(() => system.sql(rows)).toHaveLength(1);
 });
 
 it('an event that fails again is a new dead letter that says so, and can be discarded', patient, async () => {

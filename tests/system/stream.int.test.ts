@@ -56,7 +56,7 @@ async function produce(
 
 async function deadLetter(eventId: string): Promise<DeadLetter | undefined> {
   const [row] = await system.sql<DeadLetter>(
-    `SELECT reason, hex(value) AS value, topic, schema_id FROM millrace.dead_letters WHERE event_id = '${eventId}'`,
+    `SELECT reason, detail, hex(value) AS value, topic, schema_id FROM millrace.dead_letters WHERE event_id = '${eventId}'`,
   );
   return row;
 }
@@ -78,6 +78,54 @@ describe('records on the events topic', () => {
       return rows[0];
     });
     expect(row).toEqual({ topic, partition, offset, schema_id: id, source: 'kafka' });
+  });
+
+  it('are scored as the same Avro is when they are JSON, with what their headers say', async () => {
+    const id = await serde.register(topic, contract.type);
+    await produce('as-avro', serde.encode(id, contract.type, client));
+    const value = Buffer.from(`\ufeff${JSON.stringify(client, undefined, 2)}\n`);
+    const headers = { ce_id: 'as-json', ce_time: '2026-01-31T12:00:00Z', ce_source: '/branch/7' };
+    await producer.send([{ topic, key: 'as-json', value, headers }]);
+    const features = 'score, features, schema_id, event_time, source';
+    const row = (eventId: string) => async () =>
+      (
+        await system.sql(`SELECT ${features} FROM millrace.predictions WHERE event_id = '${eventId}'`)
+      )[0] as Record<string, unknown>;
+    const { score, features: fields, schema_id } = await eventually(row('as-avro'));
+    expect(await eventually(row('as-json'))).toEqual({
+      score,
+      features: fields,
+      schema_id,
+      event_time: '2026-01-31 12:00:00.000',
+      source: '/branch/7',
+    });
+  });
+
+  it.each([
+    ['cut off', '{"LIMIT_BAL": 1', 'JSON_INVALID', 'begins as JSON, and is none'],
+    ['a list', JSON.stringify([client]), 'JSON_INVALID', 'no object'],
+    ['out of range', JSON.stringify({ ...client, AGE: 7 }), 'EVENT_INVALID', 'AGE must be'],
+    ['no whole number', JSON.stringify({ ...client, AGE: 34.5 }), 'EVENT_INVALID', 'AGE must be'],
+    [
+      'beyond numbers',
+      JSON.stringify(client).replace('90000', '1e999'),
+      'EVENT_INVALID',
+      'LIMIT_BAL must be',
+    ],
+    [
+      'of a prototype',
+      JSON.stringify(client).replace('{', '{"__proto__":{"x":1},'),
+      'EVENT_INVALID',
+      '__proto__ is not a field',
+    ],
+  ])('that are JSON and %s become dead letters that say why', async (name, text, reason, words) => {
+    await produce(`json ${name}`, Buffer.from(text));
+    expect(await eventually(() => deadLetter(`json ${name}`))).toMatchObject({
+      reason,
+      detail: expect.stringContaining(words) as string,
+      value: Buffer.from(text).toString('hex').toUpperCase(),
+      schema_id: null,
+    });
   });
 
   it('without an id get one that follows from their place', async () => {
@@ -272,6 +320,24 @@ describe('records on the events topic', () => {
   });
 });
 
+describe('records on the outcomes topic', () => {
+  it('are stored when they are JSON that fits the contract', async () => {
+    const outcomes = 'credit-default.outcomes';
+    const json = (fields: object): Buffer => Buffer.from(JSON.stringify(fields));
+    const good = { event_id: 'from-json', outcome: 1, observed_at: '2026-01-31T12:00:00Z' };
+    await producer.send([
+      { topic: outcomes, key: 'x', value: json({ ...good, outcome: 'paid' }) },
+      { topic: outcomes, key: 'from-json', value: json(good) },
+    ]);
+    const stored = `SELECT outcome, observed_at FROM millrace.outcomes WHERE event_id = 'from-json'`;
+    await expect
+      .poll(() => system.sql(stored))
+      .toEqual([{ outcome: 1, observed_at: '2026-01-31 12:00:00.000' }]);
+    const refused = `SELECT detail FROM millrace.dead_letters WHERE topic = '${outcomes}' AND reason = 'EVENT_INVALID'`;
+    await expect.poll(() => system.sql(refused)).toEqual([{ detail: 'outcome must be a number' }]);
+  });
+});
+
 describe('records on the predictions topic', () => {
   it('or on the others of results, with impossible times, do not stop the sink', async () => {
     const outcome = loadContract('shared', 'outcome');
@@ -287,7 +353,7 @@ describe('records on the predictions topic', () => {
         headers: { 'dead-letter-failed-at': '9007199254740991' },
       },
     ]);
-    const query = `SELECT reason FROM millrace.dead_letters WHERE topic IN ('${outcomes}', 'credit-default.dead-letters') ORDER BY reason`;
+    const query = `SELECT reason FROM millrace.dead_letters WHERE topic IN ('${outcomes}', 'credit-default.dead-letters') AND reason != 'EVENT_INVALID' ORDER BY reason`;
     await expect.poll(() => system.sql(query)).toEqual([{ reason: 'ROW_INVALID' }, { reason: 'UNKNOWN' }]);
   });
 
