@@ -4,9 +4,9 @@ import type { Streams } from '../streams/streams.js';
 import { pipelineTopics, scoringGroup } from '../streams/topics.js';
 
 /** How many events of some pipelines wait for their score. @throws {MillraceError} as `Streams.lag`. */
-export async function scoringLag(streams: Streams, pipelines: Iterable<string>): Promise<number> {
+export async function scoringLag(streams: Streams, pipelines: readonly string[]): Promise<number> {
   const lags = await Promise.all(
-    [...pipelines].map((name) => streams.lag(scoringGroup(name), [pipelineTopics(name).events])),
+    pipelines.map((name) => streams.lag(scoringGroup(name), [pipelineTopics(name).events])),
   );
   return lags.flat().reduce((sum, { lag }) => sum + lag, 0);
 }

@@ -8,8 +8,8 @@ import type { Role } from './context.js';
 const intervalMs = 1000;
 
 /** Feeds one realistic event a second, in turn to every pipeline that can make samples. */
-export function startDemo(pipelines: Iterable<OpenPipeline>, intake: Intake, logger: Logger): Role {
-  const sampled = [...pipelines].filter(({ pipeline }) => pipeline.sample !== undefined);
+export function startDemo(pipelines: readonly OpenPipeline[], intake: Intake, logger: Logger): Role {
+  const sampled = pipelines.filter(({ pipeline }) => pipeline.sample !== undefined);
   const stopping = new AbortController();
   const feed = async (): Promise<void> => {
     for (let turn = 0; !stopping.signal.aborted; turn++) {

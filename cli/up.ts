@@ -55,7 +55,7 @@ export async function up(config: Config, { demo, onProgress }: UpOptions): Promi
     roles.push(serve);
     roles.push(await startSchedules(context));
     if (config.RABBITMQ_URL !== undefined) roles.push(await startBridge(context, { optional: true }));
-    if (demo) roles.push(startDemo(context.pipelines.values(), serve.intake, logger));
+    if (demo) roles.push(startDemo([...context.pipelines.values()], serve.intake, logger));
     roles.push({ stop: () => context.health.drain() });
     onProgress('readiness');
     // On brokers that outlive this process, a killed predecessor is a member of the groups for so long.

@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
@@ -90,6 +90,36 @@ it('keeps the keys from before while the file can’t even be looked at', async 
   await writeFile(folder, 'a file in the place of its folder');
   await expect.poll(() => keys?.problem).toMatch(/The keys from before stay in force/);
   expect(keys?.find(key).name).toBe('shop');
+});
+
+it('takes a good file again that was refused or away for a while, also the same one', async () => {
+  const { key, entry } = makeApiKey({ name: 'shop', pipelines: ['a'] });
+  const { key: taken, entry: revoked } = makeApiKey({ name: 'left', pipelines: ['b'] });
+  await save(entry, revoked);
+  open();
+  for (const spoil of [() => writeFile(file, '{}'), () => rm(file)]) {
+    await spoil();
+    await expect.poll(() => keys?.problem, { timeout: 20_000 }).toBeDefined();
+    await save(entry, revoked);
+    await expect.poll(() => keys?.problem, { timeout: 20_000 }).toBeUndefined();
+    expect(keys?.find(taken).name).toBe('left');
+  }
+  await save();
+  await vi.waitFor(() => expect(() => keys?.find(key)).toThrow(/Send one/), { timeout: 20_000 });
+  await save(entry);
+  await vi.waitFor(() => expect(keys?.find(key).name).toBe('shop'), { timeout: 20_000 });
+});
+
+it('takes another key of the same size and time', async () => {
+  const [old, fresh] = [makeApiKey({ name: 'shop' }), makeApiKey({ name: 'shop' })];
+  await save(old.entry);
+  const { atime, mtime } = await stat(file);
+  await utimes(file, atime, mtime);
+  open();
+  await save(fresh.entry);
+  await utimes(file, atime, mtime);
+  await vi.waitFor(() => expect(keys?.find(fresh.key).name).toBe('shop'), { timeout: 20_000 });
+  expect(() => keys?.find(old.key)).toThrow(/Send one/);
 });
 
 it.each([

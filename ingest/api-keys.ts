@@ -2,7 +2,6 @@ import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { MillraceError, messageOf } from '../platform/errors.js';
-import { fileVersion } from '../platform/file-version.js';
 import type { Logger } from '../platform/logger.js';
 
 /** What a key may do: score and see its own jobs; look things up; change models; see the jobs of all keys. */
@@ -59,14 +58,14 @@ export interface ApiKeysOptions {
   /** `API_KEYS_FILE` */
   file?: string | undefined;
   /** Names of all pipelines. */
-  pipelines: Iterable<string>;
+  pipelines: readonly string[];
   logger: Logger;
   /** Milliseconds since 1970. Default `Date.now`. */
   now?: () => number;
 }
 
-/** How often the file is looked at, milliseconds. */
-const lookEveryMs = 1_000;
+/** How often the file is read, milliseconds. */
+const readEveryMs = 1_000;
 
 /** The API keys of `API_KEYS` and `API_KEYS_FILE`; of each only its SHA-256 is kept. */
 export class ApiKeys {
@@ -77,7 +76,8 @@ export class ApiKeys {
   readonly #now: () => number;
   readonly #watch: NodeJS.Timeout | undefined;
   #fromFile: readonly Key[] = [];
-  #version = '';
+  /** The text that {@link #fromFile} is of. */
+  #inForce = '';
   #problem: string | undefined;
 
   /** @throws MillraceError `CONFIG_INVALID` for a file that can't be used. */
@@ -92,12 +92,11 @@ export class ApiKeys {
       return { digest, client, expiresAt: Number.POSITIVE_INFINITY };
     });
     if (file === undefined) return;
-    this.#version = fileVersion(file);
-    this.#fromFile = readKeys(file, options.pipelines);
-    this.#watch = setInterval(() => this.#look(file), lookEveryMs).unref();
+    this.#take(file);
+    this.#watch = setInterval(() => this.#takeAgain(file), readEveryMs).unref();
   }
 
-  /** Why the file, as it is now, is not in force; the keys that it had before are. */
+  /** Why the file, as it is now, is not in force; the keys that it had before are, also those it has no more. */
   get problem(): string | undefined {
     return this.#problem;
   }
@@ -128,17 +127,27 @@ export class ApiKeys {
     clearInterval(this.#watch);
   }
 
-  #look(file: string): void {
-    const version = fileVersion(file);
-    if (version === this.#version) return;
-    this.#version = version;
+  /** Takes the keys of the file. @returns whether they are others than before. @throws MillraceError `CONFIG_INVALID` */
+  #take(file: string): boolean {
+    // All of it each time: two texts can have the same size and time, and a file that was refused can come back.
+    const text = readText(file);
+    if (text === this.#inForce) return false;
+    this.#fromFile = toKeys(file, text, this.#options.pipelines);
+    this.#inForce = text;
+    return true;
+  }
+
+  #takeAgain(file: string): void {
+    const { logger } = this.#options;
     try {
-      this.#fromFile = readKeys(file, this.#options.pipelines);
+      const changed = this.#take(file);
+      if (changed || this.#problem !== undefined)
+        logger.info({ keys: this.#fromFile.length }, 'API_KEYS_FILE was read again');
       this.#problem = undefined;
-      this.#options.logger.info({ keys: this.#fromFile.length }, 'API_KEYS_FILE was read again');
     } catch (error) {
-      this.#problem = `${messageOf(error)}. The keys from before stay in force.`;
-      this.#options.logger.error(this.#problem);
+      const problem = `${messageOf(error)}. The keys from before stay in force, also those that were taken out.`;
+      if (problem !== this.#problem) logger.error(problem);
+      this.#problem = problem;
     }
   }
 }
@@ -163,12 +172,11 @@ export function entryProblem(entry: ApiKeyEntry): string | undefined {
   return error === undefined ? undefined : problemsOf(error);
 }
 
-function readKeys(file: string, pipelines: Iterable<string>): Key[] {
-  const known = new Set(pipelines);
-  const entries = parseFile(file);
-  const unknown = entries.flatMap((entry) => entry.pipelines ?? []).find((name) => !known.has(name));
+function toKeys(file: string, text: string, pipelines: readonly string[]): Key[] {
+  const entries = parseEntries(file, text);
+  const unknown = entries.flatMap((entry) => entry.pipelines ?? []).find((name) => !pipelines.includes(name));
   if (unknown !== undefined)
-    throw invalid(file, `there is no pipeline '${unknown}', there are ${[...known].join(', ')}`);
+    throw invalid(file, `there is no pipeline '${unknown}', there are ${pipelines.join(', ')}`);
   return entries.map((entry) => ({
     digest: Buffer.from(entry.sha256, 'hex'),
     client: {
@@ -182,13 +190,21 @@ function readKeys(file: string, pipelines: Iterable<string>): Key[] {
   }));
 }
 
-function parseFile(file: string): z.output<typeof entrySchema>[] {
+function readText(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    throw invalid(file, messageOf(error));
+  }
+}
+
+function parseEntries(file: string, text: string): z.output<typeof entrySchema>[] {
   let json: unknown;
   try {
-    json = JSON.parse(readFileSync(file, 'utf8'));
-  } catch (error) {
+    json = JSON.parse(text);
+  } catch {
     // What JSON.parse says shows part of the text, in which someone may have put a key.
-    throw invalid(file, error instanceof SyntaxError ? 'it is no JSON' : messageOf(error));
+    throw invalid(file, 'it is no JSON');
   }
   const { data, error } = fileSchema.safeParse(json);
   if (error !== undefined) throw invalid(file, problemsOf(error));

@@ -16,8 +16,8 @@ const most = 32;
  * @returns rows in the order of the version's inputs; none when no pipeline that uses the model has samples.
  * @throws MillraceError `MODEL_REFUSED` when an event's features do not fit the version.
  */
-export function sampleRows(pipelines: Iterable<OpenPipeline>, manifest: ModelManifest): number[][] {
-  const users = [...pipelines].filter(({ pipeline }) => modelsOf(pipeline).includes(manifest.name));
+export function sampleRows(pipelines: readonly OpenPipeline[], manifest: ModelManifest): number[][] {
+  const users = pipelines.filter(({ pipeline }) => modelsOf(pipeline).includes(manifest.name));
   return users.flatMap((open) =>
     sampleEvents(open, manifest.name).map((event) => rowOf(open, manifest, event)),
   );

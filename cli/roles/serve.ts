@@ -55,12 +55,13 @@ export async function startServe(context: Context, open?: HttpServer): Promise<S
   const apiKeys = new ApiKeys({
     keys: config.API_KEYS,
     file: config.API_KEYS_FILE,
-    pipelines: pipelines.keys(),
+    pipelines: [...pipelines.keys()],
     logger,
   });
+  // Down: a key that was taken out of a file that is refused still works.
   if (config.API_KEYS_FILE !== undefined)
     health.add('api keys', () =>
-      apiKeys.problem === undefined ? { status: 'up' } : { status: 'degraded', detail: apiKeys.problem },
+      apiKeys.problem === undefined ? { status: 'up' } : { status: 'down', detail: apiKeys.problem },
     );
   const limits = startLimits(context, shared);
   const cache = new PredictionCache(findStored, { shared });
@@ -83,7 +84,7 @@ export async function startServe(context: Context, open?: HttpServer): Promise<S
       lifecycle,
       root: registeredModels(config),
       roots: modelRoots(config),
-      sampleRows: (manifest) => sampleRows(pipelines.values(), manifest),
+      sampleRows: (manifest) => sampleRows([...pipelines.values()], manifest),
       trialMemoryMb: config.MODEL_TRIAL_MEMORY_MB,
       logger,
     }),
@@ -130,7 +131,7 @@ function startLimits(
     logger,
     loopDelayMs: config.RATE_LIMIT_LOOP_DELAY_MS,
     lagRecords: config.RATE_LIMIT_LAG_RECORDS,
-    lag: () => scoringLag(streams, pipelines.keys()),
+    lag: () => scoringLag(streams, [...pipelines.keys()]),
   });
   const stop = (): void => {
     watch.stop();
