@@ -21,9 +21,10 @@ export interface SchemaRequest {
 }
 
 export async function readJson(context: Context): Promise<unknown> {
-  const text = await context.req.text();
+  const bytes = await context.req.arrayBuffer();
   try {
-    return JSON.parse(text);
+    // Bytes that are no UTF-8 would be replaced, and another schema be registered than was sent.
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (error) {
     throw new MillraceError('BAD_REQUEST', `The request body is no JSON: ${messageOf(error)}`, {
       cause: error,

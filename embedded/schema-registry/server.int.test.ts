@@ -18,6 +18,16 @@ async function check(path: string, schema: string): Promise<unknown> {
 }
 
 describe('schemas and subjects', () => {
+  test('refuses a body that is no UTF-8, and registers nothing', async () => {
+    const schema = JSON.stringify({ schema: '{"type":"string","doc":"Gr?n"}' });
+    const answer = await fetch(`${registry.url}/subjects/latin/versions`, {
+      method: 'POST',
+      body: Buffer.from(schema.replace('?', '\u00fc'), 'latin1'),
+    });
+    expect(answer.status).toBe(400);
+    expect(await registry.call('GET', '/subjects')).toEqual([200, []]);
+  });
+
   test('gives one id to the same schema, whatever the subject and its white space', async () => {
     expect(await registry.register('s1', v1)).toEqual([200, { id: 1 }]);
     expect(await registry.register('s1', v2)).toEqual([200, { id: 2 }]);
