@@ -20,6 +20,8 @@ const ownTables = [
  * Brings the database `millrace` up to date: applies the files of `analytics/migrations/` in the order of their names.
  * Statements are idempotent, so an interrupted run is finished by the next, two processes that start at once do no harm,
  * and a table that was dropped is there again. A file is recorded after its last statement, and never changes then.
+ * Where a newer version has applied files that are not here, nothing that was applied runs again: an older view would
+ * take the place of a newer one.
  *
  * @param folder - for tests.
  * @returns the names of the files applied for the first time.
@@ -34,7 +36,9 @@ export async function migrate(client: ClickHouseClient, folder = migrationsFolde
     const changed = files.find(({ name, checksum }) => (applied.get(name) ?? checksum) !== checksum);
     if (changed !== undefined) throw changedFile(changed.name);
     const done: string[] = [];
+    const isNewer = [...applied.keys()].some((name) => !names.includes(name));
     for (const { name, text, checksum } of files) {
+      if (isNewer && applied.has(name)) continue;
       // Those of applied files too: whatever was dropped since is made again.
       for (const statement of splitStatements(text)) await client.command({ query: statement });
       if (applied.has(name)) continue;

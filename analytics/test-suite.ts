@@ -1,4 +1,4 @@
-import { copyFile, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { copyFile, cp, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -72,6 +72,32 @@ export function testAnalytics(open: (dataDir: string) => Promise<Analytics>): vo
       );
       expect(await migrate(analytics.client, files)).toEqual(['9002-test.sql']);
       expect(await select('SELECT * FROM millrace.t3')).toEqual([]);
+    });
+
+    test('puts no older view back where a newer version has been', async () => {
+      const newer = 'CREATE OR REPLACE VIEW millrace.outcomes AS SELECT 1 AS newer';
+      await analytics.client.command({ query: newer });
+      await analytics.client.command({
+        query: "INSERT INTO millrace.migrations (name, checksum) VALUES ('9999-newer.sql', '')",
+      });
+      try {
+        const files = join(folder, 'with-view');
+        await cp(migrationsFolder, files, { recursive: true });
+        await analytics.client.command({
+          query:
+            "INSERT INTO millrace.migrations (name, checksum) SELECT '9000-view.sql', lower(hex(SHA256('CREATE OR REPLACE VIEW millrace.outcomes AS SELECT 2 AS older;')))",
+        });
+        await writeFile(
+          join(files, '9000-view.sql'),
+          'CREATE OR REPLACE VIEW millrace.outcomes AS SELECT 2 AS older;',
+        );
+        expect(await migrate(analytics.client, files)).toEqual([]);
+        expect(await select('SELECT * FROM millrace.outcomes')).toEqual([{ newer: 1 }]);
+      } finally {
+        await analytics.client.command({ query: 'DROP VIEW millrace.outcomes' });
+        await analytics.client.command({ query: 'TRUNCATE TABLE millrace.migrations' });
+        await migrate(analytics.client);
+      }
     });
 
     test('brings tables of an older version up to date, with what is in them', async () => {
