@@ -3,6 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Analytics, clickHouseSettings, createAnalytics } from '../../analytics/client.js';
 import { translateError } from '../../analytics/errors.js';
+import { damagedParts } from '../../analytics/damage.js';
 import { migrationsFolder } from '../../analytics/migrate.js';
 import type { Config } from '../../platform/config.js';
 import { messageOf } from '../../platform/errors.js';
@@ -60,6 +61,7 @@ export async function checkClickHouse(diagnosis: Diagnosis, config: Config, url:
     await also('The tables can’t be looked at', () => checkTables(notes, ask, granterOf(analytics)));
     await also('The disks can’t be looked at', () => checkDisks(diagnosis.notes('disk'), ask));
     await also('The parts of tables can’t be counted', () => checkParts(notes, ask));
+    await also('Damaged parts can’t be looked for', () => checkDamage(notes, ask));
   } finally {
     await analytics.close();
   }
@@ -155,6 +157,16 @@ async function checkDisks(notes: Notes, ask: Ask): Promise<void> {
       notes.warn(is, 'Make room, or put a larger disk there: without room inserts fail, and the sink waits.');
     else notes.ok(is);
   }
+}
+
+async function checkDamage(notes: Notes, ask: Ask): Promise<void> {
+  const damaged = await damagedParts(ask);
+  for (const { table, name, reason } of damaged)
+    notes.error(
+      `The part ${name} of millrace.${table} was damaged and put aside (${reason}): its rows are missing`,
+      'Run `millrace audit`: it names what is missing. Put the part back from a backup, or have the log stored again by a sink with offsets at the beginning; then ALTER TABLE … DROP DETACHED PART.',
+    );
+  if (damaged.length === 0) notes.ok('No part of a table is damaged');
 }
 
 async function checkParts(notes: Notes, ask: Ask): Promise<void> {

@@ -1,3 +1,4 @@
+import { logDamage } from '../../analytics/damage.js';
 import { migrate } from '../../analytics/migrate.js';
 import { ping } from '../../analytics/queries.js';
 import { untilPossible } from '../../platform/retry.js';
@@ -17,6 +18,7 @@ export async function startSink(context: Context): Promise<Role> {
     return { status: 'up' };
   });
   await untilPossible('Making the tables ready', logger, () => migrate(analytics.client));
+  await untilPossible('Looking for damaged parts', logger, () => logDamage(analytics.client, logger));
   const producer = await streams.createProducer();
   const sink = new Sink({
     pipelines: [...pipelines.keys()],

@@ -1,0 +1,38 @@
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { expect, test, vi } from 'vitest';
+import { silentLogger } from '../platform/logger.js';
+import { createAnalytics } from './client.js';
+import { logDamage } from './damage.js';
+
+test('a part that was damaged on disk is named at the start', async () => {
+  const dataDir = await mkdtemp(join(tmpdir(), 'millrace-damage-'));
+  try {
+    const before = await createAnalytics({ dataDir });
+    for (const query of [
+      'CREATE DATABASE millrace',
+      'CREATE TABLE millrace.kept (a Int8) ENGINE = MergeTree ORDER BY a',
+      'INSERT INTO millrace.kept SELECT 1',
+    ])
+      await before.client.command({ query });
+    const error = vi.fn<(part: object, text: string) => void>();
+    const logger = Object.assign(Object.create(silentLogger), { error });
+    await logDamage(before.client, logger);
+    expect(error).not.toHaveBeenCalled();
+    await before.close();
+
+    const files = await readdir(dataDir, { recursive: true });
+    const part = dirname(files.find((file) => file.endsWith('all_1_1_0/checksums.txt')) ?? '');
+    for (const file of ['checksums.txt', 'columns.txt']) await rm(join(dataDir, part, file));
+    const after = await createAnalytics({ dataDir });
+    await logDamage(after.client, logger);
+    await after.close();
+    expect(error).toHaveBeenCalledExactlyOnceWith(
+      { table: 'kept', name: expect.stringContaining('all_1_1_0'), reason: expect.stringMatching(/^broken/) },
+      expect.stringContaining('millrace doctor'),
+    );
+  } finally {
+    await rm(dataDir, { recursive: true, force: true });
+  }
+});
