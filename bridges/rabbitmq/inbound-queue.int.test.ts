@@ -97,8 +97,8 @@ describeRabbitMq('the reading of a queue', () => {
     return { queue: unique('queue'), topic: await log.topic(streams) };
   }
 
-  async function fill(queue: string, texts: string[]): Promise<void> {
-    await client.channel.assertQueue(queue, { durable: true });
+  async function fill(queue: string, texts: string[], args: Record<string, unknown> = {}): Promise<void> {
+    await client.channel.assertQueue(queue, { durable: true, arguments: args });
     for (const text of texts) client.channel.sendToQueue(queue, Buffer.from(text), { persistent: true });
     await client.channel.waitForConfirms();
   }
@@ -201,6 +201,93 @@ describeRabbitMq('the reading of a queue', () => {
     await expect.poll(() => second.inbound.status().ok).toBe(true);
     await fill(at.queue, ['after']);
     await expectOnLog(at.topic, ['before', 'after']);
+  });
+
+  const quorum = { 'x-queue-type': 'quorum' };
+
+  it('knows messages of a quorum queue again, although RabbitMQ counts in them how often it delivers them', async () => {
+    const at = await names();
+    const texts = Array.from({ length: 50 }, (_, index) => `text ${index % 7}`);
+    await fill(at.queue, texts, quorum);
+    let ends = 0;
+    await start(at, (publish) => async (messages, ledger, before) => {
+      await publish(messages, ledger, before);
+      if (++ends <= 2) throw new MillraceError('LOG_REFUSED', 'the end');
+    });
+    await expectOnLog(at.topic, texts);
+    await fill(at.queue, ['one more'], quorum);
+    await expectOnLog(at.topic, [...texts, 'one more']);
+  });
+
+  it('leaves a quorum queue to whoever reads it, and says so when somebody joins', async () => {
+    const at = await names();
+    await fill(at.queue, [], quorum);
+    const old = await client.channel.consume(at.queue, () => undefined, { noAck: true });
+    const { inbound } = await start(at);
+    const problem = (text: string): object => ({
+      ok: false,
+      problem: expect.stringContaining(text) as string,
+    });
+    await expect.poll(() => inbound.status()).toMatchObject(problem('reads the queue'));
+    await client.channel.cancel(old.consumerTag);
+    await expect.poll(() => inbound.status().ok).toBe(true);
+    const joined = await client.channel.consume(at.queue, () => undefined, { noAck: true });
+    await expect
+      .poll(async () => {
+        await fill(at.queue, ['any'], quorum);
+        return inbound.status();
+      })
+      .toMatchObject(problem('gets some of its messages'));
+    await client.channel.cancel(joined.consumerTag);
+  });
+
+  it.each([{}, quorum])('stands by at a queue with a single active consumer: %j', async (type) => {
+    const at = await names();
+    const args = { ...type, 'x-single-active-consumer': true };
+    await fill(at.queue, ['before'], args);
+    const first = await start(at);
+    await expectOnLog(at.topic, ['before']);
+    const second = await start(at);
+    await expect.poll(() => second.inbound.status().problem).toMatch('another copy of the bridge');
+    await fill(at.queue, ['to the first'], args);
+    await expectOnLog(at.topic, ['before', 'to the first']);
+    expect(first.inbound.status().ok).toBe(true);
+    await first.inbound.stop();
+    await fill(at.queue, ['to the second'], args);
+    await expectOnLog(at.topic, ['before', 'to the first', 'to the second']);
+    await expect.poll(() => second.inbound.status().ok).toBe(true);
+  });
+
+  it('reads a stream from its beginning, and from where it was after each end', async () => {
+    const at = await names();
+    const args = { 'x-queue-type': 'stream' };
+    await fill(at.queue, ['1', '2'], args);
+    let ends = 0;
+    const first = await start(at, (publish) => async (messages, ledger, before) => {
+      await publish(messages, ledger, before);
+      if (++ends === 1) throw new MillraceError('LOG_REFUSED', 'the end');
+    });
+    await expectOnLog(at.topic, ['1', '2']);
+    await fill(at.queue, ['3'], args);
+    await expectOnLog(at.topic, ['1', '2', '3']);
+    await first.inbound.stop();
+    await fill(at.queue, ['4'], args);
+    await start(at);
+    await expectOnLog(at.topic, ['1', '2', '3', '4']);
+  });
+
+  it('deals with all that has come before it stops, so that nothing counts as delivered in vain', async () => {
+    const at = await names();
+    const limited = { ...quorum, 'x-delivery-limit': 1 };
+    const texts = Array.from({ length: 400 }, (_, index) => `text ${index}`);
+    await fill(at.queue, texts, limited);
+    for (let run = 0; run < 4; run++) {
+      const { inbound } = await start(at);
+      await expect.poll(() => inbound.status().ok).toBe(true);
+      await inbound.stop();
+    }
+    await start(at);
+    await expectOnLog(at.topic, texts);
   });
 
   it('says what it can’t use and which setting asked for it, and goes on when that is mended', async () => {

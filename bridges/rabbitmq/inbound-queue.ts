@@ -6,13 +6,16 @@ import type { Binding } from '../../platform/rabbitmq-settings.js';
 import { backoff, pause } from '../../streams/backoff.js';
 import type { Streams } from '../../streams/streams.js';
 import { type BridgeStatus, closeChannel, type RabbitConnection } from './connection.js';
-import { codeOf } from './errors.js';
+import { consumeQueue, isShareable } from './consume-queue.js';
 import type { EventsFromMessages } from './events-from-messages.js';
 import { attemptsOf, type FailedMessages } from './failed-messages.js';
 import { Incoming } from './incoming.js';
 import { Ledger, type LedgerStates } from './ledger.js';
+import { queueKind } from './queue-kind.js';
 import { countRepeats, digestOf } from './repeats.js';
 import { ensureBinding, ensureQueue } from './topology.js';
+
+const fencedMs = 5_000;
 
 export interface InboundQueueOptions {
   queue: string;
@@ -37,6 +40,9 @@ export class InboundQueue {
   readonly #stopping = new AbortController();
   readonly #running: Promise<void>;
   #status: BridgeStatus = { ok: false, since: Date.now(), problem: 'waiting for RabbitMQ' };
+  /** Whether RabbitMQ would let others read it too. */
+  #isShareable = false;
+  #shared = false;
 
   constructor(options: InboundQueueOptions) {
     this.#options = options;
@@ -45,7 +51,9 @@ export class InboundQueue {
   }
 
   status(): BridgeStatus {
-    const { problem } = this.#options.failed;
+    const { queue, failed } = this.#options;
+    const shared = `another program reads the quorum queue ${queue} too, and gets some of its messages. Stop it, or declare the queue with x-single-active-consumer`;
+    const problem = this.#shared ? shared : failed.problem;
     if (problem === undefined || !this.#status.ok) return this.#status;
     return { ...this.#status, ok: false, problem };
   }
@@ -63,6 +71,8 @@ export class InboundQueue {
         await this.#read(() => (attempt = 0));
       } catch (error) {
         if (!signal.aborted) this.#report(error);
+        // Another copy has the stream: for a while it shall have it, else none would get on.
+        if (error instanceof MillraceError && error.code === 'LOG_FENCED') await pause(fencedMs, signal);
       }
       await backoff(attempt, { signal });
     }
@@ -81,32 +91,35 @@ export class InboundQueue {
     channel.on('error', (error) => end(messageOf(error)));
     channel.on('close', () => end('its channel was closed'));
     const incoming = new Incoming();
+    const mine = AbortSignal.any([ended.signal, this.#stopping.signal]);
     let ledger: Ledger | undefined;
     try {
       await channel.prefetch(prefetch);
-      const { consumerTag } = await channel
-        .consume(
-          queue,
-          (message) => {
-            if (message === null) end(`RabbitMQ ended the reading of ${queue}: it was deleted or moved`);
-            else incoming.add(message);
-          },
-          { exclusive: true },
-        )
-        .catch((error: unknown) => {
-          throw codeOf(error) === 403 ? readByOther(queue) : error;
-        });
-      const mine = AbortSignal.any([ended.signal, this.#stopping.signal]);
-      ledger = await Ledger.open(streams, states, queue, mine);
-      await this.#passRepeats(channel, incoming, ledger, ended.signal);
+      const kind = await queueKind((action) => connection.use(action), queue);
+      // Whoever opens it has the stream; any number may read along.
+      if (kind.isStream) ledger = await Ledger.open(streams, states, queue, mine);
+      this.#isShareable = isShareable(kind);
+      const consumerTag = await consumeQueue(channel, {
+        queue,
+        kind,
+        position: ledger?.position,
+        logger: this.#logger,
+        take: (message) => {
+          if (message === null) end(`RabbitMQ ended the reading of ${queue}: it was deleted or moved`);
+          else incoming.add(message);
+        },
+      });
+      ledger ??= await Ledger.open(streams, states, queue, mine);
+      if (!kind.isStream) await this.#passRepeats(channel, incoming, ledger, ended.signal);
       this.#report();
       onReading();
-      await this.#work(channel, incoming, ledger, ended.signal);
-      if (!ended.signal.aborted) await channel.cancel(consumerTag);
+      const leave = async (): Promise<void> => void (await channel.cancel(consumerTag));
+      await this.#work(channel, incoming, ledger, ended.signal, leave);
     } catch (error) {
       if (error instanceof MillraceError) throw error;
       throw ended.signal.aborted ? ended.signal.reason : connection.unavailable(error);
     } finally {
+      this.#shared = false;
       await ledger?.close();
       await closeChannel(channel);
     }
@@ -159,12 +172,20 @@ export class InboundQueue {
     incoming: Incoming,
     ledger: Ledger,
     ended: AbortSignal,
+    leave: () => Promise<void>,
   ): Promise<void> {
     const { queue, metrics } = this.#options;
-    const signal = AbortSignal.any([ended, this.#stopping.signal]);
+    const stopping = this.#stopping.signal;
+    const signal = AbortSignal.any([ended, stopping]);
     const settled = { last: Promise.resolve() };
     let before: Promise<void> = Promise.resolve();
-    while (!signal.aborted) {
+    let left = false;
+    // What goes back to the queue counts as delivered in vain, so all that has come is dealt with before the end.
+    while (!ended.aborted && !(left && incoming.length === 0)) {
+      if (stopping.aborted && !left) {
+        await leave();
+        left = true;
+      }
       const batch = incoming.takeBatch();
       metrics.rabbitUnacknowledged.set({ queue }, batch.length + incoming.length);
       if (batch.length > 0) {
@@ -198,8 +219,18 @@ export class InboundQueue {
     acknowledge(channel, batch);
     const last = ledger.unsettled.at(-1);
     // The queue answers after it has taken the acknowledgement.
-    settled.last = channel.checkQueue(this.#options.queue).then(() => ledger.settle(last));
+    settled.last = this.#settle(channel, ledger, last);
     settled.last.catch(() => undefined);
+  }
+
+  async #settle(
+    channel: ConfirmChannel,
+    ledger: Ledger,
+    batch: readonly string[] | undefined,
+  ): Promise<void> {
+    const { consumerCount } = await channel.checkQueue(this.#options.queue);
+    ledger.settle(batch);
+    this.#shared = this.#isShareable && consumerCount > 1;
   }
 
   /** Deals with messages so that they can be acknowledged. @throws what is none of the messages' fault. */
@@ -272,14 +303,6 @@ export class InboundQueue {
 function acknowledge(channel: ConfirmChannel, batch: readonly ConsumeMessage[]): void {
   const last = batch.at(-1);
   if (last !== undefined) channel.ack(last, true);
-}
-
-function readByOther(queue: string): MillraceError {
-  return new MillraceError(
-    'QUEUE_IN_USE',
-    `Another program, or another copy of the bridge, reads the queue ${queue}. It is read here once that one has ended.`,
-    { retriable: true },
-  );
 }
 
 function unexpected(error: unknown): MillraceError {

@@ -6,6 +6,7 @@ import type { NewRecord, StreamRecord } from '../../streams/records.js';
 import type { Streams } from '../../streams/streams.js';
 import { systemTopics } from '../../streams/topics.js';
 import type { TransactionalProducer } from '../../streams/transactional-producer.js';
+import { positionOf } from './repeats.js';
 
 /** What the log knows of a queue. */
 interface LedgerState {
@@ -91,6 +92,11 @@ export class Ledger {
     return this.#unsettled;
   }
 
+  /** Offset in the stream that was dealt with last. Unset: none, or the queue is no stream. */
+  get position(): number | undefined {
+    return positionOf(this.#unsettled.at(-1)?.at(-1));
+  }
+
   /** Forgets what was known, but for messages that came again and are on the log. */
   begin(repeats: readonly string[]): void {
     this.#stale = this.#unsettled.length > 0;
@@ -104,7 +110,7 @@ export class Ledger {
    *   the log is there; others as the log does.
    */
   async write(records: readonly NewRecord[], digests: readonly string[]): Promise<void> {
-    const unsettled = digests.length > 0 ? [...this.#unsettled, digests] : this.#unsettled;
+    const unsettled = digests.length > 0 ? this.#with(digests) : this.#unsettled;
     const commit = randomUUID();
     const value = Buffer.from(
       JSON.stringify({ commit, unsettled: unsettled.map((batch) => batch.join(' ')) }),
@@ -113,18 +119,19 @@ export class Ledger {
     await this.#commitCertainly([...records, state], commit);
     this.#commit = commit;
     this.#stale = false;
-    if (digests.length > 0) this.#unsettled.push(digests);
+    if (digests.length > 0) this.#unsettled = this.#with(digests);
   }
 
   /** Messages that are dealt with elsewhere than on the log. The next `write` puts that on it. */
   note(digests: readonly string[]): void {
-    this.#unsettled.push(digests);
+    this.#unsettled = this.#with(digests);
   }
 
   /** RabbitMQ has the acknowledgement of this batch of digests and of all before it. */
   settle(batch: readonly string[] | undefined): void {
     const index = this.#unsettled.findIndex((each) => each === batch);
-    if (index < 0) return;
+    // A stream takes nothing out for an acknowledgement: its last position stays.
+    if (index < 0 || this.position !== undefined) return;
     this.#stale = true;
     this.#unsettled = this.#unsettled.slice(index + 1);
   }
@@ -137,6 +144,11 @@ export class Ledger {
   async close(): Promise<void> {
     await this.#producer?.close();
     this.#producer = undefined;
+  }
+
+  /** Of a stream the last position says all. */
+  #with(digests: readonly string[]): (readonly string[])[] {
+    return positionOf(digests.at(-1)) === undefined ? [...this.#unsettled, digests] : [digests.slice(-1)];
   }
 
   async #commitCertainly(records: readonly NewRecord[], commit: string): Promise<void> {

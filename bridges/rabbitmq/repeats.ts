@@ -8,11 +8,29 @@ export function isOfDelivery(header: string): boolean {
   return ofDelivery.test(header);
 }
 
+const positions = new WeakMap<ConsumeMessage, string>();
+
+const positionMark = '@';
+
+/** Notes that a message came from a stream, which has a number for each: that is what its digest is then. */
+export function markPosition(message: ConsumeMessage): void {
+  const offset: unknown = message.properties.headers?.['x-stream-offset'];
+  if (typeof offset === 'number') positions.set(message, `${positionMark}${offset}`);
+}
+
+/** The offset in a stream that a digest says. */
+export function positionOf(digest: string | undefined): number | undefined {
+  return digest?.startsWith(positionMark) ? Number(digest.slice(positionMark.length)) : undefined;
+}
+
 /**
  * What tells messages apart: 8 bytes, base64, of body, how it was routed, and what its sender set. RabbitMQ gives a
  * message no identity of its own that would last beyond a connection.
  */
-export function digestOf({ content, fields, properties }: ConsumeMessage): string {
+export function digestOf(message: ConsumeMessage): string {
+  const position = positions.get(message);
+  if (position !== undefined) return position;
+  const { content, fields, properties } = message;
   const { messageId, correlationId, replyTo, timestamp, type, appId, userId } = properties;
   const { contentType, contentEncoding, priority, expiration, headers } = properties;
   const sent = Object.entries(headers ?? {})

@@ -1,0 +1,88 @@
+import type { ConfirmChannel, ConsumeMessage } from 'amqplib';
+import { MillraceError, messageOf } from '../../platform/errors.js';
+import type { Logger } from '../../platform/logger.js';
+import { codeOf, refused } from './errors.js';
+import type { QueueKind } from './queue-kind.js';
+import { markPosition } from './repeats.js';
+
+export interface ConsumeOptions {
+  queue: string;
+  kind: QueueKind;
+  /** Offset in a stream that was dealt with last. Unset: it is read from its beginning. */
+  position: number | undefined;
+  logger: Logger;
+  /** Given `null` when RabbitMQ ends the reading. */
+  take: (message: ConsumeMessage | null) => void;
+}
+
+/** Whether RabbitMQ gives other readers a part of the messages, as it does at a quorum queue, which passes over `exclusive`. */
+export function isShareable({ isQuorum, isSingle }: QueueKind): boolean {
+  return isQuorum && !isSingle;
+}
+
+/**
+ * Begins to read a queue as the only reader.
+ *
+ * @returns the consumer's tag.
+ * @throws MillraceError `QUEUE_IN_USE`, retriable, while another program reads the queue.
+ */
+export async function consumeQueue(
+  channel: ConfirmChannel,
+  { queue, kind, position, logger, take }: ConsumeOptions,
+): Promise<string> {
+  // There `exclusive` keeps nobody out.
+  if ((kind.isQuorum || kind.isSingle) && (await channel.checkQueue(queue)).consumerCount > 0)
+    throw readByOther(queue);
+  if (kind.arguments === undefined)
+    logger.warn(
+      'RabbitMQ does not tell how the queue was declared (its name is long, or the user may not configure it): it is read as a classic queue.',
+    );
+  warnOfLimit(kind, logger);
+  const warn = deliveryWarnings(logger);
+  const options = kind.isStream
+    ? { arguments: { 'x-stream-offset': position === undefined ? 'first' : position + 1 } }
+    : // RabbitMQ refuses it where it sees to one consumer itself.
+      { exclusive: !kind.isSingle };
+  const onMessage = (message: ConsumeMessage | null): void => {
+    if (message !== null && kind.isStream) markPosition(message);
+    else if (message !== null) warn(message);
+    take(message);
+  };
+  try {
+    return (await channel.consume(queue, onMessage, options)).consumerTag;
+  } catch (error) {
+    if (codeOf(error) !== 403) throw error;
+    // The other reason is that the user may not read it.
+    const isInUse = /exclusive/.test(messageOf(error));
+    throw isInUse ? readByOther(queue) : refused(`The queue ${queue}`, 'RABBITMQ_QUEUES', error);
+  }
+}
+
+function readByOther(queue: string): MillraceError {
+  return new MillraceError(
+    'QUEUE_IN_USE',
+    `Another program, or another copy of the bridge, reads the queue ${queue}. It is read here once that one has ended.`,
+    { retriable: true },
+  );
+}
+
+function warnOfLimit({ arguments: given }: QueueKind, logger: Logger): void {
+  const limit = given?.['x-delivery-limit'];
+  if (limit === undefined || given?.['x-dead-letter-exchange'] !== undefined) return;
+  logger.warn(
+    `RabbitMQ throws messages of this queue away that it had to deliver more than ${limit} times (x-delivery-limit), as after crashes. Give it a dead-letter exchange, or no limit.`,
+  );
+}
+
+/** Says how often messages came back in vain, from the second time on. */
+function deliveryWarnings(logger: Logger): (message: ConsumeMessage) => void {
+  let most = 1;
+  return ({ properties }) => {
+    const count: unknown = properties.headers?.['x-delivery-count'];
+    if (typeof count !== 'number' || count <= most) return;
+    most = count;
+    logger.warn(
+      `RabbitMQ had to take messages back ${count} times. Where the queue has a delivery limit (20 by default in RabbitMQ 4), it throws them away or dead-letters them at that.`,
+    );
+  };
+}

@@ -1,0 +1,70 @@
+import type { Channel } from 'amqplib';
+import { codeOf } from './errors.js';
+
+/** What decides how a queue is read. */
+export interface QueueKind {
+  /** Arguments that it was declared with; those that policies add are not among them. Unset: RabbitMQ does not tell. */
+  arguments: Readonly<Record<string, string | number | boolean>> | undefined;
+  isQuorum: boolean;
+  /** Nothing is ever taken out of a stream: who reads it says from where. */
+  isStream: boolean;
+  /** RabbitMQ itself lets one consumer after the other have it (`x-single-active-consumer`). */
+  isSingle: boolean;
+}
+
+/** An argument that RabbitMQ compares when a queue is declared that is there. */
+const difference =
+  /inequivalent arg '([^']+)' .*but current is (?:the value )?'(.*?)'(?: of type '(\w+)')?"?$/s;
+
+/** More than RabbitMQ compares. */
+const mostDifferences = 30;
+
+/**
+ * Finds out how a queue was declared. AMQP has no question for it: but whoever declares a queue otherwise than it is gets
+ * told the first difference. So it is declared again until nothing differs, which changes nothing.
+ *
+ * @param use - does something on a channel of its own, since RabbitMQ closes the channel at a difference.
+ */
+export async function queueKind(
+  use: (action: (channel: Channel) => Promise<unknown>) => Promise<unknown>,
+  queue: string,
+): Promise<QueueKind> {
+  const found = await argumentsOf(use, queue);
+  return {
+    arguments: found,
+    isQuorum: found?.['x-queue-type'] === 'quorum',
+    isStream: found?.['x-queue-type'] === 'stream',
+    isSingle: found?.['x-single-active-consumer'] === true,
+  };
+}
+
+async function argumentsOf(
+  use: (action: (channel: Channel) => Promise<unknown>) => Promise<unknown>,
+  queue: string,
+): Promise<QueueKind['arguments']> {
+  const properties = { durable: true, exclusive: false, autoDelete: false };
+  const found: Record<string, string | number | boolean> = {};
+  for (let attempt = 0; attempt < mostDifferences; attempt++) {
+    try {
+      // It must not be made in the moment that it is gone.
+      await use(async (channel) => {
+        await channel.checkQueue(queue);
+        await channel.assertQueue(queue, { ...properties, arguments: { ...found } });
+      });
+      return found;
+    } catch (error) {
+      const [, name, value, type] = difference.exec(String(error)) ?? [];
+      if (codeOf(error) !== 406 || name === undefined || value === undefined) return undefined;
+      if (name === 'durable') properties.durable = value === 'true';
+      else if (name === 'auto_delete') properties.autoDelete = value === 'true';
+      else if (name === 'exclusive') properties.exclusive = value === 'true';
+      else found[name] = toValue(value, type);
+    }
+  }
+  return undefined;
+}
+
+function toValue(text: string, type: string | undefined): string | number | boolean {
+  if (type === 'longstr') return text;
+  return type === 'bool' ? text === 'true' : Number(text);
+}
