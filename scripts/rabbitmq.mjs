@@ -27,9 +27,9 @@ let rabbitMq;
 let child;
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
   process.on(signal, () => {
-    // The command ends first, with RabbitMQ still there. Ctrl-C has reached it already.
+    // The command ends first, with RabbitMQ still there. In a process group of its own no signal reaches it but from here.
     if (child === undefined) void stop(0);
-    else if (signal !== 'SIGINT') child.kill(signal);
+    else signalAll(signal);
   });
 }
 
@@ -51,12 +51,28 @@ if (stopped) {
   console.error(`RabbitMQ was ready after ${((performance.now() - started) / 1000).toFixed(1)} s.`);
   for (const [name, value] of Object.entries(addresses)) console.log(`${name}=${value}`);
 } else {
-  child = spawn(command, args, { stdio: 'inherit', env: { ...process.env, ...addresses } });
+  // In its own group a Ctrl-C reaches it once. At a terminal it stays in this one, for it may read from there.
+  child = spawn(command, args, {
+    stdio: 'inherit',
+    detached: !process.stdin.isTTY,
+    env: { ...process.env, ...addresses },
+  });
   child.on('error', (error) => {
     console.error(`Cannot run ${command}: ${error.message}`);
     void stop(127);
   });
   child.on('exit', (code) => void stop(code ?? 1));
+}
+
+/** npm hands SIGTERM on, not SIGINT: all of its processes get it. */
+function signalAll(signal) {
+  try {
+    // At a terminal Ctrl-C reaches the whole group by itself.
+    if (!process.stdin.isTTY) process.kill(-child.pid, signal);
+    else if (signal !== 'SIGINT') child.kill(signal);
+  } catch {
+    // It has ended.
+  }
 }
 
 function isFree(port) {

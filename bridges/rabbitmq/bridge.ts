@@ -24,7 +24,8 @@ import { followLedgers } from './ledger.js';
 import { Outbound } from './outbound.js';
 import { Publisher } from './publisher.js';
 import { ResultsQueues } from './results-queues.js';
-import { deadLettersQueue, ensureDeadLetters } from './topology.js';
+import { OwnBindings } from './own-bindings.js';
+import { bindingOf, deadLettersQueue, ensureDeadLetters, resultsBindingOf } from './topology.js';
 
 /** Consumer group of what goes to RabbitMQ. */
 export const bridgeGroup = 'millrace-rabbitmq';
@@ -117,8 +118,14 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     connection: writing,
     publisher: new Publisher(writing, onUnconfirmed),
   });
+  const wanted = [
+    ...bindings.flatMap((binding) => bindingOf(binding) ?? []),
+    ...parseResultsQueues(config.RABBITMQ_RESULTS_QUEUES).map(resultsBindingOf),
+  ];
+  const ownBindings = await OwnBindings.open({ streams, producer, url, wanted, logger });
   // Before the first message: programs may bind their queues to exchanges that are there.
   const prepare = async (): Promise<void> => {
+    await ownBindings.removeStale(writing);
     await outbound.prepare();
     await ensureDeadLetters(writing);
   };

@@ -12,9 +12,11 @@ import { RabbitConnection } from './connection.js';
 import { FailedMessages } from './failed-messages.js';
 import { InboundQueue, type InboundQueueOptions } from './inbound-queue.js';
 import { followLedgers } from './ledger.js';
+import { OwnBindings } from './own-bindings.js';
 import { Publisher } from './publisher.js';
 import { digestOf } from './repeats.js';
 import { RabbitClient } from './testing/rabbit-client.js';
+import { ensurePredictions, ensureResultsQueue, resultsBindingOf } from './topology.js';
 
 type Publish = InboundQueueOptions['events']['publish'];
 
@@ -288,6 +290,64 @@ describeRabbitMq('the reading of a queue', () => {
     }
     await start(at);
     await expectOnLog(at.topic, texts);
+  });
+
+  it('leads to bindings being removed that settings no longer name, and none that others made', async () => {
+    const { streams } = log.open();
+    const producer = await streams.createProducer();
+    toStop.push(() => producer.close());
+    const connection = new RabbitConnection({ url: rabbit.url, name: unique('test'), logger: silentLogger });
+    toStop.push(() => connection.close());
+    const [kept, dropped] = [unique('kept'), unique('dropped')];
+    const bindAll = async (queues: { queue: string; pattern: string }[]): Promise<void> => {
+      const wanted = queues.map(resultsBindingOf);
+      const own = await OwnBindings.open({
+        streams,
+        producer,
+        url: rabbit.url,
+        wanted,
+        logger: silentLogger,
+      });
+      await own.removeStale(connection);
+      await ensurePredictions(connection);
+      for (const { queue, pattern } of queues) await ensureResultsQueue(connection, queue, [pattern]);
+    };
+    const keysOf = async (queue: string): Promise<string[]> => {
+      const all = await rabbit.manage<{ source: string; routing_key: string }[]>(
+        `queues/%2F/${queue}/bindings`,
+      );
+      return all.filter(({ source }) => source !== '').map((each) => each.routing_key);
+    };
+    await bindAll([
+      { queue: kept, pattern: '#' },
+      { queue: dropped, pattern: '#' },
+    ]);
+    await client.channel.bindQueue(dropped, 'millrace.predictions', '#');
+    await client.channel.bindQueue(kept, 'millrace.predictions', 'by.hand');
+    await bindAll([{ queue: kept, pattern: 'credit-default.#' }]);
+    expect((await keysOf(kept)).toSorted()).toEqual(['by.hand', 'credit-default.#']);
+    expect(await keysOf(dropped)).toEqual(['#']);
+    await client.channel.deleteQueue(kept);
+    await bindAll([]);
+  });
+
+  it.each([
+    ['is there, otherwise declared but of the type', 'topic', false, true],
+    ['is there and of another type', 'fanout', true, false],
+  ] as const)('takes an exchange that %s: %s', async (_, type, durable, expected) => {
+    const at = await names();
+    const exchange = unique('exchange');
+    await client.channel.assertExchange(exchange, type, { durable });
+    const binding = { queue: at.queue, exchange, type: 'topic' as const, durable: true, routing_key: '#' };
+    const { inbound } = await start({ ...at, bindings: [binding] });
+    await expect
+      .poll(() => inbound.status())
+      .toMatchObject(
+        expected
+          ? { ok: true }
+          : { problem: expect.stringMatching(/delete it there.*RABBITMQ_BINDINGS/) as string },
+      );
+    await client.channel.deleteExchange(exchange);
   });
 
   it('says what it can’t use and which setting asked for it, and goes on when that is mended', async () => {

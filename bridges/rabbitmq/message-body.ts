@@ -7,6 +7,7 @@ interface BodyProperties {
   messageId?: unknown;
   /** Seconds since 1970. */
   timestamp?: unknown;
+  contentEncoding?: unknown;
 }
 
 /** Reads messages of one contract the tolerant way that consumers of queues usually do. */
@@ -27,12 +28,13 @@ const envelope = ['event_id', 'event_time'];
  */
 export function bodyReader(contract: RecordSchema): ReadBody {
   const fields = contract.fields.map((field) => ({ name: field.name, numeric: isNumeric(field) }));
-  return (content, { messageId, timestamp }) => {
+  return (content, { messageId, timestamp, contentEncoding }) => {
     let body: unknown;
     try {
       body = JSON.parse(utf8.decode(content));
     } catch (error) {
-      return new MillraceError('JSON_INVALID', `The message is not JSON in UTF-8: ${String(error)}.`);
+      const why = compression(contentEncoding) || ` ${String(error)}.`;
+      return new MillraceError('JSON_INVALID', `The message is not JSON in UTF-8.${why}`);
     }
     if (typeof body !== 'object' || body === null || Array.isArray(body))
       return new MillraceError('EVENT_INVALID', 'The message must be one JSON object.');
@@ -52,9 +54,21 @@ export function bodyReader(contract: RecordSchema): ReadBody {
   };
 }
 
+/** Also of a type with an attribute, such as `{"type": "long", "logicalType": "timestamp-millis"}`. */
 function isNumeric({ type }: ContractField): boolean {
   const branches: AvroType[] = Array.isArray(type) ? type : [type];
-  return branches.some(
-    (branch) => typeof branch === 'string' && ['int', 'long', 'float', 'double'].includes(branch),
-  );
+  return branches.some((branch) => numeric.has(nameOf(branch)));
+}
+
+const numeric: ReadonlySet<unknown> = new Set(['int', 'long', 'float', 'double']);
+
+function nameOf(type: unknown): unknown {
+  return typeof type === 'object' && type !== null && 'type' in type ? nameOf(type.type) : type;
+}
+
+/** How to say that a body is compressed, where its sender says so. */
+function compression(encoding: unknown): string {
+  const isOne =
+    typeof encoding === 'string' && /^(x-)?(gzip|deflate|br|zstd|compress|bzip2|zlib|lzma)$/i.test(encoding);
+  return isOne ? ` It is compressed (content_encoding ${encoding}): send it as it is.` : '';
 }

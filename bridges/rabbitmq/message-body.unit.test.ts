@@ -58,4 +58,29 @@ describe('a message’s body', () => {
   it('has to be UTF-8', () => {
     expect(read(Buffer.from([0x22, 0xff, 0x22]), {})).toMatchObject({ code: 'JSON_INVALID' });
   });
+
+  it('may write numbers of any type as text, times among them', () => {
+    const fields = [
+      { name: 'at', type: { type: 'long', logicalType: 'timestamp-millis' } },
+      { name: 'maybe', type: ['null', { type: 'double' }] },
+      { name: 'text', type: { type: 'string' } },
+    ];
+    const tolerant = bodyReader({ type: 'record', name: 'any', fields } as unknown as Parameters<
+      typeof bodyReader
+    >[0]);
+    const given = { at: '1769795100000', maybe: '0.5', text: '7' };
+    expect(tolerant(Buffer.from(JSON.stringify(given)), {})).toEqual({
+      at: 1_769_795_100_000,
+      maybe: 0.5,
+      text: '7',
+    });
+  });
+
+  it('is said to be compressed when that is what is wrong', () => {
+    const compressed = Buffer.from([0x1f, 0x8b, 8, 0]);
+    const message = (contentEncoding: string): string =>
+      (read(compressed, { contentEncoding }) as MillraceError).message;
+    expect(message('gzip')).toContain('compressed (content_encoding gzip)');
+    expect(message('utf-8')).not.toContain('compressed');
+  });
 });
