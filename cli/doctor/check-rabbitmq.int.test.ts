@@ -58,6 +58,32 @@ describeRabbitMq('RabbitMQ', () => {
     expect(await names('exchanges')).toEqual(['millrace.predictions']);
   });
 
+  it('tells which queues lose messages, or have nobody who reads them, and changes none', async () => {
+    const limited = { 'x-queue-type': 'quorum', 'x-delivery-limit': 3 };
+    await api('PUT', 'queues/%2F/limited', { durable: true, arguments: limited });
+    await api('PUT', 'queues/%2F/short', { durable: true, arguments: { 'x-max-length': 5 } });
+    await api('PUT', 'queues/%2F/stream', { durable: true, arguments: { 'x-queue-type': 'stream' } });
+    await api('PUT', 'queues/%2F/scores', { durable: true });
+    const message = { properties: {}, routing_key: 'scores', payload: '{}', payload_encoding: 'string' };
+    await api('POST', 'exchanges/%2F/amq.default/publish', message);
+    const diagnosis = new Diagnosis();
+    const RABBITMQ_QUEUES = ['limited', 'short', 'stream'].map((queue) => `${queue}=credit-default`).join();
+    const config = loadConfig({
+      RABBITMQ_URL: rabbitMq.url,
+      RABBITMQ_QUEUES,
+      RABBITMQ_RESULTS_QUEUES: 'scores',
+    });
+    await checkRabbitMq(diagnosis, config, rabbitMq.url);
+    const found = diagnosis.findings.map(({ severity, what }) => `${severity} ${what}`).join('\n');
+    expect(found).toMatch(/warn.* RabbitMQ throws messages of the queue limited away .* more than 3 times/);
+    expect(found).toMatch(/warn.* The queue short has a length limit/);
+    expect(found).toMatch(/ok The stream stream can be read/);
+    expect(found).toMatch(
+      /warn.* The queue scores has 1 messages ready and 0 consumers: nobody reads these results/,
+    );
+    for (const queue of ['limited', 'short', 'stream', 'scores']) await api('DELETE', `queues/%2F/${queue}`);
+  });
+
   it('that refuses the login says so, without the password', async () => {
     const [found = ''] = await check('guest', secret);
     expect(found).toContain('Login was refused');

@@ -5,6 +5,7 @@ import {
   deadLettersQueue,
   predictionsExchange,
 } from '../../bridges/rabbitmq/topology.js';
+import { type QueueKind, queueKind } from '../../bridges/rabbitmq/queue-kind.js';
 import type { Config } from '../../platform/config.js';
 import { messageOf } from '../../platform/errors.js';
 import { parseQueueMappings, parseResultsQueues } from '../../platform/rabbitmq-settings.js';
@@ -50,8 +51,8 @@ async function checkQueues(notes: Notes, model: ChannelModel, config: Config): P
   const inbound = new Map(
     parseQueueMappings(config.RABBITMQ_QUEUES).map(({ queue, pipeline }) => [queue, pipeline]),
   );
-  const results = parseResultsQueues(config.RABBITMQ_RESULTS_QUEUES).map(({ queue }) => queue);
-  for (const queue of [...inbound.keys(), ...results, deadLettersQueue]) {
+  const results = new Set(parseResultsQueues(config.RABBITMQ_RESULTS_QUEUES).map(({ queue }) => queue));
+  for (const queue of new Set([...inbound.keys(), ...results, deadLettersQueue])) {
     const state = await use(model, (channel) => channel.checkQueue(queue)).catch((error: unknown) => error);
     if (state instanceof Error) {
       if ('code' in state && state.code === 404)
@@ -65,20 +66,61 @@ async function checkQueues(notes: Notes, model: ChannelModel, config: Config): P
     }
     const { messageCount, consumerCount } = state as { messageCount: number; consumerCount: number };
     const is = `The queue ${queue} has ${messageCount} messages ready and ${consumerCount} consumers`;
-    if (queue === deadLettersQueue && messageCount > 0)
+    const kind = await queueKind((action) => use(model, action), queue);
+    if (inbound.has(queue)) checkInbound(notes, { queue, is, consumerCount, kind });
+    else if (queue === deadLettersQueue && messageCount > 0)
       notes.warn(
         `${is}: they could not be scored`,
         'Look at them in the management UI; move them back by a shovel once the cause is mended.',
       );
-    else if (inbound.has(queue) && consumerCount === 0)
-      notes.warn(`${is}: nobody reads it`, 'Start `millrace bridge`.');
-    else if (inbound.has(queue) && consumerCount > 1)
+    else if (results.has(queue) && consumerCount === 0 && messageCount > 0)
       notes.warn(
-        `${is}: several readers share it, so not all of it is scored here`,
-        'Stop the other readers, or give them queues of their own.',
+        `${is}: nobody reads these results`,
+        'Read it, or take it out of RABBITMQ_RESULTS_QUEUES and delete it.',
       );
     else notes.ok(is);
   }
+}
+
+interface InboundState {
+  queue: string;
+  is: string;
+  consumerCount: number;
+  kind: QueueKind;
+}
+
+function checkInbound(notes: Notes, { queue, is, consumerCount, kind }: InboundState): void {
+  const given = kind.arguments ?? {};
+  // Who reads a stream is not counted, and takes nothing from anybody.
+  if (kind.isStream) notes.ok(`The stream ${queue} can be read; RabbitMQ does not tell by how many`);
+  else if (consumerCount === 0)
+    notes.warn(
+      `${is}: nobody reads it`,
+      'Start `millrace bridge`. If it runs, /health/ready says why it does not read the queue.',
+    );
+  else if (consumerCount > 1 && !kind.isSingle)
+    notes.warn(
+      `${is}: several readers share it, so not all of it is scored here`,
+      'Stop the other readers, or give them queues of their own.',
+    );
+  else notes.ok(is);
+  const hasDeadLetters = given['x-dead-letter-exchange'] !== undefined;
+  const limit = given['x-delivery-limit'];
+  if (kind.isQuorum && !hasDeadLetters && limit !== undefined)
+    notes.warn(
+      `RabbitMQ throws messages of the queue ${queue} away that it had to deliver more than ${limit} times`,
+      'Declare it with an x-dead-letter-exchange, or without x-delivery-limit (-1 in RabbitMQ 4).',
+    );
+  else if (kind.isQuorum && !hasDeadLetters)
+    notes.warn(
+      `The quorum queue ${queue} has no x-dead-letter-exchange: with a delivery limit, as RabbitMQ 4 has of 20 by default, messages are thrown away that came back so often`,
+      'Declare it with an x-dead-letter-exchange, or with x-delivery-limit -1 on RabbitMQ 4; a policy does as well.',
+    );
+  if (given['x-max-length'] !== undefined || given['x-max-length-bytes'] !== undefined)
+    notes.warn(
+      `The queue ${queue} has a length limit: while it is full, RabbitMQ drops messages, also those that return to be tried again`,
+      'Watch millrace_rabbitmq_queue_messages, or declare the queue without x-max-length.',
+    );
 }
 
 /**
