@@ -10,6 +10,14 @@ const require = createRequire(import.meta.url);
 export const maxDecompressedBytes = 64 * 1024 * 1024;
 
 /**
+ * Most records of a batch. Clients make batches of some 10,000 (librdkafka) or of 16 KiB (Java) by default; 92 KB of
+ * gzip can claim 9,000,000, each of which would become objects, and 1 MB of empty ones 700,000 dead letters.
+ */
+export const maxBatchRecords = 300_000;
+/** Most headers of all records of a batch together: an empty one takes two bytes, and becomes an object as well. */
+export const maxBatchHeaders = 2_000_000;
+
+/**
  * The records of a batch as they were before compression, at most `maxBytes`. `codec` is what the batch's attributes
  * say: 0 none, 1 gzip, 2 snappy, 3 LZ4, 4 zstd. Throws when the bytes are not that, or too many.
  */

@@ -1,7 +1,9 @@
 import type { KafkaMessage } from 'kafkajs';
-import { MillraceError } from '../platform/errors.js';
+import { maxBatchHeaders, maxBatchRecords } from '../platform/batch-compression.js';
+import { crc32c } from '../platform/crc32c.js';
+import { MillraceError, messageOf } from '../platform/errors.js';
 import { codecs } from './codecs.js';
-import { unreadableHeader } from './records.js';
+import { unreadableBytesHeader, unreadableHeader } from './records.js';
 
 /** A record as kafkajs' consumer takes it. */
 export type FetchedMessage = KafkaMessage & {
@@ -9,8 +11,13 @@ export type FetchedMessage = KafkaMessage & {
   batchContext: { producerId: string; inTransaction: boolean };
 };
 
-/** Bytes of a batch's header, with the count of its records. */
+/** Places in a batch's header, and its length. */
+const crcAt = 17;
+const attributesAt = 21;
+const countAt = 57;
 const headerBytes = 61;
+/** Of a batch that can't be read so much is kept, for whoever looks into it. */
+const unreadableBytes = 16 * 1024;
 const codecMask = 0x07;
 const logAppendTimeFlag = 0x08;
 const transactionalFlag = 0x10;
@@ -20,25 +27,65 @@ const codecByNumber = [undefined, codecs.GZIP, codecs.Snappy, codecs.LZ4, codecs
 /**
  * Decodes a record batch; kafkajs makes thirty objects for a record with CloudEvents headers.
  *
- * A batch that does not decompress, or to more than is safe, or whose records are not as long as they say, gives
- * stand-ins that say so: else the same fetch would fail for ever, and no record behind the batch would be read.
+ * The last message always has the last offset of the batch's header, which is where the next one begins: where there is
+ * no such record (compaction has removed it), a control record that says nothing stands for it. A position is so never
+ * taken from what a producer wrote into its records.
+ *
+ * A batch that is damaged, does not decompress, holds more than is safe, or holds records that are not what the header
+ * says, is one message with the header `millrace-unreadable`: else the same fetch would fail for ever, and no record
+ * behind the batch would be read.
  *
  * @param batch - the whole of it, laid out as `encodeBatch` says.
+ * @param nextOffset - where the next batch begins, if that is known.
+ * @throws MillraceError `LOG_DAMAGED` when nothing says where the batch ends.
  */
-export async function decodeBatch(batch: Buffer): Promise<FetchedMessage[]> {
+export async function decodeBatch(batch: Buffer, nextOffset?: number): Promise<FetchedMessage[]> {
+  const baseOffset = Number(batch.readBigInt64BE(0));
+  const lastOffset = baseOffset + Math.max(0, batch.readInt32BE(23));
+  if (batch.readUInt32BE(crcAt) !== crc32c(batch, attributesAt)) {
+    const reason = 'its checksum is not that of its bytes';
+    return [unreadable(batch, baseOffset, lastOffsetOfDamaged(baseOffset, lastOffset, nextOffset), reason)];
+  }
   try {
-    const codec = codecByNumber[batch.readInt16BE(21) & codecMask];
+    if (batch.readInt32BE(countAt) > maxBatchRecords) {
+      throw malformed(
+        `it holds ${batch.readInt32BE(countAt)} records, and at most ${maxBatchRecords} are read`,
+      );
+    }
+    const codec = codecByNumber[batch.readInt16BE(attributesAt) & codecMask];
     const content = batch.subarray(headerBytes);
-    return readRecords(batch, codec === undefined ? content : await codec().decompress(content));
+    const messages = readRecords(
+      batch,
+      codec === undefined ? content : await codec().decompress(content),
+      baseOffset,
+      lastOffset,
+    );
+    if (messages.at(-1)?.offset !== String(lastOffset)) messages.push(placeholder(batch, lastOffset));
+    return messages;
   } catch (error) {
     if (!(error instanceof MillraceError) || error.code !== 'CODEC_FAILED') throw error;
-    return unreadableRecords(batch, error.message);
+    return [unreadable(batch, baseOffset, lastOffset, messageOf(error))];
   }
 }
 
-function readRecords(batch: Buffer, content: Buffer): FetchedMessage[] {
-  const attributes = batch.readInt16BE(21);
-  const baseOffset = Number(batch.readBigInt64BE(0));
+/** Its length may be what is damaged: then the batch behind it says more, and else only a likely one is believed. */
+function lastOffsetOfDamaged(baseOffset: number, lastOffset: number, nextOffset: number | undefined): number {
+  if (nextOffset !== undefined && nextOffset > baseOffset) return nextOffset - 1;
+  if (lastOffset - baseOffset < maxBatchRecords) return lastOffset;
+  throw new MillraceError(
+    'LOG_DAMAGED',
+    `The batch at offset ${baseOffset} is damaged, and nothing says where it ends. Restore the partition's files, or move the group's offset behind it.`,
+    { retriable: true },
+  );
+}
+
+function readRecords(
+  batch: Buffer,
+  content: Buffer,
+  baseOffset: number,
+  lastOffset: number,
+): FetchedMessage[] {
+  const attributes = batch.readInt16BE(attributesAt);
   const baseTimestamp = Number(batch.readBigInt64BE(27));
   const appendTime = (attributes & logAppendTimeFlag) === 0 ? undefined : String(batch.readBigInt64BE(35));
   const isControlRecord = (attributes & controlFlag) !== 0;
@@ -46,15 +93,19 @@ function readRecords(batch: Buffer, content: Buffer): FetchedMessage[] {
   const cursor = new Cursor(content);
   const names: HeaderName[] = [];
   const messages: FetchedMessage[] = [];
-  for (let count = batch.readInt32BE(57); count > 0; count--) {
+  let lowest = baseOffset;
+  for (let count = batch.readInt32BE(countAt); count > 0; count--) {
     const end = cursor.varint() + cursor.position;
     cursor.position++;
     const timestamp = baseTimestamp + cursor.varint();
     const offset = baseOffset + cursor.varint();
+    // Compaction leaves gaps, and nothing else.
+    if (!(offset >= lowest && offset <= lastOffset)) throw malformed('a record has an offset outside of it');
+    lowest = offset + 1;
     const key = cursor.bytes();
     const value = cursor.bytes();
     const headers = readHeaders(cursor, names);
-    if (cursor.position !== end) throw malformed();
+    if (cursor.position !== end) throw malformed(wrongLength);
     messages.push({
       offset: String(offset),
       timestamp: appendTime ?? String(timestamp),
@@ -66,6 +117,7 @@ function readRecords(batch: Buffer, content: Buffer): FetchedMessage[] {
       batchContext,
     });
   }
+  if (cursor.position !== content.length) throw malformed('it holds more than the records that it counts');
   return messages;
 }
 
@@ -79,6 +131,10 @@ interface HeaderName {
 function readHeaders(cursor: Cursor, names: HeaderName[]): NonNullable<KafkaMessage['headers']> {
   const headers: NonNullable<KafkaMessage['headers']> = new Headers();
   const count = cursor.varint();
+  cursor.headers += count;
+  if (count < 0 || cursor.headers > maxBatchHeaders) {
+    throw malformed(`its records have too many headers, and at most ${maxBatchHeaders} are read`);
+  }
   for (let index = 0; index < count; index++) {
     const name = cursor.name(names, index);
     // A header without a value is one of no bytes: nothing here tells the two apart.
@@ -100,6 +156,8 @@ Object.setPrototypeOf(Headers.prototype, null);
 class Cursor {
   readonly content: Buffer;
   position = 0;
+  /** Of all records so far. */
+  headers = 0;
 
   constructor(content: Buffer) {
     this.content = content;
@@ -111,7 +169,7 @@ class Cursor {
     let factor = 1;
     for (;;) {
       const byte = this.content[this.position++];
-      if (byte === undefined) throw malformed();
+      if (byte === undefined) throw malformed(wrongLength);
       value += (byte & 0x7f) * factor;
       if (byte < 0x80) return value % 2 === 0 ? value / 2 : -(value + 1) / 2;
       factor *= 0x80;
@@ -123,7 +181,7 @@ class Cursor {
     if (length < 0) return null;
     const start = this.position;
     this.position += length;
-    if (this.position > this.content.length) throw malformed();
+    if (this.position > this.content.length) throw malformed(wrongLength);
     return this.content.subarray(start, this.position);
   }
 
@@ -132,7 +190,7 @@ class Cursor {
     const length = this.varint();
     const start = this.position;
     this.position += length;
-    if (length < 0 || this.position > this.content.length) throw malformed();
+    if (length < 0 || this.position > this.content.length) throw malformed(wrongLength);
     const last = names[index];
     if (last !== undefined && last.length === length && this.#isSame(last.start, start, length))
       return last.name;
@@ -148,32 +206,41 @@ class Cursor {
   }
 }
 
-function malformed(): MillraceError {
-  return new MillraceError('CODEC_FAILED', 'The records of a batch are not as long as they say.');
+const wrongLength = 'its records are not as long as they say';
+
+function malformed(problem: string): MillraceError {
+  return new MillraceError('CODEC_FAILED', problem);
 }
 
-/** Stand-ins for the records of a batch that can't be read. */
-function unreadableRecords(batch: Buffer, reason: string): FetchedMessage[] {
-  const first = batch.readBigInt64BE(0);
-  const timestamp = String(batch.readBigInt64BE(27));
-  const count = Math.min(batch.readInt32BE(23) + 1, 1_000_000);
-  const headers = { [unreadableHeader]: Buffer.from(reason) };
-  const batchContext = batchContextOf(batch);
-  return Array.from({ length: count }, (_, index) => ({
-    offset: String(first + BigInt(index)),
-    timestamp,
+function atPosition(batch: Buffer, offset: number) {
+  return {
+    offset: String(offset),
+    timestamp: String(batch.readBigInt64BE(27)),
     key: null,
     value: null,
-    headers,
     attributes: 0,
-    isControlRecord: false,
-    batchContext,
-  }));
+    batchContext: batchContextOf(batch),
+  };
+}
+
+/** A message that carries nothing but a position: kafkajs hands over no control record. */
+function placeholder(batch: Buffer, offset: number): FetchedMessage {
+  return { ...atPosition(batch, offset), headers: {}, isControlRecord: true };
+}
+
+/** Stands for all records of a batch that can't be read, with the beginning of its bytes. */
+function unreadable(batch: Buffer, firstOffset: number, lastOffset: number, reason: string): FetchedMessage {
+  const problem = `The batch of the offsets ${firstOffset} to ${lastOffset} can't be read: ${reason}.`;
+  const headers = {
+    [unreadableHeader]: Buffer.from(problem),
+    [unreadableBytesHeader]: batch.subarray(0, unreadableBytes),
+  };
+  return { ...atPosition(batch, lastOffset), headers, isControlRecord: false };
 }
 
 function batchContextOf(batch: Buffer): FetchedMessage['batchContext'] {
   return {
     producerId: String(batch.readBigInt64BE(43)),
-    inTransaction: (batch.readInt16BE(21) & transactionalFlag) !== 0,
+    inTransaction: (batch.readInt16BE(attributesAt) & transactionalFlag) !== 0,
   };
 }

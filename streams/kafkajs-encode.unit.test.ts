@@ -63,10 +63,16 @@ test('the bytes are those of kafkajs', async () => {
 
 test('what is decoded is what kafkajs decodes', async () => {
   await fc.assert(
-    fc.asyncProperty(batch, async (fields) => {
-      const encoded = await encode(fields);
+    fc.asyncProperty(batch, fc.nat({ max: 2 ** 20 }), async (fields, gap) => {
+      // Compaction leaves gaps between records, and behind the last.
+      const spread = fields.records.map((each, index) => ({ ...each, offsetDelta: 2 * index }));
+      const lastOffsetDelta = 2 * spread.length + gap;
+      const encoded = await encode({ ...fields, records: spread, lastOffsetDelta });
       const { records } = await theirDecoder(new Decoder(encoded));
       const decoded = await decodeBatch(encoded);
+      const end = decoded.pop();
+      expect(end).toMatchObject({ isControlRecord: true });
+      expect(Number(end?.offset)).toBe(fields.firstOffset + lastOffsetDelta);
       expect(decoded).toHaveLength(records.length);
       for (const [index, message] of decoded.entries())
         expect(records[index]).toMatchObject({ ...message, headers: { ...message.headers } });
@@ -113,11 +119,11 @@ test('the names of headers are each record\u2019s own', async () => {
     offsetDelta,
     headers: Object.fromEntries(each.map((name) => [name, 'v'])),
   }));
-  const messages = await decodeBatch(await encode({ records }));
+  const messages = await decodeBatch(await encode({ records, lastOffsetDelta: names.length - 1 }));
   expect(messages.map((message) => Object.keys(message.headers ?? {}))).toEqual(names);
 });
 
-test('records that are not as long as they say become stand-ins that say so', async () => {
+test('a batch whose records are not what they say becomes a stand-in that says so', async () => {
   const records = [1, 2].map((_, offsetDelta) => ({
     key: 'key',
     value: Buffer.from('value'),
@@ -129,16 +135,10 @@ test('records that are not as long as they say become stand-ins that say so', as
     for (const byte of [0xff, 0x7f, 0x01]) {
       const bad = Buffer.from(good);
       bad[at] = byte;
+      bad.writeUInt32BE(crc32c(bad, 21), 17);
       const messages = await decodeBatch(bad);
-      expect(messages.length).toBeLessThanOrEqual(2);
-      const unreadable = messages.some((message) => message.headers?.['millrace-unreadable']);
-      if (unreadable)
-        expect(messages.map(({ offset, value }) => [offset, value])).toEqual([
-          ['7', null],
-          ['8', null],
-        ]);
+      const isUnreadable = messages.some((message) => message.headers?.['millrace-unreadable']);
+      expect(messages.map(({ offset }) => offset)).toEqual(isUnreadable ? ['8'] : ['7', '8']);
     }
   }
-  const cut = await decodeBatch(good.subarray(0, -1));
-  expect(String(cut[0]?.headers?.['millrace-unreadable'])).toMatch(/not as long as they say/);
 });

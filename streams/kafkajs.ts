@@ -3,6 +3,8 @@ import type { Socket } from 'node:net';
 import { dirname, sep } from 'node:path';
 import type * as kafkajsTypes from 'kafkajs';
 import type { KafkaMessage, Message, PartitionerArgs } from 'kafkajs';
+import { maxBatchRecords } from '../platform/batch-compression.js';
+import { MillraceError } from '../platform/errors.js';
 import { codecs } from './codecs.js';
 import { decodeBatch } from './kafkajs-decode.js';
 import type { FetchedMessage } from './kafkajs-decode.js';
@@ -108,7 +110,16 @@ async function decodeMessages(decoder: Decoder): Promise<KafkaMessage[]> {
     end = at + lengthEnd + length;
     // An answer ends with part of a batch when there is no room for the whole.
     if (length < leastLength || end > bytes.length) break;
-    for (const message of await decodeBatch(bytes.subarray(at, end))) messages.push(message);
+    const nextOffset = end + 8 <= bytes.length ? Number(bytes.readBigInt64BE(end)) : undefined;
+    for (const message of await decodeBatch(bytes.subarray(at, end), nextOffset)) messages.push(message);
+    // The rest is fetched again: small batches of many records must not fill the memory.
+    if (messages.length >= maxBatchRecords) break;
+  }
+  // kafkajs would take it for a compacted end of the log, and go on behind all that is there.
+  if (messages.length === 0 && bytes.length > 0) {
+    throw new MillraceError('LOG_DAMAGED', 'A broker answered with bytes that are no batch of records.', {
+      retriable: true,
+    });
   }
   return messages;
 }

@@ -4,6 +4,9 @@ import { encodeRecords } from '../embedded/kafka/protocol/records.js';
 import { createRequire } from 'node:module';
 import { Socket } from 'node:net';
 import { describe, expect, test } from 'vitest';
+import { maxBatchRecords } from '../platform/batch-compression.js';
+import { crc32c } from '../platform/crc32c.js';
+import { decodeBatch } from './kafkajs-decode.js';
 import { filterAbortedMessages, groupMessagesPerPartition, kafkajs } from './kafkajs.js';
 
 const require = createRequire(import.meta.url);
@@ -63,13 +66,13 @@ test('grouping 300,000 messages for one partition takes no time to speak of', ()
   ).toEqual({});
 });
 
-test('a record set with one batch of 300,000 records is decoded', async () => {
+test('a record set with one batch of as many records as are read is decoded', async () => {
   const Encoder = require('kafkajs/src/protocol/encoder');
   const Decoder = require('kafkajs/src/protocol/decoder');
   const { RecordBatch } = require('kafkajs/src/protocol/recordBatch/v0');
   const Record = require('kafkajs/src/protocol/recordBatch/record/v0');
   const decodeMessages = require('kafkajs/src/protocol/requests/fetch/v4/decodeMessages');
-  const count = 300_000;
+  const count = maxBatchRecords;
   const records = Array.from({ length: count }, (_, index) => Record({ offsetDelta: index, value: 'v' }));
   const batch = await RecordBatch({
     records,
@@ -83,34 +86,107 @@ test('a record set with one batch of 300,000 records is decoded', async () => {
   expect(messages.at(-1).offset).toBe(String(count - 1));
 });
 
-test('a batch that does not decompress gives records that say so, and the next batch is read', async () => {
-  const Decoder = require('kafkajs/src/protocol/decoder');
-  const decodeMessages = require('kafkajs/src/protocol/requests/fetch/v4/decodeMessages');
-  const good = encodeRecords([{ key: null, value: Buffer.from('good') }], 1_000);
-  const bad = encodeRecords(
-    [1, 2, 3].map((n) => ({ key: null, value: Buffer.from(`lost ${n}`) })),
-    2_000,
-  );
-  const codecGzip = 1;
-  bad.writeInt16BE(codecGzip, 21);
-  const batches = [good, bad, good].map((batch, index) => {
-    const placed = Buffer.from(batch);
-    placed.writeBigInt64BE([10n, 11n, 14n][index] ?? 0n, 0);
-    return placed;
+describe('a batch that can’t be read', () => {
+  const three = () =>
+    encodeRecords(
+      [1, 2, 3].map((n) => ({ key: null, value: Buffer.from(`lost ${n}`) })),
+      2_000,
+    );
+  const resealed = (batch: Buffer, change: (batch: Buffer) => void): Buffer => {
+    change(batch);
+    batch.writeUInt32BE(crc32c(batch, 21), 17);
+    return batch;
+  };
+
+  /** Good records at 10 and 14, and the batch between them. */
+  async function decodeBetween(bad: Buffer): Promise<KafkaMessage[]> {
+    const Decoder = require('kafkajs/src/protocol/decoder');
+    const decodeMessages = require('kafkajs/src/protocol/requests/fetch/v4/decodeMessages');
+    const good = encodeRecords([{ key: null, value: Buffer.from('good') }], 1_000);
+    const batches = [good, bad, good].map((batch, index) => {
+      const placed = Buffer.from(batch);
+      placed.writeBigInt64BE([10n, 11n, 14n][index] ?? 0n, 0);
+      return placed;
+    });
+    const set = Buffer.concat(batches);
+    const size = Buffer.alloc(4);
+    size.writeInt32BE(set.length);
+    return (await decodeMessages(new Decoder(Buffer.concat([size, set])))) as KafkaMessage[];
+  }
+
+  test.each<[string, (batch: Buffer) => Buffer, RegExp]>([
+    ['for its codec', (batch) => resealed(batch, (each) => each.writeInt16BE(1, 21)), /as the gzip that/],
+    ['for its checksum', (batch) => (batch.writeInt8(99, batch.length - 3), batch), /checksum/],
+    ['for a damaged count of offsets', (batch) => (batch.writeInt32BE(2 ** 30, 23), batch), /checksum/],
+    [
+      'for an offset behind its end',
+      (batch) => resealed(batch, (each) => each.writeInt8(6, 64)),
+      /offset outside/,
+    ],
+    [
+      'for an offset that comes twice',
+      (batch) => resealed(batch, (each) => each.writeInt8(0, each.length - 10)),
+      /outside/,
+    ],
+    ['for a negative offset', (batch) => resealed(batch, (each) => each.writeInt8(1, 64)), /offset outside/],
+    [
+      'for a record more',
+      (batch) => resealed(batch, (each) => each.writeInt32BE(2, 57)),
+      /more than the records/,
+    ],
+    [
+      'for a record less',
+      (batch) => resealed(batch, (each) => each.writeInt32BE(4, 57)),
+      /as long as they say/,
+    ],
+    [
+      'for millions of records',
+      (batch) => resealed(batch, (each) => each.writeInt32BE(9_000_000, 57)),
+      /holds 9000000 records, and at most 300000 are read/,
+    ],
+  ])('%s gives one message that says so, and the next batch is read', async (_why, damage, reason) => {
+    const messages = await decodeBetween(damage(three()));
+    expect(messages.map(({ offset, value }) => [offset, value?.toString()])).toEqual([
+      ['10', 'good'],
+      ['13', undefined],
+      ['14', 'good'],
+    ]);
+    const headers = messages[1]?.headers;
+    expect(String(headers?.['millrace-unreadable'])).toMatch(
+      /^The batch of the offsets 11 to 13 can't be read: /,
+    );
+    expect(String(headers?.['millrace-unreadable'])).toMatch(reason);
+    expect(headers?.['millrace-unreadable-bytes']?.length).toBeGreaterThan(61);
+    expect(messages[1]?.timestamp).toBe('2000');
   });
-  const set = Buffer.concat(batches);
-  const size = Buffer.alloc(4);
-  size.writeInt32BE(set.length);
-  const messages = (await decodeMessages(new Decoder(Buffer.concat([size, set])))) as KafkaMessage[];
-  expect(messages.map(({ offset, value }) => [offset, value?.toString()])).toEqual([
-    ['10', 'good'],
-    ['11', undefined],
-    ['12', undefined],
-    ['13', undefined],
-    ['14', 'good'],
+
+  test('and whose end nothing tells stops the reading, so that nothing behind it is passed over', async () => {
+    const bad = three();
+    bad.writeInt32BE(2 ** 30, 23);
+    await expect(decodeBatch(bad)).rejects.toMatchObject({ code: 'LOG_DAMAGED', retriable: true });
+    bad.writeInt32BE(-5, 8);
+    const set = Buffer.concat([Buffer.alloc(4), bad]);
+    set.writeInt32BE(bad.length);
+    const Decoder = require('kafkajs/src/protocol/decoder');
+    const decodeMessages = require('kafkajs/src/protocol/requests/fetch/v4/decodeMessages');
+    await expect(decodeMessages(new Decoder(set))).rejects.toMatchObject({ code: 'LOG_DAMAGED' });
+  });
+});
+
+test('what compaction took from the end of a batch leaves the position behind it', async () => {
+  const batch = encodeRecords([{ key: null, value: Buffer.from('kept') }], 1_000);
+  batch.writeInt32BE(41, 23);
+  batch.writeUInt32BE(crc32c(batch, 21), 17);
+  const messages = await decodeBatch(batch);
+  expect(messages.map(({ offset, isControlRecord }) => [offset, isControlRecord])).toEqual([
+    ['0', false],
+    ['41', true],
   ]);
-  expect(String(messages[1]?.headers?.['millrace-unreadable'])).toMatch(/can't be read as the gzip/);
-  expect(messages[1]?.timestamp).toBe('2000');
+  batch.writeInt32BE(0, 57);
+  const empty = Buffer.concat([batch.subarray(0, 61)]);
+  empty.writeInt32BE(49, 8);
+  empty.writeUInt32BE(crc32c(empty, 21), 17);
+  expect((await decodeBatch(empty)).map(({ offset }) => offset)).toEqual(['41']);
 });
 
 describe('aborted messages', () => {

@@ -22,7 +22,7 @@ export interface Broker {
       topic: string;
       partitions: { partition: number; fetchOffset: string; maxBytes: number; currentLeaderEpoch?: number }[];
     }[];
-  }): Promise<{ responses: { topicName: string; partitions: FetchedPartition[] }[] }>;
+  }): Promise<{ throttleTime: number; responses: { topicName: string; partitions: FetchedPartition[] }[] }>;
   listOffsets(request: {
     replicaId: number;
     isolationLevel: number;

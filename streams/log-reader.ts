@@ -19,7 +19,7 @@ const bytesAtOnce = 4 * 1024 * 1024;
 /** Tries without an answer, with pauses that grow: about half a minute. */
 const mostAttempts = 12;
 
-/** The log ends with transaction markers and the like that were compacted: the answer to a fetch has no record. */
+/** The log may end with offsets that were compacted: the answer to a fetch there has nothing in it. */
 const mostEmptyAnswers = 4;
 
 /** What one answer holds. */
@@ -27,6 +27,8 @@ interface Fetched {
   messages: FetchedMessage[];
   /** Where to go on; the offset asked for when there was nothing. */
   next: number;
+  /** Whether the broker held its answer back, so that nothing in it says nothing of the log. */
+  isThrottled: boolean;
 }
 
 /** Answers the first and the next committed offset of each partition. */
@@ -77,7 +79,7 @@ export class LogReader {
    */
   async fetch(topic: string, partition: number, offset: number): Promise<Fetched> {
     const broker = await this.#leader(topic, partition);
-    const { responses } = await broker.fetch({
+    const { responses, throttleTime } = await broker.fetch({
       isolationLevel: readCommitted,
       maxWaitTime: 250,
       maxBytes: bytesAtOnce,
@@ -85,10 +87,11 @@ export class LogReader {
     });
     const answer = responses[0]?.partitions[0];
     const last = answer?.messages.at(-1);
-    if (answer === undefined || last === undefined) return { messages: [], next: offset };
+    const isThrottled = throttleTime > 0;
+    if (answer === undefined || last === undefined) return { messages: [], next: offset, isThrottled };
     // A batch comes whole, also with what stands before the offset asked for.
     const messages = filterAbortedMessages(answer).filter((message) => Number(message.offset) >= offset);
-    return { messages, next: Number(last.offset) + 1 };
+    return { messages, next: Number(last.offset) + 1, isThrottled };
   }
 
   /**
@@ -159,7 +162,8 @@ export class LogReader {
       try {
         const fetched = await this.fetch(topic, partition, offset);
         if (fetched.next > offset) return fetched;
-        empty++;
+        if (!fetched.isThrottled) empty++;
+        else if (attempt >= mostAttempts) throw heldBack(topic);
       } catch (error) {
         if (typeOf(error) === 'OFFSET_OUT_OF_RANGE') {
           const end = (await this.#ends(topic)).find((each) => each.partition === partition);
@@ -192,4 +196,12 @@ export class LogReader {
       throw error;
     }
   }
+}
+
+function heldBack(topic: string): MillraceError {
+  return new MillraceError(
+    'LOG_UNAVAILABLE',
+    `The broker holds its answers for ${topic} back, since a quota is used up. Try again later, or raise the quota.`,
+    { retriable: true },
+  );
 }

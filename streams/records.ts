@@ -16,8 +16,10 @@ export interface StreamRecord {
   span?: Processing | undefined;
 }
 
-/** Header of a record that stands for one that can't be read, with the reason. Its value is `null`. */
+/** Header of a record that stands for a batch that can't be read, with the reason. Its value is `null`. */
 export const unreadableHeader = 'millrace-unreadable';
+/** Header beside {@link unreadableHeader} with the beginning of the bytes that can't be read. */
+export const unreadableBytesHeader = 'millrace-unreadable-bytes';
 
 /** A record to be written. */
 export interface NewRecord {

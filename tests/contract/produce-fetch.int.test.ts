@@ -234,4 +234,18 @@ describe('produce and fetch', () => {
     await admin.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: '-1' }] });
     await eventually(async () => (await admin.fetchTopicOffsets(topic))[0]?.low === '10');
   });
+  test('records of a compacted topic are not deleted by their offset', async () => {
+    const topic = await client.createTopic(1, {
+      configEntries: [{ name: 'cleanup.policy', value: 'compact' }],
+    });
+    const producer = await client.producer();
+    await producer.send({ topic, messages: [{ key: 'k', value: 'v' }] });
+    const admin = await client.admin();
+    await admin.fetchTopicOffsets(topic);
+    const deleting = admin.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: '-1' }] });
+    await expect(deleting).rejects.toMatchObject({
+      cause: { partitions: [{ error: { type: 'POLICY_VIOLATION' } }] },
+    });
+    expect((await admin.fetchTopicOffsets(topic))[0]?.low).toBe('0');
+  });
 });

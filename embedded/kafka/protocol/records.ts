@@ -1,4 +1,4 @@
-import { decompress } from '../../../platform/batch-compression.js';
+import { decompress, maxBatchHeaders, maxBatchRecords } from '../../../platform/batch-compression.js';
 import { buildBatch, codecMask, controlFlag, headerLength, transactionalFlag } from './record-batch.js';
 import type { BatchHeader } from './record-batch.js';
 
@@ -19,6 +19,7 @@ export interface DecodedRecord {
 
 /** The records of a batch, or `undefined` when its content can't be decoded: such a batch stays as it is. */
 export function decodeRecords(batch: Buffer, header: BatchHeader): DecodedRecord[] | undefined {
+  if (header.count > maxBatchRecords) return undefined;
   try {
     return decodeAll(recordBytes(batch, header), header);
   } catch {
@@ -27,68 +28,94 @@ export function decodeRecords(batch: Buffer, header: BatchHeader): DecodedRecord
 }
 
 /**
- * Whether a batch, once decompressed, is exactly the records that its header counts, by their lengths: consumers never
- * get past one that is not.
+ * Whether a client's batch, once decompressed, is exactly the records that its header counts, as Apache Kafka demands:
+ * with inner offsets 0, 1, 2 …, fields that fill their records, and within the bounds on their number. Consumers
+ * believe what is in a batch. Nothing is made of the records but this.
+ *
+ * @param needsKeys - whether a record without a key is refused as well.
  */
-export function holdsItsRecords(batch: Buffer, header: BatchHeader): boolean {
+export function holdsItsRecords(batch: Buffer, header: BatchHeader, needsKeys: boolean): boolean {
+  if (header.count > maxBatchRecords) return false;
   try {
     const bytes = recordBytes(batch, header);
-    let at = 0;
-    for (let i = 0; i < header.count; i++) {
-      const length = readVarint(bytes, at);
-      if (length.value < 0) return false;
-      at = length.end + length.value;
-      if (at > bytes.length) return false;
+    const cursor = { bytes, at: 0 };
+    let headers = 0;
+    for (let index = 0; index < header.count; index++) {
+      const length = next(cursor);
+      const end = cursor.at + length;
+      if (length < 0 || end > bytes.length) return false;
+      cursor.at++;
+      next(cursor);
+      if (next(cursor) !== index) return false;
+      if (skip(cursor) < 0 && needsKeys) return false;
+      skip(cursor);
+      const count = next(cursor);
+      headers += count;
+      if (count < 0 || headers > maxBatchHeaders) return false;
+      for (let left = count; left > 0; left--) {
+        if (skip(cursor) < 0) return false;
+        skip(cursor);
+      }
+      if (cursor.at !== end) return false;
     }
-    return at === bytes.length;
+    return cursor.at === bytes.length;
   } catch {
     return false;
   }
+}
+
+interface Cursor {
+  readonly bytes: Buffer;
+  at: number;
+}
+
+/** A zigzag varint. @throws RangeError beyond the end. */
+function next(cursor: Cursor): number {
+  let value = 0;
+  for (let factor = 1; ; factor *= 128) {
+    const byte = cursor.bytes.readUInt8(cursor.at++);
+    value += (byte & 0x7f) * factor;
+    if (byte < 0x80) return value % 2 === 0 ? value / 2 : -(value + 1) / 2;
+  }
+}
+
+/** Passes over a byte string. @returns its length, negative for null. */
+function skip(cursor: Cursor): number {
+  const length = next(cursor);
+  if (length > 0) cursor.at += length;
+  return length;
 }
 
 function recordBytes(batch: Buffer, header: BatchHeader): Buffer {
   return decompress(header.attributes & codecMask, batch.subarray(headerLength, header.size));
 }
 
-/** A zigzag varint, and where it ends. */
-function readVarint(bytes: Buffer, start: number): { value: number; end: number } {
-  let value = 0;
-  let at = start;
-  for (let factor = 1; ; factor *= 128) {
-    const byte = bytes.readUInt8(at++);
-    value += (byte & 0x7f) * factor;
-    if (byte < 0x80) break;
-  }
-  return { value: value % 2 === 0 ? value / 2 : -(value + 1) / 2, end: at };
-}
-
 function decodeAll(bytes: Buffer, header: BatchHeader): DecodedRecord[] {
   const records: DecodedRecord[] = [];
-  let at = 0;
-  const next = (): number => {
-    const { value, end } = readVarint(bytes, at);
-    at = end;
-    return value;
-  };
+  const cursor = { bytes, at: 0 };
   const byteString = (end: number): Buffer | null => {
-    const length = next();
-    if (length < 0) return null;
-    if (at + length > end) throw new RangeError('a record field is longer than its record');
-    at += length;
-    return bytes.subarray(at - length, at);
+    const length = skip(cursor);
+    if (cursor.at > end) throw new RangeError('a record field is longer than its record');
+    return length < 0 ? null : bytes.subarray(cursor.at - length, cursor.at);
   };
+  // What compaction has left of a batch: fewer records than offsets.
+  let lowest = header.baseOffset;
   for (let i = 0; i < header.count; i++) {
-    const start = at;
-    const length = next();
-    const end = at + length;
+    const start = cursor.at;
+    const length = next(cursor);
+    const end = cursor.at + length;
     if (length < 0 || end > bytes.length) throw new RangeError('a record is longer than its batch');
-    at++;
-    const timestamp = header.baseTimestamp + next();
-    const offset = header.baseOffset + next();
+    cursor.at++;
+    const timestamp = header.baseTimestamp + next(cursor);
+    const offset = header.baseOffset + next(cursor);
+    if (!(offset >= lowest && offset <= header.lastOffset)) {
+      throw new RangeError('a record has an offset outside its batch');
+    }
+    lowest = offset + 1;
     const key = byteString(end);
     const value = byteString(end);
     records.push({ offset, timestamp, key, value, raw: bytes.subarray(start, end) });
-    at = end;
+    cursor.at = end;
   }
   return records;
 }

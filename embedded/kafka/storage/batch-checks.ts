@@ -12,7 +12,7 @@ import {
   sealBatch,
   writeInt64,
 } from '../protocol/record-batch.js';
-import { decodeRecords, holdsItsRecords } from '../protocol/records.js';
+import { holdsItsRecords } from '../protocol/records.js';
 import type { LogConfig } from './topic-config.js';
 
 /** Why a client's batch is refused, as an error code; NONE when it may be appended. */
@@ -27,11 +27,7 @@ export function refusalOfBatch(batch: Buffer, config: LogConfig): number {
   if (!countMatches || isControl(header)) return ErrorCode.INVALID_RECORD;
   if (header.producerId >= 0 && (header.baseSequence < 0 || header.producerEpoch < 0))
     return ErrorCode.INVALID_RECORD;
-  if (!holdsItsRecords(batch, header)) return ErrorCode.INVALID_RECORD;
-  if (config.compact && decodeRecords(batch, header)?.some(({ key }) => key === null) === true) {
-    return ErrorCode.INVALID_RECORD;
-  }
-  return ErrorCode.NONE;
+  return holdsItsRecords(batch, header, config.compact) ? ErrorCode.NONE : ErrorCode.INVALID_RECORD;
 }
 
 /** Gives every record of the batch the broker's time (`message.timestamp.type=LogAppendTime`). */
