@@ -43,7 +43,7 @@ function decompressed(request: IncomingMessage, encoding: string): AsyncIterable
     throw clickHouseError(
       48,
       'NOT_IMPLEMENTED',
-      `Content-Encoding ${encoding} is not supported; use gzip, deflate or br`,
+      `Content-Encoding ${encoding} is not supported; turn compression off (compress=False) or use gzip, deflate or br`,
     );
   }
   const stream = decompressors[encoding]();
