@@ -25,6 +25,7 @@ import type { NewRecord } from '../streams/records.js';
 import type { Serde } from '../streams/serde.js';
 import { AcceptedEvents } from './accepted-events.js';
 import { openEnvelope } from './event-envelope.js';
+import { NotWritten } from './not-written.js';
 import type { PredictionCache } from './prediction-cache.js';
 import type { SharedStore } from './shared-store.js';
 
@@ -91,10 +92,11 @@ export class Intake {
   }
 
   /**
-   * Puts events on the log to be scored by the stream. Resolves when the log has acknowledged all that are valid.
+   * Puts events on the log to be scored by the stream. Resolves when the log has acknowledged all that are valid, or said why
+   * it does not.
    *
-   * @returns for each event its id or what is wrong with it.
-   * @throws MillraceError with `retriable` when the log can't be reached; sending the same ids again doubles nothing.
+   * @returns for each event its id or what is wrong with it: {@link NotWritten} for one that the log did not acknowledge.
+   *   Sending it again under the same id doubles nothing.
    */
   async publish(
     pipeline: OpenPipeline,
@@ -103,10 +105,15 @@ export class Intake {
   ): Promise<(string | MillraceError)[]> {
     const events = await this.#receive(pipeline, bodies, context);
     const valid = events.flatMap((event) => (event instanceof MillraceError ? [] : [event]));
+    const failed = new Map<IntakeEvent, NotWritten>();
     if (context.write === undefined) {
-      await this.#send(pipeline, valid.length, context, (sending) =>
+      const outcomes = await this.#send(pipeline, valid.length, context, (sending) =>
         valid.map((event) => this.#toRecord(pipeline, event, sending?.nextHeaders() ?? context.trace)),
       );
+      for (const [index, event] of valid.entries()) {
+        const outcome = outcomes[index];
+        if (outcome instanceof MillraceError) failed.set(event, new NotWritten(outcome, event.eventId));
+      }
     } else {
       await context.write(
         events.map((event) =>
@@ -119,17 +126,20 @@ export class Intake {
       );
     }
     for (const event of valid) {
-      if (event.mayRepeat) this.#accepted.add(keyOf(pipeline, event), digestOf(event));
+      if (event.mayRepeat && !failed.has(event)) this.#accepted.add(keyOf(pipeline, event), digestOf(event));
     }
-    return events.map((event) => (event instanceof MillraceError ? event : event.eventId));
+    return events.map((event) =>
+      event instanceof MillraceError ? event : (failed.get(event) ?? event.eventId),
+    );
   }
 
   /**
    * Scores events now. When this resolves each prediction is on the log, in the record of its event. An event id that
    * has a prediction already gets that one.
    *
-   * @returns for each event its prediction or why there is none.
-   * @throws MillraceError with `retriable` when model or log can't be reached; sending the same ids again doubles nothing.
+   * @returns for each event its prediction or why there is none: {@link NotWritten} where the log did not acknowledge it.
+   *   Sending it again under the same id doubles nothing.
+   * @throws MillraceError with `retriable` when the model can't be reached.
    */
   async predict(
     pipeline: OpenPipeline,
@@ -266,6 +276,7 @@ export class Intake {
     const [position] = await this.#send(pipeline, 1, context, (sending) => [
       this.#toRecord(pipeline, event, sending?.nextHeaders() ?? context.trace, prediction),
     ]);
+    if (position instanceof MillraceError) return new NotWritten(position, event.eventId);
     const row = toPredictionRow({ ...prediction, ...position });
     this.#options.cache.remember(row);
     if (event.mayRepeat) this.#accepted.add(keyOf(pipeline, event), digestOf(event));
@@ -291,12 +302,13 @@ export class Intake {
     count: number,
     { timeoutMs, source, work }: RequestContext,
     toRecords: (sending: Sending | undefined) => NewRecord[],
-  ): Promise<Position[]> {
+  ): Promise<(Position | MillraceError)[]> {
     const sending = count === 0 ? undefined : work?.send(pipeline.topics.events);
     const records = toRecords(sending);
-    const positions = await timed(sending, this.#options.producer.send(records, { timeoutMs }));
-    this.#options.metrics.eventsAccepted.inc({ pipeline: pipeline.name, source }, count);
-    return positions;
+    const outcomes = await timed(sending, this.#options.producer.sendEach(records, { timeoutMs }));
+    const written = outcomes.filter((outcome) => !(outcome instanceof MillraceError)).length;
+    this.#options.metrics.eventsAccepted.inc({ pipeline: pipeline.name, source }, written);
+    return outcomes;
   }
 }
 

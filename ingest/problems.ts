@@ -1,6 +1,7 @@
 import type { Context } from 'hono';
 import { MillraceError } from '../platform/errors.js';
 import { withoutSecrets } from '../platform/secrets.js';
+import { NotWritten } from './not-written.js';
 import { InvalidEvent } from '../processors/scorer.js';
 import type { FieldError } from '../schemas/event-schema.js';
 import { RateLimited } from './rate-limits.js';
@@ -16,6 +17,8 @@ export interface Problem {
   code: string;
   /** Every wrong field. */
   errors?: FieldError[];
+  /** Of an event that has no place on the log as far as known: sent again under this id it is there once. */
+  event_id?: string;
   /** Of the request, while traces are recorded. */
   trace_id?: string;
 }
@@ -40,12 +43,14 @@ const statuses: Record<string, readonly [status: number, title: string]> = {
   RESULT_GONE: [410, 'The result was removed'],
   MODEL_NOT_FOUND: [404, 'No such model version'],
   MODEL_CONFLICT: [409, 'The models stand otherwise'],
+  RECORD_TOO_LARGE: [413, 'The event is too large for the log'],
   BODY_TOO_LARGE: [413, 'Body too large'],
   TOO_MANY_EVENTS: [413, 'Too many events'],
   FILE_TOO_LARGE: [413, 'File too large'],
   CONTENT_TYPE_UNSUPPORTED: [415, 'Unsupported content type'],
   FILE_INVALID: [422, 'The file can’t be scored'],
   EVENT_INVALID: [422, 'The event does not fit its contract'],
+  LOG_REFUSED: [422, 'The log refuses the event'],
   EVENT_ID_CONFLICT: [422, 'The id belongs to another event'],
   FEATURES_INVALID: [422, 'The event can’t be scored'],
   MODEL_FAILED: [422, 'The event can’t be scored'],
@@ -56,6 +61,7 @@ const statuses: Record<string, readonly [status: number, title: string]> = {
   REQUEST_INVALID: [400, 'The request does not say what to do'],
   CANARY_SHARE_INVALID: [422, 'No share'],
   RATE_LIMITED: [429, 'Too many requests'],
+  LOG_UNAUTHORIZED: [503, 'The log can’t be written now'],
   REQUEST_TIMEOUT: [503, 'Not done in time'],
   STORAGE_FULL: [507, 'No space for the file'],
 };
@@ -75,12 +81,17 @@ export function toProblem(error: unknown): Problem {
   return {
     ...problem(status, error.code, title, withoutSecrets(error.message)),
     ...(error instanceof InvalidEvent ? { errors: error.fields } : {}),
+    ...(error instanceof NotWritten ? { event_id: error.eventId } : {}),
   };
 }
 
-/** Answers with a problem, below `/v2` in the form of that protocol; one that may pass says when to try again. */
-export function sendProblem(c: Context, error: unknown): Response {
-  const body = toProblem(error);
+/**
+ * Answers with a problem, below `/v2` in the form of that protocol; one that may pass says when to try again.
+ *
+ * @param more - members beside the problem's own.
+ */
+export function sendProblem(c: Context, error: unknown, more: object = {}): Response {
+  const body = { ...toProblem(error), ...more };
   const isInference = /^\/v2(?:\/|$)/.test(c.req.path);
   const headers: Record<string, string> = {
     'content-type': isInference ? 'application/json' : 'application/problem+json',

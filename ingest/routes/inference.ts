@@ -1,3 +1,4 @@
+import { NotWritten } from '../not-written.js';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Context, Hono } from 'hono';
 import type { PredictionRow } from '../../analytics/rows.js';
@@ -121,6 +122,7 @@ export function inferenceRoutes(
     await requireValid(rows, pipeline, models);
     const results = await intake.predict(pipeline, rows, contextOf(c, requestTimeoutMs));
     const predictions = results.map((result, index) => {
+      if (result instanceof NotWritten) throw result;
       if (result instanceof MillraceError) throw rowError(index, result);
       return result;
     });

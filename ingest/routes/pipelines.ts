@@ -47,6 +47,8 @@ export function pipelineRoutes(
     const predictions = results.map((result) =>
       result instanceof MillraceError ? toItemProblem(result, failures++) : toAnswer(result),
     );
+    const unavailable = unavailableOf(results);
+    if (unavailable) return sendProblem(c, unavailable, { predictions });
     return c.json({ predictions }, statusOf(results));
   });
 
@@ -61,7 +63,9 @@ export function pipelineRoutes(
       .flatMap((result, index) => (result instanceof MillraceError ? [{ index, result }] : []))
       .map(({ index, result }, nth) => ({ index, ...toItemProblem(result, nth) }));
     const status = rejected.length === 0 ? 202 : statusOf(results);
-    return c.json({ accepted: accepted.length, event_ids: accepted, rejected }, status);
+    const body = { accepted: accepted.length, event_ids: accepted, rejected };
+    const unavailable = unavailableOf(results);
+    return unavailable ? sendProblem(c, unavailable, body) : c.json(body, status);
   });
   return app;
 }
@@ -115,6 +119,14 @@ function toAnswer(row: PredictionRow): PredictionAnswer {
     model_event: row.model_event,
     model_event_at: row.model_event_at,
   };
+}
+
+/** When nothing of a request was done, and something of it may be later: why. */
+function unavailableOf(results: readonly unknown[]): MillraceError | undefined {
+  const errors = results.filter((result) => result instanceof MillraceError);
+  return errors.length === results.length
+    ? errors.find((error) => toProblem(error).status === 503)
+    : undefined;
 }
 
 /** 200 when all went well, 422 when nothing did, and 207 (RFC 4918: look at each item) between. */
