@@ -5,6 +5,7 @@
 //   node scripts/apache-kafka.mjs -- npm test      runs the command with KAFKA_BROKERS set, exits with its code
 //
 // Needs Java 17 and Maven. Settings: KAFKA_VERSION, APACHE_KAFKA_CACHE (folder of the downloads).
+// APACHE_KAFKA_BROKERS_COUNT=3 makes a cluster of three, with a copy of each topic on every one.
 // With APACHE_KAFKA_ACCESS_LISTS=true it has an authorizer, for the tests of what is denied.
 import { spawn, spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -16,14 +17,14 @@ const setup = spawnSync(process.execPath, [fileURLToPath(new URL('setup.mjs', im
   stdio: ['inherit', 2, 2],
 });
 if (setup.status !== 0) process.exit(1);
-const { ApacheKafka } = await import('../dist/tests/system/engines/apache-kafka.js');
+const { ApacheKafkaCluster } = await import('../dist/tests/system/engines/apache-kafka-cluster.js');
 
 let kafka;
 let stopping = false;
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => void stop(0));
 
 try {
-  kafka = await ApacheKafka.start({
+  kafka = await ApacheKafkaCluster.start(Number(process.env.APACHE_KAFKA_BROKERS_COUNT ?? 1), {
     jvmOptions: ['-Xmx512m', '-XX:+UseG1GC'],
     // Where a resource has no list, everybody may do everything. Lists cost time, so benchmarks do without.
     settings: process.env.APACHE_KAFKA_ACCESS_LISTS

@@ -35,6 +35,8 @@ export interface ApacheKafkaOptions {
   securePort?: number;
   /** Listeners beyond its own, each telling clients to come to another port: a proxy's, which leads back here. */
   proxied?: readonly ProxiedListener[];
+  /** Which broker of a cluster it is; the one with the id 1 is its controller too. Default: a cluster of its own. */
+  member?: { id: number; controller: number; clusterId: string };
   /** Options of the JVM. Default: those that make it start soonest, which are not those that make it fastest in the end. */
   jvmOptions?: readonly string[];
 }
@@ -77,16 +79,23 @@ export class ApacheKafka {
     formatOptions = [],
     securePort,
     proxied = [],
+    member,
     jvmOptions,
   }: ApacheKafkaOptions = {}): Promise<ApacheKafka> {
     const jvm = jvmOptions ?? [...quickStart, `-XX:SharedArchiveFile=${await classesArchive()}`];
     const folder = await mkdtemp(join(tmpdir(), 'millrace-apache-kafka-'));
-    const ports = await freePorts('broker', 'controller');
+    const free = await freePorts('broker', 'controller');
+    const ports = { ...free, controller: member?.controller ?? free.controller };
     const kafka = new ApacheKafka(folder, ports.broker, jvm);
     try {
-      const properties = { ...defaults(folder), ...listeners(ports, proxied, securePort), ...settings };
+      const properties: Record<string, string | number> = {
+        ...defaults(folder),
+        ...listeners(ports, proxied, securePort),
+        ...settings,
+      };
+      if (member !== undefined) joinCluster(properties, member.id);
       await writeFile(kafka.#settingsFile, toLines(properties));
-      await kafka.#format(formatOptions);
+      await kafka.#format(formatOptions, member?.clusterId);
       await kafka.restart();
     } catch (error) {
       await kafka.stop();
@@ -158,8 +167,10 @@ export class ApacheKafka {
     this.#server?.kill('SIGKILL');
   };
 
-  async #format(options: readonly string[]): Promise<void> {
-    const clusterId = randomBytes(16).toString('base64url');
+  async #format(
+    options: readonly string[],
+    clusterId = randomBytes(16).toString('base64url'),
+  ): Promise<void> {
     const tool = await this.#java(
       'kafka.tools.StorageTool',
       'format',
@@ -297,6 +308,14 @@ function listeners(
     'controller.listener.names': 'CONTROLLER',
     'inter.broker.listener.name': 'PLAINTEXT',
   };
+}
+
+/** All but the first of a cluster are brokers alone. */
+function joinCluster(properties: Record<string, string | number>, id: number): void {
+  properties['node.id'] = id;
+  if (id === 1) return;
+  properties['process.roles'] = 'broker';
+  properties['listeners'] = String(properties['listeners']).replace(/,CONTROLLER:.*$/, '');
 }
 
 function toLines(properties: Record<string, string | number>): string {
