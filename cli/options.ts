@@ -1,7 +1,8 @@
 import { InvalidArgumentError } from 'commander';
 import { MillraceError } from '../platform/errors.js';
-import { parseTime } from '../processors/event-time.js';
+import { isStorable } from '../processors/event-time.js';
 import { loadPipelines } from '../processors/pipeline.js';
+import { parseTime } from '../schemas/times.js';
 
 /**
  * The pipelines that a command is about: those of its option `--pipeline`, else all.
@@ -34,8 +35,9 @@ const unitMs = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 export function time(value: string, _before?: number, now = Date.now()): number {
   const [, amount, unit] = /^(\d{1,9})([smhd])$/.exec(value) ?? [];
   if (amount !== undefined) return now - Number(amount) * unitMs[unit as keyof typeof unitMs];
-  const at = parseTime(/^\d{4}-\d\d-\d\d$/.test(value) ? `${value}T00:00:00Z` : value);
-  if (at !== undefined) return at;
+  // A time of day without its zone is a local one to whoever types it.
+  const at = /^[\d-]+$|(?:z|[+-]\d\d:\d\d)$/i.test(value) ? parseTime(value) : undefined;
+  if (at !== undefined && isStorable(at)) return at;
   throw new InvalidArgumentError(
     'It is an age such as 90s, 30m, 2h or 7d, a day, or a time such as 2026-01-31T12:00:00Z.',
   );

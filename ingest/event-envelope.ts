@@ -3,6 +3,7 @@ import { MillraceError } from '../platform/errors.js';
 import { isStorable } from '../processors/event-time.js';
 import { InvalidEvent, type Scorer } from '../processors/scorer.js';
 import { fieldErrors } from '../schemas/event-schema.js';
+import { parseTime, timeExample } from '../schemas/times.js';
 
 const eventIdPattern = /^[^\p{C}]{1,256}$/u;
 
@@ -13,9 +14,16 @@ export const envelopeSchema = z.object({
     .regex(eventIdPattern, 'must have 1 to 256 characters, none of them a control character')
     .optional()
     .describe('The client’s own id of the event. Repeating it repeats nothing. Unset: a UUIDv7.'),
-  event_time: z.iso
-    .datetime({ offset: true, error: 'must be a time such as 2026-01-31T12:00:00Z' })
-    .refine((text) => isStorable(Date.parse(text)), 'must be in the years 1900 to 2299')
+  event_time: z
+    .string({ error: `must be ${timeExample}` })
+    .meta({ format: 'date-time' })
+    .transform((text, { issues }) => {
+      const time = parseTime(text);
+      if (time !== undefined && isStorable(time)) return time;
+      const message = time === undefined ? `must be ${timeExample}` : 'must be in the years 1900 to 2299';
+      issues.push({ code: 'custom', message, input: text });
+      return z.NEVER;
+    })
     .optional()
     .describe('When the event happened, RFC 3339. Unset: when it was accepted.'),
 });
@@ -45,11 +53,7 @@ export function openEnvelope(body: unknown, scorer: Scorer): EnvelopedEvent | Mi
     return new InvalidEvent(fields instanceof InvalidEvent ? [...wrong, ...fields.fields] : wrong);
   }
   if (fields instanceof InvalidEvent) return fields;
-  return {
-    eventId: envelope.data.event_id,
-    eventTime: envelope.data.event_time === undefined ? undefined : Date.parse(envelope.data.event_time),
-    fields,
-  };
+  return { eventId: envelope.data.event_id, eventTime: envelope.data.event_time, fields };
 }
 
 function isEventId(value: unknown): value is string | undefined {

@@ -12,6 +12,7 @@ import type { OpenPipeline } from '../processors/open-pipelines.js';
 import { recordKey } from '../processors/pipeline.js';
 import {
   carriedPredictionHeader,
+  isSameEvent,
   makePrediction,
   notOnTheLog,
   type Position,
@@ -223,7 +224,9 @@ export class Intake {
     inThisRequest.set(event.eventId, earlier ?? digest);
     if (earlier !== undefined && earlier !== digest) return idConflict(event);
     const predicted = this.#options.cache.recall(pipeline.name, event.eventId);
-    return predicted === undefined || isSameEvent(predicted, event) ? undefined : idConflict(event);
+    if (predicted === undefined) return undefined;
+    const known = unlessOtherEvent(pipeline, predicted, event);
+    return known instanceof MillraceError ? known : undefined;
   }
 
   async #findKnown(
@@ -258,7 +261,7 @@ export class Intake {
       known ?? this.#options.cache.recall(pipeline.name, event.eventId) ?? this.#underWay.get(key);
     if (earlier !== undefined) {
       const first = await earlier;
-      return first instanceof MillraceError ? first : unlessOtherEvent(first, event);
+      return first instanceof MillraceError ? first : unlessOtherEvent(pipeline, first, event);
     }
     const result = this.#predictNow(pipeline, event, context).finally(() => this.#underWay.delete(key));
     this.#underWay.set(key, result);
@@ -313,14 +316,12 @@ export class Intake {
 }
 
 /** The earlier prediction if it is of the same event, field by field; another event has no right to its id. */
-function unlessOtherEvent(earlier: PredictionRow, event: ReceivedEvent): PredictResult {
-  return isSameEvent(earlier, event) ? earlier : idConflict(event);
-}
-
-function isSameEvent(earlier: PredictionRow, event: ReceivedEvent): boolean {
-  const fields = new Map(Object.entries(event.fields));
-  const before = Object.entries(JSON.parse(earlier.features) as Record<string, unknown>);
-  return before.every(([name, value]) => fields.get(name) === value);
+function unlessOtherEvent(
+  { scorer }: OpenPipeline,
+  earlier: PredictionRow,
+  event: ReceivedEvent,
+): PredictResult {
+  return isSameEvent(scorer, earlier.features, event.fields) ? earlier : idConflict(event);
 }
 
 function idConflict({ eventId }: ReceivedEvent): MillraceError {

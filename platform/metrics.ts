@@ -52,6 +52,12 @@ export function createMetrics() {
       labelNames: ['pipeline', 'reason'] as const,
       registers,
     }),
+    unreadEventTimes: new Counter({
+      name: 'millrace_event_times_unread_total',
+      help: 'Records whose ce_time header is no time: their events have the time of the record.',
+      labelNames: ['pipeline'] as const,
+      registers,
+    }),
     modelBatchRows: new Histogram({
       name: 'millrace_model_batch_rows',
       help: 'Rows that one model call scored.',

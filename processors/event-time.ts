@@ -1,9 +1,6 @@
 import { storableTime } from '../analytics/rows.js';
 import { MillraceError } from '../platform/errors.js';
 
-/** RFC 3339, section 5.6: a time without its zone could be any of 24 hours. */
-const rfc3339 = /^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)$/i;
-
 /** Whether a time, milliseconds since 1970, is one that can be stored: other clients write what they like. */
 export function isStorable(time: number): boolean {
   return time >= storableTime.from && time <= storableTime.to;
@@ -21,11 +18,4 @@ export function toRowTime(name: string, time: number): string {
     'ROW_INVALID',
     `${name} is ${time} ms since 1970: the years 1900 to 2299 can be stored.`,
   );
-}
-
-/** The milliseconds since 1970 of an RFC 3339 time; undefined for anything else, and for what can't be stored. */
-export function parseTime(text: string | undefined): number | undefined {
-  if (text === undefined || !rfc3339.test(text)) return undefined;
-  const time = Date.parse(text);
-  return isStorable(time) ? time : undefined;
 }

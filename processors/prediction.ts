@@ -2,6 +2,7 @@ import type { PredictionRow } from '../analytics/rows.js';
 import type { Prediction } from '../schemas/types.js';
 import { toRowTime } from './event-time.js';
 import { predictionId } from './ids.js';
+import type { Scorer } from './scorer.js';
 import type { Score } from './score-with.js';
 
 /**
@@ -35,6 +36,21 @@ export interface ReceivedEvent {
   /** Registry id of the schema that its record is written with; of JSON, of the contract that checked it. */
   schemaId: number;
   position: Position;
+}
+
+/**
+ * Whether a prediction with these `features` was made of an event with these fields. The features count as the contract
+ * has them now: a field that they lack has its default, and a number is rounded to its type.
+ */
+export function isSameEvent(scorer: Pick<Scorer, 'validate'>, features: string, fields: object): boolean {
+  const given = JSON.stringify(fields);
+  if (features === given) return true;
+  try {
+    return JSON.stringify(scorer.validate(JSON.parse(features))) === given;
+  } catch (error) {
+    if (error instanceof SyntaxError) return false;
+    throw error;
+  }
 }
 
 /** The prediction record of an event and the score that a model gave it. */

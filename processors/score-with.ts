@@ -49,10 +49,12 @@ export async function scoreWith(
   });
 }
 
-function toScore(by: ScoredBy, score: number): Score | MillraceError {
-  if (!Number.isFinite(score)) {
-    return new MillraceError('OUTPUT_INVALID', `The model's output is ${score}, which is no score.`);
+function toScore(by: ScoredBy, output: number): Score | MillraceError {
+  if (!Number.isFinite(output)) {
+    return new MillraceError('OUTPUT_INVALID', `The model's output is ${output}, which is no score.`);
   }
+  // JSON, and so the answer and the stored row, has no negative zero.
+  const score = output + 0;
   const { decision } = by.manifest.output;
   if (decision === undefined) return { score, label: null, by };
   return { score, label: score >= decision.threshold ? decision.at_or_above : decision.below, by };

@@ -2,18 +2,19 @@ import { MillraceError } from '../platform/errors.js';
 import type { Metrics } from '../platform/metrics.js';
 import type { Prediction } from '../schemas/types.js';
 import { traceHeadersOf } from '../platform/tracing/trace-headers.js';
+import { parseTime } from '../schemas/times.js';
 import { cloudEventAttribute, cloudEventHeaders } from '../streams/cloud-events.js';
 import { jsonObject } from '../streams/json-value.js';
 import type { NewRecord, StreamRecord } from '../streams/records.js';
 import { unreadableHeader } from '../streams/records.js';
 import { schemaIdOf, type Serde } from '../streams/serde.js';
 import { deadLetterRecord, faultOfRecord } from './dead-letters.js';
-import { isStorable, parseTime } from './event-time.js';
+import { isStorable } from './event-time.js';
 import { positionEventId, predictionId, recordEventId } from './ids.js';
 import type { OpenPipeline } from './open-pipelines.js';
 import { noOutput, type Score } from './score-with.js';
 import { recordKey } from './pipeline.js';
-import { carriedPredictionHeader, makePrediction, type ReceivedEvent } from './prediction.js';
+import { carriedPredictionHeader, isSameEvent, makePrediction, type ReceivedEvent } from './prediction.js';
 import { replyHeaders } from './reply-headers.js';
 
 export interface StreamScorerOptions {
@@ -137,7 +138,7 @@ export class StreamScorer {
         prediction.pipeline === name &&
         prediction.event_id === eventId &&
         prediction.prediction_id === predictionId(eventId, prediction.model_digest) &&
-        prediction.features === JSON.stringify(event.fields) &&
+        isSameEvent(this.#pipeline.scorer, prediction.features, event.fields) &&
         isStorable(prediction.event_time) &&
         isStorable(prediction.predicted_at) &&
         (prediction.model_event_at === null || isStorable(prediction.model_event_at)) &&
@@ -165,11 +166,10 @@ export class StreamScorer {
       const valid = this.#pipeline.scorer.validate(fields);
       if (valid instanceof MillraceError) return failed(valid);
       const source = cloudEventAttribute(record.headers, 'source');
-      const time = cloudEventAttribute(record.headers, 'time');
       const appendedAt = isStorable(record.timestamp) ? record.timestamp : this.#now();
       const event = {
         eventId,
-        eventTime: parseTime(time) ?? appendedAt,
+        eventTime: this.#timeOf(record) ?? appendedAt,
         source: source ?? 'kafka',
         fields: valid,
         key: record.key?.toString() ?? recordKey(this.#pipeline.pipeline, valid, eventId),
@@ -189,6 +189,16 @@ export class StreamScorer {
     } catch (error) {
       return failed(error);
     }
+  }
+
+  /** When its producer says that the event happened. What can't be read or stored is counted, and is no reason to lose it. */
+  #timeOf({ headers }: StreamRecord): number | undefined {
+    const text = cloudEventAttribute(headers, 'time');
+    if (text === undefined) return undefined;
+    const time = parseTime(text);
+    if (time !== undefined && isStorable(time)) return time;
+    this.#metrics.unreadEventTimes.inc({ pipeline: this.#pipeline.name });
+    return undefined;
   }
 
   #prediction({ record, eventId }: Item, prediction: Prediction): NewRecord {

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { MillraceError } from '../platform/errors.js';
 import type { AvroType, ContractField, RecordSchema } from './contracts.js';
+import { parseDay, parseTime, timeExample } from './times.js';
 
 /** What is wrong with one field of an event. */
 export interface FieldError {
@@ -10,10 +11,14 @@ export interface FieldError {
 
 /**
  * The validator of an event's fields, derived from its Avro contract: types, limits and doc strings are written once, there.
- * Integers must be whole numbers in Avro's range, numbers finite; a timestamp may be RFC 3339 text; unknown fields are refused; a nullable field or one with a
- * default may be left out. The OpenAPI document is made from the same schema.
+ * Integers must be whole numbers in Avro's range, numbers finite; a timestamp or date may be text; unknown fields are
+ * refused; a nullable field or one with a default may be left out. The OpenAPI document is made from the same schema.
  *
- * @throws MillraceError `CONTRACT_INVALID` for an Avro type that an event can't have over JSON (bytes, maps, arrays, records).
+ * What it gives back is what Avro gives back of it, to the bit: what is scored and answered is what the log has. So a
+ * `float` is rounded to one, a zero has no sign, and text is well-formed Unicode.
+ *
+ * @throws MillraceError `CONTRACT_INVALID` for an Avro type that an event can't have over JSON (bytes, maps, arrays,
+ *   records), and for a default that the field's own limits refuse.
  */
 export function eventSchema(contract: RecordSchema): z.ZodObject {
   const shape = Object.fromEntries(
@@ -51,8 +56,15 @@ export function fieldErrors(error: z.ZodError): FieldError[] {
 }
 
 function fieldSchema(contract: RecordSchema, field: ContractField): z.ZodType {
-  const described = typeSchema(contract, field, field.type).describe(field.doc ?? '');
-  return 'default' in field ? described.default(field.default) : described;
+  const schema = typeSchema(contract, field, field.type).describe(field.doc ?? '');
+  if (!('default' in field)) return schema;
+  const { data, error } = schema.safeParse(field.default);
+  if (error === undefined) return schema.default(data);
+  const problem = error.issues[0]?.message;
+  throw new MillraceError(
+    'CONTRACT_INVALID',
+    `${contract.name}.${field.name} has the default ${JSON.stringify(field.default)}, which ${problem}.`,
+  );
 }
 
 function typeSchema(contract: RecordSchema, field: ContractField, type: AvroType): z.ZodType {
@@ -65,9 +77,10 @@ function typeSchema(contract: RecordSchema, field: ContractField, type: AvroType
     if ('symbols' in type) {
       return z.enum(type.symbols, { error: missingOr(`must be one of ${type.symbols.join(', ')}`) });
     }
-    return type.logicalType === 'timestamp-millis'
-      ? timeSchema(field)
-      : typeSchema(contract, field, type.type);
+    const timeType = timeTypes[type.logicalType ?? ''];
+    if (timeType !== undefined) return timeSchema(field, timeType);
+    if (type.logicalType === 'uuid') return z.uuid({ error: missingOr(uuidProblem) });
+    return typeSchema(contract, field, type.type);
   }
   switch (type) {
     case 'boolean':
@@ -75,7 +88,12 @@ function typeSchema(contract: RecordSchema, field: ContractField, type: AvroType
     case 'string':
       return z
         .string({ error: missingOr('must be a string') })
-        .max(field.maxLength ?? 10_000, `must not be longer than ${field.maxLength ?? 10_000} characters`);
+        .max(field.maxLength ?? 10_000, `must not be longer than ${field.maxLength ?? 10_000} characters`)
+        .refine(
+          (text) => text.isWellFormed(),
+          // Avro's text is UTF-8, which has none: another text would come back.
+          'has half of a character (a lone surrogate)',
+        );
     default: {
       const range = numberRanges[type];
       if (range === undefined) throw unsupported(contract, field);
@@ -96,9 +114,11 @@ function valueCheck(contract: RecordSchema, field: ContractField, type: AvroType
       const symbols = new Set<unknown>(type.symbols);
       return (value) => symbols.has(value);
     }
-    return type.logicalType === 'timestamp-millis'
-      ? numberCheck(field, timeRange)
-      : valueCheck(contract, field, type.type);
+    const timeType = timeTypes[type.logicalType ?? ''];
+    if (timeType !== undefined) return numberCheck(field, timeType);
+    // Seldom, and its pattern is the schema's.
+    if (type.logicalType === 'uuid') return (value) => z.uuid().safeParse(value).success;
+    return valueCheck(contract, field, type.type);
   }
   switch (type) {
     case 'null':
@@ -106,7 +126,8 @@ function valueCheck(contract: RecordSchema, field: ContractField, type: AvroType
     case 'boolean':
       return (value) => typeof value === 'boolean';
     case 'string':
-      return (value) => typeof value === 'string' && value.length <= (field.maxLength ?? 10_000);
+      return (value) =>
+        typeof value === 'string' && value.length <= (field.maxLength ?? 10_000) && value.isWellFormed();
     default: {
       const range = numberRanges[type];
       if (range === undefined) throw unsupported(contract, field);
@@ -115,24 +136,65 @@ function valueCheck(contract: RecordSchema, field: ContractField, type: AvroType
   }
 }
 
-function numberCheck(field: ContractField, { whole, lowest, highest }: NumberRange): Check {
-  const [minimum, maximum] = [field.minimum ?? lowest, field.maximum ?? highest];
+function numberCheck(field: ContractField, range: NumberRange): Check {
+  const { whole, single } = range;
+  const { minimum, maximum } = limitsOf(field, range);
   return (value) =>
     typeof value === 'number' &&
     value >= minimum &&
     value <= maximum &&
-    (!whole || Number.isSafeInteger(value));
+    (!whole || Number.isSafeInteger(value)) &&
+    (single !== true || Math.fround(value) === value) &&
+    !Object.is(value, -0);
 }
 
 interface NumberRange {
   kind: string;
   whole: boolean;
+  /** Whether it is rounded to 32 bits. */
+  single?: boolean;
   lowest: number;
   highest: number;
 }
 
-/** Milliseconds since 1970 that a `Date` can hold. */
-const timeRange: NumberRange = { kind: 'a time', whole: true, lowest: -8.64e15, highest: 8.64e15 };
+interface TimeType extends NumberRange {
+  example: string;
+  /** The number for a text. */
+  parse: (text: string) => number | undefined;
+  /** The text for a number. */
+  format: (value: number) => string;
+}
+
+/** What avsc writes and gives back: it makes a positive number of one below this, as it works with twice the number. */
+const longRange = { lowest: -(2 ** 52), highest: Number.MAX_SAFE_INTEGER - 1 };
+
+const timestamp: TimeType = {
+  kind: 'a time',
+  example: `${timeExample}, or milliseconds since 1970,`,
+  whole: true,
+  lowest: longRange.lowest,
+  // The last that a `Date` can hold.
+  highest: 8.64e15,
+  parse: parseTime,
+  format: (time) => new Date(time).toISOString(),
+};
+
+/** Avro's logical types of times that may be text in JSON and files, by name. */
+const timeTypes: Record<string, TimeType> = {
+  'timestamp-millis': timestamp,
+  'local-timestamp-millis': timestamp,
+  date: {
+    ...timestamp,
+    kind: 'a day',
+    example: 'a day such as 2026-01-31, or days since 1970,',
+    lowest: -1e8,
+    highest: 1e8,
+    parse: parseDay,
+    format: (day) => new Date(day * 24 * 3_600_000).toISOString().replace('T00:00:00.000Z', ''),
+  },
+};
+
+const uuidProblem = 'must be a UUID such as 123e4567-e89b-12d3-a456-426614174000';
 
 const double = {
   kind: 'a number',
@@ -141,37 +203,49 @@ const double = {
   highest: Number.MAX_VALUE,
 };
 
+const whole = { kind: 'a whole number', whole: true };
+
 const numberRanges: Record<string, NumberRange> = {
-  int: { kind: 'a whole number', whole: true, lowest: -(2 ** 31), highest: 2 ** 31 - 1 },
-  long: {
-    kind: 'a whole number',
-    whole: true,
-    lowest: Number.MIN_SAFE_INTEGER,
-    highest: Number.MAX_SAFE_INTEGER,
-  },
-  float: double,
+  int: { ...whole, lowest: -(2 ** 31), highest: 2 ** 31 - 1 },
+  long: { ...whole, ...longRange },
+  float: { ...double, single: true, lowest: -3.4028235e38, highest: 3.4028235e38 },
   double,
 };
 
-function numberSchema(field: ContractField, { kind, whole, lowest, highest }: NumberRange): z.ZodType {
-  const [minimum, maximum] = [field.minimum ?? lowest, field.maximum ?? highest];
-  const unlimited = field.minimum === undefined && field.maximum === undefined;
-  const problem = unlimited ? `must be ${kind}` : `must be ${kind} from ${minimum} to ${maximum}`;
-  const number = z
-    .number({ error: missingOr(problem) })
-    .min(minimum, problem)
-    .max(maximum, problem);
-  return whole ? number.int(problem) : number;
+/** A limit of a `float` includes the number that the log has for it. */
+function limitsOf({ minimum, maximum }: ContractField, { single, lowest, highest }: NumberRange) {
+  const [from, to] = [minimum ?? lowest, maximum ?? highest];
+  if (single !== true) return { minimum: from, maximum: to };
+  return { minimum: Math.min(from, Math.fround(from)), maximum: Math.max(to, Math.fround(to)) };
 }
 
-/** A time comes as milliseconds since 1970, as Avro has it, or as RFC 3339 text, which becomes that number. */
-function timeSchema(field: ContractField): z.ZodType {
-  const { minimum = timeRange.lowest, maximum = timeRange.highest } = field;
-  const [from, to] = [minimum, maximum].map((time) => new Date(time).toISOString());
-  const problem = `must be a time such as 2026-01-31T12:00:00Z, or milliseconds since 1970, from ${from} to ${to}`;
-  const milliseconds = z.number({ error: problem }).int(problem).min(minimum, problem).max(maximum, problem);
-  const text = z.iso.datetime({ offset: true, error: problem }).transform(Date.parse).pipe(milliseconds);
-  return z.union([milliseconds, text], { error: missingOr(problem) });
+function numberSchema(field: ContractField, range: NumberRange): z.ZodType {
+  const { lowest, highest, kind } = range;
+  const { minimum, maximum } = limitsOf(field, range);
+  const inRange = `must be ${kind} from ${field.minimum ?? lowest} to ${field.maximum ?? highest}`;
+  const unlimited = field.minimum === undefined && field.maximum === undefined;
+  const problem = unlimited ? `must be ${kind}` : inRange;
+  // One that is too large for a whole number of JavaScript would be called none.
+  const number = z
+    .number({ error: missingOr(problem) })
+    .min(minimum, { error: inRange, abort: true })
+    .max(maximum, { error: inRange, abort: true });
+  return (range.whole ? number.int(problem) : number).transform(
+    range.single === true ? (value) => Math.fround(value) + 0 : (value) => value + 0,
+  );
+}
+
+/** A time comes as the number that Avro has for it, or as text, which becomes that number. */
+function timeSchema(field: ContractField, { lowest, highest, example, parse, format }: TimeType): z.ZodType {
+  const { minimum = lowest, maximum = highest } = field;
+  const problem = `must be ${example} from ${format(minimum)} to ${format(maximum)}`;
+  const number = z.number({ error: problem }).int(problem).min(minimum, problem).max(maximum, problem);
+  const text = z
+    .string({ error: problem })
+    .meta({ format: example.includes('day') ? 'date' : 'date-time' })
+    .transform((value) => parse(value) ?? Number.NaN)
+    .pipe(number);
+  return z.union([number.transform((value) => value + 0), text], { error: missingOr(problem) });
 }
 
 function missingOr(problem: string): (issue: { input?: unknown }) => string {

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { MillraceError } from '../platform/errors.js';
-import { type ContractField, loadContract, type RecordSchema } from './contracts.js';
+import { avroType, type ContractField, loadContract, type RecordSchema } from './contracts.js';
 import { eventCheck, eventSchema, fieldErrors } from './event-schema.js';
 
 function record(...fields: ContractField[]): RecordSchema {
@@ -70,8 +70,69 @@ describe('eventSchema', () => {
 
   it('keeps an int in 32 bits', () => {
     expect(errorsOf(record({ name: 'x', type: 'int' }), { x: 2 ** 31 })).toEqual({
-      x: 'must be a whole number',
+      x: 'must be a whole number from -2147483648 to 2147483647',
     });
+  });
+
+  it.each([2 ** 53, -(2 ** 53), 1e300])(
+    'says once that %d is out of range, not that it is not whole',
+    (x) => {
+      const { error } = eventSchema(record({ name: 'x', type: 'long' })).safeParse({ x });
+      const problem = 'must be a whole number from -4503599627370496 to 9007199254740990';
+      expect(fieldErrors(error as NonNullable<typeof error>)).toEqual([{ field: 'x', problem }]);
+    },
+  );
+
+  it.each<[ContractField['type'], unknown[], unknown[]]>([
+    ['float', [0.1, 12345.67, -0, 1e-50, 3.4028235e38, 16_777_217], [3.403e38, -1e39, 3.4028236e38]],
+    ['double', [0.1, -0, 5e-324, 1.7976931348623157e308], [Infinity]],
+    ['int', [-0, 2 ** 31 - 1], [2 ** 31]],
+    ['long', [-0, 2 ** 53 - 2, -(2 ** 52)], [2 ** 53, 2 ** 53 - 1, -(2 ** 52) - 1]],
+    ['string', ['Blue \u{1f600}', '', '\0'], ['Blue \ud83d', '\udc00', 'a\ud800b']],
+    [['null', 'float'], [null, 0.3], [1e39]],
+    [{ type: 'long', logicalType: 'timestamp-millis' }, [-0, -1, '1969-12-31 23:59:59.001'], ['2026-02-30']],
+    [{ type: 'long', logicalType: 'local-timestamp-millis' }, ['2026-01-31T12:00'], ['2026-01-31T24:00']],
+    [
+      { type: 'int', logicalType: 'date' },
+      [0, -1, '2026-01-31'],
+      ['2026-02-29', '2026-01-31T12:00:00Z', 1.5],
+    ],
+    [
+      { type: 'string', logicalType: 'uuid' },
+      ['123e4567-e89b-12d3-a456-426614174000'],
+      ['zzz', '', '123e4567e89b12d3a456426614174000'],
+    ],
+  ])('gives back of %j what Avro does, and refuses what it can’t hold', (type, held, bad) => {
+    const contract = record({ name: 'x', type });
+    const schema = eventSchema(contract);
+    const avro = avroType(contract as unknown as Parameters<typeof avroType>[0]);
+    for (const x of held) {
+      const event = schema.parse({ x });
+      const read: unknown = avro.fromBuffer(avro.toBuffer(event));
+      expect(Object.is((read as typeof event)['x'], event['x'])).toBe(true);
+      expect(JSON.stringify(schema.parse(JSON.parse(JSON.stringify(read))))).toBe(JSON.stringify(event));
+      expect(eventCheck(contract)(event)).toBe(true);
+    }
+    for (const x of bad) {
+      expect(schema.safeParse({ x }).success).toBe(false);
+      expect(eventCheck(contract)({ x })).toBe(false);
+    }
+  });
+
+  it('takes a float’s limits as the log has them', () => {
+    const contract = record({ name: 'x', type: 'float', minimum: 0.3, maximum: 0.7 });
+    for (const x of [0.3, Math.fround(0.3), 0.7, Math.fround(0.7)]) {
+      const event = eventSchema(contract).parse({ x });
+      expect(event).toEqual({ x: Math.fround(x) });
+      expect(eventCheck(contract)(event)).toBe(true);
+    }
+    expect(errorsOf(contract, { x: 0.701 })).toEqual({ x: 'must be a number from 0.3 to 0.7' });
+  });
+
+  it('rounds a default as it rounds values, and refuses one that the limits refuse', () => {
+    const price = { name: 'x', type: 'float', default: 0.1 };
+    expect(eventSchema(record(price)).parse({})).toEqual({ x: Math.fround(0.1) });
+    expect(() => eventSchema(record({ ...price, minimum: 1 }))).toThrow('the default 0.1, which must be');
   });
 
   it.each(['bytes', { type: 'array', items: 'int' }, ['int', 'string']])(
@@ -89,7 +150,12 @@ describe('eventSchema', () => {
       minimum: Date.UTC(2000, 0),
     });
     const time = Date.UTC(2026, 0, 31, 11, 45);
-    for (const value of [time, '2026-01-31T11:45:00Z', '2026-01-31T12:45:00.000+01:00'])
+    for (const value of [
+      time,
+      '2026-01-31T11:45:00Z',
+      '2026-01-31T12:45:00.000+01:00',
+      '2026-01-31 11:45:00',
+    ])
       expect(eventSchema(at).parse({ at: value })).toEqual({ at: time });
     const problem = expect.stringMatching(
       /^must be a time such as .*, from 2000-01-01T00:00:00.000Z to /,
@@ -97,7 +163,7 @@ describe('eventSchema', () => {
     // Seconds since 1970 would be a day in January 1970.
     for (const value of [
       '1999-12-31T23:59:59Z',
-      '2026-01-31T11:45:00',
+      '2026-02-30T11:45:00Z',
       'today',
       '',
       true,

@@ -72,7 +72,10 @@ function setField(
     case 'long':
     case 'float':
     case 'double':
-      event[name] = typeof cell !== 'number' && numberText.test(text) ? Number(text) : cell;
+      // Of a date cell the time to the millisecond, unless its field wants a day.
+      if (cell instanceof Date) event[name] = text.includes('T') ? cell.toISOString() : text;
+      else if (typeof cell === 'string') event[name] = numberText.test(text) ? Number(text) : text;
+      else event[name] = cell;
       break;
     case 'boolean':
       event[name] = /^(true|false)$/i.test(text) ? text.toLowerCase() === 'true' : cell;

@@ -15,6 +15,8 @@ const contract: RecordSchema = {
     { name: 'ok', type: 'boolean', default: false },
     { name: 'text', type: 'string', default: '' },
     { name: 'maybe', type: ['null', 'long'], default: null },
+    { name: 'at', type: ['null', { type: 'long', logicalType: 'timestamp-millis' }], default: null },
+    { name: 'day', type: ['null', { type: 'int', logicalType: 'date' }], default: null },
   ],
 };
 const schema = eventSchema(contract);
@@ -41,7 +43,8 @@ describe('toEvent', () => {
       ID: '1',
       event_id: 'x',
     };
-    expect(event(row)).toEqual({ count: 12, amount: -1500, ok: true, text: ' a ', maybe: 7 });
+    expect(event(row)).toMatchObject({ count: 12, amount: -1500, ok: true, text: ' a ', maybe: 7 });
+    expect(event(row)).not.toHaveProperty('ID');
   });
 
   it('takes no longer for digits without end than for other text', () => {
@@ -61,8 +64,26 @@ describe('toEvent', () => {
     }
   });
 
+  it('makes times and days of date cells and of text, without a zone as UTC', () => {
+    const [day, time] = [new Date('2026-01-31'), new Date('2026-01-30T17:45:00.001Z')];
+    for (const [cell, at] of [
+      [time, time.getTime()],
+      [day, day.getTime()],
+      [new Date('1904-01-01'), Date.UTC(1904, 0)],
+      ['2026-01-30 17:45:00.001', time.getTime()],
+      [' 2026-01-30T18:45:00.001+01 ', time.getTime()],
+      ['1769795100001', time.getTime()],
+      [1_769_795_100_001, time.getTime()],
+    ])
+      expect(event({ count: 1, at: cell })).toMatchObject({ at });
+    for (const cell of [day, '2026-01-31', '20484'])
+      expect(event({ count: 1, day: cell })).toMatchObject({ day: 20_484 });
+    expect(event({ count: 1, at: '2026-02-30' })).toContain('at must be a time such as');
+    expect(event({ count: 1, day: time })).toContain('day must be a day such as');
+  });
+
   it('takes an empty cell for a field that is missing', () => {
-    expect(event({ count: 1, amount: null, ok: '', text: ' ', maybe: null })).toEqual({
+    expect(event({ count: 1, amount: null, ok: '', text: ' ', maybe: null, at: '' })).toMatchObject({
       count: 1,
       amount: 1.5,
       ok: false,

@@ -313,6 +313,8 @@ describe('records on the events topic', () => {
     const now = { year: new Date().getUTCFullYear() };
     if (refusal === undefined) expect(await eventually(year('late'))).toEqual(now);
     expect(await eventually(year('vague'))).toEqual(now);
+    const metrics = await (await system.get('/metrics')).text();
+    expect(metrics).toMatch(/millrace_event_times_unread_total\{pipeline="credit-default"[^}]*\} 1\n/);
     expect(await eventually(year('last'))).toEqual(now);
     expect(await eventually(() => deadLetter('marked'))).toMatchObject({ schema_id: null });
     const long = `SELECT detail FROM millrace.dead_letters WHERE reason = 'EVENT_INVALID' AND detail LIKE 'Its id has 5000 bytes%'`;
