@@ -1,6 +1,10 @@
 import type { ConnectionOptions } from 'node:tls';
+import { SchemaRegistry } from '@kafkajs/confluent-schema-registry';
+import type {
+  SchemaRegistryAPIClient,
+  SchemaRegistryAPIClientArgs,
+} from '@kafkajs/confluent-schema-registry/dist/api/index.js';
 import { MillraceError, messageOf } from '../platform/errors.js';
-import { httpRequest } from '../platform/http-request.js';
 import { withoutCredentials } from '../platform/secrets.js';
 import { tlsAdvice } from '../platform/tls-problems.js';
 import { TlsAgent } from '../platform/tls-settings.js';
@@ -16,38 +20,51 @@ export interface SchemaRegistryOptions {
   timeoutMs?: number;
 }
 
-/** A schema has some kilobytes. */
-const maxBytes = 64 * 1024 * 1024;
-
 /** What the registry holds for an id. */
 export interface RegisteredSchema {
   schema: string;
   schemaType: string;
 }
 
+type Middleware = NonNullable<SchemaRegistryAPIClientArgs['middlewares']>[number];
+type Next = Parameters<NonNullable<ReturnType<Middleware>['response']>>[0];
+type Response = Awaited<ReturnType<Next>>;
+
+interface Answer {
+  status: number;
+  body: Record<string, unknown>;
+  /** By the answer's `Date`, milliseconds since 1970. */
+  date: number | undefined;
+}
+
 /**
- * The two calls of the Confluent Schema Registry's REST API that Millrace makes.
- *
- * They are made directly, not through `@kafkajs/confluent-schema-registry`: that package reports a registry that is
- * down as status 400 and any page's 404 like an unknown schema, so its errors can't tell a bad record from an outage;
- * and it refuses to register under a subject whose compatibility level is not the one it was told.
+ * A schema registry with Confluent's REST API, through the client of `@kafkajs/confluent-schema-registry`, of which only
+ * the requests are used. Its own reading of answers takes a registry that is down for status 400 and any page's 404 for an
+ * unknown schema, and would make Avro, JSON Schema or Protobuf types of schemas before the serde has bounded them.
  */
 export class SchemaRegistryClient {
   readonly #url: string;
-  readonly #headers: Record<string, string>;
   readonly #timeoutMs: number;
-  readonly #agent: TlsAgent | undefined;
+  readonly #api: SchemaRegistryAPIClient;
 
   constructor({ url, username, password, tls, timeoutMs = 5_000 }: SchemaRegistryOptions) {
     this.#url = withoutCredentials(url).replace(/\/+$/, '');
     this.#timeoutMs = timeoutMs;
-    this.#agent = tls === undefined ? undefined : new TlsAgent(tls, { keepAlive: true });
     const inUrl = new URL(url);
     const user = username ?? decodeURIComponent(inUrl.username);
     const secret = password ?? decodeURIComponent(inUrl.password);
-    this.#headers = { accept: 'application/vnd.schemaregistry.v1+json' };
+    const headers: Record<string, string> = { accept: 'application/vnd.schemaregistry.v1+json' };
+    // The package's own basic authentication knows Latin-1 alone.
     if (user !== '')
-      this.#headers['authorization'] = `Basic ${Buffer.from(`${user}:${secret}`).toString('base64')}`;
+      headers['authorization'] = `Basic ${Buffer.from(`${user}:${secret}`).toString('base64')}`;
+    const registry = new SchemaRegistry({
+      host: this.#url,
+      retry: { retries: 0 },
+      ...(tls !== undefined && inUrl.protocol === 'https:'
+        ? { agent: new TlsAgent(tls, { keepAlive: true }) }
+        : {}),
+    });
+    this.#api = wireOf(registry, answersAsTheyCame(headers));
   }
 
   /**
@@ -56,8 +73,9 @@ export class SchemaRegistryClient {
    * @throws MillraceError `SCHEMA_INCOMPATIBLE`, `SCHEMA_INVALID`, or `REGISTRY_UNAVAILABLE` (retriable).
    */
   async register(subject: string, schema: string): Promise<number> {
-    const path = `/subjects/${encodeURIComponent(subject)}/versions`;
-    const { status, body } = await this.#request(path, { schema });
+    const { status, body } = await this.#ask(`registering ${subject}`, (signal) =>
+      this.#api.Subject.register({ subject, body: { schema }, signal }),
+    );
     if (status === 200 && typeof body['id'] === 'number') return body['id'];
     const reason = text(body['message']) ?? `status ${status}`;
     if (status === 409)
@@ -72,7 +90,9 @@ export class SchemaRegistryClient {
 
   /** @throws MillraceError `SCHEMA_UNKNOWN`, or `REGISTRY_UNAVAILABLE` (retriable). */
   async schema(id: number): Promise<RegisteredSchema> {
-    const { status, body } = await this.#request(`/schemas/ids/${id}`);
+    const { status, body } = await this.#ask(`fetching schema ${id}`, (signal) =>
+      this.#api.Schema.find({ id, signal }),
+    );
     if (status === 200 && typeof body['schema'] === 'string')
       return { schema: body['schema'], schemaType: text(body['schemaType']) ?? 'AVRO' };
     // Any web server answers 404 to a path that it does not know; only the registry says why.
@@ -87,18 +107,20 @@ export class SchemaRegistryClient {
    * @throws MillraceError `REGISTRY_UNAVAILABLE` (retriable).
    */
   async standing(subject: string, schema: string): Promise<'registered' | 'compatible' | 'incompatible'> {
-    const name = encodeURIComponent(subject);
-    const found = await this.#request(`/subjects/${name}`, { schema });
+    const body = { schema };
+    const found = await this.#ask(`looking ${subject} up`, (signal) =>
+      this.#api.Subject.registered({ subject, body, signal }),
+    );
     if (found.status === 200) return 'registered';
     if (found.status !== 404) throw this.#unavailable(`looking ${subject} up`, `status ${found.status}`);
-    const { status, body } = await this.#request(`/compatibility/subjects/${name}/versions/latest`, {
-      schema,
-    });
+    const { status, body: verdict } = await this.#ask(`comparing ${subject}`, (signal) =>
+      this.#api.Subject.compatible({ subject, body, signal }),
+    );
     // Nothing stands against the first version of a subject.
     if (status === 404) return 'compatible';
     if (status !== 200)
-      throw this.#unavailable(`comparing ${subject}`, text(body['message']) ?? `status ${status}`);
-    return body['is_compatible'] === true ? 'compatible' : 'incompatible';
+      throw this.#unavailable(`comparing ${subject}`, text(verdict['message']) ?? `status ${status}`);
+    return verdict['is_compatible'] === true ? 'compatible' : 'incompatible';
   }
 
   /**
@@ -107,35 +129,32 @@ export class SchemaRegistryClient {
    * @throws MillraceError `REGISTRY_UNAVAILABLE` (retriable).
    */
   async time(): Promise<number | undefined> {
-    const { date } = await this.#request('/subjects');
+    const { date } = await this.#ask('listing subjects', (signal) => this.#api.Subject.all({ signal }));
     return date;
   }
 
   /** @throws MillraceError `REGISTRY_UNAVAILABLE` (retriable) when the registry does not answer. */
   async ping(): Promise<void> {
-    const { status } = await this.#request('/subjects');
+    const { status } = await this.#ask('listing subjects', (signal) => this.#api.Subject.all({ signal }));
     if (status !== 200) throw this.#unavailable('listing subjects', `status ${status}`);
   }
 
-  async #request(
-    path: string,
-    body?: object,
-  ): Promise<{ status: number; body: Record<string, unknown>; date: number | undefined }> {
+  async #ask(what: string, send: (signal: AbortSignal) => Promise<unknown>): Promise<Answer> {
+    const signal = AbortSignal.timeout(this.#timeoutMs);
     try {
-      const options = { headers: this.#headers, agent: this.#agent, timeoutMs: this.#timeoutMs, maxBytes };
-      const sent = {
-        ...options,
-        method: 'POST',
-        body: JSON.stringify(body),
-        headers: { ...this.#headers, 'content-type': 'application/vnd.schemaregistry.v1+json' },
-      };
-      const { status, text: answer, headers } = await httpRequest(this.#url + path, body ? sent : options);
-      if (status === 401 || status === 403) throw this.#unauthorized(path, status);
-      const date = Date.parse(headers.date ?? '');
-      return { status, body: parseObject(answer), date: Number.isNaN(date) ? undefined : date };
+      // An answer that is cut in its middle never ends for the package.
+      const answer = await Promise.race([send(signal), timeOut(signal)]);
+      if (!isResponse(answer)) throw new Error('no answer');
+      const failure = answer.error();
+      if (failure !== null) throw failure;
+      const status = answer.status();
+      if (status === 401 || status === 403) throw this.#unauthorized(what, status);
+      const date = Date.parse(String(answer.header('date')));
+      return { status, body: toObject(answer.data()), date: Number.isNaN(date) ? undefined : date };
     } catch (error) {
       if (error instanceof MillraceError) throw error;
-      throw this.#unavailable(path, messageOf(error), error);
+      const reason = signal.aborted ? `no answer in ${this.#timeoutMs} ms` : messageOf(error);
+      throw this.#unavailable(what, reason, error);
     }
   }
 
@@ -161,11 +180,41 @@ function text(value: unknown): string | undefined {
   return typeof value === 'string' ? value : undefined;
 }
 
-function parseObject(json: string): Record<string, unknown> {
-  try {
-    const parsed: unknown = JSON.parse(json);
-    return typeof parsed === 'object' && parsed !== null ? { ...parsed } : {};
-  } catch {
-    return {};
-  }
+function toObject(value: unknown): Record<string, unknown> {
+  return typeof value === 'object' && value !== null ? { ...value } : {};
+}
+
+/**
+ * The package's requests, with a middleware nearest to the wire. Its option `middlewares` puts them behind its own, which
+ * leaves of a failure a message and a status, 400 for a broken connection: so ours goes in front, in mappersmith's list.
+ */
+function wireOf(registry: SchemaRegistry, middleware: Middleware): SchemaRegistryAPIClient {
+  // oxlint-disable-next-line typescript/dot-notation -- private to TypeScript alone
+  const api = registry['api'];
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- not in mappersmith's types; a test looks at it
+  const { _manifest: manifest } = api as unknown as { _manifest: { middleware: Middleware[] } };
+  manifest.middleware.unshift(middleware);
+  return api;
+}
+
+/** Hands up what the registry answered as it came, whatever its status. */
+function answersAsTheyCame(headers: Record<string, string>): Middleware {
+  return () => ({
+    prepareRequest: async (next) => (await next()).enhance({ headers }),
+    response: (next) =>
+      next().catch((failed: unknown) => {
+        if (isResponse(failed)) return failed;
+        throw failed;
+      }),
+  });
+}
+
+function isResponse(value: unknown): value is Response {
+  return typeof value === 'object' && value !== null && 'status' in value && 'error' in value;
+}
+
+function timeOut(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    signal.addEventListener('abort', () => reject(new Error('no answer in time')), { once: true });
+  });
 }

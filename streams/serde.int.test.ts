@@ -1,6 +1,7 @@
 /* oxlint-disable typescript/no-unsafe-type-assertion -- parsed JSON and caught errors */
-import { createServer } from 'node:http';
+import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { inspect } from 'node:util';
 import { SchemaRegistry } from '@kafkajs/confluent-schema-registry';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { avroType } from '../schemas/contracts.js';
@@ -10,6 +11,8 @@ import { codeOf, TinyRegistry, trip, wire } from './testing/serde-fixture.js';
 
 const field = (name: string, value: number): object => ({ name, type: 'int', default: value });
 const named = (name: string): ReturnType<typeof avroType> => avroType({ type: 'record', name, fields: [] });
+
+const secret = 'pass-word-1';
 
 let registry: TinyRegistry;
 let serde: Serde;
@@ -169,14 +172,51 @@ describe('a registry in trouble', () => {
     expect(await serde.decode(wire(id, [2, 0x61, 0, 2]), type)).toMatchObject({ id: 'a' });
   });
 
-  test('one that never answers is given up in time', async () => {
-    const server = createServer(() => undefined);
+  test.each<[string, RequestListener]>([
+    ['never answers', () => undefined],
+    [
+      'cuts its answer',
+      (_, response) => {
+        response.writeHead(200, { 'content-length': 100 }).write('{');
+        setImmediate(() => response.destroy());
+      },
+    ],
+    [
+      'goes on without an end',
+      (_, response) => {
+        const writing = setInterval(() => response.write(' '), 10);
+        response.on('close', () => clearInterval(writing));
+      },
+    ],
+  ])('one that %s is given up in time', async (_what, listener) => {
+    const server = createServer(listener);
     await new Promise<void>((resolve) => {
       server.listen(0, '127.0.0.1', resolve);
     });
     const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
     const waiting = new Serde(new SchemaRegistryClient({ url, timeoutMs: 50 }));
     expect(await codeOf(() => waiting.decode(wire(1, [0]), avroType(trip)))).toEqual(expected);
+    server.closeAllConnections();
+    server.close();
+  });
+
+  test('it gets user and password in any letters, and no error has them', async () => {
+    const seen: unknown[] = [];
+    const server = createServer((request, response) => {
+      seen.push(request.headers.authorization);
+      response.writeHead(500).end();
+    });
+    await new Promise<void>((resolve) => {
+      server.listen(0, '127.0.0.1', resolve);
+    });
+    const { port } = server.address() as AddressInfo;
+    const url = `http://us%C3%A9r:${secret}@127.0.0.1:${port}/base/`;
+    // Settings of TLS may be there for an address without it.
+    const client = new SchemaRegistryClient({ url, tls: {} });
+    const failure: unknown = await client.ping().catch((error: unknown) => error);
+    expect(seen).toEqual([`Basic ${Buffer.from(`usér:${secret}`).toString('base64')}`]);
+    expect(failure).toMatchObject({ code: 'REGISTRY_UNAVAILABLE', retriable: true });
+    expect(inspect(failure, { depth: 10 })).not.toMatch(new RegExp(`${secret}|Basic`));
     server.closeAllConnections();
     server.close();
   });
