@@ -96,7 +96,7 @@ export async function openPipelines(options: OpenPipelineOptions): Promise<OpenP
     served = serving;
     const opened = await Promise.all(
       pipelines.map(async (pipeline): Promise<OpenPipeline> => {
-        const contracts = await registerContracts(pipeline.name, options.serde);
+        const contracts = await registerContracts(pipeline.name, options);
         const scorer = new Scorer({
           pipeline,
           contract: contracts.event.schema,
@@ -123,13 +123,19 @@ async function shippedVersions(model: string): Promise<{ version: string; digest
 
 async function registerContracts(
   name: string,
-  serde: Serde,
+  { serde, logger }: Pick<OpenPipelineOptions, 'serde' | 'logger'>,
 ): Promise<Pick<OpenPipeline, 'event' | 'prediction' | 'topics'>> {
   const topics = pipelineTopics(name);
   const register = async (topic: string, contract: Contract): Promise<RegisteredContract> => ({
     ...contract,
     schemaId: await serde.register(topic, contract.type),
   });
+  const level = await serde.keepReadable(topics.events);
+  if (typeof level === 'object')
+    logger.warn(
+      { topic: topics.events, reason: level.refused },
+      'the registry does not keep producers to what can be read: set the level FULL_TRANSITIVE for its subject',
+    );
   const [event, prediction] = await Promise.all([
     register(topics.events, loadContract(name, 'event')),
     register(topics.predictions, loadContract('shared', 'prediction')),

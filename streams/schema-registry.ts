@@ -81,11 +81,36 @@ export class SchemaRegistryClient {
     if (status === 409)
       throw new MillraceError(
         'SCHEMA_INCOMPATIBLE',
-        `The schema registry refuses a new version of ${subject}: ${reason}. Give new fields defaults, or use another topic.`,
+        `The schema registry refuses a new version of ${subject}: ${reason}. Give new fields defaults, delete the version that stands in the way, or use another topic.`,
       );
     if (status === 422)
       throw new MillraceError('SCHEMA_INVALID', `The schema registry can't read ${subject}: ${reason}.`);
     throw this.#unavailable(`registering ${subject}`, reason);
+  }
+
+  /**
+   * Gives a subject a compatibility level, unless somebody has given it one.
+   *
+   * @returns `refused` with why, where this user may not or the registry can't.
+   * @throws MillraceError `REGISTRY_UNAVAILABLE` (retriable).
+   */
+  async keepLevel(subject: string, level: string): Promise<'set' | 'kept' | { refused: string }> {
+    const found = await this.#ask(`asking for the level of ${subject}`, (signal) =>
+      this.#api.Subject.config({ subject, signal }),
+    );
+    if (found.status === 200) return 'kept';
+    // 40401 or 40408; a web server that doesn't know the path has no such code.
+    if (found.status !== 404 || typeof found.body['error_code'] !== 'number')
+      throw this.#unavailable(`asking for the level of ${subject}`, `status ${found.status}`);
+    const what = `setting the level of ${subject}`;
+    const { status, body } = await this.#ask(
+      what,
+      (signal) => this.#api.Subject.updateConfig({ subject, body: { compatibility: level }, signal }),
+      [401, 403],
+    );
+    const reason = text(body['message']) ?? `status ${status}`;
+    if (status >= 500) throw this.#unavailable(what, reason);
+    return status === 200 ? 'set' : { refused: reason };
   }
 
   /** @throws MillraceError `SCHEMA_UNKNOWN`, or `REGISTRY_UNAVAILABLE` (retriable). */
@@ -139,7 +164,12 @@ export class SchemaRegistryClient {
     if (status !== 200) throw this.#unavailable('listing subjects', `status ${status}`);
   }
 
-  async #ask(what: string, send: (signal: AbortSignal) => Promise<unknown>): Promise<Answer> {
+  /** @param fine - statuses that a caller takes for an answer, of those that else mean that a user is not let in. */
+  async #ask(
+    what: string,
+    send: (signal: AbortSignal) => Promise<unknown>,
+    fine: readonly number[] = [],
+  ): Promise<Answer> {
     const signal = AbortSignal.timeout(this.#timeoutMs);
     try {
       // An answer that is cut in its middle never ends for the package.
@@ -148,7 +178,8 @@ export class SchemaRegistryClient {
       const failure = answer.error();
       if (failure !== null) throw failure;
       const status = answer.status();
-      if (status === 401 || status === 403) throw this.#unauthorized(what, status);
+      if ((status === 401 || status === 403) && !fine.includes(status))
+        throw this.#unauthorized(what, status);
       const date = Date.parse(String(answer.header('date')));
       return { status, body: toObject(answer.data()), date: Number.isNaN(date) ? undefined : date };
     } catch (error) {

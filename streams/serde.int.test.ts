@@ -144,6 +144,20 @@ describe('schema versions', () => {
   });
 });
 
+test('a subject gets a level that keeps it readable, unless it has one or the registry refuses', async () => {
+  expect(await serde.keepReadable('trips')).toBe('set');
+  expect(registry.levels.get('trips-value')).toBe('FULL_TRANSITIVE');
+  registry.levels.set('trips-value', 'NONE');
+  expect(await serde.keepReadable('trips')).toBe('kept');
+  expect(registry.levels.get('trips-value')).toBe('NONE');
+  expect(await serde.keepReadable('refused')).toEqual({ refused: 'not yours' });
+  registry.broken = { status: 404, body: '<html>Not found</html>' };
+  expect(await codeOf(() => serde.keepReadable('other'))).toEqual({
+    code: 'REGISTRY_UNAVAILABLE',
+    retriable: true,
+  });
+});
+
 describe('a registry in trouble', () => {
   const expected = { code: 'REGISTRY_UNAVAILABLE', retriable: true };
 

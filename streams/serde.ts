@@ -53,6 +53,14 @@ export class Serde {
     return id;
   }
 
+  /**
+   * Holds what others register for the values of a topic against all that was registered before: each version can be read
+   * as every other. See `SchemaRegistryClient.keepLevel`.
+   */
+  keepReadable(topic: string): ReturnType<SchemaRegistryClient['keepLevel']> {
+    return this.#registry.keepLevel(`${topic}-value`, 'FULL_TRANSITIVE');
+  }
+
   /** @throws MillraceError `UNENCODABLE` when the value is not one of the type. */
   encode(id: number, type: Type, value: unknown): Buffer {
     try {

@@ -63,21 +63,103 @@ export function parseSchema(schema: string): Type {
 export function incompatibilities(next: Type, previous: Type, level: CompatibilityLevel): string[] {
   const found: string[] = [];
   if (level.startsWith('BACKWARD') || level.startsWith('FULL')) {
-    found.push(...whyNotReadable(next, previous, 'the new schema can not read data of the old one'));
+    const why = new Misfits('the new one').of(next, previous);
+    found.push(...why.map((each) => `the new schema can not read data of the old one: ${each}`));
   }
   if (level.startsWith('FORWARD') || level.startsWith('FULL')) {
-    found.push(...whyNotReadable(previous, next, 'the old schema can not read data of the new one'));
+    const why = new Misfits('the old one').of(previous, next);
+    found.push(...why.map((each) => `the old schema can not read data of the new one: ${each}`));
   }
   return found;
 }
 
-function whyNotReadable(reader: Type, writer: Type, what: string): string[] {
-  try {
-    reader.createResolver(writer);
-    return [];
-  } catch (error) {
-    return [`${what}: ${messageOf(error)}`];
+/**
+ * What of a writer's schema a reader can't read, by field (Avro specification 1.12, "Schema Resolution"). Names match
+ * without their namespaces. A union of the writer is readable when one of its branches is: which one matters, the
+ * specification decides with each value.
+ */
+class Misfits {
+  readonly #reader: string;
+  readonly #known = new Map<Type, Map<Type, string[]>>();
+
+  /** @param reader - how the reader's schema is called in what it says. */
+  constructor(reader: string) {
+    this.#reader = reader;
   }
+
+  of(reader: Type, writer: Type, path: readonly string[] = []): string[] {
+    let ofReader = this.#known.get(reader);
+    if (ofReader === undefined) this.#known.set(reader, (ofReader = new Map()));
+    const known = ofReader.get(writer);
+    if (known !== undefined) return known;
+    // Of a type inside itself what is found the first time is all.
+    ofReader.set(writer, []);
+    const found = isReadable(reader, writer) ? [] : this.#find(reader, writer, path);
+    ofReader.set(writer, found);
+    return found;
+  }
+
+  #find(reader: Type, writer: Type, path: readonly string[]): string[] {
+    const { types } = avro;
+    if (writer instanceof types.WrappedUnionType) {
+      const found = writer.types.map((branch) => this.of(reader, branch, path));
+      return found.some((each) => each.length === 0) ? [] : (found.at(-1) ?? []);
+    }
+    if (reader instanceof types.WrappedUnionType) {
+      const fits = reader.types.some((branch) => this.of(branch, writer, path).length === 0);
+      return fits ? [] : [this.#unlike(reader, writer, path)];
+    }
+    if (reader instanceof types.LogicalType) return this.of(reader.underlyingType, writer, path);
+    if (reader instanceof types.ArrayType && writer instanceof types.ArrayType)
+      return this.of(reader.itemsType, writer.itemsType, [...path, '[]']);
+    if (reader instanceof types.MapType && writer instanceof types.MapType)
+      return this.of(reader.valuesType, writer.valuesType, [...path, '{}']);
+    if (
+      reader instanceof types.RecordType &&
+      writer instanceof types.RecordType &&
+      isReadable(withoutFields(reader), withoutFields(writer))
+    )
+      return this.#ofFields(reader, writer, path);
+    return [this.#unlike(reader, writer, path)];
+  }
+
+  #ofFields(reader: avro.types.RecordType, writer: avro.types.RecordType, path: readonly string[]): string[] {
+    return reader.fields.flatMap((field) => {
+      const names = new Set([field.name, ...field.aliases]);
+      const written = writer.fields.find(({ name }) => names.has(name));
+      const inner = [...path, field.name];
+      if (written !== undefined) return this.of(field.type, written.type, inner);
+      return field.defaultValue() === undefined
+        ? [`${inner.join('.')} is missing, and has no default in ${this.#reader}`]
+        : [];
+    });
+  }
+
+  #unlike(reader: Type, writer: Type, path: readonly string[]): string {
+    const what = path.length === 0 ? 'it' : path.join('.');
+    return `${what} is ${nameOf(writer)}, ${this.#reader} has ${nameOf(reader)}`;
+  }
+}
+
+function isReadable(reader: Type, writer: Type): boolean {
+  try {
+    reader.createResolver(writer, { ignoreNamespaces: true });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Which says whether the names fit. */
+function withoutFields(type: avro.types.RecordType): Type {
+  const { name = 'Record', aliases = [] } = type;
+  return avro.Type.forSchema({ type: 'record', name, aliases, fields: [] });
+}
+
+function nameOf(type: Type): string {
+  if (type instanceof avro.types.WrappedUnionType) return type.types.map(nameOf).join(' or ');
+  if (type instanceof avro.types.EnumType) return `enum of ${type.symbols.slice(0, 20).join(', ')}`;
+  return type.name === undefined ? type.typeName : `${type.typeName} ${type.name}`;
 }
 
 function parseJson(text: string) {

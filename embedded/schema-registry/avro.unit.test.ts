@@ -94,13 +94,14 @@ describe('incompatibilities', () => {
     ['int to long', record({ name: 'a', type: 'long' }), record(a), true, false],
     ['long to int', record(a), record({ name: 'a', type: 'long' }), false, true],
     ['int to string', record({ name: 'a', type: 'string' }), record(a), false, false],
-    ['to a union with null', record({ name: 'a', type: ['null', 'int'] }), record(a), true, false],
+    ['to a union with null', record({ name: 'a', type: ['null', 'int'] }), record(a), true, true],
+    ['to a union without it', record({ name: 'a', type: ['null', 'string'] }), record(a), false, false],
     [
       'another branch',
       record({ name: 'a', type: ['null', 'int', 'string'] }),
       record({ name: 'a', type: ['null', 'int'] }),
       true,
-      false,
+      true,
     ],
     [
       'a symbol more',
@@ -108,6 +109,13 @@ describe('incompatibilities', () => {
       '{"type":"enum","name":"E","symbols":["A"]}',
       true,
       false,
+    ],
+    [
+      'another namespace',
+      '{"type":"record","name":"com.acme.R","fields":[{"name":"a","type":"int"}]}',
+      record(a),
+      true,
+      true,
     ],
     [
       'another name',
@@ -127,6 +135,41 @@ describe('incompatibilities', () => {
       backward && forward,
       backward && forward,
       true,
+    ]);
+  });
+
+  test.each([
+    [
+      record({ name: 'a', type: 'long' }),
+      'the old schema can not read data of the new one: a is long, the old one has int',
+    ],
+    [
+      record(b),
+      'the old schema can not read data of the new one: a is missing, and has no default in the old one',
+    ],
+    [
+      record({ name: 'a', type: ['null', 'string'] }),
+      'the old schema can not read data of the new one: a is string, the old one has int',
+    ],
+    [
+      '{"type":"record","name":"Other","fields":[]}',
+      'the old schema can not read data of the new one: it is record Other, the old one has record R',
+    ],
+  ])('of %s name the field', (next, message) => {
+    expect(incompatibilities(parseSchema(next), parseSchema(record(a)), 'FORWARD')).toEqual([message]);
+  });
+
+  test('are found inside fields, and in types that hold themselves', () => {
+    const tree = (type: string): string =>
+      record(
+        {
+          name: 'deep',
+          type: { type: 'map', values: { type: 'record', name: 'D', fields: [{ name: 'x', type }] } },
+        },
+        { name: 'next', type: ['null', 'R'] },
+      );
+    expect(incompatibilities(parseSchema(tree('int')), parseSchema(tree('long')), 'FULL')).toEqual([
+      'the new schema can not read data of the old one: deep.{}.x is long, the new one has int',
     ]);
   });
 });

@@ -8,6 +8,7 @@ import type { schema as avroSchema } from 'avsc';
 export class TinyRegistry {
   readonly schemas: { schema: string; schemaType?: string }[] = [];
   readonly requests: string[] = [];
+  readonly levels = new Map<string, string>();
   /** Answers instead of the registry's own. */
   broken: { status: number; body: string } | undefined;
   server: Server | undefined;
@@ -52,6 +53,16 @@ export class TinyRegistry {
       if (schema.includes('"refused"')) return error(409, 409, 'Schema being registered is incompatible');
       if (schema.includes('"invalid"')) return error(422, 42201, 'Invalid schema');
       return { status: 200, body: JSON.stringify({ id: this.add(schema) }) };
+    }
+    const configured = /^\/config\/([^/]+)$/.exec(url)?.[1];
+    if (configured !== undefined) {
+      if (configured === 'refused-value' && body !== '') return error(403, 40301, 'not yours');
+      if (body !== '')
+        this.levels.set(configured, (JSON.parse(body) as { compatibility: string }).compatibility);
+      const level = this.levels.get(configured);
+      return level === undefined
+        ? error(404, 40408, 'no level')
+        : { status: 200, body: JSON.stringify({ compatibilityLevel: level }) };
     }
     const id = /^\/schemas\/ids\/(-?\d+)/.exec(url)?.[1];
     if (id !== undefined) {

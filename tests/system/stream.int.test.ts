@@ -197,6 +197,35 @@ describe('records on the events topic', () => {
     );
   });
 
+  it('keep to the contract by the level of their subject, which lets in whose values can be read', async () => {
+    const register = async (change: object): Promise<Response> =>
+      await fetch(`${system.endpoints.schema_registry}/subjects/${topic}-value/versions`, {
+        method: 'POST',
+        body: JSON.stringify({ schema: JSON.stringify({ ...contract.schema, ...change }) }),
+      });
+    const ages = (type: unknown): object => ({
+      fields: contract.schema.fields.map((field) => (field.name === 'AGE' ? { ...field, type } : field)),
+    });
+    const refused = await register(ages('long'));
+    expect(refused.status).toBe(409);
+    expect(await refused.text()).toMatch(/AGE is long, the old one has int/);
+    const nullable = await register({ ...ages(['null', 'int']), namespace: 'com.acme.risk' });
+    const { id } = (await nullable.json()) as { id: number };
+    const type = avroType({ ...contract.schema, ...ages(['null', 'int']) } as Parameters<typeof avroType>[0]);
+    await produce('no age', serde.encode(id, type, { ...client, AGE: null }));
+    await produce('nullable age', serde.encode(id, type, client));
+    const query = `SELECT schema_id FROM millrace.predictions WHERE event_id = 'nullable age'`;
+    expect(await eventually(async () => (await system.sql(query))[0])).toEqual({ schema_id: id });
+    expect(await eventually(() => deadLetter('no age'))).toMatchObject({
+      reason: 'UNDECODABLE',
+      detail: expect.stringContaining('AGE is null, the contract has int') as string,
+      schema_id: id,
+    });
+    // The contract itself may grow after them.
+    const more = [...contract.schema.fields, { name: 'note', type: ['null', 'string'], default: null }];
+    expect((await register({ fields: more })).status).toBe(200);
+  });
+
   it('written with an older schema are read with the newer', async () => {
     const older = avroType({
       ...contract.schema,
