@@ -78,7 +78,11 @@ async function* readRows(
 async function* readRecords(path: string, delimiter: string): AsyncGenerator<string[][]> {
   const parser = parse({
     delimiter,
+    // All three in one file, as of parts that were put together elsewhere: the parser would look for the first one only.
+    record_delimiter: ['\r\n', '\n', '\r'],
     relax_column_count: true,
+    // A quote that does not begin a cell is a character, such as that of inches.
+    relax_quotes: true,
     skip_empty_lines: true,
     max_record_size: maxRecordLength,
   });
@@ -110,13 +114,22 @@ async function* readRecords(path: string, delimiter: string): AsyncGenerator<str
 async function* withoutEndlessRows(text: AsyncIterable<string>, delimiter: string): AsyncGenerator<string> {
   const separator = delimiter.charCodeAt(0);
   let cells = 1;
+  // Of the parser: a quote opens at the beginning of a cell alone, and one after a closing quote opens it again.
+  let isFirst = true;
   let isQuoted = false;
+  let isClosing = false;
   for await (const piece of text) {
     for (let index = 0; index < piece.length; index++) {
       const char = piece.charCodeAt(index);
-      if (char === quote) isQuoted = !isQuoted;
-      else if (isQuoted) continue;
-      else if (char === lineFeed || char === carriageReturn) cells = 1;
+      if (isQuoted) {
+        isClosing = char === quote;
+        isQuoted = !isClosing;
+        continue;
+      }
+      if (char === quote && (isFirst || isClosing)) isQuoted = true;
+      isFirst = char === separator || char === lineFeed || char === carriageReturn;
+      isClosing = false;
+      if (char === lineFeed || char === carriageReturn) cells = 1;
       else if (char === separator && ++cells > maxCells)
         throw fileInvalid(`A row has more than ${maxCells} cells.`);
     }
@@ -143,9 +156,9 @@ async function delimiterOf(path: string): Promise<string> {
   let line = '';
   for await (const text of readText(path)) {
     line += text;
-    if (line.trimStart().includes('\n') || line.length > maxRecordLength) break;
+    if (/[\r\n]/.test(line.trimStart()) || line.length > maxRecordLength) break;
   }
-  const header = (line.trimStart().split('\n')[0] ?? '').replaceAll(/"[^"]*"/g, '');
+  const header = (line.trimStart().split(/[\r\n]/)[0] ?? '').replaceAll(/"[^"]*"/g, '');
   const counts = delimiters.map((delimiter) => header.split(delimiter).length);
   return delimiters[counts.indexOf(Math.max(...counts))] ?? ',';
 }

@@ -61,6 +61,33 @@ describe('csv', () => {
     expect((await read(text)).values).toEqual([{ a: '1', b: 'x, "y"' }]);
   });
 
+  it.each([
+    ['Windows’ behind the header alone', 'a,b\r\n1,x\n2,y\n'],
+    ['Unix’ behind the header alone', 'a,b\n1,x\r\n2,y\r\n'],
+    ['one of another kind in the middle', 'a,b\r\n1,x\r\n2,y\n'],
+    ['old ones of Macintosh', 'a,b\r1,x\r2,y\r'],
+    ['each another', '\ra,b\r\n\r\n1,x\r2,y\n\n'],
+  ])('with line ends: %s', async (_, text) => {
+    const { rows, values } = await read(text);
+    expect(values).toEqual([
+      { a: '1', b: 'x' },
+      { a: '2', b: 'y' },
+    ]);
+    expect(rows.map(({ problem }) => problem)).toEqual([undefined, undefined]);
+  });
+
+  it('with quotes inside of cells, which are characters, and line ends inside of quotes, too', async () => {
+    expect((await read('a,b,c\n1,18" wheels,"x\r\ny"\n2,"a ""b""",\n3,"",d"\n')).values).toEqual([
+      { a: '1', b: '18" wheels', c: 'x\r\ny' },
+      { a: '2', b: 'a "b"', c: null },
+      { a: '3', b: '', c: 'd"' },
+    ]);
+    const wide = `a,b\n18" wheels${','.repeat(2_000_000)}`;
+    await expect(read(wide)).rejects.toMatchObject({
+      message: expect.stringContaining('16384 cells') as string,
+    });
+  });
+
   it('in UTF-16, as Excel exports “Unicode text”', async () => {
     const bytes = Buffer.from('\ufeffname\tage\nZoë\t5\n', 'utf16le');
     expect((await read(bytes)).values).toEqual([{ name: 'Zoë', age: '5' }]);
@@ -99,7 +126,6 @@ describe('csv', () => {
 
   it.each([
     ['an unclosed quote', 'a,b\n1,2\n"3,4\n5,6\n'],
-    ['a quote inside a cell', 'a,b\n1,x"y\n'],
     ['a cell without end', `a,b\n1,"${'x'.repeat(1_100_000)}`],
     ['Latin-1', Buffer.from('name\nZo\xeb\n', 'latin1')],
     ['UTF-8 that is cut off', Buffer.from('name\nZoë', 'utf8').subarray(0, -1)],
@@ -109,6 +135,12 @@ describe('csv', () => {
     ['a picture', Buffer.from('89504e470d0a1a0a0000000d', 'hex')],
     ['more columns than anybody has', `${'a,'.repeat(2_000)}b\n1\n`],
   ])('is refused with %s', (_, content) => fails(content));
+
+  it('says where a NUL character is', async () => {
+    await expect(read(`a,b\n${'1,ä\n'.repeat(30)}1,\0\n`)).rejects.toMatchObject({
+      message: expect.stringContaining('near its byte 156') as string,
+    });
+  });
 });
 
 describe('jsonl', () => {
@@ -190,6 +222,15 @@ describe('xlsx', () => {
     const rows = `${header('date')}<row>${cell('0', 'n', ' s="0"')}</row>`;
     const { values } = await read(workbook({ rows, styles, workbookProperties }));
     expect(values).toEqual([{ date: new Date('1904-01-01') }]);
+  });
+
+  it.each([
+    ['http://schemas.openxmlformats.org/officeDocument/2006/relationships', 'relationships'],
+    ['http://purl.oclc.org/ooxml/officeDocument/relationships', 'a'],
+  ])('finds the sheet by any prefix of the namespace %s', async (namespace, prefix) => {
+    const rows = `${header('a')}<row>${cell('7')}</row>`;
+    const { values } = await read(workbook({ rows, relations: { namespace, prefix } }));
+    expect(values).toEqual([{ a: 7 }]);
   });
 
   it('says why a cell can’t be used', async () => {

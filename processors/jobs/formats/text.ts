@@ -24,10 +24,13 @@ export async function* readText(path: string): AsyncGenerator<string> {
   };
   for await (const chunk of createReadStream(path) as AsyncIterable<Buffer>) {
     const text = decode(chunk);
-    if (text.includes('\0'))
+    const nul = text.indexOf('\0');
+    if (nul !== -1) {
+      const at = offset + Buffer.byteLength(text.slice(0, nul), encoding === 'utf-8' ? 'utf8' : 'utf16le');
       throw fileInvalid(
-        `The file has a NUL character near its byte ${offset}: it is no text. Send xlsx, csv or jsonl.`,
+        `The file has a NUL character near its byte ${at}: it is no text. Send xlsx, csv or jsonl.`,
       );
+    }
     if (text !== '') yield text;
     offset += chunk.length;
   }

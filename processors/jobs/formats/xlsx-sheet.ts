@@ -51,10 +51,19 @@ async function readWorkbook(parts: XlsxPackage): Promise<Workbook> {
   if (main === undefined) throw fileInvalid('The file is a zip file, and no Excel workbook.');
   let firstSheet: string | undefined;
   let date1904 = false;
+  const relationPrefixes = new Set<string>();
   await parts.parseAll(main, {
     open: (name, attributes) => {
+      // Writers choose the prefix of the relationships' namespace, which both variants of the format end alike.
+      for (const [attribute, namespace] of Object.entries(attributes)) {
+        if (attribute.startsWith('xmlns:') && posix.basename(namespace) === 'relationships')
+          relationPrefixes.add(attribute.slice('xmlns:'.length));
+      }
       if (name === 'workbookPr') date1904 = ['1', 'true'].includes(attributes['date1904'] ?? '');
-      if (name === 'sheet') firstSheet ??= attributes['r:id'] ?? '';
+      if (name === 'sheet') {
+        const [id = ''] = [...relationPrefixes].flatMap((prefix) => attributes[`${prefix}:id`] ?? []);
+        firstSheet ??= id;
+      }
     },
   });
   const relations = await readRelations(parts, main);

@@ -53,6 +53,8 @@ export interface WorkbookParts {
   /** What is in the style sheet. */
   styles?: string;
   workbookProperties?: string;
+  /** The namespace by which the workbook names its sheets, and the prefix that it has there. */
+  relations?: { namespace: string; prefix: string };
   contentType?: string;
   more?: ZipPart[];
 }
@@ -64,6 +66,7 @@ export function workbook({
   strings = '',
   styles = '',
   workbookProperties = '',
+  relations: { namespace, prefix } = { namespace: relations, prefix: 'r' },
   contentType = 'application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml',
   more = [],
 }: WorkbookParts): Buffer {
@@ -80,7 +83,7 @@ export function workbook({
     },
     {
       name: 'xl/workbook.xml',
-      content: `<workbook ${sheetSpace} xmlns:r="${relations}">${workbookProperties}<sheets><sheet name="One" sheetId="1" r:id="rId1"/></sheets></workbook>`,
+      content: `<workbook ${sheetSpace} xmlns:${prefix}="${namespace}">${workbookProperties}<sheets><sheet name="One" sheetId="1" ${prefix}:id="rId1"/></sheets></workbook>`,
     },
     {
       name: 'xl/_rels/workbook.xml.rels',
