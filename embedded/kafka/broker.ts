@@ -211,7 +211,7 @@ export class KafkaBroker {
     const transactions = new TransactionCoordinator({
       store,
       offsets,
-      producerIds: new ProducerIds(store),
+      producerIds: new ProducerIds(store, topics.highestProducerId()),
       logs: transactionLogs(topics),
       clock,
       logger,

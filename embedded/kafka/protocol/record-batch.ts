@@ -18,10 +18,10 @@ export const transactionalFlag = 0x10;
 export const controlFlag = 0x20;
 export const codecMask = 0x07;
 
-const lengthAt = 8;
+export const lengthAt = 8;
 const leaderEpochAt = 12;
-const magicAt = 16;
-const crcAt = 17;
+export const magicAt = 16;
+export const crcAt = 17;
 export const attributesAt = 21;
 export const maxTimestampAt = 35;
 

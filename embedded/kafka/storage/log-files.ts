@@ -3,10 +3,13 @@ import { join } from 'node:path';
 import type { Logger } from '../../../platform/logger.js';
 import { isControl } from '../protocol/record-batch.js';
 import { isCommitMarker } from '../protocol/records.js';
+import { keepDamaged } from './damage.js';
 import { replaceFile, sealText, syncFolder, unsealText } from './files.js';
+import { intactBatches } from './intact-batches.js';
+import type { FoundBatch } from './intact-batches.js';
 import { ProducerStates } from './producer-states.js';
 import type { ProducerStatesSnapshot } from './producer-states.js';
-import { cleanedSuffix, Segment } from './segment.js';
+import { cleanedSuffix, Segment, segmentFileName } from './segment.js';
 import type { SegmentSummary } from './segment.js';
 
 const checkpointName = 'checkpoint';
@@ -23,35 +26,184 @@ export interface LoadedLog {
   producers: ProducerStates;
 }
 
-/** Opens a partition's folder, making it when missing: restores the checkpoint, scans the rest, cuts a torn tail. */
-export async function loadLog(folder: string, firstOffset: number, logger: Logger): Promise<LoadedLog> {
+/** What is known of a log without its files. */
+export interface KnownLog {
+  /** The first offset that was not deleted. */
+  start: number;
+  /** Offsets below this were given out. */
+  end: number;
+  /** The highest offset that a group has committed: without a checkpoint it tells how far the log went. Default 0. */
+  committed?: number;
+  /** Whether there may be no file of it. */
+  isNew: boolean;
+  /** Whether offsets may be missing, as compaction leaves them. */
+  hasGaps: boolean;
+}
+
+/**
+ * Opens a partition's folder, making it when missing: restores the checkpoint, scans the rest, cuts a torn tail.
+ *
+ * What no crash can have left is damage: an intact batch behind a bad byte, a file that is missing or shorter than the
+ * checkpoint says, a closed segment with a bad end. The file is then kept beside (see {@link keepDamaged}), what is
+ * intact goes on to be served, and no offset that was given out is given out again.
+ */
+export async function loadLog(folder: string, known: KnownLog, logger: Logger): Promise<LoadedLog> {
   await mkdir(folder, { recursive: true });
   const all = await readdir(folder);
   const names = all.filter((name) => name.endsWith('.log')).toSorted();
   for (const name of all.filter((each) => each.endsWith(cleanedSuffix))) await unlink(join(folder, name));
-  const producers = new ProducerStates();
-  if (names.length === 0) return { segments: [await createSegment(folder, firstOffset)], producers };
-
   const checkpoint = await readCheckpoint(folder);
-  const known = new Map(checkpoint?.segments.map((summary) => [summary.baseOffset, summary]));
-  if (checkpoint !== undefined) producers.restore(checkpoint.producers);
-  const segments: Segment[] = [];
-  for (const name of names) {
-    const segment = new Segment(folder, Number.parseInt(name, 10));
-    const summary = known.get(segment.baseOffset);
-    const { size: fileLength } = await stat(segment.path);
-    if (summary !== undefined && summary.size <= fileLength) segment.restore(summary);
-    const before = segments.at(-1);
-    if (before !== undefined && before.lastOffset >= segment.baseOffset) {
+  const recovery = new Recovery(folder, known, checkpoint, logger);
+  if (names.length > 0 || !known.isNew) await recovery.noteMissing(names);
+  for (const [index, name] of names.entries()) await recovery.add(name, names[index + 1]);
+  return await recovery.finish();
+}
+
+/** Takes a log's files into account one after another, in order. */
+class Recovery {
+  private readonly segments: Segment[] = [];
+  private readonly producers = new ProducerStates();
+  private readonly folder: string;
+  private readonly known: KnownLog;
+  private readonly summaries: ReadonlyMap<number, SegmentSummary>;
+  private readonly logger: Logger;
+  /** One past the last offset that the checkpoint knows of. */
+  private readonly checkpointed: number;
+  private isDamaged = false;
+
+  constructor(folder: string, known: KnownLog, checkpoint: Checkpoint | undefined, logger: Logger) {
+    this.folder = folder;
+    this.known = known;
+    this.logger = logger;
+    this.summaries = new Map(checkpoint?.segments.map((summary) => [summary.baseOffset, summary]));
+    this.checkpointed = (checkpoint?.segments.at(-1)?.lastOffset ?? -1) + 1;
+    if (checkpoint !== undefined) this.producers.restore(checkpoint.producers);
+  }
+
+  /** Segments that must be there and are not. */
+  async noteMissing(names: readonly string[]): Promise<void> {
+    const bases = names.map((name) => Number.parseInt(name, 10));
+    const start = this.summaries.values().next().value?.baseOffset ?? this.known.start;
+    const first = bases[0] ?? Infinity;
+    if (first > start && !this.summaries.has(start)) await this.damage(start, 'its first segment is missing');
+    for (const { baseOffset, lastOffset } of this.summaries.values()) {
+      const isDeleted = baseOffset < this.known.start && lastOffset < this.known.start;
+      if (isDeleted || bases.includes(baseOffset)) continue;
+      await this.damage(baseOffset, `the segment with offsets ${baseOffset} to ${lastOffset} is missing`);
+    }
+  }
+
+  async add(name: string, nextName: string | undefined): Promise<void> {
+    const segment = new Segment(this.folder, Number.parseInt(name, 10));
+    const next = nextName === undefined ? undefined : Number.parseInt(nextName, 10);
+    const { baseOffset } = segment;
+    const summary = this.summaries.get(baseOffset);
+    const before = this.segments.at(-1);
+    if (before !== undefined && before.lastOffset >= baseOffset) {
       // Compaction had merged it into the one before it when the broker was killed.
       await unlink(segment.path);
-      continue;
+      return;
     }
-    await recoverSegment(segment, fileLength, producers, logger);
-    segments.push(segment);
+    const expected = before === undefined ? baseOffset : before.lastOffset + 1;
+    if (before !== undefined && expected < baseOffset) {
+      if (!this.known.hasGaps && !this.isDamaged)
+        await this.damage(expected, `offsets ${expected} to ${baseOffset - 1} are missing`);
+      // It stands for the whole range, so that the next start does not miss them again.
+      before.lastOffset = baseOffset - 1;
+    }
+    const { size: fileLength } = await stat(segment.path);
+    if (summary !== undefined && summary.size <= fileLength) segment.restore(summary);
+    this.segments.push(await this.recover(segment, fileLength, next, summary));
   }
-  segments.at(-1)?.acquire();
-  return { segments, producers };
+
+  async finish(): Promise<LoadedLog> {
+    const { folder, segments, producers } = this;
+    const committed = this.summaries.size === 0 ? (this.known.committed ?? 0) : 0;
+    const end = Math.max(this.known.end, this.known.start, this.checkpointed, committed);
+    const last = segments.at(-1);
+    if (last === undefined) segments.push(await createSegment(folder, end));
+    else if (last.lastOffset + 1 < end) {
+      if (!this.isDamaged)
+        await this.damage(last.baseOffset, `it ends at ${last.lastOffset + 1}, and went up to ${end} before`);
+      last.lastOffset = end - 1;
+      segments.push(await createSegment(folder, end));
+    }
+    if (this.isDamaged) await saveCheckpoint(folder, segments, producers.snapshot());
+    segments.at(-1)?.acquire();
+    return { segments, producers };
+  }
+
+  private async recover(
+    segment: Segment,
+    fileLength: number,
+    next: number | undefined,
+    summary: SegmentSummary | undefined,
+  ): Promise<Segment> {
+    const { size: scannedFrom, lastOffset: scannedAfter } = segment;
+    let count = 0;
+    // Without a checkpoint it may have been merged with the next ones, whose files are yet to go.
+    const isMerged = this.known.hasGaps && this.summaries.size === 0;
+    const below = isMerged ? Infinity : (next ?? Infinity);
+    await segment.recover(fileLength, { hasGaps: this.known.hasGaps, below }, (batch) => {
+      count++;
+      this.apply(batch);
+    });
+    const isShort = summary !== undefined && summary.size > fileLength;
+    if (segment.size === fileLength && !isShort) return segment;
+    const { batches, intact } = intactBatches(await segment.rest(scannedFrom), scannedAfter);
+    if (next === undefined && !isShort && intact === count && batches.length === count) {
+      this.logger.warn(
+        { path: segment.path, bytes: fileLength - segment.size },
+        'Cut a torn tail off a log segment',
+      );
+      await segment.truncateToSize();
+      return segment;
+    }
+    const lost = `not all of its ${fileLength} bytes are intact batches, from byte ${segment.size} on`;
+    await this.damage(segment.baseOffset, isShort ? `${lost}, and it had ${summary.size} bytes` : lost);
+    for (const batch of batches) if (batch.header.baseOffset > segment.lastOffset) this.apply(batch);
+    segment.lastOffset =
+      next === undefined ? Math.max(segment.lastOffset, summary?.lastOffset ?? -1) : next - 1;
+    const mended = await mendSegment(segment, this.folder, next ?? Infinity);
+    await mended.moveTo(segment.path);
+    await syncFolder(this.folder);
+    mended.release();
+    return mended;
+  }
+
+  /** The checkpoint's states include what was before it. */
+  private apply({ header, bytes }: FoundBatch): void {
+    if (header.baseOffset >= this.checkpointed)
+      this.producers.apply(header, isControl(header) && isCommitMarker(bytes, header));
+  }
+
+  private async damage(baseOffset: number, what: string): Promise<void> {
+    this.isDamaged = true;
+    await keepDamaged({ path: join(this.folder, segmentFileName(baseOffset)), what }, this.logger);
+  }
+}
+
+/**
+ * Writes what is intact of a damaged segment to a new file beside it, for the caller to move to its place.
+ *
+ * @param below - where the next segment begins.
+ */
+export async function mendSegment(segment: Segment, folder: string, below: number): Promise<Segment> {
+  const { batches } = intactBatches(await segment.rest(0), segment.baseOffset - 1);
+  const kept = batches.filter(({ header }) => header.lastOffset < below);
+  // Compaction may be writing one of its own.
+  const mended = new Segment(folder, segment.baseOffset, `.mended${cleanedSuffix}`);
+  mended.create();
+  try {
+    await mended.append(kept.map(({ bytes }) => bytes));
+  } catch (error) {
+    mended.release();
+    throw error;
+  }
+  for (const { header } of kept) mended.note(header);
+  // It stands for the whole range of offsets, whatever is left of it.
+  mended.lastOffset = Math.max(mended.lastOffset, segment.lastOffset);
+  return mended;
 }
 
 export async function createSegment(folder: string, baseOffset: number): Promise<Segment> {
@@ -89,19 +241,4 @@ async function readCheckpoint(folder: string): Promise<Checkpoint | undefined> {
     // Without a checkpoint everything is scanned: slower, with the same result.
     return undefined;
   }
-}
-
-async function recoverSegment(
-  segment: Segment,
-  fileLength: number,
-  producers: ProducerStates,
-  logger: Logger,
-): Promise<void> {
-  if (segment.size === fileLength) return;
-  await segment.recover(fileLength, (header, batch) => {
-    producers.apply(header, isControl(header) && isCommitMarker(batch, header));
-  });
-  if (segment.size === fileLength) return;
-  logger.warn({ path: segment.path, bytes: fileLength - segment.size }, 'Cut a torn tail off a log segment');
-  await segment.truncateToSize();
 }

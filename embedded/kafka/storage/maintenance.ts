@@ -11,8 +11,8 @@ export async function maintain({ topics, groups, transactions, clock }: Services
   for (const { partitions } of topics.all()) {
     for (const log of partitions) {
       log.producers.prune(log.logStart, now - producerExpiryMs);
-      await applyRetention(log, now);
-      if (log.config.compact) await compactLog(log, now);
+      await applyRetention(log, now, (offset) => topics.deleteRecords(log, offset));
+      if (log.config.compact) await log.mending(() => compactLog(log, now));
     }
   }
   await groups.expire();

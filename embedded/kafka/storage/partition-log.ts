@@ -9,8 +9,11 @@ import type { BatchHeader } from '../protocol/record-batch.js';
 import { encodeMarker } from '../protocol/records.js';
 import { refusalOfBatch, stampAppendTime } from './batch-checks.js';
 import { syncFolder } from './files.js';
-import { createSegment, dropCheckpoint, loadLog, saveCheckpoint } from './log-files.js';
+import { keepDamaged } from './damage.js';
+import { createSegment, dropCheckpoint, loadLog, mendSegment, saveCheckpoint } from './log-files.js';
+import type { KnownLog } from './log-files.js';
 import type { AbortedTransaction, ProducerStates } from './producer-states.js';
+import { DamagedSegment } from './segment.js';
 import type { Segment } from './segment.js';
 import { TailCache } from './tail-cache.js';
 import type { TailCacheBudget } from './tail-cache.js';
@@ -72,6 +75,7 @@ export class PartitionLog {
   private round: Deferred<void> = deferred();
   private roundInProgress: Promise<void> | undefined;
   private running: Promise<void> | undefined;
+  private mend: Promise<void> | undefined;
   private rollRequested = false;
   private failed = false;
   private closed = false;
@@ -95,15 +99,14 @@ export class PartitionLog {
     this.logStart = Math.max(logStart, this.segments[0]?.baseOffset ?? 0);
   }
 
-  /** @param logStart - the first offset that was not deleted by request (DeleteRecords). */
   static async open(
     name: { topic: string; partition: number; folder: string },
     config: LogConfig,
-    logStart: number,
+    known: Omit<KnownLog, 'hasGaps'>,
     environment: LogEnvironment,
   ): Promise<PartitionLog> {
-    const loaded = await loadLog(name.folder, logStart, environment.logger);
-    return new PartitionLog(name, config, logStart, loaded, environment);
+    const loaded = await loadLog(name.folder, { ...known, hasGaps: config.compact }, environment.logger);
+    return new PartitionLog(name, config, known.start, loaded, environment);
   }
 
   /** Where read_committed readers stop: the first open transaction, else the high watermark. */
@@ -111,12 +114,12 @@ export class PartitionLog {
     return Math.min(this.producers.firstOpenOffset() ?? Infinity, this.highWatermark);
   }
 
-  /** The segment that takes the appends. */
   /** On disk, in bytes. */
   get size(): number {
     return this.segments.reduce((sum, { size }) => sum + size, 0);
   }
 
+  /** The segment that takes the appends. */
   get active(): Segment {
     const active = this.segments.at(-1);
     if (active === undefined) throw new Error(`${this.folder} has no segment`);
@@ -161,9 +164,11 @@ export class PartitionLog {
       return { errorCode: ErrorCode.OFFSET_OUT_OF_RANGE, batches: [], aborted: [] };
     }
     if (offset >= upTo) return { errorCode: 0, batches: [], aborted: [] };
-    const batches = this.cache.read(offset, upTo, maxBytes) ?? (await this.readFiles(offset, upTo, maxBytes));
+    const batches =
+      this.cache.read(offset, upTo, maxBytes) ??
+      (await this.mending(() => this.readFiles(offset, upTo, maxBytes)));
     const last = batches.at(-1);
-    const end = last === undefined ? offset : Math.min(upTo, this.endOf(batches));
+    const end = last === undefined ? offset : Math.min(upTo, endOf(last));
     return { errorCode: 0, batches, aborted: this.producers.abortedBetween(offset, end) };
   }
 
@@ -188,6 +193,8 @@ export class PartitionLog {
     const [first] = replaced;
     if (first === undefined) return;
     await this.exclusively(async () => {
+      // Mended or dropped meanwhile.
+      if (!replaced.every((segment) => this.segments.includes(segment))) return;
       // A checkpoint holds positions in the files that go.
       await dropCheckpoint(this.folder);
       await merged.moveTo(first.path);
@@ -199,6 +206,21 @@ export class PartitionLog {
       await syncFolder(this.folder);
       await this.checkpoint(this.producers.snapshot());
     });
+  }
+
+  /**
+   * Does something with the files. Where one turns out to be damaged, a copy of it is kept, what is intact of it takes
+   * its place, and the work is done again.
+   */
+  async mending<T>(work: () => Promise<T>): Promise<T> {
+    for (let left = this.segments.length; ; left--) {
+      try {
+        return await work();
+      } catch (error) {
+        if (!(error instanceof DamagedSegment) || left < 0) throw error;
+        await (this.mend ??= this.mendSegment(error).finally(() => (this.mend = undefined)));
+      }
+    }
   }
 
   /** Waits for what was appended, saves a checkpoint, releases the files. */
@@ -222,16 +244,20 @@ export class PartitionLog {
     await this.running;
   }
 
-  private endOf(batches: readonly Buffer[]): number {
-    let end = 0;
-    for (const buffer of batches) {
-      for (let at = 0; at < buffer.length;) {
-        const header = readHeader(buffer, at);
-        end = header.lastOffset + 1;
-        at += header.size;
-      }
+  private async mendSegment({ segment, message }: DamagedSegment): Promise<void> {
+    // Only a closed segment can be replaced.
+    while (segment === this.active) {
+      if (this.failed || this.closed) throw new Error(`${message}, and the log cannot be written`);
+      await this.roll();
     }
-    return end;
+    if (!this.segments.includes(segment)) return;
+    await keepDamaged({ path: segment.path, what: message }, this.environment.logger);
+    const mended = await mendSegment(segment, this.folder, segment.lastOffset + 1);
+    try {
+      await this.replaceSegments([segment], mended);
+    } finally {
+      mended.release();
+    }
   }
 
   private async readFiles(offset: number, upTo: number, maxBytes: number): Promise<Buffer[]> {
@@ -362,7 +388,13 @@ export class PartitionLog {
     try {
       // After a failed fsync the system may show bytes that the disk has not got, and never will.
       await this.active.truncateToSize();
-      const loaded = await loadLog(this.folder, this.highWatermark, this.environment.logger);
+      const known = {
+        start: this.logStart,
+        end: this.highWatermark,
+        isNew: false,
+        hasGaps: this.config.compact,
+      };
+      const loaded = await loadLog(this.folder, known, this.environment.logger);
       const previous = this.active;
       this.cache.clear();
       this.producers = loaded.producers;
@@ -382,6 +414,13 @@ export class PartitionLog {
     this.highWatermark = this.active.lastOffset + 1;
     this.nextOffset = this.highWatermark;
   }
+}
+
+/** One past the last offset of some batches. */
+function endOf(batches: Buffer): number {
+  let header = readHeader(batches);
+  for (let at = header.size; at < batches.length; at += header.size) header = readHeader(batches, at);
+  return header.lastOffset + 1;
 }
 
 function refused(errorCode: number): Appended {

@@ -97,6 +97,11 @@ export class ProducerStates {
     });
   }
 
+  /** -1 without any. */
+  highestId(): number {
+    return [...this.producers.keys()].reduce((highest, id) => Math.max(highest, id), -1);
+  }
+
   /** Aborted transactions with records in `[from, to)`, sorted by first offset: clients rely on that order. */
   abortedBetween(from: number, to: number): AbortedTransaction[] {
     return this.aborted

@@ -6,8 +6,15 @@ import type { Segment } from './segment.js';
 /**
  * Closes an active segment that is old, then drops closed segments from the front: those below the log start, those
  * whose newest record has outlived `retention.ms`, and those beyond `retention.bytes`. The log start follows.
+ *
+ * @param moveStart - sets the log start and resolves when it is on disk: a start then knows that what is below it is
+ *   not lost but deleted.
  */
-export async function applyRetention(log: PartitionLog, now: number): Promise<void> {
+export async function applyRetention(
+  log: PartitionLog,
+  now: number,
+  moveStart: (offset: number) => Promise<void>,
+): Promise<void> {
   const { config } = log;
   const oldestKept = config.drop ? now - config.retentionMs : -Infinity;
   const { active } = log;
@@ -24,10 +31,11 @@ export async function applyRetention(log: PartitionLog, now: number): Promise<vo
     excess -= segment.size;
     dropped.push(segment);
   }
-  if (dropped.length === 0) return;
+  const last = dropped.at(-1);
+  if (last === undefined) return;
+  await moveStart(Math.max(log.logStart, last.lastOffset + 1));
   // Readers that hold a file open keep it; new reads no longer find the segment.
-  log.segments = log.segments.filter((segment) => !dropped.includes(segment));
-  log.logStart = Math.max(log.logStart, log.segments[0]?.baseOffset ?? 0);
+  log.segments = log.segments.filter(({ baseOffset }) => baseOffset > last.lastOffset);
   for (const { path } of dropped) await unlink(path);
   await syncFolder(log.folder);
 }

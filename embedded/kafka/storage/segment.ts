@@ -1,18 +1,21 @@
-import { closeSync, constants, ftruncate, openSync } from 'node:fs';
+import { closeSync, constants, fstatSync, ftruncate, openSync } from 'node:fs';
 import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { batchSize, headerLength, isIntact, readHeader } from '../protocol/record-batch.js';
 import type { BatchHeader } from '../protocol/record-batch.js';
 import { dataSync, readAt, writeAllAt } from './files.js';
+import type { FoundBatch } from './intact-batches.js';
 
 const truncate = promisify(ftruncate);
 
 /** One index entry for at least so many bytes of log: a read starts at most so far before its batch. */
 const indexIntervalBytes = 64 * 1024;
-/** Of a compacted segment that is still being written. */
+/** Of a compacted or mended segment that is still being written. */
 export const cleanedSuffix = '.cleaned';
 const scanChunkBytes = 1024 * 1024;
+/** No request is so large: a length beyond it is damage, and nothing is read by it. */
+const largestBatch = 64 * 1024 * 1024;
 
 /** What a checkpoint keeps of a segment, so that it need not be scanned again. */
 export interface SegmentSummary {
@@ -27,6 +30,16 @@ export interface SegmentSummary {
 
 export function segmentFileName(baseOffset: number): string {
   return `${String(baseOffset).padStart(20, '0')}.log`;
+}
+
+/** The file does not hold what was written to it, from a batch at `position` on. */
+export class DamagedSegment extends Error {
+  readonly segment: Segment;
+
+  constructor(segment: Segment, position: number) {
+    super(`${segment.path} does not hold an intact batch at byte ${position}`);
+    this.segment = segment;
+  }
 }
 
 /**
@@ -99,50 +112,99 @@ export class Segment {
   /**
    * The whole batches from the one that contains `offset` (or the next one) on, as one buffer: as many as fit
    * `maxBytes` and end below `upTo`, but at least one. Empty when this segment has none.
+   *
+   * @throws DamagedSegment where the file does not hold what was written.
    */
   async read(offset: number, upTo: number, maxBytes: number): Promise<Buffer> {
     const fd = this.acquire();
     try {
       let position = this.positionBefore(offset);
+      let before = this.baseOffset - 1;
       for (;;) {
-        const length = Math.min(this.size - position, maxBytes + indexIntervalBytes);
-        if (length < headerLength) return Buffer.alloc(0);
-        const bytes = await readAt(fd, position, length);
-        const { start, end, next } = wholeBatches(bytes, offset, upTo, maxBytes);
-        if (end > start) return bytes.subarray(start, end);
-        if (next === undefined) return Buffer.alloc(0);
-        if (next.wanted) return await readAt(fd, position + next.at, next.size);
-        position += next.at;
+        if (position === this.size) return Buffer.alloc(0);
+        const bytes = await readAt(
+          fd,
+          position,
+          Math.min(this.size - position, maxBytes + indexIntervalBytes),
+        );
+        let at = 0;
+        let start = -1;
+        while (bytes.length - at >= headerLength) {
+          const header = this.headerOf(bytes, at, position, before);
+          const isWanted = header.lastOffset >= offset;
+          if (isWanted) {
+            if (header.lastOffset >= upTo) break;
+            const isWhole = at + header.size <= bytes.length;
+            if (start < 0 && !isWhole) return await this.readBatch(fd, position + at, header.size);
+            if (!isWhole || (start >= 0 && at + header.size - start > maxBytes)) break;
+            this.checkCrc(bytes, at, position);
+            if (start < 0) start = at;
+          }
+          before = header.lastOffset;
+          at += header.size;
+        }
+        if (start >= 0) return bytes.subarray(start, at);
+        if (bytes.length - at >= headerLength) return Buffer.alloc(0);
+        if (at === 0) throw new DamagedSegment(this, position);
+        position += at;
       }
     } finally {
       this.release();
     }
   }
 
-  /** Visits every batch from `position` on, in order, until `visit` returns `false`; whole batches are passed. */
+  /**
+   * Visits every batch from `position` on, in order, until `visit` returns `false`; whole batches are passed.
+   *
+   * @throws DamagedSegment where the file does not hold what was written.
+   */
   async forEachBatch(
     position: number,
     visit: (header: BatchHeader, batch: Buffer) => boolean | void,
   ): Promise<void> {
-    await this.scan(position, this.size, (header, bytes, at) =>
-      visit(header, bytes.subarray(at, at + header.size)),
-    );
+    let before = this.baseOffset - 1;
+    const end = await this.scan(position, this.size, (header, bytes, at, start) => {
+      this.headerOf(bytes, at, start, before);
+      this.checkCrc(bytes, at, start);
+      before = header.lastOffset;
+      return visit(header, bytes.subarray(at, at + header.size));
+    });
+    if (end !== undefined) throw new DamagedSegment(this, end);
   }
 
   /**
-   * Reads what the file holds behind the known end and takes every intact batch into account, passing its header on.
-   * Stops at the first byte that is not part of an intact batch with a rising offset.
+   * Reads what the file holds behind the known end and takes every intact batch into account, passing it on. Stops at
+   * the first byte that is not part of an intact batch with the next offset; `size` is then less than the file's length.
    *
-   * @returns the file's length, which is larger than `size` afterwards when it has a torn tail.
+   * @param hasGaps - whether offsets may be missing between batches, as compaction leaves them.
+   * @param below - where the next segment begins.
    */
-  async recover(fileLength: number, visit: (header: BatchHeader, batch: Buffer) => void): Promise<number> {
+  async recover(
+    fileLength: number,
+    { hasGaps, below }: { hasGaps: boolean; below: number },
+    visit: (batch: FoundBatch) => void,
+  ): Promise<void> {
     await this.scan(this.size, fileLength, (header, bytes, at) => {
-      if (!isIntact(bytes, at, bytes.length - at) || header.baseOffset <= this.lastOffset) return false;
-      visit(header, bytes.subarray(at, at + header.size));
+      const { baseOffset, lastOffset } = header;
+      const expected = this.lastOffset + 1;
+      const isNext = baseOffset === expected || (hasGaps && baseOffset > expected);
+      if (!isNext || lastOffset < baseOffset || lastOffset >= below) return false;
+      if (!isIntact(bytes, at, bytes.length - at)) return false;
+      visit({ header, bytes: bytes.subarray(at, at + header.size) });
       this.note(header);
       return true;
     });
-    return fileLength;
+  }
+
+  /** What the file holds from `position` on. */
+  async rest(position: number): Promise<Buffer> {
+    const fd = this.acquire();
+    try {
+      const { size } = fstatSync(fd);
+      return await readAt(fd, position, Math.max(0, size - position));
+    } finally {
+      this.release();
+    }
   }
 
   /** Cuts the file behind its durable end. */
@@ -176,33 +238,56 @@ export class Segment {
     this.indexPositions = [...summary.indexPositions];
   }
 
+  /** @returns where it met what can't be a batch, if it did. */
   private async scan(
     from: number,
     to: number,
-    visit: (header: BatchHeader, bytes: Buffer, at: number) => boolean | void,
-  ): Promise<void> {
+    visit: (header: BatchHeader, bytes: Buffer, at: number, position: number) => boolean | void,
+  ): Promise<number | undefined> {
     const fd = this.acquire();
     try {
       let position = from;
       let chunkBytes = scanChunkBytes;
-      while (to - position >= headerLength) {
+      while (position < to) {
         const bytes = await readAt(fd, position, Math.min(chunkBytes, to - position));
+        if (bytes.length < headerLength) return position;
         let at = 0;
         while (bytes.length - at >= headerLength) {
           const size = batchSize(bytes, at);
-          if (size < headerLength || position + at + size > to) return;
+          if (size < headerLength || size > largestBatch || position + at + size > to) return position + at;
           if (at + size > bytes.length) break;
-          if (visit(readHeader(bytes, at), bytes, at) === false) return;
+          if (visit(readHeader(bytes, at), bytes, at, position) === false) return undefined;
           at += size;
         }
         // A batch larger than the chunk: read again with room for it.
         chunkBytes = at === 0 ? Math.max(scanChunkBytes, batchSize(bytes)) : scanChunkBytes;
-        if (at === 0 && bytes.length >= batchSize(bytes)) return;
+        if (at === 0 && bytes.length >= batchSize(bytes)) return position;
         position += at;
       }
+      return undefined;
     } finally {
       this.release();
     }
+  }
+
+  private async readBatch(fd: number, position: number, size: number): Promise<Buffer> {
+    const batch = await readAt(fd, position, size);
+    this.checkCrc(batch, 0, position);
+    return batch;
+  }
+
+  /** The header at `at` of bytes from `position`, if it may stand there: none of its length and offsets is under a CRC. */
+  private headerOf(bytes: Buffer, at: number, position: number, before: number): BatchHeader {
+    const header = readHeader(bytes, at);
+    const { size, baseOffset, lastOffset } = header;
+    const fits = size >= headerLength && size <= largestBatch && position + at + size <= this.size;
+    if (fits && baseOffset > before && lastOffset >= baseOffset && lastOffset <= this.lastOffset)
+      return header;
+    throw new DamagedSegment(this, position + at);
+  }
+
+  private checkCrc(bytes: Buffer, at: number, position: number): void {
+    if (!isIntact(bytes, at, bytes.length - at)) throw new DamagedSegment(this, position + at);
   }
 
   private positionBefore(offset: number): number {
@@ -215,38 +300,4 @@ export class Segment {
     }
     return low === 0 ? 0 : (this.indexPositions[low - 1] ?? 0);
   }
-}
-
-interface NextRead {
-  at: number;
-  size: number;
-  /** The batch at `at` is the one asked for; otherwise only the search goes on from there. */
-  wanted: boolean;
-}
-
-/** The run of whole batches to serve, or, when the chunk has none, where to read on. */
-function wholeBatches(
-  bytes: Buffer,
-  offset: number,
-  upTo: number,
-  maxBytes: number,
-): { start: number; end: number; next?: NextRead } {
-  let at = 0;
-  let start = -1;
-  while (bytes.length - at >= headerLength) {
-    const header = readHeader(bytes, at);
-    if (header.lastOffset >= offset) {
-      if (header.lastOffset >= upTo) break;
-      const whole = at + header.size <= bytes.length;
-      if (start < 0 && !whole) return { start: 0, end: 0, next: { at, size: header.size, wanted: true } };
-      if (!whole || (start >= 0 && at + header.size - start > maxBytes)) break;
-      if (start < 0) start = at;
-    }
-    at += header.size;
-  }
-  if (start >= 0) return { start, end: at };
-  const reachedLimit = bytes.length - at >= headerLength;
-  return reachedLimit || at === 0
-    ? { start: 0, end: 0 }
-    : { start: 0, end: 0, next: { at, size: 0, wanted: false } };
 }

@@ -1,8 +1,9 @@
-import { appendFile, mkdtemp, rm, stat, truncate } from 'node:fs/promises';
+import { appendFile, mkdtemp, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { silentLogger } from '../../../platform/logger.js';
+import { findDamaged } from './damage.js';
 import { StateStore } from './state-store.js';
 
 let folder: string;
@@ -70,6 +71,52 @@ test('the file does not grow with the number of changes', async () => {
       '19-99',
     ]);
     return Promise.resolve();
+  });
+});
+
+describe('a file that is damaged, not torn', () => {
+  const entries = async (): Promise<string[]> => {
+    const found: string[] = [];
+    await using((store) => {
+      found.push(...[...store.entries<string>('k')].map(({ key, value }) => `${key[0]}=${value}`));
+      return Promise.resolve();
+    });
+    return found;
+  };
+
+  beforeEach(() =>
+    using(async (store) => {
+      for (let i = 0; i < 20; i++) await store.put([{ key: ['k', `k${i}`], value: `v${i}` }]);
+    }),
+  );
+
+  const all = Array.from({ length: 20 }, (_, i) => `k${i}=v${i}`);
+  test.each<[string, number, string[]]>([
+    ['in a value', 12, all.slice(1)],
+    ['in a length', 3, all],
+    ['in the highest byte of a length', 0, all],
+    ['in a checksum', 5, all.slice(1)],
+  ])('%s, costs that entry alone', async (_where, at, expected) => {
+    const bytes = await readFile(path);
+    bytes[at] = (bytes[at] ?? 0) ^ 0x15;
+    await writeFile(path, bytes);
+    expect(await entries()).toEqual(expected);
+    expect(await findDamaged(folder)).toEqual(['state.log.damaged']);
+    expect(await readFile(`${path}.damaged`)).toEqual(bytes);
+    await using((store) => store.put([{ key: ['k', 'after'], value: 'x' }]));
+    expect(await entries()).toEqual([...expected, 'after=x']);
+    expect(await findDamaged(folder)).toHaveLength(1);
+  });
+
+  test('in many places, costs what they hold', async () => {
+    const bytes = await readFile(path);
+    bytes.fill(0, 40, 200);
+    await writeFile(path, bytes);
+    const left = await entries();
+    expect(left[0]).toBe(all[0]);
+    expect(left.at(-1)).toBe(all.at(-1));
+    expect(left.length).toBeLessThan(20);
+    expect(left.length).toBeGreaterThan(10);
   });
 });
 

@@ -5,6 +5,7 @@ import type { Logger } from '../../../platform/logger.js';
 import { deferred } from '../deferred.js';
 import type { Deferred } from '../deferred.js';
 import { crc32c } from '../../../platform/crc32c.js';
+import { keepDamaged } from './damage.js';
 import { dataSync, syncFolder, writeAllAt } from './files.js';
 
 /** One change: the key's parts (the first names the kind), and the new value; `undefined` removes the key. */
@@ -14,6 +15,7 @@ export interface StateChange {
 }
 
 const frameOverhead = 8;
+const [openBracket, closeBracket] = [0x5b, 0x5d];
 const rewriteAboveBytes = 4 * 1024 * 1024;
 
 /**
@@ -44,10 +46,17 @@ export class StateStore {
     await mkdir(dirname(path), { recursive: true });
     store.fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o644);
     const bytes = await readFile(path);
-    store.size = store.load(bytes);
-    if (store.size < bytes.length) {
-      logger.warn({ path, bytes: bytes.length - store.size }, 'Cut a torn tail off the broker state');
-      ftruncateSync(store.fd, store.size);
+    const { end, damagedAt } = store.load(bytes);
+    store.size = end;
+    if (damagedAt !== undefined) {
+      await keepDamaged(
+        { path, what: `its entry at byte ${damagedAt} can't be read, later ones can` },
+        logger,
+      );
+      await store.rewrite();
+    } else if (end < bytes.length) {
+      logger.warn({ path, bytes: bytes.length - end }, 'Cut a torn tail off the broker state');
+      ftruncateSync(store.fd, end);
     }
     await dataSync(store.fd);
     await syncFolder(dirname(path));
@@ -147,17 +156,22 @@ export class StateStore {
     this.size = bytes.length;
   }
 
-  private load(bytes: Buffer): number {
-    let at = 0;
-    while (bytes.length - at >= frameOverhead) {
-      const end = at + frameOverhead + bytes.readUInt32BE(at);
-      if (end > bytes.length || crc32c(bytes, at + frameOverhead, end) !== bytes.readUInt32BE(at + 4)) break;
-      const pairs: [unknown, unknown?][] = JSON.parse(bytes.toString('utf8', at + frameOverhead, end));
+  /**
+   * Takes every intact frame into account.
+   *
+   * @returns where the last one ends, and where the first that is not intact begins, if intact ones follow it.
+   */
+  private load(bytes: Buffer): { end: number; damagedAt: number | undefined } {
+    let end = 0;
+    let damagedAt: number | undefined;
+    for (const { at, bodyEnd, isWhole } of intactFrames(bytes)) {
+      if (at > end || !isWhole) damagedAt ??= end;
+      const pairs: [unknown, unknown?][] = JSON.parse(bytes.toString('utf8', at + frameOverhead, bodyEnd));
       for (const [key, value] of pairs)
         this.set(JSON.stringify(key), value === undefined ? undefined : JSON.stringify(value));
-      at = end;
+      end = bodyEnd;
     }
-    return at;
+    return { end, damagedAt };
   }
 
   private set(key: string, value: string | undefined): void {
@@ -170,6 +184,45 @@ export class StateStore {
     this.values.set(key, value);
     this.liveBytes += key.length + value.length;
   }
+}
+
+/**
+ * The intact frames of a file, whatever is between them. One whose length alone is damaged ends where the next one
+ * begins, or the file does, if its checksum says so; it is not whole then.
+ */
+function* intactFrames(bytes: Buffer): Generator<{ at: number; bodyEnd: number; isWhole: boolean }> {
+  for (let at = 0; bytes.length - at > frameOverhead;) {
+    const end = frameEnd(bytes, at);
+    if (end !== undefined) {
+      yield { at, bodyEnd: end, isWhole: true };
+      at = end;
+      continue;
+    }
+    const next = nextFrame(bytes, at);
+    if (crc32c(bytes, at + frameOverhead, next) === bytes.readUInt32BE(at + 4))
+      yield { at, bodyEnd: next, isWhole: false };
+    at = next;
+  }
+}
+
+/** Where the frame at `at` ends, if an intact one is there. */
+function frameEnd(bytes: Buffer, at: number): number | undefined {
+  // In a search this alone tells most places: each text is a list, empty or of lists.
+  const [first, second] = [bytes[at + frameOverhead], bytes[at + frameOverhead + 1]];
+  if (first !== openBracket || (second !== openBracket && second !== closeBracket)) return undefined;
+  const end = at + frameOverhead + bytes.readUInt32BE(at);
+  const isIntact =
+    end <= bytes.length && crc32c(bytes, at + frameOverhead, end) === bytes.readUInt32BE(at + 4);
+  return isIntact ? end : undefined;
+}
+
+function nextFrame(bytes: Buffer, at: number): number {
+  // By its length first: what its text holds is not to be taken for a frame.
+  const byLength = at + frameOverhead + bytes.readUInt32BE(at);
+  if (byLength + frameOverhead < bytes.length && frameEnd(bytes, byLength) !== undefined) return byLength;
+  let next = at + 1;
+  while (bytes.length - next > frameOverhead && frameEnd(bytes, next) === undefined) next++;
+  return bytes.length - next > frameOverhead ? next : bytes.length;
 }
 
 function encodePairs(pairs: readonly [string, string | undefined][]): string {

@@ -1,6 +1,7 @@
-import { mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ErrorCode } from '../protocol/error-codes.js';
+import { keepDamaged } from './damage.js';
 import { syncFolder } from './files.js';
 import { PartitionLog } from './partition-log.js';
 import type { LogEnvironment } from './partition-log.js';
@@ -47,16 +48,20 @@ export class Topics {
   static async open(dataDir: string, store: StateStore, environment: LogEnvironment): Promise<Topics> {
     const topics = new Topics(dataDir, store, environment);
     await mkdir(topics.folder, { recursive: true });
-    await topics.removeDeleted();
+    const deleted = await topics.removeDeleted();
     const saved = [...store.entries<SavedTopic>('topic')].map(({ key, value }) => {
       return { name: key[0] ?? '', ...value };
     });
+    if (saved.length === 0 && (await topics.hasRecords())) {
+      const what = 'it is missing, or knows no topic, and there are records of some';
+      await keepDamaged({ path: join(dataDir, 'state.log'), what }, environment.logger);
+    }
     await Promise.all(
       saved.map(async ({ name, partitions, configs }) => {
         topics.topics.set(name, {
           name,
           configs,
-          partitions: await topics.openLogs(name, 0, partitions, configs),
+          partitions: await topics.openLogs(name, 0, partitions, configs, (folder) => deleted.has(folder)),
         });
       }),
     );
@@ -99,7 +104,7 @@ export class Topics {
     return this.inTurn(async () => {
       const check = this.checkCreate(name, partitions, configs);
       if (check.errorCode !== ErrorCode.NONE) return check;
-      const logs = await this.openLogs(name, 0, partitions, configs);
+      const logs = await this.openLogs(name, 0, partitions, configs, () => true);
       await syncFolder(this.folder);
       await this.save(name, partitions, configs);
       this.sayWhatIsIgnored(name, configs);
@@ -146,7 +151,7 @@ export class Topics {
         );
       }
       if (validateOnly) return done;
-      const added = await this.openLogs(name, has, count, topic.configs);
+      const added = await this.openLogs(name, has, count, topic.configs, () => true);
       await syncFolder(this.folder);
       await this.save(name, count, topic.configs);
       topic.partitions.push(...added);
@@ -177,31 +182,48 @@ export class Topics {
     await this.store.put([{ key: logStartKey(log.topic, log.partition), value: offset }]);
   }
 
+  /** Of the producers that the logs remember; -1 without any. */
+  highestProducerId(): number {
+    const logs = this.all().flatMap(({ partitions }) => partitions);
+    return Math.max(-1, ...logs.map(({ producers }) => producers.highestId()));
+  }
+
   async close(): Promise<void> {
     await this.lastChange;
     await Promise.all(this.all().flatMap(({ partitions }) => partitions.map((log) => log.close())));
   }
 
+  /** @param isNew - whether a partition's folder may be empty or missing. */
   private async openLogs(
     name: string,
     from: number,
     to: number,
     configs: ConfigValues,
+    isNew: (folder: string) => boolean,
   ): Promise<PartitionLog[]> {
     const config = logConfig(configs);
     const starts = new Map(
       [...this.store.entries<number>('log-start')].map(({ key, value }) => [key.join('\0'), value]),
     );
+    const committed = new Map<string, number>();
+    for (const { key, value } of this.store.entries<{ offset: number }>('offset')) {
+      const place = key.slice(1).join('\0');
+      committed.set(place, Math.max(value.offset, committed.get(place) ?? 0));
+    }
     const numbers = Array.from({ length: to - from }, (_, index) => from + index);
     return await Promise.all(
-      numbers.map((partition) =>
-        PartitionLog.open(
-          { topic: name, partition, folder: join(this.folder, `${name}-${partition}`) },
+      numbers.map((partition) => {
+        const folder = `${name}-${partition}`;
+        const place = [name, partition].join('\0');
+        const start = starts.get(place) ?? 0;
+        const isEmpty = isNew(folder);
+        return PartitionLog.open(
+          { topic: name, partition, folder: join(this.folder, folder) },
           config,
-          starts.get([name, partition].join('\0')) ?? 0,
+          { start, end: start, committed: isEmpty ? 0 : committed.get(place), isNew: isEmpty },
           this.environment,
-        ),
-      ),
+        );
+      }),
     );
   }
 
@@ -215,9 +237,18 @@ export class Topics {
     this.environment.logger.warn({ topic, settings }, 'These topic settings have no effect on this broker');
   }
 
-  private async removeDeleted(): Promise<void> {
+  private async hasRecords(): Promise<boolean> {
+    const names = await readdir(this.folder, { recursive: true });
+    const logs = names.filter((name) => name.endsWith('.log'));
+    const files = await Promise.all(logs.map((name) => stat(join(this.folder, name))));
+    return files.some(({ size }) => size > 0);
+  }
+
+  /** @returns the partitions' folders whose deletion is finished by it. */
+  private async removeDeleted(): Promise<ReadonlySet<string>> {
     const leftovers = (await readdir(this.folder)).filter((name) => name.endsWith(deletedSuffix));
     await Promise.all(leftovers.map((name) => rm(join(this.folder, name), { recursive: true, force: true })));
+    return new Set(leftovers.map((name) => name.slice(0, -deletedSuffix.length)));
   }
 
   /** Changes of the catalogue happen one after another. */

@@ -31,11 +31,21 @@ export class LogFixture {
     return new LogFixture(await mkdtemp(join(tmpdir(), 'millrace-log-')));
   }
 
-  async open(configs: ConfigValues = {}, cacheBytes = 1024 * 1024): Promise<PartitionLog> {
+  /** @param known - what the broker's state says of the log. */
+  async open(
+    configs: ConfigValues = {},
+    cacheBytes = 1024 * 1024,
+    known: { start?: number; committed?: number; isNew?: boolean } = {},
+  ): Promise<PartitionLog> {
     const { clock, folder } = this;
     const environment = { logger: silentLogger, clock, cacheBudget: new TailCacheBudget(cacheBytes) };
     const name = { topic: 't', partition: 0, folder };
-    const log = await PartitionLog.open(name, logConfig(configs), 0, environment);
+    const log = await PartitionLog.open(
+      name,
+      logConfig(configs),
+      { start: 0, end: 0, isNew: true, ...known },
+      environment,
+    );
     this.opened.push(log);
     return log;
   }

@@ -9,10 +9,11 @@ export class ProducerIds {
   private reservedUpTo: number;
   private reserving: Promise<void> = Promise.resolve();
 
-  constructor(store: StateStore) {
+  /** @param highestUsed - on the logs: the state may have been damaged. A log would take a second producer's batches for the first one's. */
+  constructor(store: StateStore, highestUsed = -1) {
     this.store = store;
     const [saved] = [...store.entries<number>('producer-ids')];
-    this.next = this.reservedUpTo = saved === undefined ? 0 : saved.value;
+    this.next = this.reservedUpTo = Math.max(saved?.value ?? 0, highestUsed + 1);
   }
 
   async allocate(): Promise<number> {

@@ -1,0 +1,57 @@
+import { constants } from 'node:fs';
+import { copyFile, readdir, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import type { Logger } from '../../../platform/logger.js';
+import { syncFolder } from './files.js';
+
+/** Of the copy of a damaged file, or, where a file is missing, of an empty one in its place. */
+const damagedSuffix = '.damaged';
+
+/** What a start or a reader found that no crash can have left: something that was on disk is there no more. */
+export interface Damage {
+  /** The file that is damaged or missing. */
+  path: string;
+  what: string;
+}
+
+/**
+ * Keeps a copy of a damaged file beside it, before anything is changed, and says so in the log.
+ * As long as the copy is there, {@link findDamaged} names it.
+ */
+export async function keepDamaged({ path, what }: Damage, logger: Logger): Promise<void> {
+  for (let copies = 1; ; copies++) {
+    const kept = copies === 1 ? `${path}${damagedSuffix}` : `${path}.${copies}${damagedSuffix}`;
+    try {
+      await copyOrMark(path, kept);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'EEXIST') continue;
+      throw error;
+    }
+    await syncFolder(dirname(path));
+    logger.error(
+      { path, kept },
+      `The log is damaged: ${what}. What is intact is served; see docs/operations.md`,
+    );
+    return;
+  }
+}
+
+async function copyOrMark(path: string, kept: string): Promise<void> {
+  try {
+    await copyFile(path, kept, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    await writeFile(kept, '', { flag: 'wx' });
+  }
+}
+
+/** The copies of damaged files in a broker's data folder that nobody has taken away yet, relative to it. */
+export async function findDamaged(dataDir: string): Promise<string[]> {
+  try {
+    const names = await readdir(dataDir, { recursive: true });
+    return names.filter((name) => name.endsWith(damagedSuffix)).toSorted();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+}
