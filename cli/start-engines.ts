@@ -13,6 +13,8 @@ export interface Engines {
   analytics: Analytics;
   /** Where ClickHouse answers HTTP. */
   clickHouseUrl: string;
+  /** Copies of damaged files of the embedded log that somebody has to look at. */
+  damagedFiles(): Promise<string[]>;
   /** Stops the embedded ones. */
   stop(): Promise<void>;
 }
@@ -69,11 +71,13 @@ async function startLog(config: Config, logger: Logger, kafka: Partial<StreamsSe
   if (brokers !== undefined) {
     const url =
       registryUrl ?? (await startRegistryOn({ ...kafka, brokers, clientId, logger }, config, stops));
-    return { brokers, registryUrl: url };
+    return { brokers, registryUrl: url, damagedFiles: () => Promise.resolve([]) };
   }
   const { startEmbeddedKafka } = await import('../embedded/kafka/start.js');
+  const { findDamaged } = await import('../embedded/kafka/storage/damage.js');
+  const dataDir = join(config.DATA_DIR, 'log');
   const log = await startEmbeddedKafka({
-    dataDir: join(config.DATA_DIR, 'log'),
+    dataDir,
     host,
     port: config.KAFKA_PORT,
     defaultPartitions: config.TOPIC_PARTITIONS,
@@ -85,6 +89,7 @@ async function startLog(config: Config, logger: Logger, kafka: Partial<StreamsSe
   return {
     brokers: [`${host}:${log.port}`],
     registryUrl: registryUrl ?? `http://${host}:${log.registryPort}`,
+    damagedFiles: () => findDamaged(dataDir),
   };
 }
 

@@ -16,12 +16,15 @@ import { loadContract } from '../../schemas/contracts.js';
 import type { Prediction } from '../../schemas/types.js';
 import type { LogProducer } from '../../streams/log-producer.js';
 import type { NewRecord, StreamRecord } from '../../streams/records.js';
+import { createKafka } from '../../streams/connection.js';
 import type { Streams } from '../../streams/streams.js';
+import { sinkGroup } from '../../streams/topics.js';
 import type { Serde } from '../../streams/serde.js';
 import { killPrograms, startProgram } from '../../tests/system/programs.js';
 import { type Context, openContext, type Role } from '../context.js';
 import { startProcessors } from '../roles/process.js';
 import { startSink } from '../roles/sink.js';
+import { diagnose } from '../doctor/doctor.js';
 import { auditLog } from './audit.js';
 import type { AuditReport, Finding } from './report.js';
 
@@ -324,4 +327,42 @@ it('looks only at what came since a time, when asked', doneIn, async () => {
 it('what can’t be compared is said so, with an exit code of its own', doneIn, async () => {
   expect(await runAudit('--pipeline', 'nobody')).toMatchObject({ exit: 2 });
   expect(await runAudit('--wait', 'long')).toMatchObject({ exit: 2 });
+});
+
+it('an offset beyond the end of the log is told by audit, doctor and readiness', doneIn, async () => {
+  for (const role of roles.splice(0).toReversed()) await role.stop();
+  const { brokers } = engines;
+  const kafka = createKafka({ brokers, clientId: 'test', logger: silentLogger });
+  const admin = kafka.admin();
+  await admin.connect();
+  const of = 'credit-default.outcomes';
+  await admin.setOffsets({ groupId: sinkGroup, topic: of, partitions: [{ partition: 2, offset: '5000' }] });
+  await admin.disconnect();
+  const report = await audit();
+  expect(report.clean).toBe(false);
+  const [finding] = report.findings.filter(({ offset }) => offset === 5000);
+  expect(finding).toMatchObject({ kind: 'stray', topic: of, partition: 2 });
+  expect(finding?.detail).toContain(
+    `${sinkGroup} has committed offset 5000 of ${of}/2, where the log ends at `,
+  );
+  await expect
+    .poll(async () => (await context.health.report()).parts['offsets'])
+    .toMatchObject({ status: 'degraded', detail: expect.stringContaining('offset 5000') as string });
+  const found = await diagnose({
+    ...settings,
+    KAFKA_BROKERS: brokers.join(','),
+    CLICKHOUSE_URL: engines.clickHouseUrl,
+  });
+  const told = found.filter(({ what }) => what.includes('offset 5000'));
+  expect(told.map(({ severity, area }) => [severity, area])).toContainEqual(['error', 'groups']);
+});
+
+it('what waits and is not worked on is not clean', doneIn, async () => {
+  await producer.send([event('waits', 0)]);
+  const { output, exit } = await runAudit('--pipeline', 'credit-default', '--since', '10s');
+  expect(output).toMatch(
+    /millrace-score-credit-default stands at offset \d+ of credit-default\.events\/0, with/,
+  );
+  expect(output).not.toMatch(/\bclean\b/i);
+  expect(exit).not.toBe(0);
 });

@@ -4,14 +4,19 @@ import { outcomeReader } from '../../processors/outcomes.js';
 import { loadContract } from '../../schemas/contracts.js';
 import type { ModelEvent } from '../../schemas/types.js';
 import type { StreamRecord } from '../../streams/records.js';
+import type { Streams } from '../../streams/streams.js';
 import { pipelineTopics, scoringGroup, sinkGroup, systemTopics } from '../../streams/topics.js';
-import { takeBounds, waitUntilDone } from './bounds.js';
+import { describeBeyondEnd, offsetsBeyondEnd } from '../offsets-beyond-end.js';
+import { type Bounds, standingStill, takeBounds, waitUntilDone } from './bounds.js';
 import { compareLog } from './compare-log.js';
 import { compareRows, type Verdict } from './compare-rows.js';
 import { judgeEvents } from './judge-events.js';
 import { type OnTheirWay, readOnTheirWay } from './on-their-way.js';
 import type { AuditOptions, PipelineAudit } from './pipeline-audit.js';
 import { type AuditReport, Findings } from './report.js';
+
+/** A group that runs commits more often, milliseconds. */
+const stillMs = 3_000;
 
 /**
  * Compares the log with the rows in ClickHouse. Changes nothing: no consumer group is joined, no offset committed.
@@ -20,8 +25,8 @@ import { type AuditReport, Findings } from './report.js';
  */
 export async function auditLog(options: AuditOptions): Promise<AuditReport> {
   const { streams, client, pipelines, since, deep = false, waitMs = 0, limit = 20 } = options;
+  const unfinished = [...(options.unfinished ?? [])];
   await streams.requireTopics(pipelines.flatMap((pipeline) => Object.values(pipelineTopics(pipeline))));
-  const unfinished: string[] = [];
   const found = new Findings(limit);
   const queries = new AuditQueries(client);
   const contracts = {
@@ -57,6 +62,13 @@ export async function auditLog(options: AuditOptions): Promise<AuditReport> {
     if (deep) await compareLog(audit);
     else await compareEvents(audit);
     await compareOutcomes(audit);
+    const groups = [
+      { group: scoringGroup(pipeline), topic: topics.events, bounds: bounds.events },
+      { group: sinkGroup, topic: topics.predictions, bounds: bounds.predictions },
+      { group: sinkGroup, topic: topics.outcomes, bounds: bounds.outcomes },
+      { group: sinkGroup, topic: topics.deadLetters, bounds: bounds.deadLetters },
+    ];
+    unfinished.push(...(await Promise.all(groups.map((of) => compareOffsets(streams, found, of)))).flat());
   }
   if ((await streams.topics()).includes(systemTopics.models)) await compareModels(options, queries, found);
   return {
@@ -67,6 +79,30 @@ export async function auditLog(options: AuditOptions): Promise<AuditReport> {
     findings: found.named,
     found: found.found,
   };
+}
+
+/**
+ * Each group has committed no more than there is, and goes on where there is more.
+ *
+ * @returns where it does not go on.
+ */
+async function compareOffsets(
+  streams: Streams,
+  found: Findings,
+  { group, topic, bounds }: { group: string; topic: string; bounds: readonly Bounds[] },
+): Promise<string[]> {
+  for (const beyond of await offsetsBeyondEnd(streams, group, [topic])) {
+    const { partition, committed: offset } = beyond;
+    const bound = bounds.find((each) => each.partition === partition);
+    if (bound !== undefined) found.add(found.partition(topic, bound), 'stray');
+    const detail = `is no offset of the log: ${describeBeyondEnd(beyond)}`;
+    found.name({ kind: 'stray', topic, partition, offset, event_id: null, detail });
+  }
+  const still = await standingStill(streams, group, topic, bounds, stillMs);
+  return still.map(
+    ({ partition, to }) =>
+      `${group} stands at offset ${to} of ${topic}/${partition}, with records before it, and has not moved in ${stillMs / 1000} s`,
+  );
 }
 
 /** Each event has led to a prediction or a dead letter, and that to a row. */

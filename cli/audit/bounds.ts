@@ -11,6 +11,8 @@ export interface Bounds {
   from: number;
   /** Up to here, and not at it, the group has done its work. */
   to: number;
+  /** The offset that the group has committed; −1 without one. */
+  committed: number;
   /** Next offset of a producer when the audit began. */
   end: number;
 }
@@ -39,8 +41,10 @@ export async function takeBounds(
   return ends
     .map(({ partition, low, high }) => {
       const from = Math.min(high, Math.max(low, firsts?.get(partition) ?? low));
-      const position = Math.min(high, Math.max(from, committed.get(partition) ?? from));
-      return { partition, start: low, from, to: position, end: high };
+      const next = committed.get(partition) ?? -1;
+      // Beyond the end it is a finding of its own, and all that is there is compared.
+      const to = Math.min(high, Math.max(from, next));
+      return { partition, start: low, from, to, committed: next, end: high };
     })
     .toSorted((a, b) => a.partition - b.partition);
 }
@@ -85,6 +89,34 @@ export async function waitUntilDone(
     if (performance.now() > deadline) return false;
     await sleep(pollMs);
   }
+}
+
+/**
+ * Partitions with records before the group whose committed offset stands where it was, after a moment.
+ *
+ * @param stillMs - the moment, milliseconds.
+ */
+export async function standingStill(
+  streams: Streams,
+  groupId: string,
+  topic: string,
+  bounds: readonly Bounds[],
+  stillMs: number,
+): Promise<Bounds[]> {
+  let waiting: Bounds[] = [];
+  for (const bound of bounds) {
+    const { partition, to, end } = bound;
+    if (to < end && (await firstRecord(streams, topic, { partition, from: to, to: end })) !== undefined)
+      waiting.push(bound);
+  }
+  const deadline = performance.now() + stillMs;
+  while (waiting.length > 0) {
+    const committed = await streams.committed(groupId, topic);
+    waiting = waiting.filter((bound) => (committed.get(bound.partition) ?? -1) <= bound.committed);
+    if (performance.now() > deadline) break;
+    await sleep(pollMs);
+  }
+  return waiting;
 }
 
 async function firstRecord(

@@ -1,5 +1,6 @@
+import { join } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
-import { loadConfig } from '../../platform/config.js';
+import { type Config, loadConfig } from '../../platform/config.js';
 import { collect, pipelinesOf, time, wholeNumber } from '../options.js';
 import { tell } from '../tell.js';
 
@@ -54,12 +55,31 @@ async function run({ pipeline, since, deep, wait, limit, json }: Options): Promi
     import('../find-engines.js'),
   ]);
   const pipelines = await pipelinesOf({ pipeline });
-  const report = await withEngines(loadConfig(process.env), ({ streams, serde, client }) =>
-    auditLog({ streams, serde, client, pipelines, since, deep: deep === true, waitMs: wait * 1000, limit }),
+  const config = loadConfig(process.env);
+  const report = await withEngines(config, async ({ streams, serde, client }) =>
+    auditLog({
+      streams,
+      serde,
+      client,
+      pipelines,
+      since,
+      deep: deep === true,
+      waitMs: wait * 1000,
+      limit,
+      unfinished: await damageOf(config),
+    }),
   );
   console.log(json ? JSON.stringify(report) : describeReport(report));
   if (!report.clean) return findings;
   return report.unfinished.length > 0 ? notChecked : clean;
+}
+
+/** Records that an embedded log has lost lead to nothing, and nobody can tell by what is left. */
+async function damageOf({ KAFKA_BROKERS, DATA_DIR }: Config): Promise<string[]> {
+  if (KAFKA_BROKERS !== undefined) return [];
+  const { findDamaged } = await import('../../embedded/kafka/storage/damage.js');
+  const files = await findDamaged(join(DATA_DIR, 'log'));
+  return files.map((file) => `what the log has lost, see ${join(DATA_DIR, 'log', file)}`);
 }
 
 function seconds(value: string): number {

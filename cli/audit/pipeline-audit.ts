@@ -20,6 +20,8 @@ export interface AuditOptions {
   waitMs?: number;
   /** Most findings that are named. Default 20; all are counted. */
   limit?: number;
+  /** What is known beforehand not to be comparable. */
+  unfinished?: readonly string[];
   onProgress?: (step: string) => void;
 }
 

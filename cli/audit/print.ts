@@ -35,7 +35,7 @@ export function describeReport({ partitions, findings, found, deep, unfinished }
     toTable([header, ...rows].map((row) => row.map(printable))),
     ...(names.length === 0 ? [] : ['', ...names.map(printable), ...rest]),
     '',
-    ...unfinished.map((what) => `Not waited for: ${printable(what)}.`),
+    ...unfinished.map((what) => `Not done or compared: ${printable(what)}.`),
     conclusion(found, deep, unfinished.length > 0),
   ].join('\n');
 }
@@ -45,5 +45,6 @@ function conclusion(found: number, deep: boolean, isUnfinished: boolean): string
   const what = deep
     ? 'Every event has led to one prediction or dead letter on the log, and each of those to its row.'
     : 'Every event and outcome has its row. Predictions and dead letters on the log were not read: --deep does.';
-  return isUnfinished ? `Clean as far as the work is done. ${what}` : `Clean. ${what}`;
+  if (isUnfinished) return 'No finding in what was compared, and not all was: see above.';
+  return `Clean. ${what}`;
 }

@@ -6,6 +6,7 @@ import { LogInspection } from '../../streams/log-inspection.js';
 import { createStreams } from '../../streams/streams.js';
 import { pipelineTopics, scoringGroup, sinkGroup } from '../../streams/topics.js';
 import { kafkaSettings } from '../context.js';
+import { describeBeyondEnd, offsetsBeyondEnd } from '../offsets-beyond-end.js';
 import { attempt, type Diagnosis } from './diagnosis.js';
 
 const slowMs = 1_000;
@@ -132,6 +133,12 @@ async function checkGroups(
     for (const { groupId, state, members } of states) {
       const topics = (groups.get(groupId) ?? []).filter((topic) => existing.has(topic));
       const lag = (await streams.lag(groupId, topics)).reduce((sum, each) => sum + each.lag, 0);
+      const beyond = await offsetsBeyondEnd(streams, groupId, topics);
+      for (const each of beyond)
+        notes.error(
+          describeBeyondEnd(each),
+          `Stop \`millrace ${groupId === sinkGroup ? 'sink' : 'process'}\` and set the offset back: see “What is missing” in docs/operations.md.`,
+        );
       const role = groupId === sinkGroup ? 'sink' : 'process';
       const is = `${groupId}: ${members} member${members === 1 ? '' : 's'}, ${lag} offset${lag === 1 ? '' : 's'} behind`;
       if (members === 0 && state !== 'PreparingRebalance') {
