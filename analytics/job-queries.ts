@@ -14,6 +14,8 @@ export interface AnswerRow {
   label: string | null;
   model: string;
   model_version: string;
+  /** The event's fields as a JSON object, in text. */
+  features: string;
 }
 
 /** Why an event has no prediction. */
@@ -49,8 +51,8 @@ export async function countFailures(
 
 /** The first prediction of each event of a range. @throws {MillraceError} as {@link translateError}. */
 export function findAnswers(client: ClickHouseClient, range: EventIdRange): Promise<AnswerRow[]> {
-  const query = `SELECT event_id, first.1 AS score, first.2 AS label, first.3 AS model, first.4 AS model_version FROM (
-    SELECT event_id, argMin((score, label, model, model_version), predicted_at) AS first
+  const query = `SELECT event_id, first.1 AS score, first.2 AS label, first.3 AS model, first.4 AS model_version, first.5 AS features FROM (
+    SELECT event_id, argMin((score, label, model, model_version, features), predicted_at) AS first
     FROM ${predictions} GROUP BY event_id)`;
   return select<AnswerRow>(client, query, { ...range });
 }

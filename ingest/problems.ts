@@ -52,6 +52,7 @@ const statuses: Record<string, readonly [status: number, title: string]> = {
   EVENT_INVALID: [422, 'The event does not fit its contract'],
   LOG_REFUSED: [422, 'The log refuses the event'],
   EVENT_ID_CONFLICT: [422, 'The id belongs to another event'],
+  IDEMPOTENCY_KEY_REUSED: [422, 'The key belongs to another file'],
   FEATURES_INVALID: [422, 'The event can’t be scored'],
   MODEL_FAILED: [422, 'The event can’t be scored'],
   OUTPUT_INVALID: [422, 'The event can’t be scored'],

@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { Readable, Transform } from 'node:stream';
 import { Busboy, type BusboyInstance } from '@fastify/busboy';
@@ -14,6 +14,8 @@ export interface Upload {
   /** Last part of the client's name for it. */
   name: string;
   bytes: number;
+  /** SHA-256 in lower-case hex. */
+  digest: string;
 }
 
 export interface UploadLimits {
@@ -42,7 +44,8 @@ export async function receiveUpload(c: Context, files: JobFiles, limits: UploadL
   }
   if (Number(c.req.header('content-length') ?? 0) > limits.maxBytes + envelopeBytes) throw tooLarge(limits);
   const source = Readable.fromWeb(body);
-  const upload = { id: randomUUID(), path: '', name: '', bytes: 0 };
+  const upload = { id: randomUUID(), path: '', name: '', bytes: 0, digest: '' };
+  const hash = createHash('sha256');
   let failure: unknown;
   let storing: Promise<unknown> | undefined;
   const fail = (error: unknown): void => {
@@ -63,6 +66,7 @@ export async function receiveUpload(c: Context, files: JobFiles, limits: UploadL
         upload.bytes += chunk.length;
         if (upload.bytes > limits.maxBytes) done(tooLarge(limits));
         else done(null, chunk);
+        hash.update(chunk);
       },
     });
     // It may break off before the file is open, when nobody else listens.
@@ -94,7 +98,7 @@ export async function receiveUpload(c: Context, files: JobFiles, limits: UploadL
   if (storing === undefined) {
     throw new MillraceError('FILE_MISSING', 'The body has no file in a field `file`. Send `-F file=@…`.');
   }
-  return upload;
+  return { ...upload, digest: hash.digest('hex') };
 }
 
 function createParser(contentType: string): BusboyInstance {

@@ -189,17 +189,32 @@ export class Sink {
   /** Makes dead letters of records that fit no row. */
   async #setAside(unfit: readonly Unfit[]): Promise<void> {
     const { logger, metrics } = this.#options;
-    const letters = unfit.flatMap(({ record, target: { table, pipeline }, reason }) => {
+    const letters: NewRecord[] = [];
+    for (const { record, target, reason } of unfit) {
+      const { table, pipeline } = target;
       const { topic, partition, offset } = record;
       logger.warn({ err: reason, topic, partition, offset }, 'a record can’t be stored');
       metrics.deadLetters.inc({ pipeline, reason: reason.code });
       // A dead letter about a dead letter could go on for ever; the record itself stays on its topic.
-      if (table !== 'predictions' && table !== 'outcomes') return [];
+      if (table !== 'predictions' && table !== 'outcomes') continue;
       const schemaId = schemaIdOf(record.value);
-      const letter = { now: this.#now(), schemaId, eventId: positionEventId(record) };
-      return [deadLetterRecord(pipelineTopics(pipeline).deadLetters, pipeline, record, reason, letter)];
-    });
+      const letter = { now: this.#now(), schemaId, eventId: await this.#eventIdOf(record, table) };
+      const { deadLetters } = pipelineTopics(pipeline);
+      letters.push(deadLetterRecord(deadLetters, pipeline, record, reason, letter));
+    }
     await this.#write(letters);
+  }
+
+  /** The event that a record is about, where it can be read: whoever waits for that event finds the letter by it. */
+  async #eventIdOf(record: StreamRecord, table: 'predictions' | 'outcomes'): Promise<string> {
+    try {
+      const { type } = this.#options[table === 'predictions' ? 'prediction' : 'outcome'];
+      const { event_id } = (await this.#options.serde.decode(record.value, type)) as Prediction | Outcome;
+      if (event_id !== '') return event_id;
+    } catch (error) {
+      faultOfRecord(error);
+    }
+    return positionEventId(record);
   }
 
   /** @throws MillraceError of the first that is refused even when nothing is left of its original. */

@@ -116,6 +116,12 @@ export interface JobEvent {
   error: string | null;
   /** Name of the API key that made the job; null where no key was asked for. */
   owner: string | null;
+  /** SHA-256 of the file in lower-case hex; null for jobs of earlier versions. */
+  digest: string | null;
+  /** How the ids of its rows' events begin, drawn by chance; null for jobs of earlier versions, where that is the job's id. */
+  row_ids: string | null;
+  /** Name of the result's column of scores. */
+  score_column: string;
 }
 
 /** What happened to a model: a version was registered, or an alias was moved. The record's key is model/version for the one, model@champion or model@challenger for the other, so that compaction keeps the newest of each. */

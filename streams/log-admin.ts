@@ -85,7 +85,7 @@ export class LogAdmin {
         configNames: Object.keys(config),
       })),
     });
-    for (const { name, partitions, config = {} } of specs) {
+    for (const { name, partitions, config = {}, upgraded = false } of specs) {
       const actual = topics.find((topic) => topic.name === name)?.partitions.length ?? 0;
       if (actual !== partitions)
         this.#logger.warn(
@@ -93,11 +93,27 @@ export class LogAdmin {
           'The topic has another number of partitions',
         );
       const entries = resources.find((resource) => resource.resourceName === name)?.configEntries ?? [];
+      const policy = entries.find((entry) => entry.configName === 'cleanup.policy')?.configValue;
+      if (upgraded && policy !== config['cleanup.policy']) {
+        await this.#alter(admin, name, config);
+        continue;
+      }
       for (const [setting, wanted] of Object.entries(config)) {
         const value = entries.find((entry) => entry.configName === setting)?.configValue;
         if (value !== wanted)
           this.#logger.warn({ topic: name, setting, wanted, actual: value }, 'The topic has another setting');
       }
+    }
+  }
+
+  async #alter(admin: Admin, name: string, config: Record<string, string>): Promise<void> {
+    const configEntries = Object.entries(config).map(([setting, value]) => ({ name: setting, value }));
+    const type = kafkajs.ConfigResourceTypes.TOPIC;
+    try {
+      await admin.alterConfigs({ validateOnly: false, resources: [{ type, name, configEntries }] });
+      this.#logger.info({ topic: name, config }, 'The topic of an earlier version has its settings now');
+    } catch (error) {
+      this.#logger.warn({ err: error, topic: name, wanted: config }, 'The topic has other settings');
     }
   }
 

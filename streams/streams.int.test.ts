@@ -32,6 +32,24 @@ test('topics are created once and never changed; differences are warned of', asy
   ]);
 });
 
+test('a topic whose events were kept for ever by an earlier version is compacted from now on', async () => {
+  const lines: { msg: string }[] = [];
+  const sink = new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      lines.push(JSON.parse(chunk.toString()) as { msg: string });
+      done();
+    },
+  });
+  const { streams } = fixture.open(pino({ level: 'warn' }, sink));
+  const name = unique('jobs');
+  const spec = { name, partitions: 1, config: { 'cleanup.policy': 'compact', 'segment.ms': '600000' } };
+  const kept = { 'cleanup.policy': 'delete', 'retention.ms': '-1' };
+  await streams.createTopics([{ ...spec, config: kept }]);
+  await streams.createTopics([{ ...spec, upgraded: true }]);
+  await streams.createTopics([spec]);
+  expect(lines).toEqual([]);
+});
+
 test('every topic of a pipeline and of the system can be created', async () => {
   const { streams } = fixture.open();
   await streams.createTopics([...pipelineTopicSpecs(unique('pipeline'), 2), ...systemTopicSpecs()]);

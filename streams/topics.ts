@@ -4,6 +4,8 @@ export interface TopicSpec {
   partitions: number;
   /** Topic settings by Kafka's names, for example `retention.ms`. What is not named is the broker's default. */
   config?: Record<string, string>;
+  /** Whether a topic that exists with another `cleanup.policy` gets these settings: earlier versions made it otherwise. */
+  upgraded?: boolean;
 }
 
 /** The topics of one pipeline, by what they carry. */
@@ -30,6 +32,13 @@ export const systemTopics = {
   schedules: 'millrace.schedules',
   rabbitmq: 'millrace.rabbitmq',
 } as const;
+
+/** Of topics that are written all the time and read at every start: small segments are compacted soon. */
+const compactedSoon = {
+  'cleanup.policy': 'compact',
+  'segment.bytes': String(16 * 1024 * 1024),
+  'segment.ms': '600000',
+};
 
 const dayMs = 24 * 3_600_000;
 
@@ -69,22 +78,17 @@ export function pipelineTopicSpecs(pipeline: string, partitions: number): TopicS
 
 /**
  * The topics of the whole system: models by name and version, the last run of each schedule and what came last from each
- * RabbitMQ queue (newest state each), jobs in order.
+ * RabbitMQ queue and of each file job (newest state each).
  */
 export function systemTopicSpecs(): TopicSpec[] {
   return [
     { name: systemTopics.models, partitions: 1, config: { 'cleanup.policy': 'compact' } },
-    { name: systemTopics.jobs, partitions: 1, config: { 'cleanup.policy': 'delete', 'retention.ms': '-1' } },
+    { name: systemTopics.jobs, partitions: 1, config: compactedSoon, upgraded: true },
     { name: systemTopics.schedules, partitions: 1, config: { 'cleanup.policy': 'compact' } },
     {
       name: systemTopics.rabbitmq,
       partitions: 1,
-      // Written with every batch and read at every start: small segments are compacted soon.
-      config: {
-        'cleanup.policy': 'compact',
-        'segment.bytes': String(16 * 1024 * 1024),
-        'segment.ms': '600000',
-      },
+      config: compactedSoon,
     },
   ];
 }

@@ -5,7 +5,7 @@ import { readOutcomes, type RowOutcome } from '../../processors/jobs/job-result.
 import { isFinished, type Job } from '../../processors/jobs/job.js';
 import { MillraceError } from '../../platform/errors.js';
 import type { OpenPipeline } from '../../processors/open-pipelines.js';
-import { acceptFile, describeJob, type FileJobs, resultGone } from '../file-jobs.js';
+import { acceptFile, aimqScoreColumn, describeJob, type FileJobs, resultGone } from '../file-jobs.js';
 import { idempotencyKeyOf } from '../idempotency-key.js';
 
 /** What AIMQ's clients look for. */
@@ -25,7 +25,11 @@ export function aimqUpload(
 ): Hono {
   const app = new Hono();
   app.post('/', async (c) => {
-    const options = { idempotencyKey: idempotencyKeyOf(c), timeoutMs: requestTimeoutMs };
+    const options = {
+      idempotencyKey: idempotencyKeyOf(c),
+      timeoutMs: requestTimeoutMs,
+      scoreColumn: aimqScoreColumn,
+    };
     const accepted = await acceptFile(c, jobs, carPrice, options);
     const job = await whenFinished(jobs, accepted, requestTimeoutMs);
     const location = `/v1/jobs/${job.job_id}`;

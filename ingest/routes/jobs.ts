@@ -8,7 +8,7 @@ import { MillraceError } from '../../platform/errors.js';
 import { fileFormats } from '../../processors/jobs/formats/detect-format.js';
 import type { FileFormat } from '../../processors/jobs/formats/file-format.js';
 import { isFinished, type Job } from '../../processors/jobs/job.js';
-import { describeJob, type FileJobs, findJob, maySee, resultGone } from '../file-jobs.js';
+import { aimqScoreColumn, describeJob, type FileJobs, findJob, maySee, resultGone } from '../file-jobs.js';
 
 const listed = 100;
 /** Proxies cut connections on which nothing is said. */
@@ -99,10 +99,10 @@ function notDone(job: Job): MillraceError {
   );
 }
 
-/** The client's own name with `-scored`, in ASCII for old programs and in UTF-8 for the others (RFC 6266). */
-function attachment({ file_name, format }: Job): string {
+/** The client's own name with `-scored`, or as AIMQ names its files, in ASCII for old programs and in UTF-8 for the others (RFC 6266). */
+function attachment({ file_name, format, score_column }: Job): string {
   const base = file_name.slice(0, file_name.length - extname(file_name).length) || 'file';
-  const name = `${base}-scored.${format}`;
+  const name = score_column === aimqScoreColumn ? `processed_${base}.${format}` : `${base}-scored.${format}`;
   const ascii = name.replaceAll(/[^\w. ()-]/g, '_');
   const utf8 = encodeURIComponent(wellFormed(name)).replaceAll(
     /['()*]/g,

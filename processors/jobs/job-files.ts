@@ -1,8 +1,11 @@
-import { createWriteStream } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { createReadStream, createWriteStream } from 'node:fs';
 import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+
+const uploadPrefix = 'upload-';
 
 /** The files of all jobs: a folder each, named by the job's id, never by anything that a client sent. */
 export class JobFiles {
@@ -28,7 +31,7 @@ export class JobFiles {
    * @param id - of the upload, unique.
    */
   async receive(id: string, stream: Readable): Promise<string> {
-    const folder = join(this.#root, `upload-${id}`);
+    const folder = join(this.#root, uploadPrefix + id);
     const file = join(folder, 'input');
     await mkdir(folder, { recursive: true });
     try {
@@ -41,21 +44,40 @@ export class JobFiles {
   }
 
   discard(id: string): Promise<void> {
-    return rm(join(this.#root, `upload-${id}`), { recursive: true, force: true });
+    return rm(join(this.#root, uploadPrefix + id), { recursive: true, force: true });
   }
 
-  /** Makes what was received under `id` the input of a job, on disk when this resolves. A job that has one keeps it. */
-  async keep(id: string, jobId: string): Promise<void> {
-    const folder = join(this.#root, `upload-${id}`);
+  /**
+   * Makes what was received under `id` the input of a job, on disk when this resolves.
+   *
+   * @returns whether it did: a job that has an input keeps that.
+   */
+  async keep(id: string, jobId: string): Promise<boolean> {
+    const folder = join(this.#root, uploadPrefix + id);
     await sync(join(folder, 'input'));
     await sync(folder);
+    let isKept = true;
     try {
       await rename(folder, join(this.#root, jobId));
     } catch (error) {
       if (!isCode(error, 'ENOTEMPTY', 'EEXIST')) throw error;
+      isKept = false;
       await this.discard(id);
     }
     await sync(this.#root);
+    return isKept;
+  }
+
+  /** SHA-256 of a job's input in lower-case hex. @throws what the file system throws. */
+  async digest(jobId: string): Promise<string> {
+    const hash = createHash('sha256');
+    await pipeline(createReadStream(this.input(jobId)), hash);
+    return hash.digest('hex');
+  }
+
+  /** Removes all that there is of a job. */
+  remove(jobId: string): Promise<void> {
+    return rm(join(this.#root, jobId), { recursive: true, force: true });
   }
 
   /** Writes the result of a job: it is there when it is whole and on disk, else not at all. */
@@ -72,17 +94,21 @@ export class JobFiles {
     }
   }
 
-  /** Removes the folders that were last changed so long ago and that `isNeeded` does not hold. */
-  async sweep(olderThanMs: number, isNeeded: (jobId: string) => boolean): Promise<void> {
+  /**
+   * Removes the folders that were not changed for some time.
+   *
+   * @param keptMs - for how long a folder is kept: one of this job, or `undefined` of an upload that is no job's yet.
+   */
+  async sweep(keptMs: (jobId: string | undefined) => number): Promise<void> {
     const names = await readdir(this.#root).catch((error: unknown) => {
       if (isCode(error, 'ENOENT')) return [];
       throw error;
     });
     for (const name of names) {
-      if (isNeeded(name)) continue;
       const folder = join(this.#root, name);
       const { mtimeMs } = await stat(folder).catch(() => ({ mtimeMs: Number.POSITIVE_INFINITY }));
-      if (Date.now() - mtimeMs > olderThanMs) await rm(folder, { recursive: true, force: true });
+      if (Date.now() - mtimeMs > keptMs(name.startsWith(uploadPrefix) ? undefined : name))
+        await rm(folder, { recursive: true, force: true });
     }
   }
 }

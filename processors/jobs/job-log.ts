@@ -102,6 +102,18 @@ export class JobLog {
     this.apply(job);
   }
 
+  /**
+   * Takes jobs that were finished before `time` (milliseconds since 1970) off the log, which keeps the newest event of each
+   * other job. @throws MillraceError as {@link LogProducer.send}.
+   */
+  async forget(time: number): Promise<void> {
+    const old = this.list().filter((job) => isFinished(job) && job.at < time);
+    await this.#producer.send(
+      old.map(({ job_id }) => ({ topic: systemTopics.jobs, key: job_id, value: null })),
+    );
+    for (const { job_id } of old) this.#jobs.delete(job_id);
+  }
+
   /** A state as a record, to be written in one transaction with what led to it. */
   toRecord(job: Job): NewRecord {
     const { schemaId, type } = this.#contract;
@@ -121,6 +133,10 @@ export class JobLog {
 
   async #read(records: readonly StreamRecord[]): Promise<void> {
     for (const record of records) {
+      if (record.value === null) {
+        this.#jobs.delete(record.key?.toString() ?? '');
+        continue;
+      }
       try {
         this.apply((await this.#serde.decode(record.value, this.#contract.type)) as Job);
       } catch (error) {

@@ -1,8 +1,9 @@
 import type { ClickHouseClient } from '@clickhouse/client';
 import { type AnswerRow, type FailureRow, findAnswers, findFailures } from '../../analytics/job-queries.js';
 import type { OpenPipeline } from '../open-pipelines.js';
+import { isSameEvent } from '../prediction.js';
 import { InvalidEvent } from '../scorer.js';
-import type { FileFormat, InputFile, InputRow } from './formats/file-format.js';
+import type { AddedValues, FileFormat, InputFile, InputRow } from './formats/file-format.js';
 import { inBatches, type Job, rowEventId } from './job.js';
 import { toEvent } from './row-event.js';
 
@@ -18,14 +19,14 @@ export interface RowOutcome {
   error: string | undefined;
 }
 
-/** Columns that a result has beside those of the file. `label` is left out where the model gives none. */
-export const addedColumns = ['prediction', 'label', 'model', 'model_version', 'event_id', 'error'] as const;
+/** Names of the columns that a result has beside those of the file. `label` is left out where the model gives none. */
+export function addedColumns({ score_column }: Job): string[] {
+  return [score_column, 'label', 'model', 'model_version', 'event_id', 'error'];
+}
 
-export type AddedColumn = (typeof addedColumns)[number];
-
-export function toAdded({ answer, error }: RowOutcome): Record<AddedColumn, string | number | null> {
+export function toAdded({ score_column }: Job, { answer, error }: RowOutcome): AddedValues {
   return {
-    prediction: answer?.score ?? null,
+    [score_column]: answer?.score ?? null,
     label: answer?.label ?? null,
     model: answer?.model ?? null,
     model_version: answer?.model_version ?? null,
@@ -49,26 +50,29 @@ export async function* readOutcomes(
   let number = 0;
   for await (const rows of inBatches(file.rows(), rowsPerQuery)) {
     const range = {
-      from: rowEventId(job.job_id, number + 1),
-      to: rowEventId(job.job_id, number + rows.length + 1),
+      from: rowEventId(job, number + 1),
+      to: rowEventId(job, number + rows.length + 1),
     };
     const answers = new Map((await findAnswers(client, range)).map((answer) => [answer.event_id, answer]));
     let failures: Map<string, FailureRow> | undefined;
     const outcomes: RowOutcome[] = [];
     for (const row of rows) {
-      const eventId = rowEventId(job.job_id, ++number);
-      const answer = answers.get(eventId);
+      const eventId = rowEventId(job, ++number);
+      let answer = answers.get(eventId);
       let error: string | undefined;
-      if (answer === undefined) {
-        const event = toEvent(row, pipeline.event.schema, pipeline.scorer, typed);
-        if (event instanceof InvalidEvent) error = `EVENT_INVALID: ${event.message}`;
-        else {
-          failures ??= new Map(
-            (await findFailures(client, pipeline.name, range)).map((each) => [each.event_id, each]),
-          );
-          const failure = failures.get(eventId);
-          error = failure === undefined ? undefined : `${failure.reason}: ${failure.detail}`;
-        }
+      const event = toEvent(row, pipeline.event.schema, pipeline.scorer, typed);
+      if (event instanceof InvalidEvent) {
+        answer = undefined;
+        error = `EVENT_INVALID: ${event.message}`;
+      } else if (answer === undefined) {
+        failures ??= new Map(
+          (await findFailures(client, pipeline.name, range)).map((each) => [each.event_id, each]),
+        );
+        const failure = failures.get(eventId);
+        error = failure === undefined ? undefined : `${failure.reason}: ${failure.detail}`;
+      } else if (!isSameEvent(pipeline.scorer, answer.features, event)) {
+        answer = undefined;
+        error = `EVENT_ID_CONFLICT: The prediction of ${eventId} is of an event with other fields.`;
       }
       outcomes.push({ row, number, answer, error });
     }

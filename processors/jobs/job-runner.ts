@@ -11,6 +11,8 @@ const checkMs = 1_000;
 const firstPauseMs = 200;
 const longestPauseMs = 5_000;
 const sweepMs = 3_600_000;
+/** A file that is no job's after so long was left by a request that failed at the log. */
+const strayMs = 3_600_000;
 
 export interface JobRunnerOptions extends Omit<RunJobOptions, 'runner' | 'signal'> {
   pipelines: ReadonlyMap<string, OpenPipeline>;
@@ -27,6 +29,8 @@ export class JobRunner {
   readonly #stopping = new AbortController();
   /** Ids of jobs that are at work here, or wait to be. */
   readonly #taken = new Map<string, Promise<void> | undefined>();
+  /** Ids of jobs whose pipeline is not here. */
+  readonly #reported = new Set<string>();
   #watching: Promise<void> | undefined;
 
   constructor(options: JobRunnerOptions) {
@@ -73,10 +77,7 @@ export class JobRunner {
       const job = log.get(jobId);
       if (job === undefined || isFinished(job) || this.#isAtWorkElsewhere(job)) return;
       const pipeline = pipelines.get(job.pipeline);
-      if (pipeline === undefined) {
-        logger.error({ pipeline: job.pipeline }, 'a job can’t go on: this process has no such pipeline');
-        return;
-      }
+      if (pipeline === undefined) return;
       try {
         await JobRun.run(pipeline, jobId, { ...this.#options, logger, runner: this.#runner, signal });
         return;
@@ -93,6 +94,25 @@ export class JobRunner {
     }
   }
 
+  /** Once: it is looked at every second, and the pipeline may come back. */
+  #reportWithoutPipeline({ job_id: job, pipeline }: Job): void {
+    if (this.#reported.has(job)) return;
+    this.#reported.add(job);
+    this.#options.logger.error(
+      { job, pipeline },
+      'a job can’t go on: this process has no such pipeline. Its file is removed after FILES_RETENTION_DAYS',
+    );
+  }
+
+  /** How long a folder is kept since it was last changed. */
+  #keptMs(jobId: string | undefined): number {
+    const { log, pipelines, retentionMs } = this.#options;
+    if (jobId === undefined) return retentionMs;
+    const job = log.get(jobId);
+    if (job === undefined) return Math.min(strayMs, retentionMs);
+    return isFinished(job) || !pipelines.has(job.pipeline) ? retentionMs : Number.POSITIVE_INFINITY;
+  }
+
   /** It may have been taken over while it waited here. */
   #isAtWorkElsewhere({ job_id, runner }: Job): boolean {
     const { log, orphanedAfterMs } = this.#options;
@@ -100,7 +120,7 @@ export class JobRunner {
   }
 
   async #watch(): Promise<void> {
-    const { log, files, orphanedAfterMs, retentionMs, logger } = this.#options;
+    const { log, files, pipelines, orphanedAfterMs, retentionMs, logger } = this.#options;
     const { signal } = this.#stopping;
     let caughtUp = false;
     let sweptAt = Number.NEGATIVE_INFINITY;
@@ -109,11 +129,14 @@ export class JobRunner {
         if (!caughtUp) await log.whenCaughtUp(checkMs);
         caughtUp = true;
         const unfinished = log.unfinished();
-        for (const { job_id } of unfinished) if (log.silentMs(job_id) >= orphanedAfterMs) this.take(job_id);
+        for (const job of unfinished) {
+          if (!pipelines.has(job.pipeline)) this.#reportWithoutPipeline(job);
+          else if (log.silentMs(job.job_id) >= orphanedAfterMs) this.take(job.job_id);
+        }
         if (performance.now() - sweptAt > sweepMs) {
           sweptAt = performance.now();
-          const needed = new Set(unfinished.map(({ job_id }) => job_id));
-          await files.sweep(retentionMs, (jobId) => needed.has(jobId));
+          await files.sweep((jobId) => this.#keptMs(jobId));
+          await log.forget(Date.now() - 2 * retentionMs);
         }
       } catch (error) {
         logger.warn({ err: error }, 'could not look for jobs that were left');

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { JobEvent } from '../../schemas/types.js';
 import type { InputRow } from './formats/file-format.js';
 
@@ -9,16 +10,26 @@ export function isFinished({ state }: Job): boolean {
 }
 
 /**
- * The id of a row's event. It follows from job and row, so a row has one event whoever publishes it, and ids sort as the
- * rows do.
+ * How the ids of a new job's rows begin: 90 bits of chance. Ids that follow from what others know could be given to events
+ * before the rows are there, which would then get the predictions of those.
+ */
+export function newRowIds(): string {
+  const uuid = randomUUID();
+  return `${uuid.slice(0, 14)}8${uuid.slice(15, 28)}`;
+}
+
+/**
+ * The id of a row's event: a UUIDv8 (RFC 9562, section 5.8) that ends with the row. It follows from job and row, so a row
+ * has one event whoever publishes it, and ids sort as the rows do.
  *
  * @param row - counts from 1; rows without any value don't count.
  */
-export function rowEventId(jobId: string, row: number): string {
-  return `${jobId}-${String(row).padStart(8, '0')}`;
+export function rowEventId({ job_id, row_ids }: Pick<Job, 'job_id' | 'row_ids'>, row: number): string {
+  if (row_ids === null) return `${job_id}-${String(row).padStart(8, '0')}`;
+  return row_ids + row.toString(16).padStart(8, '0');
 }
 
-/** Most rows of a job: so many digits has the number in an event's id. */
+/** Most rows of a job: what the number in an event's id holds. */
 export const maxJobRows = 99_999_999;
 
 /** Text of the rows that are in memory together, characters; a row has up to some millions. */

@@ -173,7 +173,7 @@ export class JobRun {
     for (const [index, row] of rows.entries()) {
       const fields = toEvent(row, event.schema, scorer, format.typed);
       if (fields instanceof InvalidEvent) continue;
-      const eventId = rowEventId(this.#job.job_id, first + index);
+      const eventId = rowEventId(this.#job, first + index);
       const trace = sending?.nextHeaders();
       records.push(eventRecord(this.#pipeline, serde, { eventId, eventTime, source, fields }, trace));
     }
@@ -191,9 +191,9 @@ export class JobRun {
 
   async #whenScored(): Promise<void> {
     const { client, signal } = this.#options;
-    const { job_id, rows_read, rows_invalid } = this.#job;
+    const { rows_read, rows_invalid } = this.#job;
     const published = rows_read - rows_invalid;
-    const range = { from: rowEventId(job_id, 0), to: `${job_id}.` };
+    const range = { from: rowEventId(this.#job, 0), to: `${rowEventId(this.#job, maxJobRows)}.` };
     let scored = 0;
     const startedAt = performance.now();
     let changedAt = startedAt;
@@ -217,7 +217,7 @@ export class JobRun {
   async #writeResult(format: FileFormat, file: InputFile): Promise<void> {
     const { client, files, runner } = this.#options;
     const hasLabels = this.#pipeline.scorer.champions().some(({ output }) => output.decision !== undefined);
-    const added = addedColumns.filter((name) => name !== 'label' || hasLabels);
+    const added = addedColumns(this.#job).filter((name) => name !== 'label' || hasLabels);
     const outcomes = readOutcomes(client, this.#pipeline, this.#job, format, file);
     await files.writeResult(this.#job.job_id, runner, (path) =>
       format.write(path, file, added, this.#withSignsOfLife(outcomes)),
@@ -227,7 +227,7 @@ export class JobRun {
   async *#withSignsOfLife(outcomes: AsyncIterable<RowOutcome[]>) {
     for await (const batch of outcomes) {
       await this.#giveSignOfLife({ state: 'writing' });
-      yield batch.map((outcome) => [outcome.row, toAdded(outcome)] as const);
+      yield batch.map((outcome) => [outcome.row, toAdded(this.#job, outcome)] as const);
     }
   }
 

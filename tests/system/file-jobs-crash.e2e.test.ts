@@ -47,7 +47,7 @@ async function makeCsv(): Promise<string> {
 }
 
 /** How often each event id of a job is on a topic, as consumers of committed records see it. */
-async function countIds(brokers: string[], topic: string, jobId: string): Promise<Map<string, number>> {
+async function countIds(brokers: string[], topic: string, rowIds: string): Promise<Map<string, number>> {
   const streams = createStreams({ brokers, clientId: 'audit', logger: silentLogger });
   const counts = new Map<string, number>();
   try {
@@ -56,7 +56,7 @@ async function countIds(brokers: string[], topic: string, jobId: string): Promis
       handle: (records) => {
         for (const { headers, key } of records) {
           const id = topic.endsWith('.events') ? headers['ce_id']?.toString() : key?.toString();
-          if (id?.startsWith(jobId)) counts.set(id, (counts.get(id) ?? 0) + 1);
+          if (id?.startsWith(rowIds)) counts.set(id, (counts.get(id) ?? 0) + 1);
         }
       },
     });
@@ -112,20 +112,21 @@ test.runIf(runsAll)(
     const result = await (await fetch(http + job.links.result)).text();
     const records: Record<string, string>[] = parse(result, { columns: true });
     expect(records.map(({ ID }) => ID)).toEqual(Array.from({ length: rows }, (_, row) => String(row + 1)));
+    const row_ids = records.find(({ event_id }) => event_id)?.['event_id']?.slice(0, 28) ?? '';
     for (const [row, { prediction, event_id, error }] of records.entries()) {
       if (isBad(row))
         expect([prediction, event_id, error?.slice(0, 17)]).toEqual(['', '', 'EVENT_INVALID: AG']);
       else
         expect([prediction, event_id, error]).toEqual([
           records[row % kinds]?.['prediction'],
-          rowEventId(job_id, row + 1),
+          rowEventId({ job_id, row_ids }, row + 1),
           '',
         ]);
     }
 
     const ids = records.flatMap(({ event_id }) => (event_id ? [[event_id, 1] as const] : []));
     for (const topic of ['credit-default.events', 'credit-default.predictions']) {
-      expect(await countIds(whole.kafka, topic, job_id)).toEqual(new Map(ids));
+      expect(await countIds(whole.kafka, topic, row_ids)).toEqual(new Map(ids));
     }
     const [stored] = await sql<{ rows: number; ids: number }>(
       whole.clickhouse,

@@ -112,11 +112,17 @@ describe('a job', () => {
         millrace_event_id,
       ]),
     ).toEqual([
-      ['mine-0', answers[0]?.score, answers[0]?.label, '', `${job.job_id}-00000001`],
+      [
+        'mine-0',
+        answers[0]?.score,
+        answers[0]?.label,
+        '',
+        expect.stringMatching(/^[\da-f-]{14}8[\da-f-]{13}00000001$/),
+      ],
       ['mine-1', 0, '', 'EVENT_INVALID: AGE must be a whole number from 18 to 120', ''],
-      ['mine-2', answers[1]?.score, answers[1]?.label, '', `${job.job_id}-00000003`],
+      ['mine-2', answers[1]?.score, answers[1]?.label, '', expect.stringMatching(/00000003$/)],
     ]);
-    const found = await system.get(`/v1/predictions/${job.job_id}-00000003`);
+    const found = await system.get(`/v1/predictions/${records[2]?.['millrace_event_id']}`);
     expect(await found.json()).toMatchObject({ source: 'millrace/file' });
   });
 
@@ -158,7 +164,7 @@ describe('a job', () => {
     const headers = { 'idempotency-key': 'upload-1' };
     const first = (await (await send(csvOf([client], names), 'a.csv', { headers })).json()) as JobAnswer;
     await whenFinished(http, first.job_id);
-    const again = await send(csvOf([client, client], names), 'b.csv', { headers });
+    const again = await send(csvOf([client], names), 'b.csv', { headers });
     expect(again.status).toBe(202);
     expect(await again.json()).toMatchObject({
       job_id: first.job_id,
@@ -204,16 +210,24 @@ describe('POST /upload', () => {
     const body = fileForm(new Uint8Array(workbook({ rows })), 'cars.xlsx');
     const response = await fetch(`${http}/upload`, { method: 'POST', body });
     expect(response.status).toBe(200);
+    const answer = (await response.json()) as JobAnswer;
     const { predicted_price } = (await (await system.post('/predict', car)).json()) as {
       predicted_price: number;
     };
-    expect(await response.json()).toMatchObject({
+    expect(answer).toMatchObject({
       state: 'done',
       predictions: [
         { row: 1, predicted_price },
         { row: 2, predicted_price: null, error: expect.stringContaining('kilometers') as string },
       ],
     });
+    const result = await fetch(http + answer.links.result);
+    expect(result.headers.get('content-disposition')).toContain('filename="processed_cars.xlsx"');
+    const path = join(folder, 'processed.xlsx');
+    await writeFile(path, new Uint8Array(await result.arrayBuffer()));
+    const { columns } = await fileFormats.xlsx.open(path);
+    expect(columns).toContain('predicted_price');
+    expect(columns).not.toContain('prediction');
   });
 
   it('says so when the files of a job that is sent again were removed', async () => {

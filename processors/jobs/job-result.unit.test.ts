@@ -1,0 +1,55 @@
+import type { ClickHouseClient } from '@clickhouse/client';
+import { expect, it } from 'vitest';
+import type { OpenPipeline } from '../open-pipelines.js';
+import { jsonl } from './formats/jsonl.js';
+import type { InputFile, InputRow } from './formats/file-format.js';
+import { type Job, newRowIds, rowEventId } from './job.js';
+import { readOutcomes } from './job-result.js';
+
+it('takes no prediction of an event with other fields for a row’s, whoever gave it the id', async () => {
+  const job = { job_id: 'job', row_ids: newRowIds() } as Job;
+  const answers = ['{"x":1}', '{"x":7}'].map((features, index) => ({
+    event_id: rowEventId(job, index + 1),
+    score: 0.5,
+    label: null,
+    model: 'm',
+    model_version: '1',
+    features,
+  }));
+  const client = { query: () => Promise.resolve({ json: () => Promise.resolve(answers) }) };
+  const pipeline = {
+    name: 'p',
+    event: { schema: { fields: [{ name: 'x', type: 'double' }] } },
+    scorer: { validate: (event: unknown) => event },
+  };
+  const rows: InputRow[] = [1, 2].map((x) => ({ values: { x }, original: `{"x":${x}}` }));
+  const file: InputFile = {
+    columns: undefined,
+    rows: async function* () {
+      yield await Promise.resolve(rows);
+    },
+  };
+  const outcomes = [];
+  const reading = readOutcomes(
+    client as unknown as ClickHouseClient,
+    pipeline as unknown as OpenPipeline,
+    job,
+    jsonl,
+    file,
+  );
+  for await (const batch of reading) outcomes.push(...batch);
+  expect(outcomes.map(({ answer, error }) => [answer?.score, error?.split(':')[0]])).toEqual([
+    [0.5, undefined],
+    [undefined, 'EVENT_ID_CONFLICT'],
+  ]);
+});
+
+it('gives rows UUIDs that sort as the rows do and that nobody knows before', () => {
+  const job = { job_id: 'job', row_ids: newRowIds() };
+  const ids = [1, 2, 9, 10, 15, 16, 255, 99_999_999].map((row) => rowEventId(job, row));
+  for (const id of ids)
+    expect(id).toMatch(/^[\da-f]{8}-[\da-f]{4}-8[\da-f]{3}-[89ab][\da-f]{3}-[\da-f]{12}$/);
+  expect(ids.toSorted()).toEqual(ids);
+  expect(newRowIds()).not.toBe(newRowIds());
+  expect(rowEventId({ job_id: 'job', row_ids: null }, 7)).toBe('job-00000007');
+});
