@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { MillraceError } from '../platform/errors.js';
 import type { AvroType, ContractField, RecordSchema } from './contracts.js';
+import { numberHint } from './number-text.js';
 import { parseDay, parseTime, timeExample } from './times.js';
 
 /** What is wrong with one field of an event. */
@@ -227,7 +228,9 @@ function numberSchema(field: ContractField, range: NumberRange): z.ZodType {
   const problem = unlimited ? `must be ${kind}` : inRange;
   // One that is too large for a whole number of JavaScript would be called none.
   const number = z
-    .number({ error: missingOr(problem) })
+    .number({
+      error: ({ input }) => (input === undefined ? 'is missing' : problem + numberHint(input)),
+    })
     .min(minimum, { error: inRange, abort: true })
     .max(maximum, { error: inRange, abort: true });
   return (range.whole ? number.int(problem) : number).transform(

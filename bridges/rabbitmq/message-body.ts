@@ -1,6 +1,7 @@
 import { MillraceError } from '../../platform/errors.js';
 import { isStorable } from '../../processors/event-time.js';
 import type { AvroType, ContractField, RecordSchema } from '../../schemas/contracts.js';
+import { isAmbiguousNumber } from '../../schemas/number-text.js';
 
 /** What is taken of a message's properties. */
 interface BodyProperties {
@@ -17,6 +18,10 @@ const utf8 = new TextDecoder('utf-8', { fatal: true });
 
 /** As JSON has numbers; a text that is one counts as one. */
 const numberText = /^\s*[+-]?\d+(\.\d+)?([eE][+-]?\d+)?\s*$/;
+
+function isNumberText(value: string): boolean {
+  return numberText.test(value) && !isAmbiguousNumber(value);
+}
 
 /** Envelope fields that a body may bring itself, as over HTTP. */
 const envelope = ['event_id', 'event_time'];
@@ -44,7 +49,7 @@ export function bodyReader(contract: RecordSchema): ReadBody {
     for (const { name, numeric } of fields) {
       const value = given[name];
       if (value === undefined) continue;
-      event[name] = numeric && typeof value === 'string' && numberText.test(value) ? Number(value) : value;
+      event[name] = numeric && typeof value === 'string' && isNumberText(value) ? Number(value) : value;
     }
     for (const name of envelope) if (given[name] !== undefined) event[name] = given[name];
     if (typeof messageId === 'string' && messageId !== '') event['event_id'] = messageId;

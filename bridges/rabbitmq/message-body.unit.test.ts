@@ -20,7 +20,7 @@ describe('a message’s body', () => {
     });
   });
 
-  it.each(['', 'x', '0x1f', '1,5', 'NaN', 'Infinity', true, null, [30]])(
+  it.each(['', 'x', '0x1f', '1,5', '90.000', 'NaN', 'Infinity', true, null, [30]])(
     'keeps %j as it is, for the contract to refuse',
     (AGE) => {
       expect(body({ AGE })).toEqual({ AGE });

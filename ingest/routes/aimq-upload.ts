@@ -2,6 +2,7 @@ import { Hono } from 'hono';
 import { fileFormats } from '../../processors/jobs/formats/detect-format.js';
 import { type FileFormat, isFileSystemError } from '../../processors/jobs/formats/file-format.js';
 import { readOutcomes, type RowOutcome } from '../../processors/jobs/job-result.js';
+import { findDecimalColumns } from '../../processors/jobs/row-event.js';
 import { isFinished, type Job } from '../../processors/jobs/job.js';
 import { MillraceError } from '../../platform/errors.js';
 import type { OpenPipeline } from '../../processors/open-pipelines.js';
@@ -45,7 +46,8 @@ export function aimqUpload(
       throw isFileSystemError(error) ? resultGone(job) : error;
     });
     const predictions: object[] = [];
-    for await (const outcomes of readOutcomes(jobs.client, carPrice, job, format, file)) {
+    const decimals = await findDecimalColumns(file);
+    for await (const outcomes of readOutcomes(jobs.client, carPrice, job, format, file, decimals)) {
       predictions.push(...outcomes.map(toAnswer));
     }
     return c.json({ message, ...describeJob(job), predictions }, 200, { location });

@@ -2,6 +2,7 @@ import { Hono, type MiddlewareHandler } from 'hono';
 import { MillraceError } from '../../platform/errors.js';
 import type { OpenPipeline } from '../../processors/open-pipelines.js';
 import type { RecordSchema } from '../../schemas/contracts.js';
+import { isAmbiguousNumber } from '../../schemas/number-text.js';
 import { envelopeSchema } from '../event-envelope.js';
 import type { Intake } from '../intake.js';
 import type { Problem } from '../problems.js';
@@ -67,5 +68,7 @@ function carReader({ fields }: RecordSchema): (body: unknown) => unknown {
 }
 
 function numberOf(value: unknown): unknown {
-  return typeof value === 'string' && /^\d+(\.\d+)?$/.test(value) ? Number(value) : value;
+  return typeof value === 'string' && /^\d+(\.\d+)?$/.test(value) && !isAmbiguousNumber(value)
+    ? Number(value)
+    : value;
 }

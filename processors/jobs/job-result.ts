@@ -5,7 +5,7 @@ import { isSameEvent } from '../prediction.js';
 import { InvalidEvent } from '../scorer.js';
 import type { AddedValues, FileFormat, InputFile, InputRow } from './formats/file-format.js';
 import { inBatches, type Job, rowEventId } from './job.js';
-import { toEvent } from './row-event.js';
+import { type DecimalColumns, toEvent } from './row-event.js';
 
 const rowsPerQuery = 2_000;
 
@@ -46,6 +46,7 @@ export async function* readOutcomes(
   job: Job,
   { typed }: FileFormat,
   file: InputFile,
+  decimals: DecimalColumns,
 ): AsyncGenerator<RowOutcome[]> {
   let number = 0;
   for await (const rows of inBatches(file.rows(), rowsPerQuery)) {
@@ -60,7 +61,7 @@ export async function* readOutcomes(
       const eventId = rowEventId(job, ++number);
       let answer = answers.get(eventId);
       let error: string | undefined;
-      const event = toEvent(row, pipeline.event.schema, pipeline.scorer, typed);
+      const event = toEvent(row, pipeline.event.schema, pipeline.scorer, typed, decimals);
       if (event instanceof InvalidEvent) {
         answer = undefined;
         error = `EVENT_INVALID: ${event.message}`;

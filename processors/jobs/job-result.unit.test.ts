@@ -36,6 +36,7 @@ it('takes no prediction of an event with other fields for a row’s, whoever gav
     job,
     jsonl,
     file,
+    'all',
   );
   for await (const batch of reading) outcomes.push(...batch);
   expect(outcomes.map(({ answer, error }) => [answer?.score, error?.split(':')[0]])).toEqual([

@@ -1,4 +1,5 @@
 import type { AvroType, RecordSchema } from '../../schemas/contracts.js';
+import { isAmbiguousNumber } from '../../schemas/number-text.js';
 import type { FieldError } from '../../schemas/event-schema.js';
 import { InvalidEvent, type Scorer } from '../scorer.js';
 import {
@@ -13,17 +14,42 @@ import {
 /** A digit can be matched in one way only, so a cell of a million of them takes no longer than its length. */
 const numberText = /^[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?$/i;
 
+/** Columns in which a point stands before decimals, or `all`. */
+export type DecimalColumns = ReadonlySet<string> | 'all';
+
+/**
+ * Finds the columns with a text that can only be a decimal, such as `12.5`: there `90.000` is ninety. Elsewhere it may be
+ * ninety thousand, unless the file's commas separate cells.
+ *
+ * @throws MillraceError as the file's `rows`.
+ */
+export async function findDecimalColumns(file: InputFile): Promise<DecimalColumns> {
+  if (file.pointsAreDecimal === true) return 'all';
+  const columns = new Set<string>();
+  if (file.columns === undefined) return columns;
+  for await (const rows of file.rows())
+    for (const { values } of rows)
+      for (const name of file.columns) {
+        const value = values[name];
+        if (typeof value !== 'string' || columns.has(name) || !value.includes('.')) continue;
+        if (numberText.test(value.trim()) && !isAmbiguousNumber(value)) columns.add(name);
+      }
+  return columns;
+}
+
 /**
  * The event of a row, or what is wrong with it. Columns that are no fields of the event are left out of it.
  *
  * @param typed - whether values have their types already; else text becomes a number or a boolean where the contract asks
  *   for one, anything becomes text where it asks for text, and an empty cell is a field that is missing.
+ * @param decimals - as {@link findDecimalColumns} found them.
  */
 export function toEvent(
   row: InputRow,
   contract: RecordSchema,
   scorer: Pick<Scorer, 'validate'>,
   typed: boolean,
+  decimals: DecimalColumns = new Set(),
 ): object | InvalidEvent {
   if (row.problem !== undefined) return new InvalidEvent([{ field: '', problem: row.problem }]);
   const event: Record<string, unknown> = {};
@@ -33,7 +59,10 @@ export function toEvent(
     const value = row.values[name];
     if (value instanceof UnusableCell) unusable.push({ field: name, problem: value.problem });
     else if (typed) event[name] = value;
-    else setField(event, name, type, value as Exclude<Cell, UnusableCell>);
+    else {
+      const isDecimal = decimals === 'all' || decimals.has(name);
+      setField(event, name, type, value as Exclude<Cell, UnusableCell>, isDecimal);
+    }
   }
   return unusable.length > 0 ? new InvalidEvent(unusable) : scorer.validate(event);
 }
@@ -61,6 +90,7 @@ function setField(
   name: string,
   type: AvroType,
   cell: Exclude<Cell, UnusableCell>,
+  isDecimal: boolean,
 ): void {
   if (cell === null || (typeof cell === 'string' && cell.trim() === '')) {
     if (isNullable(type)) event[name] = null;
@@ -74,7 +104,8 @@ function setField(
     case 'double':
       // Of a date cell the time to the millisecond, unless its field wants a day.
       if (cell instanceof Date) event[name] = text.includes('T') ? cell.toISOString() : text;
-      else if (typeof cell === 'string') event[name] = numberText.test(text) ? Number(text) : text;
+      else if (typeof cell === 'string')
+        event[name] = numberText.test(text) && (isDecimal || !isAmbiguousNumber(text)) ? Number(text) : text;
       else event[name] = cell;
       break;
     case 'boolean':

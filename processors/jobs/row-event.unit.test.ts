@@ -3,7 +3,7 @@ import type { RecordSchema } from '../../schemas/contracts.js';
 import { eventSchema, fieldErrors } from '../../schemas/event-schema.js';
 import { InvalidEvent } from '../scorer.js';
 import { UnusableCell } from './formats/file-format.js';
-import { checkColumns, toEvent } from './row-event.js';
+import { checkColumns, type DecimalColumns, findDecimalColumns, toEvent } from './row-event.js';
 
 const contract: RecordSchema = {
   type: 'record',
@@ -96,7 +96,7 @@ describe('toEvent', () => {
   it.each(['1,5', '0x10', 'Infinity', 'NaN', '1 000', '12a', '--1', '.', '1.5'])(
     'refuses %j as a whole number',
     (count) => {
-      expect(event({ count })).toBe('count must be a whole number');
+      expect(event({ count })).toMatch(/^count must be a whole number/);
     },
   );
 
@@ -111,6 +111,39 @@ describe('toEvent', () => {
   it('changes nothing that has its type already', () => {
     expect(event({ count: '12' }, true)).toBe('count must be a whole number');
     expect(event({ count: 12, other: {} }, true)).toMatchObject({ count: 12 });
+  });
+});
+
+describe('90.000', () => {
+  const rowsOf = (...amounts: string[]) => ({
+    columns: ['amount'],
+    rows: async function* () {
+      yield await Promise.resolve(amounts.map((amount) => ({ values: { amount }, original: [amount] })));
+    },
+  });
+  const read = (decimals: DecimalColumns): unknown => {
+    const result = toEvent(
+      { values: { count: 1, amount: '90.000' }, original: [] },
+      contract,
+      scorer,
+      false,
+      decimals,
+    );
+    return result instanceof InvalidEvent ? result.message : (result as { amount: number }).amount;
+  };
+
+  it('is a bad value, unless its column or the file shows that points are decimal', async () => {
+    for (const amounts of [
+      ['90.000', '1.250'],
+      ['90', ''],
+      ['many', '1.2.3'],
+    ])
+      expect(read(await findDecimalColumns(rowsOf(...amounts)))).toBe(
+        "amount must be a number, and is '90.000', which may be 90000 or 90: write 90000 or 90.0",
+      );
+    for (const amounts of [['90.000', '0.5'], ['1234.567'], ['12.25']])
+      expect(read(await findDecimalColumns(rowsOf(...amounts)))).toBe(90);
+    expect(read(await findDecimalColumns({ ...rowsOf('1.250'), pointsAreDecimal: true }))).toBe(90);
   });
 });
 

@@ -24,7 +24,7 @@ import { inBatches, isFinished, type Job, maxJobRows, rowEventId } from './job.j
 import type { JobFiles } from './job-files.js';
 import type { JobLog } from './job-log.js';
 import { addedColumns, readOutcomes, type RowOutcome, toAdded } from './job-result.js';
-import { checkColumns, toEvent } from './row-event.js';
+import { checkColumns, type DecimalColumns, findDecimalColumns, toEvent } from './row-event.js';
 
 /** CloudEvents source of the rows’ events. */
 const source = 'millrace/file';
@@ -67,6 +67,7 @@ export class JobRun {
   /** Commits one after the other; once one has failed its producer is of no more use, and so do those that follow. */
   #commits: Promise<void> = Promise.resolve();
   #waiting = 0;
+  #decimals: DecimalColumns = new Set();
 
   private constructor(
     options: RunJobOptions,
@@ -123,6 +124,7 @@ export class JobRun {
       const file = await format.open(files.input(this.#job.job_id));
       checkColumns(file, this.#pipeline.event.schema);
       if (this.#job.rows_total === null) await this.#count(file);
+      this.#decimals = await findDecimalColumns(file);
       await this.#publish(format, file);
       await this.#whenScored();
       await this.#writeResult(format, file);
@@ -171,7 +173,7 @@ export class JobRun {
     const sending = this.#work?.send(this.#pipeline.topics.events);
     const eventTime = Date.now();
     for (const [index, row] of rows.entries()) {
-      const fields = toEvent(row, event.schema, scorer, format.typed);
+      const fields = toEvent(row, event.schema, scorer, format.typed, this.#decimals);
       if (fields instanceof InvalidEvent) continue;
       const eventId = rowEventId(this.#job, first + index);
       const trace = sending?.nextHeaders();
@@ -218,7 +220,7 @@ export class JobRun {
     const { client, files, runner } = this.#options;
     const hasLabels = this.#pipeline.scorer.champions().some(({ output }) => output.decision !== undefined);
     const added = addedColumns(this.#job).filter((name) => name !== 'label' || hasLabels);
-    const outcomes = readOutcomes(client, this.#pipeline, this.#job, format, file);
+    const outcomes = readOutcomes(client, this.#pipeline, this.#job, format, file, this.#decimals);
     await files.writeResult(this.#job.job_id, runner, (path) =>
       format.write(path, file, added, this.#withSignsOfLife(outcomes)),
     );

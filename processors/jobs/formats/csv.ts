@@ -43,7 +43,9 @@ export const csv: FileFormat = {
       break;
     }
     const names = columns ?? toColumns(undefined);
-    const file: CsvFile = { columns: names, delimiter, rows: () => readRows(path, delimiter, names) };
+    const pointsAreDecimal = delimiter === ',' || delimiter === '|';
+    const rows = (): AsyncGenerator<InputRow[]> => readRows(path, delimiter, names);
+    const file: CsvFile = { columns: names, delimiter, pointsAreDecimal, rows };
     return file;
   },
   write: async (path, input, added, rows) => {

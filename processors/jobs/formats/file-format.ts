@@ -30,6 +30,8 @@ export interface InputRow {
 export interface InputFile {
   /** Names in their order, trimmed, empty where a column has none. `undefined` where each row names its own (jsonl). */
   columns: readonly string[] | undefined;
+  /** Whether `90.000` in text is ninety: of files whose separator is the comma, which is then not before decimals. */
+  pointsAreDecimal?: boolean;
   /**
    * Reads from the beginning, a batch of rows at a time; no more is read while one is being used. Rows without any value
    * are left out.
