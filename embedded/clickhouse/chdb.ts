@@ -62,6 +62,8 @@ export interface ChdbResult {
 const concurrentCalls = 3;
 const concurrentGuestCalls = 2;
 const maxSecondsAboutQueries = '10';
+/** To the engine rows end at a blank line. It counts what follows as a statement, but not a comment. */
+const goesOnAfterBlankLine = /\n\n\s*(?:--|#|\/\*)/;
 const isKillSync = /^(KILL QUERY .*) SYNC\b/;
 
 /**
@@ -157,12 +159,19 @@ export class Chdb {
     const rowsFormat = head === undefined ? undefined : formatOfRows(head);
     const sql = rows === '' ? query.sql : `${query.sql}\n${rows}`;
     const canonical = rowsFormat === undefined || head === undefined ? await this.#canonical(sql) : head;
-    const isValues = /^values$/i.test(formatOfRows(canonical) ?? '');
-    // Rows of other formats are never read as SQL.
-    const analysis = await this.#anchor.analyze(
-      rowsFormat === undefined || isValues ? sql : query.sql,
-      'default',
-    );
+    const format = formatOfRows(canonical);
+    const isValues = /^values$/i.test(format ?? '');
+    const analysis = await this.#anchor.analyze(sql, 'default');
+    if (
+      format !== undefined &&
+      !isValues &&
+      (analysis.statementCount !== 1 || goesOnAfterBlankLine.test(sql))
+    )
+      throw clickHouseError(
+        62,
+        'SYNTAX_ERROR',
+        `Multi-statements are not allowed, and after a blank line in rows of ${format} another one would begin: leave such lines out, or send JSONEachRow with \\n in its texts`,
+      );
     refuseStatement(
       { canonical, class: analysis.queryClass, count: analysis.statementCount },
       { readOnly: (query.settings?.['readonly'] ?? '0') !== '0', sources: this.#sources },

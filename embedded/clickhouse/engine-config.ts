@@ -27,6 +27,8 @@ const lockedSettings = [
   'format_schema_source',
   'format_template_resultset',
   'format_template_row',
+  // A file that is written.
+  'output_format_schema',
   'parallel_replicas_custom_key',
   'schema_inference_hints',
   // A disk of one's own can be any folder.

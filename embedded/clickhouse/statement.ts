@@ -20,8 +20,14 @@ const kinds =
 const systemStatements = /^SYSTEM (?:FLUSH (?:LOGS|ASYNC INSERT QUEUE)|(?:STOP|START) MERGES)\b/;
 const engines =
   /^(?:\w*MergeTree|Memory|Log|TinyLog|StripeLog|Null|Set|Join|Buffer|Merge|View|MaterializedView|Alias|GenerateRandom|Atomic|Ordinary)$/;
-/** Table functions that read nothing but take columns as text, and with them expressions (`a String ALIAS f()`). */
-const structured = new Set(['values', 'format', 'input', 'null', 'generateRandom']);
+/**
+ * Table functions that read nothing but take columns as text, and with them expressions (`a String ALIAS f()`). The
+ * engine takes the first two in any case.
+ */
+const structured = /^(?:[vV][aA][lL][uU][eE][sS]|[fF][oO][rR][mM][aA][tT]|input|null|generateRandom)$/;
+/** The function `file`, also by its name alone, as `arrayMap(file, …)` and `APPLY(file)` take one. */
+const readsFile =
+  /(?:^| )file \(|\bAPPLY (?:\( )*file\b|\b(?:array|map)\w* \( (?:\( )*(?:file\b|\{ \w+ : Identifier\b)/i;
 const expressionInColumns = /ALIAS|DEFAULT|MATERIALIZED|EPHEMERAL/i;
 
 /**
@@ -48,7 +54,10 @@ export function refuseStatement(
     throw clickHouseError(164, 'READONLY', `Cannot execute ${firstWords(text)} in readonly mode; use POST`);
   }
   const mayRead = options.sources.includes('FILE');
-  if (/(?:^| )file \(/i.test(text) && !mayRead) throw denied('The function file would read a file');
+  if (readsFile.test(text) && !mayRead) {
+    throw denied('The function file would read a file (name a column of that name with its table)');
+  }
+  if (/(?:^| )executable \(/i.test(text)) throw denied('The function executable would run a command');
   if (/(?:^| )disk \(/i.test(text)) throw denied('A disk of its own could be any folder');
   const allowed = new Set(options.sources.flatMap((source) => enginesOf(source)));
   for (const [, engine = ''] of text.matchAll(/\bENGINE = (\S*)/g)) {
@@ -92,15 +101,15 @@ function refuseExplosion(tokens: readonly string[]): void {
 export function isAboutQueries(canonical: string): boolean {
   return (
     /^(?:KILL QUERY|SHOW PROCESSLIST)\b/.test(canonical) ||
-    /^SELECT (?:(?!\b(?:FROM|JOIN)\b).)* FROM (?:system\.)?processes(?:$| (?:WHERE|ORDER|LIMIT|FORMAT|GROUP)\b(?!.* (?:FROM|JOIN) ))/.test(
+    /^SELECT (?:(?!\b(?:FROM|JOIN)\b).)* FROM (?:system\.)?processes(?:$| (?:WHERE|ORDER|LIMIT|FORMAT|GROUP)\b(?!.* (?:FROM|JOIN|SETTINGS|IN) ))/.test(
       canonical,
     )
   );
 }
 
-/** Whether a statement is an INSERT whose rows follow in the given format. */
+/** Format of the rows that follow an INSERT; none when it takes them from a query, which could go on instead. */
 export function formatOfRows(canonical: string): string | undefined {
-  return /^INSERT .* FORMAT (\w+)$/.exec(canonical)?.[1];
+  return /^INSERT (?!.*\b(?:SELECT|FROM|WITH|WATCH|TABLE FUNCTION)\b).* FORMAT (\w+)$/.exec(canonical)?.[1];
 }
 
 /**
@@ -109,9 +118,10 @@ export function formatOfRows(canonical: string): string | undefined {
  * @param sql - as it came.
  */
 export function mayReadFiles(sql: string): boolean {
-  const rows = sql.slice(Math.max(0, sql.search(/values/i)));
-  const gap = String.raw`(?:\s|/\*[^]*?\*/|(?:--|#)[^\n]*\n)*`;
-  return new RegExp(`file[\`"“”]?${gap}\\(|[\`"“”]${gap}\\(|\\bselect\\b`, 'i').test(rows);
+  const rows = sql.slice(Math.max(0, sql.search(/\bformat\b|values/i)));
+  const outsideStrings = rows.replaceAll(/'(?:\\.|[^'\\])*'/gs, "''");
+  // Where a comment, a heredoc or other quotes begin, strings may begin and end elsewhere than seen here.
+  return /[^\t\n\r -~]|[`"$#]|--|\/\*|file|executable|\bselect\b|\bfrom\b/i.test(outsideStrings);
 }
 
 /** Strings keep their quotes; quoted names lose them where they are plain words. */
@@ -123,25 +133,21 @@ function tokensOf(canonical: string): string[] {
 /** Column lists in text are constants without expressions of their own; so nothing can hide in them. */
 function refuseExpressionsInText(tokens: readonly string[]): void {
   for (const [index, name] of tokens.entries()) {
-    if (!structured.has(name) || tokens[index + 1] !== '(' || isScalarFormat(tokens, index)) continue;
+    if (!structured.test(name) || tokens[index + 1] !== '(') continue;
+    const isFormat = /^format$/i.test(name);
+    // The function `format('{} {}', a, b)`, not the table function `format(CSV, …)`.
+    if (isFormat && /^'.*\{/s.test(tokens[index + 2] ?? '')) continue;
     let depth = 0;
     for (const [offset, token] of tokens.slice(index + 1).entries()) {
       if (token === '(') depth++;
       if (token === ')' && --depth === 0) break;
       const isConstant = /^(?:NULL|true|false|\d\w*|[^\w'`{]|'.*')$/s.test(token);
-      const isFormatName = name === 'format' && offset === 1;
+      const isFormatName = isFormat && offset === 1;
       const isHarmless = isFormatName ? !/^'?values'?$/i.test(token) : isConstant;
       if (isHarmless && !expressionInColumns.test(token)) continue;
       throw denied(`The table function ${name} takes only constants here, and columns without expressions`);
     }
   }
-}
-
-/** The function `format('{} {}', a, b)`, not the table function `format(CSV, …)`. */
-function isScalarFormat(tokens: readonly string[], index: number): boolean {
-  const before = tokens[index - 1] ?? '';
-  if (tokens[index] !== 'format' || /^(?:FROM|JOIN|FUNCTION|TABLE|AS)$/.test(before)) return false;
-  return !/^[(,]$/.test(before) || /^'.*\{/s.test(tokens[index + 2] ?? '');
 }
 
 function firstWords(text: string): string {
