@@ -4,9 +4,9 @@ import { dirname, join } from 'node:path';
 import { expect, test, vi } from 'vitest';
 import { silentLogger } from '../platform/logger.js';
 import { createAnalytics } from './client.js';
-import { logDamage } from './damage.js';
+import { logDamage, storageHealth } from './damage.js';
 
-test('a part that was damaged on disk is named at the start', async () => {
+test('a part that was damaged on disk is named at the start and by readiness', async () => {
   const dataDir = await mkdtemp(join(tmpdir(), 'millrace-damage-'));
   try {
     const before = await createAnalytics({ dataDir });
@@ -20,6 +20,7 @@ test('a part that was damaged on disk is named at the start', async () => {
     const logger = Object.assign(Object.create(silentLogger), { error });
     await logDamage(before.client, logger);
     expect(error).not.toHaveBeenCalled();
+    expect(await storageHealth(before.client)).toEqual({ status: 'up' });
     await before.close();
 
     const files = await readdir(dataDir, { recursive: true });
@@ -27,6 +28,10 @@ test('a part that was damaged on disk is named at the start', async () => {
     for (const file of ['checksums.txt', 'columns.txt']) await rm(join(dataDir, part, file));
     const after = await createAnalytics({ dataDir });
     await logDamage(after.client, logger);
+    expect(await storageHealth(after.client)).toEqual({
+      status: 'degraded',
+      detail: expect.stringMatching(/all_1_1_0 of millrace\.kept is damaged/),
+    });
     await after.close();
     expect(error).toHaveBeenCalledExactlyOnceWith(
       { table: 'kept', name: expect.stringContaining('all_1_1_0'), reason: expect.stringMatching(/^broken/) },

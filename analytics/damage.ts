@@ -17,10 +17,27 @@ export async function damagedParts(ask: (query: string) => Promise<unknown[]>): 
   return rows as DamagedPart[];
 }
 
+function askerOf(client: ClickHouseClient): (query: string) => Promise<unknown[]> {
+  return async (query) => (await client.query({ query, format: 'JSONEachRow' })).json();
+}
+
+/** `degraded`, with the names, while there are {@link damagedParts}. Rejects when ClickHouse can't be asked. */
+export async function storageHealth(
+  client: ClickHouseClient,
+): Promise<{ status: 'up' } | { status: 'degraded'; detail: string }> {
+  const parts = await damagedParts(askerOf(client));
+  if (parts.length === 0) return { status: 'up' };
+  const [first] = parts;
+  const others = parts.length === 1 ? '' : ` and ${parts.length - 1} more`;
+  return {
+    status: 'degraded',
+    detail: `The part ${first?.name} of millrace.${first?.table}${others} is damaged, and its rows are missing. Run millrace doctor.`,
+  };
+}
+
 /** Logs what {@link damagedParts} finds, at level error. */
 export async function logDamage(client: ClickHouseClient, logger: Logger): Promise<void> {
-  const ask = async (query: string) => (await client.query({ query, format: 'JSONEachRow' })).json();
-  for (const part of await damagedParts(ask)) {
+  for (const part of await damagedParts(askerOf(client))) {
     logger.error(
       part,
       'ClickHouse: a part of a table is damaged, and its rows are missing. Run millrace doctor and millrace audit.',

@@ -25,7 +25,7 @@ const views = [
 ];
 const storages = views.filter((view) => view !== 'ride_predictions').map((view) => `${view}_storage`);
 
-type Ask = <Row>(query: string) => Promise<Row[]>;
+export type Ask = <Row>(query: string) => Promise<Row[]>;
 
 /** Whether ClickHouse answers, may be written, and has the tables of this version; its clock and disks. */
 export async function checkClickHouse(diagnosis: Diagnosis, config: Config, url: string): Promise<void> {
@@ -159,7 +159,8 @@ async function checkDisks(notes: Notes, ask: Ask): Promise<void> {
   }
 }
 
-async function checkDamage(notes: Notes, ask: Ask): Promise<void> {
+/** Names each part of a table that ClickHouse found damaged and put aside. */
+export async function checkDamage(notes: Notes, ask: Ask): Promise<void> {
   const damaged = await damagedParts(ask);
   for (const { table, name, reason } of damaged)
     notes.error(

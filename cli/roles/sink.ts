@@ -1,4 +1,4 @@
-import { logDamage } from '../../analytics/damage.js';
+import { logDamage, storageHealth } from '../../analytics/damage.js';
 import { migrate } from '../../analytics/migrate.js';
 import { ping } from '../../analytics/queries.js';
 import { untilPossible } from '../../platform/retry.js';
@@ -15,7 +15,7 @@ export async function startSink(context: Context): Promise<Role> {
   const { config, streams, serde, analytics, pipelines, metrics, logger, health, lag } = context;
   health.add('clickhouse', async () => {
     await ping(analytics.client);
-    return { status: 'up' };
+    return storageHealth(analytics.client);
   });
   await untilPossible('Making the tables ready', logger, () => migrate(analytics.client));
   await untilPossible('Looking for damaged parts', logger, () => logDamage(analytics.client, logger));
