@@ -38,7 +38,7 @@ const timeZone = 'UTC';
 /**
  * Serves ClickHouse's HTTP protocol (https://clickhouse.com/docs/interfaces/http) over the embedded engine, for curl,
  * the official clients and Grafana. The limits are defaults: a query's own settings override them. One statement a
- * request, and none that reaches outside the engine's tables (see `statement.ts`, `engine-config.ts`). Not served: roles, multipart bodies, formats that are not text in a request, native compression; each is refused by name. A
+ * request, and none that reaches outside the engine's tables (see `statement.ts`, `engine-config.ts`). Not served: roles, temporary tables, multipart bodies, formats that are not text in a request, native compression; each is refused by name. A
  * `session_id` is taken, since some clients always send one, but nothing is kept between requests.
  *
  * @throws {MillraceError} `PORT_IN_USE`, `LISTEN_FAILED`.

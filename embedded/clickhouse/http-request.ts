@@ -75,7 +75,7 @@ function decodeText(body: Buffer): string {
     throw clickHouseError(
       48,
       'NOT_IMPLEMENTED',
-      'The embedded endpoint takes UTF-8 text only, no binary formats',
+      'The embedded endpoint takes UTF-8 text only: insert rows as JSONEachRow, CSV or TabSeparated (clickhouse-connect: raw_insert)',
     );
   }
 }
@@ -94,12 +94,16 @@ export function isInsert(sql: string): boolean {
   return /^\s*INSERT\b/i.test(sql);
 }
 
+/** Formats whose rows are not text. */
+export const binaryFormats =
+  /^(?:RowBinary|Native|Parquet|Arrow|ORC|Avro|MsgPack|Protobuf|CapnProto|BSON|Npy)/i;
+
 const contentTypes: [pattern: RegExp, type: string][] = [
   [/^JSON(?:\w*EachRow\w*|Lines)$|^NDJSON$/i, 'application/x-ndjson; charset=UTF-8'],
   [/^JSON/i, 'application/json; charset=UTF-8'],
   [/^CSV/i, 'text/csv; charset=UTF-8'],
   [/^(?:TSV|TabSeparated)/i, 'text/tab-separated-values; charset=UTF-8'],
-  [/^(?:RowBinary|Native|Parquet|Arrow|ORC|Avro|MsgPack|Protobuf|BSON|Npy)/i, 'application/octet-stream'],
+  [binaryFormats, 'application/octet-stream'],
 ];
 
 /** Content type of a format, as ClickHouse's output formats declare it. */

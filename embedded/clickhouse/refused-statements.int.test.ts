@@ -322,6 +322,25 @@ test('what a setting names may be reached, and no more', async () => {
     expect(() => refuseStatement(as(refused), open)).toThrow('ACCESS_DENIED');
 });
 
+test.each([
+  ['CREATE TEMPORARY TABLE kept (a Int8)', 'make a table in a database'],
+  ['create /* for now */ temporary table if not exists kept as select 1', 'make a table in a database'],
+  ['CREATE OR REPLACE TEMPORARY TABLE kept (a Int8) ENGINE = Memory', 'make a table in a database'],
+  ['INSERT INTO shop.items FORMAT Native\n\u0001\u0001\u0002id', 'insert them as JSONEachRow'],
+  ['INSERT INTO shop.items (id) FORMAT RowBinary\nabcd', 'insert them as JSONEachRow'],
+])('what would only seem to work is refused: %s', async (statement, advice) => {
+  expect(await send(statement)).toMatchObject({
+    status: 501,
+    code: '48',
+    text: expect.stringContaining(advice),
+  });
+});
+
+test('rows that are not text are refused also when the URL has the statement', async () => {
+  const query = 'INSERT INTO shop.items (id) FORMAT RowBinary';
+  expect(await send('abcd', { query })).toMatchObject({ status: 501, code: '48' });
+});
+
 test('what is not SQL is a syntax error, not a name that does not exist', async () => {
   expect(await send('SELEKT')).toMatchObject({ status: 400, code: '62' });
   expect(await send('SELEKT 1')).toMatchObject({ status: 400, code: '62' });

@@ -1,6 +1,7 @@
 import type { SqlSource } from '../../platform/sql-sources.js';
 import { enginesOf } from './engine-config.js';
 import { clickHouseError } from './http-errors.js';
+import { binaryFormats } from './http-request.js';
 
 /** A statement as the engine's own parser wrote it down again: one line, no comments, names and strings in one form. */
 export interface Statement {
@@ -35,7 +36,9 @@ const expressionInColumns = /ALIAS|DEFAULT|MATERIALIZED|EPHEMERAL/i;
  * by itself (INTO OUTFILE, FROM INFILE), the function `file`, disks and databases on other folders. Kinds of
  * statements and engines that are not known are refused.
  *
- * @throws ClickHouse's error 497 (ACCESS_DENIED), 164 (READONLY) or 62 for a second statement.
+ * Refuses as well what would seem to work: temporary tables, and rows that are not text.
+ *
+ * @throws ClickHouse's error 497 (ACCESS_DENIED), 164 (READONLY), 48 (NOT_IMPLEMENTED) or 62 for a second statement.
  */
 export function refuseStatement(
   statement: Statement,
@@ -47,6 +50,15 @@ export function refuseStatement(
   const tokens = tokensOf(canonical);
   const text = tokens.map((token) => (token.startsWith("'") ? "''" : token)).join(' ');
   if (!kinds.test(text) && !systemStatements.test(text)) throw denied(`${firstWords(text)} is not served`);
+  if (/^(?:CREATE|REPLACE|ATTACH)(?: OR REPLACE)? TEMPORARY\b/.test(text))
+    throw notServed('A temporary table would be gone with its request: make a table in a database');
+  const rowsFormat = formatOfRows(canonical);
+  // Some of their bytes are text too, so that the same insert would do or not, after its values.
+  if (rowsFormat !== undefined && binaryFormats.test(rowsFormat))
+    throw notServed(
+      `Rows in the format ${rowsFormat} are not text: insert them as JSONEachRow, CSV or TabSeparated ` +
+        '(clickhouse-connect: raw_insert)',
+    );
   if (/ INTO OUTFILE ''/.test(text)) throw denied('INTO OUTFILE would write a file');
   if (/^INSERT .* FROM INFILE ''/.test(text)) throw denied('FROM INFILE would read a file');
   if (/^ATTACH .* FROM ''/.test(text)) throw denied('ATTACH … FROM would move files');
@@ -152,6 +164,10 @@ function refuseExpressionsInText(tokens: readonly string[]): void {
 
 function firstWords(text: string): string {
   return text.split(' ').slice(0, 2).join(' ');
+}
+
+function notServed(text: string): Error {
+  return clickHouseError(48, 'NOT_IMPLEMENTED', text);
 }
 
 function denied(text: string): Error {
