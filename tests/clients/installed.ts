@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { delimiter, join } from 'node:path';
 import { describe } from 'vitest';
 import { projectRoot } from '../../platform/paths.js';
 import type { Command } from './program.js';
@@ -99,6 +99,18 @@ export function mlflow(): Client<{ server: Command; models: Command }> {
     },
   };
   return version === '' ? { ...client, missing: installScript } : client;
+}
+
+/** `start` is the folder of PostgreSQL's programs; Debian has those of the server not on the PATH. */
+export function postgresql(): Client<string> {
+  const versions = '/usr/lib/postgresql';
+  const debian = existsSync(versions) ? readdirSync(versions).map((name) => join(versions, name, 'bin')) : [];
+  const folders = [...debian, ...(process.env['PATH'] ?? '').split(delimiter)];
+  const start = folders.find((folder) => existsSync(join(folder, 'initdb'))) ?? '';
+  const version = /[\d.]+/.exec(output('psql', ['--version']))?.[0];
+  const client: Client<string> = { name: `PostgreSQL ${version ?? ''}`.trim(), start };
+  const isMissing = start === '' || version === undefined;
+  return isMissing ? { ...client, missing: 'apt-get install postgresql' } : client;
 }
 
 /** What a program prints, or nothing when it fails or is not there. */
