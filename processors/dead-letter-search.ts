@@ -23,6 +23,9 @@ export function matches(letter: StoredDeadLetter, { ids, reasons, since, until }
   );
 }
 
+/** What a handler answers: `false` when it wants no more. */
+type GoOn = boolean | void;
+
 /**
  * The newest resolution of each dead letter that has one.
  *
@@ -45,13 +48,13 @@ export async function readResolutions(
 /**
  * Hands over all dead letters of some pipelines, one batch after the other, each once: the sink may have written one twice.
  *
- * @param handle - what it throws ends the reading.
+ * @param handle - `false` ends the reading, and so does what it throws.
  * @throws MillraceError `LOG_UNAVAILABLE`, retriable; `TOPIC_MISSING`; what `handle` throws.
  */
 export async function eachDeadLetter(
   streams: Streams,
   pipelines: readonly string[],
-  handle: (letters: StoredDeadLetter[]) => void | Promise<void>,
+  handle: (letters: StoredDeadLetter[]) => GoOn | Promise<GoOn>,
 ): Promise<void> {
   const seen = new Set<string>();
   await readDeadLetterTopics(streams, pipelines, async (records, pipeline) => {
@@ -59,11 +62,11 @@ export async function eachDeadLetter(
       .filter((record) => !isResolution(record))
       .map((record) => openDeadLetter(record, pipeline))
       .filter(({ id }) => !seen.has(id) && seen.add(id));
-    if (letters.length > 0) await handle(letters);
+    return letters.length === 0 || handle(letters);
   });
 }
 
-type Handle = (records: StreamRecord[], pipeline: string) => void | Promise<void>;
+type Handle = (records: StreamRecord[], pipeline: string) => GoOn | Promise<GoOn>;
 
 /** Reads the topics to where they end now, one batch at a time, however long `handle` takes. */
 async function readDeadLetterTopics(
@@ -76,7 +79,12 @@ async function readDeadLetterTopics(
     const topic = pipelineTopics(pipeline).deadLetters;
     const ends = await streams.ends(topic);
     const spans = ends.map(({ partition, low, high }) => ({ topic, partition, from: low, to: high }));
-    await streams.read(spans, (records) => handle(records, pipeline));
+    let isEnded = false;
+    await streams.read(spans, async (records) => {
+      isEnded = (await handle(records, pipeline)) === false;
+      return !isEnded;
+    });
+    if (isEnded) return;
   }
 }
 

@@ -244,8 +244,15 @@ test('asked to stop it ends after what is under way, and run again goes on', asy
   const name = await pipeline();
   await write(Array.from({ length: 30 }, (_, index) => letterOf(name, failed(name, index))));
   const stopping = new AbortController();
+  let readAfterwards = 0;
+  // Its letters are in two partitions, so there is more to read when it is stopped.
+  const read: Streams['read'] = (spans, handle) =>
+    streams.read(spans, (records) => {
+      if (stopping.signal.aborted) readAfterwards += records.length;
+      return handle(records);
+    });
   const stopped = await resolveDeadLetters(
-    streams,
+    { ...streams, read },
     options(name, {
       rate: 20,
       signal: stopping.signal,
@@ -253,6 +260,7 @@ test('asked to stop it ends after what is under way, and run again goes on', asy
     }),
   );
   expect(stopped).toMatchObject({ done: 4, total: 30 });
+  expect(readAfterwards).toBe(0);
   expect(await resolveDeadLetters(streams, options(name))).toMatchObject({ done: 26, resolvedBefore: 4 });
   expect(await eventsOf(name)).toHaveLength(30);
 });

@@ -122,7 +122,7 @@ async function carryOut(
     for (let from = 0; from < planned.length; from += size) {
       if (rate !== undefined)
         await pauseUntil(startedAt + (summary.done / rate) * 1000, signal).catch(() => undefined);
-      if (signal?.aborted) return;
+      if (signal?.aborted) return false;
       const chunk = planned.slice(from, from + size);
       const records = chunk.flatMap((letter) => toRecords(letter, kind, note));
       await commit(records);
@@ -130,6 +130,7 @@ async function carryOut(
       summary.done += chunk.length;
       onProgress?.(summary.done, summary.total);
     }
+    return !signal?.aborted;
   });
 }
 

@@ -60,6 +60,8 @@ export async function resolve(config: Config, options: ResolveCommandOptions): P
     }
   });
   const unknown = [...(filter.ids ?? [])].filter((id) => !known.has(id));
+  // Whoever stops early has not looked at all of them.
+  if (stopping.signal.aborted) return;
   if (!isAny && unknown.length === 0) console.log('No dead letter is meant by this.');
   if (unknown.length > 0) {
     throw new MillraceError(
