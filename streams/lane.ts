@@ -78,27 +78,27 @@ export class Lane {
   }
 
   /** @returns the next batch; `undefined` when there is none that has room. A batch on its own may be larger. */
-  take(room: Room, isFirst: boolean): Entry[] | undefined {
+  take(room: Room, isFirst: boolean): { entries: Entry[]; bytes: number } | undefined {
     const known = this.#batches[0];
     if (known !== undefined) {
       const bytes = known.reduce((sum, { size }) => sum + size, 0);
       if (!isFirst && (known.length > room.records || bytes > room.bytes)) return undefined;
       this.#batches.shift();
-      return known;
+      return { entries: known, bytes };
     }
-    const batch: Entry[] = [];
+    const entries: Entry[] = [];
     let taken = 0;
     let bytes = 0;
     for (const entry of this.#queue) {
-      const isFull = batch.length >= room.records || bytes + entry.size > room.bytes;
-      if (isFull && !(isFirst && batch.length === 0)) break;
+      const isFull = entries.length >= room.records || bytes + entry.size > room.bytes;
+      if (isFull && !(isFirst && entries.length === 0)) break;
       taken++;
       if (entry.isSettled) continue;
-      batch.push(entry);
+      entries.push(entry);
       bytes += entry.size;
     }
-    this.#queue.splice(0, taken);
-    return batch.length === 0 ? undefined : batch;
+    this.#queue = this.#queue.slice(taken);
+    return entries.length === 0 ? undefined : { entries, bytes };
   }
 
   /** @param offset - of the first record; −1 when the broker says only that it has the batch. */
@@ -107,7 +107,8 @@ export class Lane {
     this.#isUncertain = false;
     // Numbers go from 0 to 2³¹−1 and begin again.
     this.#sequence = (this.#sequence + batch.length) % 0x80000000;
-    for (const [index, entry] of batch.entries()) entry.settle(offset < 0 ? -1 : offset + index);
+    let next = offset;
+    for (const entry of batch) entry.settle(offset < 0 ? -1 : next++);
   }
 
   /** The batch is sent again, before all others. */

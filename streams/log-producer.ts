@@ -74,6 +74,7 @@ export class KafkaLogProducer implements LogProducer {
   readonly #busy = new Set<number>();
   #producerId: ProducerId | undefined;
   #isClosing = false;
+  #isPumpDue = false;
   #whenDrained: (() => void) | undefined;
 
   constructor(brokers: LogBrokers, logger: Logger) {
@@ -102,8 +103,7 @@ export class KafkaLogProducer implements LogProducer {
     signal?.addEventListener('abort', giveUp, { once: true });
     this.#calls.add(call);
     this.#route(call.entries);
-    // Calls made in the same turn of the event loop go into the first request together.
-    queueMicrotask(() => this.#pump());
+    this.#pumpSoon();
     try {
       return await call.ended;
     } finally {
@@ -211,6 +211,16 @@ export class KafkaLogProducer implements LogProducer {
     if (lane.waiting > 0 && lane.isAtRest) this.#ready.add(lane);
   }
 
+  /** Once for all calls made in the same turn of the event loop: they go into the first request together. */
+  #pumpSoon(): void {
+    if (this.#isPumpDue) return;
+    this.#isPumpDue = true;
+    queueMicrotask(() => {
+      this.#isPumpDue = false;
+      this.#pump();
+    });
+  }
+
   /** Starts a request to each broker that leads a lane which is ready, and has none under way. */
   #pump(): void {
     if (this.#closing.signal.aborted) return;
@@ -310,16 +320,16 @@ export class KafkaLogProducer implements LogProducer {
       const own = lane.producerOr(current);
       // One request is of one producer.
       if (batches.length > 0 && own !== producer) continue;
-      const entries = lane.take(room, batches.length === 0);
+      const taken = lane.take(room, batches.length === 0);
       // What has something and found no room here comes first in the next.
-      if (entries === undefined && lane.waiting > 0) continue;
+      if (taken === undefined && lane.waiting > 0) continue;
       this.#ready.delete(lane);
-      if (entries === undefined) continue;
+      if (taken === undefined) continue;
       lane.isAtRest = false;
       producer = own;
-      batches.push({ lane, entries });
-      room.records -= entries.length;
-      room.bytes -= entries.reduce((sum, { size }) => sum + size, 0);
+      batches.push({ lane, entries: taken.entries });
+      room.records -= taken.entries.length;
+      room.bytes -= taken.bytes;
     }
     return { producer, batches };
   }
