@@ -3,7 +3,7 @@ import { translateError } from './errors.js';
 import type { PredictionRow } from './rows.js';
 
 /** Ids travel in the request's URL, of which a server takes 1 MB; the longest have 256 characters, each up to 12 when encoded. */
-const idsPerQuery = 250;
+export const idsPerQuery = 250;
 
 /**
  * All answers that some events got, in no order, without predictions of a shadow; events without one are missing. Answered from the primary key.
@@ -31,6 +31,35 @@ export async function findPredictions(
     return rows;
   } catch (error) {
     throw translateError(error, 'look predictions up');
+  }
+}
+
+/** Why an event has no prediction. */
+export interface DeadLetterReason {
+  pipeline: string;
+  reason: string;
+  detail: string;
+}
+
+/**
+ * Dead letters of an event that were not put back on the log, the newest first.
+ *
+ * @throws {MillraceError} as {@link translateError}.
+ */
+export async function findDeadLetters(
+  client: ClickHouseClient,
+  eventId: string,
+): Promise<DeadLetterReason[]> {
+  try {
+    const result = await client.query({
+      query: `SELECT pipeline, reason, detail FROM millrace.dead_letters
+        WHERE event_id = {event_id:String} AND ifNull(resolution, '') != 'redriven' ORDER BY failed_at DESC LIMIT 100`,
+      query_params: { event_id: eventId },
+      format: 'JSONEachRow',
+    });
+    return await result.json<DeadLetterReason>();
+  } catch (error) {
+    throw translateError(error, 'look dead letters up');
   }
 }
 

@@ -1,4 +1,4 @@
-import { Hono } from 'hono';
+import { type Context, Hono } from 'hono';
 import { timeout } from 'hono/timeout';
 import { HTTPException } from 'hono/http-exception';
 import { MillraceError } from '../platform/errors.js';
@@ -23,6 +23,7 @@ import type { FindStored, PredictionCache } from './prediction-cache.js';
 import { sendProblem } from './problems.js';
 import { aimqErrors, aimqRoutes } from './routes/aimq.js';
 import type { RateLimits } from './rate-limits.js';
+import { isBodyMissing } from './request-body.js';
 import { aimqUpload } from './routes/aimq-upload.js';
 import { docs } from './routes/docs.js';
 import { fileRoutes } from './routes/files.js';
@@ -32,7 +33,7 @@ import { jobRoutes } from './routes/jobs.js';
 import { modelRoutes } from './routes/models.js';
 import { operations, type OperationsOptions } from './routes/operations.js';
 import { pipelineRoutes } from './routes/pipelines.js';
-import { predictionRoutes } from './routes/predictions.js';
+import { predictionRoutes, type PredictionRoutesOptions } from './routes/predictions.js';
 import { scheduleRoutes } from './routes/schedules.js';
 import { traces } from '../platform/tracing/traces.js';
 import { traceRequests, workOf } from './trace-requests.js';
@@ -42,6 +43,7 @@ export interface AppOptions extends OperationsOptions {
   intake: Intake;
   cache: PredictionCache;
   findStored: FindStored;
+  findDeadLetters: PredictionRoutesOptions['findDeadLetters'];
   jobs: FileJobs;
   /** Folders with model versions; the first that has one counts. */
   modelRoots: readonly string[];
@@ -69,12 +71,13 @@ export interface AppOptions extends OperationsOptions {
 }
 
 /** What programs call, and not people or probes. */
-const calls = ['/v1/*', '/v2/*', '/predict', '/upload'];
+const calls = ['/v1/*', '/v2/*', '/predict', '/predict/*', '/upload'];
 
 /** The HTTP interface. It opens no port: `app.request()` answers in process. */
 export function createApp(options: AppOptions): Hono {
   const { pipelines, intake, cache, findStored, logger, metrics } = options;
-  const app = new Hono();
+  // `/v2/` is `/v2`.
+  const app = new Hono({ strict: false });
   app.use(measureRequests(metrics));
   app.onError((error, c) => {
     const own = error instanceof HTTPException ? error.cause : error;
@@ -97,10 +100,12 @@ export function createApp(options: AppOptions): Hono {
   if (!options.apiKeys.required) app.use(refuseOtherSites(options.host));
   app.use(identifyClient(options.apiKeys));
   // Around all that may refuse a request there.
-  for (const path of ['/predict', '/upload']) app.use(path, aimqErrors());
+  for (const path of ['/predict', '/predict/*', '/upload']) app.use(path, aimqErrors());
   if (options.limits !== undefined) app.use(limitRequests(options.limits, options.trustProxy));
   app.route('/docs', docs());
   app.get('/', (c) => c.redirect('/docs'));
+  // Where AIMQ has its page.
+  app.get('/swagger/*', (c) => c.redirect('/docs'));
   const document = openApiDocument([...pipelines.values()], options.apiKeys.required);
   app.get('/openapi.json', (c) => c.json(document));
 
@@ -110,14 +115,14 @@ export function createApp(options: AppOptions): Hono {
   app.route('/v1/pipelines', fileRoutes(pipelines, options.jobs, options));
   if (carPrice !== undefined) app.route('/upload', aimqUpload(carPrice, options.jobs, options));
   app.route('/v1/models', modelUploadRoutes(options));
-  for (const path of ['/v1/*', '/v2/*', '/predict']) {
+  for (const path of ['/v1/*', '/v2/*', '/predict', '/predict/*']) {
     app.use(
       path,
       limitBody(options.maxBodyBytes, (c) => sendProblem(c, bodyTooLarge(options))),
     );
     app.use(
       path,
-      timeout(options.requestTimeoutMs, () => tooLate(options)),
+      timeout(options.requestTimeoutMs, (c) => tooLate(c, options)),
     );
   }
   app.route('/v2', inferenceRoutes(pipelines, intake, options));
@@ -131,6 +136,7 @@ export function createApp(options: AppOptions): Hono {
     '/v1/predictions',
     predictionRoutes({
       findStored,
+      findDeadLetters: options.findDeadLetters,
       recall: (eventId, names) => cache.recallAnywhere(names, eventId),
       pipelines: [...pipelines.keys()],
     }),
@@ -145,7 +151,11 @@ function bodyTooLarge({ maxBodyBytes }: AppOptions): MillraceError {
   );
 }
 
-function tooLate({ requestTimeoutMs }: AppOptions): HTTPException {
+function tooLate(c: Context, { requestTimeoutMs }: AppOptions): HTTPException {
+  if (isBodyMissing(c)) {
+    const problem = `The body was not here in ${requestTimeoutMs} ms. Send it again, faster or in parts.`;
+    return new HTTPException(408, { cause: new MillraceError('BODY_TIMEOUT', problem) });
+  }
   const problem = `The request was not done in ${requestTimeoutMs} ms. Send it again with the same event ids or Idempotency-Key: what did get through is not doubled.`;
   return new HTTPException(503, {
     cause: new MillraceError('REQUEST_TIMEOUT', problem, { retriable: true }),

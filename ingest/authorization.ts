@@ -25,6 +25,7 @@ export const accesses: readonly Access[] = [
   { method: 'POST', path: '/v1/pipelines/:pipeline/events', scopes: ['score'] },
   { method: 'POST', path: '/v1/pipelines/:pipeline/files', scopes: ['score'] },
   { method: 'POST', path: '/predict', scopes: ['score'], pipeline: carPrice },
+  { method: 'POST', path: '/predict/onnx', scopes: ['score'], pipeline: carPrice },
   { method: 'POST', path: '/upload', scopes: ['score'], pipeline: carPrice },
   { method: 'GET', path: '/v1/jobs', scopes: ['score', 'jobs'] },
   { method: 'GET', path: '/v1/jobs/:job', scopes: ['score', 'jobs'] },
@@ -54,7 +55,7 @@ const allowedKey = 'allowed';
 type Pipelines = ReadonlyMap<string, OpenPipeline>;
 
 /** Guards every path below these: a request gets through when its client may make it. */
-export const guardedPaths = ['/v1/*', '/v2/*', '/predict', '/upload'];
+export const guardedPaths = ['/v1/*', '/v2/*', '/predict', '/predict/*', '/upload'];
 
 /** Puts the guards of {@link accesses} before the routes that come after. */
 export function authorize(app: Hono, pipelines: Pipelines, logger: Logger): void {

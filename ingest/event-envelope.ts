@@ -42,7 +42,8 @@ export function openEnvelope(body: unknown, scorer: Scorer): EnvelopedEvent | Mi
   if (typeof body !== 'object' || body === null || Array.isArray(body)) {
     return new InvalidEvent([{ field: '', problem: 'must be a JSON object' }]);
   }
-  const { event_id, event_time, ...rest } = body as Record<string, unknown>;
+  const { event_id: id, event_time: time, ...rest } = body as Record<string, unknown>;
+  const [event_id, event_time] = [id ?? undefined, time ?? undefined];
   const fields = scorer.validate(rest);
   // Most events have no more than an id, and the schema takes its time.
   if (event_time === undefined && isEventId(event_id) && !(fields instanceof InvalidEvent))

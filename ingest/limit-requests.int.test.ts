@@ -87,5 +87,39 @@ it('takes the addresses of one IPv6 network for one client', () => {
   expect(networkOf('::1')).toBe('0:0:0:0::/64');
   expect(networkOf('::ffff:192.0.2.1')).toBe('192.0.2.1');
   expect(networkOf('192.0.2.1')).toBe('192.0.2.1');
-  expect(networkOf('x'.repeat(10_000))).toHaveLength(64);
+});
+
+it.each([
+  ['203.0.113.8:40001', '203.0.113.8'],
+  [' "203.0.113.8:40001" ', '203.0.113.8'],
+  ['[2001:db8::1]:40001', '2001:db8:0:0::/64'],
+  ['"[2001:db8::2]:40002"', '2001:db8:0:0::/64'],
+  ['[2001:db8::3]', '2001:db8:0:0::/64'],
+  ['::ffff:cb00:7108', '203.0.113.8'],
+  ['[::FFFF:203.0.113.8]:1', '203.0.113.8'],
+  ['0:0:0:0:0:ffff:cb00:7108', '203.0.113.8'],
+])('knows the client that a proxy calls %s', (forwarded, client) => {
+  expect(networkOf(forwarded)).toBe(client);
+});
+
+it.each(['', 'unknown', '_hidden', '203.0.113.8:x', '999.1.1.1', '[::1', 'x'.repeat(10_000)])(
+  'takes what is no address, such as %s, for nobody',
+  (forwarded) => {
+    expect(networkOf(forwarded)).toBeUndefined();
+  },
+);
+
+it('counts for the connection what a proxy calls by no address, or by another port each time', async () => {
+  const trusting = await serve(1, 1);
+  const statuses: number[] = [];
+  for (const forwarded of [
+    'nobody',
+    'somebody else',
+    '203.0.113.8:1',
+    '203.0.113.8:2',
+    '[2001:db8::1]:1',
+    '2001:db8::2',
+  ])
+    statuses.push((await trusting({ 'x-forwarded-for': forwarded })).status);
+  expect(statuses).toEqual([200, 429, 200, 429, 200, 429]);
 });

@@ -1,4 +1,4 @@
-import { isIPv6 } from 'node:net';
+import { isIPv4, isIPv6 } from 'node:net';
 import type { HttpBindings } from '@hono/node-server';
 import type { Context, MiddlewareHandler } from 'hono';
 import { clientOf } from './authentication.js';
@@ -54,20 +54,34 @@ function tell(c: Context, { remaining, resetSeconds }: Quota): void {
 /** The last address that a trusted proxy has seen; where there is none, the connection's. */
 function addressOf(c: Context, trustProxy: number): string {
   const socket = (c.env as Partial<HttpBindings> | undefined)?.incoming?.socket.remoteAddress ?? 'unknown';
-  if (trustProxy === 0) return networkOf(socket);
-  const forwarded = (c.req.header('x-forwarded-for') ?? '').split(',').map((address) => address.trim());
-  return networkOf(forwarded.at(-trustProxy) || socket);
+  const forwarded = (c.req.header('x-forwarded-for') ?? '').split(',').at(-trustProxy) ?? '';
+  return (trustProxy === 0 ? undefined : networkOf(forwarded)) ?? networkOf(socket) ?? socket;
 }
 
-/** An IPv6 client has 2^64 addresses of its own (RFC 6177): what names it is its /64. An IPv4 address stays as it is. */
-export function networkOf(address: string): string {
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
-  if (mapped !== undefined) return mapped;
-  if (!isIPv6(address)) return address.slice(0, 64);
-  const [head = '', tail] = (address.split('%')[0] ?? '').split('::');
+/**
+ * What names the client of an address: an IPv4 address itself, of an IPv6 address its /64, as a client has 2^64 of its own
+ * (RFC 6177). Takes the forms that proxies write: with a port, in brackets, in quotes (RFC 7239, 6), mapped IPv4.
+ *
+ * @returns undefined for what is no address.
+ */
+export function networkOf(forwarded: string): string | undefined {
+  const text = forwarded.trim().replace(/^"(.*)"$/, '$1');
+  const address =
+    /^\[([^\]]*)\](?::\d+)?$/.exec(text)?.[1] ?? /^(\d+\.\d+\.\d+\.\d+):\d+$/.exec(text)?.[1] ?? text;
+  if (isIPv4(address)) return address;
+  if (!isIPv6(address)) return undefined;
+  // The URL standard has one text for each address: hexadecimal, with the longest row of zeros left out.
+  const [head = '', tail] = new URL(`http://[${address.split('%')[0]}]`).hostname.slice(1, -1).split('::');
   const left = head === '' ? [] : head.split(':');
   const right = tail === undefined || tail === '' ? [] : tail.split(':');
   const gap = tail === undefined ? 0 : 8 - left.length - right.length;
-  const groups = [...left, ...Array.from({ length: gap }, () => '0'), ...right].slice(0, 4);
-  return `${groups.map((group) => Number.parseInt(group, 16).toString(16)).join(':')}::/64`;
+  const groups = [...left, ...Array.from({ length: gap }, () => '0'), ...right];
+  if (groups.slice(0, 6).join(':') === '0:0:0:0:0:ffff') return groups.slice(6).flatMap(bytesOf).join('.');
+  return `${groups.slice(0, 4).join(':')}::/64`;
+}
+
+/** The two bytes of a group of an IPv6 address. */
+function bytesOf(group: string): number[] {
+  const value = Number.parseInt(group, 16);
+  return [value >> 8, value & 0xff];
 }

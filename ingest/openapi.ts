@@ -231,24 +231,22 @@ function aimqPaths(carPrice: OpenPipeline): Json {
     description,
     content: { 'application/problem+json': { schema: problem } },
   });
-  return {
-    '/upload': uploadPath(failed),
-    '/predict': {
-      post: {
-        tags: [carPrice.name],
-        summary: 'Price one car, as AIMQ does. Fields that are not a car’s are passed over.',
-        requestBody: {
-          required: true,
-          content: json({ $ref: `#/components/schemas/${eventName(carPrice)}` }),
-        },
-        responses: {
-          200: answer('The price. It is on the log when this answers.', price),
-          400: failed('No car: broken JSON, or fields that are wrong. Every wrong field is named.'),
-          503: failed('Log or model can’t be reached now. Try again.'),
-        },
+  const predict = {
+    post: {
+      tags: [carPrice.name],
+      summary: 'Price one car, as AIMQ does. Fields that are not a car’s are passed over.',
+      requestBody: {
+        required: true,
+        content: json({ $ref: `#/components/schemas/${eventName(carPrice)}` }),
+      },
+      responses: {
+        200: answer('The price. It is on the log when this answers.', price),
+        400: failed('No car: broken JSON, or fields that are wrong. Every wrong field is named.'),
+        503: failed('Log or model can’t be reached now. Try again.'),
       },
     },
   };
+  return { '/upload': uploadPath(failed), '/predict': predict, '/predict/onnx': predict };
 }
 
 function fixedPaths(): Json {
@@ -289,6 +287,7 @@ function fixedPaths(): Json {
       },
     },
     '/health/live': get('operations', 'Whether the process runs.'),
+    '/health': get('operations', 'As `/health/ready`, for clients of AIMQ.'),
     '/health/ready': {
       get: {
         tags: ['operations'],

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { idsPerQuery } from '../analytics/queries.js';
 import type { PredictionRow } from '../analytics/rows.js';
 import type { SharedStore } from './shared-store.js';
 
@@ -8,13 +9,16 @@ export type FindStored = (eventIds: readonly string[], signal?: AbortSignal) => 
 export interface PredictionCacheOptions {
   /** Predictions kept in memory, about 1.5 KB each. Default 10,000. */
   size?: number;
-  /** Longest wait for the database, milliseconds. Default 1,000. */
+  /** Longest wait for one query of the database, milliseconds. Default 1,000. */
   patienceMs?: number;
   /** How long the database is left alone once it failed to answer, milliseconds. Default 5,000. */
   restMs?: number;
   /** Where copies of the HTTP API find each other's predictions before those are stored. */
   shared?: SharedStore | undefined;
 }
+
+/** Queries in a row that have to fail before the database is left alone: one alone may have been too large. */
+const failuresToRest = 2;
 
 /** How long copies share a prediction, seconds. It is stored within one or two, and found there for good. */
 const sharedForSeconds = 300;
@@ -31,6 +35,8 @@ export class PredictionCache {
   readonly #shared: SharedStore | undefined;
   /** The database's last failure, and until when it counts as its answer. */
   #failure: { error: unknown; until: number } | undefined;
+  /** Queries that failed since the last that did not. */
+  #failures = 0;
 
   constructor(
     findStored: FindStored,
@@ -99,12 +105,20 @@ export class PredictionCache {
 
   async #ask(eventIds: readonly string[]): Promise<PredictionRow[]> {
     if (this.#failure !== undefined && performance.now() < this.#failure.until) throw this.#failure.error;
+    const rows: PredictionRow[] = [];
+    for (let from = 0; from < eventIds.length; from += idsPerQuery)
+      rows.push(...(await this.#query(eventIds.slice(from, from + idsPerQuery))));
+    return rows;
+  }
+
+  async #query(eventIds: readonly string[]): Promise<PredictionRow[]> {
     try {
       const rows = await this.#findStored(eventIds, AbortSignal.timeout(this.#patienceMs));
-      this.#failure = undefined;
+      this.#failures = 0;
       return rows;
     } catch (error) {
-      this.#failure = { error, until: performance.now() + this.#restMs };
+      if (++this.#failures >= failuresToRest)
+        this.#failure = { error, until: performance.now() + this.#restMs };
       throw error;
     }
   }

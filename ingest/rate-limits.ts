@@ -54,6 +54,8 @@ export class RateLimits {
   #untold = new Map<string, { count: number; limit: number }>();
   #telling = false;
   #limit: number;
+  /** The decision that was begun last. */
+  #last: Promise<unknown> = Promise.resolve();
 
   constructor({ perSecond, metrics, shared }: RateLimitsOptions) {
     this.perSecond = perSecond;
@@ -89,7 +91,18 @@ export class RateLimits {
    * @param perSecond - what this client may ask for; it tightens as the limit of all does. Default: that limit.
    * @throws RateLimited
    */
-  async take(client: string, count = 1, perSecond = this.perSecond): Promise<Quota> {
+  take(client: string, count = 1, perSecond = this.perSecond): Promise<Quota> {
+    // One after the other: all of a burst would look before the first of them is counted.
+    const quota = this.#last.then(() => this.#take(client, count, perSecond));
+    this.#last = quota.catch(() => undefined);
+    return quota;
+  }
+
+  stop(): void {
+    clearInterval(this.#sharing);
+  }
+
+  async #take(client: string, count: number, perSecond: number): Promise<Quota> {
     const limit = Math.max(1, Math.floor((perSecond * this.#limit) / this.perSecond));
     const before = await this.#here.get(client);
     if (before !== null && before.msBeforeNext > 0 && before.consumedPoints >= limit)
@@ -104,10 +117,6 @@ export class RateLimits {
       remaining: Math.max(0, Math.floor(limit - consumedPoints)),
       resetSeconds: Math.ceil(resetMs / 1000),
     };
-  }
-
-  stop(): void {
-    clearInterval(this.#sharing);
   }
 
   #setLimit(limit: number): void {

@@ -68,3 +68,11 @@ it('keeps nothing of a client whose second is over', async () => {
   vi.advanceTimersByTime(1_001);
   expect(vi.getTimerCount()).toBe(0);
 });
+
+it('lets no more of a burst pass than of requests one after the other', async () => {
+  const { limits } = create(10);
+  const burst = await Promise.allSettled(Array.from({ length: 50 }, () => limits.take('a')));
+  expect(burst.filter(({ status }) => status === 'fulfilled')).toHaveLength(10);
+  const lists = await Promise.allSettled(Array.from({ length: 5 }, () => limits.take('b', 60)));
+  expect(lists.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
+});

@@ -30,7 +30,7 @@ const envelopeBytes = 64 * 1024;
 /**
  * Receives the file in the field `file` of a multipart body, straight to disk. When it fails nothing is left behind.
  *
- * @throws MillraceError `CONTENT_TYPE_UNSUPPORTED`, `FILE_MISSING`, `UPLOAD_BROKEN`, `FILE_TOO_LARGE`, `REQUEST_TIMEOUT`,
+ * @throws MillraceError `CONTENT_TYPE_UNSUPPORTED`, `FILE_MISSING`, `UPLOAD_BROKEN`, `FILE_TOO_LARGE`, `BODY_TIMEOUT`,
  *   `STORAGE_FULL`.
  */
 export async function receiveUpload(c: Context, files: JobFiles, limits: UploadLimits): Promise<Upload> {
@@ -167,11 +167,6 @@ function tooLarge({ maxBytes }: UploadLimits): MillraceError {
 }
 
 function tooSlow(patienceMs: number): MillraceError {
-  return new MillraceError(
-    'REQUEST_TIMEOUT',
-    `Nothing of the file came for ${patienceMs} ms. Send it again.`,
-    {
-      retriable: true,
-    },
-  );
+  const problem = `Nothing of the file came for ${patienceMs} ms. Send it again.`;
+  return new MillraceError('BODY_TIMEOUT', problem);
 }

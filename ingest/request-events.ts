@@ -1,6 +1,8 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Context } from 'hono';
-import { MillraceError, messageOf } from '../platform/errors.js';
+import { MillraceError } from '../platform/errors.js';
 import { takeEvents } from './limit-requests.js';
+import { parseJson, readText } from './request-body.js';
 
 /** The events of a request, not validated. */
 export interface RequestEvents {
@@ -12,33 +14,24 @@ export interface RequestEvents {
 
 const ndjsonTypes = new Set(['application/x-ndjson', 'application/ndjson', 'application/jsonl']);
 
+/** Lines that are parsed before other work gets its turn. */
+const parsedAtOnce = 200;
+
 /**
  * Reads one event, an array of events, or one event a line, by content type.
  *
- * @throws MillraceError `CONTENT_TYPE_UNSUPPORTED`, `JSON_INVALID`, `BODY_EMPTY`, `TOO_MANY_EVENTS`, or `RATE_LIMITED`.
+ * @throws MillraceError as {@link readText}, `BODY_EMPTY`, or `RATE_LIMITED`.
  */
 export async function readRequestEvents(c: Context, maxEvents: number): Promise<RequestEvents> {
-  const { single, events } = await readBody(c);
-  if (events.length <= maxEvents) {
-    await takeEvents(c, events.length);
-    return { single, events };
-  }
-  throw new MillraceError(
-    'TOO_MANY_EVENTS',
-    `The request has ${events.length} events; at most ${maxEvents} are taken. Send them in several requests, or raise MAX_EVENTS_PER_REQUEST.`,
-  );
+  const { single, events } = await readBody(c, maxEvents);
+  await takeEvents(c, events.length);
+  return { single, events };
 }
 
-async function readBody(c: Context): Promise<RequestEvents> {
-  if ((c.req.header('content-encoding') ?? 'identity') !== 'identity') {
-    throw new MillraceError(
-      'CONTENT_TYPE_UNSUPPORTED',
-      'Compressed bodies are not read. Send it without Content-Encoding.',
-    );
-  }
+async function readBody(c: Context, maxEvents: number): Promise<RequestEvents> {
   const contentType = (c.req.header('content-type') ?? '').split(';')[0]?.trim().toLowerCase() ?? '';
-  if (contentType === 'application/json') return fromJson(await c.req.text());
-  if (ndjsonTypes.has(contentType)) return fromLines(await c.req.text());
+  if (contentType === 'application/json') return fromJson(await readText(c, 'events', maxEvents));
+  if (ndjsonTypes.has(contentType)) return fromLines(await readText(c, 'lines', maxEvents));
   throw new MillraceError(
     'CONTENT_TYPE_UNSUPPORTED',
     `The content type is ${contentType === '' ? 'not set' : `'${contentType}'`}. Send application/json, or application/x-ndjson with one event a line.`,
@@ -53,11 +46,20 @@ function fromJson(text: string): RequestEvents {
   return { single: false, events: body };
 }
 
-function fromLines(text: string): RequestEvents {
-  const lines = text.split('\n').filter((line) => line.trim() !== '');
-  if (lines.length === 0)
+async function fromLines(text: string): Promise<RequestEvents> {
+  const events: unknown[] = [];
+  for (let from = 0; from < text.length;) {
+    const end = text.indexOf('\n', from);
+    const to = end === -1 ? text.length : end;
+    const line = text.slice(from, to).trim();
+    from = to + 1;
+    if (line === '') continue;
+    events.push(parseLine(line));
+    if (events.length % parsedAtOnce === 0) await nextTurn();
+  }
+  if (events.length === 0)
     throw new MillraceError('BODY_EMPTY', 'The body is empty. Send at least one event.');
-  return { single: false, events: lines.map(parseLine) };
+  return { single: false, events };
 }
 
 function parseLine(line: string): unknown {
@@ -65,14 +67,5 @@ function parseLine(line: string): unknown {
     return parseJson(line);
   } catch (error) {
     return error;
-  }
-}
-
-/** @throws MillraceError `JSON_INVALID` */
-export function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new MillraceError('JSON_INVALID', `This is no JSON: ${messageOf(error)}.`, { cause: error });
   }
 }

@@ -1,7 +1,16 @@
-import type { Server, ServerResponse } from 'node:http';
-import { createAdaptorServer } from '@hono/node-server';
+import {
+  createServer,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+  STATUS_CODES,
+} from 'node:http';
+import type { Duplex } from 'node:stream';
+import { getRequestListener, RequestError } from '@hono/node-server';
 import type { Hono } from 'hono';
+import { MillraceError } from '../platform/errors.js';
 import { listen } from '../platform/listen.js';
+import { toProblem } from './problems.js';
 
 /** A listening HTTP server. */
 export interface HttpServer {
@@ -36,26 +45,88 @@ export async function serveHttp(
   { headersTimeoutMs = 10_000 }: { headersTimeoutMs?: number } = {},
 ): Promise<HttpServer> {
   let current = app;
-  const server = createAdaptorServer({
-    fetch: (request, environment) => current.fetch(request, environment),
-    serverOptions: {
-      headersTimeout: headersTimeoutMs,
-      connectionsCheckingInterval: headersTimeoutMs / 4,
-      requireHostHeader: true,
+  const answer = getRequestListener(
+    (request, environment) => {
+      const { incoming } = environment as { incoming: IncomingMessage };
+      return incoming.httpVersion === '1.1' && incoming.headers.host === undefined
+        ? malformedResponse('it has no Host header')
+        : current.fetch(request, environment);
     },
-  }) as Server;
+    {
+      // HTTP/1.0 has no Host header; old probes speak it.
+      hostname: 'localhost',
+      errorHandler: (error) =>
+        error instanceof RequestError ? malformedResponse(error.message) : problemResponse(toProblem(error)),
+    },
+  );
+  const options = {
+    headersTimeout: headersTimeoutMs,
+    connectionsCheckingInterval: headersTimeoutMs / 4,
+    // Looked at above, where the answer says what is wrong.
+    requireHostHeader: false,
+  };
   const responses = new Set<ServerResponse>();
-  server.prependListener('request', (_request, response) => {
+  const server = createServer(options, (request, response) => {
     for (const [name, value] of securityHeaders) response.setHeader(name, value);
     responses.add(response);
     response.once('close', () => responses.delete(response));
+    if (limitPipelining(request, response)) void answer(request, response);
   });
+  server.on('clientError', refuseMalformed);
   const openPort = await listen(server, { host, port, name: 'HTTP API', setting: 'PORT' });
   return {
     port: openPort,
     use: (next) => void (current = next),
     stop: (graceMs = 5_000) => stop(server, responses, graceMs),
   };
+}
+
+/** Requests on one connection that wait for their answers, at most. */
+const maxPipelined = 256;
+const pipelined = new WeakMap<Duplex, number>();
+
+/** Ends a connection whose client sends requests on and on and takes no answers. @returns whether to answer this one. */
+function limitPipelining({ socket }: IncomingMessage, response: ServerResponse): boolean {
+  const waiting = (pipelined.get(socket) ?? 0) + 1;
+  pipelined.set(socket, waiting);
+  response.once('close', () => pipelined.set(socket, (pipelined.get(socket) ?? 1) - 1));
+  if (waiting > maxPipelined) socket.destroy();
+  return !socket.destroyed;
+}
+
+type Problem = ReturnType<typeof toProblem>;
+
+function malformed(problem: string): Problem {
+  return toProblem(new MillraceError('REQUEST_MALFORMED', `This is no request of HTTP/1.1: ${problem}.`));
+}
+
+const malformedResponse = (problem: string): Response => problemResponse(malformed(problem));
+
+function problemResponse(problem: Problem): Response {
+  const headers = { 'content-type': 'application/problem+json' };
+  return new Response(JSON.stringify(problem), { status: problem.status, headers });
+}
+
+/** Answers what the parser of HTTP refuses, with Node's statuses, and closes the connection. */
+function refuseMalformed(error: NodeJS.ErrnoException, socket: Duplex): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const reason = 'reason' in error ? String(error.reason) : error.message;
+  const status =
+    { HPE_HEADER_OVERFLOW: 431, HPE_CHUNK_EXTENSIONS_OVERFLOW: 413, ERR_HTTP_REQUEST_TIMEOUT: 408 }[
+      error.code ?? ''
+    ] ?? 400;
+  const body = JSON.stringify({ ...malformed(reason.replace(/\.$/, '')), status });
+  const head = [
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
+    'Connection: close',
+    'Content-Type: application/problem+json',
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    ...securityHeaders.map(([name, value]) => `${name}: ${value}`),
+  ];
+  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);
 }
 
 async function stop(server: Server, responses: ReadonlySet<ServerResponse>, graceMs: number): Promise<void> {

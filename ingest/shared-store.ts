@@ -158,7 +158,9 @@ export class SharedStore {
   async #tryAgain(): Promise<void> {
     try {
       if (this.#redis.status === 'ready') {
-        await this.#redis.set(`${SharedStore.prefix}probe`, '1', 'EX', 10);
+        // Two keys: in a cluster they are at different nodes, which no command of many keys gets over.
+        const probes = ['probe', 'probe-2'].map((key) => SharedStore.prefix + key);
+        await this.#redis.eval(keepFirst, probes.length, ...probes, '1', 10, '1', 10);
         this.#failure = undefined;
         this.#options.logger.info('Redis works');
         return;
@@ -173,9 +175,11 @@ export class SharedStore {
 /** Errors of a connection name host and port at most, never the URL, which may hold a password. */
 function unavailable(cause: unknown): MillraceError {
   const reason = messageOf(cause).replace(/\.+$/, '');
-  const advice = /\b(?:WRONGPASS|NOAUTH|NOPERM)\b|without any password/.test(reason)
-    ? ' Check user and password in REDIS_URL.'
-    : ` ${tlsAdvice(cause, 'REDIS') ?? ''}`.trimEnd();
+  const advice = /^(?:MOVED|ASK|CROSSSLOT|CLUSTERDOWN)\b|cross.?slot/i.test(reason)
+    ? ' Redis Cluster is not supported: REDIS_URL has to name a Redis of its own, with or without replicas.'
+    : /\b(?:WRONGPASS|NOAUTH|NOPERM)\b|without any password/.test(reason)
+      ? ' Check user and password in REDIS_URL.'
+      : ` ${tlsAdvice(cause, 'REDIS') ?? ''}`.trimEnd();
   const problem = `Redis does not work now: ${reason}.${advice} Each copy goes on with what it knows itself.`;
   return new MillraceError('REDIS_UNAVAILABLE', problem, { retriable: true, cause });
 }

@@ -12,24 +12,29 @@ export interface TensorInfo {
 /** Of tensors, outputs and dimensions: a model has a few dozen, and a problem of each would be noted. */
 const maxListed = 1_000;
 
+/** A list whose elements nobody looks at here: zod would make an object of each. */
+const anyList = z.custom<unknown[]>(Array.isArray, 'is no list');
+
 /** A list that is looked at only when it is not too long. */
 function listOf<Item extends z.ZodType>(item: Item) {
-  return z.array(z.unknown()).max(maxListed).pipe(z.array(item));
+  return anyList
+    .refine(({ length }) => length <= maxListed, `has more than ${maxListed} elements`)
+    .pipe(z.array(item));
 }
 
 const tensorSchema = z.object({
   name: z.string(),
   shape: listOf(z.int().min(0)).refine((shape) => shape.length > 0, 'has no dimension'),
   datatype: z.string(),
-  parameters: z.looseObject({ binary_data_size: z.unknown().optional() }).optional(),
-  data: z.array(z.unknown()).optional(),
+  parameters: z.looseObject({ binary_data_size: z.unknown().optional() }).nullish(),
+  data: anyList.nullish(),
 });
 
 const requestSchema = z.object({
-  id: z.string().optional(),
-  parameters: z.record(z.string(), z.unknown()).optional(),
+  id: z.string().nullish(),
+  parameters: z.looseObject({}).nullish(),
   inputs: listOf(tensorSchema).refine((inputs) => inputs.length > 0, 'are none'),
-  outputs: listOf(z.object({ name: z.string() })).optional(),
+  outputs: listOf(z.object({ name: z.string() })).nullish(),
 });
 
 type Tensor = z.infer<typeof tensorSchema>;
@@ -103,6 +108,12 @@ export function toRows(request: InferRequest, contract: RecordSchema): Record<st
     ...envelopeNames.map((name) => [name, 'string'] as const),
     ...inputTensors(contract).map(({ name, datatype }) => [name, kindOf.get(datatype) ?? 'string'] as const),
   ]);
+  const nullable = new Set([
+    ...envelopeNames,
+    ...contract.fields
+      .filter(({ type }) => Array.isArray(type) && type.includes('null'))
+      .map(({ name }) => name),
+  ]);
   const count = rowCount(request);
   const rows: Record<string, unknown>[] = Array.from({ length: count }, () => ({}));
   const seen = new Set<string>();
@@ -113,7 +124,7 @@ export function toRows(request: InferRequest, contract: RecordSchema): Record<st
       throw inferInvalid(`There is no input ${name}. There are: ${[...kinds.keys()].join(', ')}.`);
     if (seen.has(name)) throw inferInvalid(`Input ${name} is there twice.`);
     seen.add(name);
-    for (const [index, value] of elements(tensor, kind, count).entries()) {
+    for (const [index, value] of elements(tensor, kind, count, nullable.has(name)).entries()) {
       const row = rows[index];
       if (row !== undefined) row[name] = value;
     }
@@ -121,9 +132,9 @@ export function toRows(request: InferRequest, contract: RecordSchema): Record<st
   return rows;
 }
 
-function elements(tensor: Tensor, kind: Kind, count: number): unknown[] {
+function elements(tensor: Tensor, kind: Kind, count: number, isNullable: boolean): unknown[] {
   const { name, datatype, parameters, data } = tensor;
-  if (parameters?.binary_data_size !== undefined || data === undefined)
+  if ((parameters?.binary_data_size ?? undefined) !== undefined || !data)
     throw inferInvalid(
       `Input ${name} has no JSON data. Binary data is not read here: send it with binary_data=False.`,
     );
@@ -132,10 +143,10 @@ function elements(tensor: Tensor, kind: Kind, count: number): unknown[] {
     throw inferInvalid(`Input ${name} has the datatype ${datatype}; it takes ${fitting.join(', ')}.`);
   }
   // Data comes flat or nested as the shape is; with one element a row that is one level.
-  const values = data.flat();
+  const values = data.length === count ? data.flat() : data;
   if (values.length !== count)
     throw inferInvalid(`Input ${name} has ${values.length} elements, its shape says ${count}.`);
-  const wrong = values.findIndex((value) => typeof value !== kind);
+  const wrong = values.findIndex((value) => typeof value !== kind && !(isNullable && value === null));
   if (wrong !== -1)
     throw inferInvalid(
       `Row ${wrong}, ${name}: ${shown(values[wrong])} is no element of a ${datatype} tensor.`,

@@ -47,13 +47,21 @@ export function eventCheck(contract: RecordSchema): (event: unknown) => boolean 
   };
 }
 
-/** Every field that a failed parse complains of, by name. */
+/** Fields of one event that are named when they are wrong: it may bring any number of unknown ones. */
+const maxNamed = 100;
+
+/** The fields that a failed parse complains of, by name, each once, and at most a hundred. */
 export function fieldErrors(error: z.ZodError): FieldError[] {
-  return error.issues.flatMap((issue) =>
-    issue.code === 'unrecognized_keys'
-      ? issue.keys.map((key) => ({ field: key, problem: 'is not a field of this event' }))
-      : [{ field: issue.path.join('.'), problem: issue.message }],
-  );
+  const problems = new Map<string, string>();
+  for (const issue of error.issues) {
+    const isUnknown = issue.code === 'unrecognized_keys';
+    const problem = isUnknown ? 'is not a field of this event' : issue.message;
+    for (const field of isUnknown ? issue.keys : [issue.path.join('.')]) {
+      if (problems.size === maxNamed) break;
+      if (!problems.has(field)) problems.set(field, problem);
+    }
+  }
+  return [...problems].map(([field, problem]) => ({ field, problem }));
 }
 
 function fieldSchema(contract: RecordSchema, field: ContractField): z.ZodType {

@@ -1,4 +1,4 @@
-import { findPredictions, ping } from '../../analytics/queries.js';
+import { findDeadLetters, findPredictions, ping } from '../../analytics/queries.js';
 import { join } from 'node:path';
 import { createApp } from '../../ingest/app.js';
 import type { FileJobs } from '../../ingest/file-jobs.js';
@@ -77,6 +77,7 @@ export async function startServe(context: Context, open?: HttpServer): Promise<S
     intake,
     cache,
     findStored,
+    findDeadLetters: (eventId) => findDeadLetters(analytics.client, eventId),
     modelRoots: modelRoots(config),
     lifecycle,
     served,

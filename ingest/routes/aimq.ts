@@ -1,4 +1,4 @@
-import { Hono, type MiddlewareHandler } from 'hono';
+import { type Context, Hono, type MiddlewareHandler } from 'hono';
 import { MillraceError } from '../../platform/errors.js';
 import type { OpenPipeline } from '../../processors/open-pipelines.js';
 import type { RecordSchema } from '../../schemas/contracts.js';
@@ -6,10 +6,10 @@ import { isAmbiguousNumber } from '../../schemas/number-text.js';
 import { envelopeSchema } from '../event-envelope.js';
 import type { Intake } from '../intake.js';
 import type { Problem } from '../problems.js';
-import { parseJson } from '../request-events.js';
+import { parseJson, readText } from '../request-body.js';
 import { contextOf } from './pipelines.js';
 
-/** `POST /predict` as AIMQ has it: one car in, `predicted_price` out. */
+/** `POST /predict`, and `/predict/onnx` of its service within, as AIMQ has them: one car in, `predicted_price` out. */
 export function aimqRoutes(
   carPrice: OpenPipeline,
   intake: Intake,
@@ -17,13 +17,21 @@ export function aimqRoutes(
 ): Hono {
   const app = new Hono();
   const toCar = carReader(carPrice.event.schema);
-  app.post('/predict', async (c) => {
+  const predict = async (c: Context): Promise<Response> => {
     // AIMQ reads JSON whatever the content type says.
-    const car = toCar(parseJson(await c.req.text()));
+    const car = toCar(parseJson(await readText(c, 'json', 1)));
     const [result] = await intake.predict(carPrice, [car], contextOf(c, requestTimeoutMs));
     if (result === undefined || result instanceof MillraceError) throw result;
     const { score, event_id, model, model_version } = result;
     return c.json({ predicted_price: score, event_id, model, model_version });
+  };
+  app.post('/predict', predict);
+  app.post('/predict/onnx', predict);
+  app.post('/predict/pickle', () => {
+    throw new MillraceError(
+      'NOT_FOUND',
+      'No pickle is run here: that would run any code in it. POST /predict/onnx gives the price by ONNX.',
+    );
   });
   return app;
 }
@@ -37,13 +45,15 @@ export function aimqErrors(): MiddlewareHandler {
     await next();
     if (!c.res.headers.get('content-type')?.startsWith('application/problem+json')) return;
     const problem = (await c.res.json()) as Problem;
-    const status = problem.status === 422 ? 400 : problem.status;
-    const error =
-      problem.code === 'FILE_MISSING'
-        ? 'No file provided'
-        : status === 400
-          ? 'Invalid request body'
-          : 'Failed to get prediction';
+    const isNoFile =
+      problem.code === 'FILE_MISSING' ||
+      (c.req.path === '/upload' && problem.code === 'CONTENT_TYPE_UNSUPPORTED');
+    const status = problem.status === 422 || isNoFile ? 400 : problem.status;
+    const error = isNoFile
+      ? 'No file provided'
+      : status === 400
+        ? 'Invalid request body'
+        : 'Failed to get prediction';
     c.res = new Response(JSON.stringify({ error, ...problem, status }), { status, headers: c.res.headers });
   };
 }

@@ -2,7 +2,7 @@ import { NotWritten } from '../not-written.js';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Context, Hono } from 'hono';
 import type { PredictionRow } from '../../analytics/rows.js';
-import { MillraceError, messageOf } from '../../platform/errors.js';
+import { MillraceError } from '../../platform/errors.js';
 import type { ModelManifest } from '../../models/manifest.js';
 import { version as millraceVersion } from '../../platform/version.js';
 import type { OpenPipeline } from '../../processors/open-pipelines.js';
@@ -13,6 +13,7 @@ import type { Health } from '../health.js';
 import type { Intake } from '../intake.js';
 import { contextOf } from './pipelines.js';
 import { takeEvents } from '../limit-requests.js';
+import { parseJson, readText, tooManyEvents } from '../request-body.js';
 import {
   inferInvalid,
   inputTensors,
@@ -110,13 +111,10 @@ export function inferenceRoutes(
 
   const infer = async (c: Context): Promise<Response> => {
     const { name, pipeline, models } = find(c);
-    const request = parseInferRequest(await readJson(c));
+    const request = parseInferRequest(await readJson(c, maxEvents));
     const outputs = chosenOutputs(models, request.outputs);
     const count = rowCount(request);
-    if (count > maxEvents) {
-      const problem = `The request has ${count} rows; at most ${maxEvents} are taken. Send them in several requests, or raise MAX_EVENTS_PER_REQUEST.`;
-      throw new MillraceError('TOO_MANY_EVENTS', problem);
-    }
+    if (count > maxEvents) throw tooManyEvents(count, maxEvents);
     await takeEvents(c, count);
     const rows = toRows(request, pipeline.event.schema);
     await requireValid(rows, pipeline, models);
@@ -129,7 +127,7 @@ export function inferenceRoutes(
     return c.json({
       model_name: name,
       ...commonVersion(predictions),
-      ...(request.id === undefined ? {} : { id: request.id }),
+      ...(typeof request.id === 'string' ? { id: request.id } : {}),
       outputs: outputs.map((output) => ({
         name: output.name,
         datatype: output.datatype,
@@ -149,19 +147,21 @@ export function inferenceRoutes(
 }
 
 /** JSON whatever the content type says of it, but for those that a web page may send anywhere without asking. */
-async function readJson(c: Context): Promise<unknown> {
+async function readJson(c: Context, maxEvents: number): Promise<unknown> {
   if (c.req.header('inference-header-content-length') !== undefined)
     throw inferInvalid(
       'Binary tensors are not read here. Send JSON: with tritonclient, binary_data=False for each input.',
     );
-  const encoding = c.req.header('content-encoding') ?? 'identity';
   const contentType = c.req.header('content-type') ?? '';
-  if (encoding !== 'identity' || /^(?:text\/plain|multipart\/|application\/x-www-form)/i.test(contentType))
-    throw new MillraceError('CONTENT_TYPE_UNSUPPORTED', 'Send application/json, not compressed.');
+  if (/^(?:text\/plain|multipart\/|application\/x-www-form)/i.test(contentType))
+    throw new MillraceError('CONTENT_TYPE_UNSUPPORTED', 'Send application/json.');
   try {
-    return JSON.parse(await c.req.text());
+    return parseJson(await readText(c, 'json', maxEvents));
   } catch (error) {
-    throw inferInvalid(`This is no JSON: ${messageOf(error)}.`);
+    if (!(error instanceof MillraceError)) throw error;
+    if (error.code === 'BODY_TOO_LARGE')
+      throw inferInvalid(`There are too many inputs, or elements. ${error.message}`);
+    throw error.code === 'JSON_INVALID' ? inferInvalid(error.message) : error;
   }
 }
 
@@ -208,9 +208,12 @@ function outputsOf(models: readonly ModelManifest[]): Output[] {
   ];
 }
 
-function chosenOutputs(models: readonly ModelManifest[], chosen: { name: string }[] | undefined): Output[] {
+function chosenOutputs(
+  models: readonly ModelManifest[],
+  chosen: { name: string }[] | null | undefined,
+): Output[] {
   const all = outputsOf(models);
-  if (chosen === undefined || chosen.length === 0) return all.filter(({ onRequest }) => onRequest !== true);
+  if (!chosen || chosen.length === 0) return all.filter(({ onRequest }) => onRequest !== true);
   if (new Set(chosen.map(({ name }) => name)).size < chosen.length)
     throw inferInvalid('An output is asked for twice.');
   return chosen.map(({ name }) => {

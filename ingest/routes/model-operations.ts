@@ -9,6 +9,7 @@ import { receiveVersion } from '../../models/registration/receive.js';
 import type { ModelRegistrar } from '../../models/registration/registrar.js';
 import { MillraceError } from '../../platform/errors.js';
 import { clientOf } from '../authentication.js';
+import { parseJson, readText } from '../request-body.js';
 
 export interface ModelOperationsOptions {
   lifecycle: ModelLifecycle;
@@ -97,9 +98,7 @@ export function modelOperations({ lifecycle, served, modelRoots }: ModelOperatio
 }
 
 async function read<T>(c: Context, schema: z.ZodType<T>): Promise<T> {
-  const body: unknown = await c.req.json().catch((cause: unknown) => {
-    throw new MillraceError('JSON_INVALID', 'The body is no JSON.', { cause });
-  });
+  const body = parseJson(await readText(c, 'json', 1));
   const result = schema.safeParse(body);
   if (result.success) return result.data;
   const problems = result.error.issues.map(

@@ -15,10 +15,12 @@ export function operations({ health, metrics }: OperationsOptions): Hono {
     const alive = Object.keys(stuck).length === 0;
     return alive ? c.json({ status: 'up' }) : c.json({ status: 'down', stuck }, 503);
   });
-  app.get('/health/ready', async (c) => {
-    const report = await health.report();
-    return c.json(report, report.status === 'down' ? 503 : 200);
-  });
+  // AIMQ's programs and their load balancers ask `/health`.
+  for (const path of ['/health', '/health/ready'])
+    app.get(path, async (c) => {
+      const report = await health.report();
+      return c.json(report, report.status === 'down' ? 503 : 200);
+    });
   app.get('/metrics', async (c) => {
     return c.body(await metrics.registry.metrics(), 200, { 'content-type': metrics.registry.contentType });
   });

@@ -78,7 +78,12 @@ function describe({ name, scorer, topics }: OpenPipeline): object {
     model_version: models[0]?.version,
     model_digest: models[0]?.digest,
     models: models.map((model) => ({ name: model.name, version: model.version, digest: model.digest })),
-    topics,
+    topics: {
+      events: topics.events,
+      predictions: topics.predictions,
+      dead_letters: topics.deadLetters,
+      outcomes: topics.outcomes,
+    },
   };
 }
 

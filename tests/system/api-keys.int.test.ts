@@ -37,7 +37,7 @@ afterAll(async () => {
 });
 
 /** Paths for everybody. */
-const open = ['/health/live', '/health/ready', '/metrics', '/v2/health/live', '/v2/health/ready'];
+const open = ['/health/live', '/health', '/health/ready', '/metrics', '/v2/health/live', '/v2/health/ready'];
 const methods = ['get', 'post', 'put', 'delete', 'patch'];
 
 interface OpenApi {

@@ -75,9 +75,9 @@ it('a client that never ends its headers is cut off', async () => {
   await server.stop();
 });
 
-it('a client that never ends its body gets 503, and its connection is closed', async () => {
+it('a client that never ends its body gets 408, and its connection is closed', async () => {
   const slow = head('Content-Type: application/json', 'Content-Length: 1000') + '{"a":';
-  expect(answersOf(await send(slow, { end: false }))).toEqual(['503']);
+  expect(answersOf(await send(slow, { end: false }))).toEqual(['408']);
 });
 
 describe('web pages', () => {

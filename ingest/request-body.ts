@@ -1,0 +1,155 @@
+import { Buffer, isUtf8 } from 'node:buffer';
+import type { Context } from 'hono';
+import { MillraceError, messageOf } from '../platform/errors.js';
+
+const bodyKey = 'body';
+
+/** What of a body is counted before it is parsed: each JSON value becomes an object many times the size of its text. */
+interface Counts {
+  /** Elements of an outermost array, or lines that are not blank. */
+  events: number;
+  values: number;
+  /** Values of the event that has most. */
+  mostValues: number;
+}
+
+/** What a body has: an event or a list of them, an event a line, or any JSON. */
+export type BodyForm = 'events' | 'lines' | 'json';
+
+/** Values of one event; the widest contract is far below. */
+const maxEventValues = 10_000;
+/** Values that a body may have for each event that it may have, and at least. */
+const valuesPerEvent = 100;
+const leastMaxValues = 1_000_000;
+
+/** Whether the client owes the rest of a body that is being read. */
+export function isBodyMissing(c: Context): boolean {
+  return c.get(bodyKey) === 'missing';
+}
+
+/**
+ * The text of a request's body, which is UTF-8; a byte order mark at its start is left out (RFC 8259, 8.1).
+ *
+ * @param maxEvents - most events, or rows, that it may have.
+ * @throws MillraceError `CONTENT_TYPE_UNSUPPORTED` (compressed, or another charset), `REQUEST_ABORTED`, `JSON_INVALID`
+ *   (not UTF-8), `TOO_MANY_EVENTS`, `BODY_TOO_LARGE` (more values than so many events have).
+ */
+export async function readText(c: Context, form: BodyForm, maxEvents: number): Promise<string> {
+  refuseEncodings(c);
+  const bytes = await readBytes(c);
+  const { events, values, mostValues } = count(bytes, form);
+  if (form !== 'json' && events > maxEvents) throw tooManyEvents(events, maxEvents);
+  if (form !== 'json' && mostValues > maxEventValues) throw tooManyValues('An event', maxEventValues);
+  const maxValues = Math.max(leastMaxValues, valuesPerEvent * maxEvents);
+  if (values > maxValues) throw tooManyValues('A body', maxValues);
+  const text = new TextDecoder().decode(bytes);
+  if (!isUtf8(bytes)) {
+    const problem = `This is no JSON: it is not UTF-8 at byte ${firstInvalidByte(bytes)}.`;
+    throw new MillraceError('JSON_INVALID', problem);
+  }
+  return text;
+}
+
+/** A request with more events than `MAX_EVENTS_PER_REQUEST`. */
+export function tooManyEvents(events: number, maxEvents: number): MillraceError {
+  return new MillraceError(
+    'TOO_MANY_EVENTS',
+    `The request has ${events} events; at most ${maxEvents} are taken. Send them in several requests, or raise MAX_EVENTS_PER_REQUEST.`,
+  );
+}
+
+/** @throws MillraceError `JSON_INVALID` */
+export function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new MillraceError('JSON_INVALID', `This is no JSON: ${messageOf(error)}.`, { cause: error });
+  }
+}
+
+function refuseEncodings(c: Context): void {
+  if ((c.req.header('content-encoding') ?? 'identity').toLowerCase() !== 'identity') {
+    // RFC 7694: what a client may send instead.
+    c.header('Accept-Encoding', 'identity');
+    throw new MillraceError(
+      'CONTENT_TYPE_UNSUPPORTED',
+      'Compressed bodies are not read. Send it without Content-Encoding.',
+    );
+  }
+  const charset = /;\s*charset\s*=\s*"?([^";\s]*)/i.exec(c.req.header('content-type') ?? '')?.[1];
+  // ASCII is UTF-8 too.
+  if (charset !== undefined && !/^(?:utf-?8|us-ascii)$/i.test(charset))
+    throw new MillraceError(
+      'CONTENT_TYPE_UNSUPPORTED',
+      `The charset is '${charset.slice(0, 40)}'. JSON is UTF-8: send it so, with that charset or none.`,
+    );
+}
+
+async function readBytes(c: Context): Promise<Uint8Array> {
+  c.set(bodyKey, 'missing');
+  const bytes = await c.req.arrayBuffer().catch((cause: unknown) => {
+    throw new MillraceError('REQUEST_ABORTED', 'The client left before all of the body was here.', { cause });
+  });
+  c.set(bodyKey, 'read');
+  return new Uint8Array(bytes);
+}
+
+const [lineFeed, space, quote, comma, backslash] = [0x0a, 0x20, 0x22, 0x2c, 0x5c];
+const [openList, closeList, openObject, closeObject] = [0x5b, 0x5d, 0x7b, 0x7d];
+
+/** Counts in one pass over the bytes, which need not be JSON: a body that is none is refused by its parser. */
+function count(bytes: Uint8Array, form: BodyForm): Counts {
+  const isList = form === 'events' && bytes.find((byte) => byte > space && byte < 0x80) === openList;
+  const counts = { events: 0, values: 0, mostValues: 0 };
+  let [depth, inString, isBlank, eventStart] = [0, false, true, 0];
+  const endEvent = (): void => {
+    if (!isBlank) counts.events++;
+    counts.mostValues = Math.max(counts.mostValues, counts.values - eventStart);
+    eventStart = counts.values;
+    isBlank = true;
+  };
+  for (let at = 0; at < bytes.length; at++) {
+    const byte = bytes[at] ?? 0;
+    if (byte === lineFeed) {
+      // No string of JSON goes on in another line.
+      inString = false;
+      if (form === 'lines') endEvent();
+    }
+    if (byte <= space) continue;
+    isBlank = false;
+    if (inString) {
+      if (byte === backslash && bytes[at + 1] !== lineFeed) at++;
+      inString = byte !== quote;
+    } else if (byte === quote) {
+      inString = true;
+    } else if (byte === openList || byte === openObject) {
+      counts.values++;
+      depth++;
+    } else if (byte === closeList || byte === closeObject) {
+      depth--;
+    } else if (byte === comma) {
+      counts.values++;
+      if (isList && depth === 1) endEvent();
+    }
+  }
+  endEvent();
+  return counts;
+}
+
+/** Where bytes begin to be no UTF-8: there the text that stands for them has other bytes. */
+function firstInvalidByte(bytes: Uint8Array): number {
+  const text = new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes);
+  const replaced = Buffer.from(text);
+  const differs = bytes.findIndex((byte, index) => byte !== replaced[index]);
+  const at = differs === -1 ? bytes.length : differs;
+  // The replacement character, EF BF BD, may agree with the first one or two bytes of what it replaces.
+  const start = [at - 2, at - 1].find((from) => from >= 0 && replaced.indexOf('\ufffd', from) === from);
+  return start ?? at;
+}
+
+function tooManyValues(what: string, most: number): MillraceError {
+  return new MillraceError(
+    'BODY_TOO_LARGE',
+    `${what} has at most ${most} JSON values, and this has more. Send less, or in several requests.`,
+  );
+}
