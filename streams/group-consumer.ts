@@ -144,7 +144,15 @@ export class GroupConsumer {
       // It is about to be replaced, and the next one reads on from what is committed.
       return;
     }
-    void backoff(failures, { ...limits, signal: this.stopping }).then(() => consumer?.resume(place));
+    const goesOn = async (): Promise<void> => {
+      await backoff(failures, { ...limits, signal: this.stopping });
+      try {
+        consumer?.resume(place);
+      } catch {
+        // It has crashed or stopped meanwhile, and knows of no partitions: the next one begins with none paused.
+      }
+    };
+    void goesOn();
   }
 
   /** A partition goes on. */
