@@ -173,6 +173,7 @@ class Cursor {
       value += (byte & 0x7f) * factor;
       if (byte < 0x80) return value % 2 === 0 ? value / 2 : -(value + 1) / 2;
       factor *= 0x80;
+      if (factor === 2 ** 70) throw malformed('it holds a number of more than 64 bits');
     }
   }
 

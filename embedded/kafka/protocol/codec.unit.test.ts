@@ -47,6 +47,18 @@ for (const flexible of [false, true]) {
   });
 }
 
+test.each([
+  [2 ** 63, 2n ** 63n - 1n],
+  [2 ** 64, 2n ** 63n - 1n],
+  [Infinity, 2n ** 63n - 1n],
+  [-(2 ** 63), -(2n ** 63n)],
+  [-(2 ** 65), -(2n ** 63n)],
+])('a time of %d, which a client may write, is written as the outermost that fits', (value, written) => {
+  const writer = new Writer();
+  writer.int64(value);
+  expect(Buffer.concat(writer.finish().chunks).readBigInt64BE()).toBe(written);
+});
+
 test('record batches are passed on without a copy', () => {
   const batch = Buffer.from('batch');
   const writer = new Writer();

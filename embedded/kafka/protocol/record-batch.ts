@@ -23,6 +23,7 @@ const leaderEpochAt = 12;
 export const magicAt = 16;
 export const crcAt = 17;
 export const attributesAt = 21;
+export const lastOffsetDeltaAt = 23;
 export const maxTimestampAt = 35;
 
 export interface BatchHeader {
@@ -51,7 +52,7 @@ export function readHeader(bytes: Buffer, at = 0): BatchHeader {
   const baseTimestamp = readInt64(bytes, at + 27);
   return {
     baseOffset,
-    lastOffset: baseOffset + bytes.readInt32BE(at + 23),
+    lastOffset: baseOffset + bytes.readInt32BE(at + lastOffsetDeltaAt),
     size: batchSize(bytes, at),
     attributes: bytes.readInt16BE(at + attributesAt),
     baseTimestamp,
@@ -114,7 +115,7 @@ export function buildBatch(fields: BatchFields, records: Buffer): Buffer {
   batch.writeInt32BE(batch.length - lengthOverhead, lengthAt);
   batch.writeInt8(2, magicAt);
   batch.writeInt16BE(fields.attributes, attributesAt);
-  batch.writeInt32BE(fields.lastOffsetDelta, 23);
+  batch.writeInt32BE(fields.lastOffsetDelta, lastOffsetDeltaAt);
   writeInt64(batch, fields.baseTimestamp, 27);
   writeInt64(batch, fields.maxTimestamp, maxTimestampAt);
   writeInt64(batch, fields.producerId, 43);
@@ -130,8 +131,8 @@ export function readInt64(bytes: Buffer, at: number): number {
   return bytes.readInt32BE(at) * 0x1_0000_0000 + bytes.readUInt32BE(at + 4);
 }
 
-export function writeInt64(bytes: Buffer, value: number, at: number): void {
-  const high = Math.floor(value / 0x1_0000_0000);
-  bytes.writeInt32BE(high, at);
-  bytes.writeUInt32BE(value - high * 0x1_0000_0000, at + 4);
+/** A client's timestamp may be one whose double is beyond 64 bits: it becomes the outermost that fits. */
+export function writeInt64(bytes: Buffer, value: number, at: number): number {
+  const fitting = value < 2 ** 63 ? BigInt(Math.max(value, -(2 ** 63))) : 2n ** 63n - 1n;
+  return bytes.writeBigInt64BE(fitting, at);
 }

@@ -69,10 +69,11 @@ interface Cursor {
   at: number;
 }
 
-/** A zigzag varint. @throws RangeError beyond the end. */
+/** A zigzag varint of 64 bits at most. @throws RangeError beyond the end, and for one that goes on for longer. */
 function next(cursor: Cursor): number {
   let value = 0;
   for (let factor = 1; ; factor *= 128) {
+    if (factor === 2 ** 70) throw new RangeError('a varint has more than 10 bytes');
     const byte = cursor.bytes.readUInt8(cursor.at++);
     value += (byte & 0x7f) * factor;
     if (byte < 0x80) return value % 2 === 0 ? value / 2 : -(value + 1) / 2;

@@ -1,3 +1,5 @@
+import { writeInt64 } from './record-batch.js';
+
 /**
  * Writes the Kafka protocol's primitive types. Large byte strings are kept as they are (see {@link recordBytes}) and
  * handed to the socket as separate chunks, so record data is never copied.
@@ -35,9 +37,7 @@ export class Writer {
 
   int64(value: number): void {
     this.reserve(8);
-    const high = Math.floor(value / 0x1_0000_0000);
-    this.position = this.current.writeInt32BE(high, this.position);
-    this.position = this.current.writeUInt32BE(value - high * 0x1_0000_0000, this.position);
+    this.position = writeInt64(this.current, value, this.position);
   }
 
   unsignedVarint(value: number): void {

@@ -6,6 +6,7 @@ import {
   isControl,
   isIntact,
   isOldFormat,
+  lastOffsetDeltaAt,
   logAppendTimeFlag,
   maxTimestampAt,
   readHeader,
@@ -23,7 +24,8 @@ export function refusalOfBatch(batch: Buffer, config: LogConfig): number {
   if (batchSize(batch) < batch.length && batchSize(batch) >= headerLength) return ErrorCode.INVALID_RECORD;
   if (!isIntact(batch, 0, batch.length)) return ErrorCode.CORRUPT_MESSAGE;
   const header = readHeader(batch);
-  const countMatches = header.count > 0 && header.lastOffset - header.baseOffset === header.count - 1;
+  // The base offset is the client's, and may be one that doubles can't count on from.
+  const countMatches = header.count > 0 && batch.readInt32BE(lastOffsetDeltaAt) === header.count - 1;
   if (!countMatches || isControl(header)) return ErrorCode.INVALID_RECORD;
   if (header.producerId >= 0 && (header.baseSequence < 0 || header.producerEpoch < 0))
     return ErrorCode.INVALID_RECORD;

@@ -2,7 +2,13 @@ import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { maxBatchRecords } from '../../../platform/batch-compression.js';
 import { ErrorCode } from '../protocol/error-codes.js';
-import { buildBatch, headerLength, readHeader } from '../protocol/record-batch.js';
+import {
+  buildBatch,
+  headerLength,
+  lastOffsetDeltaAt,
+  readHeader,
+  sealBatch,
+} from '../protocol/record-batch.js';
 import { encodeRecords } from '../protocol/records.js';
 import { refusalOfBatch } from './batch-checks.js';
 import { logConfig } from './topic-config.js';
@@ -70,6 +76,25 @@ it('takes plain and compressed batches that are what they say', () => {
   expect(refusalOfBatch(batchOf([0n, 1n, 2n]), config)).toBe(ErrorCode.NONE);
   expect(refusalOfBatch(batchOf([0n, 1n, 2n], { codec: 1 }), config)).toBe(ErrorCode.NONE);
   expect(refusalOfBatch(batchOf([0n], { tail: [4, 2, 97, 1, 0, 2, 98] }), config)).toBe(ErrorCode.NONE);
+});
+
+it.each([-100, 3, 100])(
+  'refuses a last offset (%i) that its records do not have, whatever the base offset',
+  (delta) => {
+    const batch = batchOf([0n]);
+    batch.writeInt32BE(delta, lastOffsetDeltaAt);
+    batch.writeBigInt64BE(2n ** 62n, 0);
+    sealBatch(batch);
+    expect(refusalOfBatch(batch, config)).toBe(ErrorCode.INVALID_RECORD);
+  },
+);
+
+it('refuses a timestamp that goes on for ever', () => {
+  const body = [0, ...Array.from({ length: 200 }, () => 0xff), 1, 0, 1, 0, 0];
+  const content = Buffer.from([...varint(BigInt(body.length)), ...body]);
+  const header = readHeader(encodeRecords([{ key: null, value: null }], 1_000));
+  const batch = buildBatch({ ...header, attributes: 0, count: 1, lastOffsetDelta: 0 }, content);
+  expect(refusalOfBatch(batch, config)).toBe(ErrorCode.INVALID_RECORD);
 });
 
 /** Identical records, which take next to nothing compressed. */

@@ -10,7 +10,7 @@ export async function maintain({ topics, groups, transactions, clock }: Services
   const now = clock.now();
   for (const { partitions } of topics.all()) {
     for (const log of partitions) {
-      log.producers.prune(log.logStart, now - producerExpiryMs);
+      log.producers.prune(log.logStart, now - producerExpiryMs, now);
       await applyRetention(log, now, (offset) => topics.deleteRecords(log, offset));
       if (log.config.compact) await log.mending(() => compactLog(log, now));
     }

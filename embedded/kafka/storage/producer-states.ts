@@ -109,10 +109,14 @@ export class ProducerStates {
       .toSorted((a, b) => a.firstOffset - b.firstOffset);
   }
 
-  /** Forgets aborted transactions below the log's start, and producers that wrote nothing since `unusedSince`. */
-  prune(logStart: number, unusedSince: number): void {
+  /**
+   * Forgets aborted transactions below the log's start, and producers that wrote nothing since `unusedSince`. Times are
+   * the producers' own: one from the future counts as `now`, or it would never be forgotten.
+   */
+  prune(logStart: number, unusedSince: number, now: number): void {
     this.aborted = this.aborted.filter((transaction) => transaction.lastOffset >= logStart);
     for (const [producerId, state] of this.producers) {
+      state.lastUsed = Math.min(state.lastUsed, now);
       if (!this.openSince.has(producerId) && state.lastUsed < unusedSince) this.producers.delete(producerId);
     }
   }

@@ -90,8 +90,16 @@ test('a snapshot restores everything', () => {
 test('pruning forgets idle producers, but none with an open transaction', () => {
   append({ producerId: 1, baseSequence: 0, maxTimestamp: 10 });
   append({ producerId: 2, baseSequence: 0, maxTimestamp: 10, attributes: transactionalFlag });
-  states.prune(0, 11);
+  states.prune(0, 11, 1_000);
   expect(states.snapshot().producers.map(([id]) => id)).toEqual([2]);
+});
+
+test('pruning forgets a producer whose records are from the far future a while after it was seen', () => {
+  append({ producerId: 1, baseSequence: 0, maxTimestamp: 2 ** 62 });
+  states.prune(0, 900, 1_000);
+  expect(states.snapshot().producers).toHaveLength(1);
+  states.prune(0, 1_001, 1_101);
+  expect(states.snapshot().producers).toHaveLength(0);
 });
 
 function append(fields: Partial<BatchHeader>): BatchHeader {
