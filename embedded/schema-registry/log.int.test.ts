@@ -61,6 +61,22 @@ describe('the log', () => {
     expect(await registry.call('GET', '/subjects/s/versions')).toEqual([200, [1]]);
   });
 
+  test.each([
+    ['whose schema is no JSON', { subject: 's', version: 2, id: 7, schema: '{"type":' }],
+    ['of another subject than its key', { subject: 't', version: 2, id: 7, schema: '"int"' }],
+    ['of another version than its key', { subject: 's', version: 1, id: 7, schema: '"int"' }],
+    ['with an id that no message can name', { subject: 's', version: 2, id: 2 ** 40, schema: '"int"' }],
+  ])('a record %s changes nothing: its subject takes the next version', async (_what, value) => {
+    await registry.register('s', v1);
+    const key = { keytype: 'SCHEMA', subject: 's', version: 2, magic: 1 };
+    const [keyBytes, valueBytes] = [key, value].map((part) => Buffer.from(JSON.stringify(part)));
+    registry.log.records.push({ key: keyBytes ?? null, value: valueBytes ?? null });
+    await registry.restart();
+    expect(await registry.call('GET', '/subjects')).toEqual([200, ['s']]);
+    expect(await registry.register('s', v2)).toEqual([200, { id: 2 }]);
+    expect(await registry.call('GET', '/subjects/s/versions')).toEqual([200, [1, 2]]);
+  });
+
   test('a write is answered only after the log has it, and not taken when the log fails', async () => {
     const appending = deferred();
     const release = deferred();

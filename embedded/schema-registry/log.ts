@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { compatibilityLevels } from './avro.js';
+import { canonicalText, compatibilityLevels } from './avro.js';
 
 export interface LogRecord {
   key: Buffer | null;
@@ -40,13 +40,13 @@ const keySchema = z.discriminatedUnion('keytype', [
 const schemaValue = z.object({
   subject: z.string(),
   version: z.int().positive(),
-  id: z.int().positive(),
+  id: z.int32().positive(),
   schema: z.string(),
   deleted: z.boolean().default(false),
 });
 const configValue = z.object({ compatibilityLevel: z.enum(compatibilityLevels) });
 const modeValue = z.object({ mode: z.enum(modes) });
-const highestIdValue = z.object({ id: z.int().nonnegative() });
+const highestIdValue = z.object({ id: z.int32().nonnegative() });
 
 export type SchemaVersion = z.infer<typeof schemaValue>;
 
@@ -77,7 +77,12 @@ export function decodeChange(record: { key: Buffer | null; value: Buffer | null 
   if (key.keytype === 'HIGHEST_ID') return { type: key.keytype, value: highestIdValue.parse(value) };
   if (key.keytype === 'SCHEMA') {
     const { keytype: type, subject, version } = key;
-    return { type, subject, version, value: schemaValue.nullable().parse(value) };
+    const schema = schemaValue.nullable().parse(value);
+    if (schema !== null && (schema.subject !== subject || schema.version !== version))
+      throw new Error(`it is of version ${schema.version} of ${schema.subject}, and its key of another`);
+    // Nothing can be compared with one that can't be parsed: its subject would take no version any more.
+    if (schema !== null) canonicalText(schema.schema);
+    return { type, subject, version, value: schema };
   }
   const subject = key.subject ?? null;
   return key.keytype === 'CONFIG'
