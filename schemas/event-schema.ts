@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { MillraceError } from '../platform/errors.js';
 import type { AvroType, ContractField, RecordSchema } from './contracts.js';
 import { numberHint } from './number-text.js';
-import { parseDay, parseTime, timeExample } from './times.js';
+import { lastDate, parseDay, parseTime, timeExample } from './times.js';
 
 /** What is wrong with one field of an event. */
 export interface FieldError {
@@ -182,8 +182,7 @@ const timestamp: TimeType = {
   example: `${timeExample}, or milliseconds since 1970,`,
   whole: true,
   lowest: longRange.lowest,
-  // The last that a `Date` can hold.
-  highest: 8.64e15,
+  highest: lastDate,
   parse: parseTime,
   format: (time) => new Date(time).toISOString(),
 };

@@ -40,3 +40,11 @@ function parseMidnight(date: string): number | undefined {
     ? undefined
     : midnight;
 }
+
+/** The last millisecond since 1970 that a `Date` can hold; the first is as far before 1970. */
+export const lastDate = 8.64e15;
+
+/** Whether a `Date` can hold a time, milliseconds since 1970: on the log stands what others wrote. */
+export function isDate(time: number): boolean {
+  return Math.abs(time) <= lastDate;
+}

@@ -1,3 +1,4 @@
+import { isDate } from '../../schemas/times.js';
 import type { ModelEvent } from '../../schemas/types.js';
 
 /** A version that may be used. */
@@ -62,7 +63,7 @@ export function applyModelEvent(
   { key, offset }: { key: string; offset: number },
 ): LifecycleState {
   // Compaction goes by the key: what stands under another one could vanish, or come back.
-  if (key !== modelEventKey(event)) return state;
+  if (key !== modelEventKey(event) || !isDate(event.at)) return state;
   const before = state.get(event.model) ?? unknownModel(event.model);
   const after = applyToModel(before, event, offset);
   return after === before ? state : new Map(state).set(event.model, after);

@@ -23,6 +23,15 @@ function stateOf(...events: Partial<ModelEvent>[]): LifecycleState {
 }
 
 describe('applyModelEvent', () => {
+  it.each([2 ** 53, 8.64e15 + 1, -(2 ** 53)])(
+    'passes over an event of a time (%d) that no date has',
+    (at) => {
+      const before = stateOf({});
+      const event = { ...base, version: '2', at };
+      expect(applyModelEvent(before, event, { key: modelEventKey(event), offset: 1 })).toBe(before);
+    },
+  );
+
   it('knows registered versions and both aliases, each by its newest event', () => {
     const state = stateOf(
       {},

@@ -8,7 +8,7 @@ import { systemTopics } from '../../streams/topics.js';
 import type { Follower } from '../../streams/follow.js';
 import { loadContract } from '../../schemas/contracts.js';
 import type { Logger } from '../../platform/logger.js';
-import { isFinished, type Job } from './job.js';
+import { isFinished, isSensible, type Job } from './job.js';
 
 /** Finished jobs that are remembered; of older ones nothing is told any more. */
 const maxFinished = 10_000;
@@ -138,7 +138,13 @@ export class JobLog {
         continue;
       }
       try {
-        this.apply((await this.#serde.decode(record.value, this.#contract.type)) as Job);
+        const job = (await this.#serde.decode(record.value, this.#contract.type)) as Job;
+        if (isSensible(job)) this.apply(job);
+        else
+          this.#logger.warn(
+            { offset: record.offset },
+            'an event of a job has a wrong id or time; it is passed over',
+          );
       } catch (error) {
         const reason = faultOfRecord(error);
         this.#logger.warn({ err: reason, offset: record.offset }, 'an event of a job can’t be read');

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { isDate } from '../../schemas/times.js';
 import type { JobEvent } from '../../schemas/types.js';
 import type { InputRow } from './formats/file-format.js';
 
@@ -7,6 +8,11 @@ export type Job = JobEvent;
 
 export function isFinished({ state }: Job): boolean {
   return state === 'done' || state === 'failed';
+}
+
+/** Whether an event says something sensible: anybody may write to the topic, and ids name folders. */
+export function isSensible({ job_id: id, created_at, at, finished_at }: JobEvent): boolean {
+  return /^[\w-]+$/.test(id) && [created_at, at, finished_at ?? 0].every(isDate);
 }
 
 /**

@@ -1,6 +1,7 @@
 import { MillraceError } from '../../platform/errors.js';
 import type { Logger } from '../../platform/logger.js';
 import { loadContract } from '../../schemas/contracts.js';
+import { isDate } from '../../schemas/times.js';
 import type { ScheduleRun } from '../../schemas/types.js';
 import type { Follower } from '../../streams/follow.js';
 import type { StreamRecord } from '../../streams/records.js';
@@ -30,7 +31,7 @@ export async function followScheduleRuns({
   const take = async (record: StreamRecord): Promise<void> => {
     try {
       const run = (await serde.decode(record.value, type)) as ScheduleRun;
-      runs.set(run.schedule, run);
+      if ([run.due_at, run.started_at].every(isDate)) runs.set(run.schedule, run);
     } catch (error) {
       if (!(error instanceof MillraceError) || error.retriable) throw error;
       logger.warn(
