@@ -239,8 +239,12 @@ class Queue {
 
   async #publish(messages: readonly OutgoingMessage[]): Promise<OutgoingMessage[]> {
     const direct = new Map(messages.map((message) => [this.#direct(message), message]));
-    const { refused } = await this.#options.publisher.publish([...direct.keys()]);
-    return refused.flatMap((message) => direct.get(message) ?? []);
+    const { refused, returned } = await this.#options.publisher.publish([...direct.keys()]);
+    // A queue that was deleted returns them; it is declared again when that is seen.
+    const missing = new Set(returned.map(({ properties }) => properties.messageId as unknown));
+    return [...direct.keys()]
+      .filter((message) => refused.includes(message) || missing.has(message.options.messageId))
+      .flatMap((message) => direct.get(message) ?? []);
   }
 
   /** The message to this queue alone. */
