@@ -25,7 +25,7 @@ import type { LogProducer } from '../streams/log-producer.js';
 import type { NewRecord } from '../streams/records.js';
 import type { Serde } from '../streams/serde.js';
 import { AcceptedEvents } from './accepted-events.js';
-import { openEnvelope } from './event-envelope.js';
+import { openEnvelope } from '../processors/event-envelope.js';
 import { NotWritten } from './not-written.js';
 import type { PredictionCache } from './prediction-cache.js';
 import type { SharedStore } from './shared-store.js';

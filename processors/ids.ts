@@ -1,5 +1,6 @@
 import { hash, randomFillSync } from 'node:crypto';
 import { parse, v7 as uuidv7 } from 'uuid';
+import { jsonObject } from '../streams/json-value.js';
 import type { Position } from './prediction.js';
 
 /** Millrace's own UUIDv5 name space (RFC 9562, section 5.5): drawn once, and never to change, as stored ids follow from it. */
@@ -38,9 +39,27 @@ export function positionEventId({ topic, partition, offset }: Position): string 
   return nameId(JSON.stringify(['record', topic, partition, offset]));
 }
 
-/** The id of a record's event: what its `ce_id` header says, else one that follows from its place. */
-export function recordEventId(record: Position & { headers: Record<string, Buffer> }): string {
-  return record.headers['ce_id']?.toString() || positionEventId(record);
+/** What an event's id may be where a client says it beside the fields. */
+export const eventIdPattern = /^[^\p{C}]{1,256}$/u;
+
+/**
+ * The id of a record's event: what its `ce_id` header says, else the `event_id` of a value that is JSON, else one that
+ * follows from its place.
+ */
+export function recordEventId(
+  record: Position & { headers: Record<string, Buffer>; value: Buffer | null },
+): string {
+  return record.headers['ce_id']?.toString() || (jsonEventId(record.value) ?? positionEventId(record));
+}
+
+function jsonEventId(value: Buffer | null): string | undefined {
+  try {
+    const { event_id: id } = (jsonObject(value) ?? {}) as { event_id?: unknown };
+    return typeof id === 'string' && eventIdPattern.test(id) ? id : undefined;
+  } catch {
+    // It is a dead letter under the id of its place.
+    return undefined;
+  }
 }
 
 /** One event and one model version make one prediction, however often the event is scored. */

@@ -10,6 +10,7 @@ import { unreadableHeader } from '../streams/records.js';
 import { schemaIdOf, type Serde } from '../streams/serde.js';
 import { deadLetterRecord, faultOfRecord } from './dead-letters.js';
 import { isStorable } from './event-time.js';
+import { openEnvelope } from './event-envelope.js';
 import { positionEventId, predictionId, recordEventId } from './ids.js';
 import type { OpenPipeline } from './open-pipelines.js';
 import { noOutput, type Score } from './score-with.js';
@@ -162,14 +163,12 @@ export class StreamScorer {
       eventId,
       reason: faultOfRecord(error),
     });
-    const toItem = (fields: unknown): Item => {
-      const valid = this.#pipeline.scorer.validate(fields);
-      if (valid instanceof MillraceError) return failed(valid);
+    const toItem = (valid: object, eventTime?: number): Item => {
       const source = cloudEventAttribute(record.headers, 'source');
       const appendedAt = isStorable(record.timestamp) ? record.timestamp : this.#now();
       const event = {
         eventId,
-        eventTime: this.#timeOf(record) ?? appendedAt,
+        eventTime: this.#timeOf(record) ?? eventTime ?? appendedAt,
         source: source ?? 'kafka',
         fields: valid,
         key: record.key?.toString() ?? recordKey(this.#pipeline.pipeline, valid, eventId),
@@ -184,8 +183,17 @@ export class StreamScorer {
       const unreadable = record.headers[unreadableHeader];
       if (record.value === null && unreadable) throw new MillraceError('UNDECODABLE', unreadable.toString());
       const { value } = record;
-      const fields = jsonObject(value) ?? this.#serde.decode(value, this.#pipeline.event.type);
-      return fields instanceof Promise ? fields.then(toItem).catch(failed) : toItem(fields);
+      const json = jsonObject(value);
+      if (json !== undefined) {
+        const opened = openEnvelope(json, this.#pipeline.scorer);
+        return opened instanceof MillraceError ? failed(opened) : toItem(opened.fields, opened.eventTime);
+      }
+      const toValid = (fields: unknown): Item => {
+        const valid = this.#pipeline.scorer.validate(fields);
+        return valid instanceof MillraceError ? failed(valid) : toItem(valid);
+      };
+      const fields = this.#serde.decode(value, this.#pipeline.event.type);
+      return fields instanceof Promise ? fields.then(toValid).catch(failed) : toValid(fields);
     } catch (error) {
       return failed(error);
     }

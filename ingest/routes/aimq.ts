@@ -3,7 +3,7 @@ import { MillraceError } from '../../platform/errors.js';
 import type { OpenPipeline } from '../../processors/open-pipelines.js';
 import type { RecordSchema } from '../../schemas/contracts.js';
 import { isAmbiguousNumber } from '../../schemas/number-text.js';
-import { envelopeSchema } from '../event-envelope.js';
+import { envelopeSchema } from '../../processors/event-envelope.js';
 import type { Intake } from '../intake.js';
 import type { Problem } from '../problems.js';
 import { parseJson, readText } from '../request-body.js';

@@ -8,7 +8,7 @@ import { version as millraceVersion } from '../../platform/version.js';
 import type { OpenPipeline } from '../../processors/open-pipelines.js';
 import { modelFor, modelsOf } from '../../processors/turns.js';
 import { makeRow } from '../../processors/features.js';
-import { openEnvelope } from '../event-envelope.js';
+import { openEnvelope } from '../../processors/event-envelope.js';
 import type { Health } from '../health.js';
 import type { Intake } from '../intake.js';
 import { contextOf } from './pipelines.js';

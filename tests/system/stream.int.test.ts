@@ -101,6 +101,31 @@ describe('records on the events topic', () => {
     });
   });
 
+  it('are known by the id and the time in their JSON, unless headers say others', async () => {
+    const json = (more: object): Buffer => Buffer.from(JSON.stringify({ ...client, ...more }));
+    const inside = { event_id: 'id inside', event_time: '2026-01-31 12:00:00' };
+    const headers = { ce_id: 'id outside', ce_time: '2026-02-01T12:00:00Z' };
+    await producer.send([
+      { topic, key: null, value: json(inside) },
+      { topic, key: null, value: json({ ...inside, event_id: 'not this' }), headers },
+      {
+        topic,
+        key: null,
+        value: json({ event_id: '', event_time: 'noon' }),
+        headers: { ce_id: 'bad inside' },
+      },
+    ]);
+    const time = (eventId: string) => async () =>
+      (await system.sql(`SELECT event_time FROM millrace.predictions WHERE event_id = '${eventId}'`))[0];
+    expect(await eventually(time('id inside'))).toEqual({ event_time: '2026-01-31 12:00:00.000' });
+    expect(await eventually(time('id outside'))).toEqual({ event_time: '2026-02-01 12:00:00.000' });
+    expect(await eventually(() => deadLetter('bad inside'))).toMatchObject({
+      reason: 'EVENT_INVALID',
+      detail: expect.stringMatching(/event_id must have .*; event_time must be /) as string,
+    });
+    expect(await time('not this')()).toBeUndefined();
+  });
+
   it.each([
     ['cut off', '{"LIMIT_BAL": 1', 'JSON_INVALID', 'begins as JSON, and is none'],
     ['a list', JSON.stringify([client]), 'JSON_INVALID', 'no object'],

@@ -1,11 +1,10 @@
 import { z } from 'zod';
 import { MillraceError } from '../platform/errors.js';
-import { isStorable } from '../processors/event-time.js';
-import { InvalidEvent, type Scorer } from '../processors/scorer.js';
+import { isStorable } from './event-time.js';
+import { eventIdPattern } from './ids.js';
+import { InvalidEvent, type Scorer } from './scorer.js';
 import { fieldErrors } from '../schemas/event-schema.js';
 import { parseTime, timeExample } from '../schemas/times.js';
-
-const eventIdPattern = /^[^\p{C}]{1,256}$/u;
 
 /** What a client may say of an event beside its fields. */
 export const envelopeSchema = z.object({
