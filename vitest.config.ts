@@ -15,8 +15,8 @@ export default defineConfig({
     ],
     pool: 'forks',
     setupFiles: ['dist/tests/setup/node-version.js'],
-    // Most tests wait for engines: three files at a time fit two cores, and the default there is one.
-    maxWorkers: 3,
+    // Most tests wait for engines: four files at a time fit two cores, and the default there is one.
+    maxWorkers: 4,
     expect: { poll: { timeout: 20_000 } },
     testTimeout: 60_000,
     hookTimeout: 60_000,

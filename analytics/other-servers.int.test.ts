@@ -130,6 +130,7 @@ test('what became of a job is counted and listed', async () => {
       label: answer.label,
       model: answer.model,
       model_version: answer.model_version,
+      features: answer.features,
     },
   ]);
   expect(await findFailures(analytics.client, 'credit-default', range)).toEqual([

@@ -10,6 +10,7 @@ import { fetchJars } from './apache-kafka-jars.mjs';
 const suite = [
   'dist/tests/system',
   'dist/bridges',
+  'dist/cli/doctor/check-rabbitmq',
   'dist/ingest/shared-store',
   'dist/processors/resolve-dead-letters',
   'dist/processors/schedules/scheduler',

@@ -1,5 +1,5 @@
 import type { ConnectionOptions } from 'node:tls';
-import { SchemaRegistry } from '@kafkajs/confluent-schema-registry';
+import type { SchemaRegistry } from '@kafkajs/confluent-schema-registry';
 import type {
   SchemaRegistryAPIClient,
   SchemaRegistryAPIClientArgs,
@@ -45,7 +45,8 @@ interface Answer {
 export class SchemaRegistryClient {
   readonly #url: string;
   readonly #timeoutMs: number;
-  readonly #api: SchemaRegistryAPIClient;
+  readonly #open: () => Promise<SchemaRegistryAPIClient>;
+  #api: Promise<SchemaRegistryAPIClient> | undefined;
 
   constructor({ url, username, password, tls, timeoutMs = 5_000 }: SchemaRegistryOptions) {
     this.#url = withoutCredentials(url).replace(/\/+$/, '');
@@ -57,14 +58,16 @@ export class SchemaRegistryClient {
     // The package's own basic authentication knows Latin-1 alone.
     if (user !== '')
       headers['authorization'] = `Basic ${Buffer.from(`${user}:${secret}`).toString('base64')}`;
-    const registry = new SchemaRegistry({
-      host: this.#url,
-      retry: { retries: 0 },
-      ...(tls !== undefined && inUrl.protocol === 'https:'
+    const agent =
+      tls !== undefined && inUrl.protocol === 'https:'
         ? { agent: new TlsAgent(tls, { keepAlive: true }) }
-        : {}),
-    });
-    this.#api = wireOf(registry, answersAsTheyCame(headers));
+        : {};
+    this.#open = async () => {
+      // A third of a second to load, for types of schemas that are not used here: most commands never ask the registry.
+      const { SchemaRegistry: Registry } = await import('@kafkajs/confluent-schema-registry');
+      const registry = new Registry({ host: this.#url, retry: { retries: 0 }, ...agent });
+      return wireOf(registry, answersAsTheyCame(headers));
+    };
   }
 
   /**
@@ -73,8 +76,8 @@ export class SchemaRegistryClient {
    * @throws MillraceError `SCHEMA_INCOMPATIBLE`, `SCHEMA_INVALID`, or `REGISTRY_UNAVAILABLE` (retriable).
    */
   async register(subject: string, schema: string): Promise<number> {
-    const { status, body } = await this.#ask(`registering ${subject}`, (signal) =>
-      this.#api.Subject.register({ subject, body: { schema }, signal }),
+    const { status, body } = await this.#ask(`registering ${subject}`, (api, signal) =>
+      api.Subject.register({ subject, body: { schema }, signal }),
     );
     if (status === 200 && typeof body['id'] === 'number') return body['id'];
     const reason = text(body['message']) ?? `status ${status}`;
@@ -95,8 +98,8 @@ export class SchemaRegistryClient {
    * @throws MillraceError `REGISTRY_UNAVAILABLE` (retriable).
    */
   async keepLevel(subject: string, level: string): Promise<'set' | 'kept' | { refused: string }> {
-    const found = await this.#ask(`asking for the level of ${subject}`, (signal) =>
-      this.#api.Subject.config({ subject, signal }),
+    const found = await this.#ask(`asking for the level of ${subject}`, (api, signal) =>
+      api.Subject.config({ subject, signal }),
     );
     if (found.status === 200) return 'kept';
     // 40401 or 40408; a web server that doesn't know the path has no such code.
@@ -105,7 +108,7 @@ export class SchemaRegistryClient {
     const what = `setting the level of ${subject}`;
     const { status, body } = await this.#ask(
       what,
-      (signal) => this.#api.Subject.updateConfig({ subject, body: { compatibility: level }, signal }),
+      (api, signal) => api.Subject.updateConfig({ subject, body: { compatibility: level }, signal }),
       [401, 403],
     );
     const reason = text(body['message']) ?? `status ${status}`;
@@ -115,8 +118,8 @@ export class SchemaRegistryClient {
 
   /** @throws MillraceError `SCHEMA_UNKNOWN`, or `REGISTRY_UNAVAILABLE` (retriable). */
   async schema(id: number): Promise<RegisteredSchema> {
-    const { status, body } = await this.#ask(`fetching schema ${id}`, (signal) =>
-      this.#api.Schema.find({ id, signal }),
+    const { status, body } = await this.#ask(`fetching schema ${id}`, (api, signal) =>
+      api.Schema.find({ id, signal }),
     );
     if (status === 200 && typeof body['schema'] === 'string')
       return { schema: body['schema'], schemaType: text(body['schemaType']) ?? 'AVRO' };
@@ -133,13 +136,13 @@ export class SchemaRegistryClient {
    */
   async standing(subject: string, schema: string): Promise<'registered' | 'compatible' | 'incompatible'> {
     const body = { schema };
-    const found = await this.#ask(`looking ${subject} up`, (signal) =>
-      this.#api.Subject.registered({ subject, body, signal }),
+    const found = await this.#ask(`looking ${subject} up`, (api, signal) =>
+      api.Subject.registered({ subject, body, signal }),
     );
     if (found.status === 200) return 'registered';
     if (found.status !== 404) throw this.#unavailable(`looking ${subject} up`, `status ${found.status}`);
-    const { status, body: verdict } = await this.#ask(`comparing ${subject}`, (signal) =>
-      this.#api.Subject.compatible({ subject, body, signal }),
+    const { status, body: verdict } = await this.#ask(`comparing ${subject}`, (api, signal) =>
+      api.Subject.compatible({ subject, body, signal }),
     );
     // Nothing stands against the first version of a subject.
     if (status === 404) return 'compatible';
@@ -154,26 +157,28 @@ export class SchemaRegistryClient {
    * @throws MillraceError `REGISTRY_UNAVAILABLE` (retriable).
    */
   async time(): Promise<number | undefined> {
-    const { date } = await this.#ask('listing subjects', (signal) => this.#api.Subject.all({ signal }));
+    const { date } = await this.#ask('listing subjects', (api, signal) => api.Subject.all({ signal }));
     return date;
   }
 
   /** @throws MillraceError `REGISTRY_UNAVAILABLE` (retriable) when the registry does not answer. */
   async ping(): Promise<void> {
-    const { status } = await this.#ask('listing subjects', (signal) => this.#api.Subject.all({ signal }));
+    const { status } = await this.#ask('listing subjects', (api, signal) => api.Subject.all({ signal }));
     if (status !== 200) throw this.#unavailable('listing subjects', `status ${status}`);
   }
 
   /** @param fine - statuses that a caller takes for an answer, of those that else mean that a user is not let in. */
   async #ask(
     what: string,
-    send: (signal: AbortSignal) => Promise<unknown>,
+    send: (api: SchemaRegistryAPIClient, signal: AbortSignal) => Promise<unknown>,
     fine: readonly number[] = [],
   ): Promise<Answer> {
     const signal = AbortSignal.timeout(this.#timeoutMs);
     try {
+      this.#api ??= this.#open();
+      const api = await this.#api;
       // An answer that is cut in its middle never ends for the package.
-      const answer = await Promise.race([send(signal), timeOut(signal)]);
+      const answer = await Promise.race([send(api, signal), timeOut(signal)]);
       if (!isResponse(answer)) throw new Error('no answer');
       const failure = answer.error();
       if (failure !== null) throw failure;

@@ -8,6 +8,7 @@ import { unique } from '../../tests/contract/client.js';
 import { apiKeys } from '../../tests/contract/flaky-network.js';
 import { StreamsFixture } from '../../tests/contract/streams-fixture.js';
 import { describeRabbitMq, RabbitMq } from '../../tests/system/engines/rabbitmq-server.js';
+import { runsAll } from '../../tests/system/size.js';
 import { RabbitConnection } from './connection.js';
 import { FailedMessages } from './failed-messages.js';
 import { InboundQueue, type InboundQueueOptions } from './inbound-queue.js';
@@ -243,22 +244,25 @@ describeRabbitMq('the reading of a queue', () => {
     await client.channel.cancel(joined.consumerTag);
   });
 
-  it.each([{}, quorum])('stands by at a queue with a single active consumer: %j', async (type) => {
-    const at = await names();
-    const args = { ...type, 'x-single-active-consumer': true };
-    await fill(at.queue, ['before'], args);
-    const first = await start(at);
-    await expectOnLog(at.topic, ['before']);
-    const second = await start(at);
-    await expect.poll(() => second.inbound.status().problem).toMatch('another copy of the bridge');
-    await fill(at.queue, ['to the first'], args);
-    await expectOnLog(at.topic, ['before', 'to the first']);
-    expect(first.inbound.status().ok).toBe(true);
-    await first.inbound.stop();
-    await fill(at.queue, ['to the second'], args);
-    await expectOnLog(at.topic, ['before', 'to the first', 'to the second']);
-    await expect.poll(() => second.inbound.status().ok).toBe(true);
-  });
+  it.runIf(runsAll).each([{}, quorum])(
+    'stands by at a queue with a single active consumer: %j',
+    async (type) => {
+      const at = await names();
+      const args = { ...type, 'x-single-active-consumer': true };
+      await fill(at.queue, ['before'], args);
+      const first = await start(at);
+      await expectOnLog(at.topic, ['before']);
+      const second = await start(at);
+      await expect.poll(() => second.inbound.status().problem).toMatch('another copy of the bridge');
+      await fill(at.queue, ['to the first'], args);
+      await expectOnLog(at.topic, ['before', 'to the first']);
+      expect(first.inbound.status().ok).toBe(true);
+      await first.inbound.stop();
+      await fill(at.queue, ['to the second'], args);
+      await expectOnLog(at.topic, ['before', 'to the first', 'to the second']);
+      await expect.poll(() => second.inbound.status().ok).toBe(true);
+    },
+  );
 
   it('reads a stream from its beginning, and from where it was after each end', async () => {
     const at = await names();
@@ -278,19 +282,22 @@ describeRabbitMq('the reading of a queue', () => {
     await expectOnLog(at.topic, ['1', '2', '3', '4']);
   });
 
-  it('deals with all that has come before it stops, so that nothing counts as delivered in vain', async () => {
-    const at = await names();
-    const limited = { ...quorum, 'x-delivery-limit': 1 };
-    const texts = Array.from({ length: 400 }, (_, index) => `text ${index}`);
-    await fill(at.queue, texts, limited);
-    for (let run = 0; run < 4; run++) {
-      const { inbound } = await start(at);
-      await expect.poll(() => inbound.status().ok).toBe(true);
-      await inbound.stop();
-    }
-    await start(at);
-    await expectOnLog(at.topic, texts);
-  });
+  it.runIf(runsAll)(
+    'deals with all that has come before it stops, so that nothing counts as delivered in vain',
+    async () => {
+      const at = await names();
+      const limited = { ...quorum, 'x-delivery-limit': 1 };
+      const texts = Array.from({ length: 400 }, (_, index) => `text ${index}`);
+      await fill(at.queue, texts, limited);
+      for (let run = 0; run < 4; run++) {
+        const { inbound } = await start(at);
+        await expect.poll(() => inbound.status().ok).toBe(true);
+        await inbound.stop();
+      }
+      await start(at);
+      await expectOnLog(at.topic, texts);
+    },
+  );
 
   it('leads to bindings being removed that settings no longer name, and none that others made', async () => {
     const { streams } = log.open();

@@ -101,7 +101,8 @@ function audit(
   options: { deep?: boolean; waitMs?: number; since?: number; limit?: number } = {},
 ): Promise<AuditReport> {
   const { client: clickhouse } = engines.analytics;
-  return auditLog({ streams, serde, client: clickhouse, pipelines: ['credit-default'], ...options });
+  const pipelines = ['credit-default'];
+  return auditLog({ streams, serde, client: clickhouse, pipelines, stillMs: 200, ...options });
 }
 
 /** Both ways; what both find. */

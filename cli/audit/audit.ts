@@ -15,16 +15,22 @@ import { type OnTheirWay, readOnTheirWay } from './on-their-way.js';
 import type { AuditOptions, PipelineAudit } from './pipeline-audit.js';
 import { type AuditReport, Findings } from './report.js';
 
-/** A group that runs commits more often, milliseconds. */
-const stillMs = 3_000;
-
 /**
  * Compares the log with the rows in ClickHouse. Changes nothing: no consumer group is joined, no offset committed.
  *
  * @throws MillraceError when log, registry or ClickHouse can't be asked, `TOPIC_MISSING`.
  */
 export async function auditLog(options: AuditOptions): Promise<AuditReport> {
-  const { streams, client, pipelines, since, deep = false, waitMs = 0, limit = 20 } = options;
+  const {
+    streams,
+    client,
+    pipelines,
+    since,
+    deep = false,
+    waitMs = 0,
+    stillMs = 3_000,
+    limit = 20,
+  } = options;
   const unfinished = [...(options.unfinished ?? [])];
   await streams.requireTopics(pipelines.flatMap((pipeline) => Object.values(pipelineTopics(pipeline))));
   const found = new Findings(limit);
@@ -68,7 +74,9 @@ export async function auditLog(options: AuditOptions): Promise<AuditReport> {
       { group: sinkGroup, topic: topics.outcomes, bounds: bounds.outcomes },
       { group: sinkGroup, topic: topics.deadLetters, bounds: bounds.deadLetters },
     ];
-    unfinished.push(...(await Promise.all(groups.map((of) => compareOffsets(streams, found, of)))).flat());
+    unfinished.push(
+      ...(await Promise.all(groups.map((of) => compareOffsets(streams, found, stillMs, of)))).flat(),
+    );
   }
   if ((await streams.topics()).includes(systemTopics.models)) await compareModels(options, queries, found);
   return {
@@ -89,6 +97,7 @@ export async function auditLog(options: AuditOptions): Promise<AuditReport> {
 async function compareOffsets(
   streams: Streams,
   found: Findings,
+  stillMs: number,
   { group, topic, bounds }: { group: string; topic: string; bounds: readonly Bounds[] },
 ): Promise<string[]> {
   for (const beyond of await offsetsBeyondEnd(streams, group, [topic])) {

@@ -18,6 +18,8 @@ export interface AuditOptions {
   deep?: boolean;
   /** How long to wait until what is on the log when the audit begins is done, milliseconds. Default: not at all. */
   waitMs?: number;
+  /** How long a group with records before it may stand where it is, milliseconds: one that runs commits more often. Default 3,000. */
+  stillMs?: number;
   /** Most findings that are named. Default 20; all are counted. */
   limit?: number;
   /** What is known beforehand not to be comparable. */

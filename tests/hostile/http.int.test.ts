@@ -63,8 +63,8 @@ describe('a body of many small things', () => {
       `[${`${unknownFields},`.repeat(90)}{}]`,
       [413, 422],
     ],
-    ['elements of a tensor', '/v2/models/car-price/infer', tensor(`${'[],'.repeat(3_000_000)}[]`), [413]],
-    ['tensors', '/v2/models/car-price/infer', `{"inputs":[${'{},'.repeat(3_000_000)}{}]}`, [413]],
+    ['elements of a tensor', '/v2/models/car-price/infer', tensor(`${'[],'.repeat(3_000_000)}[]`), [400]],
+    ['tensors', '/v2/models/car-price/infer', `{"inputs":[${'{},'.repeat(3_000_000)}{}]}`, [400]],
     ['members of AIMQ’s car', '/predict', `{${'"a":{},'.repeat(1_300_000)}"b":0}`, [413]],
   ])('%s is refused, and probes are answered meanwhile', async (_what, path, body, statuses) => {
     const headers = {

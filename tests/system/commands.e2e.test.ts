@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { VersionFolders } from './model-versions.js';
 import { startProgram } from './programs.js';
+import { runsAll } from './size.js';
 import { startSystem, type TestSystem } from './start.js';
 
 let system: TestSystem;
@@ -114,7 +115,8 @@ it('says when the version does not serve that was promoted', async () => {
   expect((await models('rollback', 'credit-default')).exit).toBe(0);
 });
 
-it.each([
+// A process each: with the larger suites.
+it.runIf(runsAll).each([
   ['a folder that is none', ['register', '/no/such/folder'], 'A version folder holds model.onnx'],
   ['a model that is a path', ['list', '../../etc'], "There is no model '../../etc'"],
   ['an unknown version', ['promote', 'credit-default', '9'], "no version '9'"],

@@ -8,8 +8,8 @@ import { seededRandom } from './seeded-random.js';
 import { sized } from './size.js';
 import { WholeSystem } from './whole-system.js';
 
-const events = sized('MILLRACE_CRASH_EVENTS', { quick: 5_000, full: 100_000 });
-const kills = sized('MILLRACE_CRASH_KILLS', { quick: 2, full: 10 });
+const events = sized('MILLRACE_CRASH_EVENTS', { quick: 2_000, full: 100_000 });
+const kills = sized('MILLRACE_CRASH_KILLS', { quick: 1, full: 10 });
 const seed = Number(process.env['MILLRACE_CRASH_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
 const timeout = patience * (60_000 + kills * 10_000 + events * 3);
 

@@ -13,6 +13,7 @@ import { schemaIdOf, Serde } from '../../streams/serde.js';
 import { createStreams, type Streams } from '../../streams/streams.js';
 import { patience } from './engines/chosen.js';
 import { startProgram } from './programs.js';
+import { runsAll } from './size.js';
 import { startSystem, type TestSystem } from './start.js';
 
 const client = JSON.parse(
@@ -112,7 +113,7 @@ it('an event that failed is scored once when it is put back, however often that 
   await expect.poll(() => system.sql(state)).toEqual([{ resolution: 'redriven', note: '' }]);
 });
 
-it('an event that is JSON is shown and put back as it came', patient, async () => {
+it.runIf(runsAll)('an event that is JSON is shown and put back as it came', patient, async () => {
   await failFairEvent('mended json', Buffer.from(JSON.stringify(client, undefined, 2)));
   const [letter] = await list('--reason', 'MODEL_FAILED');
   const id = letter?.dead_letter_id ?? '';
@@ -136,7 +137,8 @@ it('an event that fails again is a new dead letter that says so, and can be disc
   expect(states).toEqual(['discarded', 'redriven']);
 });
 
-it.each([
+// A process each: with the larger suites.
+it.runIf(runsAll).each([
   [['redrive'], /Say which/],
   [['redrive', '00000000-0000-5000-8000-000000000000'], /no such dead letter/],
   [['show', 'x'], /There is no dead letter x/],

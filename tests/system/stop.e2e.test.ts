@@ -69,7 +69,7 @@ describe.each(fullSize ? (['SIGTERM', 'SIGINT'] as const) : (['SIGTERM'] as cons
   },
 );
 
-it('ends with npm when npm is told to', { timeout: patience * 60_000 }, async () => {
+it.runIf(runsAll)('ends with npm when npm is told to', { timeout: patience * 60_000 }, async () => {
   const system = startCommand('npm', ['start', '--', '--no-demo'], whole.settings);
   await whenReady(system, whole.http);
   system.signal('SIGTERM');
