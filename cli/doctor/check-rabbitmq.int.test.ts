@@ -8,7 +8,7 @@ import { Diagnosis } from './diagnosis.js';
 const secret = 'never-to-be-shown';
 
 // A RabbitMQ for this alone: with the larger suites.
-describe.runIf(runsAll)('in the doctor', () =>
+describe.runIf(runsAll)('in the doctor', () => {
   describeRabbitMq('RabbitMQ', () => {
     let rabbitMq: RabbitMq;
     let management: URL;
@@ -93,5 +93,5 @@ describe.runIf(runsAll)('in the doctor', () =>
       expect(found).toContain('Login was refused');
       expect(found).not.toContain(secret);
     });
-  }),
-);
+  });
+});
