@@ -16,6 +16,7 @@ const ndjsonTypes = new Set(['application/x-ndjson', 'application/ndjson', 'appl
 
 /** Lines that are parsed before other work gets its turn. */
 const parsedAtOnce = 200;
+const space = 0x20;
 
 /**
  * Reads one event, an array of events, or one event a line, by content type.
@@ -48,7 +49,10 @@ function fromJson(text: string): RequestEvents {
 
 async function fromLines(text: string): Promise<RequestEvents> {
   const events: unknown[] = [];
-  for (let from = 0; from < text.length;) {
+  for (let from = 0; ;) {
+    // Millions of blank lines are passed over without a text for each.
+    while (text.charCodeAt(from) <= space) from++;
+    if (from >= text.length) break;
     const end = text.indexOf('\n', from);
     const to = end === -1 ? text.length : end;
     const line = text.slice(from, to).trim();
