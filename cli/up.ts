@@ -1,7 +1,9 @@
 import { join, relative } from 'node:path';
 import { startEngines } from './start-engines.js';
+import { Health } from '../ingest/health.js';
 import type { Config } from '../platform/config.js';
 import { createLogger, rotateLog } from '../platform/logger.js';
+import { createMetrics } from '../platform/metrics.js';
 import { startTraces } from '../platform/tracing/traces.js';
 import { withoutCredentials } from '../platform/secrets.js';
 import { version } from '../platform/version.js';
@@ -46,7 +48,9 @@ export async function up(config: Config, { demo, onProgress }: UpOptions): Promi
     const engines = await startEngines(config, logger, kafkaSettings(config));
     roles.push(engines);
     onProgress('models, schemas, topics and tables');
-    const context = await openContext(config, engines, logger);
+    // Its API answers before all roles have started: not ready until then.
+    const base = { metrics: createMetrics(), health: new Health(undefined, 'starting') };
+    const context = await openContext(config, engines, logger, base);
     roles.push({ stop: () => context.close() });
     onProgress('sink and scorers');
     roles.push(await startSink(context), await startProcessors(context));
@@ -57,6 +61,7 @@ export async function up(config: Config, { demo, onProgress }: UpOptions): Promi
     if (config.RABBITMQ_URL !== undefined) roles.push(await startBridge(context, { optional: true }));
     if (demo) roles.push(startDemo([...context.pipelines.values()], serve.intake, logger));
     roles.push({ stop: () => context.health.drain() });
+    context.health.started();
     onProgress('readiness');
     // On brokers that outlive this process, a killed predecessor is a member of the groups for so long.
     await context.health.whenUp(config.KAFKA_SESSION_TIMEOUT_MS + 30_000);
