@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { MillraceError, messageOf } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 import { backoff } from './backoff.js';
@@ -80,6 +81,8 @@ export class KafkaLogProducer implements LogProducer {
   constructor(brokers: LogBrokers, logger: Logger) {
     this.#brokers = brokers;
     this.#logger = logger;
+    // Each lane that pauses listens once: Node takes more than ten for a leak.
+    setMaxListeners(0, this.#closing.signal);
   }
 
   async send(records: readonly NewRecord[], options: SendOptions = {}): Promise<RecordPosition[]> {
