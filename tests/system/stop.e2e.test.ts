@@ -38,7 +38,8 @@ function linesOf(program: Program): string[] {
     .filter((line) => line !== '' && !line.startsWith('Starting '));
 }
 
-describe.each(fullSize ? (['SIGTERM', 'SIGINT'] as const) : (['SIGTERM'] as const))(
+// With the larger suites: npm test has its time.
+describe.runIf(runsAll).each(fullSize ? (['SIGTERM', 'SIGINT'] as const) : (['SIGTERM'] as const))(
   '%s under load',
   (signal) => {
     it(
