@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import { MillraceError, messageOf } from '../platform/errors.js';
+import { firstInvalidByte } from '../platform/utf8.js';
 
 const byteOrderMark = Buffer.from([0xef, 0xbb, 0xbf]);
 const openingBrace = 0x7b;
@@ -27,7 +28,10 @@ export function jsonObject(value: Buffer | null): object | undefined {
 
 function parseObject(value: Buffer, start: number): object {
   if (!isUtf8(value))
-    throw new MillraceError('JSON_INVALID', `The value is JSON, and not UTF-8 at byte ${badByte(value)}.`);
+    throw new MillraceError(
+      'JSON_INVALID',
+      `The value is JSON, and not UTF-8 at byte ${firstInvalidByte(value)}.`,
+    );
   try {
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- JSON that begins with a brace
     return JSON.parse(value.toString('utf8', start)) as object;
@@ -39,12 +43,6 @@ function parseObject(value: Buffer, start: number): object {
       { cause: error },
     );
   }
-}
-
-/** The place of the first byte that is no UTF-8: bytes that are come back from a string as they were. */
-function badByte(value: Buffer): number {
-  const back = Buffer.from(value.toString());
-  return value.findIndex((byte, index) => back[index] !== byte);
 }
 
 function isSpace(byte: number | undefined): boolean {
