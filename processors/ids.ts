@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import { hash, randomFillSync } from 'node:crypto';
 import { parse, v7 as uuidv7 } from 'uuid';
 import { jsonObject } from '../streams/json-value.js';
@@ -42,14 +43,28 @@ export function positionEventId({ topic, partition, offset }: Position): string 
 /** What an event's id may be where a client says it beside the fields. */
 export const eventIdPattern = /^[^\p{C}]{1,256}$/u;
 
+/** As over HTTP, where an id has 256 characters at most. */
+const maxEventIdBytes = 1024;
+
+/** Why the `ce_id` header of a record can't be the id of its event: bytes that are no text would be another id once stored. */
+export function eventIdProblem({ headers }: { headers: Record<string, Buffer> }): string | undefined {
+  const given = headers['ce_id'];
+  if (given === undefined) return undefined;
+  if (given.length > maxEventIdBytes)
+    return `Its id has ${given.length} bytes, more than ${maxEventIdBytes}.`;
+  return isUtf8(given) ? undefined : 'Its id, the header ce_id, is not valid UTF-8.';
+}
+
 /**
  * The id of a record's event: what its `ce_id` header says, else the `event_id` of a value that is JSON, else one that
- * follows from its place.
+ * follows from its place; this too where {@link eventIdProblem} finds something.
  */
 export function recordEventId(
   record: Position & { headers: Record<string, Buffer>; value: Buffer | null },
 ): string {
-  return record.headers['ce_id']?.toString() || (jsonEventId(record.value) ?? positionEventId(record));
+  const given = record.headers['ce_id'];
+  if (given?.length) return eventIdProblem(record) === undefined ? given.toString() : positionEventId(record);
+  return jsonEventId(record.value) ?? positionEventId(record);
 }
 
 function jsonEventId(value: Buffer | null): string | undefined {

@@ -11,7 +11,7 @@ import { schemaIdOf, type Serde } from '../streams/serde.js';
 import { deadLetterRecord, faultOfRecord } from './dead-letters.js';
 import { isStorable } from './event-time.js';
 import { openEnvelope } from './event-envelope.js';
-import { positionEventId, predictionId, recordEventId } from './ids.js';
+import { eventIdProblem, predictionId, recordEventId } from './ids.js';
 import type { OpenPipeline } from './open-pipelines.js';
 import { noOutput, type Score } from './score-with.js';
 import { recordKey } from './pipeline.js';
@@ -25,9 +25,6 @@ export interface StreamScorerOptions {
   /** Milliseconds since 1970, UTC. Default `Date.now`. */
   now?: () => number;
 }
-
-/** As over HTTP, where an id has 256 characters at most. */
-const maxEventIdBytes = 1024;
 
 /** An event's record once read: to be scored, scored before it came here, or beyond scoring. */
 type Item = { record: StreamRecord; eventId: string } & (
@@ -76,10 +73,7 @@ export class StreamScorer {
 
   /** The dead letter of a record whose prediction the log refuses. */
   refused(record: StreamRecord, reason: MillraceError): NewRecord {
-    const given = record.headers['ce_id'];
-    const isTooLong = given !== undefined && given.length > maxEventIdBytes;
-    const eventId = isTooLong ? positionEventId(record) : recordEventId(record);
-    return this.#deadLetter({ kind: 'failed', record, eventId, reason }, reason);
+    return this.#deadLetter({ kind: 'failed', record, eventId: recordEventId(record), reason }, reason);
   }
 
   #toRecords(
@@ -109,15 +103,10 @@ export class StreamScorer {
   }
 
   #read(record: StreamRecord): Item | Promise<Item> {
-    const given = record.headers['ce_id'];
-    if (given !== undefined && given.length > maxEventIdBytes) {
-      const reason = new MillraceError(
-        'EVENT_INVALID',
-        `Its id has ${given.length} bytes, more than ${maxEventIdBytes}.`,
-      );
-      return { kind: 'failed', record, eventId: positionEventId(record), reason };
-    }
     const eventId = recordEventId(record);
+    const problem = eventIdProblem(record);
+    if (problem !== undefined)
+      return { kind: 'failed', record, eventId, reason: new MillraceError('EVENT_INVALID', problem) };
     const event = this.#readEvent(record, eventId);
     const carried = record.headers[carriedPredictionHeader];
     return carried === undefined ? event : this.#readScored(event, carried);

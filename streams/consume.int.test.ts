@@ -40,6 +40,9 @@ async function collect(streams: Streams, options: Omit<ConsumeOptions, 'handle'>
   return { consumption, batches };
 }
 
+const outage = (): MillraceError =>
+  new MillraceError('CLICKHOUSE_UNAVAILABLE', 'the table is away', { retriable: true });
+
 describe('consume', () => {
   test('collects records of many small fetches and partitions into large batches', async () => {
     const { streams } = fixture.open();
@@ -72,9 +75,13 @@ describe('consume', () => {
     expect(batches.flat()).toHaveLength(3);
   });
 
-  test.each([1, 2])(
-    'a partition that fails for good holds no other, is told as an error, and goes on (%s calls at once)',
-    async (concurrentCalls) => {
+  test.each([
+    [1, new MillraceError('LOG_UNAUTHORIZED', 'not allowed')],
+    [2, new MillraceError('LOG_UNAUTHORIZED', 'not allowed')],
+    [1, new RangeError('a fault of the program')],
+  ])(
+    'a partition that fails for good holds no other, is told as an error, and goes on (%s calls at once, %s)',
+    async (concurrentCalls, error) => {
       const told: object[] = [];
       const { streams } = fixture.open(
         listening((level, details, message) => told.push({ level, message, ...details })),
@@ -92,7 +99,7 @@ describe('consume', () => {
         async handle(records) {
           await new Promise(setImmediate);
           if (isBroken && records.some(({ partition, offset }) => partition === 1 && offset === 50))
-            throw new MillraceError('LOG_UNAUTHORIZED', 'not allowed');
+            throw error;
           handled.push(...records);
         },
       });
@@ -107,7 +114,7 @@ describe('consume', () => {
       const producer = await streams.createProducer();
       await producer.send(numbered(topic, 300, 600, 3));
       await goOn(199);
-      expect(consumption.status()).toMatchObject({ ok: false, lastError: 'not allowed' });
+      expect(consumption.status()).toMatchObject({ ok: false, lastError: error.message });
       expect((await streams.committed(groupId, topic)).get(1) ?? 0).toBeLessThanOrEqual(50);
       expect(told).toContainEqual(
         expect.objectContaining({
@@ -171,7 +178,7 @@ describe('consume', () => {
         if (seen.length === 3) third.resolve();
         if (records[0]?.offset !== 10) return;
         await release.promise;
-        throw new Error('the table is away');
+        throw outage();
       },
     });
     await third.promise;
@@ -203,7 +210,7 @@ describe('consume', () => {
           await earlier;
         } else {
           await later.promise;
-          if (failures-- > 0) throw new Error('the table is away');
+          if (failures-- > 0) throw outage();
         }
         ended.push(first?.offset ?? -1);
       },
@@ -223,7 +230,7 @@ describe('consume', () => {
       maxBatch: 10,
       handle(records) {
         seen.push(numbersOf(records));
-        return failures-- > 0 ? Promise.reject(new Error('the table is away')) : Promise.resolve();
+        return failures-- > 0 ? Promise.reject(outage()) : Promise.resolve();
       },
     });
     await eventually(

@@ -5,7 +5,7 @@ import { backoff, pause } from './backoff.js';
 import type { Consumption } from './consumption.js';
 import { GroupConsumer } from './group-consumer.js';
 import type { Batch, GroupOptions } from './group-consumer.js';
-import { toMillraceError } from './kafka-errors.js';
+import { mayPass } from './kafka-errors.js';
 import { Progress } from './progress.js';
 import type { CommittedOffsets } from './progress.js';
 import { toStreamRecord } from './records.js';
@@ -206,7 +206,7 @@ export class Consume implements Consumption {
       } catch (error) {
         for (const span of spans) span.retry(error);
         const isStopping = this.#draining.signal.aborted;
-        const isForGood = !toMillraceError(error, '').retriable;
+        const isForGood = !mayPass(error);
         if (isForGood && !isStopping && generation === this.#generation) {
           for (const span of spans) span.end(error);
           return this.#handleEachPartition(chunk, generation, earlier, error);

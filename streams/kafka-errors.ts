@@ -77,6 +77,15 @@ export function isFinal(error: unknown): boolean {
   return isBadRequest(error) || factsOf(error).name === 'KafkaJSSASLAuthenticationError';
 }
 
+/**
+ * Whether time alone may cure it. An error that neither Millrace nor kafkajs threw is a fault of the program, and comes
+ * again with the same records.
+ */
+export function mayPass(error: unknown): boolean {
+  if (!(error instanceof MillraceError) && !factsOf(error).name.startsWith('KafkaJS')) return false;
+  return toMillraceError(error, '').retriable;
+}
+
 export function isFatalForProducer(error: unknown): boolean {
   return fatalForProducer.has(factsOf(error).type);
 }

@@ -183,6 +183,7 @@ describe('transform', () => {
 
   test.each([
     ['an error of its own', new MillraceError('BROKEN', 'broken')],
+    ['a fault of the program', new TypeError('it is not a function')],
     [
       'an error of the broker',
       Object.assign(new Error('not allowed'), {

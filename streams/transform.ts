@@ -6,7 +6,7 @@ import { backoff } from './backoff.js';
 import type { Consumption } from './consumption.js';
 import { GroupConsumer, Rejoin } from './group-consumer.js';
 import type { Batch, GroupOptions } from './group-consumer.js';
-import { concernsRecord, isFenced, toMillraceError } from './kafka-errors.js';
+import { concernsRecord, isFenced, mayPass, toMillraceError } from './kafka-errors.js';
 import { Progress } from './progress.js';
 import type { CommittedOffsets } from './progress.js';
 import { sizeOf, toStreamRecord } from './records.js';
@@ -205,7 +205,7 @@ export class Transform implements Consumption {
    */
   async #goesOn(error: unknown, attempt: number, batch: Batch, records: StreamRecord[]): Promise<boolean> {
     const { topic, partition } = batch.payload.batch;
-    const isTransient = toMillraceError(error, '').retriable;
+    const isTransient = mayPass(error);
     const details = {
       topic,
       partition,

@@ -350,6 +350,7 @@ describe('records on the events topic', () => {
     await producer.send([
       { topic, key: 'vague', value, headers: { ce_id: 'vague', ce_time: '1' } },
       { topic, key: 'long', value, headers: { ce_id: 'x'.repeat(5000) } },
+      { topic, key: 'latin', value, headers: { ce_id: Buffer.from('caf\u00e9', 'latin1') } },
       {
         topic,
         key: 'marked',
@@ -371,8 +372,13 @@ describe('records on the events topic', () => {
     expect(metrics).toMatch(/millrace_event_times_unread_total\{pipeline="credit-default"[^}]*\} 1\n/);
     expect(await eventually(year('last'))).toEqual(now);
     expect(await eventually(() => deadLetter('marked'))).toMatchObject({ schema_id: null });
-    const long = `SELECT detail FROM millrace.dead_letters WHERE reason = 'EVENT_INVALID' AND detail LIKE 'Its id has 5000 bytes%'`;
-    await eventually(async () => (await system.sql(long))[0]);
+    const unfit = `SELECT detail FROM millrace.dead_letters WHERE reason = 'EVENT_INVALID' AND detail LIKE 'Its id%' ORDER BY detail`;
+    await expect
+      .poll(() => system.sql(unfit))
+      .toEqual([
+        { detail: 'Its id has 5000 bytes, more than 1024.' },
+        { detail: 'Its id, the header ce_id, is not valid UTF-8.' },
+      ]);
   });
 });
 
