@@ -1,4 +1,4 @@
-import type { ConsumptionStatus } from './group-consumer.js';
+import type { ConsumptionStatus } from './consumption-health.js';
 
 /** A running consumption of topics. It goes on through outages, rebalances and errors until it is stopped. */
 export interface Consumption {

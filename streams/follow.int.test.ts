@@ -1,13 +1,22 @@
+import type { Admin } from 'kafkajs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { eventually, unique } from '../tests/contract/client.js';
 import { numbered, numbersOf, range, StreamsFixture } from '../tests/contract/streams-fixture.js';
+import { kafkajs } from './kafkajs.js';
 import type { StreamRecord } from './records.js';
 
 let fixture: StreamsFixture;
+let admin: Admin;
 beforeAll(async () => {
   fixture = await StreamsFixture.start();
+  const { brokers } = fixture.broker;
+  admin = new kafkajs.Kafka({ brokers, logLevel: kafkajs.logLevel.NOTHING }).admin();
+  await admin.connect();
 });
-afterAll(() => fixture.close());
+afterAll(async () => {
+  await admin.disconnect();
+  await fixture.close();
+});
 
 test('reads a topic from its beginning, says when it is at the end, and goes on', async () => {
   const { streams } = fixture.open();
@@ -92,4 +101,87 @@ test('hands records that could not be handled again, and none twice after an out
   network.restore();
   await eventually(() => seen.length >= 100);
   expect(numbersOf(seen)).toEqual(range(0, 100));
+});
+
+test('joins no group, so that nobody sees a lag', async () => {
+  const { streams } = fixture.open();
+  const topic = await fixture.topic(streams);
+  const groups = async (): Promise<string[]> =>
+    (await admin.listGroups()).groups.map(({ groupId }) => groupId);
+  const before = await groups();
+  const producer = await streams.createProducer();
+  await producer.send(numbered(topic, 0, 5));
+  const seen: StreamRecord[] = [];
+  const follower = await streams.follow({ topics: [topic], handle: (records) => void seen.push(...records) });
+  await follower.whenCaughtUp({ timeoutMs: 20_000 });
+  expect(numbersOf(seen)).toEqual(range(0, 5));
+  expect(await groups()).toEqual(before);
+});
+
+test('begins where deleted records ended, and goes on behind those deleted while it was cut off', async () => {
+  const { streams, network } = fixture.open();
+  const topic = await fixture.topic(streams, 3);
+  const { streams: others } = fixture.open();
+  const producer = await others.createProducer();
+  const deleteUpTo = async (partition: number, offset: number): Promise<void> => {
+    // kafkajs' admin looks for the leader in what it already knows.
+    await admin.fetchTopicOffsets(topic);
+    await admin.deleteTopicRecords({ topic, partitions: [{ partition, offset: String(offset) }] });
+  };
+  await producer.send(numbered(topic, 0, 30, 3));
+  await deleteUpTo(1, 4);
+  const seen: StreamRecord[] = [];
+  await streams.follow({ topics: [topic], handle: (records) => void seen.push(...records) });
+  // In partition 1 stand 1, 4, 7, 10, 13, …
+  const first = range(0, 30).filter((number) => number % 3 !== 1 || number > 10);
+  await expect.poll(() => numbersOf(seen)).toEqual(first);
+  network.cut();
+  await producer.send(numbered(topic, 30, 60, 3));
+  await deleteUpTo(2, 15);
+  network.restore();
+  // In partition 2 stand 2, 5, 8, …, 44 at offset 14, 47, …
+  const second = range(30, 60).filter((number) => number % 3 !== 2 || number > 44);
+  await expect.poll(() => numbersOf(seen)).toEqual([...first, ...second]);
+});
+
+test('finds partitions that were added', async () => {
+  const { streams, network } = fixture.open();
+  const topic = await fixture.topic(streams, 1);
+  const seen: StreamRecord[] = [];
+  const follower = await streams.follow({ topics: [topic], handle: (records) => void seen.push(...records) });
+  await follower.whenCaughtUp({ timeoutMs: 20_000 });
+  await expect.poll(() => follower.status().ok).toBe(true);
+  await admin.createPartitions({ topicPartitions: [{ topic, count: 2 }] });
+  // It looks every 30 s, and whenever it connects.
+  network.cut();
+  network.restore();
+  const { streams: others } = fixture.open();
+  const producer = await others.createProducer();
+  await producer.send(numbered(topic, 0, 10, 2));
+  await expect.poll(() => numbersOf(seen)).toEqual(range(0, 10));
+});
+
+test('a partition whose records can’t be handled holds no other, and is told', async () => {
+  const { streams } = fixture.open();
+  const topic = await fixture.topic(streams, 3);
+  const producer = await streams.createProducer();
+  await producer.send(numbered(topic, 0, 30, 3));
+  const seen: StreamRecord[] = [];
+  let isBroken = true;
+  const follower = await streams.follow({
+    topics: [topic],
+    handle: (records) => {
+      if (isBroken && records[0]?.partition === 1) throw new Error('not this one');
+      seen.push(...records);
+    },
+  });
+  const others = (to: number): number[] => range(0, to).filter((number) => number % 3 !== 1);
+  await expect.poll(() => numbersOf(seen)).toEqual(others(30));
+  await producer.send(numbered(topic, 30, 60, 3));
+  await expect.poll(() => numbersOf(seen)).toEqual(others(60));
+  expect(follower.status()).toMatchObject({ ok: false, lastError: 'not this one' });
+  isBroken = false;
+  await follower.whenCaughtUp({ timeoutMs: 20_000 });
+  expect(numbersOf(seen)).toEqual(range(0, 60));
+  await expect.poll(() => follower.status().ok).toBe(true);
 });

@@ -1,10 +1,12 @@
-import { randomUUID } from 'node:crypto';
 import type { Kafka } from 'kafkajs';
-import { MillraceError } from '../platform/errors.js';
+import { MillraceError, messageOf } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 import { backoff, pause } from './backoff.js';
-import { GroupConsumer } from './group-consumer.js';
-import type { Batch, ConsumptionStatus } from './group-consumer.js';
+import { ConsumptionHealth, type ConsumptionStatus } from './consumption-health.js';
+import { type Fetched, fetchCommitted, type Place } from './fetch-committed.js';
+import { typeOf } from './kafka-errors.js';
+import { type Broker, type Cluster, createCluster } from './log-cluster.js';
+import type { LogEnds } from './log-reader.js';
 import { toStreamRecord } from './records.js';
 import type { StreamRecord } from './records.js';
 
@@ -37,42 +39,69 @@ export type SettledEnds = (
 ) => Promise<readonly { partition: number; low: number; high: number }[]>;
 
 const pollMs = 50;
+/** So long a broker waits for records where there are none yet. */
+const maxWaitMs = 500;
+/** Without an answer for so long the log counts as away. */
+const silenceMs = 5_000;
+/** How often brokers are asked for partitions that were added. */
+const refreshMs = 30_000;
+/** The same while a partition has no leader. */
+const leaderlessMs = 500;
+const stopMs = 15_000;
+
+interface FollowedPlace extends Place {
+  /** In a row. */
+  failures: number;
+  /** It rests after a failure. */
+  isHeld: boolean;
+}
 
 /**
- * Reads whole topics without sharing them: a group of its own that commits nothing, so that every start begins at the
- * beginning. (kafkajs has no way to read without a group; an empty group without offsets leaves nothing behind.)
+ * Reads whole topics without a consumer group: nothing joins, commits or shares, every start begins at the beginning, and
+ * no group shows a lag that nobody will ever work off.
  */
 export class Follow implements Follower {
+  readonly #kafka: Kafka;
   readonly #logger: Logger;
   readonly #options: FollowOptions;
-  readonly #group: GroupConsumer;
-  readonly #ends: SettledEnds;
-  /** Next offset to handle, by topic and partition: after an outage the group begins anew, and what is known is passed over. */
-  readonly #next = new Map<string, number>();
+  readonly #ends: LogEnds;
+  readonly #settledEnds: SettledEnds;
+  readonly #health = new ConsumptionHealth(silenceMs, 'connecting to the log');
+  readonly #stopping = new AbortController();
+  readonly #running: Promise<void>;
+  /** By topic and partition. */
+  readonly #places = new Map<string, FollowedPlace>();
+  /** Connections in a row over which nothing was read. */
+  #failures = 0;
   #changed = new AbortController();
 
-  constructor(kafka: Kafka, logger: Logger, options: FollowOptions, ends: SettledEnds) {
-    this.#logger = logger;
+  /** @param log - places of the topics: `ends` as a reader of committed records sees them. */
+  constructor(
+    kafka: Kafka,
+    logger: Logger,
+    options: FollowOptions,
+    log: { ends: LogEnds; settledEnds: SettledEnds },
+  ) {
+    this.#kafka = kafka;
+    this.#logger = logger.child({ follows: options.topics });
     this.#options = options;
-    this.#ends = ends;
-    const group = { groupId: `millrace-follow-${randomUUID()}`, topics: options.topics };
-    this.#group = new GroupConsumer(kafka, logger, group, {
-      onBatch: (batch) => this.#take(batch),
-      onJoin: () => undefined,
-      // Nobody is asked to handle a batch that holds only transaction markers and aborted records.
-      onEmptyBatch: (topic, partition, lastOffset) => this.#reached(topic, partition, lastOffset + 1),
-    });
+    this.#ends = log.ends;
+    this.#settledEnds = log.settledEnds;
+    this.#running = this.#run();
   }
 
   async whenCaughtUp({ timeoutMs }: { timeoutMs: number }): Promise<void> {
     const deadline = performance.now() + timeoutMs;
     const ends = await Promise.all(
       this.#options.topics.map(async (topic) =>
-        (await this.#ends(topic, timeoutMs)).map((end) => ({ key: `${topic}/${end.partition}`, ...end })),
+        (await this.#settledEnds(topic, timeoutMs)).map((end) => ({
+          key: `${topic}/${end.partition}`,
+          ...end,
+        })),
       ),
     );
     const missing = ends.flat().filter(({ low, high }) => high > low);
-    while (missing.some(({ key, high }) => (this.#next.get(key) ?? 0) < high)) {
+    while (missing.some(({ key, high }) => (this.#places.get(key)?.next ?? 0) < high)) {
       if (performance.now() > deadline) {
         throw new MillraceError(
           'LOG_UNAVAILABLE',
@@ -85,46 +114,145 @@ export class Follow implements Follower {
   }
 
   status(): ConsumptionStatus {
-    return this.#group.status;
+    return this.#health.status;
   }
 
-  stop(): Promise<void> {
-    return this.#group.stop();
+  /** Lets calls of `handle` come to an end. While the log is away its connections are left to end by themselves. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    const timeLimit = new AbortController();
+    await Promise.race([this.#running, pause(stopMs, timeLimit.signal)]);
+    timeLimit.abort();
   }
 
-  async #take(batch: Batch): Promise<void> {
-    const { topic, partition, messages } = batch.payload.batch;
-    const next = this.#next.get(`${topic}/${partition}`) ?? 0;
-    const records = messages
-      .filter(({ offset }) => Number(offset) >= next)
-      .map((message) => toStreamRecord(topic, partition, message));
-    if (records.length > 0) await this.#handle(batch, records);
-    const last = batch.payload.batch.lastOffset();
-    batch.payload.resolveOffset(last);
-    this.#reached(topic, partition, Number(last) + 1);
-  }
-
-  async #handle(batch: Batch, records: StreamRecord[]): Promise<void> {
-    for (let attempt = 0; ; attempt++) {
-      batch.check();
+  async #run(): Promise<void> {
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
+      const cluster = createCluster(this.#kafka);
       try {
-        await this.#options.handle(records);
-        this.#group.report();
-        return;
+        await cluster.connect();
+        await cluster.addMultipleTargetTopics(this.#options.topics);
+        while (!signal.aborted) {
+          await this.#readAll(cluster);
+          await cluster.refreshMetadata();
+        }
       } catch (error) {
-        this.#group.report(error);
-        this.#logger.warn(
-          { topic: records[0]?.topic, attempt, err: error },
-          'Handling failed; the same records are tried again',
-        );
-        await backoff(attempt, { signal: batch.signal });
+        if (!signal.aborted) {
+          this.#health.report(error);
+          this.#logger.warn({ error: messageOf(error) }, 'Reading stopped; connecting again');
+        }
       }
+      await cluster.disconnect().catch(() => undefined);
+      await backoff(this.#failures++, { signal });
     }
   }
 
-  #reached(topic: string, partition: number, next: number): void {
-    const key = `${topic}/${partition}`;
-    this.#next.set(key, Math.max(next, this.#next.get(key) ?? 0));
+  /** Reads from all leaders until brokers are to be asked again who leads what. */
+  async #readAll(cluster: Cluster): Promise<void> {
+    const { leaders, isComplete } = await this.#leaders(cluster);
+    const deadline = performance.now() + (isComplete ? refreshMs : leaderlessMs);
+    let isBroken = false;
+    const goesOn = (): boolean => !isBroken && !this.#stopping.signal.aborted && performance.now() < deadline;
+    const readings = [...leaders].map(async ([nodeId, places]) => {
+      try {
+        while (goesOn()) await this.#readFrom(cluster, nodeId, places);
+      } catch (error) {
+        isBroken = true;
+        throw error;
+      }
+    });
+    for (const outcome of await Promise.allSettled(readings))
+      if (outcome.status === 'rejected') throw outcome.reason;
+  }
+
+  /** Partitions by the broker that leads them, and whether each has one. */
+  async #leaders(cluster: Cluster): Promise<{ leaders: Map<string, FollowedPlace[]>; isComplete: boolean }> {
+    const leaders = new Map<string, FollowedPlace[]>();
+    let isComplete = true;
+    for (const { topic, partitionMetadata } of cluster.brokerPool.metadata?.topicMetadata ?? []) {
+      if (!this.#options.topics.includes(topic)) continue;
+      const isKnown = ({ partitionId }: { partitionId: number }): boolean =>
+        this.#places.has(`${topic}/${partitionId}`);
+      if (!partitionMetadata.every(isKnown)) await this.#findPlaces(topic);
+      for (const { partitionId, leader } of partitionMetadata) {
+        const place = this.#places.get(`${topic}/${partitionId}`);
+        if (place === undefined || leader < 0) isComplete = false;
+        else leaders.set(String(leader), [...(leaders.get(String(leader)) ?? []), place]);
+      }
+    }
+    if (leaders.size > 0) return { leaders, isComplete };
+    throw new MillraceError(
+      'LOG_UNAVAILABLE',
+      `No partition of ${this.#options.topics.join(', ')} has a leader. Check that the brokers run.`,
+      { retriable: true },
+    );
+  }
+
+  /** New partitions begin at their first offset. */
+  async #findPlaces(topic: string): Promise<void> {
+    for (const { partition, low } of await this.#ends(topic)) {
+      const key = `${topic}/${partition}`;
+      if (!this.#places.has(key))
+        this.#places.set(key, { topic, partition, next: low, failures: 0, isHeld: false });
+    }
+  }
+
+  async #readFrom(cluster: Cluster, nodeId: string, places: FollowedPlace[]): Promise<void> {
+    // What fills the answer stands first: each place does in turn.
+    const [first] = places.splice(0, 1);
+    if (first !== undefined) places.push(first);
+    const due = places.filter(({ isHeld }) => !isHeld);
+    if (due.length === 0) await pause(pollMs, this.#stopping.signal);
+    else await this.#read(await cluster.findBroker({ nodeId }), due);
+    if (![...this.#places.values()].some(({ failures }) => failures > 0)) this.#health.report();
+  }
+
+  async #read(broker: Broker, places: readonly FollowedPlace[]): Promise<void> {
+    try {
+      const answers = await fetchCommitted(broker, places, maxWaitMs);
+      this.#failures = 0;
+      this.#health.contact();
+      await Promise.all(answers.map((answer) => this.#take(answer)));
+    } catch (error) {
+      if (typeOf(error) !== 'OFFSET_OUT_OF_RANGE') throw error;
+      // The broker does not say of which place.
+      if (places.length > 1) for (const place of places) await this.#read(broker, [place]);
+      else for (const place of places) await this.#beginAgain(place, error);
+    }
+  }
+
+  /** Records from the next offset on were deleted, or the topic was made anew: reads from its first offset on. */
+  async #beginAgain(place: FollowedPlace, error: unknown): Promise<void> {
+    const { topic, partition, next } = place;
+    const end = (await this.#ends(topic)).find((each) => each.partition === partition);
+    if (end === undefined || end.low === next) throw error;
+    this.#logger.warn(
+      { topic, partition, next, from: end.low },
+      'An offset is not there any more; reading from the first',
+    );
+    place.next = end.low;
+  }
+
+  async #take({ place, messages, next }: Fetched<FollowedPlace>): Promise<void> {
+    const { topic, partition } = place;
+    const records = messages
+      .filter(({ isControlRecord }) => !isControlRecord)
+      .map((message) => toStreamRecord(topic, partition, message));
+    try {
+      if (records.length > 0) await this.#options.handle(records);
+    } catch (error) {
+      this.#health.report(error);
+      this.#logger.warn(
+        { topic, partition, attempt: place.failures, err: error },
+        'Handling failed; the same records are tried again',
+      );
+      place.isHeld = true;
+      void backoff(place.failures++, { signal: this.#stopping.signal }).then(() => (place.isHeld = false));
+      return;
+    }
+    place.failures = 0;
+    if (next === place.next) return;
+    place.next = next;
     const changed = this.#changed;
     this.#changed = new AbortController();
     changed.abort();

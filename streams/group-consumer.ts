@@ -2,6 +2,7 @@ import type { Consumer, EachBatchPayload, Kafka } from 'kafkajs';
 import { messageOf } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 import { backoff, pause } from './backoff.js';
+import { ConsumptionHealth, type ConsumptionStatus } from './consumption-health.js';
 
 const stopMs = 15_000;
 
@@ -25,15 +26,6 @@ export interface GroupOptions {
   startFrom?: 'earliest' | 'latest';
 }
 
-export interface ConsumptionStatus {
-  /** Member of the group, in contact with the log, and the last batch went through. */
-  ok: boolean;
-  /** Since when (milliseconds since 1970) it has been so. */
-  since: number;
-  /** Why it is not, or last was not. */
-  lastError?: string;
-}
-
 /** One batch with what its handler needs to notice that it has lost, or should let go of, the partition. */
 export interface Batch {
   payload: EachBatchPayload;
@@ -47,8 +39,6 @@ export interface GroupHandlers {
   onBatch(batch: Batch): Promise<void>;
   /** Called before the first batch of each generation, with nothing of the last one still running. */
   onJoin(): void;
-  /** Called when a batch held nothing for a reader of committed records, which `onBatch` does not see. */
-  onEmptyBatch?(topic: string, partition: number, lastOffset: number): void;
 }
 
 /** Makes kafkajs join the group again: it looks at the `type` alone. */
@@ -80,8 +70,7 @@ export class GroupConsumer {
   /** Partitions that pause after a failure, with their failures in a row. */
   readonly #held = new Map<string, number>();
   #consumer: Consumer | undefined;
-  #status: ConsumptionStatus = { ok: false, since: Date.now(), lastError: 'joining the group' };
-  #lastContact = Date.now();
+  readonly #health: ConsumptionHealth;
   #lastAttempt = Date.now();
 
   constructor(kafka: Kafka, logger: Logger, options: GroupOptions, handlers: GroupHandlers) {
@@ -91,17 +80,16 @@ export class GroupConsumer {
     this.#handlers = handlers;
     this.#sessionTimeoutMs = options.sessionTimeoutMs ?? 10_000;
     this.#heartbeatMs = options.heartbeatMs ?? Math.min(500, this.#sessionTimeoutMs / 5);
+    this.#health = new ConsumptionHealth(this.#sessionTimeoutMs / 2, 'joining the group');
     this.#running = this.#run();
   }
 
   get status(): ConsumptionStatus {
-    const silent = Date.now() - this.#lastContact > this.#sessionTimeoutMs / 2;
-    if (!this.#status.ok || !silent) return this.#status;
-    return { ok: false, since: this.#lastContact, lastError: 'no contact with the log' };
+    return this.#health.status;
   }
 
   get aliveAt(): number {
-    return Math.max(this.#lastContact, this.#lastAttempt);
+    return Math.max(this.#health.lastContact, this.#lastAttempt);
   }
 
   /** Aborts as soon as `stop()` is called. */
@@ -111,11 +99,7 @@ export class GroupConsumer {
 
   /** How the last batch went. While a partition is held, others that go through don't make it well. */
   report(error?: unknown): void {
-    const ok = error === undefined;
-    if (ok && this.#held.size > 0) return;
-    const since = ok === this.#status.ok ? this.#status.since : Date.now();
-    const lastError = ok ? this.#status.lastError : messageOf(error);
-    this.#status = lastError === undefined ? { ok, since } : { ok, since, lastError };
+    if (error !== undefined || this.#held.size === 0) this.#health.report(error);
   }
 
   /** How often in a row a partition was held. */
@@ -188,18 +172,10 @@ export class GroupConsumer {
           consumer.on('consumer.crash', ({ payload }) => resolve(payload.error));
         });
         for (const event of ['consumer.fetch', 'consumer.heartbeat'] as const)
-          consumer.on(event, () => {
-            this.#lastContact = Date.now();
-          });
-        consumer.on(
-          'consumer.end_batch_process',
-          ({ payload: { topic, partition, batchSize, lastOffset } }) => {
-            if (batchSize === 0) this.#handlers.onEmptyBatch?.(topic, partition, Number(lastOffset));
-          },
-        );
+          consumer.on(event, () => this.#health.contact());
         consumer.on('consumer.group_join', ({ payload: { isLeader, memberAssignment } }) => {
           attempt = 0;
-          this.#lastContact = Date.now();
+          this.#health.contact();
           this.#logger.info({ isLeader, partitions: memberAssignment }, 'Joined the group');
           this.#handlers.onJoin();
           // What another member has now is that member's to tell.

@@ -1,10 +1,9 @@
 import type { Kafka } from 'kafkajs';
 import { MillraceError } from '../platform/errors.js';
 import { backoff } from './backoff.js';
-import type { FetchedMessage } from './kafkajs-decode.js';
-import { filterAbortedMessages } from './kafkajs.js';
+import { type Fetched, fetchCommitted } from './fetch-committed.js';
 import { isFinal, toMillraceError, typeOf } from './kafka-errors.js';
-import { type Broker, type Cluster, createCluster, readCommitted, readUncommitted } from './log-cluster.js';
+import { type Broker, type Cluster, createCluster, readUncommitted } from './log-cluster.js';
 import { type StreamRecord, toStreamRecord } from './records.js';
 
 /** Offsets of one partition: `from` up to, and without, `to`. */
@@ -15,21 +14,12 @@ export interface Span {
   to: number;
 }
 
-const bytesAtOnce = 4 * 1024 * 1024;
+const maxWaitMs = 250;
 /** Tries without an answer, with pauses that grow: about half a minute. */
 const mostAttempts = 12;
 
-/** The log may end with offsets that were compacted: the answer to a fetch there has nothing in it. */
+/** After so many answers with nothing committed behind an offset there is nothing: the log ended further on before. */
 const mostEmptyAnswers = 4;
-
-/** What one answer holds. */
-interface Fetched {
-  messages: FetchedMessage[];
-  /** Where to go on; the offset asked for when there was nothing. */
-  next: number;
-  /** Whether the broker held its answer back, so that nothing in it says nothing of the log. */
-  isThrottled: boolean;
-}
 
 /** Answers the first and the next committed offset of each partition. */
 export type LogEnds = (topic: string) => Promise<readonly { partition: number; low: number; high: number }[]>;
@@ -79,19 +69,9 @@ export class LogReader {
    */
   async fetch(topic: string, partition: number, offset: number): Promise<Fetched> {
     const broker = await this.#leader(topic, partition);
-    const { responses, throttleTime } = await broker.fetch({
-      isolationLevel: readCommitted,
-      maxWaitTime: 250,
-      maxBytes: bytesAtOnce,
-      topics: [{ topic, partitions: [{ partition, fetchOffset: String(offset), maxBytes: bytesAtOnce }] }],
-    });
-    const answer = responses[0]?.partitions[0];
-    const last = answer?.messages.at(-1);
-    const isThrottled = throttleTime > 0;
-    if (answer === undefined || last === undefined) return { messages: [], next: offset, isThrottled };
-    // A batch comes whole, also with what stands before the offset asked for.
-    const messages = filterAbortedMessages(answer).filter((message) => Number(message.offset) >= offset);
-    return { messages, next: Number(last.offset) + 1, isThrottled };
+    const place = { topic, partition, next: offset };
+    const [fetched] = await fetchCommitted(broker, [place], maxWaitMs);
+    return fetched ?? { place, messages: [], next: offset, isThrottled: false };
   }
 
   /**

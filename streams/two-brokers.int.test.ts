@@ -72,6 +72,29 @@ test.each(['cut', 'hang', 'loseAnswers'] as const)(
   },
 );
 
+test.each(['cut', 'hang'] as const)(
+  'while one of two brokers fails (%s) the other’s partitions are followed, and in the end all, each record once',
+  async (fault) => {
+    const seen: StreamRecord[] = [];
+    const follower = await streams.follow({
+      topics: [topic],
+      handle: (records) => void seen.push(...records),
+    });
+    await follower.whenCaughtUp({ timeoutMs: 20_000 });
+    proxy.second[fault]();
+    // Straight to the broker behind both.
+    const direct = await fixture.open().streams.createProducer();
+    await direct.send(numbered(topic, 4, 44, 4));
+    const even = upTo(44).map((numbers, partition) => (partition % 2 === 0 ? numbers : [partition]));
+    await expect.poll(() => byPartition(seen)).toEqual(even);
+    await direct.send(numbered(topic, 44, 84, 4));
+    await expect.poll(() => byPartition(seen)[2]).toEqual(upTo(84)[2]);
+    proxy.second.restore();
+    await expect.poll(() => byPartition(seen)).toEqual(upTo(84));
+    await expect.poll(() => follower.status().ok).toBe(true);
+  },
+);
+
 test('a partition without a leader holds no other, and goes on when it has one', async () => {
   proxy.leaderless.add(`${topic}/1`);
   const fresh = await streams.createProducer();

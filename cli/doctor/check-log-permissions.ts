@@ -46,7 +46,7 @@ function permissions(pipelines: readonly string[], existing: ReadonlySet<string>
   );
   // Before anything has run on these brokers, asking would make their own topics of groups and transactions.
   if (existing.size === 0) return ofTopics;
-  const groups = [...pipelines.map(scoringGroup), sinkGroup, 'millrace-follow-doctor'];
+  const groups = [...pipelines.map(scoringGroup), sinkGroup];
   const transactions = pipelines.map((name) => `${scoringGroup(name)}/${pipelineTopics(name).events}/0`);
   return [
     ...ofTopics,

@@ -1,0 +1,71 @@
+import type { FetchedMessage } from './kafkajs-decode.js';
+import { filterAbortedMessages } from './kafkajs.js';
+import { type Broker, readCommitted } from './log-cluster.js';
+
+const bytesAtOnce = 4 * 1024 * 1024;
+
+/** Where reading goes on. */
+export interface Place {
+  topic: string;
+  partition: number;
+  /** Offset of the next record to read. */
+  next: number;
+}
+
+/** What one answer holds of a place. */
+export interface Fetched<P extends Place = Place> {
+  place: P;
+  /** In order, markers of transactions too, aborted records left out. */
+  messages: FetchedMessage[];
+  /** Where to go on; the offset asked for while there is nothing behind it. */
+  next: number;
+  /** Whether the broker held its answer back, so that nothing in it says nothing of the log. */
+  isThrottled: boolean;
+}
+
+/**
+ * Asks the leader of some partitions for what is committed there, without a consumer group.
+ *
+ * @param maxWaitMs - so long the broker waits for records where there are none yet.
+ * @returns an answer for each place, in their order.
+ * @throws what kafkajs throws, also when one partition alone is refused.
+ */
+export async function fetchCommitted<P extends Place>(
+  broker: Broker,
+  places: readonly P[],
+  maxWaitMs: number,
+): Promise<Fetched<P>[]> {
+  const topics = [...new Set(places.map(({ topic }) => topic))];
+  const { responses, throttleTime } = await broker.fetch({
+    isolationLevel: readCommitted,
+    maxWaitTime: maxWaitMs,
+    maxBytes: bytesAtOnce,
+    topics: topics.map((topic) => ({
+      topic,
+      partitions: places
+        .filter((place) => place.topic === topic)
+        .map(({ partition, next }) => ({ partition, fetchOffset: String(next), maxBytes: bytesAtOnce })),
+    })),
+  });
+  const isThrottled = throttleTime > 0;
+  const answers = new Map(
+    responses.flatMap(({ topicName, partitions }) =>
+      partitions.map((answer) => [`${topicName}/${answer.partition}`, answer] as const),
+    ),
+  );
+  // Of several partitions one may fill the answer: the others are empty then although they hold records.
+  const isEmpty = [...answers.values()].every(({ messages }) => messages.length === 0);
+  return places.map((place) => {
+    const { topic, partition, next } = place;
+    const answer = answers.get(`${topic}/${partition}`);
+    const last = answer?.messages.at(-1);
+    if (answer === undefined || last === undefined) {
+      // The log may end with offsets that were compacted.
+      const end = isEmpty && !isThrottled ? Number(answer?.lastStableOffset ?? next) : next;
+      return { place, messages: [], next: Math.max(next, end), isThrottled };
+    }
+    // A batch comes whole, also with what stands before the offset asked for.
+    const messages = filterAbortedMessages(answer).filter(({ offset }) => Number(offset) >= next);
+    return { place, messages, next: Number(last.offset) + 1, isThrottled };
+  });
+}
