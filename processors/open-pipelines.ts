@@ -12,6 +12,7 @@ import type { Serde } from '../streams/serde.js';
 import type { Streams } from '../streams/streams.js';
 import { pipelineTopics } from '../streams/topics.js';
 import { loadPipelines, type Pipeline } from './pipeline.js';
+import { sampleRows } from './sample-rows.js';
 import { Scorer } from './scorer.js';
 import { modelsOf } from './turns.js';
 
@@ -63,7 +64,7 @@ export function registeredModels({ MODELS_DIR, DATA_DIR }: Config): string {
 
 /**
  * Makes every pipeline ready. The topics have to be there. A model that has no champion yet gets the newest version that
- * ships.
+ * ships. Sample events of each pipeline have to fit the champions.
  *
  * @throws MillraceError that names the contract, model, registry or log that is at fault.
  */
@@ -104,7 +105,10 @@ export async function openPipelines(options: OpenPipelineOptions): Promise<OpenP
           metrics,
           logger,
         });
-        return { name: pipeline.name, pipeline, scorer, ...contracts };
+        const open = { name: pipeline.name, pipeline, scorer, ...contracts };
+        // Features that fit no champion would make every event a dead letter.
+        for (const manifest of scorer.champions()) sampleRows([open], manifest);
+        return open;
       }),
     );
     return { pipelines: new Map(opened.map((open) => [open.name, open])), lifecycle, served, close };
