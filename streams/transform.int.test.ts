@@ -122,7 +122,6 @@ describe('transform', () => {
   test.each([
     ['a transient error', new MillraceError('DOWN', 'down', { retriable: true })],
     ['a lasting error', new MillraceError('BROKEN', 'broken')],
-    ['an unknown error', new TypeError('bug')],
   ])('%s holds the partition, and nothing is lost or skipped', async (_what, error) => {
     const { streams } = fixture.open();
     const each = await pipe(streams);
