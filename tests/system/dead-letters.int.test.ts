@@ -7,7 +7,9 @@ import { MillraceError } from '../../platform/errors.js';
 import { silentLogger } from '../../platform/logger.js';
 import { projectRoot } from '../../platform/paths.js';
 import { deadLetterRecord } from '../../processors/dead-letters.js';
+import { positionEventId } from '../../processors/ids.js';
 import { loadContract } from '../../schemas/contracts.js';
+import type { Prediction } from '../../schemas/types.js';
 import { SchemaRegistryClient } from '../../streams/schema-registry.js';
 import { schemaIdOf, Serde } from '../../streams/serde.js';
 import { createStreams, type Streams } from '../../streams/streams.js';
@@ -35,6 +37,7 @@ interface Letter {
 let folder: string;
 let system: TestSystem;
 let streams: Streams;
+let serde: Serde;
 let value: Buffer;
 
 beforeAll(async () => {
@@ -42,7 +45,7 @@ beforeAll(async () => {
   system = await startSystem({ DATA_DIR: folder });
   const { kafka, schema_registry: url } = system.endpoints;
   streams = createStreams({ brokers: kafka, clientId: 'test', logger: silentLogger });
-  const serde = new Serde(new SchemaRegistryClient({ url }));
+  serde = new Serde(new SchemaRegistryClient({ url }));
   const { type } = loadContract('credit-default', 'event');
   value = serde.encode(await serde.register(events, type), type, client);
 });
@@ -148,6 +151,53 @@ it.runIf(runsAll).each([
   const { exit, output } = await millrace('dead-letters', ...args);
   expect(exit).toBe(1);
   expect(output).toMatch(problem);
+});
+
+/** What `GET /v1/predictions/{id}` answers when there is no prediction. */
+async function whyNone(eventId: string): Promise<{ status: number; code?: string; detail?: string }> {
+  const response = await system.get(`/v1/predictions/${eventId}`);
+  return { ...((await response.json()) as object), status: response.status };
+}
+
+function noPrediction(detail: RegExp): object {
+  return { status: 404, code: 'PREDICTION_UNKNOWN', detail: expect.stringMatching(detail) as string };
+}
+
+it('whoever asks for the prediction of a dead letter is told so, with the reason', async () => {
+  expect(await whyNone('hopeless')).toMatchObject(noPrediction(/just accepted/));
+  const producer = await streams.createProducer();
+  const headers = { ce_id: 'hopeless' };
+  await producer.send([{ topic: events, key: 'h', value: Buffer.from('{"LIMIT_BAL": 1'), headers }]);
+  const letter = noPrediction(
+    /^The event 'hopeless' has no prediction: it is a dead letter, JSON_INVALID: ./,
+  );
+  await expect.poll(() => whyNone('hopeless')).toMatchObject(letter);
+});
+
+it('a prediction that can’t be stored is a dead letter of its event, garbage one of its place', async () => {
+  const predictions = 'credit-default.predictions';
+  const event_id = 'beyond all years';
+  const answer = await system.post('/v1/pipelines/credit-default/predict', client);
+  const { event_id: sibling } = (await answer.json()) as Prediction;
+  const known = (await (await system.get(`/v1/predictions/${sibling}`)).json()) as Prediction;
+  const times = { event_time: 9e15, predicted_at: Date.now(), model_event_at: Date.now() };
+  const { type } = loadContract('shared', 'prediction');
+  const schema = await serde.register(predictions, type);
+  const prediction = { ...known, ...times, event_id, features: JSON.stringify(client) };
+  const producer = await streams.createProducer();
+  const [, garbage] = await producer.send([
+    { topic: predictions, key: 'p', value: serde.encode(schema, type, prediction) },
+    { topic: predictions, key: 'p', value: Buffer.from('garbage') },
+  ]);
+  if (garbage === undefined) throw new Error('no position');
+  const letters = `SELECT reason, event_id FROM millrace.dead_letters WHERE topic = '${predictions}' ORDER BY reason`;
+  await expect
+    .poll(() => system.sql(letters))
+    .toEqual([
+      { reason: 'ROW_INVALID', event_id },
+      { reason: 'UNDECODABLE', event_id: positionEventId(garbage) },
+    ]);
+  expect(await whyNone(event_id)).toMatchObject(noPrediction(/dead letter, ROW_INVALID: event_time is 9/));
 });
 
 it('answers SQL', async () => {
