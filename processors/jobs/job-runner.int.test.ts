@@ -1,0 +1,48 @@
+import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
+import { listening } from '../../tests/contract/listening-logger.js';
+import type { Job } from './job.js';
+import { hourMs, jobOf, JobsFixture } from './testing/jobs-fixture.js';
+
+const dayMs = 24 * hourMs;
+const retentionMs = 7 * dayMs;
+
+let fixture: JobsFixture;
+beforeAll(async () => {
+  fixture = await JobsFixture.start();
+});
+afterEach(() => fixture.closeOpened());
+afterAll(() => fixture.stop());
+
+test('a job whose pipeline is not here is reported once, and its file goes after the retention', async () => {
+  const opened = await fixture.openLog();
+  const files = await fixture.newFolder();
+  const put = async (job: Job, agoMs: number): Promise<string> => {
+    await opened.log.accept(job, 5_000);
+    await files.put(job.job_id);
+    await files.age(job.job_id, agoMs);
+    return job.job_id;
+  };
+  const expired = await put(jobOf({ pipeline: 'gone', state: 'publishing' }), retentionMs + hourMs);
+  const young = await put(jobOf({ pipeline: 'gone' }), retentionMs - hourMs);
+  const unfinished = await put(jobOf({ pipeline: 'here', state: 'publishing' }), 10 * retentionMs);
+  await put(jobOf({ pipeline: 'here', state: 'done' }), retentionMs + hourMs);
+
+  const told: object[] = [];
+  const logger = listening((level, details, message) => {
+    if (level !== 'info') told.push({ level, ...details, message });
+  });
+  const looks = vi.spyOn(opened.log, 'unfinished');
+  const runner = await fixture.runner(opened, files, { pipelines: ['here'], retentionMs, logger });
+  runner.start();
+  await expect.poll(() => files.names()).toEqual([young, unfinished].toSorted());
+  await expect.poll(() => looks.mock.calls.length).toBeGreaterThanOrEqual(3);
+  const message = expect.stringContaining('this process has no such pipeline') as string;
+  const report = { level: 'error', pipeline: 'gone', message };
+  expect(told).toHaveLength(2);
+  expect(told).toEqual(
+    expect.arrayContaining([
+      { ...report, job: expired },
+      { ...report, job: young },
+    ]),
+  );
+});

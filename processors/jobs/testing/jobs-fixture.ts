@@ -1,0 +1,168 @@
+import { mkdir, mkdtemp, readdir, rm, utimes, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createAnalytics } from '../../../analytics/client.js';
+import { type EmbeddedKafka, startEmbeddedKafka } from '../../../embedded/kafka/start.js';
+import { type Logger, silentLogger } from '../../../platform/logger.js';
+import { createMetrics } from '../../../platform/metrics.js';
+import { SchemaRegistryClient } from '../../../streams/schema-registry.js';
+import { Serde } from '../../../streams/serde.js';
+import { createStreams, type Streams } from '../../../streams/streams.js';
+import { systemTopicSpecs } from '../../../streams/topics.js';
+import { unique } from '../../../tests/contract/client.js';
+import { FlakyNetwork } from '../../../tests/contract/flaky-network.js';
+import type { OpenPipeline } from '../../open-pipelines.js';
+import { JobFiles } from '../job-files.js';
+import { JobLog } from '../job-log.js';
+import { JobRunner } from '../job-runner.js';
+import { type Job, newRowIds } from '../job.js';
+
+export const hourMs = 3_600_000;
+
+/** The log of jobs on an embedded broker, and folders for their files. */
+export class JobsFixture {
+  readonly #folder: string;
+  readonly #kafka: EmbeddedKafka;
+  readonly #closing: (() => Promise<void>)[] = [];
+
+  private constructor(folder: string, kafka: EmbeddedKafka) {
+    this.#folder = folder;
+    this.#kafka = kafka;
+  }
+
+  static async start(): Promise<JobsFixture> {
+    const folder = await mkdtemp(join(tmpdir(), 'millrace-jobs-'));
+    const dataDir = join(folder, 'log');
+    const kafka = await startEmbeddedKafka({ dataDir, host: '127.0.0.1', port: 0, registryPort: 0 });
+    const fixture = new JobsFixture(folder, kafka);
+    await fixture.connect().streams.createTopics(systemTopicSpecs());
+    return fixture;
+  }
+
+  connect(): { streams: Streams; serde: Serde; network: FlakyNetwork } {
+    const network = new FlakyNetwork();
+    const { socketFactory } = network;
+    const brokers = [`127.0.0.1:${this.#kafka.port}`];
+    const streams = createStreams({ brokers, clientId: 'jobs-test', logger: silentLogger, socketFactory });
+    this.#closing.push(() => streams.close());
+    const serde = new Serde(
+      new SchemaRegistryClient({ url: `http://127.0.0.1:${this.#kafka.registryPort}` }),
+    );
+    return { streams, serde, network };
+  }
+
+  /** What a process knows of the jobs that are on the log by now, over a network of its own that the test can break. */
+  async openLog(): Promise<{ log: JobLog; streams: Streams; serde: Serde; network: FlakyNetwork }> {
+    const { streams, serde, network } = this.connect();
+    const producer = await streams.createProducer();
+    const log = await JobLog.open({ streams, serde, producer, logger: silentLogger });
+    this.#closing.push(() => log.close());
+    await log.whenCaughtUp(20_000);
+    return { log, streams, serde, network };
+  }
+
+  /** A runner that takes no job over while the test runs. It asks ClickHouse for nothing. */
+  async runner(
+    { log, streams, serde }: { log: JobLog; streams: Streams; serde: Serde },
+    files: JobFiles,
+    {
+      pipelines,
+      retentionMs,
+      logger = silentLogger,
+    }: { pipelines: string[]; retentionMs: number; logger?: Logger },
+  ): Promise<JobRunner> {
+    const { client } = await createAnalytics({ url: 'http://127.0.0.1:1' });
+    const runner = new JobRunner({
+      streams,
+      serde,
+      client,
+      log,
+      files,
+      // As far as a runner that works on nothing knows them.
+      pipelines: new Map(pipelines.map((name) => [name, { name } as OpenPipeline])),
+      metrics: createMetrics(),
+      logger,
+      orphanedAfterMs: hourMs,
+      retentionMs,
+    });
+    this.#closing.push(async () => {
+      await runner.stop();
+      await client.close();
+    });
+    return runner;
+  }
+
+  /** An empty folder for the files of jobs. */
+  async newFolder(): Promise<TestJobFiles> {
+    return new TestJobFiles(await mkdtemp(join(this.#folder, 'files-')));
+  }
+
+  /** Ends what was opened since the start or the last time. */
+  async closeOpened(): Promise<void> {
+    for (const close of this.#closing.splice(0).toReversed()) await close();
+  }
+
+  async stop(): Promise<void> {
+    await this.closeOpened();
+    await this.#kafka.stop();
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+}
+
+/** The files of jobs, as a person would look at them who may also set the times. */
+export class TestJobFiles extends JobFiles {
+  readonly #root: string;
+
+  constructor(root: string) {
+    super(root);
+    this.#root = root;
+  }
+
+  /** Names of the folders, in order. */
+  async names(): Promise<string[]> {
+    return (await readdir(this.#root)).toSorted();
+  }
+
+  /** Puts a file there for a job. */
+  async put(jobId: string): Promise<void> {
+    await mkdir(join(this.#root, jobId));
+    await writeFile(this.input(jobId), 'AGE\n30\n');
+  }
+
+  /** Makes a folder look as if it had been left alone for some time. */
+  async age(name: string, ms: number): Promise<void> {
+    const then = new Date(Date.now() - ms);
+    await utimes(join(this.#root, name), then, then);
+  }
+}
+
+/** A job that was last heard of some time ago. */
+export function jobOf(set: Partial<Job> & { agoMs?: number } = {}): Job {
+  const { agoMs = 0, ...rest } = set;
+  const at = Date.now() - agoMs;
+  const isFinished = set.state === 'done' || set.state === 'failed';
+  return {
+    job_id: unique('job'),
+    pipeline: 'here',
+    state: 'accepted',
+    created_at: at,
+    at,
+    finished_at: isFinished ? at : null,
+    runner: null,
+    file_name: 'people.csv',
+    format: 'csv',
+    bytes: 7,
+    rows_total: null,
+    rows_read: 0,
+    rows_invalid: 0,
+    rows_scored: 0,
+    rows_failed: 0,
+    error_code: null,
+    error: null,
+    owner: null,
+    digest: null,
+    row_ids: newRowIds(),
+    score_column: 'prediction',
+    ...rest,
+  };
+}
