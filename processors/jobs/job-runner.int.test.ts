@@ -14,10 +14,13 @@ afterEach(() => fixture.closeOpened());
 afterAll(() => fixture.stop());
 
 test('a job whose pipeline is not here is reported once, and its file goes after the retention', async () => {
-  const opened = await fixture.openLog();
-  const files = await fixture.newFolder();
+  const told: object[] = [];
+  const logger = listening((level, details, message) => {
+    if (level !== 'info') told.push({ level, ...details, message });
+  });
+  const { log, files, runner } = await fixture.openJobs({ pipelines: ['here'], retentionMs, logger });
   const put = async (job: Job, agoMs: number): Promise<string> => {
-    await opened.log.accept(job, 5_000);
+    await log.accept(job, 5_000);
     await files.put(job.job_id);
     await files.age(job.job_id, agoMs);
     return job.job_id;
@@ -27,12 +30,7 @@ test('a job whose pipeline is not here is reported once, and its file goes after
   const unfinished = await put(jobOf({ pipeline: 'here', state: 'publishing' }), 10 * retentionMs);
   await put(jobOf({ pipeline: 'here', state: 'done' }), retentionMs + hourMs);
 
-  const told: object[] = [];
-  const logger = listening((level, details, message) => {
-    if (level !== 'info') told.push({ level, ...details, message });
-  });
-  const looks = vi.spyOn(opened.log, 'unfinished');
-  const runner = await fixture.runner(opened, files, { pipelines: ['here'], retentionMs, logger });
+  const looks = vi.spyOn(log, 'unfinished');
   runner.start();
   await expect.poll(() => files.names()).toEqual([young, unfinished].toSorted());
   await expect.poll(() => looks.mock.calls.length).toBeGreaterThanOrEqual(3);
@@ -45,4 +43,16 @@ test('a job whose pipeline is not here is reported once, and its file goes after
       { ...report, job: young },
     ]),
   );
+});
+
+test('jobs that ended long ago are taken off the log', async () => {
+  const { log, runner } = await fixture.openJobs({ pipelines: ['here'], retentionMs });
+  const old = jobOf({ state: 'done', agoMs: 2 * retentionMs + hourMs });
+  const young = jobOf({ state: 'failed', agoMs: 2 * retentionMs - hourMs });
+  for (const job of [old, young]) await log.accept(job, 5_000);
+  runner.start();
+  await expect.poll(() => log.get(old.job_id)).toBeUndefined();
+  const { log: anew } = await fixture.openLog();
+  expect(anew.get(old.job_id)).toBeUndefined();
+  expect(anew.get(young.job_id)).toEqual(young);
 });

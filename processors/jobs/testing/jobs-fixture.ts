@@ -1,6 +1,7 @@
 import { mkdir, mkdtemp, readdir, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { ClickHouseClient } from '@clickhouse/client';
 import { createAnalytics } from '../../../analytics/client.js';
 import { type EmbeddedKafka, startEmbeddedKafka } from '../../../embedded/kafka/start.js';
 import { type Logger, silentLogger } from '../../../platform/logger.js';
@@ -19,10 +20,26 @@ import { type Job, newRowIds } from '../job.js';
 
 export const hourMs = 3_600_000;
 
+export interface TestRunnerOptions {
+  /** Names of those that the process has. */
+  pipelines: string[];
+  retentionMs: number;
+  logger?: Logger;
+}
+
+export interface TestJobs {
+  log: JobLog;
+  files: TestJobFiles;
+  runner: JobRunner;
+  client: ClickHouseClient;
+  network: FlakyNetwork;
+}
+
 /** The log of jobs on an embedded broker, and folders for their files. */
 export class JobsFixture {
   readonly #folder: string;
   readonly #kafka: EmbeddedKafka;
+  readonly #networks: FlakyNetwork[] = [];
   readonly #closing: (() => Promise<void>)[] = [];
 
   private constructor(folder: string, kafka: EmbeddedKafka) {
@@ -41,6 +58,7 @@ export class JobsFixture {
 
   connect(): { streams: Streams; serde: Serde; network: FlakyNetwork } {
     const network = new FlakyNetwork();
+    this.#networks.push(network);
     const { socketFactory } = network;
     const brokers = [`127.0.0.1:${this.#kafka.port}`];
     const streams = createStreams({ brokers, clientId: 'jobs-test', logger: silentLogger, socketFactory });
@@ -61,16 +79,10 @@ export class JobsFixture {
     return { log, streams, serde, network };
   }
 
-  /** A runner that takes no job over while the test runs. It asks ClickHouse for nothing. */
-  async runner(
-    { log, streams, serde }: { log: JobLog; streams: Streams; serde: Serde },
-    files: JobFiles,
-    {
-      pipelines,
-      retentionMs,
-      logger = silentLogger,
-    }: { pipelines: string[]; retentionMs: number; logger?: Logger },
-  ): Promise<JobRunner> {
+  /** A process with a runner, not started yet, that takes no job over while the test runs. It asks ClickHouse for nothing. */
+  async openJobs({ pipelines, retentionMs, logger = silentLogger }: TestRunnerOptions): Promise<TestJobs> {
+    const { log, streams, serde, network } = await this.openLog();
+    const files = new TestJobFiles(await mkdtemp(join(this.#folder, 'files-')));
     const { client } = await createAnalytics({ url: 'http://127.0.0.1:1' });
     const runner = new JobRunner({
       streams,
@@ -89,16 +101,12 @@ export class JobsFixture {
       await runner.stop();
       await client.close();
     });
-    return runner;
-  }
-
-  /** An empty folder for the files of jobs. */
-  async newFolder(): Promise<TestJobFiles> {
-    return new TestJobFiles(await mkdtemp(join(this.#folder, 'files-')));
+    return { log, files, runner, client, network };
   }
 
   /** Ends what was opened since the start or the last time. */
   async closeOpened(): Promise<void> {
+    for (const network of this.#networks.splice(0)) network.restore();
     for (const close of this.#closing.splice(0).toReversed()) await close();
   }
 
