@@ -54,6 +54,7 @@ export interface Cluster {
   brokerPool: {
     metadata: {
       clusterId?: string;
+      brokers: { nodeId: number; host: string; port: number }[];
       topicMetadata: { topic: string; topicErrorCode: number; partitionMetadata: PartitionMetadata[] }[];
     } | null;
     createBroker: (options: unknown) => Broker;

@@ -1,10 +1,13 @@
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import type { AddressInfo, Server } from 'node:net';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
 import { silentLogger } from '../platform/logger.js';
 import { eventually, unique } from '../tests/contract/client.js';
+import { FlakyNetwork } from '../tests/contract/flaky-network.js';
 import { StreamsFixture } from '../tests/contract/streams-fixture.js';
+import { TwoBrokers } from '../tests/contract/two-brokers.js';
+import type { StreamsSettings } from './connection.js';
 import { kafkajs } from './kafkajs.js';
 import { LogInspection, type Permission } from './log-inspection.js';
 import type { Streams } from './streams.js';
@@ -118,6 +121,65 @@ it('sees brokers, topics with their settings, and groups', async () => {
   await streams.consume({ groupId, topics: [topic], handle: () => Promise.resolve() });
   await eventually(async () => (await log.groups([groupId]))[0]?.state === 'Stable');
   expect(await log.groups([groupId])).toEqual([{ groupId, state: 'Stable', members: 1 }]);
+});
+
+/** A look at the log over a network of its own that the test can break. */
+function inspect(settings: Partial<StreamsSettings> = {}): { log: LogInspection; network: FlakyNetwork } {
+  const network = new FlakyNetwork();
+  const own = { brokers: fixture.broker.brokers, socketFactory: network.socketFactory, ...settings };
+  const inspection = new LogInspection({ clientId: 'inspection-test', logger: silentLogger, ...own });
+  onTestFinished(() => inspection.close());
+  return { log: inspection, network };
+}
+
+it('answers after an outage, though it was asked during one', async () => {
+  const { log: looking, network } = inspect();
+  network.cut();
+  await expect(looking.missingRequests()).rejects.toThrow();
+  await expect(looking.topicNames()).rejects.toMatchObject({ code: 'LOG_UNAVAILABLE' });
+  network.restore();
+  expect(await looking.missingRequests()).toEqual([]);
+  const topic = await fixture.topic(streams);
+  expect(await looking.topicNames()).toContain(topic);
+  await looking.close();
+  await expect.poll(() => network.connections).toBe(0);
+});
+
+it.each<[string, (looking: LogInspection) => Promise<unknown>]>([
+  ['requests', (looking) => looking.missingRequests()],
+  ['topics', (looking) => looking.topicNames()],
+])('asked for %s keeps no connection to a broker that answers nothing', async (_, ask) => {
+  const mute = createServer((socket) => socket.resume()).listen(0, '127.0.0.1');
+  onTestFinished(() => void mute.close());
+  await once(mute, 'listening');
+  const { log: looking, network } = inspect({
+    brokers: [`127.0.0.1:${(mute.address() as AddressInfo).port}`],
+    sasl: { mechanism: 'plain', username: 'nobody', password: 'none' },
+    timeoutMs: 200,
+  });
+  await expect(ask(looking)).rejects.toThrow();
+  await expect.poll(() => network.connections).toBe(0);
+});
+
+it('tells each time which broker is away, and keeps no connection that it made to find out', async () => {
+  const two = await TwoBrokers.start(Number(fixture.broker.brokers[0]?.split(':')[1]));
+  onTestFinished(() => two.stop());
+  const network = new FlakyNetwork();
+  const { log: looking } = inspect({
+    brokers: [`127.0.0.1:${two.first.port}`],
+    // Nothing listens where the second should be.
+    socketFactory: (to) => network.socketFactory({ ...to, port: to.port === two.second.port ? 1 : to.port }),
+  });
+  // Which broker kafkajs asks is left to chance.
+  for (let time = 0; time < 10; time++) {
+    const brokers = await looking.brokers();
+    expect(brokers.map(({ id, error }) => [id, error === undefined])).toEqual([
+      [1, true],
+      [2, false],
+    ]);
+  }
+  await looking.close();
+  await expect.poll(() => network.connections).toBe(0);
 });
 
 it('knows brokers that may drop markers by the requests that they take', async () => {

@@ -80,7 +80,7 @@ export class LogInspection {
   readonly #reader: LogReader;
   /** Of its own: what is asked for offsets must not be asked for anything else meanwhile. */
   readonly #ends: LogAdmin;
-  #admin: Admin | undefined;
+  #admin: Promise<Admin> | undefined;
   #cluster: Promise<Cluster> | undefined;
 
   constructor(settings: Omit<StreamsSettings, 'retries'>) {
@@ -92,8 +92,10 @@ export class LogInspection {
   /** @throws MillraceError `LOG_UNAVAILABLE`, `LOG_UNAUTHORIZED`, when no broker lets this client in. */
   async brokers(): Promise<BrokerState[]> {
     try {
-      const { brokers } = await (await this.#administer()).describeCluster();
+      // kafkajs' admin asks any broker, and fails with one that is away; this asks one that it can connect to.
       const cluster = await this.#connect();
+      await cluster.refreshMetadata();
+      const brokers = cluster.brokerPool.metadata?.brokers ?? [];
       return await Promise.all(
         brokers.map(async ({ nodeId: id, host, port }) => {
           const startedAt = performance.now();
@@ -216,9 +218,12 @@ export class LogInspection {
   }
 
   async close(): Promise<void> {
-    const cluster = await this.#cluster?.catch(() => undefined);
+    const [admin, cluster] = await Promise.all([
+      this.#admin?.catch(() => undefined),
+      this.#cluster?.catch(() => undefined),
+    ]);
     await Promise.all([
-      this.#admin?.disconnect().catch(() => undefined),
+      admin?.disconnect().catch(() => undefined),
       cluster?.disconnect().catch(() => undefined),
       this.#reader.close(),
       this.#ends.close(),
@@ -288,14 +293,18 @@ export class LogInspection {
     }
   }
 
-  async #administer(): Promise<Admin> {
-    if (this.#admin === undefined) {
-      this.#admin = this.#kafka.admin();
-      await this.#admin.connect().catch((error: unknown) => {
+  #administer(): Promise<Admin> {
+    this.#admin ??= (async () => {
+      const admin = this.#kafka.admin();
+      try {
+        await admin.connect();
+        return admin;
+      } catch (error) {
         this.#admin = undefined;
+        await admin.disconnect();
         throw toMillraceError(error, 'Connecting to the log');
-      });
-    }
+      }
+    })();
     return this.#admin;
   }
 

@@ -41,6 +41,11 @@ export class FlakyNetwork {
     this.#faults.push({ apiKey, kind: 'answer' });
   }
 
+  /** How many are open or about to be. */
+  get connections(): number {
+    return this.#sockets.size;
+  }
+
   /** Faults that have not happened yet. */
   get pendingFaults(): number {
     return this.#faults.length;
