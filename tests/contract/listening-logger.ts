@@ -6,8 +6,10 @@ export function listening(
 ): Logger {
   const logger = Object.create(silentLogger) as Logger;
   for (const level of ['info', 'warn', 'error'] as const)
-    logger[level] = (details: unknown, message?: unknown) =>
-      hear(level, Object(details) as object, String(message));
+    logger[level] = (details: unknown, message?: unknown) => {
+      if (typeof details === 'string') hear(level, {}, details);
+      else hear(level, Object(details) as object, String(message));
+    };
   logger.child = () => logger as never;
   return logger;
 }
