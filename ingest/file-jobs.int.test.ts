@@ -46,7 +46,7 @@ test('a file whose job the log refuses for good is removed at once', async () =>
   expect(await jobs.files.names()).toHaveLength(1);
 });
 
-test('files whose jobs may have got to the log before an outage stay until it is known that they have not', async () => {
+test('after an outage of the log a file stays, and is swept later when no job has it', async () => {
   const { network, ...jobs } = await fixture.openJobs({ pipelines: [name], retentionMs });
   network.cut();
   for (let file = 1; file <= 3; file++) {

@@ -92,7 +92,7 @@ export class LogInspection {
   /** @throws MillraceError `LOG_UNAVAILABLE`, `LOG_UNAUTHORIZED`, when no broker lets this client in. */
   async brokers(): Promise<BrokerState[]> {
     try {
-      // kafkajs' admin asks any broker, and fails with one that is away; this asks one that it can connect to.
+      // kafkajs' admin asks any broker, also one that is away; this asks one that it can connect to.
       const cluster = await this.#connect();
       await cluster.refreshMetadata();
       const brokers = cluster.brokerPool.metadata?.brokers ?? [];

@@ -69,7 +69,7 @@ export class JobsFixture {
     return { streams, serde, network };
   }
 
-  /** What a process knows of the jobs that are on the log by now, over a network of its own that the test can break. */
+  /** What a process knows of the jobs on the log, over a network of its own that the test can break. */
   async openLog(): Promise<{ log: JobLog; streams: Streams; serde: Serde; network: FlakyNetwork }> {
     const { streams, serde, network } = this.connect();
     const producer = await streams.createProducer();
@@ -79,7 +79,7 @@ export class JobsFixture {
     return { log, streams, serde, network };
   }
 
-  /** A process with a runner, not started yet, that takes no job over while the test runs. It asks ClickHouse for nothing. */
+  /** With a runner, not started yet, that takes no job over while the test runs: it never asks ClickHouse. */
   async openJobs({ pipelines, retentionMs, logger = silentLogger }: TestRunnerOptions): Promise<TestJobs> {
     const { log, streams, serde, network } = await this.openLog();
     const files = new TestJobFiles(await mkdtemp(join(this.#folder, 'files-')));
