@@ -89,10 +89,10 @@ export async function openContext(
     opened = await untilPossible('Opening the pipelines', logger, () =>
       openPipelines({ config, streams, serde, runtime, metrics, logger }),
     );
-    const { pipelines, lifecycle, served } = opened;
+    const { pipelines, lifecycle, served, misfits } = opened;
     const lag = new ConsumerLag(metrics.registry, streams);
     health.add('offsets', () => lag.health());
-    health.add('models', () => modelsHealth(lifecycle, served));
+    health.add('models', () => modelsHealth(lifecycle, [...served.problems(), ...misfits()]));
     return {
       config,
       logger,
@@ -150,10 +150,13 @@ function damageHealth(files: readonly string[]): PartHealth {
   };
 }
 
-/** Degraded while a version that ought to serve doesn't, and while changes can't be seen: another serves meanwhile. */
-function modelsHealth(lifecycle: ModelLifecycle, served: ServedModels): PartHealth {
+/**
+ * Degraded while a version that ought to serve doesn't, while one does that can't score its pipeline's events, and while
+ * changes can't be seen.
+ */
+function modelsHealth(lifecycle: ModelLifecycle, wrong: readonly string[]): PartHealth {
   const { ok, since, lastError } = lifecycle.status();
-  const problems = [...served.problems()];
+  const problems = [...wrong];
   if (!ok) problems.push(`changes are not seen: ${lastError}, since ${new Date(since).toISOString()}`);
   return problems.length === 0 ? { status: 'up' } : { status: 'degraded', detail: problems.join('; ') };
 }

@@ -12,7 +12,7 @@ import type { Serde } from '../streams/serde.js';
 import type { Streams } from '../streams/streams.js';
 import { pipelineTopics } from '../streams/topics.js';
 import { loadPipelines, type Pipeline } from './pipeline.js';
-import { sampleRows } from './sample-rows.js';
+import { misfitsOf } from './sample-rows.js';
 import { Scorer } from './scorer.js';
 import { modelsOf } from './turns.js';
 
@@ -39,6 +39,8 @@ export interface OpenPipelines {
   pipelines: ReadonlyMap<string, OpenPipeline>;
   lifecycle: ModelLifecycle;
   served: ServedModels;
+  /** Champions that can't score the sample events of their pipelines, in words. */
+  misfits: () => string[];
   /** Follows the models no more. They stay loaded until the runtime is closed. */
   close(): Promise<void>;
 }
@@ -64,7 +66,7 @@ export function registeredModels({ MODELS_DIR, DATA_DIR }: Config): string {
 
 /**
  * Makes every pipeline ready. The topics have to be there. A model that has no champion yet gets the newest version that
- * ships. Sample events of each pipeline have to fit the champions.
+ * ships.
  *
  * @throws MillraceError that names the contract, model, registry or log that is at fault.
  */
@@ -105,13 +107,18 @@ export async function openPipelines(options: OpenPipelineOptions): Promise<OpenP
           metrics,
           logger,
         });
-        const open = { name: pipeline.name, pipeline, scorer, ...contracts };
-        // Features that fit no champion would make every event a dead letter.
-        for (const manifest of scorer.champions()) sampleRows([open], manifest);
-        return open;
+        return { name: pipeline.name, pipeline, scorer, ...contracts };
       }),
     );
-    return { pipelines: new Map(opened.map((open) => [open.name, open])), lifecycle, served, close };
+    const misfits = (): string[] => opened.flatMap(misfitsOf);
+    for (const misfit of misfits()) logger.error(misfit);
+    return {
+      pipelines: new Map(opened.map((open) => [open.name, open])),
+      lifecycle,
+      served,
+      misfits,
+      close,
+    };
   } catch (error) {
     await close();
     throw error;

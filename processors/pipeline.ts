@@ -25,8 +25,8 @@ export interface Pipeline<Event = object> {
   /** What the event is about (a client, a vehicle): events with one key keep their order. Default: the event's id. */
   key?(this: void, event: Event): string;
   /**
-   * A realistic event, for the demo, for load tests, and for the check that features fit a model, before it is registered
-   * and at the start. Without it nothing checks that.
+   * A realistic event, for the demo, for load tests, and for the check that features fit a model: before it is registered,
+   * and while it serves. Without it nothing checks that.
    *
    * @param random - gives numbers from 0 up to 1; the same numbers give the same event.
    * @param now - when it is to look recent, milliseconds since 1970. Default: now.

@@ -5,6 +5,7 @@ import type { Streams } from '../streams/streams.js';
 import { pipelineTopics } from '../streams/topics.js';
 import { type DeadLetterFilter, eachDeadLetter, matches, readResolutions } from './dead-letter-search.js';
 import { deadLetterPrefix, redrivenHeader, type StoredDeadLetter } from './dead-letters.js';
+import { eventIdProblem } from './ids.js';
 import { isStorable } from './event-time.js';
 import { type ResolutionKind, resolutionRecord } from './resolutions.js';
 
@@ -163,6 +164,8 @@ export function originalRecord(letter: StoredDeadLetter): NewRecord | MillraceEr
   const headers: NonNullable<NewRecord['headers']> = Object.fromEntries(kept);
   headers[redrivenHeader] = String(letter.redriven + 1);
   if (topic === events) {
+    const problem = eventIdProblem(record);
+    if (problem !== undefined) return notRedrivable(`it would fail again: ${problem}`);
     if (!headers['ce_id']?.length && eventId !== null) headers['ce_id'] = eventId;
     if (!headers['ce_time']?.length) headers['ce_time'] = new Date(firstTime(letter)).toISOString();
   }

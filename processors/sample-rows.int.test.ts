@@ -5,7 +5,8 @@ import { testingModels } from '../models/testing/copy-model.js';
 import { createModelRuntime } from '../models/runtime.js';
 import type { OpenPipeline } from './open-pipelines.js';
 import { definePipeline, type Feature } from './pipeline.js';
-import { sampleRows } from './sample-rows.js';
+import { misfitsOf, sampleRows } from './sample-rows.js';
+import type { Scorer } from './scorer.js';
 
 const runtime = createModelRuntime();
 afterAll(() => runtime.close());
@@ -39,4 +40,21 @@ it.each([
     code: 'MODEL_REFUSED',
     message: expect.stringMatching(new RegExp(`sum 1 can't score a sample event of sum: .*${why}`)) as string,
   });
+});
+
+it('finds what is wrong with the champion of a pipeline, again when another takes its place', async () => {
+  const champion = await serveFolder(runtime, join(testingModels, 'sum', '1'));
+  let length = 2;
+  const pipeline = definePipeline({
+    name: 'sum',
+    features: () => [1, 2, 3, 4].slice(0, length),
+    sample: () => ({}),
+  });
+  let manifest = champion.version.manifest;
+  const open = { pipeline, name: 'sum', scorer: { champions: () => [manifest] } as Scorer } as OpenPipeline;
+  const problem = expect.stringMatching(/sum 1 can't score a sample event of sum: .*takes 3/) as string;
+  expect(misfitsOf(open)).toEqual([problem]);
+  length = 3;
+  manifest = { ...manifest };
+  expect(misfitsOf(open)).toEqual([]);
 });

@@ -1,5 +1,5 @@
 import type { ModelManifest } from '../models/manifest.js';
-import { MillraceError } from '../platform/errors.js';
+import { MillraceError, messageOf } from '../platform/errors.js';
 import { makeRow } from './features.js';
 import type { OpenPipeline } from './open-pipelines.js';
 import { seededRandom } from './sampler.js';
@@ -21,6 +21,31 @@ export function sampleRows(pipelines: readonly OpenPipeline[], manifest: ModelMa
   return users.flatMap((open) =>
     sampleEvents(open, manifest.name).map((event) => rowOf(open, manifest, event)),
   );
+}
+
+const misfits = new WeakMap<OpenPipeline, WeakMap<ModelManifest, string[]>>();
+
+/**
+ * What is wrong with the champions of a pipeline for its sample events: whatever comes would be a dead letter. A version
+ * that fits may have to be promoted by the very process that finds this, so it is no reason to end.
+ */
+export function misfitsOf(open: OpenPipeline): string[] {
+  const known = misfits.get(open) ?? new WeakMap<ModelManifest, string[]>();
+  misfits.set(open, known);
+  return open.scorer.champions().flatMap((manifest) => {
+    const found = known.get(manifest) ?? misfitOf(open, manifest);
+    known.set(manifest, found);
+    return found;
+  });
+}
+
+function misfitOf(open: OpenPipeline, manifest: ModelManifest): string[] {
+  try {
+    sampleRows([open], manifest);
+    return [];
+  } catch (error) {
+    return [`${messageOf(error)}. Put its features right, or promote a version that fits`];
+  }
 }
 
 function sampleEvents({ pipeline }: OpenPipeline, model: string): object[] {

@@ -4,6 +4,12 @@ import { type Broker, readCommitted } from './log-cluster.js';
 
 const bytesAtOnce = 4 * 1024 * 1024;
 
+/**
+ * After so many answers in a row that hold nothing of a place asked for alone there is nothing: it ends with offsets that
+ * were compacted. One such answer says little: a broker may be short of memory, or slow with a remote disk.
+ */
+export const mostEmptyAnswers = 4;
+
 /** Where reading goes on. */
 export interface Place {
   topic: string;
@@ -17,8 +23,10 @@ export interface Fetched<P extends Place = Place> {
   place: P;
   /** In order, markers of transactions too, aborted records left out. */
   messages: FetchedMessage[];
-  /** Where to go on; the offset asked for while there is nothing behind it. */
+  /** Where to go on; the offset asked for when the answer holds nothing. */
   next: number;
+  /** Next offset of a reader of committed records, as the leader knows it; not beyond `next` where it said nothing. */
+  end: number;
   /** Whether the broker held its answer back, so that nothing in it says nothing of the log. */
   isThrottled: boolean;
 }
@@ -47,25 +55,21 @@ export async function fetchCommitted<P extends Place>(
         .map(({ partition, next }) => ({ partition, fetchOffset: String(next), maxBytes: bytesAtOnce })),
     })),
   });
-  const isThrottled = throttleTime > 0;
   const answers = new Map(
     responses.flatMap(({ topicName, partitions }) =>
       partitions.map((answer) => [`${topicName}/${answer.partition}`, answer] as const),
     ),
   );
-  // Of several partitions one may fill the answer: the others are empty then although they hold records.
-  const isEmpty = [...answers.values()].every(({ messages }) => messages.length === 0);
   return places.map((place) => {
     const { topic, partition, next } = place;
     const answer = answers.get(`${topic}/${partition}`);
+    // Apache Kafka names no partition then, and kafkajs knows no time of newer versions of the request.
+    const isThrottled = answer === undefined || throttleTime > 0;
+    const end = Number(answer?.lastStableOffset ?? next);
     const last = answer?.messages.at(-1);
-    if (answer === undefined || last === undefined) {
-      // The log may end with offsets that were compacted.
-      const end = isEmpty && !isThrottled ? Number(answer?.lastStableOffset ?? next) : next;
-      return { place, messages: [], next: Math.max(next, end), isThrottled };
-    }
+    if (answer === undefined || last === undefined) return { place, messages: [], next, end, isThrottled };
     // A batch comes whole, also with what stands before the offset asked for.
     const messages = filterAbortedMessages(answer).filter(({ offset }) => Number(offset) >= next);
-    return { place, messages, next: Number(last.offset) + 1, isThrottled };
+    return { place, messages, next: Number(last.offset) + 1, end, isThrottled };
   });
 }

@@ -3,10 +3,9 @@ import { MillraceError, messageOf } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 import { backoff, pause } from './backoff.js';
 import { ConsumptionHealth, type ConsumptionStatus } from './consumption-health.js';
-import { type Fetched, fetchCommitted, type Place } from './fetch-committed.js';
+import { type Fetched, fetchCommitted, mostEmptyAnswers, type Place } from './fetch-committed.js';
 import { typeOf } from './kafka-errors.js';
-import { type Broker, type Cluster, createCluster } from './log-cluster.js';
-import type { LogEnds } from './log-reader.js';
+import { type Broker, type Cluster, createCluster, offsetOf, partitionsOf } from './log-cluster.js';
 import { toStreamRecord } from './records.js';
 import type { StreamRecord } from './records.js';
 
@@ -50,8 +49,12 @@ const leaderlessMs = 500;
 const stopMs = 15_000;
 
 interface FollowedPlace extends Place {
-  /** In a row. */
+  /** Of its handling, in a row. */
   failures: number;
+  /** Answers in a row that held nothing of it although there should be something. */
+  empties: number;
+  /** When (milliseconds, of `performance.now()`) its leader last answered. */
+  answeredAt: number;
   /** It rests after a failure. */
   isHeld: boolean;
 }
@@ -64,7 +67,6 @@ export class Follow implements Follower {
   readonly #kafka: Kafka;
   readonly #logger: Logger;
   readonly #options: FollowOptions;
-  readonly #ends: LogEnds;
   readonly #settledEnds: SettledEnds;
   readonly #health = new ConsumptionHealth(silenceMs, 'connecting to the log');
   readonly #stopping = new AbortController();
@@ -75,18 +77,11 @@ export class Follow implements Follower {
   #failures = 0;
   #changed = new AbortController();
 
-  /** @param log - places of the topics: `ends` as a reader of committed records sees them. */
-  constructor(
-    kafka: Kafka,
-    logger: Logger,
-    options: FollowOptions,
-    log: { ends: LogEnds; settledEnds: SettledEnds },
-  ) {
+  constructor(kafka: Kafka, logger: Logger, options: FollowOptions, settledEnds: SettledEnds) {
     this.#kafka = kafka;
     this.#logger = logger.child({ follows: options.topics });
     this.#options = options;
-    this.#ends = log.ends;
-    this.#settledEnds = log.settledEnds;
+    this.#settledEnds = settledEnds;
     this.#running = this.#run();
   }
 
@@ -169,14 +164,10 @@ export class Follow implements Follower {
   async #leaders(cluster: Cluster): Promise<{ leaders: Map<string, FollowedPlace[]>; isComplete: boolean }> {
     const leaders = new Map<string, FollowedPlace[]>();
     let isComplete = true;
-    for (const { topic, partitionMetadata } of cluster.brokerPool.metadata?.topicMetadata ?? []) {
-      if (!this.#options.topics.includes(topic)) continue;
-      const isKnown = ({ partitionId }: { partitionId: number }): boolean =>
-        this.#places.has(`${topic}/${partitionId}`);
-      if (!partitionMetadata.every(isKnown)) await this.#findPlaces(topic);
-      for (const { partitionId, leader } of partitionMetadata) {
-        const place = this.#places.get(`${topic}/${partitionId}`);
-        if (place === undefined || leader < 0) isComplete = false;
+    for (const topic of this.#options.topics) {
+      for (const { partitionId, leader } of partitionsOf(cluster, topic)) {
+        const place = this.#placeOf(topic, partitionId);
+        if (leader < 0) isComplete = false;
         else leaders.set(String(leader), [...(leaders.get(String(leader)) ?? []), place]);
       }
     }
@@ -188,53 +179,66 @@ export class Follow implements Follower {
     );
   }
 
-  /** New partitions begin at their first offset. */
-  async #findPlaces(topic: string): Promise<void> {
-    for (const { partition, low } of await this.#ends(topic)) {
-      const key = `${topic}/${partition}`;
-      if (!this.#places.has(key))
-        this.#places.set(key, { topic, partition, next: low, failures: 0, isHeld: false });
-    }
+  #placeOf(topic: string, partition: number): FollowedPlace {
+    const key = `${topic}/${partition}`;
+    const known = this.#places.get(key);
+    if (known !== undefined) return known;
+    const unread = { next: 0, failures: 0, empties: 0, answeredAt: Number.NEGATIVE_INFINITY, isHeld: false };
+    const place = { topic, partition, ...unread };
+    this.#places.set(key, place);
+    return place;
   }
 
-  async #readFrom(cluster: Cluster, nodeId: string, places: FollowedPlace[]): Promise<void> {
-    // What fills the answer stands first: each place does in turn.
-    const [first] = places.splice(0, 1);
-    if (first !== undefined) places.push(first);
+  async #readFrom(cluster: Cluster, nodeId: string, places: readonly FollowedPlace[]): Promise<void> {
     const due = places.filter(({ isHeld }) => !isHeld);
+    // Of several places one may fill the answer.
+    const doubtful = due.find(({ empties }) => empties > 0);
     if (due.length === 0) await pause(pollMs, this.#stopping.signal);
-    else await this.#read(await cluster.findBroker({ nodeId }), due);
-    if (![...this.#places.values()].some(({ failures }) => failures > 0)) this.#health.report();
+    else await this.#read(await cluster.findBroker({ nodeId }), doubtful ? [doubtful] : due);
+    const oldest = performance.now() - silenceMs;
+    if ([...this.#places.values()].some((each) => each.failures > 0 || each.answeredAt < oldest)) return;
+    this.#health.contact();
+    this.#health.report();
   }
 
   async #read(broker: Broker, places: readonly FollowedPlace[]): Promise<void> {
+    const [place] = places;
     try {
       const answers = await fetchCommitted(broker, places, maxWaitMs);
       this.#failures = 0;
-      this.#health.contact();
       await Promise.all(answers.map((answer) => this.#take(answer)));
     } catch (error) {
-      if (typeOf(error) !== 'OFFSET_OUT_OF_RANGE') throw error;
-      // The broker does not say of which place.
-      if (places.length > 1) for (const place of places) await this.#read(broker, [place]);
-      else for (const place of places) await this.#beginAgain(place, error);
+      const isAnswer = typeOf(error) !== '' || error instanceof MillraceError;
+      if (isAnswer && places.length > 1) await this.#readEach(broker, places);
+      else if (typeOf(error) === 'OFFSET_OUT_OF_RANGE' && place) await this.#beginAgain(broker, place, error);
+      else throw error;
     }
   }
 
-  /** Records from the next offset on were deleted, or the topic was made anew: reads from its first offset on. */
-  async #beginAgain(place: FollowedPlace, error: unknown): Promise<void> {
-    const { topic, partition, next } = place;
-    const end = (await this.#ends(topic)).find((each) => each.partition === partition);
-    if (end === undefined || end.low === next) throw error;
-    this.#logger.warn(
-      { topic, partition, next, from: end.low },
-      'An offset is not there any more; reading from the first',
-    );
-    place.next = end.low;
+  /** What is wrong with one partition fails the whole request, and the answer does not say with which. */
+  async #readEach(broker: Broker, places: readonly FollowedPlace[]): Promise<void> {
+    const failures: unknown[] = [];
+    for (const place of places)
+      if (!this.#stopping.signal.aborted)
+        await this.#read(broker, [place]).catch((error: unknown) => failures.push(error));
+    if (failures.length > 0) throw failures[0];
   }
 
-  async #take({ place, messages, next }: Fetched<FollowedPlace>): Promise<void> {
+  /** Records from the next offset on were deleted, or the topic was made anew: reads from its first offset on. */
+  async #beginAgain(broker: Broker, place: FollowedPlace, error: unknown): Promise<void> {
+    const { topic, partition, next } = place;
+    const first = await offsetOf(broker, place, 'earliest');
+    if (first === next) throw error;
+    this.#logger.warn(
+      { topic, partition, next, first },
+      'An offset is not there any more; reading from the first',
+    );
+    place.next = first;
+  }
+
+  async #take({ place, messages, next, end, isThrottled }: Fetched<FollowedPlace>): Promise<void> {
     const { topic, partition } = place;
+    place.answeredAt = performance.now();
     const records = messages
       .filter(({ isControlRecord }) => !isControlRecord)
       .map((message) => toStreamRecord(topic, partition, message));
@@ -251,8 +255,10 @@ export class Follow implements Follower {
       return;
     }
     place.failures = 0;
-    if (next === place.next) return;
-    place.next = next;
+    const isEmpty = next === place.next;
+    place.empties = isEmpty && end > next && !isThrottled ? place.empties + 1 : 0;
+    if (isEmpty && place.empties < mostEmptyAnswers) return;
+    place.next = isEmpty ? end : next;
     const changed = this.#changed;
     this.#changed = new AbortController();
     changed.abort();

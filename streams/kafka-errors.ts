@@ -7,7 +7,8 @@ interface Facts {
   type: string;
   /** The class of the innermost error. */
   name: string;
-  retriable: boolean;
+  /** Whether kafkajs threw it, or what is around it. */
+  isKafkajs: boolean;
 }
 
 /** An idempotent or transactional producer that gets one of these can only be replaced. */
@@ -50,20 +51,18 @@ const unauthorized = new Set([
 
 function factsOf(error: unknown): Facts {
   let current: unknown = error;
+  let isKafkajs = false;
   for (let depth = 0; depth < 10 && current instanceof Error; depth++) {
+    isKafkajs ||= current.name.startsWith('KafkaJS');
     if ('type' in current && typeof current.type === 'string')
-      return {
-        type: current.type,
-        name: current.name,
-        retriable: 'retriable' in current && current.retriable === true,
-      };
+      return { type: current.type, name: current.name, isKafkajs };
     if ('errors' in current && Array.isArray(current.errors) && current.errors.length > 0)
       current = current.errors[0];
     else if (current.cause instanceof Error && current.cause !== current) current = current.cause;
     else break;
   }
   const name = current instanceof Error ? current.name : '';
-  return { type: '', name, retriable: name.startsWith('KafkaJS') };
+  return { type: '', name, isKafkajs };
 }
 
 /** The protocol's name of an error, for example `TOPIC_AUTHORIZATION_FAILED`; empty when it is none of the protocol's. */
@@ -82,7 +81,7 @@ export function isFinal(error: unknown): boolean {
  * again with the same records.
  */
 export function mayPass(error: unknown): boolean {
-  if (!(error instanceof MillraceError) && !factsOf(error).name.startsWith('KafkaJS')) return false;
+  if (!(error instanceof MillraceError) && !factsOf(error).isKafkajs) return false;
   return toMillraceError(error, '').retriable;
 }
 

@@ -1,6 +1,12 @@
 import type { Kafka, Message, PartitionMetadata } from 'kafkajs';
-import { internal } from './kafkajs.js';
-import { type Broker, type Cluster, createCluster } from './log-cluster.js';
+import {
+  ask,
+  type Cluster,
+  type ConnectedBroker,
+  createCluster,
+  errorOf,
+  forWriting,
+} from './log-cluster.js';
 
 /** What a broker knows an idempotent producer by. */
 export interface ProducerId {
@@ -41,44 +47,10 @@ export interface LogBrokers {
   close(): Promise<void>;
 }
 
-/** A request of the protocol with the code that reads its answer. */
-interface Exchange {
-  request: unknown;
-  response: { decode: (bytes: unknown) => unknown; parse: (answer: unknown) => Promise<unknown> };
-}
-
-interface Connection {
-  send(exchange: Exchange): Promise<unknown>;
-  disconnect(): Promise<unknown>;
-}
-
-interface ConnectedBroker extends Broker {
-  connectionPool: { getConnection(index: number): Promise<Connection> };
-  lookupRequest(apiKey: number, definition: unknown): (fields: object) => Exchange;
-  metadata(topics: string[]): Promise<unknown>;
-}
-
 interface ProduceAnswer {
   topics: { topicName: string; partitions: { partition: number; errorCode: number; baseOffset: string }[] }[];
 }
 
-const protocol = {
-  requests: internal<Record<string, unknown>>('protocol/requests/index')['requests'] as Record<
-    string,
-    unknown
-  >,
-  apiKeys: internal<Record<string, number>>('protocol/requests/apiKeys'),
-  errorOf: internal<{ createErrorFromCode: (code: number) => Error }>('protocol/error').createErrorFromCode,
-};
-
-/**
- * A broker answers the requests of one connection in turn, and a write that waits for a replica holds what comes after it. So
- * metadata is asked for on the other one, which kafkajs has for fetching.
- */
-const forWriting = 0;
-const forMetadata = 1;
-/** Brokers answer this at once; another one is asked when they don't. */
-const metadataMs = 5_000;
 /** How long a leader waits for its replicas: less than the client waits for an answer (`timeoutMs` of the settings). */
 const replicationMs = 20_000;
 const metadataMaxAgeMs = 300_000;
@@ -109,7 +81,7 @@ export class KafkaLogBrokers implements LogBrokers {
           each.topic,
           each.topicErrorCode === 0
             ? each.partitionMetadata.toSorted((a, b) => a.partitionId - b.partitionId)
-            : protocol.errorOf(each.topicErrorCode),
+            : errorOf(each.topicErrorCode),
         ]),
       );
     }
@@ -140,7 +112,7 @@ export class KafkaLogBrokers implements LogBrokers {
       async newProducerId() {
         const answer = await ask(broker, forWriting, 'InitProducerId', { transactionTimeout: 0 });
         const { errorCode, producerId, producerEpoch } = answer as ProducerId & { errorCode: number };
-        if (errorCode !== 0) throw protocol.errorOf(errorCode);
+        if (errorCode !== 0) throw errorOf(errorCode);
         return { producerId, producerEpoch };
       },
       async produce(producer, batches) {
@@ -151,7 +123,7 @@ export class KafkaLogBrokers implements LogBrokers {
           for (const { partition, errorCode, baseOffset } of partitions)
             answers.set(
               `${topicName}/${partition}`,
-              errorCode === 0 ? Number(baseOffset) : protocol.errorOf(errorCode),
+              errorCode === 0 ? Number(baseOffset) : errorOf(errorCode),
             );
         return batches.map(
           ({ topic, partition }) =>
@@ -175,18 +147,6 @@ export class KafkaLogBrokers implements LogBrokers {
   async #connect(): Promise<Cluster> {
     const cluster = createCluster(this.#kafka);
     const { brokerPool } = cluster;
-    const { createBroker } = brokerPool;
-    // kafkajs throws a whole answer away when one of its topics is missing, or one partition has no leader.
-    brokerPool.createBroker = (options) => {
-      const broker = createBroker(options) as ConnectedBroker;
-      broker.metadata = (topics) =>
-        inTime(
-          ask(broker, forMetadata, 'Metadata', { topics, allowAutoTopicCreation: false }),
-          metadataMs,
-          'No answer about the topics',
-        );
-      return broker;
-    };
     this.#metadata = () => brokerPool.metadata;
     try {
       await cluster.connect();
@@ -196,41 +156,6 @@ export class KafkaLogBrokers implements LogBrokers {
       await cluster.disconnect().catch(() => undefined);
       throw error;
     }
-  }
-}
-
-/** @returns the answer as it is, whatever errors are in it. */
-async function ask(
-  broker: ConnectedBroker,
-  connectionIndex: number,
-  name: 'Produce' | 'Metadata' | 'InitProducerId',
-  fields: object,
-): Promise<unknown> {
-  const { apiKeys, requests } = protocol;
-  const { request, response } = broker.lookupRequest(apiKeys[name] ?? -1, requests[name])(fields);
-  const connection = await broker.connectionPool.getConnection(connectionIndex);
-  try {
-    return await connection.send({
-      request,
-      response: { decode: response.decode, parse: (answer) => Promise.resolve(answer) },
-    });
-  } catch (error) {
-    const reason = error instanceof Error ? error.name : '';
-    if (reason === 'KafkaJSConnectionClosedError' || reason === 'KafkaJSRequestTimeoutError')
-      await connection.disconnect().catch(() => undefined);
-    throw error;
-  }
-}
-
-async function inTime<T>(answer: Promise<T>, ms: number, problem: string): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const timeout = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`${problem} in ${ms} ms`)), ms);
-  });
-  try {
-    return await Promise.race([answer, timeout]);
-  } finally {
-    clearTimeout(timer);
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Kafka, PartitionMetadata } from 'kafkajs';
+import { internal } from './kafkajs.js';
 import type { FetchedMessage } from './kafkajs-decode.js';
 
 /** Of a fetch, one partition's part. */
@@ -49,6 +50,24 @@ export interface Broker {
   }): Promise<unknown>;
 }
 
+/** A request of the protocol with the code that reads its answer. */
+interface Exchange {
+  request: unknown;
+  response: { decode: (bytes: unknown) => unknown; parse: (answer: unknown) => Promise<unknown> };
+}
+
+interface Connection {
+  send(exchange: Exchange): Promise<unknown>;
+  disconnect(): Promise<unknown>;
+}
+
+/** One that requests can be sent to without kafkajs' reading of the answer. */
+export interface ConnectedBroker extends Broker {
+  connectionPool: { getConnection(index: number): Promise<Connection> };
+  lookupRequest(apiKey: number, definition: unknown): (fields: object) => Exchange;
+  metadata(topics: string[]): Promise<unknown>;
+}
+
 /** kafkajs' own view of the brokers, which its producers and consumers stand on. */
 export interface Cluster {
   brokerPool: {
@@ -69,8 +88,29 @@ export interface Cluster {
 }
 
 export const readCommitted = 1;
-export const readUncommitted = 0;
+const readUncommitted = 0;
 
+/** What kafkajs throws for the protocol's number of an error. */
+export const errorOf = internal<{ createErrorFromCode: (code: number) => Error }>(
+  'protocol/error',
+).createErrorFromCode;
+
+const protocol = {
+  requests: internal<Record<string, unknown>>('protocol/requests/index')['requests'] as Record<
+    string,
+    unknown
+  >,
+  apiKeys: internal<Record<string, number>>('protocol/requests/apiKeys'),
+};
+
+/**
+ * A broker answers the requests of one connection in turn, and a write that waits for a replica holds what comes after it. So
+ * metadata is asked for on the other one, which kafkajs has for fetching.
+ */
+export const forWriting = 0;
+const forMetadata = 1;
+/** Brokers answer this at once; another one is asked when they don't. */
+const metadataMs = 5_000;
 /**
  * Requests that kafkajs has no public call for: reading a place of the log without a consumer group, and asking whether a
  * request would be allowed. A test fails when kafkajs' version changes, so that this is looked at again.
@@ -85,5 +125,76 @@ export function createCluster(kafka: Kafka): Cluster {
     allowAutoTopicCreation: boolean;
     isolationLevel: number;
   }) => Cluster;
-  return make({ allowAutoTopicCreation: false, isolationLevel: readCommitted });
+  const cluster = make({ allowAutoTopicCreation: false, isolationLevel: readCommitted });
+  const { createBroker } = cluster.brokerPool;
+  // kafkajs throws a whole answer away when one of its topics is missing, or one partition has no leader.
+  cluster.brokerPool.createBroker = (options) => {
+    const broker = createBroker(options) as ConnectedBroker;
+    broker.metadata = (topics) =>
+      inTime(
+        ask(broker, forMetadata, 'Metadata', { topics, allowAutoTopicCreation: false }),
+        metadataMs,
+        'No answer about the topics',
+      );
+    return broker;
+  };
+  return cluster;
+}
+
+/** A topic's partitions. @throws what the brokers say of the topic, as kafkajs would. */
+export function partitionsOf(cluster: Cluster, topic: string): PartitionMetadata[] {
+  const found = cluster.brokerPool.metadata?.topicMetadata.find((each) => each.topic === topic);
+  if (found !== undefined && found.topicErrorCode !== 0) throw errorOf(found.topicErrorCode);
+  return found?.partitionMetadata ?? [];
+}
+
+/**
+ * First offset of a partition, or the next one of a producer, open transactions included.
+ *
+ * @throws what kafkajs throws.
+ */
+export async function offsetOf(
+  broker: Broker,
+  { topic, partition }: { topic: string; partition: number },
+  which: 'earliest' | 'latest',
+): Promise<number> {
+  const partitions = [{ partition, timestamp: which === 'earliest' ? '-2' : '-1' }];
+  const request = { replicaId: -1, isolationLevel: readUncommitted, topics: [{ topic, partitions }] };
+  const { responses } = await broker.listOffsets(request);
+  return Number(responses[0]?.partitions[0]?.offset ?? 0);
+}
+
+/** @returns the answer as it is, whatever errors are in it. */
+export async function ask(
+  broker: ConnectedBroker,
+  connectionIndex: number,
+  name: 'Produce' | 'Metadata' | 'InitProducerId',
+  fields: object,
+): Promise<unknown> {
+  const { apiKeys, requests } = protocol;
+  const { request, response } = broker.lookupRequest(apiKeys[name] ?? -1, requests[name])(fields);
+  const connection = await broker.connectionPool.getConnection(connectionIndex);
+  try {
+    return await connection.send({
+      request,
+      response: { decode: response.decode, parse: (answer) => Promise.resolve(answer) },
+    });
+  } catch (error) {
+    const reason = error instanceof Error ? error.name : '';
+    if (reason === 'KafkaJSConnectionClosedError' || reason === 'KafkaJSRequestTimeoutError')
+      await connection.disconnect().catch(() => undefined);
+    throw error;
+  }
+}
+
+async function inTime<T>(answer: Promise<T>, ms: number, problem: string): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const timeout = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${problem} in ${ms} ms`)), ms);
+  });
+  try {
+    return await Promise.race([answer, timeout]);
+  } finally {
+    clearTimeout(timer);
+  }
 }

@@ -194,12 +194,19 @@ it('knows brokers that may drop markers by the requests that they take', async (
   }
 });
 
+const apiVersions = 18;
+
 /** Leads to a broker that says in its first answer, which requests it takes, that these include DescribeLogDirs 1 to 5. */
 async function startNewerBroker(behind: string): Promise<{ proxy: Server; address: string }> {
   const [host = '', port = ''] = behind.split(':');
   const proxy = createServer((client) => {
     const broker = connect(Number(port), host);
-    broker.once('data', (answer) => {
+    client.once('data', (request) => {
+      // Other connections ask for something else first.
+      if (request.readInt16BE(4) === apiVersions) broker.once('data', addRequest);
+      else broker.pipe(client);
+    });
+    const addRequest = (answer: Buffer): void => {
       // Size, correlation id, error, number of requests; of each request its number, oldest and newest version; the rest.
       const count = answer.readInt32BE(10);
       const taken = Array.from({ length: count }, (_, index) =>
@@ -211,7 +218,7 @@ async function startNewerBroker(behind: string): Promise<{ proxy: Server; addres
       head.writeInt32BE(requests.length, 10);
       client.write(Buffer.concat([head, ...requests, answer.subarray(14 + 6 * count)]));
       broker.pipe(client);
-    });
+    };
     client.pipe(broker);
     client.on('error', () => broker.destroy());
     broker.on('error', () => client.destroy());

@@ -1,9 +1,9 @@
 import type { Kafka } from 'kafkajs';
 import { MillraceError } from '../platform/errors.js';
 import { backoff } from './backoff.js';
-import { type Fetched, fetchCommitted } from './fetch-committed.js';
+import { type Fetched, fetchCommitted, mostEmptyAnswers } from './fetch-committed.js';
 import { isFinal, toMillraceError, typeOf } from './kafka-errors.js';
-import { type Broker, type Cluster, createCluster, readUncommitted } from './log-cluster.js';
+import { type Broker, type Cluster, createCluster, offsetOf, partitionsOf } from './log-cluster.js';
 import { type StreamRecord, toStreamRecord } from './records.js';
 
 /** Offsets of one partition: `from` up to, and without, `to`. */
@@ -17,9 +17,6 @@ export interface Span {
 const maxWaitMs = 250;
 /** Tries without an answer, with pauses that grow: about half a minute. */
 const mostAttempts = 12;
-
-/** After so many answers with nothing committed behind an offset there is nothing: the log ended further on before. */
-const mostEmptyAnswers = 4;
 
 /** Answers the first and the next committed offset of each partition. */
 export type LogEnds = (topic: string) => Promise<readonly { partition: number; low: number; high: number }[]>;
@@ -71,7 +68,7 @@ export class LogReader {
     const broker = await this.#leader(topic, partition);
     const place = { topic, partition, next: offset };
     const [fetched] = await fetchCommitted(broker, [place], maxWaitMs);
-    return fetched ?? { place, messages: [], next: offset, isThrottled: false };
+    return fetched ?? { place, messages: [], next: offset, end: offset, isThrottled: true };
   }
 
   /**
@@ -102,11 +99,7 @@ export class LogReader {
   /** Next offset of a producer, open transactions included. */
   async #writtenEnd(topic: string, partition: number): Promise<number> {
     try {
-      const broker = await this.#leader(topic, partition);
-      const latest = [{ topic, partitions: [{ partition, timestamp: '-1' }] }];
-      const request = { replicaId: -1, isolationLevel: readUncommitted, topics: latest };
-      const { responses } = await broker.listOffsets(request);
-      return Number(responses[0]?.partitions[0]?.offset ?? 0);
+      return await offsetOf(await this.#leader(topic, partition), { topic, partition }, 'latest');
     } catch (error) {
       throw toMillraceError(error, `Reading the end of ${topic}`);
     }
@@ -115,12 +108,12 @@ export class LogReader {
   async #leader(topic: string, partition: number): Promise<Broker> {
     const cluster = await this.#cluster();
     await cluster.addMultipleTargetTopics([topic]);
-    const [leader] = Object.keys(cluster.findLeaderForPartitions(topic, [partition]));
-    if (leader === undefined)
-      throw new MillraceError('LOG_UNAVAILABLE', `There is no partition ${partition} of ${topic}.`, {
-        retriable: true,
-      });
-    return cluster.findBroker({ nodeId: leader });
+    const found = partitionsOf(cluster, topic).find(({ partitionId }) => partitionId === partition);
+    if (found === undefined || found.leader < 0) {
+      const problem = found === undefined ? `is no partition ${partition}` : `leads partition ${partition}`;
+      throw new MillraceError('LOG_UNAVAILABLE', `There ${problem} of ${topic}.`, { retriable: true });
+    }
+    return cluster.findBroker({ nodeId: String(found.leader) });
   }
 
   async #lookForLeaders(): Promise<void> {
@@ -138,18 +131,22 @@ export class LogReader {
   async #fetchPatiently(topic: string, partition: number, from: number): Promise<Fetched | undefined> {
     let offset = from;
     let empty = 0;
-    for (let attempt = 0; empty < mostEmptyAnswers; attempt++) {
+    for (let attempt = 0; ; attempt++) {
       try {
         const fetched = await this.fetch(topic, partition, offset);
         if (fetched.next > offset) return fetched;
         if (!fetched.isThrottled) empty++;
-        else if (attempt >= mostAttempts) throw heldBack(topic);
+        if (empty >= mostEmptyAnswers) {
+          // A new leader does not show yet what is committed, but says then that it can't tell the end.
+          const { high = 0 } = (await this.#endsOf(topic, partition)) ?? {};
+          if (fetched.end > offset || high <= offset) return undefined;
+        }
+        if (attempt >= mostAttempts) throw heldBack(topic);
       } catch (error) {
         if (typeOf(error) === 'OFFSET_OUT_OF_RANGE') {
-          const end = (await this.#ends(topic)).find((each) => each.partition === partition);
-          const start = end?.low ?? 0;
-          if (start <= offset) return undefined;
-          offset = start;
+          const { low = 0 } = (await this.#endsOf(topic, partition)) ?? {};
+          if (low <= offset) return undefined;
+          offset = low;
           continue;
         }
         if (attempt >= mostAttempts || isFinal(error)) throw toMillraceError(error, `Reading ${topic}`);
@@ -157,7 +154,10 @@ export class LogReader {
       }
       await backoff(attempt, {});
     }
-    return undefined;
+  }
+
+  async #endsOf(topic: string, partition: number): Promise<{ low: number; high: number } | undefined> {
+    return (await this.#ends(topic)).find((each) => each.partition === partition);
   }
 
   #cluster(): Promise<Cluster> {
@@ -181,7 +181,7 @@ export class LogReader {
 function heldBack(topic: string): MillraceError {
   return new MillraceError(
     'LOG_UNAVAILABLE',
-    `The broker holds its answers for ${topic} back, since a quota is used up. Try again later, or raise the quota.`,
+    `The broker holds its answers for ${topic} back, as it does when a quota is used up. Try again later, or raise the quota.`,
     { retriable: true },
   );
 }

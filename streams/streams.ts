@@ -90,8 +90,7 @@ export function createStreams(settings: StreamsSettings): Streams {
     logger,
     settings.replicationFactor ?? -1,
   );
-  const ends = (topic: string): ReturnType<LogAdmin['ends']> => admin.ends(topic);
-  const reader = new LogReader(consumers, ends);
+  const reader = new LogReader(consumers, (topic) => admin.ends(topic));
   const consumptions = new Set<Consumption>();
   const open = new Set<LogProducer>();
   const transactional = new Set<TransactionalProducer>();
@@ -129,7 +128,7 @@ export function createStreams(settings: StreamsSettings): Streams {
       if (closed) await close();
       return keep(transactional, () => kept);
     },
-    follow: (options) => keep(followers, () => new Follow(consumers, logger, options, { ends, settledEnds })),
+    follow: (options) => keep(followers, () => new Follow(consumers, logger, options, settledEnds)),
     transform: (options) =>
       keep(consumptions, () => {
         const committed = (topic: string) => admin.committed(options.groupId, topic);
@@ -145,7 +144,7 @@ export function createStreams(settings: StreamsSettings): Streams {
     settledEnds,
     topics: () => admin.topics(),
     requireTopics: (topics) => admin.requireTopics(topics),
-    ends,
+    ends: (topic) => admin.ends(topic),
     committed: (groupId, topic) => admin.committed(groupId, topic),
     offsetsAt: (topic, time) => admin.offsetsAt(topic, time),
     ping: () => admin.ping(),

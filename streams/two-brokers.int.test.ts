@@ -95,6 +95,23 @@ test.each(['cut', 'hang'] as const)(
   },
 );
 
+test('followed, a partition without a leader holds no other, and is read once it has one', async () => {
+  proxy.leaderless.add(`${topic}/1`);
+  const seen: StreamRecord[] = [];
+  const follower = await streams.follow({
+    topics: [topic],
+    handle: (records) => void seen.push(...records),
+  });
+  const others = upTo(24).map((numbers, partition) => (partition === 1 ? [] : numbers));
+  const direct = await fixture.open().streams.createProducer();
+  await direct.send(numbered(topic, 4, 24, 4));
+  await expect.poll(() => byPartition(seen)).toEqual(others);
+  expect(follower.status().ok).toBe(false);
+  proxy.leaderless.clear();
+  await expect.poll(() => byPartition(seen)).toEqual(upTo(24));
+  await expect.poll(() => follower.status().ok).toBe(true);
+});
+
 test('a partition without a leader holds no other, and goes on when it has one', async () => {
   proxy.leaderless.add(`${topic}/1`);
   const fresh = await streams.createProducer();
