@@ -224,15 +224,13 @@ export class Follow implements Follower {
     if (failures.length > 0) throw failures[0];
   }
 
-  /** Records from the next offset on were deleted, or the topic was made anew: reads from its first offset on. */
+  /** The next records were deleted, or the topic was made anew: reads on from its first offset. */
   async #beginAgain(broker: Broker, place: FollowedPlace, error: unknown): Promise<void> {
     const { topic, partition, next } = place;
     const first = await offsetOf(broker, place, 'earliest');
     if (first === next) throw error;
-    this.#logger.warn(
-      { topic, partition, next, first },
-      'An offset is not there any more; reading from the first',
-    );
+    if (next > 0)
+      this.#logger.warn({ topic, partition, next, first }, 'The next records are gone; reading on');
     place.next = first;
   }
 

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type RunningSystem, up } from '../../cli/up.js';
 import { loadConfig } from '../../platform/config.js';
+import { sql } from './audit.js';
 import { startExternalEngines, stopExternalEngines } from './engines/external.js';
 
 /** The whole system in this process, on free ports, a folder and external engines of its own, and what a client of it does. */
@@ -48,15 +49,7 @@ export async function startSystem(settings: Record<string, string> = {}): Promis
         headers: { 'content-type': 'application/json', ...headers },
         body: typeof body === 'string' ? body : JSON.stringify(body),
       }),
-    sql: async <Row>(query: string) => {
-      const response = await fetch(clickhouse, { method: 'POST', body: `${query} FORMAT JSONEachRow` });
-      const text = await response.text();
-      if (!response.ok) throw new Error(text);
-      return text
-        .split('\n')
-        .filter((line) => line !== '')
-        .map((line) => JSON.parse(line) as Row);
-    },
+    sql: (query) => sql(clickhouse, query),
     stop: async () => {
       await system.stop();
       await stopExternalEngines(external);
