@@ -3,11 +3,7 @@ import { defineConfig } from 'vitest/config';
 // Tests run on the compiled output: what is tested is what ships, and worker threads load the same files.
 export default defineConfig({
   test: {
-    projects: [
-      // They leave nothing behind, so a process runs many of them: to start one for each takes longer than the tests.
-      { extends: true, test: { name: 'unit', include: ['dist/**/*.unit.test.js'], isolate: false } },
-      { extends: true, test: { name: 'system', include: ['dist/**/*.{int,e2e}.test.js'] } },
-    ],
+    include: ['dist/**/*.{unit,int,e2e}.test.js'],
     // They need client programs of other languages, or tools: npm run test:clients, npm run test:deploy.
     // What hostile clients do to the whole system: npm run test:hostile.
     // Minutes of faults on Apache Kafka: npm run test:faults.
@@ -17,6 +13,7 @@ export default defineConfig({
       'dist/tests/faults/*.e2e.test.js',
       'dist/tests/hostile/**',
     ],
+    // npm test lets unit tests share processes (--isolate=false): to start one for each takes longer than they do.
     pool: 'forks',
     // Node itself loads what ships, as it does for users; vitest takes a fifth longer to load it for each file.
     server: { deps: { external: [/\/dist\/(?!tests\/)(?!.*\/testing\/)(?!.*\.test\.js$)/] } },
