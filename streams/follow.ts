@@ -1,7 +1,7 @@
 import type { Kafka } from 'kafkajs';
 import { MillraceError, messageOf } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
-import { backoff, pause } from './backoff.js';
+import { atMost, backoff, pause } from './backoff.js';
 import { ConsumptionHealth, type ConsumptionStatus } from './consumption-health.js';
 import { type Fetched, fetchCommitted, mostEmptyAnswers, type Place } from './fetch-committed.js';
 import { typeOf } from './kafka-errors.js';
@@ -115,9 +115,7 @@ export class Follow implements Follower {
   /** Lets calls of `handle` come to an end. While the log is away its connections are left to end by themselves. */
   async stop(): Promise<void> {
     this.#stopping.abort();
-    const timeLimit = new AbortController();
-    await Promise.race([this.#running, pause(stopMs, timeLimit.signal)]);
-    timeLimit.abort();
+    await atMost(stopMs, this.#running);
   }
 
   async #run(): Promise<void> {

@@ -1,7 +1,7 @@
 import type { Consumer, EachBatchPayload, Kafka } from 'kafkajs';
 import { messageOf } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
-import { backoff, pause } from './backoff.js';
+import { atMost, backoff, pause } from './backoff.js';
 import { ConsumptionHealth, type ConsumptionStatus } from './consumption-health.js';
 
 const stopMs = 15_000;
@@ -154,9 +154,7 @@ export class GroupConsumer {
    */
   async stop(): Promise<void> {
     this.#stopping.abort();
-    const timeLimit = new AbortController();
-    await Promise.race([this.#running, pause(stopMs, timeLimit.signal)]);
-    timeLimit.abort();
+    await atMost(stopMs, this.#running);
   }
 
   async #run(): Promise<void> {
