@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import type { Endpoints } from '../cli/endpoints.js';
+import type { Endpoints } from '../app/endpoints.js';
 
 /** `millrace up` in a process of its own, on free ports. */
 export interface BenchSystem {

@@ -1,7 +1,7 @@
 import { MillraceError, messageOf } from '../platform/errors.js';
 import { withoutCredentials } from '../platform/secrets.js';
 import type { Config } from '../platform/config.js';
-import { readEndpoints } from './endpoints.js';
+import { readEndpoints } from '../app/endpoints.js';
 
 /** The HTTP API as commands use it. */
 export interface ApiClient {

@@ -3,17 +3,17 @@ import { loadConfig } from '../platform/config.js';
 import { describeSettings, settingsPage } from '../platform/settings.js';
 import { MillraceError } from '../platform/errors.js';
 import { version } from '../platform/version.js';
-import type { Role } from './context.js';
-import type { StandAloneOptions, StartRole } from './stand-alone.js';
-import { toTable } from './table.js';
-import { tell } from './tell.js';
-import { runUntilStopped } from './until-stopped.js';
-import { auditCommand } from './audit/command.js';
-import { doctorCommand } from './doctor/command.js';
+import type { Role } from '../app/context.js';
+import type { StandAloneOptions, StartRole } from '../app/run-role.js';
+import { toTable } from '../ops/table.js';
+import { printError } from './print-error.js';
+import { runUntilStopped } from '../app/until-stopped.js';
+import { auditCommand } from './audit.js';
+import { doctorCommand } from './doctor.js';
 import { overviewCommands } from './overview.js';
 import { modelsCommand } from './models/command.js';
 import { keysCommand } from './keys.js';
-import { deadLettersCommand } from './dead-letters/command.js';
+import { deadLettersCommand } from './dead-letters.js';
 
 // Before the first file is read: Node's four threads for files would be shared by the log's fsync and ClickHouse's queries.
 process.env['UV_THREADPOOL_SIZE'] ??= '16';
@@ -29,7 +29,7 @@ program
   .allowExcessArguments()
   .action(async ({ demo }: { demo: boolean }, { args }: Command) => {
     if (args[0] !== undefined) throw unknownCommand(args[0]);
-    const { up: start } = await import('./up.js');
+    const { up: start } = await import('../app/up.js');
     const onProgress = (step: string): void => console.error(`Starting ${step} …`);
     const config = loadConfig(process.env);
     const startAll = async (): Promise<Role> => {
@@ -44,7 +44,7 @@ program
   .command('serve')
   .description('run the HTTP API alone')
   .action(async () => {
-    const { startServe } = await import('./roles/serve.js');
+    const { startServe } = await import('../app/serve.js');
     await runAlone('serve', startServe, { servesHttp: true });
   });
 
@@ -52,7 +52,7 @@ program
   .command('process')
   .description('run the stream scorers alone')
   .action(async () => {
-    const { startProcessors } = await import('./roles/process.js');
+    const { startProcessors } = await import('../app/process.js');
     await runAlone('process', startProcessors);
   });
 
@@ -60,7 +60,7 @@ program
   .command('sink')
   .description('run the ClickHouse sink alone')
   .action(async () => {
-    const { startSink } = await import('./roles/sink.js');
+    const { startSink } = await import('../app/sink.js');
     await runAlone('sink', startSink);
   });
 
@@ -68,7 +68,7 @@ program
   .command('bridge')
   .description('run the RabbitMQ bridge alone')
   .action(async () => {
-    const { startBridge } = await import('./roles/bridge.js');
+    const { startBridge } = await import('../app/bridge.js');
     await runAlone('bridge', (context) => startBridge(context), { needs: ['RABBITMQ_URL'] });
   });
 
@@ -92,7 +92,7 @@ program
   .command('schedule')
   .description('run the schedules alone')
   .action(async () => {
-    const { startSchedules } = await import('./roles/schedule.js');
+    const { startSchedules } = await import('../app/schedule.js');
     await runAlone('schedule', (context) => startSchedules(context));
   });
 
@@ -137,7 +137,7 @@ async function runAlone(
   start: StartRole,
   options: Omit<StandAloneOptions, 'role'> = {},
 ): Promise<void> {
-  const { standAlone } = await import('./stand-alone.js');
+  const { standAlone } = await import('../app/run-role.js');
   const config = loadConfig(process.env);
   await runUntilStopped(() => standAlone(config, start, { role, ...options }), {
     stopTimeoutMs: config.STOP_TIMEOUT_MS,
@@ -146,14 +146,14 @@ async function runAlone(
 
 // Node would print it as it is, with what libraries put into their errors.
 process.on('uncaughtException', (error) => {
-  tell(error);
+  printError(error);
   process.exit(1);
 });
 
 try {
   await program.parseAsync();
 } catch (error) {
-  tell(error);
+  printError(error);
   // What a failed start leaves open must not keep the process.
   process.exit(1);
 }

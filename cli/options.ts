@@ -1,7 +1,7 @@
 import { InvalidArgumentError } from 'commander';
 import { MillraceError } from '../platform/errors.js';
-import { isStorable } from '../processors/event-time.js';
-import { loadPipelines } from '../processors/pipeline.js';
+import { isStorable } from '../processors/events/event-time.js';
+import { loadPipelines } from '../processors/pipelines/pipeline.js';
 import { parseTime } from '../schemas/times.js';
 
 /**

@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import { loadConfig } from '../platform/config.js';
 import { MillraceError } from '../platform/errors.js';
 import { type ApiClient, createApiClient } from './api-client.js';
-import { toTable } from './table.js';
+import { toTable } from '../ops/table.js';
 
 interface PipelinesAnswer {
   pipelines: { name: string; models: { name: string; version: string }[]; topics: Record<string, string> }[];

@@ -1,8 +1,8 @@
 import { clickHouseSettings, createAnalytics } from '../analytics/client.js';
 import { translateError } from '../analytics/errors.js';
 import type { Config } from '../platform/config.js';
-import { printableLines } from './dead-letters/printable.js';
-import { findEngine } from './find-engines.js';
+import { printableLines } from '../ops/dead-letters/printable.js';
+import { findEngine } from '../ops/find-engines.js';
 
 /**
  * Runs one statement on ClickHouse and prints what it answers: a table on a terminal, tab-separated lines elsewhere, or

@@ -1,8 +1,8 @@
 import type { Context, Hono, MiddlewareHandler } from 'hono';
 import { MillraceError } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
-import type { OpenPipeline } from '../processors/open-pipelines.js';
-import { modelsOf } from '../processors/turns.js';
+import type { OpenPipeline } from '../processors/pipelines/open-pipelines.js';
+import { modelsOf } from '../processors/scoring/model-router.js';
 import type { Scope } from './api-keys.js';
 import { clientOf, refusalOf } from './authentication.js';
 import { sendProblem } from './problems.js';

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { Hono } from 'hono';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { projectRoot } from '../platform/paths.js';
-import type { OpenPipeline } from '../processors/open-pipelines.js';
+import type { OpenPipeline } from '../processors/pipelines/open-pipelines.js';
 import { hourMs, jobOf, JobsFixture, type TestJobs } from '../processors/jobs/testing/jobs-fixture.js';
 import { loadContract } from '../schemas/contracts.js';
 import { fileForm } from '../tests/system/file-jobs.js';

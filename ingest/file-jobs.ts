@@ -1,7 +1,7 @@
 import type { Context } from 'hono';
 import type { ClickHouseClient } from '@clickhouse/client';
 import { MillraceError } from '../platform/errors.js';
-import { idempotentJobId, newEventId } from '../processors/ids.js';
+import { idempotentJobId, newEventId } from '../processors/events/ids.js';
 import type { JobFiles } from '../processors/jobs/job-files.js';
 import type { JobLog } from '../processors/jobs/job-log.js';
 import type { JobRunner } from '../processors/jobs/job-runner.js';
@@ -10,7 +10,7 @@ import { clientOf } from './authentication.js';
 import { mayUse } from './authorization.js';
 import { detectFormat } from '../processors/jobs/formats/detect-format.js';
 import { checkColumns } from '../processors/jobs/row-event.js';
-import type { OpenPipeline } from '../processors/open-pipelines.js';
+import type { OpenPipeline } from '../processors/pipelines/open-pipelines.js';
 import { receiveUpload } from './receive-upload.js';
 
 /** Of jobs of `/upload`: AIMQ's name for the prices. */

@@ -1,5 +1,5 @@
 import { MillraceError } from '../platform/errors.js';
-import type { OpenPipeline } from '../processors/open-pipelines.js';
+import type { OpenPipeline } from '../processors/pipelines/open-pipelines.js';
 
 /** @throws MillraceError `PIPELINE_UNKNOWN` that names those there are. */
 export function findPipeline(pipelines: ReadonlyMap<string, OpenPipeline>, name: string): OpenPipeline {

@@ -1,4 +1,4 @@
-import type { OpenPipeline } from '../processors/open-pipelines.js';
+import type { OpenPipeline } from '../processors/pipelines/open-pipelines.js';
 
 type Json = Record<string, unknown>;
 

@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import type { OpenPipeline } from '../processors/open-pipelines.js';
+import type { OpenPipeline } from '../processors/pipelines/open-pipelines.js';
 import { version } from '../platform/version.js';
-import { envelopeSchema } from '../processors/event-envelope.js';
+import { envelopeSchema } from '../processors/events/envelope.js';
 import { answer, type Json, json, problemAnswer, problemAnswers, string } from './openapi-answers.js';
 import { withAccess } from './openapi-access.js';
 import { inferencePaths } from './openapi-inference.js';

@@ -2,9 +2,9 @@
 import { Hono } from 'hono';
 import { expect, test } from 'vitest';
 import { MillraceError } from '../platform/errors.js';
-import type { OpenPipeline } from '../processors/open-pipelines.js';
-import type { Intake } from './intake.js';
-import { NotWritten } from './not-written.js';
+import type { OpenPipeline } from '../processors/pipelines/open-pipelines.js';
+import type { Intake } from '../processors/events/accept-events.js';
+import { NotWritten } from '../processors/events/not-written.js';
 import { sendProblem, toProblem } from './problems.js';
 import { pipelineRoutes } from './routes/pipelines.js';
 

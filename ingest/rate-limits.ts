@@ -1,7 +1,7 @@
 import { RateLimiterMemory, RateLimiterRedis } from 'rate-limiter-flexible';
 import { MillraceError } from '../platform/errors.js';
 import type { Metrics } from '../platform/metrics.js';
-import { SharedStore } from './shared-store.js';
+import { SharedStore } from '../platform/shared-store.js';
 
 /** A client has asked for more than it may. Code `RATE_LIMITED`, retriable. */
 export class RateLimited extends MillraceError {

@@ -10,9 +10,9 @@ import { fetchJars } from './apache-kafka-jars.mjs';
 const suite = [
   'dist/tests/system',
   'dist/bridges',
-  'dist/cli/doctor/check-rabbitmq',
-  'dist/ingest/shared-store',
-  'dist/processors/resolve-dead-letters',
+  'dist/ops/doctor/check-rabbitmq',
+  'dist/platform/shared-store',
+  'dist/processors/dead-letters/resolve',
   'dist/processors/schedules/scheduler',
   'dist/models/lifecycle/served-models',
   'dist/embedded/schema-registry/topic-log',

@@ -1,5 +1,5 @@
 import { connect } from 'amqplib';
-import { newEventId } from '../../processors/ids.js';
+import { newEventId } from '../../processors/events/ids.js';
 import type { NewRecord } from '../../streams/records.js';
 import { type BenchLog, sampleEvents } from '../bench-log.js';
 

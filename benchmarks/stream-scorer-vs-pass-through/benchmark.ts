@@ -1,7 +1,7 @@
 import type { Benchmark } from '../benchmark.js';
 import { figure, inTurn, ratios } from '../benchmark.js';
 import { openBenchLog } from '../bench-log.js';
-import { StreamScorer } from '../../processors/stream-scorer.js';
+import { StreamScorer } from '../../processors/scoring/stream-scorer.js';
 import type { NewRecord, RecordPosition, StreamRecord } from '../../streams/records.js';
 import type { Streams } from '../../streams/streams.js';
 

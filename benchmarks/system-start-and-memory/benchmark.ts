@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pipeline } from '../../processors/pipelines/credit-default/pipeline.js';
-import { seededRandom } from '../../processors/sampler.js';
+import { seededRandom } from '../../processors/pipelines/sampler.js';
 import type { Benchmark, Figure } from '../benchmark.js';
 import { figure } from '../benchmark.js';
 import { type BenchSystem, makeFolder, startSystem } from '../bench-system.js';

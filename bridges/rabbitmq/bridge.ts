@@ -1,6 +1,6 @@
 import { Gauge } from 'prom-client';
-import { Intake } from '../../ingest/intake.js';
-import { PredictionCache } from '../../ingest/prediction-cache.js';
+import { Intake } from '../../processors/events/accept-events.js';
+import { PredictionCache } from '../../processors/events/prediction-cache.js';
 import type { Config } from '../../platform/config.js';
 import { MillraceError } from '../../platform/errors.js';
 import { tlsOptions } from '../../platform/tls-settings.js';
@@ -12,7 +12,7 @@ import {
   parseResultsQueues,
   type QueueMapping,
 } from '../../platform/rabbitmq-settings.js';
-import type { OpenPipeline } from '../../processors/open-pipelines.js';
+import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
 import type { Consumption } from '../../streams/consumption.js';
 import type { Serde } from '../../streams/serde.js';
 import type { Streams } from '../../streams/streams.js';

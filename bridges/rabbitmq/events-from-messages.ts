@@ -1,11 +1,11 @@
 import type { ConsumeMessage } from 'amqplib';
-import type { EventOutcome, Intake } from '../../ingest/intake.js';
+import type { EventOutcome, Intake } from '../../processors/events/accept-events.js';
 import { MillraceError } from '../../platform/errors.js';
 import type { Metrics } from '../../platform/metrics.js';
-import { deadLetterRecord, shrinkDeadLetter } from '../../processors/dead-letters.js';
-import { newEventId } from '../../processors/ids.js';
-import type { OpenPipeline } from '../../processors/open-pipelines.js';
-import { correlationIdHeader, replyToHeader } from '../../processors/reply-headers.js';
+import { deadLetterRecord, shrinkDeadLetter } from '../../processors/dead-letters/dead-letter.js';
+import { newEventId } from '../../processors/events/ids.js';
+import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
+import { correlationIdHeader, replyToHeader } from '../../processors/events/reply-headers.js';
 import { type NewRecord, sizeOf } from '../../streams/records.js';
 import type { FailedMessage, FailedMessages } from './failed-messages.js';
 import type { Ledger } from './ledger.js';

@@ -1,6 +1,6 @@
 import type { Config } from '../../platform/config.js';
 import { createApiClient } from '../api-client.js';
-import { toTable } from '../table.js';
+import { toTable } from '../../ops/table.js';
 import { type ModelAnswer, modelPath, type VersionAnswer } from './api.js';
 
 const newestFirst = new Intl.Collator('en', { numeric: true });

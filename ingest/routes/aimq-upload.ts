@@ -5,7 +5,7 @@ import { readOutcomes, type RowOutcome } from '../../processors/jobs/job-result.
 import { findDecimalColumns } from '../../processors/jobs/row-event.js';
 import { isFinished, type Job } from '../../processors/jobs/job.js';
 import { MillraceError } from '../../platform/errors.js';
-import type { OpenPipeline } from '../../processors/open-pipelines.js';
+import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
 import { acceptFile, aimqScoreColumn, describeJob, type FileJobs, resultGone } from '../file-jobs.js';
 import { idempotencyKeyOf } from '../idempotency-key.js';
 

@@ -1,10 +1,10 @@
 import { type Context, Hono, type MiddlewareHandler } from 'hono';
 import { MillraceError } from '../../platform/errors.js';
-import type { OpenPipeline } from '../../processors/open-pipelines.js';
+import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
 import type { RecordSchema } from '../../schemas/contracts.js';
 import { isAmbiguousNumber } from '../../schemas/number-text.js';
-import { envelopeSchema } from '../../processors/event-envelope.js';
-import type { Intake } from '../intake.js';
+import { envelopeSchema } from '../../processors/events/envelope.js';
+import type { Intake } from '../../processors/events/accept-events.js';
 import type { Problem } from '../problems.js';
 import { parseJson, readText } from '../request-body.js';
 import { contextOf } from './pipelines.js';

@@ -1,5 +1,5 @@
 import { Hono } from 'hono';
-import type { OpenPipeline } from '../../processors/open-pipelines.js';
+import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
 import { acceptFile, describeJob, type FileJobs } from '../file-jobs.js';
 import { idempotencyKeyOf } from '../idempotency-key.js';
 import { findPipeline } from '../find-pipeline.js';

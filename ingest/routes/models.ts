@@ -4,8 +4,8 @@ import type { ServedModels } from '../../models/lifecycle/served-models.js';
 import type { Alias, ModelState, RegisteredVersion } from '../../models/lifecycle/state.js';
 import { findVersion } from '../../models/registry.js';
 import { mayUse } from '../authorization.js';
-import type { OpenPipeline } from '../../processors/open-pipelines.js';
-import { modelsOf } from '../../processors/turns.js';
+import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
+import { modelsOf } from '../../processors/scoring/model-router.js';
 import { MillraceError } from '../../platform/errors.js';
 
 export interface ModelRoutesOptions {

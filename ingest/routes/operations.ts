@@ -1,6 +1,6 @@
 import { Hono } from 'hono';
 import type { Metrics } from '../../platform/metrics.js';
-import type { Health } from '../health.js';
+import type { Health } from '../../platform/health.js';
 
 export interface OperationsOptions {
   health: Health;

@@ -1,8 +1,8 @@
 import { type Context, Hono } from 'hono';
 import type { PredictionRow } from '../../analytics/rows.js';
 import { MillraceError } from '../../platform/errors.js';
-import type { OpenPipeline } from '../../processors/open-pipelines.js';
-import type { Intake, RequestContext } from '../intake.js';
+import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
+import type { Intake, RequestContext } from '../../processors/events/accept-events.js';
 import { type Problem, sendProblem, toProblem } from '../problems.js';
 import { callerOf, workOf } from '../trace-requests.js';
 import { mayUse } from '../authorization.js';

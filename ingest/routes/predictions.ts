@@ -3,7 +3,7 @@ import type { DeadLetterReason } from '../../analytics/queries.js';
 import type { PredictionRow } from '../../analytics/rows.js';
 import { MillraceError } from '../../platform/errors.js';
 import { mayUse } from '../authorization.js';
-import type { FindStored } from '../prediction-cache.js';
+import type { FindStored } from '../../processors/events/prediction-cache.js';
 
 export interface PredictionRoutesOptions {
   /** Predictions made lately, here or in a copy of this process. */

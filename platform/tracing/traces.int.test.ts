@@ -20,7 +20,7 @@ afterEach(() => vi.unstubAllEnvs());
 test.each([{}, { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:9', OTEL_SDK_DISABLED: 'true' }])(
   'with %o the SDK is not even loaded',
   async (settings) => {
-    await Promise.all([import('../../cli/up.js'), import('../../cli/stand-alone.js')]);
+    await Promise.all([import('../../app/up.js'), import('../../app/run-role.js')]);
     const { stop } = await startTraces(loadConfig(settings), silentLogger);
     expect(traces()).toBeUndefined();
     expect(loadedPackages()).toEqual([]);

@@ -1,5 +1,5 @@
-import type { RegisteredContract } from '../open-pipelines.js';
-import { faultOfRecord } from '../dead-letters.js';
+import type { RegisteredContract } from '../pipelines/open-pipelines.js';
+import { faultOfRecord } from '../dead-letters/dead-letter.js';
 import type { LogProducer } from '../../streams/log-producer.js';
 import type { NewRecord, StreamRecord } from '../../streams/records.js';
 import type { Serde } from '../../streams/serde.js';

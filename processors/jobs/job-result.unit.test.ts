@@ -1,6 +1,6 @@
 import type { ClickHouseClient } from '@clickhouse/client';
 import { expect, it } from 'vitest';
-import type { OpenPipeline } from '../open-pipelines.js';
+import type { OpenPipeline } from '../pipelines/open-pipelines.js';
 import { jsonl } from './formats/jsonl.js';
 import type { InputFile, InputRow } from './formats/file-format.js';
 import { type Job, newRowIds, rowEventId } from './job.js';

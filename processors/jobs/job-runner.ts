@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MillraceError } from '../../platform/errors.js';
-import type { OpenPipeline } from '../open-pipelines.js';
+import type { OpenPipeline } from '../pipelines/open-pipelines.js';
 import { isFinished, type Job } from './job.js';
 import { JobRun, type RunJobOptions } from './run-job.js';
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { RecordSchema } from '../../schemas/contracts.js';
 import { eventSchema, fieldErrors } from '../../schemas/event-schema.js';
-import { InvalidEvent } from '../scorer.js';
+import { InvalidEvent } from '../scoring/scorer.js';
 import { UnusableCell } from './formats/file-format.js';
 import { checkColumns, type DecimalColumns, findDecimalColumns, toEvent } from './row-event.js';
 

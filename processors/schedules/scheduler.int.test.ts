@@ -13,7 +13,7 @@ import { createStreams, type Streams } from '../../streams/streams.js';
 import { pipelineTopics, pipelineTopicSpecs, systemTopics, systemTopicSpecs } from '../../streams/topics.js';
 import { unique } from '../../tests/contract/client.js';
 import { apiKeys, FlakyNetwork } from '../../tests/contract/flaky-network.js';
-import type { OpenPipeline, RegisteredContract } from '../open-pipelines.js';
+import type { OpenPipeline, RegisteredContract } from '../pipelines/open-pipelines.js';
 import { pipeline as creditDefault } from '../pipelines/credit-default/pipeline.js';
 import { followScheduleRuns } from './schedule-runs.js';
 import type { Schedule } from './schedule.js';

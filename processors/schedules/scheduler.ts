@@ -9,10 +9,10 @@ import type { NewRecord } from '../../streams/records.js';
 import type { Serde } from '../../streams/serde.js';
 import type { Streams } from '../../streams/streams.js';
 import { systemTopics } from '../../streams/topics.js';
-import { eventRecord } from '../event-record.js';
-import { scheduledEventId } from '../ids.js';
-import type { OpenPipeline, RegisteredContract } from '../open-pipelines.js';
-import { seededRandom } from '../sampler.js';
+import { eventRecord } from '../events/event-record.js';
+import { scheduledEventId } from '../events/ids.js';
+import type { OpenPipeline, RegisteredContract } from '../pipelines/open-pipelines.js';
+import { seededRandom } from '../pipelines/sampler.js';
 import type { ScheduleRuns } from './schedule-runs.js';
 import { type DueRun, dueRun, nextDue, type Schedule } from './schedule.js';
 

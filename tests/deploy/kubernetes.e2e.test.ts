@@ -6,7 +6,7 @@ import { parseAllDocuments } from 'yaml';
 import { loadConfig } from '../../platform/config.js';
 import { describeSettings } from '../../platform/settings.js';
 import { projectRoot } from '../../platform/paths.js';
-import { loadPipelines } from '../../processors/pipeline.js';
+import { loadPipelines } from '../../processors/pipelines/pipeline.js';
 import { pipelineTopics, scoringGroup } from '../../streams/topics.js';
 import { describeWithTools } from './installed.js';
 import { type Outcome, runTool } from './run-tool.js';

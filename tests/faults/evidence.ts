@@ -1,6 +1,6 @@
 import { loadContract } from '../../schemas/contracts.js';
 import type { Prediction } from '../../schemas/types.js';
-import { readDeadLetter } from '../../processors/dead-letters.js';
+import { readDeadLetter } from '../../processors/dead-letters/dead-letter.js';
 import type { StreamRecord } from '../../streams/records.js';
 import { pipelineTopics } from '../../streams/topics.js';
 import { sql } from '../system/audit.js';

@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { vi } from 'vitest';
-import { RedisServer } from '../../ingest/testing/redis-server.js';
+import { RedisServer } from '../../platform/testing/redis-server.js';
 import { ApacheKafka } from '../system/engines/apache-kafka.js';
 import { freePorts, killPrograms, type Program, startProgram, whenReady } from '../system/programs.js';
 import { TcpProxy } from '../system/tcp-proxy.js';

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import type { ModelManifest } from '../../models/manifest.js';
 import { projectRoot } from '../../platform/paths.js';
-import { loadPipelines, type Pipeline } from '../../processors/pipeline.js';
+import { loadPipelines, type Pipeline } from '../../processors/pipelines/pipeline.js';
 
 interface Model {
   manifest: ModelManifest;

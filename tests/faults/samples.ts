@@ -1,4 +1,4 @@
-import { loadPipelines } from '../../processors/pipeline.js';
+import { loadPipelines } from '../../processors/pipelines/pipeline.js';
 import { pick } from './plan.js';
 
 /** The day on which sample events happen: the same seed makes the same events at any time. */

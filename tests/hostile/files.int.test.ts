@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { parse } from 'csv-parse/sync';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { projectRoot } from '../../platform/paths.js';
-import { idempotentJobId } from '../../processors/ids.js';
+import { idempotentJobId } from '../../processors/events/ids.js';
 import { fileForm, type JobAnswer, whenFinished } from '../system/file-jobs.js';
 import { startSystem, type TestSystem } from '../system/start.js';
 

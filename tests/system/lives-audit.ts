@@ -1,5 +1,5 @@
 import { sumOf } from '../../models/testing/summing-version.js';
-import { isCanary } from '../../processors/turns.js';
+import { isCanary } from '../../processors/scoring/model-router.js';
 import { loadContract } from '../../schemas/contracts.js';
 import type { ModelEvent, Prediction } from '../../schemas/types.js';
 import type { StreamRecord } from '../../streams/records.js';

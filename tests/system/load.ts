@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { loadPipelines } from '../../processors/pipeline.js';
+import { loadPipelines } from '../../processors/pipelines/pipeline.js';
 
 /** What `predict` answered, as far as it must be found again. */
 export interface AnsweredPrediction {

@@ -6,7 +6,7 @@ import { openModel } from '../../models/registry.js';
 import { writeSummingVersion } from '../../models/testing/summing-version.js';
 import { silentLogger } from '../../platform/logger.js';
 import { projectRoot } from '../../platform/paths.js';
-import { isCanary } from '../../processors/turns.js';
+import { isCanary } from '../../processors/scoring/model-router.js';
 import type { Prediction } from '../../schemas/types.js';
 import { SchemaRegistryClient } from '../../streams/schema-registry.js';
 import { Serde } from '../../streams/serde.js';

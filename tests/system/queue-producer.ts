@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { connect } from 'amqplib';
-import { loadPipelines } from '../../processors/pipeline.js';
+import { loadPipelines } from '../../processors/pipelines/pipeline.js';
 
 /** A message as it was published. */
 export interface QueuedMessage {

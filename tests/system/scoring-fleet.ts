@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { vi } from 'vitest';
 import { silentLogger } from '../../platform/logger.js';
 import { untilPossible } from '../../platform/retry.js';
-import { loadPipelines } from '../../processors/pipeline.js';
+import { loadPipelines } from '../../processors/pipelines/pipeline.js';
 import { loadContract } from '../../schemas/contracts.js';
 import type { Prediction } from '../../schemas/types.js';
 import { cloudEventHeaders } from '../../streams/cloud-events.js';

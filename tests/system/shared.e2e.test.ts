@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { describeWithRedis, RedisServer } from '../../ingest/testing/redis-server.js';
+import { describeWithRedis, RedisServer } from '../../platform/testing/redis-server.js';
 import { projectRoot } from '../../platform/paths.js';
 import { freePorts, killPrograms, readiness, startProgram, whenReady } from './programs.js';
 import { runsAll } from './size.js';

@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type RunningSystem, up } from '../../cli/up.js';
+import { type RunningSystem, up } from '../../app/up.js';
 import { loadConfig } from '../../platform/config.js';
 import { sql } from './audit.js';
 import { startExternalEngines, stopExternalEngines } from './engines/external.js';

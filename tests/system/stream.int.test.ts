@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { silentLogger } from '../../platform/logger.js';
 import { projectRoot } from '../../platform/paths.js';
-import { predictionId } from '../../processors/ids.js';
+import { predictionId } from '../../processors/events/ids.js';
 import { avroType, loadContract } from '../../schemas/contracts.js';
 import type { Prediction } from '../../schemas/types.js';
 import type { LogProducer } from '../../streams/log-producer.js';

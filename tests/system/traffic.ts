@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setInterval as ticks } from 'node:timers/promises';
 import { vi } from 'vitest';
-import { loadPipelines } from '../../processors/pipeline.js';
+import { loadPipelines } from '../../processors/pipelines/pipeline.js';
 import { loadContract } from '../../schemas/contracts.js';
 import { cloudEventHeaders } from '../../streams/cloud-events.js';
 import type { LogProducer } from '../../streams/log-producer.js';

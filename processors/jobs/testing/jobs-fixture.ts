@@ -12,7 +12,7 @@ import { createStreams, type Streams } from '../../../streams/streams.js';
 import { systemTopicSpecs } from '../../../streams/topics.js';
 import { unique } from '../../../tests/contract/client.js';
 import { FlakyNetwork } from '../../../tests/contract/flaky-network.js';
-import type { OpenPipeline } from '../../open-pipelines.js';
+import type { OpenPipeline } from '../../pipelines/open-pipelines.js';
 import { JobFiles } from '../job-files.js';
 import { JobLog } from '../job-log.js';
 import { JobRunner } from '../job-runner.js';

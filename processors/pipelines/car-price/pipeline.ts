@@ -1,6 +1,6 @@
 import type { CarPriceEvent } from '../../../schemas/types.js';
-import { definePipeline } from '../../pipeline.js';
-import { loadSampler } from '../../sampler.js';
+import { definePipeline } from '../pipeline.js';
+import { loadSampler } from '../sampler.js';
 
 /** A car as the sampler draws it: `kind` is what goes together, `group|vehicle type|badge|fuel|gearbox`. */
 type SampledCar = Omit<

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { loadContract } from '../../../schemas/contracts.js';
 import { eventSchema } from '../../../schemas/event-schema.js';
 import type { CarPriceEvent } from '../../../schemas/types.js';
-import { seededRandom } from '../../sampler.js';
+import { seededRandom } from '../sampler.js';
 import { pipeline } from './pipeline.js';
 
 const random = seededRandom(5);

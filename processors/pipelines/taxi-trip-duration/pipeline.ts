@@ -1,5 +1,5 @@
 import type { TaxiTripDurationEvent } from '../../../schemas/types.js';
-import { definePipeline } from '../../pipeline.js';
+import { definePipeline } from '../pipeline.js';
 import { drawRide } from './ride-sampler.js';
 
 /** The taximeter's step. A shorter ride counts as one step where it is divided by: see the model's card. */

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { loadContract } from '../../../schemas/contracts.js';
 import { eventSchema } from '../../../schemas/event-schema.js';
 import type { TaxiTripDurationEvent } from '../../../schemas/types.js';
-import { readFigures, seededRandom } from '../../sampler.js';
+import { readFigures, seededRandom } from '../sampler.js';
 import { pipeline } from './pipeline.js';
 
 const ride: TaxiTripDurationEvent = {

@@ -1,5 +1,5 @@
 import type { TaxiTripDurationEvent } from '../../../schemas/types.js';
-import { interpolate, pick, readFigures } from '../../sampler.js';
+import { interpolate, pick, readFigures } from '../sampler.js';
 
 /** How a value spreads from some miles on, up to the next band. */
 interface Band {

@@ -4,7 +4,7 @@ import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { vi } from 'vitest';
-import { RedisServer } from '../../../ingest/testing/redis-server.js';
+import { RedisServer } from '../../../platform/testing/redis-server.js';
 import { freePorts, type Program, startProgram } from '../programs.js';
 import { ApacheKafka } from './apache-kafka.js';
 import { Authority, type IssuedCertificate } from './certificates.js';

@@ -1,0 +1,45 @@
+import { type BridgeStatus } from '../bridges/rabbitmq/connection.js';
+import { bridgeGroup, startBridge as start } from '../bridges/rabbitmq/bridge.js';
+import type { PartHealth } from '../platform/health.js';
+import { MillraceError } from '../platform/errors.js';
+import { type Context, type Role, watchConsumption } from './context.js';
+
+/**
+ * The RabbitMQ bridge.
+ *
+ * @param optional - whether this process does other work: then it is degraded, not down, while RabbitMQ can't be had.
+ * @throws MillraceError `CONFIG_INVALID`
+ */
+export async function startBridge(
+  context: Context,
+  { optional = false }: { optional?: boolean } = {},
+): Promise<Role> {
+  const { config, health, lag } = context;
+  const url = config.RABBITMQ_URL;
+  if (url === undefined)
+    throw new MillraceError(
+      'CONFIG_INVALID',
+      'The bridge needs RABBITMQ_URL, such as amqp://localhost:5672.',
+    );
+  const bridge = await start({ ...context, url });
+  lag.track(bridgeGroup, bridge.resultTopics);
+  const failure = optional ? 'degraded' : 'down';
+  health.add('rabbitmq', () => {
+    const wrong = bridge.connections().find(({ ok }) => !ok);
+    return wrong === undefined ? { status: 'up' } : toHealth(wrong, failure);
+  });
+  for (const [part, status] of bridge.parts)
+    // A copy that stands by for another has nothing to be down for.
+    health.add(part, () => toHealth(status(), 'degraded'));
+  watchConsumption(context, 'rabbitmq results', bridge.results, ({ status, ...rest }) => ({
+    status: status === 'down' ? failure : status,
+    ...rest,
+  }));
+  return bridge;
+}
+
+function toHealth({ ok, since, problem }: BridgeStatus, failure: 'degraded' | 'down'): PartHealth {
+  return ok
+    ? { status: 'up' }
+    : { status: failure, detail: `${problem}, since ${new Date(since).toISOString()}` };
+}

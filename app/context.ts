@@ -1,0 +1,199 @@
+import { ConsumerLag } from './consumer-lag.js';
+import type { Engines } from './start-engines.js';
+import { showHealth } from './health-metric.js';
+import { Health, type PartHealth } from '../platform/health.js';
+import type { ModelLifecycle } from '../models/lifecycle/lifecycle.js';
+import type { ServedModels } from '../models/lifecycle/served-models.js';
+import { createModelRuntime } from '../models/runtime.js';
+import type { Config } from '../platform/config.js';
+import type { Logger } from '../platform/logger.js';
+import { createMetrics, type Metrics } from '../platform/metrics.js';
+import { untilPossible } from '../platform/retry.js';
+import { tlsOptions } from '../platform/tls-settings.js';
+import {
+  type OpenPipeline,
+  type OpenPipelines,
+  openPipelines,
+} from '../processors/pipelines/open-pipelines.js';
+import { loadPipelines } from '../processors/pipelines/pipeline.js';
+import type { Consumption } from '../streams/consumption.js';
+import { SchemaRegistryClient } from '../streams/schema-registry.js';
+import { Serde } from '../streams/serde.js';
+import { createStreams, type Streams } from '../streams/streams.js';
+import { pipelineTopicSpecs, systemTopicSpecs } from '../streams/topics.js';
+
+/** What the roles of one process share. */
+export interface Context {
+  config: Config;
+  logger: Logger;
+  metrics: Metrics;
+  health: Health;
+  lag: ConsumerLag;
+  streams: Streams;
+  serde: Serde;
+  analytics: Engines['analytics'];
+  pipelines: ReadonlyMap<string, OpenPipeline>;
+  lifecycle: ModelLifecycle;
+  served: ServedModels;
+  close(): Promise<void>;
+}
+
+/** A part of Millrace that runs: `serve`, `process`, `sink`, `schedule` or `bridge`. */
+export interface Role {
+  /** Takes no more work and ends what is under way. */
+  stop(): Promise<void> | void;
+}
+
+/**
+ * Connects to the engines and makes ready what every role needs: topics, schemas, models.
+ *
+ * @throws MillraceError from whichever of them can't be had.
+ */
+export async function openContext(
+  config: Config,
+  engines: Engines,
+  logger: Logger,
+  { metrics, health }: Pick<Context, 'metrics' | 'health'> = {
+    metrics: createMetrics(),
+    health: new Health(),
+  },
+): Promise<Context> {
+  const streams = createStreams({
+    ...kafkaSettings(config),
+    brokers: engines.brokers,
+    clientId: 'millrace',
+    logger,
+  });
+  const registry = new SchemaRegistryClient(registryOptions(config, engines.registryUrl));
+  const serde = new Serde(registry);
+  const runtime = createModelRuntime({ workers: config.MODEL_WORKERS });
+  showHealth(metrics.registry, health);
+  // Before anything waits for them: readiness is what says why the start takes so long.
+  health.add('log', async () => {
+    await streams.ping();
+    return damageHealth(await engines.damagedFiles());
+  });
+  health.add('registry', async () => {
+    await registry.ping();
+    return { status: 'up' };
+  });
+  let opened: OpenPipelines | undefined;
+  const close = async (): Promise<void> => {
+    await opened?.close();
+    await runtime.close();
+    await streams.close();
+  };
+  try {
+    const topics = (await loadPipelines()).flatMap(({ name }) =>
+      pipelineTopicSpecs(name, config.TOPIC_PARTITIONS),
+    );
+    await untilPossible('Creating topics', logger, () =>
+      streams.createTopics([...topics, ...systemTopicSpecs()]),
+    );
+    opened = await untilPossible('Opening the pipelines', logger, () =>
+      openPipelines({ config, streams, serde, runtime, metrics, logger }),
+    );
+    const { pipelines, lifecycle, served, misfits } = opened;
+    const lag = new ConsumerLag(metrics.registry, streams);
+    health.add('offsets', () => lag.health());
+    health.add('models', () => modelsHealth(lifecycle, [...served.problems(), ...misfits()]));
+    return {
+      config,
+      logger,
+      metrics,
+      health,
+      lag,
+      streams,
+      serde,
+      analytics: engines.analytics,
+      pipelines,
+      lifecycle,
+      served,
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** How the schema registry is reached, from the settings `SCHEMA_REGISTRY_USER`, `…_PASSWORD` and `SCHEMA_REGISTRY_TLS_*`. */
+export function registryOptions(config: Config, url: string) {
+  const { SCHEMA_REGISTRY_USER: username, SCHEMA_REGISTRY_PASSWORD: password } = config;
+  return {
+    url,
+    tls: tlsOptions(config, 'SCHEMA_REGISTRY'),
+    ...(username === undefined ? {} : { username }),
+    ...(password === undefined ? {} : { password }),
+  };
+}
+
+/** How the log is reached and what it is asked for, from the settings `KAFKA_SASL_*`, `KAFKA_TLS*` and `TOPIC_REPLICATION`. */
+export function kafkaSettings(config: Config) {
+  const {
+    KAFKA_SASL_MECHANISM: mechanism,
+    KAFKA_SASL_USERNAME: username,
+    KAFKA_SASL_PASSWORD: password,
+  } = config;
+  const { KAFKA_TLS, TOPIC_REPLICATION: replicationFactor } = config;
+  return {
+    ...(mechanism === undefined || username === undefined || password === undefined
+      ? {}
+      : { sasl: { mechanism, username, password } }),
+    ...(KAFKA_TLS ? { tls: tlsOptions(config, 'KAFKA') } : {}),
+    ...(replicationFactor === undefined ? {} : { replicationFactor }),
+  };
+}
+
+/** Degraded until somebody has looked at the copies of damaged files and taken them away. */
+function damageHealth(files: readonly string[]): PartHealth {
+  if (files.length === 0) return { status: 'up' };
+  return {
+    status: 'degraded',
+    detail: `files of the log were damaged, what is intact of them is served: look at ${files.join(', ')} (docs/operations.md, At 3 am)`,
+  };
+}
+
+/**
+ * Degraded while a version that ought to serve doesn't, while one does that can't score its pipeline's events, and while
+ * changes can't be seen.
+ */
+function modelsHealth(lifecycle: ModelLifecycle, wrong: readonly string[]): PartHealth {
+  const { ok, since, lastError } = lifecycle.status();
+  const problems = [...wrong];
+  if (!ok) problems.push(`changes are not seen: ${lastError}, since ${new Date(since).toISOString()}`);
+  return problems.length === 0 ? { status: 'up' } : { status: 'degraded', detail: problems.join('; ') };
+}
+
+/** Silence after which a consumption counts as stuck: longer than all of its retries together. */
+const stuckAfterMs = 180_000;
+
+/** Shows in readiness how a consumption is, and in liveness when only a restart helps it. */
+export function watchConsumption(
+  { health, streams }: Context,
+  name: string,
+  consumption: Consumption,
+  toHealth: (health: PartHealth) => PartHealth = (part) => part,
+): void {
+  health.add(name, () => toHealth(consumptionHealth(consumption)));
+  health.addStuck(name, async () => {
+    const silentMs = Date.now() - consumption.aliveAt();
+    if (silentMs < stuckAfterMs) return undefined;
+    // While the log is away a restart changes nothing.
+    const answers = await streams.ping().then(
+      () => true,
+      () => false,
+    );
+    return answers
+      ? `the log answers, and the consumer has not asked it for ${Math.round(silentMs / 1000)} s`
+      : undefined;
+  });
+}
+
+/** How a consumption is, for readiness. */
+function consumptionHealth(consumption: Consumption): PartHealth {
+  const { ok, since, lastError } = consumption.status();
+  return ok
+    ? { status: 'up' }
+    : { status: 'down', detail: `${lastError}, since ${new Date(since).toISOString()}` };
+}

@@ -1,0 +1,32 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Intake } from '../processors/events/accept-events.js';
+import { messageOf } from '../platform/errors.js';
+import type { Logger } from '../platform/logger.js';
+import type { OpenPipeline } from '../processors/pipelines/open-pipelines.js';
+import type { Role } from './context.js';
+
+const intervalMs = 1000;
+
+/** Feeds one realistic event a second, in turn to every pipeline that can make samples. */
+export function startDemo(pipelines: readonly OpenPipeline[], intake: Intake, logger: Logger): Role {
+  const sampled = pipelines.filter(({ pipeline }) => pipeline.sample !== undefined);
+  const stopping = new AbortController();
+  const feed = async (): Promise<void> => {
+    for (let turn = 0; !stopping.signal.aborted; turn++) {
+      const open = sampled[turn % sampled.length];
+      if (open === undefined) return;
+      const context = { source: 'millrace/demo', timeoutMs: 10_000 };
+      await intake.publish(open, [open.pipeline.sample?.(Math.random)], context).catch((error: unknown) => {
+        logger.warn({ pipeline: open.name, error: messageOf(error) }, 'a demo event was not accepted');
+      });
+      await sleep(intervalMs, undefined, { signal: stopping.signal }).catch(() => undefined);
+    }
+  };
+  const feeding = feed();
+  return {
+    stop: () => {
+      stopping.abort();
+      return feeding;
+    },
+  };
+}

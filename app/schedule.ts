@@ -1,0 +1,49 @@
+import type { PartHealth } from '../platform/health.js';
+import { MillraceError } from '../platform/errors.js';
+import { untilPossible } from '../platform/retry.js';
+import type { OpenPipeline } from '../processors/pipelines/open-pipelines.js';
+import { followScheduleRuns } from '../processors/schedules/schedule-runs.js';
+import { type Schedule, schedulesOf } from '../processors/schedules/schedule.js';
+import { Scheduler } from '../processors/schedules/scheduler.js';
+import { loadContract } from '../schemas/contracts.js';
+import { systemTopics } from '../streams/topics.js';
+import type { Context, Role } from './context.js';
+
+/** Puts sample events on the log when their schedules say so. Of several copies one does each run. */
+export async function startSchedules(
+  context: Context,
+  schedules: readonly Schedule[] = schedulesOf(context.config, context.pipelines),
+): Promise<Role> {
+  const { serde, logger, pipelines, health } = context;
+  const on = schedules.filter(({ cron }) => cron !== null);
+  if (on.length === 0) return { stop: () => undefined };
+  const contract = loadContract('shared', 'schedule-run');
+  const schemaId = await untilPossible('Registering the schema of scheduled runs', logger, () =>
+    serde.register(systemTopics.schedules, contract.type),
+  );
+  const runs = await followScheduleRuns(context);
+  const schedulers = on.map((schedule) => {
+    const pipeline = pipelineOf(schedule, pipelines);
+    const scheduler = new Scheduler({ ...context, schedule, pipeline, runs, run: { ...contract, schemaId } });
+    health.add(`schedule ${schedule.name}`, (): PartHealth =>
+      scheduler.failure === undefined ? { status: 'up' } : { status: 'down', detail: scheduler.failure },
+    );
+    return scheduler;
+  });
+  return {
+    stop: async () => {
+      await Promise.all(schedulers.map((scheduler) => scheduler.stop()));
+      await runs.stop();
+    },
+  };
+}
+
+function pipelineOf(
+  { name, pipeline }: Schedule,
+  pipelines: ReadonlyMap<string, OpenPipeline>,
+): OpenPipeline {
+  const open = pipelines.get(pipeline);
+  if (open?.pipeline.sample !== undefined) return open;
+  const problem = open === undefined ? 'there is no such pipeline' : 'it makes no samples';
+  throw new MillraceError('SCHEDULE_INVALID', `The schedule ${name} is for ${pipeline}, and ${problem}.`);
+}

@@ -1,0 +1,52 @@
+import { logDamage, storageHealth } from '../analytics/damage.js';
+import { migrate } from '../analytics/migrate.js';
+import { ping } from '../analytics/queries.js';
+import { untilPossible } from '../platform/retry.js';
+import { Sink } from '../processors/sink/sink.js';
+import { loadContract } from '../schemas/contracts.js';
+import { sinkGroup } from '../streams/topics.js';
+import { type Context, type Role, watchConsumption } from './context.js';
+
+/** One batch is made ready while ClickHouse works on the other. */
+export const concurrentInserts = 2;
+
+/** Stores predictions, dead letters, outcomes and the lives of models in ClickHouse. Starts when ClickHouse does, however long that takes. */
+export async function startSink(context: Context): Promise<Role> {
+  const { config, streams, serde, analytics, pipelines, metrics, logger, health, lag } = context;
+  health.add('clickhouse', async () => {
+    await ping(analytics.client);
+    return storageHealth(analytics.client);
+  });
+  await untilPossible('Making the tables ready', logger, () => migrate(analytics.client));
+  await untilPossible('Looking for damaged parts', logger, () => logDamage(analytics.client, logger));
+  const producer = await streams.createProducer();
+  const sink = new Sink({
+    pipelines: [...pipelines.keys()],
+    client: analytics.client,
+    serde,
+    prediction: loadContract('shared', 'prediction'),
+    outcome: loadContract('shared', 'outcome'),
+    modelEvent: loadContract('shared', 'model-event'),
+    producer,
+    metrics,
+    logger,
+  });
+  const groupId = sinkGroup;
+  const consumption = await streams.consume({
+    groupId,
+    topics: sink.topics,
+    sessionTimeoutMs: config.KAFKA_SESSION_TIMEOUT_MS,
+    handle: (records, earlier) => sink.store(records, earlier),
+    maxBatch: config.SINK_BATCH_ROWS,
+    maxWaitMs: config.SINK_BATCH_DELAY_MS,
+    concurrentCalls: concurrentInserts,
+  });
+  lag.track(groupId, sink.topics);
+  watchConsumption(context, 'sink', consumption);
+  return {
+    stop: async () => {
+      await consumption.stop();
+      await producer.close();
+    },
+  };
+}

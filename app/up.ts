@@ -1,0 +1,110 @@
+import { join, relative } from 'node:path';
+import { startEngines } from './start-engines.js';
+import { Health } from '../platform/health.js';
+import type { Config } from '../platform/config.js';
+import { createLogger, rotateLog } from '../platform/logger.js';
+import { createMetrics } from '../platform/metrics.js';
+import { startTraces } from '../platform/tracing/traces.js';
+import { withoutCredentials } from '../platform/secrets.js';
+import { version } from '../platform/version.js';
+import { kafkaSettings, openContext, type Role } from './context.js';
+import { stopAll } from './stop-all.js';
+import { openDataFolder } from './data-folder.js';
+import { type Endpoints, writeEndpoints } from './endpoints.js';
+import { startDemo } from './demo.js';
+import { startBridge } from './bridge.js';
+import { startProcessors } from './process.js';
+import { startSchedules } from './schedule.js';
+import { startServe } from './serve.js';
+import { startSink } from './sink.js';
+
+export interface UpOptions {
+  /** Whether to feed sample events. */
+  demo: boolean;
+  /** Told of each step while the system comes up. */
+  onProgress: (step: string) => void;
+}
+
+/** The whole system in this process, on embedded engines where no setting names another. */
+export interface RunningSystem extends Role {
+  endpoints: Endpoints;
+  /** The same for people. */
+  screen: string;
+}
+
+/** Starts everything. What was started is stopped again when a part fails to start. */
+export async function up(config: Config, { demo, onProgress }: UpOptions): Promise<RunningSystem> {
+  const startedAt = performance.now();
+  // Before anything is written: two brokers on one log would ruin it.
+  const folder = await openDataFolder(config.DATA_DIR);
+  const logFile = join(config.DATA_DIR, 'millrace.log');
+  rotateLog(logFile);
+  const logger = createLogger(config.LOG_LEVEL, logFile);
+  const roles: Role[] = [{ stop: () => folder.release() }];
+  const stop = (): Promise<void> => stopAll(roles);
+  try {
+    roles.push(await startTraces(config, logger));
+    onProgress('engines');
+    const engines = await startEngines(config, logger, kafkaSettings(config));
+    roles.push(engines);
+    onProgress('models, schemas, topics and tables');
+    // Its API answers before all roles have started: not ready until then.
+    const base = { metrics: createMetrics(), health: new Health(undefined, 'starting') };
+    const context = await openContext(config, engines, logger, base);
+    roles.push({ stop: () => context.close() });
+    onProgress('sink and scorers');
+    roles.push(await startSink(context), await startProcessors(context));
+    onProgress('HTTP API');
+    const serve = await startServe(context);
+    roles.push(serve);
+    roles.push(await startSchedules(context));
+    if (config.RABBITMQ_URL !== undefined) roles.push(await startBridge(context, { optional: true }));
+    if (demo) roles.push(startDemo([...context.pipelines.values()], serve.intake, logger));
+    roles.push({ stop: () => context.health.drain() });
+    context.health.started();
+    onProgress('readiness');
+    // On brokers that outlive this process, a killed predecessor is a member of the groups for so long.
+    await context.health.whenUp(config.KAFKA_SESSION_TIMEOUT_MS + 30_000);
+    const endpoints = {
+      http: `http://${config.HOST}:${serve.port}`,
+      kafka: engines.brokers,
+      schema_registry: withoutCredentials(engines.registryUrl),
+      clickhouse: withoutCredentials(engines.clickHouseUrl),
+    };
+    await writeEndpoints(config.DATA_DIR, endpoints);
+    const seconds = (performance.now() - startedAt) / 1000;
+    logger.info({ endpoints, seconds }, 'ready');
+    return { stop, endpoints, screen: screen({ config, endpoints, logFile, seconds, demo }) };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+function screen(system: {
+  config: Config;
+  endpoints: Endpoints;
+  logFile: string;
+  seconds: number;
+  demo: boolean;
+}): string {
+  const { config, endpoints, logFile, seconds, demo } = system;
+  const { http, clickhouse } = endpoints;
+  return `
+Millrace ${version} is ready (${seconds.toFixed(1)} s).
+
+  HTTP API         ${http}  (try it at ${http}/docs)
+  Kafka API        ${endpoints.kafka.join(',')}
+  Schema registry  ${endpoints.schema_registry}
+  ClickHouse       ${clickhouse}
+  Data             ${relative(process.cwd(), config.DATA_DIR) || '.'}
+  Log              ${relative(process.cwd(), logFile)}
+
+  Score a client:
+    curl -X POST ${http}/v1/pipelines/credit-default/predict -H 'content-type: application/json' -d @examples/credit-default.json
+  Look at the newest predictions:
+    curl '${clickhouse}/' -d 'SELECT event_id, score, label FROM millrace.predictions ORDER BY predicted_at DESC LIMIT 5 FORMAT PrettyCompact'
+
+  ${demo ? 'Sample events come in, one a second; --no-demo leaves them out. ' : ''}Ctrl-C stops everything.
+`;
+}

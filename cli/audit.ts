@@ -1,0 +1,88 @@
+import { join } from 'node:path';
+import { Command, InvalidArgumentError } from 'commander';
+import { type Config, loadConfig } from '../platform/config.js';
+import { collect, pipelinesOf, time, wholeNumber } from './options.js';
+import { printError } from './print-error.js';
+
+interface Options {
+  pipeline?: string[];
+  since?: number;
+  deep?: boolean;
+  wait: number;
+  limit: number;
+  json?: boolean;
+}
+
+/** Exit codes, for scripts: as grep's and diff's, 1 is an answer and 2 none. */
+const clean = 0;
+const findings = 1;
+const notChecked = 2;
+
+/** `millrace audit`. */
+export function auditCommand(): Command {
+  return new Command('audit')
+    .description(
+      'compare the log with the rows in ClickHouse and name what is missing or double (exit code 0: clean, 1: findings, 2: could not check)',
+    )
+    .option('--pipeline <name>', 'of this pipeline; may be repeated', collect)
+    .option(
+      '--since <time>',
+      'only records since: 90s, 30m, 2h, 7d ago, or a time such as 2026-01-31T12:00:00Z',
+      time,
+    )
+    .option(
+      '--deep',
+      'read all of the log, also predictions and dead letters, not only where rows are missing',
+    )
+    .option('--wait <seconds>', 'first wait until what is on the log now is done, for so long', seconds, 0)
+    .option('--limit <n>', 'name at most so many findings', wholeNumber, 20)
+    .option('--json', 'as one JSON object')
+    .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? clean : notChecked))
+    .action(async (options: Options) => {
+      try {
+        process.exitCode = await run(options);
+      } catch (error) {
+        printError(error);
+        process.exitCode = notChecked;
+      }
+    });
+}
+
+async function run({ pipeline, since, deep, wait, limit, json }: Options): Promise<number> {
+  const [{ auditLog }, { describeReport }, { withEngines }] = await Promise.all([
+    import('../ops/audit/audit.js'),
+    import('../ops/audit/print.js'),
+    import('../ops/find-engines.js'),
+  ]);
+  const pipelines = await pipelinesOf({ pipeline });
+  const config = loadConfig(process.env);
+  const report = await withEngines(config, async ({ streams, serde, client }) =>
+    auditLog({
+      streams,
+      serde,
+      client,
+      pipelines,
+      since,
+      deep: deep === true,
+      waitMs: wait * 1000,
+      limit,
+      unfinished: await damageOf(config),
+    }),
+  );
+  console.log(json ? JSON.stringify(report) : describeReport(report));
+  if (!report.clean) return findings;
+  return report.unfinished.length > 0 ? notChecked : clean;
+}
+
+/** Records that an embedded log has lost lead to nothing, and nobody can tell by what is left. */
+async function damageOf({ KAFKA_BROKERS, DATA_DIR }: Config): Promise<string[]> {
+  if (KAFKA_BROKERS !== undefined) return [];
+  const { findDamaged } = await import('../embedded/kafka/storage/damage.js');
+  const files = await findDamaged(join(DATA_DIR, 'log'));
+  return files.map((file) => `what the log has lost, see ${join(DATA_DIR, 'log', file)}`);
+}
+
+function seconds(value: string): number {
+  if (/^\d{1,6}(\.\d{1,3})?$/.test(value)) return Number(value);
+  throw new InvalidArgumentError('It is a number of seconds.');
+}

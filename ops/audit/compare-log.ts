@@ -1,0 +1,349 @@
+import { blockSize, type RowKind } from '../../analytics/audit-queries.js';
+import { readDeadLetter } from '../../processors/dead-letters/dead-letter.js';
+import { deadLetterId, recordEventId } from '../../processors/events/ids.js';
+import { isResolution, readResolution } from '../../processors/dead-letters/resolutions.js';
+import type { Prediction } from '../../schemas/types.js';
+import type { StreamRecord } from '../../streams/records.js';
+import { MillraceError } from '../../platform/errors.js';
+import { type Bounds, countInFlight } from './bounds.js';
+import { judgeEvents } from './judge-events.js';
+import { reportCrowded } from './compare-rows.js';
+import { PlaceSet } from './offset-set.js';
+import { readPrediction } from './on-their-way.js';
+import type { PipelineAudit } from './pipeline-audit.js';
+import type { FindingKind, PartitionReport } from './report.js';
+
+/** By the event's place what there is of it: about a byte for each event in all. */
+interface Places {
+  events: PlaceSet;
+  /** On the log. */
+  answers: PlaceSet;
+  shadows: PlaceSet;
+  letters: PlaceSet;
+  /** In ClickHouse. */
+  rows: Record<'answer' | 'shadow' | 'letter', PlaceSet>;
+}
+
+const lookedUpAtOnce = 1_000;
+
+/**
+ * Reads all of a pipeline's events, predictions and dead letters, and compares them with each other and with the rows:
+ * each event has led to one prediction or one dead letter, each of those to one row, and nothing came from nowhere.
+ */
+export async function compareLog(audit: PipelineAudit): Promise<void> {
+  const places = await readRows(audit);
+  await readEvents(audit, places);
+  await readPredictions(audit, places);
+  await readLetters(audit, places);
+  await compareEvents(audit, places);
+}
+
+async function readRows({ queries, found, topics, bounds }: PipelineAudit): Promise<Places> {
+  const newSets = { answer: new PlaceSet(), shadow: new PlaceSet(), letter: new PlaceSet() };
+  const places: Places = {
+    events: new PlaceSet(),
+    answers: new PlaceSet(),
+    shadows: new PlaceSet(),
+    letters: new PlaceSet(),
+    rows: newSets,
+  };
+  const topic = topics.events;
+  for (const rows of await queries.blocks('events', topic, bounds.events)) {
+    const { partition, block } = rows;
+    const bound = bounds.events.find((each) => each.partition === partition);
+    if (bound === undefined) continue;
+    const range = {
+      partition,
+      from: Math.max(bound.from, block * blockSize),
+      to: Math.min(bound.to, (block + 1) * blockSize),
+    };
+    await reportCrowded({ queries, topic, of: 'events', found }, found.partition(topic, bound), range, rows);
+    for (const kind of ['answer', 'shadow', 'letter'] as const satisfies RowKind[])
+      for (const offset of await queries.offsets('events', topic, range, [kind]))
+        places.rows[kind].add(partition, offset);
+  }
+  return places;
+}
+
+async function readEvents({ streams, found, topics, bounds }: PipelineAudit, places: Places): Promise<void> {
+  const topic = topics.events;
+  for (const bound of bounds.events) {
+    const report = found.partition(topic, bound);
+    report.in_flight += await countInFlight(streams, topic, bound);
+    await streams.read([{ topic, ...bound }], (records) => {
+      report.records += records.length;
+      for (const { partition, offset } of records) places.events.add(partition, offset);
+    });
+  }
+}
+
+async function readPredictions(audit: PipelineAudit, places: Places): Promise<void> {
+  const { streams, serde, contracts, topics, bounds, found } = audit;
+  const ranges = new Map(bounds.events.map((bound) => [bound.partition, bound]));
+  for (const bound of bounds.predictions) {
+    const report = found.partition(topics.predictions, bound);
+    await streams.read([{ topic: topics.predictions, ...bound, to: bound.end }], async (records) => {
+      const rowless: { record: StreamRecord; prediction: Prediction | undefined }[] = [];
+      for (const record of records) {
+        const prediction = await readPrediction(serde, contracts.prediction, record.value);
+        const range = prediction?.topic === topics.events ? ranges.get(prediction.partition) : undefined;
+        const isDone = record.offset < bound.to;
+        if (isDone) report.records++;
+        if (prediction !== undefined) {
+          // Of an event that is not looked at, before --since or no more on the log.
+          if (range !== undefined && prediction.offset < range.from) {
+            if (isDone) report.records--;
+            continue;
+          }
+          if (!relate(audit, report, record, prediction, range, places)) continue;
+        }
+        if (!isDone) report.in_flight++;
+        else if (prediction !== undefined && hasRow(prediction, range, places)) report.rows++;
+        else rowless.push({ record, prediction });
+      }
+      for (let from = 0; from < rowless.length; from += lookedUpAtOnce)
+        await judgeRowless(audit, report, rowless.slice(from, from + lookedUpAtOnce));
+    });
+  }
+}
+
+/** Notes that an event has this prediction. @returns whether it should be a row of its own. */
+function relate(
+  { found, topics }: PipelineAudit,
+  report: PartitionReport,
+  { partition, offset }: StreamRecord,
+  prediction: Prediction,
+  range: Bounds | undefined,
+  places: Places,
+): boolean {
+  const note = (kind: FindingKind, detail: string): void => {
+    found.add(report, kind);
+    found.name({ kind, topic: topics.predictions, partition, offset, event_id: prediction.event_id, detail });
+  };
+  const place = `${prediction.topic}/${prediction.partition}/${prediction.offset}`;
+  const isThere = range !== undefined && places.events.has(prediction.partition, prediction.offset);
+  if (!isThere && (range === undefined || prediction.offset < range.to)) {
+    note('stray', `says that it is of ${place}, where there is no event`);
+    return true;
+  }
+  // Of events that came while this runs nothing is kept.
+  if (!isThere) return true;
+  const set = prediction.role === 'shadow' ? places.shadows : places.answers;
+  if (set.add(prediction.partition, prediction.offset)) return true;
+  const what = prediction.role === 'shadow' ? 'shadow prediction' : 'prediction';
+  note('doubled', `is a second ${what} of the event at ${place}`);
+  return false;
+}
+
+function hasRow(prediction: Prediction, range: Bounds | undefined, { rows }: Places): boolean {
+  if (range === undefined) return false;
+  const kind = prediction.role === 'shadow' ? 'shadow' : 'answer';
+  return rows[kind].has(prediction.partition, prediction.offset);
+}
+
+async function judgeRowless(
+  { queries, found, topics }: PipelineAudit,
+  report: PartitionReport,
+  rowless: readonly { record: StreamRecord; prediction: Prediction | undefined }[],
+): Promise<void> {
+  const ids = new Map(
+    rowless.flatMap(({ prediction }) =>
+      prediction === undefined ? [] : [[prediction.prediction_id, prediction.event_id] as const],
+    ),
+  );
+  const stored = await queries.predictions(ids);
+  const letters = await queries.letters(
+    topics.predictions,
+    report.partition,
+    rowless.map(({ record }) => record.offset),
+  );
+  for (const { record, prediction } of rowless) {
+    const { topic, partition, offset } = record;
+    if (letters.has(offset)) report.rows++;
+    else if (prediction !== undefined && stored.has(prediction.prediction_id)) report.repeats++;
+    else {
+      found.add(report, 'missing');
+      const detail =
+        prediction === undefined
+          ? 'can’t be read, and has no dead letter in ClickHouse'
+          : 'has no row in ClickHouse';
+      found.name({
+        kind: 'missing',
+        topic,
+        partition,
+        offset,
+        event_id: prediction?.event_id ?? null,
+        detail,
+      });
+    }
+  }
+}
+
+async function readLetters(audit: PipelineAudit, places: Places): Promise<void> {
+  const { streams, topics, bounds, found, pipeline } = audit;
+  for (const bound of bounds.deadLetters) {
+    const report = found.partition(topics.deadLetters, bound);
+    await streams.read([{ topic: topics.deadLetters, ...bound, to: bound.end }], async (records) => {
+      const done: StreamRecord[] = [];
+      for (const record of records) {
+        if (record.offset >= bound.to) report.in_flight++;
+        else done.push(record);
+        if (isResolution(record)) continue;
+        const letter = readDeadLetter(record, pipeline);
+        if (letter.topic !== topics.events || !places.events.has(letter.partition, letter.offset)) continue;
+        if (places.letters.add(letter.partition, letter.offset)) continue;
+        found.add(report, 'doubled');
+        const { topic, partition, offset } = record;
+        const detail = `is a second dead letter of the event at ${letter.topic}/${letter.partition}/${letter.offset}`;
+        found.name({ kind: 'doubled', topic, partition, offset, event_id: letter.eventId, detail });
+      }
+      report.records += done.length;
+      for (let from = 0; from < done.length; from += lookedUpAtOnce)
+        await judgeLetters(audit, report, done.slice(from, from + lookedUpAtOnce));
+    });
+  }
+}
+
+async function judgeLetters(
+  { queries, found, pipeline }: PipelineAudit,
+  report: PartitionReport,
+  records: readonly StreamRecord[],
+): Promise<void> {
+  const byPlace = new Map<string, { topic: string; partition: number; offsets: number[] }>();
+  const resolutions: string[] = [];
+  const entries = records.map((record) => {
+    if (isResolution(record)) {
+      const id = resolvedId(record, pipeline);
+      if (id !== undefined) resolutions.push(id);
+      return { record, id, letter: undefined };
+    }
+    const letter = readDeadLetter(record, pipeline);
+    const { topic, partition, offset } = letter;
+    const key = `${topic}/${partition}`;
+    const same = byPlace.get(key) ?? { topic, partition, offsets: [] };
+    same.offsets.push(offset);
+    byPlace.set(key, same);
+    return { record, id: deadLetterId(letter), letter };
+  });
+  const stored = await queries.resolutions(resolutions);
+  const letters = new Map<string, Set<number>>();
+  for (const [key, { topic, partition, offsets }] of byPlace)
+    letters.set(key, await queries.letters(topic, partition, offsets));
+  for (const { record, id, letter } of entries) {
+    // A resolution that someone made up is left where it is.
+    const isStored =
+      letter === undefined
+        ? id === undefined || stored.has(id)
+        : letters.get(`${letter.topic}/${letter.partition}`)?.has(letter.offset);
+    if (isStored) report.rows++;
+    else {
+      const { topic, partition, offset } = record;
+      found.add(report, 'missing');
+      const detail =
+        letter === undefined ? `(resolution of ${id}) has no row in ClickHouse` : 'has no row in ClickHouse';
+      found.name({ kind: 'missing', topic, partition, offset, event_id: letter?.eventId ?? null, detail });
+    }
+  }
+}
+
+function resolvedId(record: StreamRecord, pipeline: string): string | undefined {
+  try {
+    return readResolution(record, pipeline).deadLetterId;
+  } catch (error) {
+    if (error instanceof MillraceError) return undefined;
+    throw error;
+  }
+}
+
+/** What each event has led to, now that all of it is known. */
+async function compareEvents(audit: PipelineAudit, places: Places): Promise<void> {
+  const { topics, bounds, found, since } = audit;
+  // Where predictions were deleted, ClickHouse alone can tell.
+  const isWhole = since === undefined && bounds.predictions.every(({ start }) => start === 0);
+  const judge = judgeEvents(audit);
+  for (const bound of bounds.events) {
+    const { partition, from, to } = bound;
+    const report = found.partition(topics.events, bound);
+    const unanswered: number[] = [];
+    for (let offset = from; offset < to; offset++) {
+      const has = (set: PlaceSet): boolean => set.has(partition, offset);
+      const isEvent = has(places.events);
+      const isAnswered = has(places.rows.answer);
+      if (!isEvent) {
+        if (isAnswered || has(places.rows.letter) || has(places.rows.shadow))
+          await tell(
+            audit,
+            report,
+            'stray',
+            offset,
+            'has a row in ClickHouse, and there is no event at this place',
+          );
+        continue;
+      }
+      const isPredicted = has(places.answers);
+      const isLetter = has(places.letters);
+      // Rows that exclude each other were found before.
+      if (isPredicted && isLetter && !(isAnswered && has(places.rows.letter)))
+        await tell(audit, report, 'doubled', offset, 'has both a prediction and a dead letter on the log');
+      if (isPredicted || isLetter || has(places.rows.letter)) report.rows++;
+      else if (isAnswered) {
+        report.rows++;
+        if (isWhole)
+          await tell(audit, report, 'stray', offset, 'has a row in ClickHouse, and no prediction on the log');
+      } else unanswered.push(offset);
+    }
+    for (let first = 0; first < unanswered.length; first += lookedUpAtOnce)
+      await judgeUnanswered(audit, report, unanswered.slice(first, first + lookedUpAtOnce), {
+        isWhole,
+        judge,
+      });
+  }
+}
+
+async function judgeUnanswered(
+  { streams, topics, found }: PipelineAudit,
+  report: PartitionReport,
+  offsets: readonly number[],
+  { isWhole, judge }: { isWhole: boolean; judge: ReturnType<typeof judgeEvents> },
+): Promise<void> {
+  const wanted = new Set(offsets);
+  const span = {
+    topic: topics.events,
+    partition: report.partition,
+    from: offsets[0] ?? 0,
+    to: (offsets.at(-1) ?? -1) + 1,
+  };
+  await streams.read([span], async (all) => {
+    const records = all.filter(({ offset }) => wanted.has(offset));
+    const verdicts = isWhole ? [] : await judge(records);
+    for (const [index, record] of records.entries()) {
+      const verdict = verdicts[index];
+      if (verdict !== undefined && verdict.is !== 'missing') {
+        report[verdict.is === 'in flight' ? 'in_flight' : 'repeats']++;
+        continue;
+      }
+      const { topic, partition, offset } = record;
+      found.add(report, 'missing');
+      const detail = 'has neither a prediction nor a dead letter, on the log or in ClickHouse';
+      found.name({ kind: 'missing', topic, partition, offset, event_id: recordEventId(record), detail });
+    }
+  });
+}
+
+async function tell(
+  { streams, topics, queries, found }: PipelineAudit,
+  report: PartitionReport,
+  kind: FindingKind,
+  offset: number,
+  detail: string,
+): Promise<void> {
+  found.add(report, kind);
+  if (found.room <= 0) return;
+  const { partition } = report;
+  const topic = topics.events;
+  let eventId = (await queries.eventIds(topic, partition, [offset])).get(offset) ?? null;
+  await streams.read([{ topic, partition, from: offset, to: offset + 1 }], ([record]) => {
+    if (record !== undefined) eventId = recordEventId(record);
+  });
+  found.name({ kind, topic, partition, offset, event_id: eventId, detail });
+}

@@ -1,0 +1,37 @@
+import { recordEventId } from '../../processors/events/ids.js';
+import type { StreamRecord } from '../../streams/records.js';
+import type { Verdict } from './compare-rows.js';
+import { type OnTheirWay, readOnTheirWay } from './on-their-way.js';
+import type { PipelineAudit } from './pipeline-audit.js';
+
+/** What became of events without a row of their own. */
+export function judgeEvents({ queries, pipeline, ...audit }: PipelineAudit) {
+  const { predictions, deadLetters } = audit.bounds;
+  let reading: Promise<OnTheirWay> | undefined;
+  return async (records: StreamRecord[]): Promise<Verdict[]> => {
+    const ids = records.map((record) => recordEventId(record));
+    const answered = await queries.answered(pipeline, [...new Set(ids)]);
+    const rest = ids.some((id) => !answered.has(id));
+    if (rest)
+      reading ??= readOnTheirWay({
+        ...audit,
+        queries,
+        prediction: audit.contracts.prediction,
+        predictions,
+        deadLetters,
+      });
+    const onTheirWay = await reading;
+    return records.map((record, index): Verdict => {
+      const eventId = ids[index] ?? '';
+      const places = answered.get(eventId);
+      // The sink may have come to it since the rows were counted.
+      if (places !== undefined)
+        return {
+          is: places.has(`${record.topic}/${record.partition}/${record.offset}`) ? 'elsewhere' : 'repeat',
+        };
+      if (onTheirWay?.inFlight(record)) return { is: 'in flight' };
+      if (onTheirWay?.unfit(record)) return { is: 'elsewhere' };
+      return { is: 'missing', eventId, detail: 'has neither a prediction nor a dead letter in ClickHouse' };
+    });
+  };
+}

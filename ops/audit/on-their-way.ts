@@ -1,0 +1,87 @@
+import type { AuditQueries } from '../../analytics/audit-queries.js';
+import { readDeadLetter } from '../../processors/dead-letters/dead-letter.js';
+import { isResolution } from '../../processors/dead-letters/resolutions.js';
+import type { Contract } from '../../schemas/contracts.js';
+import type { Prediction } from '../../schemas/types.js';
+import type { StreamRecord } from '../../streams/records.js';
+import type { Serde } from '../../streams/serde.js';
+import type { Streams } from '../../streams/streams.js';
+import type { PipelineTopics } from '../../streams/topics.js';
+import { MillraceError } from '../../platform/errors.js';
+import type { Bounds } from './bounds.js';
+import { PlaceSet } from './offset-set.js';
+
+/** The prediction in a record's value; `undefined` where it holds none. @throws MillraceError while the registry can't be reached. */
+export async function readPrediction(
+  serde: Serde,
+  { type }: Contract,
+  value: Buffer | null,
+): Promise<Prediction | undefined> {
+  try {
+    return (await serde.decode(value, type)) as Prediction;
+  } catch (error) {
+    if (error instanceof MillraceError && !error.retriable) return undefined;
+    throw error;
+  }
+}
+
+/** Places of events and outcomes whose row is not there for a good reason. */
+export interface OnTheirWay {
+  /** Their prediction or dead letter is on the log, and the sink has not come to it. */
+  inFlight: (record: StreamRecord) => boolean;
+  /** Their prediction fits no row and is a dead letter of its own. */
+  unfit: (record: StreamRecord) => boolean;
+}
+
+/** Reads what the sink has before it, and what it has set aside. */
+export async function readOnTheirWay({
+  streams,
+  serde,
+  prediction,
+  queries,
+  topics,
+  predictions,
+  deadLetters,
+}: {
+  streams: Streams;
+  serde: Serde;
+  prediction: Contract;
+  queries: AuditQueries;
+  topics: PipelineTopics;
+  predictions: readonly Bounds[];
+  deadLetters: readonly Bounds[];
+}): Promise<OnTheirWay> {
+  const inFlight = new Map([topics.events, topics.outcomes].map((topic) => [topic, new PlaceSet()]));
+  const unfit = new PlaceSet();
+  const add = (set: PlaceSet | undefined, partition: number, offset: number): void => {
+    if (partition >= 0 && offset >= 0) set?.add(partition, offset);
+  };
+  await streams.read(tails(topics.predictions, predictions), async (records) => {
+    for (const { value } of records) {
+      const read = await readPrediction(serde, prediction, value);
+      if (read !== undefined && read.role !== 'shadow')
+        add(inFlight.get(read.topic), read.partition, read.offset);
+    }
+  });
+  const addUnfit = async (value: Buffer | null): Promise<void> => {
+    const read = await readPrediction(serde, prediction, value);
+    if (read !== undefined && read.topic === topics.events) add(unfit, read.partition, read.offset);
+  };
+  await streams.read(tails(topics.deadLetters, deadLetters), async (records) => {
+    for (const record of records) {
+      if (isResolution(record)) continue;
+      const { topic, partition, offset } = readDeadLetter(record, '');
+      if (topic === topics.predictions) await addUnfit(record.value);
+      else add(inFlight.get(topic), partition, offset);
+    }
+  });
+  for await (const value of queries.letterValues(topics.predictions)) await addUnfit(value);
+  return {
+    inFlight: ({ topic, partition, offset }) => inFlight.get(topic)?.has(partition, offset) ?? false,
+    unfit: ({ topic, partition, offset }) => topic === topics.events && unfit.has(partition, offset),
+  };
+}
+
+function tails(topic: string, bounds: readonly Bounds[]) {
+  return bounds.map(({ partition, to, end }) => ({ topic, partition, from: to, to: end }));
+}

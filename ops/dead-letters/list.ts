@@ -1,0 +1,110 @@
+import type { Config } from '../../platform/config.js';
+import {
+  type DeadLetterFilter,
+  eachDeadLetter,
+  matches,
+  readResolutions,
+} from '../../processors/dead-letters/search.js';
+import type { StoredDeadLetter } from '../../processors/dead-letters/dead-letter.js';
+import type { Resolution } from '../../processors/dead-letters/resolutions.js';
+import { withLog } from '../find-engines.js';
+import { toTable } from '../table.js';
+import { printable } from './printable.js';
+
+/** What all of these commands need. */
+export interface Selection {
+  pipelines: string[];
+  filter: DeadLetterFilter;
+}
+
+export interface ListOptions extends Selection {
+  /** `open`, `redriven`, `discarded` or `all`. */
+  state: string;
+  /** Most that are shown. */
+  limit: number;
+  json?: boolean;
+}
+
+/** What is known of a dead letter without looking into its record. */
+export type Summary = ReturnType<typeof summaryOf>;
+
+/** Prints the newest dead letters that are meant, and how many there are of each reason. */
+export async function listDeadLetters(config: Config, options: ListOptions): Promise<void> {
+  const { newest, reasons } = await withLog(config, async (streams) => {
+    const { pipelines, filter, state, limit } = options;
+    const resolutions = await readResolutions(streams, pipelines);
+    const counts = new Map<string, number>();
+    let kept: Summary[] = [];
+    await eachDeadLetter(streams, pipelines, (letters) => {
+      for (const letter of letters) {
+        const resolution = resolutions.get(letter.id);
+        if (!matches(letter, filter) || ![stateOf(resolution), 'all'].includes(state)) continue;
+        counts.set(letter.reason, (counts.get(letter.reason) ?? 0) + 1);
+        kept.push(summaryOf(letter, resolution));
+      }
+      // Only so many are kept in memory, however many there are.
+      if (kept.length > 2 * limit + 1000) kept = newestOf(kept, limit);
+    });
+    return { newest: newestOf(kept, limit), reasons: counts };
+  });
+  const found = [...reasons.values()].reduce((sum, count) => sum + count, 0);
+  if (options.json) {
+    const answer = { found, reasons: Object.fromEntries(reasons), dead_letters: newest };
+    console.log(printable(JSON.stringify(answer)));
+  } else {
+    if (found > 0) console.log(`${describe(newest)}\n`);
+    console.log(toFooter(newest.length, found, reasons, options.state));
+  }
+}
+
+export function summaryOf(letter: StoredDeadLetter, resolution: Resolution | undefined) {
+  return {
+    dead_letter_id: letter.id,
+    pipeline: letter.pipeline,
+    reason: letter.reason,
+    detail: letter.detail,
+    failed_at: new Date(letter.failedAt).toISOString(),
+    event_id: letter.eventId,
+    topic: letter.topic,
+    partition: letter.partition,
+    offset: letter.offset,
+    schema_id: letter.schemaId,
+    redriven_before: letter.redriven,
+    state: stateOf(resolution),
+    resolved_at: resolution === undefined ? null : new Date(resolution.resolvedAt).toISOString(),
+    note: resolution?.note ?? null,
+  };
+}
+
+function stateOf(resolution: Resolution | undefined): string {
+  return resolution?.kind ?? 'open';
+}
+
+function newestOf(letters: Summary[], limit: number): Summary[] {
+  return letters.toSorted((a, b) => (a.failed_at < b.failed_at ? 1 : -1)).slice(0, limit);
+}
+
+function describe(letters: readonly Summary[]): string {
+  const rows = letters.map((letter) => [
+    letter.failed_at,
+    letter.reason,
+    letter.state + (letter.redriven_before === 0 ? '' : `, redriven ${letter.redriven_before}× before`),
+    shorten(letter.event_id ?? '', 40),
+    letter.dead_letter_id,
+    letter.pipeline,
+    shorten(letter.detail, 60),
+  ]);
+  const header = ['FAILED AT', 'REASON', 'STATE', 'EVENT', 'ID', 'PIPELINE', 'DETAIL'];
+  return toTable([header, ...rows].map((row) => row.map(printable)));
+}
+
+function toFooter(shown: number, found: number, reasons: ReadonlyMap<string, number>, state: string): string {
+  const counts = [...reasons].toSorted((a, b) => b[1] - a[1]).map(([reason, count]) => `${reason} ${count}`);
+  const all = `${found} dead letter${found === 1 ? '' : 's'}${state === 'all' ? '' : ` ${state}`}`;
+  const rest = shown < found ? `, the newest ${shown} of them above` : '';
+  return `${all}${rest}${counts.length === 0 ? '.' : `: ${printable(counts.join(', '))}.`}`;
+}
+
+function shorten(text: string, length: number): string {
+  return text.length > length ? `${text.slice(0, length - 1)}…` : text;
+}

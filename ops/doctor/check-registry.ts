@@ -1,0 +1,76 @@
+import type { Config } from '../../platform/config.js';
+import { loadContract } from '../../schemas/contracts.js';
+import { SchemaRegistryClient } from '../../streams/schema-registry.js';
+import { pipelineTopics, systemTopics } from '../../streams/topics.js';
+import { registryOptions } from '../../app/context.js';
+import { attempt, type Diagnosis } from './diagnosis.js';
+
+/** Whether the registry answers, has the contracts of this version, and would take those that it has not. */
+export async function checkRegistry(
+  diagnosis: Diagnosis,
+  config: Config,
+  url: string,
+  pipelines: readonly string[],
+): Promise<void> {
+  const notes = diagnosis.notes('registry');
+  const registry = new SchemaRegistryClient({ ...registryOptions(config, url), timeoutMs: 3_000 });
+  const fix =
+    'Check that it runs and SCHEMA_REGISTRY_URL, SCHEMA_REGISTRY_USER and SCHEMA_REGISTRY_PASSWORD are right.';
+  const isThere = await attempt(notes, { what: 'The schema registry can’t be used', fix }, async () => {
+    const askedAt = Date.now();
+    await registry.ping();
+    const time = await registry.time();
+    const answeredAt = Date.now();
+    notes.ok(`The schema registry at ${url} answers in ${Math.round((answeredAt - askedAt) / 2)} ms`);
+    if (time !== undefined) diagnosis.noteClock('The schema registry', time, { askedAt, answeredAt }, 1_000);
+  });
+  if (!isThere) return;
+  await attempt(notes, { what: 'The schemas can’t be looked at', fix }, async () => {
+    const contracts = contractsByTopic(pipelines);
+    const standings = await Promise.all(
+      contracts.map(async ([topic, folder, name]) => {
+        const { type, version } = loadContract(folder, name);
+        const subject = `${topic}-value`;
+        const schema = JSON.stringify(type.schema({ exportAttrs: true }));
+        return { subject, version, standing: await registry.standing(subject, schema) };
+      }),
+    );
+    const of = (wanted: string): string[] =>
+      standings
+        .filter(({ standing }) => standing === wanted)
+        .map(({ subject, version }) => `${subject} (version ${version} of its contract)`);
+    const registered = of('registered');
+    if (registered.length > 0) notes.ok(`${registered.length} of ${contracts.length} schemas are registered`);
+    for (const subject of of('incompatible'))
+      notes.error(
+        `${subject} is not compatible with what is registered: roles of this version can’t start`,
+        'Run the version of Millrace that registered it, or add a new version of the contract whose new fields have defaults.',
+      );
+    const compatible = of('compatible').filter((text) => !optional.has(text.split(' ')[0] ?? ''));
+    if (compatible.length > 0)
+      notes.warn(
+        `Not registered yet: ${compatible.join(', ')}`,
+        'Start a role of this version: it registers them.',
+      );
+  });
+}
+
+/** Registered only where there are schedules, and file jobs. */
+const optional = new Set([`${systemTopics.schedules}-value`, `${systemTopics.jobs}-value`]);
+
+/** Topic, and folder and name of the contract of its values. */
+function contractsByTopic(pipelines: readonly string[]): [topic: string, folder: string, name: string][] {
+  return [
+    ...pipelines.flatMap((name): [string, string, string][] => {
+      const topics = pipelineTopics(name);
+      return [
+        [topics.events, name, 'event'],
+        [topics.predictions, 'shared', 'prediction'],
+        [topics.outcomes, 'shared', 'outcome'],
+      ];
+    }),
+    [systemTopics.models, 'shared', 'model-event'],
+    [systemTopics.jobs, 'shared', 'job-event'],
+    [systemTopics.schedules, 'shared', 'schedule-run'],
+  ];
+}

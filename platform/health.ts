@@ -1,0 +1,123 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { MillraceError, messageOf } from './errors.js';
+import { withoutSecrets } from './secrets.js';
+
+/** How one part of the system is: `degraded` works with less, `down` does not. */
+export interface PartHealth {
+  status: 'up' | 'degraded' | 'down';
+  /** What is wrong, and since when if known. */
+  detail?: string;
+}
+
+/** Says how a part is; one that throws has failed, for the reason thrown. */
+export type HealthCheck = () => PartHealth | Promise<PartHealth>;
+
+/** Says what is stuck for good, or nothing. */
+export type StuckCheck = () => string | undefined | Promise<string | undefined>;
+
+export interface HealthReport {
+  status: 'up' | 'degraded' | 'down';
+  parts: Record<string, PartHealth>;
+}
+
+/** Asks every part that this process needs. */
+export class Health {
+  readonly #checks = new Map<string, { check: HealthCheck; failure: PartHealth['status'] }>();
+  readonly #stuck = new Map<string, StuckCheck>();
+  readonly #timeoutMs: number;
+  #phase: 'starting' | 'running' | 'stopping';
+
+  /**
+   * @param timeoutMs - a part that does not answer in this time has failed. Default 2,000.
+   * @param phase - `starting` is down until `started()`. Default `running`.
+   */
+  constructor(timeoutMs = 2000, phase: 'starting' | 'running' = 'running') {
+    this.#timeoutMs = timeoutMs;
+    this.#phase = phase;
+  }
+
+  /** @param optional - whether the process does its main work without this part: then a failure is `degraded`. */
+  add(part: string, check: HealthCheck, { optional = false }: { optional?: boolean } = {}): void {
+    this.#checks.set(part, { check, failure: optional ? 'degraded' : 'down' });
+  }
+
+  /** @param check - looks for what only a restart of the process mends: liveness fails then. */
+  addStuck(part: string, check: StuckCheck): void {
+    this.#stuck.set(part, check);
+  }
+
+  started(): void {
+    if (this.#phase === 'starting') this.#phase = 'running';
+  }
+
+  /** From now on the report is `down`, so that no new work is sent here while what is under way ends. */
+  drain(): void {
+    this.#phase = 'stopping';
+  }
+
+  /** What only a restart mends, by part; empty as long as the process is of use, whatever is down around it. */
+  async stuck(): Promise<Record<string, string>> {
+    const found = await Promise.all(
+      [...this.#stuck].map(async ([part, check]) => {
+        const problem = await check();
+        return problem === undefined ? [] : [[part, problem] as const];
+      }),
+    );
+    return Object.fromEntries(found.flat());
+  }
+
+  async report(): Promise<HealthReport> {
+    // As it is now: parts that are added while the others are asked would be missing from an `up`.
+    const phase = this.#phase;
+    const parts: Record<string, PartHealth> = Object.fromEntries(
+      await Promise.all(
+        [...this.#checks].map(
+          async ([name, { check, failure }]) => [name, await this.#ask(check, failure)] as const,
+        ),
+      ),
+    );
+    if (phase !== 'running') parts['process'] = { status: 'down', detail: phase };
+    const statuses = new Set(Object.values(parts).map(({ status }) => status));
+    return { status: statuses.has('down') ? 'down' : statuses.has('degraded') ? 'degraded' : 'up', parts };
+  }
+
+  /**
+   * Resolves when no part is down.
+   *
+   * @throws MillraceError `NOT_READY` with what is down after `timeoutMs`.
+   */
+  async whenUp(timeoutMs = 30_000): Promise<void> {
+    const deadline = performance.now() + timeoutMs;
+    for (;;) {
+      const { status, parts } = await this.report();
+      if (status !== 'down') return;
+      if (performance.now() > deadline) {
+        const down = Object.entries(parts).filter(([, part]) => part.status === 'down');
+        const reasons = down.map(([name, { detail }]) => `${name} (${detail})`).join(', ');
+        throw new MillraceError(
+          'NOT_READY',
+          `Not ready after ${timeoutMs} ms: ${reasons}. The log says more.`,
+        );
+      }
+      await sleep(20);
+    }
+  }
+
+  async #ask(check: HealthCheck, failure: PartHealth['status']): Promise<PartHealth> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<PartHealth>((resolve) => {
+      timer = setTimeout(resolve, this.#timeoutMs, {
+        status: failure,
+        detail: `no answer in ${this.#timeoutMs} ms`,
+      });
+    });
+    try {
+      const health = await Promise.race([Promise.resolve().then(check), late]);
+      return health.detail === undefined ? health : { ...health, detail: withoutSecrets(health.detail) };
+    } catch (error) {
+      return { status: failure, detail: withoutSecrets(messageOf(error)) };
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}

@@ -1,0 +1,58 @@
+import { validate as isUuid } from 'uuid';
+import { MillraceError } from '../../platform/errors.js';
+import type { NewRecord, StreamRecord } from '../../streams/records.js';
+import { deadLetterPrefix, type StoredDeadLetter } from './dead-letter.js';
+import { isStorable } from '../events/event-time.js';
+
+const kinds = ['redriven', 'discarded'] as const;
+
+/** What became of a dead letter: put back to where it came from, or set aside for good. */
+export type ResolutionKind = (typeof kinds)[number];
+
+/** A dead letter's end, a record of its own on the topic of the letter. */
+export interface Resolution {
+  deadLetterId: string;
+  pipeline: string;
+  kind: ResolutionKind;
+  /** The operator's reason, perhaps empty. */
+  note: string;
+  /** Milliseconds since 1970, UTC. */
+  resolvedAt: number;
+}
+
+/**
+ * A resolution as a record: no value, and its marks in `dead-letter-*` headers like a letter's. Nothing that failed can
+ * pass for one, since a letter drops such headers of the original. It has the letter's key and partition, so that it comes
+ * after the letter and outlives it.
+ */
+export function resolutionRecord(
+  { id, pipeline, record }: StoredDeadLetter,
+  { kind, note, now }: { kind: ResolutionKind; note: string; now: number },
+): NewRecord {
+  const marks = { resolution: kind, id, pipeline, note: note.slice(0, 2000), 'resolved-at': String(now) };
+  const headers = Object.fromEntries(
+    Object.entries(marks).map(([name, value]) => [deadLetterPrefix + name, value]),
+  );
+  return { topic: record.topic, partition: record.partition, key: record.key, value: null, headers };
+}
+
+/** Whether a record of a dead-letter topic is a resolution, and no letter. */
+export function isResolution(record: StreamRecord): boolean {
+  return record.headers[`${deadLetterPrefix}resolution`] !== undefined;
+}
+
+/** @throws MillraceError `ROW_INVALID` for one that someone else made up. */
+export function readResolution(record: StreamRecord, pipeline: string): Resolution {
+  const text = (name: string): string => record.headers[deadLetterPrefix + name]?.toString() ?? '';
+  const kind = kinds.find((known) => known === text('resolution'));
+  const deadLetterId = text('id');
+  const resolvedAt = Number(text('resolved-at') || Number.NaN);
+  if (kind === undefined || !isUuid(deadLetterId) || !isStorable(resolvedAt)) {
+    const { topic, partition, offset } = record;
+    throw new MillraceError(
+      'ROW_INVALID',
+      `The record at ${topic}/${partition}/${offset} is no resolution of a dead letter: it lacks a kind that is known, an id or a time.`,
+    );
+  }
+  return { deadLetterId, pipeline: text('pipeline') || pipeline, kind, note: text('note'), resolvedAt };
+}

@@ -1,0 +1,195 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { MillraceError } from '../../platform/errors.js';
+import { sizeOf, type NewRecord, unreadableHeader } from '../../streams/records.js';
+import type { Streams } from '../../streams/streams.js';
+import { pipelineTopics } from '../../streams/topics.js';
+import { type DeadLetterFilter, eachDeadLetter, matches, readResolutions } from './search.js';
+import { deadLetterPrefix, redrivenHeader, type StoredDeadLetter } from './dead-letter.js';
+import { eventIdProblem } from '../events/ids.js';
+import { isStorable } from '../events/event-time.js';
+import { type ResolutionKind, resolutionRecord } from './resolutions.js';
+
+export interface ResolveOptions {
+  pipeline: string;
+  filter: DeadLetterFilter;
+  /** `redriven` puts the records back where they came from; `discarded` only says that they are done with. */
+  kind: ResolutionKind;
+  /** Whether letters count that were resolved before. */
+  again: boolean;
+  /** Goes into the resolutions. */
+  note: string;
+  /** Only says what would be done. */
+  dryRun: boolean;
+  /** Most letters a second. Default: as many as go. */
+  rate?: number | undefined;
+  /** Ends after what is under way. */
+  signal?: AbortSignal;
+  onProgress?: (done: number, total: number) => void;
+}
+
+/** What was done, or for a dry run would be. */
+export interface ResolveSummary {
+  done: number;
+  /** Those meant, of them `done`; fewer are done when the signal aborts. */
+  total: number;
+  /** Of `total`, by reason. */
+  reasons: Map<string, number>;
+  /** Resolved before, and left alone. */
+  resolvedBefore: number;
+  /** Those that can't be put back, by why. */
+  impossible: Map<string, number>;
+  /** Those of `filter.ids` that there are. */
+  found: Set<string>;
+}
+
+/** Records of one transaction. */
+const chunkSize = 500;
+
+/** Transactions a second when a rate is set. */
+const chunksPerSecond = 10;
+
+/** Events topics take 1 MiB: beyond this a record that came compressed does not go back as it is. */
+const maxRecordBytes = 1_000_000;
+
+/**
+ * Resolves dead letters of one pipeline. The record that goes back and its resolution are one transaction, so that killed
+ * at any moment it has done a letter wholly or not at all, and run again goes on. Whoever comes later takes over from one
+ * that runs already; both look at the log for what is resolved after they have become the only one who can.
+ *
+ * @throws MillraceError `LOG_FENCED` when another one has taken over, `LOG_UNAVAILABLE` (retriable).
+ */
+export async function resolveDeadLetters(streams: Streams, options: ResolveOptions): Promise<ResolveSummary> {
+  const { pipeline, dryRun } = options;
+  // Whoever has nothing to do here takes nothing over.
+  const preview = await makePlan(streams, options);
+  if (dryRun || preview.ids.size === 0) return preview.summary;
+  const producer = await streams.createTransactionalProducer(`millrace-dead-letters-${pipeline}`);
+  try {
+    // Behind an open transaction of anyone, resolutions are not to be seen yet.
+    await streams.settledEnds(pipelineTopics(pipeline).deadLetters);
+    const plan = await makePlan(streams, options);
+    await carryOut(streams, plan, options, (records) => producer.commit(records));
+    return plan.summary;
+  } finally {
+    await producer.close();
+  }
+}
+
+interface Plan {
+  /** What is left to do. */
+  ids: Set<string>;
+  summary: ResolveSummary;
+}
+
+async function makePlan(streams: Streams, options: ResolveOptions): Promise<Plan> {
+  const { pipeline, filter, again, kind } = options;
+  const resolved = await readResolutions(streams, [pipeline]);
+  const ids = new Set<string>();
+  const summary: ResolveSummary = {
+    done: 0,
+    total: 0,
+    reasons: new Map(),
+    resolvedBefore: 0,
+    impossible: new Map(),
+    found: new Set(),
+  };
+  await eachDeadLetter(streams, [pipeline], (letters) => {
+    for (const letter of letters.filter((each) => matches(each, filter))) {
+      if (filter.ids) summary.found.add(letter.id);
+      const record = kind === 'redriven' ? originalRecord(letter) : undefined;
+      if (resolved.has(letter.id) && !again) summary.resolvedBefore++;
+      else if (record instanceof MillraceError) count(summary.impossible, record.message);
+      else {
+        ids.add(letter.id);
+        count(summary.reasons, letter.reason);
+      }
+    }
+  });
+  summary.total = ids.size;
+  return { ids, summary };
+}
+
+async function carryOut(
+  streams: Streams,
+  { ids, summary }: Plan,
+  { pipeline, kind, note, rate, signal, onProgress }: ResolveOptions,
+  commit: (records: NewRecord[]) => Promise<void>,
+): Promise<void> {
+  const size = rate === undefined ? chunkSize : Math.min(chunkSize, Math.ceil(rate / chunksPerSecond));
+  const startedAt = performance.now();
+  onProgress?.(0, summary.total);
+  await eachDeadLetter(streams, [pipeline], async (letters) => {
+    const planned = letters.filter(({ id }) => ids.has(id));
+    for (let from = 0; from < planned.length; from += size) {
+      if (rate !== undefined)
+        await pauseUntil(startedAt + (summary.done / rate) * 1000, signal).catch(() => undefined);
+      if (signal?.aborted) return false;
+      const chunk = planned.slice(from, from + size);
+      const records = chunk.flatMap((letter) => toRecords(letter, kind, note));
+      await commit(records);
+      for (const { id } of chunk) ids.delete(id);
+      summary.done += chunk.length;
+      onProgress?.(summary.done, summary.total);
+    }
+    return !signal?.aborted;
+  });
+}
+
+function toRecords(letter: StoredDeadLetter, kind: ResolutionKind, note: string): NewRecord[] {
+  const resolution = resolutionRecord(letter, { kind, note, now: Date.now() });
+  const original = kind === 'redriven' ? originalRecord(letter) : undefined;
+  return original === undefined || original instanceof MillraceError ? [resolution] : [original, resolution];
+}
+
+/**
+ * The record that failed, to be put back on the topic it came from: the same bytes, key and headers. An event keeps the id
+ * and time that it had, also where they followed from its place on the log, so its prediction is the same one.
+ *
+ * @returns `NOT_REDRIVABLE` when the letter has not all of it, or did not come from a topic that things are put back on.
+ */
+export function originalRecord(letter: StoredDeadLetter): NewRecord | MillraceError {
+  const { record, topic, eventId, pipeline } = letter;
+  const { events, predictions, outcomes } = pipelineTopics(pipeline);
+  if (record.headers[`${deadLetterPrefix}truncated-from`] !== undefined)
+    return notRedrivable(
+      'the letter holds only the beginning of the value: the log could not take the whole',
+    );
+  if (record.headers[unreadableHeader] !== undefined)
+    return notRedrivable('its batch can’t be decompressed or parsed, so the letter holds no value');
+  if (topic.startsWith('rabbitmq:'))
+    return notRedrivable('it never was on the log: move its message back from RabbitMQ’s dead-letter queue');
+  if (![events, predictions, outcomes].includes(topic))
+    return notRedrivable(`it did not come from a topic of events, predictions or outcomes of ${pipeline}`);
+  const kept = Object.entries(record.headers).filter(([name]) => !name.startsWith(deadLetterPrefix));
+  const headers: NonNullable<NewRecord['headers']> = Object.fromEntries(kept);
+  headers[redrivenHeader] = String(letter.redriven + 1);
+  if (topic === events) {
+    const problem = eventIdProblem(record);
+    if (problem !== undefined) return notRedrivable(`it would fail again: ${problem}`);
+    if (!headers['ce_id']?.length && eventId !== null) headers['ce_id'] = eventId;
+    if (!headers['ce_time']?.length) headers['ce_time'] = new Date(firstTime(letter)).toISOString();
+  }
+  const original = { topic, key: record.key, value: record.value, headers };
+  return sizeOf(original) > maxRecordBytes
+    ? notRedrivable(`it has more than ${maxRecordBytes} bytes: its topic took it only compressed`)
+    : original;
+}
+
+/** When the failed record was put on the log; for letters that don't say, when it failed. */
+function firstTime({ record, failedAt }: StoredDeadLetter): number {
+  const time = Number(record.headers[`${deadLetterPrefix}timestamp`]?.toString() ?? Number.NaN);
+  return isStorable(time) ? time : failedAt;
+}
+
+function notRedrivable(why: string): MillraceError {
+  return new MillraceError('NOT_REDRIVABLE', why);
+}
+
+function count(counts: Map<string, number>, name: string): void {
+  counts.set(name, (counts.get(name) ?? 0) + 1);
+}
+
+async function pauseUntil(time: number, signal: AbortSignal | undefined): Promise<void> {
+  const wait = time - performance.now();
+  if (wait > 0) await sleep(wait, undefined, signal === undefined ? {} : { signal });
+}

@@ -1,0 +1,98 @@
+import { MillraceError } from '../../platform/errors.js';
+import type { StreamRecord } from '../../streams/records.js';
+import type { Streams } from '../../streams/streams.js';
+import { pipelineTopics } from '../../streams/topics.js';
+import { openDeadLetter, type StoredDeadLetter } from './dead-letter.js';
+import { isResolution, readResolution, type Resolution } from './resolutions.js';
+
+/** Which dead letters are meant. What is not given does not matter. */
+export interface DeadLetterFilter {
+  ids?: ReadonlySet<string>;
+  reasons?: ReadonlySet<string>;
+  /** When it failed, milliseconds since 1970: from `since` up to, and not at, `until`. */
+  since?: number;
+  until?: number;
+}
+
+export function matches(letter: StoredDeadLetter, { ids, reasons, since, until }: DeadLetterFilter): boolean {
+  return (
+    (ids?.has(letter.id) ?? true) &&
+    (reasons?.has(letter.reason) ?? true) &&
+    letter.failedAt >= (since ?? Number.NEGATIVE_INFINITY) &&
+    letter.failedAt < (until ?? Number.POSITIVE_INFINITY)
+  );
+}
+
+/** What a handler answers: `false` when it wants no more. */
+type GoOn = boolean | void;
+
+/**
+ * The newest resolution of each dead letter that has one.
+ *
+ * @throws MillraceError `LOG_UNAVAILABLE`, retriable; `TOPIC_MISSING`.
+ */
+export async function readResolutions(
+  streams: Streams,
+  pipelines: readonly string[],
+): Promise<Map<string, Resolution>> {
+  const resolutions = new Map<string, Resolution>();
+  await readDeadLetterTopics(streams, pipelines, (records, pipeline) => {
+    for (const record of records.filter(isResolution)) {
+      const resolution = readOrUndefined(record, pipeline);
+      if (resolution !== undefined) resolutions.set(resolution.deadLetterId, resolution);
+    }
+  });
+  return resolutions;
+}
+
+/**
+ * Hands over all dead letters of some pipelines, one batch after the other, each once: the sink may have written one twice.
+ *
+ * @param handle - `false` ends the reading, and so does what it throws.
+ * @throws MillraceError `LOG_UNAVAILABLE`, retriable; `TOPIC_MISSING`; what `handle` throws.
+ */
+export async function eachDeadLetter(
+  streams: Streams,
+  pipelines: readonly string[],
+  handle: (letters: StoredDeadLetter[]) => GoOn | Promise<GoOn>,
+): Promise<void> {
+  const seen = new Set<string>();
+  await readDeadLetterTopics(streams, pipelines, async (records, pipeline) => {
+    const letters = records
+      .filter((record) => !isResolution(record))
+      .map((record) => openDeadLetter(record, pipeline))
+      .filter(({ id }) => !seen.has(id) && seen.add(id));
+    return letters.length === 0 || handle(letters);
+  });
+}
+
+type Handle = (records: StreamRecord[], pipeline: string) => GoOn | Promise<GoOn>;
+
+/** Reads the topics to where they end now, one batch at a time, however long `handle` takes. */
+async function readDeadLetterTopics(
+  streams: Streams,
+  pipelines: readonly string[],
+  handle: Handle,
+): Promise<void> {
+  await streams.requireTopics(pipelines.map((pipeline) => pipelineTopics(pipeline).deadLetters));
+  for (const pipeline of pipelines) {
+    const topic = pipelineTopics(pipeline).deadLetters;
+    const ends = await streams.ends(topic);
+    const spans = ends.map(({ partition, low, high }) => ({ topic, partition, from: low, to: high }));
+    let isEnded = false;
+    await streams.read(spans, async (records) => {
+      isEnded = (await handle(records, pipeline)) === false;
+      return !isEnded;
+    });
+    if (isEnded) return;
+  }
+}
+
+function readOrUndefined(record: StreamRecord, pipeline: string): Resolution | undefined {
+  try {
+    return readResolution(record, pipeline);
+  } catch (error) {
+    if (error instanceof MillraceError) return undefined;
+    throw error;
+  }
+}

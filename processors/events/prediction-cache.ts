@@ -1,0 +1,133 @@
+import { LRUCache } from 'lru-cache';
+import { idsPerQuery } from '../../analytics/queries.js';
+import type { PredictionRow } from '../../analytics/rows.js';
+import type { SharedStore } from '../../platform/shared-store.js';
+
+/** Finds the rows that are stored of some events; gives up when the signal aborts. */
+export type FindStored = (eventIds: readonly string[], signal?: AbortSignal) => Promise<PredictionRow[]>;
+
+export interface PredictionCacheOptions {
+  /** Predictions kept in memory, about 1.5 KB each. Default 10,000. */
+  size?: number;
+  /** Longest wait for one query of the database, milliseconds. Default 1,000. */
+  patienceMs?: number;
+  /** How long the database is left alone once it failed to answer, milliseconds. Default 5,000. */
+  restMs?: number;
+  /** Where copies of the HTTP API find each other's predictions before those are stored. */
+  shared?: SharedStore | undefined;
+}
+
+/** Queries in a row that have to fail before the database is left alone: one alone may have been too large. */
+const failuresToRest = 2;
+
+/** How long copies share a prediction, seconds. It is stored within one or two, and found there for good. */
+const sharedForSeconds = 300;
+
+/**
+ * The predictions made last, in front of those that are stored. It is what lets a repeated event id get the prediction
+ * that it got the first time.
+ */
+export class PredictionCache {
+  readonly #recent: LRUCache<string, PredictionRow>;
+  readonly #findStored: FindStored;
+  readonly #patienceMs: number;
+  readonly #restMs: number;
+  readonly #shared: SharedStore | undefined;
+  /** The database's last failure, and until when it counts as its answer. */
+  #failure: { error: unknown; until: number } | undefined;
+  /** Queries that failed since the last that did not. */
+  #failures = 0;
+
+  constructor(
+    findStored: FindStored,
+    { size = 10_000, patienceMs = 1_000, restMs = 5_000, shared }: PredictionCacheOptions = {},
+  ) {
+    this.#recent = new LRUCache({ max: size });
+    this.#findStored = findStored;
+    this.#patienceMs = patienceMs;
+    this.#restMs = restMs;
+    this.#shared = shared;
+  }
+
+  /** Does not wait until others know it too. */
+  remember(row: PredictionRow): void {
+    this.#recent.set(keyOf(row.pipeline, row.event_id), row);
+    if (this.#shared === undefined) return;
+    const key = sharedKeyOf(row.pipeline, row.event_id);
+    this.#shared.write({ key, value: JSON.stringify(row), ttlSeconds: sharedForSeconds });
+  }
+
+  /** The prediction of an event, if it was made lately. */
+  recall(pipeline: string, eventId: string): PredictionRow | undefined {
+    return this.#recent.get(keyOf(pipeline, eventId));
+  }
+
+  /** The prediction of an event in each pipeline, if this copy or one that it shares with made it lately. */
+  async recallAnywhere(pipelines: readonly string[], eventId: string): Promise<PredictionRow[]> {
+    const here = pipelines.flatMap((pipeline) => this.recall(pipeline, eventId) ?? []);
+    return here.length > 0 || this.#shared === undefined
+      ? here
+      : this.#readShared(pipelines.map((pipeline) => sharedKeyOf(pipeline, eventId)));
+  }
+
+  /**
+   * The first prediction that each event got in a pipeline, by event id; events without one are left out.
+   *
+   * @throws MillraceError with `retriable` when some are not in memory and the database can't be asked now. A database
+   *   that hangs holds up one request for a moment and the next ones not at all.
+   */
+  async find(pipeline: string, eventIds: readonly string[]): Promise<Map<string, PredictionRow>> {
+    const found = new Map<string, PredictionRow>();
+    for (const id of eventIds) {
+      const row = this.recall(pipeline, id);
+      if (row !== undefined) found.set(id, row);
+    }
+    if (found.size < eventIds.length && this.#shared !== undefined) {
+      const missing = eventIds.filter((id) => !found.has(id));
+      for (const row of await this.#readShared(missing.map((id) => sharedKeyOf(pipeline, id)))) {
+        found.set(row.event_id, row);
+        this.#recent.set(keyOf(pipeline, row.event_id), row);
+      }
+    }
+    const others = eventIds.filter((id) => !found.has(id));
+    if (others.length === 0) return found;
+    const stored = await this.#ask(others);
+    const rows = stored.filter((row) => row.pipeline === pipeline);
+    for (const row of rows.toSorted((a, b) => b.predicted_at.localeCompare(a.predicted_at)))
+      found.set(row.event_id, row);
+    return found;
+  }
+
+  async #readShared(keys: readonly string[]): Promise<PredictionRow[]> {
+    const rows = (await this.#shared?.read(keys)) ?? [];
+    return rows.flatMap((row) => (row === undefined ? [] : [JSON.parse(row) as PredictionRow]));
+  }
+
+  async #ask(eventIds: readonly string[]): Promise<PredictionRow[]> {
+    if (this.#failure !== undefined && performance.now() < this.#failure.until) throw this.#failure.error;
+    const rows: PredictionRow[] = [];
+    for (let from = 0; from < eventIds.length; from += idsPerQuery)
+      rows.push(...(await this.#query(eventIds.slice(from, from + idsPerQuery))));
+    return rows;
+  }
+
+  async #query(eventIds: readonly string[]): Promise<PredictionRow[]> {
+    try {
+      const rows = await this.#findStored(eventIds, AbortSignal.timeout(this.#patienceMs));
+      this.#failures = 0;
+      return rows;
+    } catch (error) {
+      if (++this.#failures >= failuresToRest)
+        this.#failure = { error, until: performance.now() + this.#restMs };
+      throw error;
+    }
+  }
+}
+
+function keyOf(pipeline: string, eventId: string): string {
+  return `${pipeline}\n${eventId}`;
+}
+
+function sharedKeyOf(pipeline: string, eventId: string): string {
+  return `prediction:${pipeline}:${eventId}`;
+}

@@ -1,0 +1,47 @@
+import { expect, it } from 'vitest';
+import { MillraceError } from '../../platform/errors.js';
+import { PredictionCache } from './prediction-cache.js';
+
+const unavailable = new MillraceError('CLICKHOUSE_UNAVAILABLE', 'It hangs.', { retriable: true });
+
+it('waits a moment for a database that hangs, and then leaves it alone', async () => {
+  let asked = 0;
+  const hang = (_ids: readonly string[], signal?: AbortSignal): Promise<never> =>
+    new Promise((_resolve, reject) => {
+      asked++;
+      signal?.addEventListener('abort', () => reject(unavailable));
+    });
+  const cache = new PredictionCache(hang, { patienceMs: 10, restMs: 60_000 });
+  await expect(cache.find('p', ['a'])).rejects.toBe(unavailable);
+  await expect(cache.find('p', ['b'])).rejects.toBe(unavailable);
+  await expect(cache.find('p', ['c'])).rejects.toBe(unavailable);
+  expect(asked).toBe(2);
+});
+
+it('asks for many ids in several queries, each with its own time, and for those of others after one failed', async () => {
+  const ids = Array.from({ length: 10_000 }, (_, index) => `id-${index}`);
+  let slow = false;
+  const asked: number[] = [];
+  const find = (some: readonly string[], signal?: AbortSignal): Promise<[]> =>
+    new Promise((resolve, reject) => {
+      asked.push(some.length);
+      signal?.addEventListener('abort', () => reject(unavailable));
+      if (!slow) setTimeout(() => resolve([]), 2);
+    });
+  const cache = new PredictionCache(find, { patienceMs: 60, restMs: 60_000 });
+  expect(await cache.find('p', ids)).toEqual(new Map());
+  expect(Math.max(...asked)).toBeLessThanOrEqual(250);
+  slow = true;
+  await expect(cache.find('p', ids)).rejects.toBe(unavailable);
+  slow = false;
+  expect(await cache.find('p', ['another'])).toEqual(new Map());
+});
+
+it('asks a database again that failed a while ago', async () => {
+  let asked = 0;
+  const failOnce = (): Promise<[]> => (asked++ === 0 ? Promise.reject(unavailable) : Promise.resolve([]));
+  const cache = new PredictionCache(failOnce, { restMs: 0 });
+  await expect(cache.find('p', ['a'])).rejects.toBe(unavailable);
+  expect(await cache.find('p', ['a'])).toEqual(new Map());
+  expect(asked).toBe(2);
+});

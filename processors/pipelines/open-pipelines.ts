@@ -1,0 +1,157 @@
+import { join } from 'node:path';
+import type { Config } from '../../platform/config.js';
+import type { Logger } from '../../platform/logger.js';
+import type { Metrics } from '../../platform/metrics.js';
+import { projectRoot } from '../../platform/paths.js';
+import { ModelLifecycle } from '../../models/lifecycle/lifecycle.js';
+import { ServedModels } from '../../models/lifecycle/served-models.js';
+import { listVersions, openModel } from '../../models/registry.js';
+import type { ModelRuntime } from '../../models/runtime.js';
+import { type Contract, loadContract } from '../../schemas/contracts.js';
+import type { Serde } from '../../streams/serde.js';
+import type { Streams } from '../../streams/streams.js';
+import { pipelineTopics } from '../../streams/topics.js';
+import { loadPipelines, type Pipeline } from './pipeline.js';
+import { misfitsOf } from './sample-rows.js';
+import { Scorer } from '../scoring/scorer.js';
+import { modelsOf } from '../scoring/model-router.js';
+
+/** The versions that ship with Millrace. */
+const shippedModels = join(projectRoot, 'models');
+
+/** A contract, and the registry id that its newest version is written with. */
+export interface RegisteredContract extends Contract {
+  schemaId: number;
+}
+
+/** A pipeline with its contracts registered and its models loaded: ready to score. */
+export interface OpenPipeline {
+  name: string;
+  pipeline: Pipeline;
+  scorer: Scorer;
+  event: RegisteredContract;
+  prediction: RegisteredContract;
+  topics: ReturnType<typeof pipelineTopics>;
+}
+
+/** All pipelines, and the models behind them. */
+export interface OpenPipelines {
+  pipelines: ReadonlyMap<string, OpenPipeline>;
+  lifecycle: ModelLifecycle;
+  served: ServedModels;
+  /** Champions that can't score the sample events of their pipelines, in words. */
+  misfits: () => string[];
+  /** Follows the models no more. They stay loaded until the runtime is closed. */
+  close(): Promise<void>;
+}
+
+export interface OpenPipelineOptions {
+  config: Config;
+  streams: Streams;
+  serde: Serde;
+  runtime: ModelRuntime;
+  metrics: Metrics;
+  logger: Logger;
+}
+
+/** Where model versions are kept: what was registered, then what ships. */
+export function modelRoots(config: Config): string[] {
+  return [registeredModels(config), shippedModels];
+}
+
+/** The folder that versions are registered into. */
+export function registeredModels({ MODELS_DIR, DATA_DIR }: Config): string {
+  return MODELS_DIR ?? join(DATA_DIR, 'models');
+}
+
+/**
+ * Makes every pipeline ready. The topics have to be there. A model that has no champion yet gets the newest version that
+ * ships.
+ *
+ * @throws MillraceError that names the contract, model, registry or log that is at fault.
+ */
+export async function openPipelines(options: OpenPipelineOptions): Promise<OpenPipelines> {
+  const { config, metrics, logger } = options;
+  const pipelines = await loadPipelines();
+  const models = pipelines.flatMap(modelsOf);
+  const shipped = await Promise.all(
+    models.map(async (model) => [model, await shippedVersions(model)] as const),
+  );
+  const lifecycle = await ModelLifecycle.open({ ...options, models });
+  let served: ServedModels | undefined;
+  const close = async (): Promise<void> => {
+    served?.close();
+    await lifecycle.close();
+  };
+  try {
+    for (const [model, versions] of shipped) await lifecycle.seed(model, versions);
+    const serving = await ServedModels.open({
+      ...options,
+      lifecycle,
+      models,
+      roots: modelRoots(config),
+      batching: {
+        maxRows: config.SCORE_BATCH_SIZE,
+        maxDelayMs: config.SCORE_BATCH_DELAY_MS,
+        maxInFlight: config.MODEL_WORKERS + 1,
+      },
+    });
+    served = serving;
+    const opened = await Promise.all(
+      pipelines.map(async (pipeline): Promise<OpenPipeline> => {
+        const contracts = await registerContracts(pipeline.name, options);
+        const scorer = new Scorer({
+          pipeline,
+          contract: contracts.event.schema,
+          served: serving,
+          metrics,
+          logger,
+        });
+        return { name: pipeline.name, pipeline, scorer, ...contracts };
+      }),
+    );
+    const misfits = (): string[] => opened.flatMap(misfitsOf);
+    for (const misfit of misfits()) logger.error(misfit);
+    return {
+      pipelines: new Map(opened.map((open) => [open.name, open])),
+      lifecycle,
+      served,
+      misfits,
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** Newest first. @throws MillraceError `MODEL_NOT_FOUND` when there is none. */
+async function shippedVersions(model: string): Promise<{ version: string; digest: string }[]> {
+  const versions = await listVersions(shippedModels, model);
+  const opened = await Promise.all(versions.map((version) => openModel(shippedModels, model, version)));
+  return opened.map(({ version, manifest }) => ({ version, digest: manifest.digest }));
+}
+
+async function registerContracts(
+  name: string,
+  { serde, logger }: Pick<OpenPipelineOptions, 'serde' | 'logger'>,
+): Promise<Pick<OpenPipeline, 'event' | 'prediction' | 'topics'>> {
+  const topics = pipelineTopics(name);
+  const register = async (topic: string, contract: Contract): Promise<RegisteredContract> => ({
+    ...contract,
+    schemaId: await serde.register(topic, contract.type),
+  });
+  const level = await serde.keepReadable(topics.events);
+  if (typeof level === 'object')
+    logger.warn(
+      { topic: topics.events, reason: level.refused },
+      'the registry does not keep producers to what can be read: set the level FULL_TRANSITIVE for its subject',
+    );
+  const [event, prediction] = await Promise.all([
+    register(topics.events, loadContract(name, 'event')),
+    register(topics.predictions, loadContract('shared', 'prediction')),
+    // For those who write outcomes.
+    register(topics.outcomes, loadContract('shared', 'outcome')),
+  ]);
+  return { event, prediction, topics };
+}

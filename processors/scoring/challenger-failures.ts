@@ -1,0 +1,30 @@
+import { messageOf } from '../../platform/errors.js';
+import type { Logger } from '../../platform/logger.js';
+import type { Metrics } from '../../platform/metrics.js';
+import type { Turn } from './model-router.js';
+
+const quietMs = 10_000;
+
+/** Counts what challengers could not score, and logs it, but not each time: one that always fails would fill the log. */
+export class ChallengerFailures {
+  readonly #metrics: Metrics;
+  readonly #logger: Logger;
+  #quietUntil = 0;
+
+  constructor(metrics: Metrics, logger: Logger) {
+    this.#metrics = metrics;
+    this.#logger = logger;
+  }
+
+  /** @param error - of the first of them. */
+  note({ alias, role }: Turn, events: number, error: unknown): void {
+    const { name, version } = alias.version.manifest;
+    this.#metrics.challengerFailures.inc({ model: name, model_version: version, role }, events);
+    if (performance.now() < this.#quietUntil) return;
+    this.#quietUntil = performance.now() + quietMs;
+    this.#logger.warn(
+      { model: name, version, role, events, error: messageOf(error) },
+      'a challenger can’t score events; more of this is only counted for some seconds',
+    );
+  }
+}

@@ -1,0 +1,235 @@
+import { MillraceError } from '../../platform/errors.js';
+import type { Metrics } from '../../platform/metrics.js';
+import type { Prediction } from '../../schemas/types.js';
+import { traceHeadersOf } from '../../platform/tracing/trace-headers.js';
+import { parseTime } from '../../schemas/times.js';
+import { cloudEventAttribute, cloudEventHeaders } from '../../streams/cloud-events.js';
+import { jsonObject } from '../../streams/json-value.js';
+import type { NewRecord, StreamRecord } from '../../streams/records.js';
+import { unreadableHeader } from '../../streams/records.js';
+import { schemaIdOf, type Serde } from '../../streams/serde.js';
+import { deadLetterRecord, faultOfRecord } from '../dead-letters/dead-letter.js';
+import { isStorable } from '../events/event-time.js';
+import { openEnvelope } from '../events/envelope.js';
+import { eventIdProblem, predictionId, recordEventId } from '../events/ids.js';
+import type { OpenPipeline } from '../pipelines/open-pipelines.js';
+import { noOutput, type Score } from './score-with.js';
+import { recordKey } from '../pipelines/pipeline.js';
+import { carriedPredictionHeader, isSameEvent, makePrediction, type ReceivedEvent } from './prediction.js';
+import { replyHeaders } from '../events/reply-headers.js';
+
+export interface StreamScorerOptions {
+  pipeline: OpenPipeline;
+  serde: Serde;
+  metrics: Metrics;
+  /** Milliseconds since 1970, UTC. Default `Date.now`. */
+  now?: () => number;
+}
+
+/** An event's record once read: to be scored, scored before it came here, or beyond scoring. */
+type Item = { record: StreamRecord; eventId: string } & (
+  | { kind: 'event'; event: ReceivedEvent }
+  | { kind: 'scored'; event: ReceivedEvent; prediction: Prediction }
+  | { kind: 'failed'; reason: MillraceError }
+);
+
+/**
+ * Turns each record of `<pipeline>.events` into the record that follows from it: a prediction or a dead letter.
+ * Nothing is kept between calls, so any number of copies may run.
+ */
+export class StreamScorer {
+  readonly #pipeline: OpenPipeline;
+  readonly #serde: Serde;
+  readonly #metrics: Metrics;
+  readonly #now: () => number;
+
+  constructor({ pipeline, serde, metrics, now = Date.now }: StreamScorerOptions) {
+    this.#pipeline = pipeline;
+    this.#serde = serde;
+    this.#metrics = metrics;
+    this.#now = now;
+  }
+
+  /**
+   * @returns one record for each of `records`, in their order, and beside it the prediction of a challenger in shadow.
+   * @throws MillraceError with `retriable` when registry or model can't be had now; calling again loses and doubles nothing.
+   */
+  async process(records: StreamRecord[]): Promise<NewRecord[]> {
+    const items: Item[] = [];
+    const unscored: ReceivedEvent[] = [];
+    const valid: ReceivedEvent[] = [];
+    for (const record of records) {
+      const read = this.#read(record);
+      // Waits only for what isn't cached: a promise for each record would cost more than reading it.
+      const item = read instanceof Promise ? await read : read;
+      items.push(item);
+      if (item.kind === 'event') unscored.push(item.event);
+      if (item.kind !== 'failed') valid.push(item.event);
+    }
+    const { scorer } = this.#pipeline;
+    const [scores, shadows] = await Promise.all([scorer.score(unscored), scorer.shadow(valid)]);
+    return this.#toRecords(items, scores.values(), shadows.values());
+  }
+
+  /** The dead letter of a record whose prediction the log refuses. */
+  refused(record: StreamRecord, reason: MillraceError): NewRecord {
+    return this.#deadLetter({ kind: 'failed', record, eventId: recordEventId(record), reason }, reason);
+  }
+
+  #toRecords(
+    items: readonly Item[],
+    scores: Iterator<Score | MillraceError>,
+    shadows: Iterator<Score | undefined>,
+  ): NewRecord[] {
+    const { name } = this.#pipeline;
+    const outputs: NewRecord[] = [];
+    for (const item of items) {
+      if (item.kind === 'failed') {
+        outputs.push(this.#deadLetter(item, item.reason));
+        continue;
+      }
+      const score = item.kind === 'scored' ? item.prediction : (scores.next().value ?? noOutput());
+      const answer = 'by' in score ? makePrediction(name, item.event, score, this.#now()) : score;
+      const failed = answer instanceof MillraceError;
+      outputs.push(failed ? this.#deadLetter(item, answer) : this.#prediction(item, answer));
+      const shadow = shadows.next().value;
+      if (shadow === undefined) continue;
+      const beside = makePrediction(name, item.event, shadow, this.#now());
+      // A call may have been answered by the version that is in shadow now: then it is one prediction, and an answer.
+      if (failed || answer.prediction_id !== beside.prediction_id)
+        outputs.push(this.#prediction(item, beside));
+    }
+    return outputs;
+  }
+
+  #read(record: StreamRecord): Item | Promise<Item> {
+    const eventId = recordEventId(record);
+    const problem = eventIdProblem(record);
+    if (problem !== undefined)
+      return { kind: 'failed', record, eventId, reason: new MillraceError('EVENT_INVALID', problem) };
+    const event = this.#readEvent(record, eventId);
+    const carried = record.headers[carriedPredictionHeader];
+    return carried === undefined ? event : this.#readScored(event, carried);
+  }
+
+  /**
+   * An event with the prediction that a synchronous call made of it. It counts only if it can be nothing else: anyone
+   * may write to the topic, and programs that enrich events copy headers. Otherwise the event is scored like any other.
+   */
+  async #readScored(reading: Item | Promise<Item>, carried: Buffer): Promise<Item> {
+    const item = await reading;
+    if (item.kind !== 'event') return item;
+    const { name, prediction: contract } = this.#pipeline;
+    const { record, eventId, event } = item;
+    try {
+      const prediction = (await this.#serde.decode(carried, contract.type)) as Prediction;
+      const { topic, partition, offset } = record;
+      const isOfThisEvent =
+        prediction.pipeline === name &&
+        prediction.event_id === eventId &&
+        prediction.prediction_id === predictionId(eventId, prediction.model_digest) &&
+        isSameEvent(this.#pipeline.scorer, prediction.features, event.fields) &&
+        isStorable(prediction.event_time) &&
+        isStorable(prediction.predicted_at) &&
+        (prediction.model_event_at === null || isStorable(prediction.model_event_at)) &&
+        prediction.role !== 'shadow' &&
+        Number.isFinite(prediction.score) &&
+        Number.isFinite(prediction.latency_ms);
+      if (isOfThisEvent) {
+        const here = { ...prediction, topic, partition, offset };
+        return { kind: 'scored', record, eventId, event, prediction: here };
+      }
+    } catch (error) {
+      faultOfRecord(error);
+    }
+    return item;
+  }
+
+  #readEvent(record: StreamRecord, eventId: string): Item | Promise<Item> {
+    const failed = (error: unknown): Item => ({
+      kind: 'failed',
+      record,
+      eventId,
+      reason: faultOfRecord(error),
+    });
+    const toItem = (valid: object, eventTime?: number): Item => {
+      const source = cloudEventAttribute(record.headers, 'source');
+      const appendedAt = isStorable(record.timestamp) ? record.timestamp : this.#now();
+      const event = {
+        eventId,
+        eventTime: this.#timeOf(record) ?? eventTime ?? appendedAt,
+        source: source ?? 'kafka',
+        fields: valid,
+        key: record.key?.toString() ?? recordKey(this.#pipeline.pipeline, valid, eventId),
+        receivedAt: appendedAt,
+        // Of JSON the id of the contract that checked it, as of an event over HTTP.
+        schemaId: schemaIdOf(record.value) ?? this.#pipeline.event.schemaId,
+        position: record,
+      };
+      return { kind: 'event', record, eventId, event };
+    };
+    try {
+      const unreadable = record.headers[unreadableHeader];
+      if (record.value === null && unreadable) throw new MillraceError('UNDECODABLE', unreadable.toString());
+      const { value } = record;
+      const json = jsonObject(value);
+      if (json !== undefined) {
+        const opened = openEnvelope(json, this.#pipeline.scorer);
+        return opened instanceof MillraceError ? failed(opened) : toItem(opened.fields, opened.eventTime);
+      }
+      const toValid = (fields: unknown): Item => {
+        const valid = this.#pipeline.scorer.validate(fields);
+        return valid instanceof MillraceError ? failed(valid) : toItem(valid);
+      };
+      const fields = this.#serde.decode(value, this.#pipeline.event.type);
+      return fields instanceof Promise ? fields.then(toValid).catch(failed) : toValid(fields);
+    } catch (error) {
+      return failed(error);
+    }
+  }
+
+  /** When its producer says that the event happened. What can't be read or stored is counted, and is no reason to lose it. */
+  #timeOf({ headers }: StreamRecord): number | undefined {
+    const text = cloudEventAttribute(headers, 'time');
+    if (text === undefined) return undefined;
+    const time = parseTime(text);
+    if (time !== undefined && isStorable(time)) return time;
+    this.#metrics.unreadEventTimes.inc({ pipeline: this.#pipeline.name });
+    return undefined;
+  }
+
+  #prediction({ record, eventId }: Item, prediction: Prediction): NewRecord {
+    const { schemaId, type } = this.#pipeline.prediction;
+    const { predictions: topic } = this.#pipeline.topics;
+    const { pipeline, model, model_version, role } = prediction;
+    this.#metrics.predictions.inc({ pipeline, model, model_version, role });
+    if (role !== 'shadow')
+      record.span?.describe({ 'millrace.model': model, 'millrace.model_version': model_version });
+    return {
+      topic,
+      key: record.key ?? eventId,
+      value: this.#serde.encode(schemaId, type, prediction),
+      headers: {
+        ...cloudEventHeaders({
+          id: prediction.prediction_id,
+          source: `millrace/${pipeline}`,
+          type: 'millrace.prediction',
+          time: new Date(prediction.predicted_at).toISOString(),
+          trace: record.span?.send('kafka', topic) ?? traceHeadersOf(record.headers),
+        }),
+        ...replyHeaders(record),
+      },
+    };
+  }
+
+  #deadLetter({ record, eventId }: Item, reason: MillraceError): NewRecord {
+    const { name: pipeline, topics } = this.#pipeline;
+    this.#metrics.deadLetters.inc({ pipeline, reason: reason.code });
+    const schemaId = schemaIdOf(record.value);
+    return deadLetterRecord(topics.deadLetters, pipeline, record, reason, {
+      now: this.#now(),
+      schemaId,
+      eventId,
+    });
+  }
+}

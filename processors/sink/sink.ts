@@ -1,0 +1,313 @@
+import { randomUUID } from 'node:crypto';
+import type { ClickHouseClient } from '@clickhouse/client';
+import { insertRows, storageOf } from '../../analytics/insert.js';
+import type {
+  DeadLetterResolutionRow,
+  DeadLetterRow,
+  ModelEventRow,
+  OutcomeRow,
+  RowsByTable,
+} from '../../analytics/rows.js';
+import { MillraceError } from '../../platform/errors.js';
+import type { Logger } from '../../platform/logger.js';
+import type { Metrics } from '../../platform/metrics.js';
+import { type Timed, timed, traces } from '../../platform/tracing/traces.js';
+import type { Contract } from '../../schemas/contracts.js';
+import type { ModelEvent, Outcome, Prediction } from '../../schemas/types.js';
+import type { LogProducer } from '../../streams/log-producer.js';
+import type { NewRecord, StreamRecord } from '../../streams/records.js';
+import { spansOf } from '../../streams/traced-records.js';
+import { schemaIdOf, type Serde } from '../../streams/serde.js';
+import { pipelineTopics, systemTopics } from '../../streams/topics.js';
+import {
+  deadLetterRecord,
+  faultOfRecord,
+  readDeadLetter,
+  smallerDeadLetter,
+} from '../dead-letters/dead-letter.js';
+import { toRowTime } from '../events/event-time.js';
+import { deadLetterId, positionEventId } from '../events/ids.js';
+import { outcomeReader } from './outcomes.js';
+import { toPredictionRow } from '../scoring/prediction.js';
+import { isResolution, readResolution } from '../dead-letters/resolutions.js';
+
+type Table = keyof RowsByTable;
+
+export interface SinkOptions {
+  /** Names of the pipelines whose topics are stored. */
+  pipelines: readonly string[];
+  client: ClickHouseClient;
+  serde: Serde;
+  prediction: Contract;
+  outcome: Contract;
+  modelEvent: Contract;
+  /** Takes what can't be stored, as dead letters. */
+  producer: LogProducer;
+  metrics: Metrics;
+  logger: Logger;
+  /** Milliseconds since 1970, UTC. Default `Date.now`. */
+  now?: () => number;
+}
+
+/** Where a topic's records go. */
+interface Target {
+  table: Table;
+  /** Takes what can't be stored as a dead letter; `millrace` for what belongs to no pipeline, which is only logged. */
+  pipeline: string;
+}
+
+const tables = [
+  'predictions',
+  'dead_letters',
+  'dead_letter_resolutions',
+  'model_events',
+  'outcomes',
+] as const;
+
+/** A record and the row that it makes. */
+interface Entry {
+  record: StreamRecord;
+  row: RowsByTable[Table];
+}
+
+/** A record that no row can hold. */
+interface Unfit {
+  record: StreamRecord;
+  target: Target;
+  reason: MillraceError;
+}
+
+/**
+ * Stores predictions, dead letters, outcomes and the lives of models in ClickHouse. Storing a record again changes nothing, so offsets are
+ * committed after the insert and a crash between the two costs only work.
+ */
+export class Sink {
+  readonly #options: SinkOptions;
+  readonly #targets: ReadonlyMap<string, Target>;
+  readonly #now: () => number;
+  readonly #tokens = new WeakMap<StreamRecord, string>();
+  readonly #readOutcome: ReturnType<typeof outcomeReader>;
+
+  constructor(options: SinkOptions) {
+    this.#options = options;
+    this.#now = options.now ?? Date.now;
+    this.#readOutcome = outcomeReader(options.serde, options.outcome);
+    const ofPipelines = options.pipelines.flatMap((pipeline): [string, Target][] => {
+      const topics = pipelineTopics(pipeline);
+      return [
+        [topics.predictions, { table: 'predictions', pipeline }],
+        [topics.deadLetters, { table: 'dead_letters', pipeline }],
+        [topics.outcomes, { table: 'outcomes', pipeline }],
+      ];
+    });
+    this.#targets = new Map(ofPipelines).set(systemTopics.models, {
+      table: 'model_events',
+      pipeline: 'millrace',
+    });
+  }
+
+  /** The topics to consume. */
+  get topics(): string[] {
+    return [...this.#targets.keys()];
+  }
+
+  /**
+   * Stores the records. One that fits no row becomes a dead letter.
+   *
+   * @param earlier - resolves once what stands before these records on the log is stored, or will be stored again with them.
+   * @throws MillraceError while ClickHouse, registry or log can't be reached: call again with the same records.
+   */
+  async store(records: readonly StreamRecord[], earlier?: Promise<unknown>): Promise<void> {
+    const entries: Record<Table, Entry[]> = {
+      predictions: [],
+      dead_letters: [],
+      dead_letter_resolutions: [],
+      outcomes: [],
+      model_events: [],
+    };
+    const unfit: Unfit[] = [];
+    for (const record of records) {
+      const target = this.#targetOf(record);
+      if (target === undefined) continue;
+      try {
+        const row = this.#toRow(target, record);
+        entries[target.table].push({ record, row: row instanceof Promise ? await row : row });
+      } catch (error) {
+        unfit.push({ record, target, reason: faultOfRecord(error) });
+      }
+    }
+    for (const table of tables) {
+      // Of an outcome and its correction with the same time the one stored last counts.
+      if (table === 'outcomes' && entries.outcomes.length > 0) await earlier;
+      unfit.push(...(await this.#insert(table, entries[table])));
+    }
+    await this.#setAside(unfit);
+  }
+
+  #targetOf(record: StreamRecord): Target | undefined {
+    const target = this.#targets.get(record.topic);
+    if (target?.table !== 'dead_letters' || !isResolution(record)) return target;
+    return { ...target, table: 'dead_letter_resolutions' };
+  }
+
+  /** @returns what ClickHouse refuses, found by halving. */
+  async #insert(table: Table, entries: Entry[]): Promise<Unfit[]> {
+    const [first] = entries;
+    if (first === undefined) return [];
+    const { client, metrics } = this.#options;
+    try {
+      const rows = entries.map((entry) => entry.row);
+      const token = this.#tokenOf(first.record, entries.length);
+      await timed(this.#trace(table, entries), insertRows(client, table, rows as never[], token));
+      metrics.sinkRows.inc({ table }, rows.length);
+      return [];
+    } catch (error) {
+      if (!(error instanceof MillraceError) || error.code !== 'CLICKHOUSE_BAD_ROWS') {
+        metrics.sinkFailures.inc({ table });
+        throw error;
+      }
+      const target = this.#targetOf(first.record);
+      if (entries.length === 1 && target !== undefined)
+        return [{ record: first.record, target, reason: error }];
+      const middle = entries.length >> 1;
+      const refused = await this.#insert(table, entries.slice(0, middle));
+      return refused.concat(await this.#insert(table, entries.slice(middle)));
+    }
+  }
+
+  #trace(table: Table, entries: readonly Entry[]): Timed | undefined {
+    if (traces() === undefined) return undefined;
+    const spans = spansOf(entries.map(({ record }) => record));
+    return traces()?.insert(storageOf(table), entries.length, spans);
+  }
+
+  /**
+   * The same when the same batch is stored again, another for anything else, even for the same places on the log read
+   * again: a topic made anew has other records there, and rows that were deleted are to come back with a replay.
+   */
+  #tokenOf(first: StreamRecord, count: number): string {
+    const token = this.#tokens.get(first) ?? randomUUID();
+    this.#tokens.set(first, token);
+    return `${token}/${count}`;
+  }
+
+  /** Makes dead letters of records that fit no row. */
+  async #setAside(unfit: readonly Unfit[]): Promise<void> {
+    const { logger, metrics } = this.#options;
+    const letters: NewRecord[] = [];
+    for (const { record, target, reason } of unfit) {
+      const { table, pipeline } = target;
+      const { topic, partition, offset } = record;
+      logger.warn({ err: reason, topic, partition, offset }, 'a record can’t be stored');
+      metrics.deadLetters.inc({ pipeline, reason: reason.code });
+      // A dead letter about a dead letter could go on for ever; the record itself stays on its topic.
+      if (table !== 'predictions' && table !== 'outcomes') continue;
+      const schemaId = schemaIdOf(record.value);
+      const letter = { now: this.#now(), schemaId, eventId: await this.#eventIdOf(record, table) };
+      const { deadLetters } = pipelineTopics(pipeline);
+      letters.push(deadLetterRecord(deadLetters, pipeline, record, reason, letter));
+    }
+    await this.#write(letters);
+  }
+
+  /** The event that a record is about, where it can be read: whoever waits for that event finds the letter by it. */
+  async #eventIdOf(record: StreamRecord, table: 'predictions' | 'outcomes'): Promise<string> {
+    try {
+      const { type } = this.#options[table === 'predictions' ? 'prediction' : 'outcome'];
+      const { event_id } = (await this.#options.serde.decode(record.value, type)) as Prediction | Outcome;
+      if (event_id !== '') return event_id;
+    } catch (error) {
+      faultOfRecord(error);
+    }
+    return positionEventId(record);
+  }
+
+  /** @throws MillraceError of the first that is refused even when nothing is left of its original. */
+  async #write(letters: readonly NewRecord[], refusals = 0): Promise<void> {
+    const outcomes = await this.#options.producer.sendEach(
+      letters.map((letter) => smallerDeadLetter(letter, refusals)),
+    );
+    const refused: NewRecord[] = [];
+    for (const [index, outcome] of outcomes.entries()) {
+      if (!(outcome instanceof MillraceError)) continue;
+      const letter = letters[index];
+      if (outcome.code !== 'RECORD_TOO_LARGE' || refusals === 2 || letter === undefined) throw outcome;
+      refused.push(letter);
+    }
+    if (refused.length > 0) await this.#write(refused, refusals + 1);
+  }
+
+  #toRow({ table, pipeline }: Target, record: StreamRecord): Entry['row'] | Promise<Entry['row']> {
+    if (table === 'dead_letters') return toDeadLetterRow(record, pipeline);
+    if (table === 'dead_letter_resolutions') return toResolutionRow(record, pipeline);
+    const { serde, prediction, modelEvent } = this.#options;
+    if (table === 'outcomes') {
+      return after(this.#readOutcome(record.value), (value) =>
+        toOutcomeRow(value as Outcome, record, pipeline),
+      );
+    }
+    if (table === 'model_events') {
+      return after(serde.decode(record.value, modelEvent.type), (value) =>
+        toModelEventRow(value as ModelEvent, record),
+      );
+    }
+    return after(serde.decode(record.value, prediction.type), (value) =>
+      toPredictionRow(value as Prediction),
+    );
+  }
+}
+
+/** Applies a function now to a value that is there, later to one that is on its way. */
+function after<Row>(value: unknown, make: (value: unknown) => Row): Row | Promise<Row> {
+  return value instanceof Promise ? value.then(make) : make(value);
+}
+
+function toDeadLetterRow(record: StreamRecord, pipeline: string): DeadLetterRow {
+  const letter = readDeadLetter(record, pipeline);
+  return {
+    dead_letter_id: deadLetterId(letter),
+    pipeline: letter.pipeline,
+    reason: letter.reason,
+    detail: letter.detail,
+    topic: letter.topic,
+    partition: letter.partition,
+    offset: letter.offset,
+    schema_id: letter.schemaId,
+    event_id: letter.eventId,
+    key: record.key,
+    value: record.value,
+    failed_at: new Date(letter.failedAt).toISOString(),
+  };
+}
+
+function toResolutionRow(record: StreamRecord, topicPipeline: string): DeadLetterResolutionRow {
+  const { deadLetterId: id, pipeline, kind, note, resolvedAt } = readResolution(record, topicPipeline);
+  return {
+    dead_letter_id: id,
+    pipeline,
+    resolution: kind,
+    note,
+    resolved_at: toRowTime('resolved_at', resolvedAt),
+  };
+}
+
+function toOutcomeRow(
+  { event_id, outcome, observed_at }: Outcome,
+  record: StreamRecord,
+  pipeline: string,
+): OutcomeRow {
+  const { topic, partition, offset } = record;
+  return {
+    event_id,
+    pipeline,
+    outcome,
+    observed_at: toRowTime('observed_at', observed_at),
+    topic,
+    partition,
+    offset,
+  };
+}
+
+function toModelEventRow(event: ModelEvent, { offset }: StreamRecord): ModelEventRow {
+  return { ...event, model_event: offset, at: toRowTime('at', event.at) };
+}
