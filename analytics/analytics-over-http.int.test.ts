@@ -1,7 +1,7 @@
 import { startClickHouseEndpoint } from '../embedded/clickhouse/endpoint.js';
 import { Chdb } from '../embedded/clickhouse/chdb.js';
 import { createAnalytics } from './client.js';
-import { testAnalytics } from './test-suite.js';
+import { testAnalytics } from './testing/analytics.test-suite.js';
 
 testAnalytics(async (dataDir) => {
   const chdb = await Chdb.open(dataDir);

@@ -14,7 +14,7 @@ const writer = `
   const { createAnalytics } = await import(${JSON.stringify(new URL('client.js', import.meta.url).href)});
   const { migrate } = await import(${JSON.stringify(new URL('migrate.js', import.meta.url).href)});
   const { insertRows } = await import(${JSON.stringify(new URL('insert.js', import.meta.url).href)});
-  const { predictionRow } = await import(${JSON.stringify(new URL('test-rows.js', import.meta.url).href)});
+  const { predictionRow } = await import(${JSON.stringify(new URL('testing/rows.js', import.meta.url).href)});
   const { client } = await createAnalytics({ dataDir });
   await migrate(client);
   for (let insert = 0; ; insert++) {

@@ -10,7 +10,7 @@ import { insertRows } from './insert.js';
 import { countAnswers, countFailures, findAnswers, findFailures } from './job-queries.js';
 import { migrate } from './migrate.js';
 import { findPredictions } from './queries.js';
-import { deadLetterRow, outcomeRow, predictionRow, resolutionRow } from './test-rows.js';
+import { deadLetterRow, outcomeRow, predictionRow, resolutionRow } from './testing/rows.js';
 
 /**
  * A server whose defaults are as far from the embedded engine's as a profile can make them, and whose tables know no

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { failed, recordSchema, TestRegistry, v1, v2 } from './test-registry.js';
+import { failed, recordSchema, TestRegistry, v1, v2 } from './testing/test-registry.js';
 
 let registry: TestRegistry;
 

@@ -1,6 +1,6 @@
 import { SchemaRegistry, SchemaType } from '@kafkajs/confluent-schema-registry';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { breaking, failed, recordSchema, TestRegistry, v1, v2 } from './test-registry.js';
+import { breaking, failed, recordSchema, TestRegistry, v1, v2 } from './testing/test-registry.js';
 
 let registry: TestRegistry;
 

@@ -7,7 +7,7 @@ import type { Streams } from '../../streams/streams.js';
 import type { RunningServer } from '../local-http.js';
 import { startSchemaRegistry } from './server.js';
 import { TopicLog } from './topic-log.js';
-import { RegistryClient, v1, v2 } from './test-registry.js';
+import { RegistryClient, v1, v2 } from './testing/test-registry.js';
 
 let fixture: StreamsFixture;
 const running: RunningServer[] = [];

@@ -1,4 +1,4 @@
-import type { DeadLetterResolutionRow, DeadLetterRow, OutcomeRow, PredictionRow } from './rows.js';
+import type { DeadLetterResolutionRow, DeadLetterRow, OutcomeRow, PredictionRow } from '../rows.js';
 
 /** Rows for tests: valid, with what a test cares about set by it. */
 export function predictionRow(set: Partial<PredictionRow> = {}): PredictionRow {

@@ -1,7 +1,7 @@
 import { expect } from 'vitest';
-import type { RunningServer } from '../local-http.js';
-import type { LogRecord, RegistryLog } from './log.js';
-import { startSchemaRegistry } from './server.js';
+import type { RunningServer } from '../../local-http.js';
+import type { LogRecord, RegistryLog } from '../log.js';
+import { startSchemaRegistry } from '../server.js';
 
 /** A log in memory, whose appends can be made to fail or to wait. */
 export class MemoryLog implements RegistryLog {

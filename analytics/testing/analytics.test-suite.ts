@@ -2,11 +2,11 @@ import { copyFile, cp, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/pr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { createAnalytics, type Analytics } from './client.js';
-import { insertRows } from './insert.js';
-import { migrate, migrationsFolder } from './migrate.js';
-import { findPredictions, ping } from './queries.js';
-import { deadLetterRow, outcomeRow, predictionRow, resolutionRow } from './test-rows.js';
+import { createAnalytics, type Analytics } from '../client.js';
+import { insertRows } from '../insert.js';
+import { migrate, migrationsFolder } from '../migrate.js';
+import { findPredictions, ping } from '../queries.js';
+import { deadLetterRow, outcomeRow, predictionRow, resolutionRow } from './rows.js';
 
 /**
  * What holds for ClickHouse whichever way it is reached: called by a test file for each way.
