@@ -1,32 +1,34 @@
 import type { ConnectionOptions } from 'node:tls';
-import { ClickHouseLogLevel, createClient, type ClickHouseClient } from '@clickhouse/client';
-import type { Chdb } from '../embedded/clickhouse/chdb.js';
+import {
+  ClickHouseLogLevel,
+  createClient,
+  type ClickHouseClient,
+  type ClickHouseClientConfigOptions,
+} from '@clickhouse/client';
 import type { Config } from '../platform/config.js';
-import { MillraceError } from '../platform/errors.js';
-import type { SqlSource } from '../platform/sql-sources.js';
 import { TlsAgent, tlsOptions } from '../platform/tls-settings.js';
 
-export interface AnalyticsOptions {
-  /** A ClickHouse server's HTTP address. Unset → the embedded engine on `dataDir`. */
-  url?: string | undefined;
-  /** Only with `url`. Default ClickHouse's own: `default`, no password. */
+/** A ClickHouse server. */
+export interface ServerOptions {
+  /** Its HTTP address. */
+  url: string;
+  /** Default ClickHouse's own: `default`, no password. */
   username?: string | undefined;
   password?: string | undefined;
   /** For `https:`, such as an authority of one's own. Default: Node's. */
   tls?: ConnectionOptions | undefined;
-  /** Folder of the embedded engine, made when missing. One process at a time can use it. Required without `url`. */
-  dataDir?: string | undefined;
-  /** What SQL of the embedded engine may reach outside its tables. Default nothing. */
-  sources?: readonly SqlSource[] | undefined;
-  /** Milliseconds a request to a server may take. Default 30 000. The embedded engine has no such limit. */
+  /** Milliseconds a request may take. Default 30 000. */
   requestTimeoutMs?: number | undefined;
 }
 
+/** An engine in this process. Its requests have no timeout. */
+export interface EngineOptions {
+  connection: NonNullable<ClickHouseClientConfigOptions['connection']>;
+}
+
 export interface Analytics {
-  /** The official client; the same calls work on a server and on the embedded engine. */
+  /** The official client; the same calls work on a server and on an engine in this process. */
   readonly client: ClickHouseClient;
-  /** The embedded engine, for `startClickHouseEndpoint`; `undefined` with a server. */
-  readonly chdb: Chdb | undefined;
   close(): Promise<void>;
 }
 
@@ -45,34 +47,22 @@ export function clickHouseSettings(config: Config) {
   };
 }
 
-/**
- * Opens the way to ClickHouse: to a server over HTTP when a URL is given (nothing is sent yet), else the embedded engine.
- *
- * @throws {MillraceError} `CHDB_MISSING`, `CHDB_OPEN_FAILED` (see {@link Chdb.open}), `ANALYTICS_OPTIONS`.
- */
-export async function createAnalytics(options: AnalyticsOptions): Promise<Analytics> {
-  if (options.url !== undefined) {
-    const client = createClient({
-      url: options.url,
-      log,
-      request_timeout: options.requestTimeoutMs ?? 30_000,
-      ...(options.tls === undefined || !options.url.startsWith('https:')
-        ? {}
-        : { http_agent: new TlsAgent(options.tls, { keepAlive: true, maxSockets: maxConnections }) }),
-      ...(options.username === undefined ? {} : { username: options.username }),
-      ...(options.password === undefined ? {} : { password: options.password }),
-    });
-    return { client, chdb: undefined, close: () => client.close() };
-  }
-  if (options.dataDir === undefined) {
-    throw new MillraceError(
-      'ANALYTICS_OPTIONS',
-      'ClickHouse needs a URL or a data folder; set CLICKHOUSE_URL.',
-    );
-  }
-  // Not there in the container image, which needs none of the embedded engines.
-  const { Chdb } = await import('../embedded/clickhouse/chdb.js');
-  const chdb = await Chdb.open(options.dataDir, options.sources);
-  const client = createClient({ connection: chdb.connection(), log });
-  return { client, chdb, close: () => client.close() };
+/** Opens a client of ClickHouse. Nothing is sent yet. Closing it also closes an engine in this process. */
+export function createAnalytics(options: ServerOptions | EngineOptions): Analytics {
+  const client =
+    'url' in options ? clientOfServer(options) : createClient({ connection: options.connection, log });
+  return { client, close: () => client.close() };
+}
+
+function clientOfServer({ url, username, password, tls, requestTimeoutMs }: ServerOptions): ClickHouseClient {
+  return createClient({
+    url,
+    log,
+    request_timeout: requestTimeoutMs ?? 30_000,
+    ...(tls === undefined || !url.startsWith('https:')
+      ? {}
+      : { http_agent: new TlsAgent(tls, { keepAlive: true, maxSockets: maxConnections }) }),
+    ...(username === undefined ? {} : { username }),
+    ...(password === undefined ? {} : { password }),
+  });
 }

@@ -3,13 +3,13 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { expect, test, vi } from 'vitest';
 import { silentLogger } from '../platform/logger.js';
-import { createAnalytics } from './client.js';
 import { logDamage, storageHealth } from './damage.js';
+import { openEmbeddedAnalytics } from './testing/embedded-analytics.js';
 
 test('a part that was damaged on disk is named at the start and by readiness', async () => {
   const dataDir = await mkdtemp(join(tmpdir(), 'millrace-damage-'));
   try {
-    const before = await createAnalytics({ dataDir });
+    const before = await openEmbeddedAnalytics(dataDir);
     for (const query of [
       'CREATE DATABASE millrace',
       'CREATE TABLE millrace.kept (a Int8) ENGINE = MergeTree ORDER BY a',
@@ -26,7 +26,7 @@ test('a part that was damaged on disk is named at the start and by readiness', a
     const files = await readdir(dataDir, { recursive: true });
     const part = dirname(files.find((file) => file.endsWith('all_1_1_0/checksums.txt')) ?? '');
     for (const file of ['checksums.txt', 'columns.txt']) await rm(join(dataDir, part, file));
-    const after = await createAnalytics({ dataDir });
+    const after = await openEmbeddedAnalytics(dataDir);
     await logDamage(after.client, logger);
     expect(await storageHealth(after.client)).toEqual({
       status: 'degraded',

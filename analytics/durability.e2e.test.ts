@@ -5,17 +5,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { expect, test } from 'vitest';
-import { createAnalytics } from './client.js';
 import { migrate } from './migrate.js';
+import { openEmbeddedAnalytics } from './testing/embedded-analytics.js';
 
 /** Migrates, then inserts ten rows at a time for ever, and prints the number of each insert once it has resolved. */
 const writer = `
   const [dataDir, run] = process.argv.slice(1);
-  const { createAnalytics } = await import(${JSON.stringify(new URL('client.js', import.meta.url).href)});
+  const { openEmbeddedAnalytics } = await import(${JSON.stringify(new URL('testing/embedded-analytics.js', import.meta.url).href)});
   const { migrate } = await import(${JSON.stringify(new URL('migrate.js', import.meta.url).href)});
   const { insertRows } = await import(${JSON.stringify(new URL('insert.js', import.meta.url).href)});
   const { predictionRow } = await import(${JSON.stringify(new URL('testing/rows.js', import.meta.url).href)});
-  const { client } = await createAnalytics({ dataDir });
+  const { client } = await openEmbeddedAnalytics(dataDir);
   await migrate(client);
   for (let insert = 0; ; insert++) {
     const rows = Array.from({ length: 10 }, (_, row) => predictionRow({ event_id: [run, insert, row].join('-') }));
@@ -50,7 +50,7 @@ test(
         await insertUntilKilled(folder, 1, 20),
         await insertUntilKilled(folder, 2, 7),
       ];
-      const analytics = await createAnalytics({ dataDir: folder });
+      const analytics = await openEmbeddedAnalytics(folder);
       expect(await migrate(analytics.client)).toEqual([]);
       const result = await analytics.client.query({
         query: `SELECT toUInt8(splitByChar('-', event_id)[1]) AS run, toUInt32(splitByChar('-', event_id)[2]) AS insert, toUInt32(count()) AS rows

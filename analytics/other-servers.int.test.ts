@@ -46,7 +46,7 @@ beforeAll(async () => {
   const query = Object.entries(defaults)
     .map(([name, value]) => `ch_${name}=${value}`)
     .join('&');
-  analytics = await createAnalytics({ url: `http://127.0.0.1:${endpoint.port}/?${query}` });
+  analytics = createAnalytics({ url: `http://127.0.0.1:${endpoint.port}/?${query}` });
   await migrate(analytics.client);
   // They would make one row of equal ones before they are counted.
   await analytics.client.command({ query: 'SYSTEM STOP MERGES' });

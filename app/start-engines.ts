@@ -51,17 +51,17 @@ export async function startEngines(
 
 async function startClickHouse(config: Config, logger: Logger, stops: Stop[]) {
   const { CLICKHOUSE_URL: url, HOST: host } = config;
-  const analytics = await createAnalytics({
-    ...clickHouseSettings(config),
-    url,
-    dataDir: join(config.DATA_DIR, 'clickhouse'),
-    sources: config.CLICKHOUSE_SOURCES,
-  });
-  stops.push(() => analytics.close());
-  if (url !== undefined || analytics.chdb === undefined) return { analytics, clickHouseUrl: url ?? '' };
+  if (url !== undefined) {
+    const analytics = createAnalytics({ ...clickHouseSettings(config), url });
+    stops.push(() => analytics.close());
+    return { analytics, clickHouseUrl: url };
+  }
+  const { Chdb } = await import('../embedded/clickhouse/chdb.js');
   const { startClickHouseEndpoint } = await import('../embedded/clickhouse/endpoint.js');
-  const options = { chdb: analytics.chdb, host, port: config.CLICKHOUSE_PORT, logger };
-  const endpoint = await startClickHouseEndpoint(options);
+  const chdb = await Chdb.open(join(config.DATA_DIR, 'clickhouse'), config.CLICKHOUSE_SOURCES);
+  const analytics = createAnalytics({ connection: chdb.connection() });
+  stops.push(() => analytics.close());
+  const endpoint = await startClickHouseEndpoint({ chdb, host, port: config.CLICKHOUSE_PORT, logger });
   stops.push(() => endpoint.stop());
   return { analytics, clickHouseUrl: `http://${host}:${endpoint.port}` };
 }

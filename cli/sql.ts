@@ -11,7 +11,7 @@ import { findEngine } from '../ops/find-engines.js';
  * @throws MillraceError as {@link translateError}.
  */
 export async function runSql(config: Config, query: string): Promise<void> {
-  const analytics = await createAnalytics({
+  const analytics = createAnalytics({
     url: await findEngine(config, 'clickhouse'),
     ...clickHouseSettings(config),
   });

@@ -72,7 +72,7 @@ export async function withEngines<T>(
   action: (engines: ReadableEngines) => Promise<T>,
 ): Promise<T> {
   const registry = await findRegistry(config);
-  const analytics = await createAnalytics({
+  const analytics = createAnalytics({
     url: await findEngine(config, 'clickhouse'),
     ...clickHouseSettings(config),
     requestTimeoutMs: 300_000,

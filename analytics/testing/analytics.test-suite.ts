@@ -342,7 +342,7 @@ export function testAnalytics(open: (dataDir: string) => Promise<Analytics>): vo
 
   test('ping answers, and a server that is not there is retriable', async () => {
     await ping(analytics.client);
-    const nowhere = await createAnalytics({ url: 'http://127.0.0.1:1' });
+    const nowhere = createAnalytics({ url: 'http://127.0.0.1:1' });
     await expect(ping(nowhere.client)).rejects.toMatchObject({
       code: 'CLICKHOUSE_UNAVAILABLE',
       retriable: true,

@@ -5,6 +5,7 @@ import { createAnalytics } from '../../analytics/client.js';
 import { migrate } from '../../analytics/migrate.js';
 import type { PredictionRow } from '../../analytics/rows.js';
 import { concurrentInserts } from '../../app/sink.js';
+import { Chdb } from '../../embedded/clickhouse/chdb.js';
 import { startClickHouseEndpoint } from '../../embedded/clickhouse/endpoint.js';
 import { loadConfig } from '../../platform/config.js';
 import { silentLogger } from '../../platform/logger.js';
@@ -43,10 +44,10 @@ export const benchmark: Benchmark = {
   async run(scale, progress) {
     const count = Math.ceil(100_000 * scale);
     const log = await openBenchLog();
-    const analytics = await createAnalytics({ dataDir: join(log.folder, 'clickhouse') });
+    const chdb = await Chdb.open(join(log.folder, 'clickhouse'));
+    const analytics = createAnalytics({ connection: chdb.connection() });
     await migrate(analytics.client);
-    if (analytics.chdb === undefined) throw new Error('The embedded ClickHouse is not there.');
-    const endpoint = await startClickHouseEndpoint({ host: '127.0.0.1', port: 0, chdb: analytics.chdb });
+    const endpoint = await startClickHouseEndpoint({ host: '127.0.0.1', port: 0, chdb });
     const overHttp = createClient({ url: `http://127.0.0.1:${endpoint.port}` });
     progress(`writing ${count} predictions`);
     const { ends, rows } = await fillPredictions(log, count);

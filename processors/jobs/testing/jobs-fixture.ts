@@ -83,7 +83,7 @@ export class JobsFixture {
   async openJobs({ pipelines, retentionMs, logger = silentLogger }: TestRunnerOptions): Promise<TestJobs> {
     const { log, streams, serde, network } = await this.openLog();
     const files = new TestJobFiles(await mkdtemp(join(this.#folder, 'files-')));
-    const { client } = await createAnalytics({ url: 'http://127.0.0.1:1' });
+    const { client } = createAnalytics({ url: 'http://127.0.0.1:1' });
     const runner = new JobRunner({
       streams,
       serde,
