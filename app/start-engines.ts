@@ -98,7 +98,7 @@ async function startRegistryOn(settings: StreamsSettings, config: Config, stops:
   const { HOST: host, SCHEMA_REGISTRY_PORT: port } = config;
   const { logger } = settings;
   const { startSchemaRegistry } = await import('../embedded/schema-registry/server.js');
-  const { TopicLog } = await import('../embedded/schema-registry/topic-log.js');
+  const { TopicLog } = await import('./schema-registry-topic.js');
   const streams = createStreams(settings);
   stops.push(() => streams.close());
   const log = new TopicLog(streams);

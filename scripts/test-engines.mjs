@@ -15,7 +15,7 @@ const suite = [
   'dist/processors/dead-letters/resolve',
   'dist/processors/schedules/scheduler',
   'dist/models/lifecycle/served-models',
-  'dist/embedded/schema-registry/topic-log',
+  'dist/app/schema-registry-topic',
   'dist/analytics/analytics.int',
 ];
 

@@ -1,5 +1,5 @@
 import { startSchemaRegistry } from '../../../embedded/schema-registry/server.js';
-import { TopicLog } from '../../../embedded/schema-registry/topic-log.js';
+import { TopicLog } from '../../../app/schema-registry-topic.js';
 import { createLogger } from '../../../platform/logger.js';
 import { createStreams } from '../../../streams/streams.js';
 

@@ -1,13 +1,13 @@
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { silentLogger } from '../../platform/logger.js';
-import { eventually, unique } from '../../tests/contract/client.js';
-import { apiKeys, type FlakyNetwork } from '../../tests/contract/flaky-network.js';
-import { StreamsFixture } from '../../tests/contract/streams-fixture.js';
-import type { Streams } from '../../streams/streams.js';
-import type { RunningServer } from '../local-http.js';
-import { startSchemaRegistry } from './server.js';
-import { TopicLog } from './topic-log.js';
-import { RegistryClient, v1, v2 } from './testing/test-registry.js';
+import { silentLogger } from '../platform/logger.js';
+import { eventually, unique } from '../tests/contract/client.js';
+import { apiKeys, type FlakyNetwork } from '../tests/contract/flaky-network.js';
+import { StreamsFixture } from '../tests/contract/streams-fixture.js';
+import type { Streams } from '../streams/streams.js';
+import type { RunningServer } from '../embedded/local-http.js';
+import { startSchemaRegistry } from '../embedded/schema-registry/server.js';
+import { TopicLog } from './schema-registry-topic.js';
+import { RegistryClient, v1, v2 } from '../embedded/schema-registry/testing/test-registry.js';
 
 let fixture: StreamsFixture;
 const running: RunningServer[] = [];

@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { MillraceError } from '../../platform/errors.js';
-import type { Follower } from '../../streams/follow.js';
-import type { StreamRecord } from '../../streams/records.js';
-import type { Streams } from '../../streams/streams.js';
-import type { TransactionalProducer } from '../../streams/transactional-producer.js';
-import type { LogRecord, RegistryLog } from './log.js';
+import { MillraceError } from '../platform/errors.js';
+import type { Follower } from '../streams/follow.js';
+import type { StreamRecord } from '../streams/records.js';
+import type { Streams } from '../streams/streams.js';
+import type { TransactionalProducer } from '../streams/transactional-producer.js';
+import type { LogRecord, RegistryLog } from '../embedded/schema-registry/log.js';
 
 /** Not `_schemas`: on an external Kafka that may be another registry's, such as Redpanda's own. */
 export const schemasTopic = 'millrace.schemas';
