@@ -1,15 +1,13 @@
 import type { Context } from 'hono';
 import type { ClickHouseClient } from '@clickhouse/client';
 import { MillraceError } from '../platform/errors.js';
-import { idempotentJobId, newEventId } from '../processors/events/ids.js';
+import { acceptFile, type AcceptFileOptions } from '../processors/jobs/accept-file.js';
 import type { JobFiles } from '../processors/jobs/job-files.js';
 import type { JobLog } from '../processors/jobs/job-log.js';
 import type { JobRunner } from '../processors/jobs/job-runner.js';
-import { type Job, newRowIds } from '../processors/jobs/job.js';
+import type { Job } from '../processors/jobs/job.js';
 import { clientOf } from './authentication.js';
 import { mayUse } from './authorization.js';
-import { detectFormat } from '../processors/jobs/formats/detect-format.js';
-import { checkColumns } from '../processors/jobs/row-event.js';
 import type { OpenPipeline } from '../processors/pipelines/open-pipelines.js';
 import { receiveUpload } from './receive-upload.js';
 
@@ -26,84 +24,19 @@ export interface FileJobs {
 }
 
 /**
- * Takes the file of a request and makes a job of it. When this resolves, file and job are on disk and on the log.
+ * Receives the file of a request and makes a job of it, see {@link acceptFile}.
  *
- * @param idempotencyKey - a job that was made with the same key and of the same file is answered instead, as it stands.
- * @param scoreColumn - name of the result's column of scores.
- * @throws MillraceError as {@link receiveUpload}; `FILE_INVALID` for a file whose start shows that it can't be scored;
- *   `IDEMPOTENCY_KEY_REUSED` for a key that came with another file; retriable when the log can't be reached: the file is
- *   removed then, at once or, where the job may still get to the log, after an hour.
+ * @throws MillraceError as {@link receiveUpload} and {@link acceptFile}.
  */
-export async function acceptFile(
+export async function acceptUpload(
   c: Context,
-  { log, files, runner, maxFileBytes }: FileJobs,
+  jobs: FileJobs,
   pipeline: OpenPipeline,
-  {
-    idempotencyKey,
-    timeoutMs,
-    scoreColumn = 'prediction',
-  }: { idempotencyKey: string | undefined; timeoutMs: number; scoreColumn?: string },
+  options: Omit<AcceptFileOptions, 'owner'>,
 ): Promise<Job> {
-  const upload = await receiveUpload(c, files, { maxBytes: maxFileBytes, patienceMs: timeoutMs });
-  try {
-    const jobId =
-      idempotencyKey === undefined ? newEventId() : idempotentJobId(pipeline.name, idempotencyKey);
-    const earlier = async (): Promise<Job | undefined> => {
-      const known = idempotencyKey === undefined ? undefined : await log.find(jobId);
-      if (known !== undefined && known.digest !== null && known.digest !== upload.digest) throw keyReused();
-      return known;
-    };
-    const known = await earlier();
-    if (known !== undefined) {
-      await files.discard(upload.id);
-      return known;
-    }
-    const format = await detectFormat(upload.path, upload.name);
-    checkColumns(await format.open(upload.path), pipeline.event.schema);
-    const now = Date.now();
-    const job: Job = {
-      job_id: jobId,
-      pipeline: pipeline.name,
-      state: 'accepted',
-      created_at: now,
-      at: now,
-      finished_at: null,
-      runner: null,
-      file_name: upload.name,
-      format: format.name,
-      bytes: upload.bytes,
-      rows_total: null,
-      rows_read: 0,
-      rows_invalid: 0,
-      rows_scored: 0,
-      rows_failed: 0,
-      error_code: null,
-      error: null,
-      owner: clientOf(c)?.name || null,
-      digest: upload.digest,
-      row_ids: newRowIds(),
-      score_column: scoreColumn,
-    };
-    const isKept = await files.keep(upload.id, jobId);
-    if (!isKept) {
-      // Another request with the same key came first. Its job may not be on the log yet, and never get there.
-      if ((await files.digest(jobId)) !== upload.digest) throw keyReused();
-      const made = await earlier();
-      if (made !== undefined) return made;
-    }
-    try {
-      await log.accept(job, timeoutMs);
-    } catch (error) {
-      // What may pass may also have got to the log: then the sweep finds out whose the file is.
-      if (isKept && !(error instanceof MillraceError && error.retriable)) await files.remove(jobId);
-      throw error;
-    }
-    runner.take(jobId);
-    return log.get(jobId) ?? job;
-  } catch (error) {
-    await files.discard(upload.id);
-    throw error;
-  }
+  const limits = { maxBytes: jobs.maxFileBytes, patienceMs: options.timeoutMs };
+  const received = await receiveUpload(c, jobs.files, limits);
+  return acceptFile(jobs, pipeline, received, { ...options, owner: clientOf(c)?.name || null });
 }
 
 /** What clients are told of a job. */
@@ -145,13 +78,6 @@ export async function findJob(c: Context, { log }: FileJobs, jobId: string): Pro
   const job = await log.find(jobId);
   if (job !== undefined && maySee(c, job)) return job;
   throw new MillraceError('JOB_UNKNOWN', `There is no job '${jobId}'.`);
-}
-
-function keyReused(): MillraceError {
-  return new MillraceError(
-    'IDEMPOTENCY_KEY_REUSED',
-    'The Idempotency-Key was given to another file before. Send the same file, or a new key.',
-  );
 }
 
 /** The files of a finished job are there no more. */

@@ -6,7 +6,7 @@ import { findDecimalColumns } from '../../processors/jobs/row-event.js';
 import { isFinished, type Job } from '../../processors/jobs/job.js';
 import { MillraceError } from '../../platform/errors.js';
 import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
-import { acceptFile, aimqScoreColumn, describeJob, type FileJobs, resultGone } from '../file-jobs.js';
+import { acceptUpload, aimqScoreColumn, describeJob, type FileJobs, resultGone } from '../file-jobs.js';
 import { idempotencyKeyOf } from '../idempotency-key.js';
 
 /** What AIMQ's clients look for. */
@@ -31,7 +31,7 @@ export function aimqUpload(
       timeoutMs: requestTimeoutMs,
       scoreColumn: aimqScoreColumn,
     };
-    const accepted = await acceptFile(c, jobs, carPrice, options);
+    const accepted = await acceptUpload(c, jobs, carPrice, options);
     const job = await whenFinished(jobs, accepted, requestTimeoutMs);
     const location = `/v1/jobs/${job.job_id}`;
     if (job.state === 'failed') {

@@ -1,6 +1,6 @@
 import { Hono } from 'hono';
 import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
-import { acceptFile, describeJob, type FileJobs } from '../file-jobs.js';
+import { acceptUpload, describeJob, type FileJobs } from '../file-jobs.js';
 import { idempotencyKeyOf } from '../idempotency-key.js';
 import { findPipeline } from '../find-pipeline.js';
 
@@ -13,7 +13,7 @@ export function fileRoutes(
   const app = new Hono();
   app.post('/:pipeline/files', async (c) => {
     const pipeline = findPipeline(pipelines, c.req.param('pipeline'));
-    const job = await acceptFile(c, jobs, pipeline, {
+    const job = await acceptUpload(c, jobs, pipeline, {
       idempotencyKey: idempotencyKeyOf(c),
       timeoutMs: requestTimeoutMs,
     });

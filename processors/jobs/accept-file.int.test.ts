@@ -1,13 +1,13 @@
+import { createHash, randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Hono } from 'hono';
+import { Readable } from 'node:stream';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { projectRoot } from '../platform/paths.js';
-import type { OpenPipeline } from '../processors/pipelines/open-pipelines.js';
-import { hourMs, jobOf, JobsFixture, type TestJobs } from '../processors/jobs/testing/jobs-fixture.js';
-import { loadContract } from '../schemas/contracts.js';
-import { fileForm } from '../tests/system/file-jobs.js';
-import { acceptFile } from './file-jobs.js';
+import { projectRoot } from '../../platform/paths.js';
+import { loadContract } from '../../schemas/contracts.js';
+import type { OpenPipeline } from '../pipelines/open-pipelines.js';
+import { acceptFile } from './accept-file.js';
+import { hourMs, jobOf, JobsFixture, type TestJobs } from './testing/jobs-fixture.js';
 
 const name = 'credit-default';
 const retentionMs = 7 * 24 * hourMs;
@@ -23,26 +23,29 @@ beforeAll(async () => {
 afterEach(() => fixture.closeOpened());
 afterAll(() => fixture.stop());
 
-/** Sends the file to a route that accepts it. @returns the code of the error, or `accepted`. */
-async function upload(jobs: TestJobs, timeoutMs: number, scoreColumn = 'prediction'): Promise<string> {
+/** Receives the file and accepts it as a job. */
+async function accept(jobs: TestJobs, timeoutMs: number, scoreColumn?: string): Promise<unknown> {
   // As far as accepting a file knows one.
   const pipeline = { name, event: { ...loadContract(name, 'event'), schemaId: 1 } } as OpenPipeline;
-  const app = new Hono().post('/', async (c) => {
-    const options = { idempotencyKey: undefined, timeoutMs, scoreColumn };
-    await acceptFile(c, { ...jobs, maxFileBytes: 100_000 }, pipeline, options);
-    return c.text('accepted');
-  });
-  app.onError((error, c) => c.text('code' in error ? String(error.code) : error.message));
-  const answer = await app.request('/', { method: 'POST', body: fileForm(csv, 'clients.csv') });
-  return answer.text();
+  const id = randomUUID();
+  const received = {
+    id,
+    path: await jobs.files.receive(id, Readable.from([csv])),
+    name: 'clients.csv',
+    bytes: csv.length,
+    digest: createHash('sha256').update(csv).digest('hex'),
+  };
+  const options = { idempotencyKey: undefined, owner: null, timeoutMs, scoreColumn };
+  return acceptFile(jobs, pipeline, received, options);
 }
 
 test('a file whose job the log refuses for good is removed at once', async () => {
   const jobs = await fixture.openJobs({ pipelines: [], retentionMs });
   // More than a record may have.
-  expect(await upload(jobs, 20_000, 'x'.repeat(2_000_000))).toBe('RECORD_TOO_LARGE');
+  const refused = accept(jobs, 20_000, 'x'.repeat(2_000_000));
+  await expect(refused).rejects.toMatchObject({ code: 'RECORD_TOO_LARGE' });
   expect(await jobs.files.names()).toEqual([]);
-  expect(await upload(jobs, 20_000)).toBe('accepted');
+  expect(await accept(jobs, 20_000)).toMatchObject({ state: 'accepted', score_column: 'prediction' });
   expect(await jobs.files.names()).toHaveLength(1);
 });
 
@@ -50,7 +53,7 @@ test('after an outage of the log a file stays, and is swept later when no job ha
   const { network, ...jobs } = await fixture.openJobs({ pipelines: [name], retentionMs });
   network.cut();
   for (let file = 1; file <= 3; file++) {
-    expect(await upload({ ...jobs, network }, 200)).toBe('LOG_TIMEOUT');
+    await expect(accept({ ...jobs, network }, 200)).rejects.toMatchObject({ code: 'LOG_TIMEOUT' });
     expect(await jobs.files.names()).toHaveLength(file);
   }
   network.restore();

@@ -1,0 +1,113 @@
+import { MillraceError } from '../../platform/errors.js';
+import { idempotentJobId, newEventId } from '../events/ids.js';
+import type { OpenPipeline } from '../pipelines/open-pipelines.js';
+import { detectFormat } from './formats/detect-format.js';
+import type { JobFiles } from './job-files.js';
+import type { JobLog } from './job-log.js';
+import type { JobRunner } from './job-runner.js';
+import { type Job, newRowIds } from './job.js';
+import { checkColumns } from './row-event.js';
+
+/** A file that {@link JobFiles.receive} has put on disk, before it belongs to a job. */
+export interface ReceivedFile {
+  /** Under which it was received. */
+  id: string;
+  path: string;
+  /** The client's name for it, without folders. */
+  name: string;
+  bytes: number;
+  /** SHA-256 in lower-case hex. */
+  digest: string;
+}
+
+export interface AcceptFileOptions {
+  /** A job that was made with the same key and of the same file is returned instead, in its present state. */
+  idempotencyKey: string | undefined;
+  /** Name of the client that may see the job; `null`: every client may. */
+  owner: string | null;
+  /** How long the log may take, milliseconds. */
+  timeoutMs: number;
+  /** Name of the result's column of scores. Default `prediction`. */
+  scoreColumn?: string;
+}
+
+/**
+ * Makes a job of a received file. When this resolves, file and job are on disk and on the log; when it fails, the file is
+ * removed: at once or, where the job may still get to the log, after an hour.
+ *
+ * @throws MillraceError `FILE_INVALID` for a file whose start shows that it can't be scored; `IDEMPOTENCY_KEY_REUSED` for a
+ *   key that came with another file; retriable when the log can't be reached.
+ */
+export async function acceptFile(
+  { log, files, runner }: { log: JobLog; files: JobFiles; runner: JobRunner },
+  pipeline: OpenPipeline,
+  received: ReceivedFile,
+  { idempotencyKey, owner, timeoutMs, scoreColumn = 'prediction' }: AcceptFileOptions,
+): Promise<Job> {
+  try {
+    const jobId =
+      idempotencyKey === undefined ? newEventId() : idempotentJobId(pipeline.name, idempotencyKey);
+    const earlier = async (): Promise<Job | undefined> => {
+      const known = idempotencyKey === undefined ? undefined : await log.find(jobId);
+      if (known !== undefined && known.digest !== null && known.digest !== received.digest) throw keyReused();
+      return known;
+    };
+    const known = await earlier();
+    if (known !== undefined) {
+      await files.discard(received.id);
+      return known;
+    }
+    const format = await detectFormat(received.path, received.name);
+    checkColumns(await format.open(received.path), pipeline.event.schema);
+    const now = Date.now();
+    const job: Job = {
+      job_id: jobId,
+      pipeline: pipeline.name,
+      state: 'accepted',
+      created_at: now,
+      at: now,
+      finished_at: null,
+      runner: null,
+      file_name: received.name,
+      format: format.name,
+      bytes: received.bytes,
+      rows_total: null,
+      rows_read: 0,
+      rows_invalid: 0,
+      rows_scored: 0,
+      rows_failed: 0,
+      error_code: null,
+      error: null,
+      owner,
+      digest: received.digest,
+      row_ids: newRowIds(),
+      score_column: scoreColumn,
+    };
+    const isKept = await files.keep(received.id, jobId);
+    if (!isKept) {
+      // Another request with the same key came first. Its job may not be on the log yet, and never get there.
+      if ((await files.digest(jobId)) !== received.digest) throw keyReused();
+      const made = await earlier();
+      if (made !== undefined) return made;
+    }
+    try {
+      await log.accept(job, timeoutMs);
+    } catch (error) {
+      // What may pass may also have got to the log: then the sweep finds out whose the file is.
+      if (isKept && !(error instanceof MillraceError && error.retriable)) await files.remove(jobId);
+      throw error;
+    }
+    runner.take(jobId);
+    return log.get(jobId) ?? job;
+  } catch (error) {
+    await files.discard(received.id);
+    throw error;
+  }
+}
+
+function keyReused(): MillraceError {
+  return new MillraceError(
+    'IDEMPOTENCY_KEY_REUSED',
+    'The Idempotency-Key was given to another file before. Send the same file, or a new key.',
+  );
+}
