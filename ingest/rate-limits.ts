@@ -1,6 +1,7 @@
 import { RateLimiterMemory, RateLimiterRedis } from 'rate-limiter-flexible';
 import { MillraceError } from '../platform/errors.js';
 import type { Metrics } from '../platform/metrics.js';
+import { Mutex } from '../platform/mutex.js';
 import { SharedStore } from '../platform/shared-store.js';
 
 /** A client has asked for more than it may. Code `RATE_LIMITED`, retriable. */
@@ -54,8 +55,8 @@ export class RateLimits {
   #untold = new Map<string, { count: number; limit: number }>();
   #telling = false;
   #limit: number;
-  /** The decision that was begun last. */
-  #last: Promise<unknown> = Promise.resolve();
+  /** One decision at a time: all of a burst would look before the first of them is counted. */
+  readonly #decisions = new Mutex();
 
   constructor({ perSecond, metrics, shared }: RateLimitsOptions) {
     this.perSecond = perSecond;
@@ -92,10 +93,7 @@ export class RateLimits {
    * @throws RateLimited
    */
   take(client: string, count = 1, perSecond = this.perSecond): Promise<Quota> {
-    // One after the other: all of a burst would look before the first of them is counted.
-    const quota = this.#last.then(() => this.#take(client, count, perSecond));
-    this.#last = quota.catch(() => undefined);
-    return quota;
+    return this.#decisions.run(() => this.#take(client, count, perSecond));
   }
 
   stop(): void {

@@ -10,8 +10,13 @@ export class Semaphore {
     this.#free = total;
   }
 
-  /** Runs `work` when there is a place for it, and resolves with its result. */
-  async use<T>(work: () => Promise<T>): Promise<T> {
+  /** Whether nothing runs and nothing waits. */
+  get isIdle(): boolean {
+    return this.#free === this.#total;
+  }
+
+  /** Runs `work` when there is a place for it, and resolves with its result. A failure concerns only its caller. */
+  async run<T>(work: () => Promise<T>): Promise<T> {
     if (this.#free > 0) this.#free--;
     else await new Promise<void>((start) => this.#waiting.push(start));
     try {
@@ -23,7 +28,7 @@ export class Semaphore {
 
   /** Resolves once nothing runs and nothing waits. */
   async whenIdle(): Promise<void> {
-    if (this.#free < this.#total) await new Promise<void>((done) => this.#idle.push(done));
+    if (!this.isIdle) await new Promise<void>((done) => this.#idle.push(done));
   }
 
   #release(): void {
@@ -33,6 +38,6 @@ export class Semaphore {
       return;
     }
     this.#free++;
-    if (this.#free === this.#total) for (const done of this.#idle.splice(0)) done();
+    if (this.isIdle) for (const done of this.#idle.splice(0)) done();
   }
 }

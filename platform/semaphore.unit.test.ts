@@ -6,7 +6,7 @@ test('runs as much at once as it has places, in order of arrival, and tells when
   const log: string[] = [];
   const finish: (() => void)[] = [];
   const work = ['a', 'b', 'c', 'd'].map((name) =>
-    semaphore.use(async () => {
+    semaphore.run(async () => {
       log.push(name);
       await new Promise<void>((resolve) => finish.push(resolve));
       return name;
@@ -29,7 +29,7 @@ test('runs as much at once as it has places, in order of arrival, and tells when
 
 test('gives a place back when work fails', async () => {
   const semaphore = new Semaphore(1);
-  await expect(semaphore.use(() => Promise.reject(new Error('no')))).rejects.toThrow('no');
-  expect(await semaphore.use(() => Promise.resolve(1))).toBe(1);
+  await expect(semaphore.run(() => Promise.reject(new Error('no')))).rejects.toThrow('no');
+  expect(await semaphore.run(() => Promise.resolve(1))).toBe(1);
   await semaphore.whenIdle();
 });

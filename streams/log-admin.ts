@@ -1,6 +1,7 @@
 import type { Admin, Kafka } from 'kafkajs';
 import { MillraceError } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
+import { Mutex } from '../platform/mutex.js';
 import { tlsAdvice } from '../platform/tls-problems.js';
 import { backoff } from './backoff.js';
 import { toMillraceError } from './kafka-errors.js';
@@ -29,8 +30,11 @@ export class LogAdmin {
   /** Why the last connection failed. */
   #problem = '';
   #connecting: Promise<Admin> | undefined;
-  /** The last of the calls that take turns. */
-  #turn: Promise<void> = Promise.resolve();
+  /**
+   * One call at a time: of two that each name a new topic kafkajs refreshes its metadata once, and the second does not
+   * find its partitions there.
+   */
+  readonly #offsets = new Mutex();
 
   /** @param connectTo - makes the client, that tells why its connections fail. */
   constructor(
@@ -135,7 +139,7 @@ export class LogAdmin {
   async ends(topic: string): Promise<{ partition: number; low: number; high: number }[]> {
     try {
       // kafkajs asks under read_committed, so the end is the last stable offset.
-      const ends = await this.#inTurn((admin) => admin.fetchTopicOffsets(topic));
+      const ends = await this.#offsets.run(async () => (await this.#admin()).fetchTopicOffsets(topic));
       return ends.map(({ partition, low, high }) => ({ partition, low: Number(low), high: Number(high) }));
     } catch (error) {
       throw toMillraceError(error, `Reading the end of ${topic}`);
@@ -164,7 +168,9 @@ export class LogAdmin {
   /** Per partition the first offset with a record of that time (milliseconds since 1970) or later, else the end. */
   async offsetsAt(topic: string, time: number): Promise<Map<number, number>> {
     try {
-      const offsets = await this.#inTurn((admin) => admin.fetchTopicOffsetsByTimestamp(topic, time));
+      const offsets = await this.#offsets.run(async () =>
+        (await this.#admin()).fetchTopicOffsetsByTimestamp(topic, time),
+      );
       return new Map(offsets.map(({ partition, offset }) => [partition, Number(offset)]));
     } catch (error) {
       throw toMillraceError(error, `Looking for a time in ${topic}`);
@@ -216,19 +222,6 @@ export class LogAdmin {
     const connecting = this.#connecting;
     this.#connecting = undefined;
     await connecting?.then((admin) => admin.disconnect()).catch(() => undefined);
-  }
-
-  /**
-   * One after the other: of two calls that each name a new topic kafkajs refreshes its metadata once, and the second does
-   * not find its partitions there.
-   */
-  #inTurn<T>(ask: (admin: Admin) => Promise<T>): Promise<T> {
-    const asking = this.#turn.then(async () => ask(await this.#admin()));
-    this.#turn = asking.then(
-      () => undefined,
-      () => undefined,
-    );
-    return asking;
   }
 
   #admin(): Promise<Admin> {

@@ -31,15 +31,15 @@ test('whoever opens an id last has it: an earlier holder can commit no more', as
   expect(numbersOf(await fixture.readAll(topic, 2))).toEqual([0, 2]);
 });
 
-test('a record that is too large leaves nothing of its transaction', async () => {
+test('a record that is too large leaves nothing of its transaction, and its producer commits no more', async () => {
   const { streams } = fixture.open();
   const topic = await fixture.topic(streams);
   const id = unique('transactions');
   const producer = await streams.createTransactionalProducer(id);
   const huge = { topic, key: 'huge', value: Buffer.alloc(3_000_000, 'x') };
-  await expect(producer.commit([...numbered(topic, 0, 1), huge])).rejects.toMatchObject({
-    code: 'RECORD_TOO_LARGE',
-  });
+  const tooLarge = { code: 'RECORD_TOO_LARGE' };
+  await expect(producer.commit([...numbered(topic, 0, 1), huge])).rejects.toMatchObject(tooLarge);
+  await expect(producer.commit(numbered(topic, 0, 1))).rejects.toMatchObject(tooLarge);
   const next = await streams.createTransactionalProducer(id);
   await next.commit(numbered(topic, 1, 2));
   expect(numbersOf(await fixture.readAll(topic, 1))).toEqual([1]);

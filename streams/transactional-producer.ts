@@ -10,8 +10,8 @@ import type { NewRecord } from './records.js';
 export interface TransactionalProducer {
   /**
    * Writes records to any topics in one transaction: readers of committed records see all of them or none. One call at
-   * a time. After an error the outcome is unknown and this producer of no more use (kafkajs can't end a transaction
-   * twice): open another, which settles the matter, and look on the log what got there.
+   * a time. After an error the outcome is unknown, and each later call fails with the same error (kafkajs can't end a
+   * transaction twice): open another producer, which settles the matter, and look on the log what got there.
    *
    * @throws MillraceError `LOG_FENCED` when another producer has taken the id over, `LOG_UNAVAILABLE` (retriable,
    *   with a new producer), `RECORD_TOO_LARGE`, `LOG_REFUSED`, `LOG_UNAUTHORIZED`.
@@ -69,15 +69,18 @@ export async function openTransactionalProducer(
   const producer = await takeOver(kafka, transactionalId, transactionTimeoutMs).catch((error: unknown) => {
     throw translate(error);
   });
+  let failure: MillraceError | undefined;
   return {
     async commit(records) {
+      if (failure !== undefined) throw failure;
       try {
         const transaction = await producer.transaction();
         for (const topicMessages of requests(records))
           await transaction.sendBatch({ acks: -1, topicMessages });
         await transaction.commit();
       } catch (error) {
-        throw translate(error);
+        failure = translate(error);
+        throw failure;
       }
     },
     close: () => producer.disconnect().catch(() => undefined),

@@ -1,5 +1,6 @@
 import { type ConfirmChannel, IllegalOperationError, type Message, type Options } from 'amqplib';
 import { messageOf } from '../../platform/errors.js';
+import { Mutex } from '../../platform/mutex.js';
 import { closeChannel, type RabbitConnection } from './connection.js';
 
 /** A message to be published. */
@@ -27,7 +28,7 @@ export class Publisher {
   readonly #onUnconfirmed: (count: number) => void;
   #channel: ConfirmChannel | undefined;
   #returned: Message[] = [];
-  #last: Promise<unknown> = Promise.resolve();
+  readonly #publishing = new Mutex();
 
   /** @param onUnconfirmed - told how many more (or, negative, fewer) messages wait for their confirmation. */
   constructor(connection: RabbitConnection, onUnconfirmed: (count: number) => void) {
@@ -42,9 +43,7 @@ export class Publisher {
    * @throws MillraceError `RABBITMQ_UNAVAILABLE`, retriable: some may have been published.
    */
   publish(messages: readonly OutgoingMessage[]): Promise<Published> {
-    const publishing = this.#last.then(() => this.#publish(messages));
-    this.#last = publishing.catch(() => undefined);
-    return publishing;
+    return this.#publishing.run(() => this.#publish(messages));
   }
 
   async close(): Promise<void> {

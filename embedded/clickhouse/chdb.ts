@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { resolve } from 'node:path';
 import type { ClickHouseClientConfigOptions } from '@clickhouse/client';
 import { MillraceError, messageOf } from '../../platform/errors.js';
+import { Mutex } from '../../platform/mutex.js';
 import { Semaphore } from '../../platform/semaphore.js';
 import type { SqlSource } from '../../platform/sql-sources.js';
 import { withEngineConfig } from './engine-config.js';
@@ -85,7 +86,7 @@ export class Chdb {
   readonly #anchor: NativeEngine;
   readonly #calls = new Semaphore(concurrentCalls);
   readonly #guestCalls = new Semaphore(concurrentGuestCalls);
-  readonly #callsAboutQueries = new Semaphore(1);
+  readonly #callsAboutQueries = new Mutex();
   #closing: Promise<void> | undefined;
 
   private constructor(
@@ -133,7 +134,7 @@ export class Chdb {
   async runAsGuest(query: ChdbQuery, signal: AbortSignal): Promise<ChdbResult> {
     const { aboutQueries, statement } = await this.#examine(query);
     const places = aboutQueries ? this.#callsAboutQueries : this.#guestCalls;
-    return places.use(async () => {
+    return places.run(async () => {
       signal.throwIfAborted();
       const tag = randomUUID();
       const cancel = () => void this.#cancel(tag);
@@ -256,7 +257,7 @@ export class Chdb {
   }
 
   #lend<T>(work: (connection: NativeConnection) => Promise<T>): Promise<T> {
-    return this.#calls.use(() => this.#connect(work));
+    return this.#calls.run(() => this.#connect(work));
   }
 
   async #connect<T>(work: (connection: NativeConnection) => Promise<T>): Promise<T> {

@@ -1,6 +1,6 @@
 import type { Type } from 'avsc';
 import { MillraceError } from '../../platform/errors.js';
-import { Semaphore } from '../../platform/semaphore.js';
+import { Mutex } from '../../platform/mutex.js';
 import { canonicalText, incompatibilities, parseSchema, type CompatibilityLevel } from './avro.js';
 import { encodeChange, type Change, type Mode, type RegistryLog, type SchemaVersion } from './log.js';
 import type { RegistryState, VersionFilter } from './state.js';
@@ -22,7 +22,7 @@ export interface NewSchema {
 export class Registry {
   readonly #log: RegistryLog;
   readonly #state: RegistryState;
-  readonly #writes = new Semaphore(1);
+  readonly #writes = new Mutex();
 
   constructor(log: RegistryLog, state: RegistryState) {
     this.#log = log;
@@ -38,7 +38,7 @@ export class Registry {
   async register(subject: string, candidate: NewSchema): Promise<number> {
     const type = parseSchema(candidate.schema);
     const schema = candidate.normalize ? canonicalText(candidate.schema) : candidate.schema;
-    return await this.#writes.use(async () => {
+    return await this.#writes.run(async () => {
       const same = this.findSame(subject, schema);
       if (same !== undefined && (candidate.id ?? same.id) === same.id) return same.id;
       const mode = this.#writableMode(subject);
@@ -78,7 +78,7 @@ export class Registry {
 
   /** Soft: hides all versions, and forgets the subject's settings. Permanent: removes what was hidden. */
   async deleteSubject(subject: string, permanent: boolean): Promise<number[]> {
-    return await this.#writes.use(async () => {
+    return await this.#writes.run(async () => {
       this.#writableMode(subject);
       const active = this.#state.versions(subject);
       const all = this.#state.versions(subject, { deleted: true });
@@ -101,7 +101,7 @@ export class Registry {
   }
 
   async deleteVersion(target: SchemaVersion, permanent: boolean): Promise<void> {
-    await this.#writes.use(async () => {
+    await this.#writes.run(async () => {
       const { subject, version } = target;
       this.#writableMode(subject);
       const current = this.#state.versions(subject, { deleted: true }).find((one) => one.version === version);
@@ -122,12 +122,12 @@ export class Registry {
   /** @param subject - `null` for the level of all subjects that have none of their own. */
   async setLevel(subject: string | null, level: CompatibilityLevel | null): Promise<void> {
     const value = level === null ? null : { compatibilityLevel: level };
-    await this.#writes.use(() => this.#commit([{ type: 'CONFIG', subject, value }]));
+    await this.#writes.run(() => this.#commit([{ type: 'CONFIG', subject, value }]));
   }
 
   /** IMPORT only while there is nothing yet, unless forced: it takes ids as they are given. */
   async setMode(subject: string | null, mode: Mode | null, force: boolean): Promise<void> {
-    await this.#writes.use(async () => {
+    await this.#writes.run(async () => {
       const present = subject === null ? this.#state.subjects() : this.#state.versions(subject);
       if (mode === 'IMPORT' && present.length > 0 && !force) {
         throw new MillraceError('OPERATION_NOT_PERMITTED', 'Cannot import since found existing subjects');

@@ -1,5 +1,6 @@
 import { MillraceError } from '../../platform/errors.js';
 import type { Logger } from '../../platform/logger.js';
+import { Mutex } from '../../platform/mutex.js';
 import { type Contract, loadContract } from '../../schemas/contracts.js';
 import type { ModelEvent } from '../../schemas/types.js';
 import type { Follower } from '../../streams/follow.js';
@@ -59,7 +60,7 @@ export class ModelLifecycle {
   readonly #listeners = new Set<(state: LifecycleState) => void>();
   #follower: Follower | undefined;
   #state: LifecycleState = new Map();
-  #lastCommand: Promise<unknown> = Promise.resolve();
+  readonly #commands = new Mutex();
 
   private constructor(
     options: LifecycleOptions,
@@ -168,7 +169,7 @@ export class ModelLifecycle {
 
   /** One command at a time, each on the newest state: of two processes at once the later one has the last word. */
   #command(model: string, source: string, decide: (state: ModelState) => EventDraft[]): Promise<ModelState> {
-    const run = async (): Promise<ModelState> => {
+    return this.#commands.run(async () => {
       this.get(model);
       await this.catchUp();
       const drafts = decide(this.get(model));
@@ -177,10 +178,7 @@ export class ModelLifecycle {
       await this.#producer.send(records, { timeoutMs: patienceMs });
       if (records.length > 0) await this.catchUp();
       return this.get(model);
-    };
-    const result = this.#lastCommand.then(run, run);
-    this.#lastCommand = result.catch(() => undefined);
-    return result;
+    });
   }
 
   #toRecord(event: ModelEvent): NewRecord {

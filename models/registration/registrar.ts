@@ -1,6 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { MillraceError, messageOf } from '../../platform/errors.js';
 import type { Logger } from '../../platform/logger.js';
+import { Mutex } from '../../platform/mutex.js';
 import { Semaphore } from '../../platform/semaphore.js';
 import { register } from '../lifecycle/commands.js';
 import type { ModelLifecycle } from '../lifecycle/lifecycle.js';
@@ -49,7 +50,7 @@ export interface Registration {
 export class ModelRegistrar {
   readonly #options: RegistrarOptions;
   readonly #trials = new Semaphore(trialsAtOnce);
-  readonly #lastOf = new Map<string, Promise<unknown>>();
+  readonly #clients = new Map<string, Mutex>();
 
   constructor(options: RegistrarOptions) {
     this.#options = options;
@@ -78,25 +79,20 @@ export class ModelRegistrar {
     const folder = await makeStagingFolder(root);
     try {
       await fill(folder);
-      return await this.#inTurn(client, () => this.#registerFolder(model, folder, source()));
+      return await this.#inTurnOf(client, () => this.#registerFolder(model, folder, source()));
     } finally {
       await rm(folder, { recursive: true, force: true });
     }
   }
 
   /** One client's endless graphs keep only that client waiting. */
-  async #inTurn<T>(client: string, check: () => Promise<T>): Promise<T> {
-    const before = this.#lastOf.get(client) ?? Promise.resolve();
-    const result = before.then(() => this.#trials.use(check));
-    const settled = result.then(
-      () => undefined,
-      () => undefined,
-    );
-    this.#lastOf.set(client, settled);
+  async #inTurnOf<T>(client: string, check: () => Promise<T>): Promise<T> {
+    const mutex = this.#clients.get(client) ?? new Mutex();
+    this.#clients.set(client, mutex);
     try {
-      return await result;
+      return await mutex.run(() => this.#trials.run(check));
     } finally {
-      if (this.#lastOf.get(client) === settled) this.#lastOf.delete(client);
+      if (mutex.isIdle) this.#clients.delete(client);
     }
   }
 

@@ -4,6 +4,7 @@ import { countAnswers, countFailures } from '../../analytics/job-queries.js';
 import { MillraceError } from '../../platform/errors.js';
 import type { Logger } from '../../platform/logger.js';
 import type { Metrics } from '../../platform/metrics.js';
+import { Mutex } from '../../platform/mutex.js';
 import { timed, traces, type Work } from '../../platform/tracing/traces.js';
 import type { NewRecord } from '../../streams/records.js';
 import type { Serde } from '../../streams/serde.js';
@@ -64,9 +65,7 @@ export class JobRun {
   readonly #work: Work | undefined;
   #job: Job;
   #committedAt = performance.now();
-  /** Commits one after the other; once one has failed its producer is of no more use, and so do those that follow. */
-  #commits: Promise<void> = Promise.resolve();
-  #waiting = 0;
+  readonly #commits = new Mutex();
   #decimals: DecimalColumns = new Set();
 
   private constructor(
@@ -111,7 +110,7 @@ export class JobRun {
       throw error;
     } finally {
       clearInterval(life);
-      await this.#commits.catch(() => undefined);
+      await this.#commits.whenIdle();
     }
     const { error_code: code, error } = this.#job;
     this.#work?.end(code === null ? undefined : new MillraceError(code, error ?? ''));
@@ -250,19 +249,13 @@ export class JobRun {
   }
 
   async #giveSignOfLife(change: Change): Promise<void> {
-    if (this.#waiting > 0 || performance.now() - this.#committedAt < signOfLifeMs) return;
+    if (!this.#commits.isIdle || performance.now() - this.#committedAt < signOfLifeMs) return;
     // A second `accepted` would not count.
     await this.#commit(this.#job.state === 'accepted' ? { state: 'checking', ...change } : change);
   }
 
-  async #commit(change: Change, records: readonly NewRecord[] = []): Promise<void> {
-    this.#waiting++;
-    this.#commits = this.#commits.then(() => this.#commitNow(change, records));
-    try {
-      await this.#commits;
-    } finally {
-      this.#waiting--;
-    }
+  #commit(change: Change, records: readonly NewRecord[] = []): Promise<void> {
+    return this.#commits.run(() => this.#commitNow(change, records));
   }
 
   async #commitNow(change: Change, records: readonly NewRecord[]): Promise<void> {

@@ -1,5 +1,6 @@
 import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { Mutex } from '../../../platform/mutex.js';
 import { ErrorCode } from '../protocol/error-codes.js';
 import { keepDamaged } from './damage.js';
 import { syncFolder } from './files.js';
@@ -37,7 +38,8 @@ export class Topics {
   private readonly store: StateStore;
   private readonly environment: LogEnvironment;
   private readonly topics = new Map<string, Topic>();
-  private lastChange: Promise<unknown> = Promise.resolve();
+  /** Changes of the catalogue happen one after another. */
+  private readonly changes = new Mutex();
 
   private constructor(dataDir: string, store: StateStore, environment: LogEnvironment) {
     this.folder = join(dataDir, 'topics');
@@ -101,7 +103,7 @@ export class Topics {
 
   /** Resolves when the topic would survive a crash. */
   create(name: string, partitions: number, configs: ConfigValues = {}): Promise<Outcome> {
-    return this.inTurn(async () => {
+    return this.changes.run(async () => {
       const check = this.checkCreate(name, partitions, configs);
       if (check.errorCode !== ErrorCode.NONE) return check;
       const logs = await this.openLogs(name, 0, partitions, configs, () => true);
@@ -121,7 +123,7 @@ export class Topics {
   }
 
   delete(name: string): Promise<Outcome> {
-    return this.inTurn(async () => {
+    return this.changes.run(async () => {
       const topic = this.topics.get(name);
       if (topic === undefined) return unknownTopic(name);
       this.topics.delete(name);
@@ -140,7 +142,7 @@ export class Topics {
 
   /** Adds partitions up to `count`. */
   grow(name: string, count: number, validateOnly: boolean): Promise<Outcome> {
-    return this.inTurn(async () => {
+    return this.changes.run(async () => {
       const topic = this.topics.get(name);
       if (topic === undefined) return unknownTopic(name);
       const has = topic.partitions.length;
@@ -161,7 +163,7 @@ export class Topics {
 
   /** Replaces all settings of a topic. */
   configure(name: string, configs: ConfigValues, validateOnly: boolean): Promise<Outcome> {
-    return this.inTurn(async () => {
+    return this.changes.run(async () => {
       const topic = this.topics.get(name);
       if (topic === undefined) return unknownTopic(name);
       const refusal = refusalOf(configs);
@@ -189,7 +191,7 @@ export class Topics {
   }
 
   async close(): Promise<void> {
-    await this.lastChange;
+    await this.changes.whenIdle();
     await Promise.all(this.all().flatMap(({ partitions }) => partitions.map((log) => log.close())));
   }
 
@@ -249,13 +251,6 @@ export class Topics {
     const leftovers = (await readdir(this.folder)).filter((name) => name.endsWith(deletedSuffix));
     await Promise.all(leftovers.map((name) => rm(join(this.folder, name), { recursive: true, force: true })));
     return new Set(leftovers.map((name) => name.slice(0, -deletedSuffix.length)));
-  }
-
-  /** Changes of the catalogue happen one after another. */
-  private inTurn<T>(change: () => Promise<T>): Promise<T> {
-    const result = this.lastChange.then(change);
-    this.lastChange = result.catch(() => undefined);
-    return result;
   }
 }
 

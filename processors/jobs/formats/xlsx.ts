@@ -3,6 +3,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { ReadableStream } from 'node:stream/web';
 import { writeXlsxStream } from 'hucre/xlsx';
+import { Mutex } from '../../../platform/mutex.js';
 import {
   type AddedValues,
   type Cell,
@@ -21,7 +22,7 @@ export const xlsx: FileFormat = {
   contentType: 'application/vnd.openxmlformats-officedocument.spreadsheetml.sheet',
   typed: false,
   open: async (path) => {
-    const names = await inTurn(() => readHeader(path));
+    const names = await headers.run(() => readHeader(path));
     return { columns: names, rows: () => readRows(path, names) };
   },
   write: async (path, { columns = [] }, added, rows) => {
@@ -31,17 +32,11 @@ export const xlsx: FileFormat = {
   },
 };
 
-let last: Promise<unknown> = Promise.resolve();
-
 /**
- * One after the other: the shared strings of a workbook take hundreds of megabytes of memory, however small its file, and
- * every upload is opened before it waits for its turn as a job.
+ * One header at a time: the shared strings of a workbook take hundreds of megabytes of memory, however small its file,
+ * and every upload is opened before it waits for its turn as a job.
  */
-function inTurn<Result>(read: () => Promise<Result>): Promise<Result> {
-  const result = last.then(read);
-  last = result.catch(() => undefined);
-  return result;
-}
+const headers = new Mutex();
 
 async function readHeader(path: string): Promise<string[]> {
   for await (const rows of readSheet(path)) return toColumns(rows[0]);
