@@ -150,7 +150,7 @@ function damageHealth(files: readonly string[]): PartHealth {
   if (files.length === 0) return { status: 'up' };
   return {
     status: 'degraded',
-    detail: `files of the log were damaged, what is intact of them is served: look at ${files.join(', ')} (docs/operations.md, At 3 am)`,
+    detail: `files of the log were damaged, and their intact records are served: look at ${files.join(', ')} (docs/operations.md)`,
   };
 }
 

@@ -119,7 +119,7 @@ describe('consume', () => {
       expect(told).toContainEqual(
         expect.objectContaining({
           level: 'error',
-          message: 'Handling fails for good; the partition stands until this is put right',
+          message: 'Handling fails for good; the partition waits until the cause is fixed',
           topic,
           partition: 1,
         }),

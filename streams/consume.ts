@@ -257,7 +257,7 @@ export class Consume implements Consumption {
     const { topic, partition, offset } = first.record;
     this.#logger.error(
       { topic, partition, from: offset, records: chunk.length, err: error },
-      'Handling fails for good; the partition stands until this is put right',
+      'Handling fails for good; the partition waits until the cause is fixed',
     );
     this.#holds.set(nameOf(first.record), first.holds + 1);
     this.#waiting = this.#waiting.filter((each) => this.#isCurrent(each));

@@ -218,7 +218,7 @@ describe('transform', () => {
       const errors = told.filter(({ level }) => level === 'error');
       expect(errors.length).toBeGreaterThan(0);
       expect(errors[0]).toMatchObject({
-        message: expect.stringContaining('the partition stands until this is put right') as string,
+        message: expect.stringContaining('the partition waits until the cause is fixed') as string,
         details: { topic: each.input, partition: 1, from: 0 },
       });
       isBroken = false;

@@ -216,7 +216,7 @@ export class Transform implements Consumption {
     };
     if (isTransient) this.#logger.warn(details, 'Processing failed; the same records are tried again');
     else
-      this.#logger.error(details, 'Processing fails for good; the partition stands until this is put right');
+      this.#logger.error(details, 'Processing fails for good; the partition waits until the cause is fixed');
     const limits = isTransient ? { firstMs: 100, maxMs: 5_000 } : { firstMs: 1_000, maxMs: 30_000 };
     if (isTransient && attempt < patientAttempts) {
       this.#group.report(error);

@@ -137,7 +137,7 @@ async function checkGroups(
       for (const each of beyond)
         notes.error(
           describeBeyondEnd(each),
-          `Stop \`millrace ${groupId === sinkGroup ? 'sink' : 'process'}\` and set the offset back: see “What is missing” in docs/operations.md.`,
+          `Stop \`millrace ${groupId === sinkGroup ? 'sink' : 'process'}\` and reset its offset: see “Reset an offset” in docs/operations.md.`,
         );
       const role = groupId === sinkGroup ? 'sink' : 'process';
       const is = `${groupId}: ${members} member${members === 1 ? '' : 's'}, ${lag} offset${lag === 1 ? '' : 's'} behind`;
