@@ -1,5 +1,26 @@
+import { MillraceError } from '../platform/errors.js';
+
 /** Times that ClickHouse's DateTime64(3) holds, milliseconds since 1970, UTC. It stores others as something else. */
-export const storableTime = { from: Date.UTC(1900, 0, 1), to: Date.UTC(2299, 11, 31) };
+const storableTime = { from: Date.UTC(1900, 0, 1), to: Date.UTC(2299, 11, 31) };
+
+/** Whether a time, milliseconds since 1970, is one that can be stored: other clients write what they like. */
+export function isStorable(time: number): boolean {
+  return time >= storableTime.from && time <= storableTime.to;
+}
+
+/**
+ * A time as rows have it, ISO 8601.
+ *
+ * @param name - of the column, for the error.
+ * @throws MillraceError `ROW_INVALID` for one that ClickHouse can't hold.
+ */
+export function toRowTime(name: string, time: number): string {
+  if (isStorable(time)) return new Date(time).toISOString();
+  throw new MillraceError(
+    'ROW_INVALID',
+    `${name} is ${time} ms since 1970: the years 1900 to 2299 can be stored.`,
+  );
+}
 
 /**
  * Rows as they are inserted and read, named as their columns. Times are ISO 8601 in UTC with milliseconds

@@ -1,6 +1,6 @@
 import { InvalidArgumentError } from 'commander';
 import { MillraceError } from '../platform/errors.js';
-import { isStorable } from '../processors/events/event-time.js';
+import { isStorable } from '../analytics/rows.js';
 import { loadPipelines } from '../processors/pipelines/pipeline.js';
 import { parseTime } from '../schemas/times.js';
 

@@ -3,8 +3,7 @@ import { Hono } from 'hono';
 import { expect, test } from 'vitest';
 import { MillraceError } from '../platform/errors.js';
 import type { OpenPipeline } from '../processors/pipelines/open-pipelines.js';
-import type { Intake } from '../processors/events/accept-events.js';
-import { NotWritten } from '../processors/events/not-written.js';
+import { type Intake, NotWritten } from '../processors/events/accept-events.js';
 import { sendProblem, toProblem } from './problems.js';
 import { pipelineRoutes } from './routes/pipelines.js';
 

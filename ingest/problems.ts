@@ -1,9 +1,8 @@
 import type { Context } from 'hono';
 import { MillraceError } from '../platform/errors.js';
 import { withoutSecrets } from '../platform/secrets.js';
-import { NotWritten } from '../processors/events/not-written.js';
-import { InvalidEvent } from '../processors/scoring/scorer.js';
-import type { FieldError } from '../schemas/event-schema.js';
+import { NotWritten } from '../processors/events/accept-events.js';
+import { type FieldError, InvalidEvent } from '../schemas/event-schema.js';
 import { RateLimited } from './rate-limits.js';
 import { workOf } from './trace-requests.js';
 

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { projectRoot } from '../platform/paths.js';
-import { FeatureEncoder } from '../processors/scoring/feature-encoder.js';
+import { FeatureEncoder } from '../processors/scoring/features.js';
 import { pipeline as carPrice } from '../processors/pipelines/car-price/pipeline.js';
 import { pipeline as taxi } from '../processors/pipelines/taxi-trip-duration/pipeline.js';
 import { seededRandom } from '../processors/pipelines/sampler.js';

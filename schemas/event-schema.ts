@@ -10,6 +10,19 @@ export interface FieldError {
   problem: string;
 }
 
+/** An event that does not fit its contract, with every field that is wrong. Code `EVENT_INVALID`. */
+export class InvalidEvent extends MillraceError {
+  readonly fields: FieldError[];
+
+  constructor(fields: FieldError[]) {
+    const named = fields.slice(0, 5).map(({ field, problem }) => `${field || 'the event'} ${problem}`);
+    if (fields.length > named.length) named.push(`and ${fields.length - named.length} more`);
+    super('EVENT_INVALID', named.join('; '));
+    this.name = 'InvalidEvent';
+    this.fields = fields;
+  }
+}
+
 /**
  * The validator of an event's fields, derived from its Avro contract: types, limits and doc strings are written once, there.
  * Integers must be whole numbers in Avro's range, numbers finite; a timestamp or date may be text; unknown fields are

@@ -5,7 +5,7 @@ import type { Metrics } from '../../platform/metrics.js';
 import { deadLetterRecord, shrinkDeadLetter } from '../../processors/dead-letters/dead-letter.js';
 import { newEventId } from '../../processors/events/ids.js';
 import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
-import { correlationIdHeader, replyToHeader } from '../../processors/events/reply-headers.js';
+import { correlationIdHeader, replyToHeader } from '../../processors/events/envelope.js';
 import { type NewRecord, sizeOf } from '../../streams/records.js';
 import type { FailedMessage, FailedMessages } from './failed-messages.js';
 import type { Ledger } from './ledger.js';

@@ -1,5 +1,5 @@
 import { MillraceError } from '../../platform/errors.js';
-import { isStorable } from '../../processors/events/event-time.js';
+import { isStorable } from '../../analytics/rows.js';
 import type { AvroType, ContractField, RecordSchema } from '../../schemas/contracts.js';
 import { isAmbiguousNumber } from '../../schemas/number-text.js';
 

@@ -6,7 +6,7 @@ import { readDeadLetter } from '../../processors/dead-letters/dead-letter.js';
 import { deadLetterId } from '../../processors/events/ids.js';
 import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
 import { toPredictionRow } from '../../processors/scoring/prediction.js';
-import { correlationIdHeader, replyToHeader } from '../../processors/events/reply-headers.js';
+import { correlationIdHeader, replyToHeader } from '../../processors/events/envelope.js';
 import { isResolution } from '../../processors/dead-letters/resolutions.js';
 import type { Prediction } from '../../schemas/types.js';
 import { type TraceHeaders, traceHeadersOf } from '../../platform/tracing/trace-headers.js';

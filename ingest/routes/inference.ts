@@ -1,4 +1,3 @@
-import { NotWritten } from '../../processors/events/not-written.js';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Context, Hono } from 'hono';
 import type { PredictionRow } from '../../analytics/rows.js';
@@ -10,7 +9,7 @@ import { modelFor, modelsOf } from '../../processors/scoring/model-router.js';
 import { makeRow } from '../../processors/scoring/features.js';
 import { openEnvelope } from '../../processors/events/envelope.js';
 import type { Health } from '../../platform/health.js';
-import type { Intake } from '../../processors/events/accept-events.js';
+import { type Intake, NotWritten } from '../../processors/events/accept-events.js';
 import { contextOf } from './pipelines.js';
 import { takeEvents } from '../limit-requests.js';
 import { parseJson, readText, tooManyEvents } from '../request-body.js';

@@ -1,8 +1,7 @@
 import { Hono, type Context } from 'hono';
 import { z } from 'zod';
 import type { ModelLifecycle } from '../../models/lifecycle/lifecycle.js';
-import type { ServedAlias, ServedModel } from '../../models/lifecycle/model-slot.js';
-import type { ServedModels } from '../../models/lifecycle/served-models.js';
+import type { ServedModels, ServedAlias, ServedModel } from '../../models/lifecycle/served-models.js';
 import type { Alias, Challenger, ModelState, RegisteredVersion } from '../../models/lifecycle/state.js';
 import { findVersion, readModel } from '../../models/registry.js';
 import { receiveVersion } from '../../models/registration/receive.js';

@@ -1,10 +1,12 @@
-import { MillraceError } from '../../platform/errors.js';
+import { MillraceError, messageOf } from '../../platform/errors.js';
 import type { Logger } from '../../platform/logger.js';
 import type { Metrics } from '../../platform/metrics.js';
-import type { ModelRuntime } from '../runtime.js';
+import type { ModelManifest } from '../manifest.js';
+import { MicroBatcher, type MicroBatcherOptions, type RowResult } from '../micro-batcher.js';
+import { findVersion } from '../registry.js';
+import type { LoadedModel, ModelRuntime } from '../runtime.js';
 import type { ModelLifecycle } from './lifecycle.js';
-import { ModelSlot, type ServedModel } from './model-slot.js';
-import type { Batching } from './served-version.js';
+import type { Alias, Challenger, ModelState } from './state.js';
 
 export interface ServedModelsOptions {
   lifecycle: ModelLifecycle;
@@ -71,5 +73,255 @@ export class ServedModels {
   /** Follows no more changes. The models stay loaded until the runtime is closed. */
   close(): void {
     for (const slot of this.#slots.values()) slot.close();
+  }
+}
+
+/** A loaded version, and the alias event by which it serves. */
+export interface ServedAlias {
+  version: ServedVersion;
+  /** Offset of the event on `millrace.models`; -1 when it is not known. */
+  event: number;
+  /** When the event was made, milliseconds since 1970, UTC. */
+  at: number | null;
+}
+
+export interface ServedChallenger extends ServedAlias {
+  shadow: boolean;
+  canaryShare: number;
+}
+
+export interface ServedModel {
+  champion: ServedAlias;
+  challenger: ServedChallenger | undefined;
+}
+
+export interface ModelSlotOptions {
+  runtime: ModelRuntime;
+  roots: readonly string[];
+  batching: Batching;
+  metrics: Metrics;
+  logger: Logger;
+}
+
+const retryMs = { first: 1_000, longest: 30_000 };
+
+/** One model's place in this process: brings what serves to what ought to serve, one state after the other. */
+export class ModelSlot {
+  readonly #model: string;
+  readonly #options: ModelSlotOptions;
+  /** By digest. */
+  readonly #loaded = new Map<string, ServedVersion>();
+  #served: ServedModel | undefined;
+  #wanted: ModelState | undefined;
+  #working = false;
+  #problems: string[] = [];
+  #failures = 0;
+  #retry: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  constructor(model: string, options: ModelSlotOptions) {
+    this.#model = model;
+    this.#options = options;
+  }
+
+  get served(): ServedModel | undefined {
+    return this.#served;
+  }
+
+  get problems(): readonly string[] {
+    return this.#problems;
+  }
+
+  /** Serves the first state. @throws MillraceError why neither the champion nor the one before can be loaded. */
+  async start(state: ModelState): Promise<void> {
+    this.#wanted = state;
+    await this.#work();
+    if (this.#served === undefined) {
+      throw new MillraceError('MODEL_NOT_SERVED', `${this.#problems.join('; ')}.`);
+    }
+  }
+
+  /** Goes for another state, once the one that it is at now is reached. */
+  update(state: ModelState): void {
+    if (state === this.#wanted || this.#closed) return;
+    this.#wanted = state;
+    this.#failures = 0;
+    if (!this.#working) void this.#work();
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#retry);
+  }
+
+  /** Never rejects: what can't be loaded is a problem to tell of. */
+  async #work(): Promise<void> {
+    clearTimeout(this.#retry);
+    this.#working = true;
+    let reached: ModelState | undefined;
+    while (this.#wanted !== undefined && this.#wanted !== reached && !this.#closed) {
+      reached = this.#wanted;
+      await this.#reach(reached);
+    }
+    this.#working = false;
+    if (this.#problems.length > 0 && !this.#closed) this.#tryAgainLater();
+  }
+
+  #tryAgainLater(): void {
+    const pause = Math.min(retryMs.longest, retryMs.first * 2 ** this.#failures);
+    this.#failures += 1;
+    this.#retry = setTimeout(() => void this.#work(), pause).unref();
+  }
+
+  async #reach(state: ModelState): Promise<void> {
+    const problems: string[] = [];
+    const champion =
+      (await this.#loadAlias('champion', state.champion, problems)) ??
+      (await this.#previous(state, problems)) ??
+      this.#served?.champion;
+    const challenger = await this.#loadAlias('challenger', state.challenger, problems);
+    if (state.champion === undefined) problems.push(`${this.#model} has no champion`);
+    if (this.#closed) return;
+    if (champion !== undefined) {
+      this.#serve({ champion, challenger: withSettings(challenger, champion, state.challenger) });
+    }
+    this.#problems = problems;
+    this.#retireUnused(state);
+  }
+
+  /** An alias with its version loaded; undefined when there is none, or it can't be loaded, which is added to `problems`. */
+  async #loadAlias(
+    name: string,
+    alias: Alias | undefined,
+    problems: string[],
+  ): Promise<ServedAlias | undefined> {
+    if (alias === undefined) return undefined;
+    const version = await this.#load(name, alias, problems);
+    return version && { version, event: alias.event, at: alias.at };
+  }
+
+  /** Where a champion can't be loaded the version before it serves: the same in every process, whatever each has served. */
+  async #previous({ champion, versions }: ModelState, problems: string[]): Promise<ServedAlias | undefined> {
+    const previous = versions.get(champion?.previousVersion ?? '');
+    if (previous === undefined) return undefined;
+    const served = this.#served?.champion;
+    if (served?.version.manifest.digest === previous.digest) return served;
+    const version = await this.#load('champion in its place', previous, problems);
+    return version && { version, event: -1, at: null };
+  }
+
+  async #load(
+    name: string,
+    { version, digest }: { version: string; digest: string },
+    problems: string[],
+  ): Promise<ServedVersion | undefined> {
+    try {
+      return await this.#loadVersion(version, digest);
+    } catch (error) {
+      const details = { err: error, model: this.#model, version };
+      this.#options.logger.error(details, `the ${name} can’t be loaded; it is tried again`);
+      problems.push(`${this.#model} ${version} can’t be loaded as ${name}: ${messageOf(error)}`);
+      return undefined;
+    }
+  }
+
+  async #loadVersion(version: string, digest: string): Promise<ServedVersion> {
+    const loaded = this.#loaded.get(digest);
+    if (loaded !== undefined) return loaded;
+    const { runtime, roots, batching, metrics } = this.#options;
+    const { folder } = await findVersion(roots, { name: this.#model, version, digest });
+    const served = new ServedVersion(await runtime.load(folder), batching, metrics);
+    this.#loaded.set(digest, served);
+    return served;
+  }
+
+  /** The champion before stays loaded, so that a rollback waits for nothing. */
+  #retireUnused({ champion, versions }: ModelState): void {
+    const used = new Set([this.#served?.champion.version, this.#served?.challenger?.version]);
+    const previous = versions.get(champion?.previousVersion ?? '')?.digest;
+    for (const [digest, version] of this.#loaded) {
+      if (used.has(version) || digest === previous) continue;
+      this.#loaded.delete(digest);
+      void version.retire();
+    }
+  }
+
+  #serve(served: ServedModel): void {
+    const { logger, metrics } = this.#options;
+    for (const alias of ['champion', 'challenger'] as const) {
+      const [before, after] = [this.#served?.[alias], served[alias]];
+      if (before?.event === after?.event && before?.version === after?.version) continue;
+      const labels = (each: ServedAlias) => [this.#model, alias, each.version.manifest.version] as const;
+      if (before !== undefined) metrics.modelEvent.remove(...labels(before));
+      if (after !== undefined) metrics.modelEvent.labels(...labels(after)).set(after.event);
+      const version = after?.version.manifest.version ?? 'none';
+      logger.info({ model: this.#model, version, event: after?.event }, `the ${alias} is another`);
+    }
+    this.#served = served;
+  }
+}
+
+/** A challenger that is the champion at the same time, as its successor can't be loaded, has nothing to do. */
+function withSettings(
+  challenger: ServedAlias | undefined,
+  champion: ServedAlias,
+  settings: Challenger | undefined,
+): ServedChallenger | undefined {
+  if (challenger === undefined || settings === undefined || challenger.version === champion.version)
+    return undefined;
+  return { ...challenger, shadow: settings.shadow, canaryShare: settings.canaryShare };
+}
+
+/** How rows are gathered into model calls. */
+export type Batching = Pick<MicroBatcherOptions, 'maxRows' | 'maxDelayMs' | 'maxInFlight'>;
+
+/** A loaded version at work: rows of all callers, gathered into calls of its model. */
+export class ServedVersion {
+  readonly manifest: ModelManifest;
+  readonly #model: LoadedModel;
+  readonly #batcher: MicroBatcher;
+  #underWay = 0;
+  #onIdle: (() => void) | undefined;
+  #retiring: Promise<void> | undefined;
+
+  constructor(model: LoadedModel, batching: Batching, metrics: Metrics) {
+    this.#model = model;
+    this.manifest = model.manifest;
+    const { name, version, inputs } = model.manifest;
+    const batchRows = metrics.modelBatchRows.labels(name, version);
+    const modelSeconds = metrics.modelSeconds.labels(name, version);
+    this.#batcher = new MicroBatcher((rows, count) => model.predict(rows, count), {
+      ...batching,
+      width: inputs.length,
+      onBatch: (rows, seconds) => {
+        batchRows.observe(rows);
+        modelSeconds.observe(seconds);
+      },
+    });
+  }
+
+  /**
+   * Results in the order of `rows`; see {@link MicroBatcher.predict}. Whoever calls this in the turn of the event loop in
+   * which he got the version is answered, even if it is taken out of service meanwhile.
+   */
+  async predict(rows: number[][]): Promise<RowResult[]> {
+    this.#underWay += 1;
+    try {
+      return await this.#batcher.predict(rows);
+    } finally {
+      this.#underWay -= 1;
+      if (this.#underWay === 0) this.#onIdle?.();
+    }
+  }
+
+  /** Unloads the model once all calls made so far are answered. */
+  retire(): Promise<void> {
+    this.#retiring ??= this.#retire();
+    return this.#retiring;
+  }
+
+  async #retire(): Promise<void> {
+    if (this.#underWay > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve));
+    await this.#model.unload();
   }
 }

@@ -1,5 +1,5 @@
 import { MillraceError } from '../../platform/errors.js';
-import { isStorable } from '../events/event-time.js';
+import { isStorable } from '../../analytics/rows.js';
 import { deadLetterId } from '../events/ids.js';
 import type { NewRecord, StreamRecord } from '../../streams/records.js';
 

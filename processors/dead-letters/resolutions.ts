@@ -2,8 +2,7 @@ import { validate as isUuid } from 'uuid';
 import { MillraceError } from '../../platform/errors.js';
 import type { NewRecord, StreamRecord } from '../../streams/records.js';
 import { deadLetterPrefix, type StoredDeadLetter } from './dead-letter.js';
-import { isStorable } from '../events/event-time.js';
-
+import { isStorable } from '../../analytics/rows.js';
 const kinds = ['redriven', 'discarded'] as const;
 
 /** What became of a dead letter: put back to where it came from, or set aside for good. */

@@ -6,7 +6,7 @@ import { pipelineTopics } from '../../streams/topics.js';
 import { type DeadLetterFilter, eachDeadLetter, matches, readResolutions } from './search.js';
 import { deadLetterPrefix, redrivenHeader, type StoredDeadLetter } from './dead-letter.js';
 import { eventIdProblem } from '../events/ids.js';
-import { isStorable } from '../events/event-time.js';
+import { isStorable } from '../../analytics/rows.js';
 import { type ResolutionKind, resolutionRecord } from './resolutions.js';
 
 export interface ResolveOptions {

@@ -6,7 +6,6 @@ import type { Logger } from '../../platform/logger.js';
 import type { Metrics } from '../../platform/metrics.js';
 import type { TraceHeaders } from '../../platform/tracing/trace-headers.js';
 import { type Sending, timed, type Work } from '../../platform/tracing/traces.js';
-import { eventRecord } from './event-record.js';
 import { idempotentEventId, newEventId } from './ids.js';
 import type { OpenPipeline } from '../pipelines/open-pipelines.js';
 import { recordKey } from '../pipelines/pipeline.js';
@@ -25,8 +24,7 @@ import type { LogProducer } from '../../streams/log-producer.js';
 import type { NewRecord } from '../../streams/records.js';
 import type { Serde } from '../../streams/serde.js';
 import { AcceptedEvents } from './accepted-events.js';
-import { openEnvelope } from './envelope.js';
-import { NotWritten } from './not-written.js';
+import { openEnvelope, eventRecord } from './envelope.js';
 import type { PredictionCache } from './prediction-cache.js';
 import type { SharedStore } from '../../platform/shared-store.js';
 
@@ -54,6 +52,17 @@ export type EventOutcome = ReturnType<typeof eventRecord> | MillraceError;
 
 /** A prediction, or why there is none, for each event in a request. */
 export type PredictResult = PredictionRow | MillraceError;
+
+/** What the log says of one event that it did not acknowledge. The others of its request may be written. */
+export class NotWritten extends MillraceError {
+  /** The event's own id, or the one that it got: sent again under it, it is there once. */
+  readonly eventId: string;
+
+  constructor({ code, message, retriable, misconfigured, cause }: MillraceError, eventId: string) {
+    super(code, message, { retriable, misconfigured, cause });
+    this.eventId = eventId;
+  }
+}
 
 /** A received event, and whether its id may have come before: the client chose it. */
 type IntakeEvent = ReceivedEvent & { mayRepeat: boolean };

@@ -1,10 +1,17 @@
 import { z } from 'zod';
 import { MillraceError } from '../../platform/errors.js';
-import { isStorable } from './event-time.js';
+import { isStorable } from '../../analytics/rows.js';
 import { eventIdPattern } from './ids.js';
-import { InvalidEvent, type Scorer } from '../scoring/scorer.js';
-import { fieldErrors } from '../../schemas/event-schema.js';
+import { type Scorer } from '../scoring/scorer.js';
+import { fieldErrors, InvalidEvent } from '../../schemas/event-schema.js';
 import { parseTime, timeExample } from '../../schemas/times.js';
+import type { TraceHeaders } from '../../platform/tracing/trace-headers.js';
+import { cloudEventHeaders } from '../../streams/cloud-events.js';
+import type { NewRecord, StreamRecord } from '../../streams/records.js';
+import type { Serde } from '../../streams/serde.js';
+import type { OpenPipeline } from '../pipelines/open-pipelines.js';
+import { recordKey } from '../pipelines/pipeline.js';
+import type { ReceivedEvent } from '../scoring/prediction.js';
 
 /** What a client may say of an event beside its fields. */
 export const envelopeSchema = z.object({
@@ -58,4 +65,43 @@ export function openEnvelope(body: unknown, scorer: Scorer): EnvelopedEvent | Mi
 
 function isEventId(value: unknown): value is string | undefined {
   return value === undefined || (typeof value === 'string' && eventIdPattern.test(value));
+}
+
+/**
+ * The record of an event on `<pipeline>.events`, keyed by what the event is about.
+ *
+ * @param trace - what sent the event.
+ */
+export function eventRecord(
+  pipeline: OpenPipeline,
+  serde: Serde,
+  event: Pick<ReceivedEvent, 'eventId' | 'eventTime' | 'source' | 'fields'>,
+  trace?: TraceHeaders,
+): NewRecord & { headers: Record<string, string | Buffer> } {
+  return {
+    topic: pipeline.topics.events,
+    key: recordKey(pipeline.pipeline, event.fields, event.eventId),
+    value: serde.encode(pipeline.event.schemaId, pipeline.event.type, event.fields),
+    headers: cloudEventHeaders({
+      id: event.eventId,
+      source: event.source,
+      type: `millrace.${pipeline.name}.event`,
+      time: new Date(event.eventTime).toISOString(),
+      trace,
+    }),
+  };
+}
+
+/** Headers by which an event says where its prediction is to go as a reply, and under which id the client knows it. */
+export const replyToHeader = 'millrace-reply-to';
+export const correlationIdHeader = 'millrace-correlation-id';
+
+/** Those of a record that it has. */
+export function replyHeaders({ headers }: StreamRecord): Record<string, Buffer> {
+  const carried: Record<string, Buffer> = {};
+  for (const name of [replyToHeader, correlationIdHeader]) {
+    const value = headers[name];
+    if (value !== undefined) carried[name] = value;
+  }
+  return carried;
 }

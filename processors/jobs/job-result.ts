@@ -2,7 +2,7 @@ import type { ClickHouseClient } from '@clickhouse/client';
 import { type AnswerRow, type FailureRow, findAnswers, findFailures } from '../../analytics/job-queries.js';
 import type { OpenPipeline } from '../pipelines/open-pipelines.js';
 import { isSameEvent } from '../scoring/prediction.js';
-import { InvalidEvent } from '../scoring/scorer.js';
+import { InvalidEvent } from '../../schemas/event-schema.js';
 import type { AddedValues, FileFormat, InputFile, InputRow } from './formats/file-format.js';
 import { inBatches, type Job, rowEventId } from './job.js';
 import { type DecimalColumns, toEvent } from './row-event.js';

@@ -1,7 +1,7 @@
 import type { AvroType, RecordSchema } from '../../schemas/contracts.js';
 import { isAmbiguousNumber } from '../../schemas/number-text.js';
-import type { FieldError } from '../../schemas/event-schema.js';
-import { InvalidEvent, type Scorer } from '../scoring/scorer.js';
+import { type FieldError, InvalidEvent } from '../../schemas/event-schema.js';
+import { type Scorer } from '../scoring/scorer.js';
 import {
   type Cell,
   cellText,

@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { RecordSchema } from '../../schemas/contracts.js';
-import { eventSchema, fieldErrors } from '../../schemas/event-schema.js';
-import { InvalidEvent } from '../scoring/scorer.js';
+import { eventSchema, fieldErrors, InvalidEvent } from '../../schemas/event-schema.js';
 import { UnusableCell } from './formats/file-format.js';
 import { checkColumns, type DecimalColumns, findDecimalColumns, toEvent } from './row-event.js';
 

@@ -10,9 +10,9 @@ import type { NewRecord } from '../../streams/records.js';
 import type { Serde } from '../../streams/serde.js';
 import type { Streams } from '../../streams/streams.js';
 import type { TransactionalProducer } from '../../streams/transactional-producer.js';
-import { eventRecord } from '../events/event-record.js';
+import { eventRecord } from '../events/envelope.js';
 import type { OpenPipeline } from '../pipelines/open-pipelines.js';
-import { InvalidEvent } from '../scoring/scorer.js';
+import { InvalidEvent } from '../../schemas/event-schema.js';
 import { fileFormats } from './formats/detect-format.js';
 import {
   type FileFormat,

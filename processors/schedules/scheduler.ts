@@ -9,7 +9,7 @@ import type { NewRecord } from '../../streams/records.js';
 import type { Serde } from '../../streams/serde.js';
 import type { Streams } from '../../streams/streams.js';
 import { systemTopics } from '../../streams/topics.js';
-import { eventRecord } from '../events/event-record.js';
+import { eventRecord } from '../events/envelope.js';
 import { scheduledEventId } from '../events/ids.js';
 import type { OpenPipeline, RegisteredContract } from '../pipelines/open-pipelines.js';
 import { seededRandom } from '../pipelines/sampler.js';

@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import type { ServedAlias, ServedModel } from '../../models/lifecycle/model-slot.js';
+import type { ServedAlias, ServedModel } from '../../models/lifecycle/served-models.js';
 import { MillraceError, messageOf } from '../../platform/errors.js';
 import type { Pipeline } from '../pipelines/pipeline.js';
 import type { Role } from './score-with.js';

@@ -1,6 +1,5 @@
-import type { PredictionRow } from '../../analytics/rows.js';
+import { type PredictionRow, toRowTime } from '../../analytics/rows.js';
 import type { Prediction } from '../../schemas/types.js';
-import { toRowTime } from '../events/event-time.js';
 import { predictionId } from '../events/ids.js';
 import type { Scorer } from './scorer.js';
 import type { Score } from './score-with.js';

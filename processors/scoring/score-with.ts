@@ -1,5 +1,5 @@
 import { MillraceError } from '../../platform/errors.js';
-import type { ServedAlias } from '../../models/lifecycle/model-slot.js';
+import type { ServedAlias } from '../../models/lifecycle/served-models.js';
 import type { ModelManifest } from '../../models/manifest.js';
 import type { Prediction } from '../../schemas/types.js';
 import { makeRow } from './features.js';

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import type { ServedAlias, ServedChallenger } from '../../models/lifecycle/model-slot.js';
+import type { ServedAlias, ServedChallenger } from '../../models/lifecycle/served-models.js';
 import { serveFolder } from '../../models/testing/served.js';
 import { createModelRuntime } from '../../models/runtime.js';
 import { testingModels } from '../../models/testing/copy-model.js';
@@ -8,7 +8,8 @@ import { silentLogger } from '../../platform/logger.js';
 import { createMetrics } from '../../platform/metrics.js';
 import type { RecordSchema } from '../../schemas/contracts.js';
 import { definePipeline } from '../pipelines/pipeline.js';
-import { InvalidEvent, Scorer } from './scorer.js';
+import { InvalidEvent } from '../../schemas/event-schema.js';
+import { Scorer } from './scorer.js';
 import { isCanary, type KeyedEvent } from './model-router.js';
 
 interface Triple {

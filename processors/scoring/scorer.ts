@@ -6,7 +6,7 @@ import { MillraceError } from '../../platform/errors.js';
 import type { Logger } from '../../platform/logger.js';
 import type { Metrics } from '../../platform/metrics.js';
 import type { RecordSchema } from '../../schemas/contracts.js';
-import { eventCheck, eventSchema, fieldErrors, type FieldError } from '../../schemas/event-schema.js';
+import { eventCheck, eventSchema, fieldErrors, InvalidEvent } from '../../schemas/event-schema.js';
 import { ChallengerFailures } from './challenger-failures.js';
 import type { Pipeline } from '../pipelines/pipeline.js';
 import { noOutput, type Score, scoreWith } from './score-with.js';
@@ -19,19 +19,6 @@ import {
   type Turn,
   Turns,
 } from './model-router.js';
-
-/** An event that does not fit its contract, with every field that is wrong. Code `EVENT_INVALID`. */
-export class InvalidEvent extends MillraceError {
-  readonly fields: FieldError[];
-
-  constructor(fields: FieldError[]) {
-    const named = fields.slice(0, 5).map(({ field, problem }) => `${field || 'the event'} ${problem}`);
-    if (fields.length > named.length) named.push(`and ${fields.length - named.length} more`);
-    super('EVENT_INVALID', named.join('; '));
-    this.name = 'InvalidEvent';
-    this.fields = fields;
-  }
-}
 
 export interface ScorerOptions {
   pipeline: Pipeline;

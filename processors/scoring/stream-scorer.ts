@@ -9,14 +9,13 @@ import type { NewRecord, StreamRecord } from '../../streams/records.js';
 import { unreadableHeader } from '../../streams/records.js';
 import { schemaIdOf, type Serde } from '../../streams/serde.js';
 import { deadLetterRecord, faultOfRecord } from '../dead-letters/dead-letter.js';
-import { isStorable } from '../events/event-time.js';
-import { openEnvelope } from '../events/envelope.js';
+import { isStorable } from '../../analytics/rows.js';
+import { openEnvelope, replyHeaders } from '../events/envelope.js';
 import { eventIdProblem, predictionId, recordEventId } from '../events/ids.js';
 import type { OpenPipeline } from '../pipelines/open-pipelines.js';
 import { noOutput, type Score } from './score-with.js';
 import { recordKey } from '../pipelines/pipeline.js';
 import { carriedPredictionHeader, isSameEvent, makePrediction, type ReceivedEvent } from './prediction.js';
-import { replyHeaders } from '../events/reply-headers.js';
 
 export interface StreamScorerOptions {
   pipeline: OpenPipeline;

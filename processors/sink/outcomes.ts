@@ -1,9 +1,8 @@
 import type { Contract } from '../../schemas/contracts.js';
-import { eventSchema, fieldErrors } from '../../schemas/event-schema.js';
+import { eventSchema, fieldErrors, InvalidEvent } from '../../schemas/event-schema.js';
 import type { Outcome } from '../../schemas/types.js';
 import { jsonObject } from '../../streams/json-value.js';
 import type { Serde } from '../../streams/serde.js';
-import { InvalidEvent } from '../scoring/scorer.js';
 
 /**
  * Reads the values of `<pipeline>.outcomes`: Avro, or JSON that fits the contract.

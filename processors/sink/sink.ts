@@ -1,12 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import type { ClickHouseClient } from '@clickhouse/client';
 import { insertRows, storageOf } from '../../analytics/insert.js';
-import type {
-  DeadLetterResolutionRow,
-  DeadLetterRow,
-  ModelEventRow,
-  OutcomeRow,
-  RowsByTable,
+import {
+  type DeadLetterResolutionRow,
+  type DeadLetterRow,
+  type ModelEventRow,
+  type OutcomeRow,
+  type RowsByTable,
+  toRowTime,
 } from '../../analytics/rows.js';
 import { MillraceError } from '../../platform/errors.js';
 import type { Logger } from '../../platform/logger.js';
@@ -25,7 +26,6 @@ import {
   readDeadLetter,
   smallerDeadLetter,
 } from '../dead-letters/dead-letter.js';
-import { toRowTime } from '../events/event-time.js';
 import { deadLetterId, positionEventId } from '../events/ids.js';
 import { outcomeReader } from './outcomes.js';
 import { toPredictionRow } from '../scoring/prediction.js';

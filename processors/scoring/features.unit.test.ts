@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { ModelInput } from '../../models/manifest.js';
-import { FeatureEncoder } from './feature-encoder.js';
-
+import { FeatureEncoder } from './features.js';
 const input = (name: string, more: Partial<ModelInput> = {}): ModelInput => ({
   name,
   dtype: 'float32',
