@@ -1,5 +1,5 @@
 import { ConsumerLag } from './consumer-lag.js';
-import type { Engines } from './start-engines.js';
+import { type Engines, findDamagedFiles } from './start-engines.js';
 import { showHealth } from './health-metric.js';
 import { Health, type PartHealth } from '../platform/health.js';
 import type { ModelLifecycle } from '../models/lifecycle/lifecycle.js';
@@ -71,7 +71,7 @@ export async function openContext(
   // Before anything waits for them: readiness is what says why the start takes so long.
   health.add('log', async () => {
     await streams.ping();
-    return damageHealth(await engines.damagedFiles());
+    return damageHealth(await findDamagedFiles(config));
   });
   health.add('registry', async () => {
     await registry.ping();

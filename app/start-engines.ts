@@ -13,8 +13,6 @@ export interface Engines {
   analytics: Analytics;
   /** Where ClickHouse answers HTTP. */
   clickHouseUrl: string;
-  /** Copies of damaged files of the embedded log that somebody has to look at. */
-  damagedFiles(): Promise<string[]>;
   /** Stops the embedded ones. */
   stop(): Promise<void>;
 }
@@ -49,6 +47,18 @@ export async function startEngines(
   }
 }
 
+/** Copies of damaged files of the embedded log, until an operator removes them. None with an external Kafka. */
+export async function findDamagedFiles(config: Config): Promise<string[]> {
+  if (config.KAFKA_BROKERS !== undefined) return [];
+  const { findDamaged } = await import('../embedded/kafka/storage/damage.js');
+  const folder = logFolder(config);
+  return (await findDamaged(folder)).map((file) => join(folder, file));
+}
+
+function logFolder({ DATA_DIR }: Config): string {
+  return join(DATA_DIR, 'log');
+}
+
 async function startClickHouse(config: Config, logger: Logger, stops: Stop[]) {
   const { CLICKHOUSE_URL: url, HOST: host } = config;
   if (url !== undefined) {
@@ -71,13 +81,11 @@ async function startLog(config: Config, logger: Logger, kafka: Partial<StreamsSe
   if (brokers !== undefined) {
     const url =
       registryUrl ?? (await startRegistryOn({ ...kafka, brokers, clientId, logger }, config, stops));
-    return { brokers, registryUrl: url, damagedFiles: () => Promise.resolve([]) };
+    return { brokers, registryUrl: url };
   }
   const { startEmbeddedKafka } = await import('../embedded/kafka/start.js');
-  const { findDamaged } = await import('../embedded/kafka/storage/damage.js');
-  const dataDir = join(config.DATA_DIR, 'log');
   const log = await startEmbeddedKafka({
-    dataDir,
+    dataDir: logFolder(config),
     host,
     port: config.KAFKA_PORT,
     defaultPartitions: config.TOPIC_PARTITIONS,
@@ -89,7 +97,6 @@ async function startLog(config: Config, logger: Logger, kafka: Partial<StreamsSe
   return {
     brokers: [`${host}:${log.port}`],
     registryUrl: registryUrl ?? `http://${host}:${log.registryPort}`,
-    damagedFiles: () => findDamaged(dataDir),
   };
 }
 

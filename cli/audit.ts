@@ -1,6 +1,5 @@
-import { join } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
-import { type Config, loadConfig } from '../platform/config.js';
+import { loadConfig } from '../platform/config.js';
 import { collect, pipelinesOf, time, wholeNumber } from './options.js';
 import { printError } from './print-error.js';
 
@@ -49,10 +48,11 @@ export function auditCommand(): Command {
 }
 
 async function run({ pipeline, since, deep, wait, limit, json }: Options): Promise<number> {
-  const [{ auditLog }, { describeReport }, { withEngines }] = await Promise.all([
+  const [{ auditLog }, { describeReport }, { withEngines }, { findDamagedFiles }] = await Promise.all([
     import('../ops/audit/audit.js'),
     import('../ops/audit/print.js'),
     import('../ops/find-engines.js'),
+    import('../app/start-engines.js'),
   ]);
   const pipelines = await pipelinesOf({ pipeline });
   const config = loadConfig(process.env);
@@ -66,20 +66,13 @@ async function run({ pipeline, since, deep, wait, limit, json }: Options): Promi
       deep: deep === true,
       waitMs: wait * 1000,
       limit,
-      unfinished: await damageOf(config),
+      // Records that an embedded log has lost lead to nothing, and nobody can tell by what is left.
+      unfinished: (await findDamagedFiles(config)).map((file) => `what the log has lost, see ${file}`),
     }),
   );
   console.log(json ? JSON.stringify(report) : describeReport(report));
   if (!report.clean) return findings;
   return report.unfinished.length > 0 ? notChecked : clean;
-}
-
-/** Records that an embedded log has lost lead to nothing, and nobody can tell by what is left. */
-async function damageOf({ KAFKA_BROKERS, DATA_DIR }: Config): Promise<string[]> {
-  if (KAFKA_BROKERS !== undefined) return [];
-  const { findDamaged } = await import('../embedded/kafka/storage/damage.js');
-  const files = await findDamaged(join(DATA_DIR, 'log'));
-  return files.map((file) => `what the log has lost, see ${join(DATA_DIR, 'log', file)}`);
 }
 
 function seconds(value: string): number {
