@@ -1,7 +1,7 @@
 import type { Kafka } from 'kafkajs';
 import { messageOf } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
-import { backoff, pause } from './backoff.js';
+import { backoff, pause } from '../platform/backoff.js';
 import type { Consumption } from './consumption.js';
 import { GroupConsumer } from './group-consumer.js';
 import type { Batch, GroupOptions } from './group-consumer.js';

@@ -1,7 +1,7 @@
 import type { Kafka } from 'kafkajs';
 import { MillraceError, messageOf } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
-import { atMost, backoff, pause } from './backoff.js';
+import { atMost, backoff, pause } from '../platform/backoff.js';
 import { ConsumptionHealth, type ConsumptionStatus } from './consumption-health.js';
 import { type Fetched, fetchCommitted, mostEmptyAnswers, type Place } from './fetch-committed.js';
 import { typeOf } from './kafka-errors.js';

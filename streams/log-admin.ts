@@ -3,7 +3,7 @@ import { MillraceError } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 import { Mutex } from '../platform/mutex.js';
 import { tlsAdvice } from '../platform/tls-problems.js';
-import { backoff } from './backoff.js';
+import { backoff } from '../platform/backoff.js';
 import { toMillraceError } from './kafka-errors.js';
 import { kafkajs } from './kafkajs.js';
 import type { TopicSpec } from './topics.js';

@@ -1,5 +1,5 @@
 import type { Admin, Kafka } from 'kafkajs';
-import { backoff } from './backoff.js';
+import { backoff } from '../platform/backoff.js';
 import type { StreamsSettings } from './connection.js';
 import { createKafka } from './connection.js';
 import { toMillraceError, typeOf } from './kafka-errors.js';

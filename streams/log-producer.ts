@@ -1,7 +1,7 @@
 import { setMaxListeners } from 'node:events';
 import { MillraceError, messageOf } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
-import { backoff } from './backoff.js';
+import { backoff } from '../platform/backoff.js';
 import {
   concernsRecord,
   isBadRequest,

@@ -1,6 +1,6 @@
 import type { Kafka } from 'kafkajs';
 import { MillraceError } from '../platform/errors.js';
-import { backoff } from './backoff.js';
+import { backoff } from '../platform/backoff.js';
 import { type Fetched, fetchCommitted, mostEmptyAnswers } from './fetch-committed.js';
 import { isFinal, toMillraceError, typeOf } from './kafka-errors.js';
 import { type Broker, type Cluster, createCluster, offsetOf, partitionsOf } from './log-cluster.js';

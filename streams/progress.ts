@@ -1,5 +1,5 @@
 import { MillraceError } from '../platform/errors.js';
-import { pause } from './backoff.js';
+import { pause } from '../platform/backoff.js';
 
 /** Committed offsets of a group as the broker knows them: per partition of a topic the next offset to read. */
 export type CommittedOffsets = (topic: string) => Promise<Map<number, number>>;

@@ -2,7 +2,7 @@ import type { Kafka } from 'kafkajs';
 import { type MillraceError, messageOf } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 import { type Processing, timed } from '../platform/tracing/traces.js';
-import { backoff } from './backoff.js';
+import { backoff } from '../platform/backoff.js';
 import type { Consumption } from './consumption.js';
 import { GroupConsumer, Rejoin } from './group-consumer.js';
 import type { Batch, GroupOptions } from './group-consumer.js';

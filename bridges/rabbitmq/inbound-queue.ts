@@ -3,7 +3,7 @@ import { MillraceError, messageOf } from '../../platform/errors.js';
 import type { Logger } from '../../platform/logger.js';
 import type { Metrics } from '../../platform/metrics.js';
 import type { Binding } from '../../platform/rabbitmq-settings.js';
-import { backoff, pause } from '../../streams/backoff.js';
+import { backoff, pause } from '../../platform/backoff.js';
 import type { Streams } from '../../streams/streams.js';
 import { type BridgeStatus, closeChannel, type RabbitConnection } from './connection.js';
 import { consumeQueue, isShareable } from './consume-queue.js';

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { MillraceError } from '../../platform/errors.js';
-import { pause } from '../../streams/backoff.js';
+import { pause } from '../../platform/backoff.js';
 import type { Follower } from '../../streams/follow.js';
 import type { NewRecord, StreamRecord } from '../../streams/records.js';
 import type { Streams } from '../../streams/streams.js';

@@ -3,7 +3,7 @@ import { messageOf } from '../../platform/errors.js';
 import type { Logger } from '../../platform/logger.js';
 import type { Metrics } from '../../platform/metrics.js';
 import type { ResultsQueue } from '../../platform/rabbitmq-settings.js';
-import { backoff } from '../../streams/backoff.js';
+import { backoff } from '../../platform/backoff.js';
 import type { BridgeStatus, RabbitConnection } from './connection.js';
 import { codeOf, isOwnFault } from './errors.js';
 import type { OutgoingMessage, Publisher } from './publisher.js';

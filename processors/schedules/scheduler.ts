@@ -4,7 +4,7 @@ import type { Logger } from '../../platform/logger.js';
 import type { Metrics } from '../../platform/metrics.js';
 import { type Sending, timed, traces } from '../../platform/tracing/traces.js';
 import type { ScheduleRun } from '../../schemas/types.js';
-import { backoff, pause } from '../../streams/backoff.js';
+import { backoff, pause } from '../../platform/backoff.js';
 import type { NewRecord } from '../../streams/records.js';
 import type { Serde } from '../../streams/serde.js';
 import type { Streams } from '../../streams/streams.js';
