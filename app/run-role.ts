@@ -3,7 +3,7 @@ import type { Hono } from 'hono';
 import { startEngines } from './start-engines.js';
 import { Health } from '../platform/health.js';
 import { sendProblem } from '../ingest/problems.js';
-import { operations, type OperationsOptions } from '../ingest/routes/operations.js';
+import { operations, type OperationsOptions } from '../ingest/operations/routes.js';
 import { type HttpServer, serveHttp } from '../ingest/server.js';
 import type { Config } from '../platform/config.js';
 import { MillraceError } from '../platform/errors.js';

@@ -1,7 +1,7 @@
 import { findDeadLetters, findPredictions, ping } from '../analytics/queries.js';
 import { join } from 'node:path';
 import { createApp } from '../ingest/app.js';
-import type { FileJobs } from '../ingest/file-jobs.js';
+import type { FileJobs } from '../ingest/jobs/file-jobs.js';
 import { Intake } from '../processors/events/accept-events.js';
 import { type FindStored, PredictionCache } from '../processors/events/prediction-cache.js';
 import { type HttpServer, serveHttp } from '../ingest/server.js';
@@ -14,9 +14,9 @@ import { modelRoots, registeredModels } from '../processors/pipelines/open-pipel
 import { sampleRows } from '../processors/pipelines/sample-rows.js';
 import { followScheduleRuns } from '../processors/schedules/schedule-runs.js';
 import { schedulesOf } from '../processors/schedules/schedule.js';
-import { ApiKeys } from '../ingest/api-keys.js';
-import { RateLimits } from '../ingest/rate-limits.js';
-import { watchPressure } from '../ingest/pressure.js';
+import { ApiKeys } from '../ingest/api-keys/api-keys.js';
+import { RateLimits } from '../ingest/middleware/rate-limits.js';
+import { watchPressure } from '../ingest/middleware/pressure.js';
 import { SharedStore } from '../platform/shared-store.js';
 import { tlsOptions } from '../platform/tls-settings.js';
 import { scoringLag } from './consumer-lag.js';

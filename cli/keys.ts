@@ -1,5 +1,11 @@
 import { Command } from 'commander';
-import { type ApiKeyEntry, entryProblem, makeApiKey, type Scope, scopes } from '../ingest/api-keys.js';
+import {
+  type ApiKeyEntry,
+  entryProblem,
+  makeApiKey,
+  type Scope,
+  scopes,
+} from '../ingest/api-keys/api-keys.js';
 import { MillraceError } from '../platform/errors.js';
 
 interface NewKeyOptions {

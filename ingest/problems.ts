@@ -3,8 +3,8 @@ import { MillraceError } from '../platform/errors.js';
 import { withoutSecrets } from '../platform/secrets.js';
 import { NotWritten } from '../processors/events/accept-events.js';
 import { type FieldError, InvalidEvent } from '../schemas/event-schema.js';
-import { RateLimited } from './rate-limits.js';
-import { workOf } from './trace-requests.js';
+import { RateLimited } from './middleware/rate-limits.js';
+import { workOf } from './middleware/trace-requests.js';
 
 /** RFC 9457 problem details. */
 export interface Problem {

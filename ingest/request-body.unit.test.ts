@@ -2,7 +2,7 @@ import { Hono } from 'hono';
 import { expect, it } from 'vitest';
 import { sendProblem } from './problems.js';
 import { type BodyForm, parseJson, readText } from './request-body.js';
-import { readRequestEvents } from './request-events.js';
+import { readRequestEvents } from './pipelines/request-events.js';
 
 const maxEvents = 1_000;
 

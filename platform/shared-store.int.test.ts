@@ -5,7 +5,7 @@ import { silentLogger } from './logger.js';
 import { createMetrics } from './metrics.js';
 import { AcceptedEvents } from '../processors/events/accepted-events.js';
 import { PredictionCache } from '../processors/events/prediction-cache.js';
-import { RateLimited, RateLimits } from '../ingest/rate-limits.js';
+import { RateLimited, RateLimits } from '../ingest/middleware/rate-limits.js';
 import { SharedStore } from './shared-store.js';
 import { describeWithRedis, RedisServer } from './testing/redis-server.js';
 

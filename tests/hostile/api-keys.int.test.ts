@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { makeApiKey } from '../../ingest/api-keys.js';
+import { makeApiKey } from '../../ingest/api-keys/api-keys.js';
 import { startSystem, type TestSystem } from '../system/start.js';
 
 const shop = makeApiKey({ name: 'shop', pipelines: ['car-price'] });

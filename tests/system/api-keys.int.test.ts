@@ -3,8 +3,8 @@ import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { makeApiKey } from '../../ingest/api-keys.js';
-import { accesses } from '../../ingest/authorization.js';
+import { makeApiKey } from '../../ingest/api-keys/api-keys.js';
+import { accesses } from '../../ingest/middleware/authorization.js';
 import { projectRoot } from '../../platform/paths.js';
 import { startSystem, type TestSystem } from './start.js';
 

@@ -1,0 +1,84 @@
+import { type Context, Hono, type MiddlewareHandler } from 'hono';
+import { MillraceError } from '../../platform/errors.js';
+import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
+import type { RecordSchema } from '../../schemas/contracts.js';
+import { isAmbiguousNumber } from '../../schemas/number-text.js';
+import { envelopeSchema } from '../../processors/events/envelope.js';
+import type { Intake } from '../../processors/events/accept-events.js';
+import type { Problem } from '../problems.js';
+import { parseJson, readText } from '../request-body.js';
+import { contextOf } from '../pipelines/routes.js';
+
+/** `POST /predict`, and `/predict/onnx` of its service within, as AIMQ has them: one car in, `predicted_price` out. */
+export function aimqRoutes(
+  carPrice: OpenPipeline,
+  intake: Intake,
+  { requestTimeoutMs }: { requestTimeoutMs: number },
+): Hono {
+  const app = new Hono();
+  const toCar = carReader(carPrice.event.schema);
+  const predict = async (c: Context): Promise<Response> => {
+    // AIMQ reads JSON whatever the content type says.
+    const car = toCar(parseJson(await readText(c, 'json', 1)));
+    const [result] = await intake.predict(carPrice, [car], contextOf(c, requestTimeoutMs));
+    if (result === undefined || result instanceof MillraceError) throw result;
+    const { score, event_id, model, model_version } = result;
+    return c.json({ predicted_price: score, event_id, model, model_version });
+  };
+  app.post('/predict', predict);
+  app.post('/predict/onnx', predict);
+  app.post('/predict/pickle', () => {
+    throw new MillraceError(
+      'NOT_FOUND',
+      'No pickle is run here: that would run any code in it. POST /predict/onnx gives the price by ONNX.',
+    );
+  });
+  return app;
+}
+
+/**
+ * Makes problems what a client of AIMQ expects: its `error` stands beside our members, and an event that is wrong in any
+ * way has the status 400.
+ */
+export function aimqErrors(): MiddlewareHandler {
+  return async (c, next) => {
+    await next();
+    if (!c.res.headers.get('content-type')?.startsWith('application/problem+json')) return;
+    const problem = (await c.res.json()) as Problem;
+    const isNoFile =
+      problem.code === 'FILE_MISSING' ||
+      (c.req.path === '/upload' && problem.code === 'CONTENT_TYPE_UNSUPPORTED');
+    const status = problem.status === 422 || isNoFile ? 400 : problem.status;
+    const error = isNoFile
+      ? 'No file provided'
+      : status === 400
+        ? 'Invalid request body'
+        : 'Failed to get prediction';
+    c.res = new Response(JSON.stringify({ error, ...problem, status }), { status, headers: c.res.headers });
+  };
+}
+
+/** Takes a body as AIMQ does: fields that are not a car's are passed over, and numbers may be text. */
+function carReader({ fields }: RecordSchema): (body: unknown) => unknown {
+  const names = [...Object.keys(envelopeSchema.shape), ...fields.map(({ name }) => name)];
+  const numbers = new Set(
+    fields.flatMap(({ name, type }) => (type === 'int' || type === 'double' ? [name] : [])),
+  );
+  return (body) => {
+    if (typeof body !== 'object' || body === null || Array.isArray(body)) return body;
+    const given = body as Record<string, unknown>;
+    return Object.fromEntries(
+      names.flatMap((name) => {
+        const value = given[name];
+        if (value === undefined) return [];
+        return [[name, numbers.has(name) ? numberOf(value) : value]];
+      }),
+    );
+  };
+}
+
+function numberOf(value: unknown): unknown {
+  return typeof value === 'string' && /^\d+(\.\d+)?$/.test(value) && !isAmbiguousNumber(value)
+    ? Number(value)
+    : value;
+}

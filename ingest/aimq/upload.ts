@@ -1,0 +1,80 @@
+import { Hono } from 'hono';
+import { fileFormats } from '../../processors/jobs/formats/detect-format.js';
+import { type FileFormat, isFileSystemError } from '../../processors/jobs/formats/file-format.js';
+import { readOutcomes, type RowOutcome } from '../../processors/jobs/job-result.js';
+import { findDecimalColumns } from '../../processors/jobs/row-event.js';
+import { isFinished, type Job } from '../../processors/jobs/job.js';
+import { MillraceError } from '../../platform/errors.js';
+import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
+import { acceptUpload, aimqScoreColumn, describeJob, type FileJobs, resultGone } from '../jobs/file-jobs.js';
+import { idempotencyKeyOf } from '../pipelines/idempotency-key.js';
+
+/** What AIMQ's clients look for. */
+const message = 'File uploaded and message sent';
+
+/** Rows that are answered with their prices; of a larger file the answer is the job. */
+const maxAnswered = 10_000;
+
+/**
+ * `POST /upload` as AIMQ has it: a spreadsheet in the field `file`. The answer has a price for every row when they are
+ * all there within the time of a request; else it is 202 with the job, which goes on.
+ */
+export function aimqUpload(
+  carPrice: OpenPipeline,
+  jobs: FileJobs,
+  { requestTimeoutMs }: { requestTimeoutMs: number },
+): Hono {
+  const app = new Hono();
+  app.post('/', async (c) => {
+    const options = {
+      idempotencyKey: idempotencyKeyOf(c),
+      timeoutMs: requestTimeoutMs,
+      scoreColumn: aimqScoreColumn,
+    };
+    const accepted = await acceptUpload(c, jobs, carPrice, options);
+    const job = await whenFinished(jobs, accepted, requestTimeoutMs);
+    const location = `/v1/jobs/${job.job_id}`;
+    if (job.state === 'failed') {
+      throw new MillraceError(job.error_code ?? 'JOB_FAILED', job.error ?? 'The job failed.');
+    }
+    if (job.state !== 'done' || (job.rows_total ?? 0) > maxAnswered) {
+      return c.json({ message, ...describeJob(job) }, 202, { location });
+    }
+    const format = fileFormats[job.format as FileFormat['name']];
+    const file = await format.open(jobs.files.input(job.job_id)).catch((error: unknown) => {
+      // Sent again with the same Idempotency-Key, long after the job.
+      throw isFileSystemError(error) ? resultGone(job) : error;
+    });
+    const predictions: object[] = [];
+    const decimals = await findDecimalColumns(file);
+    for await (const outcomes of readOutcomes(jobs.client, carPrice, job, format, file, decimals)) {
+      predictions.push(...outcomes.map(toAnswer));
+    }
+    return c.json({ message, ...describeJob(job), predictions }, 200, { location });
+  });
+  return app;
+}
+
+function toAnswer({ number, answer, error }: RowOutcome): object {
+  if (answer === undefined) return { row: number, predicted_price: null, error: error ?? '' };
+  const { score, event_id, model, model_version } = answer;
+  return { row: number, predicted_price: score, event_id, model, model_version };
+}
+
+/** The job once it is finished, or as it is when the time is up. */
+async function whenFinished({ log }: FileJobs, job: Job, timeoutMs: number): Promise<Job> {
+  let stopWatching = (): void => undefined;
+  let timer: NodeJS.Timeout | undefined;
+  const finished = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, timeoutMs);
+    const check = (now: Job | undefined): void => {
+      if (now !== undefined && isFinished(now)) resolve();
+    };
+    stopWatching = log.watch(job.job_id, check);
+    check(log.get(job.job_id));
+  });
+  await finished;
+  clearTimeout(timer);
+  stopWatching();
+  return log.get(job.job_id) ?? job;
+}

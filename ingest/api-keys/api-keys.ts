@@ -1,0 +1,224 @@
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { z } from 'zod';
+import { MillraceError, messageOf } from '../../platform/errors.js';
+import type { Logger } from '../../platform/logger.js';
+
+/** What a key may do: score and see its own jobs; look things up; change models; see the jobs of all keys. */
+export const scopes = ['score', 'read', 'models', 'jobs'] as const;
+export type Scope = (typeof scopes)[number];
+
+/** Who sent a request, and what it may do. */
+export interface Client {
+  /** For logs, metrics and the jobs that it makes; never the key. Empty where no keys are asked for. */
+  name: string;
+  /** What tells it apart from all others. Two keys of one name are one client. */
+  id: string;
+  scopes: ReadonlySet<Scope>;
+  /** Undefined: all. */
+  pipelines: ReadonlySet<string> | undefined;
+  /** Undefined: as `RATE_LIMIT_PER_SECOND` says. */
+  perSecond: number | undefined;
+}
+
+/** Everybody, where no keys are asked for. */
+export const anyone: Client = {
+  name: '',
+  id: '',
+  scopes: new Set(scopes),
+  pipelines: undefined,
+  perSecond: undefined,
+};
+
+const entrySchema = z.strictObject({
+  // Small letters: those of API_KEYS are named in capitals.
+  name: z
+    .string()
+    .regex(/^[a-z0-9][a-z0-9._-]{0,63}$/, 'is no name of a-z, 0-9, dots, dashes and underscores'),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/i, 'is no SHA-256 as 64 hexadecimal digits'),
+  pipelines: z.array(z.string()).min(1).optional(),
+  scopes: z.array(z.enum(scopes)).min(1).default(['score', 'read']),
+  rate_limit_per_second: z.int().min(1).max(1_000_000_000).optional(),
+  expires: z.iso.datetime({ offset: true }).optional(),
+});
+const fileSchema = z.strictObject({ keys: z.array(entrySchema) });
+
+/** An entry of `API_KEYS_FILE`. */
+export type ApiKeyEntry = z.input<typeof entrySchema>;
+
+interface Key {
+  digest: Buffer;
+  client: Client;
+  expiresAt: number;
+}
+
+export interface ApiKeysOptions {
+  /** `API_KEYS`: each may do everything. */
+  keys?: readonly string[] | undefined;
+  /** `API_KEYS_FILE` */
+  file?: string | undefined;
+  /** Names of all pipelines. */
+  pipelines: readonly string[];
+  logger: Logger;
+  /** Milliseconds since 1970. Default `Date.now`. */
+  now?: () => number;
+}
+
+/** How often the file is read, milliseconds. */
+const readEveryMs = 1_000;
+
+/** The API keys of `API_KEYS` and `API_KEYS_FILE`; of each only its SHA-256 is kept. */
+export class ApiKeys {
+  /** Whether clients have to send a key at all. */
+  readonly required: boolean;
+  readonly #options: ApiKeysOptions;
+  readonly #unlimited: readonly Key[];
+  readonly #now: () => number;
+  readonly #watch: NodeJS.Timeout | undefined;
+  #fromFile: readonly Key[] = [];
+  /** The text that {@link #fromFile} is of. */
+  #inForce = '';
+  #problem: string | undefined;
+
+  /** @throws MillraceError `CONFIG_INVALID` for a file that can't be used. */
+  constructor(options: ApiKeysOptions) {
+    const { keys = [], file } = options;
+    this.#options = options;
+    this.#now = options.now ?? Date.now;
+    this.required = keys.length > 0 || file !== undefined;
+    this.#unlimited = keys.map((key, index) => {
+      const digest = digestOf(key);
+      const client = { ...anyone, name: `API_KEYS-${index + 1}`, id: digest.toString('hex') };
+      return { digest, client, expiresAt: Number.POSITIVE_INFINITY };
+    });
+    if (file === undefined) return;
+    this.#take(file);
+    this.#watch = setInterval(() => this.#takeAgain(file), readEveryMs).unref();
+  }
+
+  /** Why the file, as it is now, is not in force; the keys that it had before are, also those it has no more. */
+  get problem(): string | undefined {
+    return this.#problem;
+  }
+
+  /**
+   * The client whose key this is. Keys are compared as digests and all of them each time, so the time taken tells nothing
+   * of them.
+   *
+   * @throws MillraceError `API_KEY_REQUIRED`
+   */
+  find(sent: string): Client {
+    const digest = digestOf(sent);
+    const found = [...this.#unlimited, ...this.#fromFile].filter((key) =>
+      timingSafeEqual(key.digest, digest),
+    );
+    const valid = found.find(({ expiresAt }) => expiresAt > this.#now());
+    if (valid !== undefined) return valid.client;
+    const [expired] = found;
+    throw new MillraceError(
+      'API_KEY_REQUIRED',
+      expired === undefined
+        ? 'Send one of the API keys as `Authorization: Bearer …` or `X-API-Key`.'
+        : `The API key '${expired.client.name}' expired at ${new Date(expired.expiresAt).toISOString()}. Ask for a new one.`,
+    );
+  }
+
+  stop(): void {
+    clearInterval(this.#watch);
+  }
+
+  /** Takes the keys of the file. @returns whether they are others than before. @throws MillraceError `CONFIG_INVALID` */
+  #take(file: string): boolean {
+    // All of it each time: two texts can have the same size and time, and a file that was refused can come back.
+    const text = readText(file);
+    if (text === this.#inForce) return false;
+    this.#fromFile = toKeys(file, text, this.#options.pipelines);
+    this.#inForce = text;
+    return true;
+  }
+
+  #takeAgain(file: string): void {
+    const { logger } = this.#options;
+    try {
+      const changed = this.#take(file);
+      if (changed || this.#problem !== undefined)
+        logger.info({ keys: this.#fromFile.length }, 'API_KEYS_FILE was read again');
+      this.#problem = undefined;
+    } catch (error) {
+      const problem = `${messageOf(error)}. The keys from before stay in force, also those that were taken out.`;
+      if (problem !== this.#problem) logger.error(problem);
+      this.#problem = problem;
+    }
+  }
+}
+
+export interface NewApiKey {
+  /** For its client. It is nowhere else. */
+  key: string;
+  /** For the file. */
+  entry: ApiKeyEntry;
+}
+
+/** Makes a key: 256 bits of chance behind a prefix that scanners for secrets can look for. */
+export function makeApiKey(rights: Omit<ApiKeyEntry, 'sha256'>): NewApiKey {
+  const key = `millrace_${randomBytes(32).toString('base64url')}`;
+  const { name, ...others } = rights;
+  return { key, entry: { name, sha256: digestOf(key).toString('hex'), ...others } };
+}
+
+/** What is wrong with an entry, if anything. */
+export function entryProblem(entry: ApiKeyEntry): string | undefined {
+  const { error } = entrySchema.safeParse(entry);
+  return error === undefined ? undefined : problemsOf(error);
+}
+
+function toKeys(file: string, text: string, pipelines: readonly string[]): Key[] {
+  const entries = parseEntries(file, text);
+  const unknown = entries.flatMap((entry) => entry.pipelines ?? []).find((name) => !pipelines.includes(name));
+  if (unknown !== undefined)
+    throw invalid(file, `there is no pipeline '${unknown}', there are ${pipelines.join(', ')}`);
+  return entries.map((entry) => ({
+    digest: Buffer.from(entry.sha256, 'hex'),
+    client: {
+      name: entry.name,
+      id: `name:${entry.name}`,
+      scopes: new Set(entry.scopes),
+      pipelines: entry.pipelines === undefined ? undefined : new Set(entry.pipelines),
+      perSecond: entry.rate_limit_per_second,
+    },
+    expiresAt: entry.expires === undefined ? Number.POSITIVE_INFINITY : Date.parse(entry.expires),
+  }));
+}
+
+function readText(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    throw invalid(file, messageOf(error));
+  }
+}
+
+function parseEntries(file: string, text: string): z.output<typeof entrySchema>[] {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    // What JSON.parse says shows part of the text, in which someone may have put a key.
+    throw invalid(file, 'it is no JSON');
+  }
+  const { data, error } = fileSchema.safeParse(json);
+  if (error !== undefined) throw invalid(file, problemsOf(error));
+  return data.keys;
+}
+
+function problemsOf(error: z.ZodError): string {
+  return error.issues.map(({ path, message }) => `${path.join('.') || 'it'}: ${message}`).join('; ');
+}
+
+function invalid(file: string, problem: string): MillraceError {
+  return new MillraceError('CONFIG_INVALID', `API_KEYS_FILE (${file}) can't be used: ${problem}`);
+}
+
+function digestOf(key: string): Buffer {
+  return createHash('sha256').update(key).digest();
+}

@@ -1,0 +1,223 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { type Context, Hono } from 'hono';
+import type { PredictionRow } from '../../analytics/rows.js';
+import { MillraceError } from '../../platform/errors.js';
+import type { ModelManifest } from '../../models/manifest.js';
+import { version as millraceVersion } from '../../platform/version.js';
+import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
+import { modelFor, modelsOf } from '../../processors/scoring/model-router.js';
+import { makeRow } from '../../processors/scoring/features.js';
+import { openEnvelope } from '../../processors/events/envelope.js';
+import type { Health } from '../../platform/health.js';
+import { type Intake, NotWritten } from '../../processors/events/accept-events.js';
+import { contextOf } from '../pipelines/routes.js';
+import { takeEvents } from '../middleware/limit-requests.js';
+import { parseJson, readText, tooManyEvents } from '../request-body.js';
+import {
+  inferInvalid,
+  inputTensors,
+  parseInferRequest,
+  rowCount,
+  type TensorInfo,
+  toRows,
+} from './tensors.js';
+
+export interface InferenceRoutesOptions {
+  requestTimeoutMs: number;
+  /** Most rows of one request. */
+  maxEvents: number;
+}
+
+/** Rows that are checked before other work gets its turn: about 2 ms. */
+const checkedAtOnce = 200;
+
+/** What a name in a path stands for: a pipeline, or one of its models. */
+interface Inferable {
+  name: string;
+  pipeline: OpenPipeline;
+  /** The champions that may answer. */
+  models: readonly ModelManifest[];
+  versions: readonly string[];
+}
+
+interface Output extends TensorInfo {
+  value: (row: PredictionRow) => unknown;
+  /** Whether it is there only for those who ask for it by name. */
+  onRequest?: boolean;
+}
+
+/** `/v2/health`: whether the process runs, and whether it can infer. */
+export function inferenceHealth(health: Health): Hono {
+  const app = new Hono();
+  app.get('/live', async (c) => {
+    const live = Object.keys(await health.stuck()).length === 0;
+    return c.json({ live }, live ? 200 : 503);
+  });
+  app.get('/ready', async (c) => {
+    const ready = (await health.report()).status !== 'down';
+    return c.json({ live: true, ready }, ready ? 200 : 503);
+  });
+  return app;
+}
+
+/**
+ * `/v2`: the Open Inference Protocol over HTTP (KServe open-inference-protocol, `inference_rest.md`). A model is named by its
+ * pipeline or by itself; its inputs are the event's fields, so a row is an event, on the log like any other.
+ */
+export function inferenceRoutes(
+  pipelines: ReadonlyMap<string, OpenPipeline>,
+  intake: Intake,
+  { requestTimeoutMs, maxEvents }: InferenceRoutesOptions,
+): Hono {
+  const app = new Hono();
+
+  const find = (c: Context): Inferable => {
+    const name = c.req.param('model') ?? '';
+    const version = c.req.param('version');
+    const pipeline =
+      pipelines.get(name) ?? [...pipelines.values()].find((each) => modelsOf(each.pipeline).includes(name));
+    if (pipeline === undefined)
+      throw new MillraceError(
+        'MODEL_UNKNOWN',
+        `There is no model '${name}'. There are: ${[...pipelines.keys()].join(', ')}.`,
+      );
+    const models = pipeline.scorer
+      .champions()
+      .filter((champion) => name === pipeline.name || champion.name === name);
+    const versions = [...new Set(models.map((model) => model.version))];
+    if (version !== undefined && !versions.includes(version))
+      throw new MillraceError(
+        'MODEL_UNKNOWN',
+        `Version '${version}' of model '${name}' does not answer here. The champion does: ${versions.join(', ')}.`,
+      );
+    return { name, pipeline, models, versions };
+  };
+
+  const describe = (c: Context): Response => {
+    const { name, pipeline, models, versions } = find(c);
+    const outputs = outputsOf(models).filter(({ onRequest }) => onRequest !== true);
+    return c.json({
+      name,
+      versions,
+      platform: 'onnx_onnxv1',
+      inputs: inputTensors(pipeline.event.schema),
+      outputs: outputs.map(({ name: output, datatype, shape }) => ({ name: output, datatype, shape })),
+    });
+  };
+
+  // A pipeline is here only once its model is loaded.
+  const ready = (c: Context): Response => c.json({ name: find(c).name, ready: true });
+
+  const infer = async (c: Context): Promise<Response> => {
+    const { name, pipeline, models } = find(c);
+    const request = parseInferRequest(await readJson(c, maxEvents));
+    const outputs = chosenOutputs(models, request.outputs);
+    const count = rowCount(request);
+    if (count > maxEvents) throw tooManyEvents(count, maxEvents);
+    await takeEvents(c, count);
+    const rows = toRows(request, pipeline.event.schema);
+    await requireValid(rows, pipeline, models);
+    const results = await intake.predict(pipeline, rows, contextOf(c, requestTimeoutMs));
+    const predictions = results.map((result, index) => {
+      if (result instanceof NotWritten) throw result;
+      if (result instanceof MillraceError) throw rowError(index, result);
+      return result;
+    });
+    return c.json({
+      model_name: name,
+      ...commonVersion(predictions),
+      ...(typeof request.id === 'string' ? { id: request.id } : {}),
+      outputs: outputs.map((output) => ({
+        name: output.name,
+        datatype: output.datatype,
+        shape: [count],
+        data: predictions.map(output.value),
+      })),
+    });
+  };
+
+  app.get('/', (c) => c.json({ name: 'millrace', version: millraceVersion, extensions: [] }));
+  for (const model of ['/models/:model', '/models/:model/versions/:version']) {
+    app.get(model, describe);
+    app.get(`${model}/ready`, ready);
+    app.post(`${model}/infer`, infer);
+  }
+  return app;
+}
+
+/** JSON whatever the content type says of it, but for those that a web page may send anywhere without asking. */
+async function readJson(c: Context, maxEvents: number): Promise<unknown> {
+  if (c.req.header('inference-header-content-length') !== undefined)
+    throw inferInvalid(
+      'Binary tensors are not read here. Send JSON: with tritonclient, binary_data=False for each input.',
+    );
+  const contentType = c.req.header('content-type') ?? '';
+  if (/^(?:text\/plain|multipart\/|application\/x-www-form)/i.test(contentType))
+    throw new MillraceError('CONTENT_TYPE_UNSUPPORTED', 'Send application/json.');
+  try {
+    return parseJson(await readText(c, 'json', maxEvents));
+  } catch (error) {
+    if (!(error instanceof MillraceError)) throw error;
+    if (error.code === 'BODY_TOO_LARGE')
+      throw inferInvalid(`There are too many inputs, or elements. ${error.message}`);
+    throw error.code === 'JSON_INVALID' ? inferInvalid(error.message) : error;
+  }
+}
+
+/** @throws MillraceError `INFER_INVALID` for the first row that does not fit the contract: then none is on the log. */
+async function requireValid(
+  rows: readonly object[],
+  { scorer, pipeline }: OpenPipeline,
+  models: readonly ModelManifest[],
+): Promise<void> {
+  for (const [index, row] of rows.entries()) {
+    const opened = openEnvelope(row, scorer);
+    if (opened instanceof MillraceError) throw rowError(index, opened);
+    const model = modelFor(pipeline, opened.fields);
+    if (model instanceof MillraceError) throw rowError(index, model);
+    const manifest = models.find((each) => each.name === model);
+    if (manifest === undefined)
+      throw inferInvalid(
+        `Row ${index}: it is for the model '${model}'. Send it there, or to '${pipeline.name}'.`,
+      );
+    const features = makeRow(pipeline, manifest, opened.fields);
+    if (features instanceof MillraceError) throw rowError(index, features);
+    if (index % checkedAtOnce === checkedAtOnce - 1) await nextTurn();
+  }
+}
+
+function rowError(index: number, error: MillraceError): MillraceError {
+  return error.retriable ? error : inferInvalid(`Row ${index}: ${error.message}`);
+}
+
+/** The version that answered; with a canary, or several models, rows may have different ones. */
+function commonVersion(predictions: readonly PredictionRow[]): { model_version?: string } {
+  const [version, ...others] = new Set(predictions.map((row) => row.model_version));
+  return version === undefined || others.length > 0 ? {} : { model_version: version };
+}
+
+function outputsOf(models: readonly ModelManifest[]): Output[] {
+  const shape = [-1];
+  const label: Output = { name: 'label', datatype: 'BYTES', shape, value: (row) => row.label };
+  return [
+    { name: 'score', datatype: 'FP64', shape, value: (row) => row.score },
+    ...(models.some(({ output }) => output.decision !== undefined) ? [label] : []),
+    { name: 'event_id', datatype: 'BYTES', shape, value: (row) => row.event_id, onRequest: true },
+    { name: 'prediction_id', datatype: 'BYTES', shape, value: (row) => row.prediction_id, onRequest: true },
+  ];
+}
+
+function chosenOutputs(
+  models: readonly ModelManifest[],
+  chosen: { name: string }[] | null | undefined,
+): Output[] {
+  const all = outputsOf(models);
+  if (!chosen || chosen.length === 0) return all.filter(({ onRequest }) => onRequest !== true);
+  if (new Set(chosen.map(({ name }) => name)).size < chosen.length)
+    throw inferInvalid('An output is asked for twice.');
+  return chosen.map(({ name }) => {
+    const output = all.find((each) => each.name === name);
+    if (output !== undefined) return output;
+    throw inferInvalid(`There is no output ${name}. There are: ${all.map((each) => each.name).join(', ')}.`);
+  });
+}

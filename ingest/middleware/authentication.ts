@@ -1,0 +1,42 @@
+import type { Context, MiddlewareHandler } from 'hono';
+import { MillraceError } from '../../platform/errors.js';
+import { anyone, type ApiKeys, type Client } from '../api-keys/api-keys.js';
+
+const clientKey = 'client';
+const refusalKey = 'key refusal';
+
+/** Who sent a request; nobody where it sent no key that is valid, though one is asked for. */
+export function clientOf(c: Context): Client | undefined {
+  return c.get(clientKey) as Client | undefined;
+}
+
+/** Why {@link clientOf} is nobody. */
+export function refusalOf(c: Context): MillraceError {
+  return (
+    (c.get(refusalKey) as MillraceError | undefined) ??
+    new MillraceError('API_KEY_REQUIRED', 'An API key is needed here.')
+  );
+}
+
+/** Whether a request sent no valid key, though one is asked for. */
+export function wasRefused(c: Context): boolean {
+  return c.get(refusalKey) !== undefined;
+}
+
+/** Finds out which client sent a request, by the key that it sends as `Authorization: Bearer …` or `X-API-Key`. */
+export function identifyClient(keys: ApiKeys): MiddlewareHandler {
+  return async (c, next) => {
+    if (!keys.required) {
+      c.set(clientKey, anyone);
+      return next();
+    }
+    const sent =
+      c.req.header('x-api-key') ?? /^Bearer (.+)$/i.exec(c.req.header('authorization') ?? '')?.[1] ?? '';
+    try {
+      c.set(clientKey, keys.find(sent));
+    } catch (error) {
+      c.set(refusalKey, error);
+    }
+    return next();
+  };
+}

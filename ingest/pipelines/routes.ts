@@ -1,0 +1,142 @@
+import { type Context, Hono } from 'hono';
+import type { PredictionRow } from '../../analytics/rows.js';
+import { MillraceError } from '../../platform/errors.js';
+import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
+import type { Intake, RequestContext } from '../../processors/events/accept-events.js';
+import { type Problem, sendProblem, toProblem } from '../problems.js';
+import { callerOf, workOf } from '../middleware/trace-requests.js';
+import { mayUse } from '../middleware/authorization.js';
+import { findPipeline } from './find-pipeline.js';
+import { idempotencyKeyOf } from './idempotency-key.js';
+import { readRequestEvents } from './request-events.js';
+
+/** What `predict` tells of a prediction; the rest is at `/v1/predictions/{eventId}`. */
+export type PredictionAnswer = Omit<
+  PredictionRow,
+  'features' | 'source' | 'topic' | 'partition' | 'offset' | 'schema_id' | 'latency_ms'
+>;
+
+export interface PipelineRoutesOptions {
+  requestTimeoutMs: number;
+  /** Most events of one request. */
+  maxEvents: number;
+}
+
+/** `/v1/pipelines` and what is below it. */
+export function pipelineRoutes(
+  pipelines: ReadonlyMap<string, OpenPipeline>,
+  intake: Intake,
+  { requestTimeoutMs, maxEvents }: PipelineRoutesOptions,
+): Hono {
+  const app = new Hono();
+  const find = (c: Context): OpenPipeline => findPipeline(pipelines, c.req.param('pipeline') ?? '');
+
+  app.get('/', (c) =>
+    c.json({ pipelines: [...pipelines.values()].filter(({ name }) => mayUse(c, name)).map(describe) }),
+  );
+
+  app.post('/:pipeline/predict', async (c) => {
+    const pipeline = find(c);
+    const { single, events } = await readRequestEvents(c, maxEvents);
+    const results = await intake.predict(pipeline, events, contextOf(c, requestTimeoutMs));
+    const [first] = results;
+    if (single && first !== undefined) {
+      return first instanceof MillraceError ? sendProblem(c, first) : c.json(toAnswer(first));
+    }
+    let failures = 0;
+    const predictions = results.map((result) =>
+      result instanceof MillraceError ? toItemProblem(result, failures++) : toAnswer(result),
+    );
+    const unavailable = unavailableOf(results);
+    if (unavailable) return sendProblem(c, unavailable, { predictions });
+    return c.json({ predictions }, statusOf(results));
+  });
+
+  app.post('/:pipeline/events', async (c) => {
+    const pipeline = find(c);
+    const { single, events } = await readRequestEvents(c, maxEvents);
+    const results = await intake.publish(pipeline, events, contextOf(c, requestTimeoutMs));
+    const [first] = results;
+    if (single && first instanceof MillraceError) return sendProblem(c, first);
+    const accepted = results.filter((result) => typeof result === 'string');
+    const rejected = results
+      .flatMap((result, index) => (result instanceof MillraceError ? [{ index, result }] : []))
+      .map(({ index, result }, nth) => ({ index, ...toItemProblem(result, nth) }));
+    const status = rejected.length === 0 ? 202 : statusOf(results);
+    const body = { accepted: accepted.length, event_ids: accepted, rejected };
+    const unavailable = unavailableOf(results);
+    return unavailable ? sendProblem(c, unavailable, body) : c.json(body, status);
+  });
+  return app;
+}
+
+function describe({ name, scorer, topics }: OpenPipeline): object {
+  const models = scorer.champions();
+  return {
+    name,
+    model: models[0]?.name,
+    model_version: models[0]?.version,
+    model_digest: models[0]?.digest,
+    models: models.map((model) => ({ name: model.name, version: model.version, digest: model.digest })),
+    topics: {
+      events: topics.events,
+      predictions: topics.predictions,
+      dead_letters: topics.deadLetters,
+      outcomes: topics.outcomes,
+    },
+  };
+}
+
+/** What a request tells of all its events. @throws MillraceError `IDEMPOTENCY_KEY_INVALID` */
+export function contextOf(c: Context, timeoutMs: number): RequestContext {
+  const work = workOf(c);
+  return {
+    source: 'millrace/http',
+    idempotencyKey: idempotencyKeyOf(c),
+    work,
+    trace: work?.headers ?? callerOf(c),
+    timeoutMs,
+  };
+}
+
+/** Problems of one answer that name every wrong field; the others keep their code, or a list of bad events would make an answer many times its length. */
+const fullProblems = 100;
+
+function toItemProblem(error: MillraceError, nth: number): Problem {
+  const { errors, ...brief } = toProblem(error);
+  return nth < fullProblems && errors !== undefined ? { ...brief, errors } : brief;
+}
+
+/** The same answer whether the row is fresh or was looked up: text for text. */
+function toAnswer(row: PredictionRow): PredictionAnswer {
+  return {
+    event_id: row.event_id,
+    prediction_id: row.prediction_id,
+    pipeline: row.pipeline,
+    model: row.model,
+    model_version: row.model_version,
+    model_digest: row.model_digest,
+    event_time: row.event_time,
+    predicted_at: row.predicted_at,
+    score: row.score,
+    label: row.label,
+    role: row.role,
+    model_event: row.model_event,
+    model_event_at: row.model_event_at,
+  };
+}
+
+/** When nothing of a request was done, and something of it may be later: why. */
+function unavailableOf(results: readonly unknown[]): MillraceError | undefined {
+  const errors = results.filter((result) => result instanceof MillraceError);
+  return errors.length === results.length
+    ? errors.find((error) => toProblem(error).status === 503)
+    : undefined;
+}
+
+/** 200 when all went well, 422 when nothing did, and 207 (RFC 4918: look at each item) between. */
+function statusOf(results: readonly unknown[]): 200 | 207 | 422 {
+  const failed = results.filter((result) => result instanceof MillraceError).length;
+  if (failed === 0) return 200;
+  return failed === results.length ? 422 : 207;
+}

@@ -1,0 +1,60 @@
+import { Hono } from 'hono';
+import type { DeadLetterReason } from '../../analytics/queries.js';
+import type { PredictionRow } from '../../analytics/rows.js';
+import { MillraceError } from '../../platform/errors.js';
+import { mayUse } from '../middleware/authorization.js';
+import type { FindStored } from '../../processors/events/prediction-cache.js';
+
+export interface PredictionRoutesOptions {
+  /** Predictions made lately, here or in a copy of this process. */
+  recall: (eventId: string, pipelines: readonly string[]) => Promise<PredictionRow[]>;
+  findStored: FindStored;
+  /** What could not be scored under an event id. */
+  findDeadLetters: (eventId: string) => Promise<DeadLetterReason[]>;
+  /** Names of all pipelines. */
+  pipelines: readonly string[];
+}
+
+/** `/v1/predictions/{eventId}`: the newest prediction of an event, with all that is known of where it came from. */
+export function predictionRoutes({
+  recall,
+  findStored,
+  findDeadLetters,
+  pipelines,
+}: PredictionRoutesOptions): Hono {
+  const app = new Hono();
+  app.get('/:eventId', async (c) => {
+    const eventId = c.req.param('eventId');
+    const visible = pipelines.filter((name) => mayUse(c, name));
+    const stored = async (): Promise<PredictionRow[]> =>
+      (await findStored([eventId])).filter(({ pipeline }) => visible.includes(pipeline));
+    const row = newest(await recall(eventId, visible)) ?? newest(await stored());
+    if (row === undefined) {
+      const letter = (await findDeadLetters(eventId)).find(({ pipeline }) => visible.includes(pipeline));
+      if (letter !== undefined)
+        throw new MillraceError(
+          'PREDICTION_UNKNOWN',
+          `The event '${eventId}' has no prediction: it is a dead letter, ${letter.reason}: ${letter.detail}`,
+        );
+      throw new MillraceError(
+        'PREDICTION_UNKNOWN',
+        `There is no prediction for the event '${eventId}'. An event that was just accepted has one a moment later.`,
+      );
+    }
+    return c.json({ ...row, features: featuresOf(row) });
+  });
+  return app;
+}
+
+/** As the event had them; the text itself where a producer of its own put another on the log. */
+function featuresOf({ features }: PredictionRow): unknown {
+  try {
+    return JSON.parse(features) as unknown;
+  } catch {
+    return features;
+  }
+}
+
+function newest(rows: PredictionRow[]): PredictionRow | undefined {
+  return rows.toSorted((a, b) => b.predicted_at.localeCompare(a.predicted_at))[0];
+}
