@@ -95,49 +95,36 @@ export interface ServedModel {
   challenger: ServedChallenger | undefined;
 }
 
-export interface ModelSlotOptions {
-  runtime: ModelRuntime;
-  roots: readonly string[];
-  batching: Batching;
-  metrics: Metrics;
-  logger: Logger;
-}
+type SlotOptions = Omit<ServedModelsOptions, 'lifecycle' | 'models'>;
 
 const retryMs = { first: 1_000, longest: 30_000 };
 
-/** One model's place in this process: brings what serves to what ought to serve, one state after the other. */
-export class ModelSlot {
+/** One model in this process: loads and retires versions until those of the wanted state serve, one state after the other. */
+class ModelSlot {
   readonly #model: string;
-  readonly #options: ModelSlotOptions;
+  readonly #options: SlotOptions;
   /** By digest. */
   readonly #loaded = new Map<string, ServedVersion>();
-  #served: ServedModel | undefined;
+  /** Unset until the first state is reached. */
+  served: ServedModel | undefined;
+  problems: readonly string[] = [];
   #wanted: ModelState | undefined;
   #working = false;
-  #problems: string[] = [];
   #failures = 0;
   #retry: NodeJS.Timeout | undefined;
   #closed = false;
 
-  constructor(model: string, options: ModelSlotOptions) {
+  constructor(model: string, options: SlotOptions) {
     this.#model = model;
     this.#options = options;
-  }
-
-  get served(): ServedModel | undefined {
-    return this.#served;
-  }
-
-  get problems(): readonly string[] {
-    return this.#problems;
   }
 
   /** Serves the first state. @throws MillraceError why neither the champion nor the one before can be loaded. */
   async start(state: ModelState): Promise<void> {
     this.#wanted = state;
     await this.#work();
-    if (this.#served === undefined) {
-      throw new MillraceError('MODEL_NOT_SERVED', `${this.#problems.join('; ')}.`);
+    if (this.served === undefined) {
+      throw new MillraceError('MODEL_NOT_SERVED', `${this.problems.join('; ')}.`);
     }
   }
 
@@ -164,7 +151,7 @@ export class ModelSlot {
       await this.#reach(reached);
     }
     this.#working = false;
-    if (this.#problems.length > 0 && !this.#closed) this.#tryAgainLater();
+    if (this.problems.length > 0 && !this.#closed) this.#tryAgainLater();
   }
 
   #tryAgainLater(): void {
@@ -178,14 +165,14 @@ export class ModelSlot {
     const champion =
       (await this.#loadAlias('champion', state.champion, problems)) ??
       (await this.#previous(state, problems)) ??
-      this.#served?.champion;
+      this.served?.champion;
     const challenger = await this.#loadAlias('challenger', state.challenger, problems);
     if (state.champion === undefined) problems.push(`${this.#model} has no champion`);
     if (this.#closed) return;
     if (champion !== undefined) {
       this.#serve({ champion, challenger: withSettings(challenger, champion, state.challenger) });
     }
-    this.#problems = problems;
+    this.problems = problems;
     this.#retireUnused(state);
   }
 
@@ -204,7 +191,7 @@ export class ModelSlot {
   async #previous({ champion, versions }: ModelState, problems: string[]): Promise<ServedAlias | undefined> {
     const previous = versions.get(champion?.previousVersion ?? '');
     if (previous === undefined) return undefined;
-    const served = this.#served?.champion;
+    const served = this.served?.champion;
     if (served?.version.manifest.digest === previous.digest) return served;
     const version = await this.#load('champion in its place', previous, problems);
     return version && { version, event: -1, at: null };
@@ -237,7 +224,7 @@ export class ModelSlot {
 
   /** The champion before stays loaded, so that a rollback waits for nothing. */
   #retireUnused({ champion, versions }: ModelState): void {
-    const used = new Set([this.#served?.champion.version, this.#served?.challenger?.version]);
+    const used = new Set([this.served?.champion.version, this.served?.challenger?.version]);
     const previous = versions.get(champion?.previousVersion ?? '')?.digest;
     for (const [digest, version] of this.#loaded) {
       if (used.has(version) || digest === previous) continue;
@@ -249,7 +236,7 @@ export class ModelSlot {
   #serve(served: ServedModel): void {
     const { logger, metrics } = this.#options;
     for (const alias of ['champion', 'challenger'] as const) {
-      const [before, after] = [this.#served?.[alias], served[alias]];
+      const [before, after] = [this.served?.[alias], served[alias]];
       if (before?.event === after?.event && before?.version === after?.version) continue;
       const labels = (each: ServedAlias) => [this.#model, alias, each.version.manifest.version] as const;
       if (before !== undefined) metrics.modelEvent.remove(...labels(before));
@@ -257,7 +244,7 @@ export class ModelSlot {
       const version = after?.version.manifest.version ?? 'none';
       logger.info({ model: this.#model, version, event: after?.event }, `the ${alias} is another`);
     }
-    this.#served = served;
+    this.served = served;
   }
 }
 
@@ -280,7 +267,7 @@ export class ServedVersion {
   readonly manifest: ModelManifest;
   readonly #model: LoadedModel;
   readonly #batcher: MicroBatcher;
-  #underWay = 0;
+  #inFlight = 0;
   #onIdle: (() => void) | undefined;
   #retiring: Promise<void> | undefined;
 
@@ -301,16 +288,16 @@ export class ServedVersion {
   }
 
   /**
-   * Results in the order of `rows`; see {@link MicroBatcher.predict}. Whoever calls this in the turn of the event loop in
-   * which he got the version is answered, even if it is taken out of service meanwhile.
+   * Results in the order of `rows`; see {@link MicroBatcher.predict}. A call made in the turn of the event loop in which
+   * the caller got the version is answered, even if the version is taken out of service meanwhile.
    */
   async predict(rows: number[][]): Promise<RowResult[]> {
-    this.#underWay += 1;
+    this.#inFlight += 1;
     try {
       return await this.#batcher.predict(rows);
     } finally {
-      this.#underWay -= 1;
-      if (this.#underWay === 0) this.#onIdle?.();
+      this.#inFlight -= 1;
+      if (this.#inFlight === 0) this.#onIdle?.();
     }
   }
 
@@ -321,7 +308,7 @@ export class ServedVersion {
   }
 
   async #retire(): Promise<void> {
-    if (this.#underWay > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve));
+    if (this.#inFlight > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve));
     await this.#model.unload();
   }
 }

@@ -18,7 +18,7 @@ import {
   type ReceivedEvent,
   toPredictionRow,
 } from '../scoring/prediction.js';
-import { noOutput } from '../scoring/score-with.js';
+import { outputMissing } from '../scoring/scorer.js';
 import type { Prediction } from '../../schemas/types.js';
 import type { LogProducer } from '../../streams/log-producer.js';
 import type { NewRecord } from '../../streams/records.js';
@@ -282,7 +282,7 @@ export class Intake {
     event: IntakeEvent,
     context: RequestContext,
   ): Promise<PredictResult> {
-    const [score = noOutput()] = await pipeline.scorer.score([event]);
+    const [score = outputMissing()] = await pipeline.scorer.score([event]);
     if (score instanceof MillraceError) return score;
     const prediction = makePrediction(pipeline.name, event, score, this.#now());
     const [position] = await this.#send(pipeline, 1, context, (sending) => [

@@ -1,7 +1,7 @@
 import { messageOf } from '../../platform/errors.js';
 import type { Logger } from '../../platform/logger.js';
 import type { Metrics } from '../../platform/metrics.js';
-import type { Turn } from './model-router.js';
+import type { ModelAssignment } from './model-router.js';
 
 const quietMs = 10_000;
 
@@ -17,7 +17,7 @@ export class ChallengerFailures {
   }
 
   /** @param error - of the first of them. */
-  note({ alias, role }: Turn, events: number, error: unknown): void {
+  note({ alias, role }: ModelAssignment, events: number, error: unknown): void {
     const { name, version } = alias.version.manifest;
     this.#metrics.challengerFailures.inc({ model: name, model_version: version, role }, events);
     if (performance.now() < this.#quietUntil) return;

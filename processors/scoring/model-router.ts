@@ -1,8 +1,11 @@
 import { hash } from 'node:crypto';
-import type { ServedAlias, ServedModel } from '../../models/lifecycle/served-models.js';
+import type { ServedAlias, ServedModels } from '../../models/lifecycle/served-models.js';
 import { MillraceError, messageOf } from '../../platform/errors.js';
+import type { Prediction } from '../../schemas/types.js';
 import type { Pipeline } from '../pipelines/pipeline.js';
-import type { Role } from './score-with.js';
+
+/** As what a version scores an event: it answers as champion or canary, and says what it would answer as shadow. */
+export type Role = Prediction['role'];
 
 /** An event that fits its contract, and the key of its record. */
 export interface KeyedEvent {
@@ -10,13 +13,64 @@ export interface KeyedEvent {
   key: string;
 }
 
-/** Events that it is one version's turn to score. */
-export interface Turn {
+/** Events that one version scores. */
+export interface ModelAssignment {
   model: string;
   alias: ServedAlias;
   role: Role;
-  /** The events' fields, and where each event stands among all. */
-  entries: { fields: object; index: number }[];
+  /** The events' fields, and the index of each event among all that were routed. */
+  events: { fields: object; index: number }[];
+}
+
+/** Decides which version of which model scores an event: champion, canary, and beside them a shadow. */
+export class ModelRouter {
+  readonly #pipeline: Pipeline;
+  readonly #served: Pick<ServedModels, 'get'>;
+
+  constructor(pipeline: Pipeline, served: Pick<ServedModels, 'get'>) {
+    this.#pipeline = pipeline;
+    this.#served = served;
+  }
+
+  /** The champion of a model. */
+  champion(model: string): ServedAlias {
+    return this.#served.get(model).champion;
+  }
+
+  /**
+   * The versions that answer events: the champion of the event's model or, for a share of the keys, its challenger.
+   *
+   * @param onRefused - called for each event that no model is for, with its index and the reason.
+   */
+  route(
+    events: readonly KeyedEvent[],
+    onRefused: (index: number, reason: MillraceError) => void,
+  ): ModelAssignment[] {
+    const assignments = new Map<ServedAlias, ModelAssignment>();
+    events.forEach(({ fields, key }, index) => {
+      const model = modelFor(this.#pipeline, fields);
+      if (model instanceof MillraceError) return onRefused(index, model);
+      const { champion, challenger } = this.#served.get(model);
+      if (challenger !== undefined && isCanary(key, model, challenger.canaryShare))
+        assign(assignments, model, challenger, 'canary', fields, index);
+      else assign(assignments, model, champion, 'champion', fields, index);
+    });
+    return [...assignments.values()];
+  }
+
+  /** The challengers in shadow that score events beside the version that answers; none for the keys they answer. */
+  shadows(events: readonly KeyedEvent[]): ModelAssignment[] {
+    const assignments = new Map<ServedAlias, ModelAssignment>();
+    if (!modelsOf(this.#pipeline).some((model) => this.#served.get(model).challenger?.shadow)) return [];
+    events.forEach(({ fields, key }, index) => {
+      const model = modelFor(this.#pipeline, fields);
+      if (model instanceof MillraceError) return;
+      const { challenger } = this.#served.get(model);
+      if (challenger?.shadow && !isCanary(key, model, challenger.canaryShare))
+        assign(assignments, model, challenger, 'shadow', fields, index);
+    });
+    return [...assignments.values()];
+  }
 }
 
 /** Names of a pipeline's models. */
@@ -38,48 +92,30 @@ export function modelFor(pipeline: Pipeline, fields: object): string | MillraceE
 }
 
 /**
- * Whether the challenger answers the events of a key: the keys are spread evenly over 0 to 1 by their SHA-1, and those
- * below the share are its. So an entity stays with one version, in every process, and a larger share only adds keys.
+ * Whether the challenger answers the events of a key. SHA-1 spreads the keys evenly over 0 to 1, and the challenger
+ * answers those below its share. So an entity keeps its version in every process, and a larger share only adds keys.
  *
- * @param model - keys fall otherwise for another model, so that not the same entities meet every challenger.
+ * @param model - part of the hash, so that different models send different entities to their challengers.
  */
 export function isCanary(key: string, model: string, share: number): boolean {
   if (share <= 0) return false;
   return hash('sha1', `${model}\n${key}`, 'buffer').readUIntBE(0, 6) / 2 ** 48 < share;
 }
 
-/** Whose turn it is to answer an event of this key: the champion's, or its challenger's as canary. */
-export function answering(
+function assign(
+  assignments: Map<ServedAlias, ModelAssignment>,
   model: string,
-  key: string,
-  { champion, challenger }: ServedModel,
-): { alias: ServedAlias; role: Role } {
-  return challenger !== undefined && isCanary(key, model, challenger.canaryShare)
-    ? { alias: challenger, role: 'canary' }
-    : { alias: champion, role: 'champion' };
-}
-
-/** The challenger if it is to score an event of this key beside the version that answers it. */
-export function shadowing(model: string, key: string, { challenger }: ServedModel): ServedAlias | undefined {
-  return challenger?.shadow && !isCanary(key, model, challenger.canaryShare) ? challenger : undefined;
-}
-
-/** Gathers events by the version whose turn they are. */
-export class Turns {
-  readonly #byAlias = new Map<ServedAlias, Turn>();
-
-  add(model: string, alias: ServedAlias, role: Role, fields: object, index: number): void {
-    let turn = this.#byAlias.get(alias);
-    if (turn === undefined) {
-      turn = { model, alias, role, entries: [] };
-      this.#byAlias.set(alias, turn);
-    }
-    turn.entries.push({ fields, index });
+  alias: ServedAlias,
+  role: Role,
+  fields: object,
+  index: number,
+): void {
+  let assignment = assignments.get(alias);
+  if (assignment === undefined) {
+    assignment = { model, alias, role, events: [] };
+    assignments.set(alias, assignment);
   }
-
-  all(): Turn[] {
-    return [...this.#byAlias.values()];
-  }
+  assignment.events.push({ fields, index });
 }
 
 function unknownModel(message: string, cause?: unknown): MillraceError {

@@ -1,9 +1,7 @@
 import { type PredictionRow, toRowTime } from '../../analytics/rows.js';
 import type { Prediction } from '../../schemas/types.js';
 import { predictionId } from '../events/ids.js';
-import type { Scorer } from './scorer.js';
-import type { Score } from './score-with.js';
-
+import type { Scorer, Score } from './scorer.js';
 /**
  * Header of an event's record that holds, in wire format, the prediction which a synchronous call has already made of it.
  * Event and prediction so get on the log in one record: either both are there or neither, and the event is scored once.

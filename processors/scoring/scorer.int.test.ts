@@ -51,7 +51,7 @@ async function createScorer(
     served: { get: () => ({ champion, challenger }) },
     metrics,
     logger: silentLogger,
-    shadowPatienceMs: 100,
+    shadowTimeoutMs: 100,
   });
 }
 
@@ -223,7 +223,7 @@ describe('a challenger', () => {
         served: { get: (name) => ({ champion, challenger: name === 'slow' ? alias : quick }) },
         metrics,
         logger: silentLogger,
-        shadowPatienceMs: 100,
+        shadowTimeoutMs: 100,
       });
       expect(await scorer.shadow(triples(-1, 1))).toEqual([undefined, by('shadow', 3, 6)]);
       expect(await scorer.shadow(triples(-1, 1))).toEqual([undefined, by('shadow', 3, 6)]);

@@ -7,18 +7,29 @@ import type { Logger } from '../../platform/logger.js';
 import type { Metrics } from '../../platform/metrics.js';
 import type { RecordSchema } from '../../schemas/contracts.js';
 import { eventCheck, eventSchema, fieldErrors, InvalidEvent } from '../../schemas/event-schema.js';
-import { ChallengerFailures } from './challenger-failures.js';
 import type { Pipeline } from '../pipelines/pipeline.js';
-import { noOutput, type Score, scoreWith } from './score-with.js';
-import {
-  answering,
-  type KeyedEvent,
-  modelFor,
-  modelsOf,
-  shadowing,
-  type Turn,
-  Turns,
-} from './model-router.js';
+import { ChallengerFailures } from './challenger-failures.js';
+import { makeRow } from './features.js';
+import { type KeyedEvent, type ModelAssignment, ModelRouter, modelsOf, type Role } from './model-router.js';
+import { labelOf } from './threshold.js';
+
+/** The version that scored, and as what. */
+export interface ScoredBy {
+  manifest: ModelManifest;
+  role: Role;
+  /** Offset of the alias event on `millrace.models`; -1 when it is not known. */
+  event: number;
+  /** When that event was made, milliseconds since 1970, UTC. */
+  at: number | null;
+}
+
+/** What a model says of one event. */
+export interface Score {
+  score: number;
+  /** The class that the score falls into; null for models that don't classify. */
+  label: string | null;
+  by: ScoredBy;
+}
 
 export interface ScorerOptions {
   pipeline: Pipeline;
@@ -26,36 +37,35 @@ export interface ScorerOptions {
   served: Pick<ServedModels, 'get'>;
   metrics: Metrics;
   logger: Logger;
-  /** Longest wait for a shadow's scores, milliseconds. Default 2,000. */
-  shadowPatienceMs?: number;
+  /** How long events wait for the scores of a shadow, milliseconds. Default 2,000. */
+  shadowTimeoutMs?: number;
 }
 
 /**
- * Scores events of one pipeline, each with the version whose turn it is: the champion of the event's model, or for a
- * share of the keys its challenger.
+ * Scores events of one pipeline: event → {@link ModelRouter} → features → model → threshold → score.
  */
 export class Scorer {
   readonly pipeline: Pipeline;
   readonly schema: z.ZodObject;
   readonly #fits: (event: unknown) => boolean;
-  readonly #served: Pick<ServedModels, 'get'>;
+  readonly #router: ModelRouter;
   readonly #failures: ChallengerFailures;
-  readonly #shadowPatienceMs: number;
+  readonly #shadowTimeoutMs: number;
   /** Models whose shadow is still at scores that were given up: others would only queue up behind them. */
   readonly #lateShadows = new Set<string>();
 
-  constructor({ pipeline, contract, served, metrics, logger, shadowPatienceMs = 2_000 }: ScorerOptions) {
+  constructor({ pipeline, contract, served, metrics, logger, shadowTimeoutMs = 2_000 }: ScorerOptions) {
     this.pipeline = pipeline;
     this.schema = eventSchema(contract);
     this.#fits = eventCheck(contract);
-    this.#served = served;
+    this.#router = new ModelRouter(pipeline, served);
     this.#failures = new ChallengerFailures(metrics, logger);
-    this.#shadowPatienceMs = shadowPatienceMs;
+    this.#shadowTimeoutMs = shadowTimeoutMs;
   }
 
   /** The version that answers for each model of the pipeline now. */
   champions(): ModelManifest[] {
-    return modelsOf(this.pipeline).map((model) => this.#served.get(model).champion.version.manifest);
+    return modelsOf(this.pipeline).map((model) => this.#router.champion(model).version.manifest);
   }
 
   /** The event as its contract has it, defaults filled in, or what is wrong with it. */
@@ -74,84 +84,87 @@ export class Scorer {
    */
   async score(events: readonly KeyedEvent[]): Promise<(Score | MillraceError)[]> {
     const answers = Array.from<Score | MillraceError>({ length: events.length });
-    const turns = new Turns();
-    events.forEach((event, index) => {
-      const model = modelFor(this.pipeline, event.fields);
-      if (model instanceof MillraceError) {
-        answers[index] = model;
-      } else {
-        const { alias, role } = answering(model, event.key, this.#served.get(model));
-        turns.add(model, alias, role, event.fields, index);
-      }
-    });
+    const assignments = this.#router.route(events, (index, reason) => (answers[index] = reason));
     // All versions get their rows before anything is waited for: one taken out of service after that still answers.
-    await Promise.all(turns.all().map((turn) => this.#answer(turn, answers)));
+    await Promise.all(assignments.map((assignment) => this.#answer(assignment, answers)));
     return answers;
   }
 
   /**
-   * What challengers in shadow say of events, in their order; undefined (or nothing at all) where none is to, and where one
-   * fails or takes too long: a shadow never harms an event.
+   * The scores of challengers in shadow, in the events' order; undefined (or nothing at all) where there is none, and
+   * where one fails or takes too long: a shadow never harms an event.
    */
   async shadow(events: readonly KeyedEvent[]): Promise<(Score | undefined)[]> {
-    if (!modelsOf(this.pipeline).some((model) => this.#served.get(model).challenger?.shadow)) return [];
+    const assignments = this.#router.shadows(events);
+    if (assignments.length === 0) return [];
     const scores = Array.from<Score | undefined>({ length: events.length });
-    const turns = new Turns();
-    events.forEach((event, index) => {
-      const model = modelFor(this.pipeline, event.fields);
-      if (model instanceof MillraceError) return;
-      const alias = shadowing(model, event.key, this.#served.get(model));
-      if (alias !== undefined) turns.add(model, alias, 'shadow', event.fields, index);
-    });
-    await Promise.all(turns.all().map((turn) => this.#cast(turn, scores)));
+    await Promise.all(assignments.map((assignment) => this.#scoreShadow(assignment, scores)));
     return scores;
   }
 
-  async #answer(turn: Turn, answers: (Score | MillraceError)[]): Promise<void> {
-    const scores = await this.#scoreTurn(turn);
-    turn.entries.forEach(({ index }, nth) => (answers[index] = scores[nth] ?? noOutput()));
-    if (turn.role !== 'canary') return;
-    const failed = turn.entries.filter((_, nth) => scores[nth] instanceof MillraceError);
+  async #answer(assignment: ModelAssignment, answers: (Score | MillraceError)[]): Promise<void> {
+    const { role, events, model } = assignment;
+    const scores = await this.#scoreAnswer(assignment);
+    events.forEach(({ index }, nth) => (answers[index] = scores[nth] ?? outputMissing()));
+    if (role !== 'canary') return;
+    const failed = events.filter((_, nth) => scores[nth] instanceof MillraceError);
     if (failed.length === 0) return;
-    this.#failures.note(
-      turn,
-      failed.length,
-      scores.find((score) => score instanceof MillraceError),
-    );
-    const { champion } = this.#served.get(turn.model);
-    await this.#answer({ ...turn, alias: champion, role: 'champion', entries: failed }, answers);
+    const error = scores.find((score) => score instanceof MillraceError);
+    this.#failures.note(assignment, failed.length, error);
+    const champion = this.#router.champion(model);
+    await this.#answer({ model, alias: champion, role: 'champion', events: failed }, answers);
   }
 
   /** A challenger that can't run at all has failed on each event. */
-  async #scoreTurn({ alias, role, entries }: Turn): Promise<(Score | MillraceError)[]> {
+  async #scoreAnswer(assignment: ModelAssignment): Promise<(Score | MillraceError)[]> {
     try {
-      return await scoreWith(alias, role, this.pipeline, entries);
+      return await this.#scoreAssignment(assignment);
     } catch (error) {
-      if (role !== 'canary' || !(error instanceof MillraceError)) throw error;
-      return entries.map(() => error);
+      if (assignment.role !== 'canary' || !(error instanceof MillraceError)) throw error;
+      return assignment.events.map(() => error);
     }
   }
 
-  async #cast(turn: Turn, scores: (Score | undefined)[]): Promise<void> {
-    const { alias, role, entries } = turn;
-    if (this.#lateShadows.has(turn.model)) return this.#failures.note(turn, entries.length, lateShadow());
-    const scoring = scoreWith(alias, role, this.pipeline, entries);
+  async #scoreShadow(assignment: ModelAssignment, scores: (Score | undefined)[]): Promise<void> {
+    const { model, events } = assignment;
+    if (this.#lateShadows.has(model)) return this.#failures.note(assignment, events.length, lateShadow());
+    const scoring = this.#scoreAssignment(assignment);
     try {
-      const results = await this.#inTime(turn.model, scoring);
+      const results = await this.#inTime(model, scoring);
       const failed = results.filter((result) => result instanceof MillraceError);
-      if (failed.length > 0) this.#failures.note(turn, failed.length, failed[0]);
-      entries.forEach(({ index }, nth) => {
+      if (failed.length > 0) this.#failures.note(assignment, failed.length, failed[0]);
+      events.forEach(({ index }, nth) => {
         const result = results[nth];
         if (!(result instanceof MillraceError)) scores[index] = result;
       });
     } catch (error) {
-      this.#failures.note(turn, entries.length, error);
+      this.#failures.note(assignment, events.length, error);
     }
+  }
+
+  /**
+   * Scores events with one version, in their order: the only way from an event to a score, through features, model and
+   * threshold. An event that can't be scored gets the reason and does not trouble the others.
+   *
+   * @throws MillraceError with `retriable` when the model can't run at the moment; no event is at fault then.
+   */
+  async #scoreAssignment({ alias, role, events }: ModelAssignment): Promise<(Score | MillraceError)[]> {
+    const { version, event, at } = alias;
+    const { manifest } = version;
+    const by: ScoredBy = { manifest, role, event, at };
+    const features = events.map(({ fields }) => makeRow(this.pipeline, manifest, fields));
+    const rows = features.filter((row) => Array.isArray(row));
+    const outputs = (await version.predict(rows)).values();
+    return features.map((row) => {
+      if (!Array.isArray(row)) return row;
+      const output = outputs.next().value;
+      return typeof output === 'number' ? toScore(by, output) : (output ?? outputMissing());
+    });
   }
 
   async #inTime<T>(model: string, scoring: Promise<T>): Promise<T> {
     const over = new AbortController();
-    const late = sleep(this.#shadowPatienceMs, undefined, { signal: over.signal }).then(() => {
+    const late = sleep(this.#shadowTimeoutMs, undefined, { signal: over.signal }).then(() => {
       this.#lateShadows.add(model);
       const settle = (): void => void this.#lateShadows.delete(model);
       scoring.then(settle, settle);
@@ -167,4 +180,18 @@ export class Scorer {
 
 function lateShadow(): MillraceError {
   return new MillraceError('SHADOW_LATE', 'The shadow takes too long: events do not wait for it.');
+}
+
+function toScore(by: ScoredBy, output: number): Score | MillraceError {
+  if (!Number.isFinite(output)) {
+    return new MillraceError('OUTPUT_INVALID', `The model's output is ${output}, which is no score.`);
+  }
+  // JSON, and so the answer and the stored row, has no negative zero.
+  const score = output + 0;
+  return { score, label: labelOf(by.manifest.output, score), by };
+}
+
+/** The reason for an event for which the model gave nothing at all. */
+export function outputMissing(): MillraceError {
+  return new MillraceError('OUTPUT_INVALID', 'The model gave no output for this event.');
 }

@@ -13,7 +13,7 @@ import { isStorable } from '../../analytics/rows.js';
 import { openEnvelope, replyHeaders } from '../events/envelope.js';
 import { eventIdProblem, predictionId, recordEventId } from '../events/ids.js';
 import type { OpenPipeline } from '../pipelines/open-pipelines.js';
-import { noOutput, type Score } from './score-with.js';
+import { outputMissing, type Score } from './scorer.js';
 import { recordKey } from '../pipelines/pipeline.js';
 import { carriedPredictionHeader, isSameEvent, makePrediction, type ReceivedEvent } from './prediction.js';
 
@@ -87,7 +87,7 @@ export class StreamScorer {
         outputs.push(this.#deadLetter(item, item.reason));
         continue;
       }
-      const score = item.kind === 'scored' ? item.prediction : (scores.next().value ?? noOutput());
+      const score = item.kind === 'scored' ? item.prediction : (scores.next().value ?? outputMissing());
       const answer = 'by' in score ? makePrediction(name, item.event, score, this.#now()) : score;
       const failed = answer instanceof MillraceError;
       outputs.push(failed ? this.#deadLetter(item, answer) : this.#prediction(item, answer));
