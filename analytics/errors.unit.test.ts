@@ -32,7 +32,7 @@ describe('translateError', () => {
   });
 
   test('keeps an error that is ours', () => {
-    const ours = new MillraceError('X', 'x');
+    const ours = new MillraceError('MIGRATION_CHANGED', 'changed');
     expect(translateError(ours, 'do it')).toBe(ours);
   });
 });

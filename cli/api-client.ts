@@ -1,3 +1,4 @@
+import { isErrorCode } from '../platform/error-codes.js';
 import { MillraceError, messageOf } from '../platform/errors.js';
 import { withoutCredentials } from '../platform/secrets.js';
 import type { Config } from '../platform/config.js';
@@ -57,7 +58,8 @@ async function problemOf(response: Response, path: string): Promise<MillraceErro
   const retriable = response.status === 429 || response.status === 503;
   try {
     const { code, detail } = JSON.parse(text) as { code: string; detail: string };
-    return new MillraceError(code, detail, { retriable });
+    // A newer API may have codes that are not known here.
+    return new MillraceError(isErrorCode(code) ? code : 'API_ANSWER', detail, { retriable });
   } catch {
     const answer = text.slice(0, 200);
     return new MillraceError(

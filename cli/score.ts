@@ -40,7 +40,7 @@ export async function score(api: ApiClient, file: string, options: ScoreOptions)
   const accepted = await api.json<JobAnswer>(path, { method: 'POST', body: form });
   console.error(`Job ${accepted.job_id}`);
   const job = await whenFinished(api, accepted);
-  if (job.error !== null) throw new MillraceError(job.error.code, `The job failed: ${job.error.detail}`);
+  if (job.error !== null) throw new MillraceError('JOB_FAILED', `The job failed: ${job.error.detail}`);
   const out = options.out ?? `${basename(file, extname(file))}-scored.${job.format}`;
   await download(api, job, out);
   console.error(summary(job));

@@ -10,7 +10,7 @@ import { getRequestListener, RequestError } from '@hono/node-server';
 import type { Hono } from 'hono';
 import { MillraceError } from '../platform/errors.js';
 import { listen } from '../platform/listen.js';
-import { toProblem } from './problems.js';
+import { type Problem, toProblem } from '../platform/problem.js';
 
 /** A listening HTTP server. */
 export interface HttpServer {
@@ -93,8 +93,6 @@ function limitPipelining({ socket }: IncomingMessage, response: ServerResponse):
   if (waiting > maxPipelined) socket.destroy();
   return !socket.destroyed;
 }
-
-type Problem = ReturnType<typeof toProblem>;
 
 function malformed(problem: string): Problem {
   return toProblem(new MillraceError('REQUEST_MALFORMED', `This is no request of HTTP/1.1: ${problem}.`));

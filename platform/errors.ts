@@ -1,5 +1,7 @@
+import { type ErrorCode, errorKinds } from './error-codes.js';
+
 export interface MillraceErrorOptions {
-  /** Whether the same call can succeed later with nothing changed but time. Default `false`. */
+  /** Whether the same call can succeed later with nothing changed but time. Default: as its code is in the table. */
   retriable?: boolean;
   /**
    * Whether a setting, a password or a certificate is at fault. At the start there is no use in trying again then; a process that runs goes
@@ -11,20 +13,25 @@ export interface MillraceErrorOptions {
 
 /**
  * The one base class of errors that Millrace throws on purpose. Each layer translates what its libraries throw
- * once, into this; HTTP statuses are chosen only in `ingest/`.
+ * once, into this. What its code means is in the table of `error-codes.ts`.
  */
 export class MillraceError extends Error {
-  /** Stable, upper snake case, safe to branch on and to show to clients (for example `MODEL_REFUSED`). */
-  readonly code: string;
+  /** Stable, safe to branch on and to show to clients (for example `MODEL_REFUSED`). */
+  readonly code: ErrorCode;
   readonly retriable: boolean;
   readonly misconfigured: boolean;
 
-  constructor(code: string, message: string, options: MillraceErrorOptions = {}) {
+  constructor(code: ErrorCode, message: string, options: MillraceErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = 'MillraceError';
     this.code = code;
-    this.retriable = options.retriable ?? false;
+    this.retriable = options.retriable ?? errorKinds[code].retriable ?? false;
     this.misconfigured = options.misconfigured ?? false;
+  }
+
+  /** What its problem details have beside the members that all have. */
+  get members(): object {
+    return {};
   }
 }
 

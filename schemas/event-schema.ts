@@ -21,6 +21,10 @@ export class InvalidEvent extends MillraceError {
     this.name = 'InvalidEvent';
     this.fields = fields;
   }
+
+  override get members(): object {
+    return { errors: this.fields };
+  }
 }
 
 /**

@@ -120,8 +120,8 @@ describe('transform', () => {
   });
 
   test.each([
-    ['a transient error', new MillraceError('DOWN', 'down', { retriable: true })],
-    ['a lasting error', new MillraceError('BROKEN', 'broken')],
+    ['a transient error', new MillraceError('REGISTRY_UNAVAILABLE', 'down')],
+    ['a lasting error', new MillraceError('TOPIC_MISSING', 'broken')],
   ])('%s holds the partition, and nothing is lost or skipped', async (_what, error) => {
     const { streams } = fixture.open();
     const each = await pipe(streams);
@@ -181,7 +181,7 @@ describe('transform', () => {
   });
 
   test.each([
-    ['an error of its own', new MillraceError('BROKEN', 'broken')],
+    ['an error of its own', new MillraceError('TOPIC_MISSING', 'broken')],
     ['a fault of the program', new TypeError('it is not a function')],
     [
       'an error of the broker',

@@ -1,7 +1,7 @@
-import { toProblem } from '../../ingest/problems.js';
 import { MillraceError } from '../../platform/errors.js';
 import type { Logger } from '../../platform/logger.js';
 import type { Metrics } from '../../platform/metrics.js';
+import { problemOf } from '../../platform/problem.js';
 import { readDeadLetter } from '../../processors/dead-letters/dead-letter.js';
 import { deadLetterId } from '../../processors/events/ids.js';
 import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
@@ -140,8 +140,7 @@ function refusals(record: StreamRecord, pipeline: string): OutgoingMessage[] {
   const letter = readDeadLetter(record, pipeline);
   // What was scored and could not be stored has had its reply.
   if (letter.topic !== `${pipeline}.events` && !letter.topic.startsWith('rabbitmq:')) return [];
-  const problem = toProblem(new MillraceError(letter.reason, letter.detail));
-  const body = { event_id: letter.eventId, ...problem };
+  const body = { event_id: letter.eventId, ...problemOf(letter.reason, letter.detail) };
   const message = outgoing(record, deadLetterId(letter), 'millrace.problem', letter.failedAt, body);
   return reply(record, message);
 }

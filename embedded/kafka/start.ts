@@ -1,4 +1,5 @@
 import { Worker } from 'node:worker_threads';
+import type { ErrorCode } from '../../platform/error-codes.js';
 import { MillraceError, messageOf } from '../../platform/errors.js';
 import type { KafkaBrokerOptions } from './broker.js';
 import { deferred } from './deferred.js';
@@ -15,7 +16,7 @@ export interface WorkerOptions extends Omit<KafkaBrokerOptions, 'logger' | 'cloc
 
 export type WorkerReport =
   | { kind: 'listening'; port: number; registryPort: number | undefined }
-  | { kind: 'failed'; code: string; message: string; retriable: boolean };
+  | { kind: 'failed'; code: ErrorCode; message: string; retriable: boolean };
 
 export interface EmbeddedKafkaOptions extends WorkerOptions {
   /** Called when the broker's thread dies by itself after it was up. Default: the error is thrown in this thread. */

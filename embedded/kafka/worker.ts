@@ -21,9 +21,9 @@ try {
   });
   report({ kind: 'listening', port, registryPort: registry?.port });
 } catch (error) {
-  const { code, retriable } =
-    error instanceof MillraceError ? error : { code: 'BROKER_FAILED', retriable: false };
-  report({ kind: 'failed', code, retriable, message: messageOf(error) });
+  const { code, retriable, message } =
+    error instanceof MillraceError ? error : new MillraceError('BROKER_FAILED', messageOf(error));
+  report({ kind: 'failed', code, retriable, message });
 }
 
 /** Loaded only when asked for: it brings libraries that the broker alone does without. */

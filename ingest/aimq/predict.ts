@@ -5,7 +5,7 @@ import type { RecordSchema } from '../../schemas/contracts.js';
 import { isAmbiguousNumber } from '../../schemas/number-text.js';
 import { envelopeSchema } from '../../processors/events/envelope.js';
 import type { Intake } from '../../processors/events/accept-events.js';
-import type { Problem } from '../problems.js';
+import type { Problem } from '../../platform/problem.js';
 import { parseJson, readText } from '../request-body.js';
 import { contextOf } from '../pipelines/routes.js';
 

@@ -4,6 +4,7 @@ import { type FileFormat, isFileSystemError } from '../../processors/jobs/format
 import { readOutcomes, type RowOutcome } from '../../processors/jobs/job-result.js';
 import { findDecimalColumns } from '../../processors/jobs/row-event.js';
 import { isFinished, type Job } from '../../processors/jobs/job.js';
+import { isErrorCode } from '../../platform/error-codes.js';
 import { MillraceError } from '../../platform/errors.js';
 import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
 import { acceptUpload, aimqScoreColumn, describeJob, type FileJobs, resultGone } from '../jobs/file-jobs.js';
@@ -35,7 +36,8 @@ export function aimqUpload(
     const job = await whenFinished(jobs, accepted, requestTimeoutMs);
     const location = `/v1/jobs/${job.job_id}`;
     if (job.state === 'failed') {
-      throw new MillraceError(job.error_code ?? 'JOB_FAILED', job.error ?? 'The job failed.');
+      const code = job.error_code ?? '';
+      throw new MillraceError(isErrorCode(code) ? code : 'JOB_FAILED', job.error ?? 'The job failed.');
     }
     if (job.state !== 'done' || (job.rows_total ?? 0) > maxAnswered) {
       return c.json({ message, ...describeJob(job) }, 202, { location });

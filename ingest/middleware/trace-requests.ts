@@ -1,5 +1,4 @@
 import type { Context, MiddlewareHandler } from 'hono';
-import { MillraceError } from '../../platform/errors.js';
 import { toTraceHeaders, type TraceHeaders } from '../../platform/tracing/trace-headers.js';
 import { type Traces, type Work } from '../../platform/tracing/traces.js';
 import { routeOf } from './measure-requests.js';
@@ -29,7 +28,7 @@ export function traceRequests(traces: Traces): MiddlewareHandler {
     const { status } = c.res;
     work.describe({ 'http.route': route, 'http.response.status_code': status }, `${method} ${route}`);
     // What is the client's own fault is no error of the server.
-    work.end(status < 500 ? undefined : (c.error ?? new MillraceError(String(status), '')));
+    work.end(status < 500 ? undefined : (c.error ?? Object.assign(new Error(), { name: String(status) })));
   };
 }
 

@@ -4,7 +4,8 @@ import { expect, test } from 'vitest';
 import { MillraceError } from '../../platform/errors.js';
 import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
 import { type Intake, NotWritten } from '../../processors/events/accept-events.js';
-import { sendProblem, toProblem } from '../problems.js';
+import { toProblem } from '../../platform/problem.js';
+import { sendProblem } from '../problems.js';
 import { pipelineRoutes } from './routes.js';
 
 const timeout = new MillraceError('LOG_TIMEOUT', 'No answer in time.', { retriable: true });
@@ -63,6 +64,6 @@ test.each([
   ['RECORD_TOO_LARGE', 413],
   ['LOG_REFUSED', 422],
   ['LOG_UNAUTHORIZED', 503],
-])('%s is %i over HTTP', (code, status) => {
+] as const)('%s is %i over HTTP', (code, status) => {
   expect(toProblem(new MillraceError(code, 'no')).status).toBe(status);
 });

@@ -3,6 +3,7 @@ import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve as toAbsolute } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import type { ErrorCode } from '../../platform/error-codes.js';
 import { MillraceError } from '../../platform/errors.js';
 
 /** What the process that tries a version is told. */
@@ -14,7 +15,7 @@ export interface Trial {
 }
 
 /** What it answers. */
-export type Verdict = { scores: number[] } | { code: string; message: string };
+export type Verdict = { scores: number[] } | { code: ErrorCode; message: string };
 
 const program = fileURLToPath(new URL('./prove-process.js', import.meta.url));
 

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { ErrorCode } from '../../platform/error-codes.js';
 import { MillraceError } from '../../platform/errors.js';
 import { StreamsFixture } from '../../tests/contract/streams-fixture.js';
 import { deferred, unique } from '../../tests/contract/client.js';
@@ -42,7 +43,7 @@ function failed(name: string, offset: number, set: Partial<StreamRecord> = {}): 
   };
 }
 
-function letterOf(name: string, record: StreamRecord, code = 'UNDECODABLE'): NewRecord {
+function letterOf(name: string, record: StreamRecord, code: ErrorCode = 'UNDECODABLE'): NewRecord {
   const eventId = record.headers['ce_id']?.toString() ?? positionEventId(record);
   const about = { now: failedAt + record.offset, schemaId: undefined, eventId };
   return deadLetterRecord(

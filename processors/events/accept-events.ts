@@ -62,6 +62,10 @@ export class NotWritten extends MillraceError {
     super(code, message, { retriable, misconfigured, cause });
     this.eventId = eventId;
   }
+
+  override get members(): object {
+    return { event_id: this.eventId };
+  }
 }
 
 /** A received event, and whether its id may have come before: the client chose it. */

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ClickHouseClient } from '@clickhouse/client';
 import { countAnswers, countFailures } from '../../analytics/job-queries.js';
+import { isErrorCode } from '../../platform/error-codes.js';
 import { MillraceError } from '../../platform/errors.js';
 import type { Logger } from '../../platform/logger.js';
 import type { Metrics } from '../../platform/metrics.js';
@@ -113,7 +114,9 @@ export class JobRun {
       await this.#commits.whenIdle();
     }
     const { error_code: code, error } = this.#job;
-    this.#work?.end(code === null ? undefined : new MillraceError(code, error ?? ''));
+    this.#work?.end(
+      code === null ? undefined : new MillraceError(isErrorCode(code) ? code : 'INTERNAL', error ?? ''),
+    );
   }
 
   async #finish(): Promise<void> {
