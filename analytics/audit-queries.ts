@@ -5,7 +5,7 @@ import { translateError } from './errors.js';
 export const blockSize = 65_536;
 
 /** What a row says of a place on the log: the answer to an event, a prediction beside it, a dead letter, an outcome, a change of models. */
-export type RowKind = 'answer' | 'shadow' | 'letter' | 'outcome' | 'model_event';
+export type RowKind = 'answer' | 'shadow' | 'dead letter' | 'outcome' | 'model_event';
 
 /** Which offsets count, by partition: from `from` up to, and without, `to`. */
 export interface OffsetRange {
@@ -32,7 +32,7 @@ export interface CrowdedOffset {
   partition: number;
   offset: number;
   answers: number;
-  letters: number;
+  deadLetters: number;
   shadows: number;
   others: number;
 }
@@ -40,9 +40,9 @@ export interface CrowdedOffset {
 /** Rows as the documented views show them, by the place on the log that they are about. */
 const places: Record<'events' | 'outcomes' | 'models', string> = {
   events: `SELECT partition, offset, if(role = 'shadow', 'shadow', 'answer') AS kind FROM millrace.predictions WHERE topic = {topic:String}
-    UNION ALL SELECT partition, offset, 'letter' AS kind FROM millrace.dead_letters WHERE topic = {topic:String}`,
+    UNION ALL SELECT partition, offset, 'dead letter' AS kind FROM millrace.dead_letters WHERE topic = {topic:String}`,
   outcomes: `SELECT partition, offset, 'outcome' AS kind FROM millrace.outcomes WHERE topic = {topic:String}
-    UNION ALL SELECT partition, offset, 'letter' AS kind FROM millrace.dead_letters WHERE topic = {topic:String}`,
+    UNION ALL SELECT partition, offset, 'dead letter' AS kind FROM millrace.dead_letters WHERE topic = {topic:String}`,
   models: `SELECT toInt32(0) AS partition, model_event AS offset, 'model_event' AS kind FROM millrace.model_events`,
 };
 
@@ -90,13 +90,13 @@ export class AuditQueries {
 
   /** The first places in a range with more rows than there may be. */
   crowded(of: PlacesOf, topic: string, range: OffsetRange, limit: number): Promise<CrowdedOffset[]> {
-    const query = `SELECT toInt32({partition:Int32}) AS partition, toFloat64(at) AS offset, answers, letters, shadows, others FROM (
-        SELECT offset AS at, toUInt32(countIf(kind = 'answer')) AS answers, toUInt32(countIf(kind = 'letter')) AS letters,
+    const query = `SELECT toInt32({partition:Int32}) AS partition, toFloat64(at) AS offset, answers, deadLetters, shadows, others FROM (
+        SELECT offset AS at, toUInt32(countIf(kind = 'answer')) AS answers, toUInt32(countIf(kind = 'dead letter')) AS deadLetters,
           toUInt32(countIf(kind = 'shadow')) AS shadows, toUInt32(countIf(kind IN ('outcome', 'model_event'))) AS others
         FROM (${places[of]})
         WHERE partition = {partition:Int32} AND offset >= {from:Int64} AND offset < {to:Int64}
         GROUP BY offset)
-      WHERE answers + letters + others > 1 OR shadows > 1 ORDER BY at LIMIT {limit:UInt32} ${gently}`;
+      WHERE answers + deadLetters + others > 1 OR shadows > 1 ORDER BY at LIMIT {limit:UInt32} ${gently}`;
     return this.#rows(query, { topic, ...range, limit });
   }
 
@@ -139,7 +139,7 @@ export class AuditQueries {
   }
 
   /** Those of some places, `topic/partition/offset`, that have a dead letter. */
-  async letters(topic: string, partition: number, offsets: readonly number[]): Promise<Set<number>> {
+  async deadLetters(topic: string, partition: number, offsets: readonly number[]): Promise<Set<number>> {
     const query = `SELECT DISTINCT toFloat64(offset) AS at FROM millrace.dead_letters_storage
       WHERE topic = {topic:String} AND partition = {partition:Int32} AND offset IN {offsets:Array(Int64)} ${gently}`;
     const rows = await this.#rows<{ at: number }>(query, { topic, partition, offsets });

@@ -116,10 +116,10 @@ test('rows that do not fit are refused', async () => {
 test('what became of a job is counted and listed', async () => {
   const range = { from: 'job-', to: 'job.' };
   const answer = predictionRow({ event_id: 'job-1', pipeline: 'credit-default' });
-  const letter = deadLetterRow({ event_id: 'job-2', topic: 'job', pipeline: 'credit-default' });
+  const deadLetter = deadLetterRow({ event_id: 'job-2', topic: 'job', pipeline: 'credit-default' });
   for (const token of ['job', 'job again']) {
     await insertRows(analytics.client, 'predictions', [answer], token);
-    await insertRows(analytics.client, 'dead_letters', [letter], token);
+    await insertRows(analytics.client, 'dead_letters', [deadLetter], token);
   }
   expect(await countAnswers(analytics.client, range)).toBe(1);
   expect(await countFailures(analytics.client, 'credit-default', range)).toBe(1);
@@ -134,6 +134,6 @@ test('what became of a job is counted and listed', async () => {
     },
   ]);
   expect(await findFailures(analytics.client, 'credit-default', range)).toEqual([
-    { event_id: 'job-2', reason: letter.reason, detail: letter.detail },
+    { event_id: 'job-2', reason: deadLetter.reason, detail: deadLetter.detail },
   ]);
 });

@@ -17,7 +17,7 @@ export async function scoringLag(streams: Streams, pipelines: readonly string[])
 const lookEveryMs = 5_000;
 
 /** How long a scrape waits for the log, milliseconds. */
-const patienceMs = 1_000;
+const timeoutMs = 1_000;
 
 /** Shows how far the consumer groups of this process are behind, asked for anew at each scrape, and whether they are ahead of the log. */
 export class ConsumerLag {
@@ -44,7 +44,7 @@ export class ConsumerLag {
           }));
         });
         // Without the log there are no figures; readiness says that it is down, and the other metrics must not wait.
-        const late = sleep(patienceMs, undefined, { ref: false });
+        const late = sleep(timeoutMs, undefined, { ref: false });
         const figures = await Promise.race([Promise.all(asked).catch(() => undefined), late]);
         gauge.reset();
         for (const { lag, ...labels } of figures?.flat() ?? []) gauge.set(labels, lag);

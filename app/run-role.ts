@@ -19,7 +19,7 @@ const needed = ['KAFKA_BROKERS', 'SCHEMA_REGISTRY_URL', 'CLICKHOUSE_URL'] as con
 /** Starts a role in a process whose server answers on `PORT` already. */
 export type StartRole = (context: Context, server: HttpServer) => Promise<Role>;
 
-export interface StandAloneOptions {
+export interface RunRoleOptions {
   /** Its name, for traces. */
   role: string;
   /** Whether the role makes the server answer more than health and metrics. */
@@ -34,10 +34,10 @@ export interface StandAloneOptions {
  *
  * @throws MillraceError `CONFIG_INVALID` when an engine is not set, `PORT_IN_USE`.
  */
-export async function standAlone(
+export async function runRole(
   config: Config,
   start: StartRole,
-  { role, servesHttp = false, needs = [] }: StandAloneOptions,
+  { role, servesHttp = false, needs = [] }: RunRoleOptions,
 ): Promise<Role> {
   const unset = [...needed, ...needs].filter((name) => config[name] === undefined);
   if (unset.length > 0) {

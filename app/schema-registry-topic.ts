@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MillraceError } from '../platform/errors.js';
-import type { Follower } from '../streams/follow.js';
+import type { Follower } from '../streams/topic-tail.js';
 import type { StreamRecord } from '../streams/records.js';
 import type { Streams } from '../streams/streams.js';
 import type { TransactionalProducer } from '../streams/transactional-producer.js';

@@ -16,7 +16,7 @@ import { followScheduleRuns } from '../processors/schedules/schedule-runs.js';
 import { schedulesOf } from '../processors/schedules/schedule.js';
 import { ApiKeys } from '../ingest/api-keys/api-keys.js';
 import { RateLimits } from '../ingest/middleware/rate-limits.js';
-import { watchPressure } from '../ingest/middleware/pressure.js';
+import { startLoadShedding } from '../ingest/middleware/load-shedding.js';
 import { SharedStore } from '../platform/shared-store.js';
 import { tlsOptions } from '../platform/tls-settings.js';
 import { scoringLag } from './consumer-lag.js';
@@ -127,7 +127,7 @@ function startLimits(
   // A key may have a limit where there is none for all.
   const perSecond = config.RATE_LIMIT_PER_SECOND || 1_000_000_000;
   const limits = new RateLimits({ perSecond, metrics, shared });
-  const watch = watchPressure({
+  const watch = startLoadShedding({
     limits,
     logger,
     loopDelayMs: config.RATE_LIMIT_LOOP_DELAY_MS,

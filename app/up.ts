@@ -29,7 +29,7 @@ export interface UpOptions {
 export interface RunningSystem extends Role {
   endpoints: Endpoints;
   /** The same for people. */
-  screen: string;
+  banner: string;
 }
 
 /** Starts everything. What was started is stopped again when a part fails to start. */
@@ -74,14 +74,14 @@ export async function up(config: Config, { demo, onProgress }: UpOptions): Promi
     await writeEndpoints(config.DATA_DIR, endpoints);
     const seconds = (performance.now() - startedAt) / 1000;
     logger.info({ endpoints, seconds }, 'ready');
-    return { stop, endpoints, screen: screen({ config, endpoints, logFile, seconds, demo }) };
+    return { stop, endpoints, banner: banner({ config, endpoints, logFile, seconds, demo }) };
   } catch (error) {
     await stop();
     throw error;
   }
 }
 
-function screen(system: {
+function banner(system: {
   config: Config;
   endpoints: Endpoints;
   logFile: string;

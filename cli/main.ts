@@ -4,7 +4,7 @@ import { describeSettings, settingsPage } from '../platform/settings.js';
 import { MillraceError } from '../platform/errors.js';
 import { version } from '../platform/version.js';
 import type { Role } from '../app/context.js';
-import type { StandAloneOptions, StartRole } from '../app/run-role.js';
+import type { RunRoleOptions, StartRole } from '../app/run-role.js';
 import { toTable } from '../ops/table.js';
 import { printError } from './print-error.js';
 import { runUntilStopped } from '../app/until-stopped.js';
@@ -34,7 +34,7 @@ program
     const config = loadConfig(process.env);
     const startAll = async (): Promise<Role> => {
       const system = await start(config, { demo, onProgress });
-      console.log(system.screen);
+      console.log(system.banner);
       return system;
     };
     await runUntilStopped(startAll, { stopTimeoutMs: config.STOP_TIMEOUT_MS });
@@ -135,11 +135,11 @@ function unknownCommand(name: string): MillraceError {
 async function runAlone(
   role: string,
   start: StartRole,
-  options: Omit<StandAloneOptions, 'role'> = {},
+  options: Omit<RunRoleOptions, 'role'> = {},
 ): Promise<void> {
-  const { standAlone } = await import('../app/run-role.js');
+  const { runRole } = await import('../app/run-role.js');
   const config = loadConfig(process.env);
-  await runUntilStopped(() => standAlone(config, start, { role, ...options }), {
+  await runUntilStopped(() => runRole(config, start, { role, ...options }), {
     stopTimeoutMs: config.STOP_TIMEOUT_MS,
   });
 }

@@ -25,7 +25,7 @@ interface JobAnswer {
 
 const pollMs = 200;
 /** An outage of the API shorter than this is waited out: the job goes on or is taken up again. */
-const patienceMs = 60_000;
+const timeoutMs = 60_000;
 
 /**
  * Sends a file to be scored, shows how it gets on, and fetches the result.
@@ -78,7 +78,7 @@ async function whenFinished(api: ApiClient, accepted: JobAnswer): Promise<JobAns
         answeredAt = performance.now();
       } catch (error) {
         const mayPass = error instanceof MillraceError && error.retriable;
-        if (!mayPass || performance.now() - answeredAt > patienceMs) throw error;
+        if (!mayPass || performance.now() - answeredAt > timeoutMs) throw error;
       }
     }
   } finally {

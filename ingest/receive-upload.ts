@@ -21,7 +21,7 @@ export interface Upload {
 export interface UploadLimits {
   maxBytes: number;
   /** How long may pass without a byte, milliseconds. */
-  patienceMs: number;
+  timeoutMs: number;
 }
 
 /** What a multipart body has around its file. */
@@ -84,7 +84,7 @@ export async function receiveUpload(c: Context, files: JobFiles, limits: UploadL
   // More than one may come, and one that nobody listens to would end the process.
   parser.on('error', fail);
   try {
-    await pump(source, parser, limits.patienceMs);
+    await pump(source, parser, limits.timeoutMs);
   } catch (error) {
     failure ??= error;
     parser.destroy();
@@ -114,11 +114,11 @@ function createParser(contentType: string): BusboyInstance {
 }
 
 /** Writes all of a body into its parser, as fast as that takes it. */
-async function pump(source: Readable, parser: BusboyInstance, patienceMs: number): Promise<void> {
+async function pump(source: Readable, parser: BusboyInstance, timeoutMs: number): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const restart = (): void => {
     clearTimeout(timer);
-    timer = setTimeout(() => source.destroy(tooSlow(patienceMs)), patienceMs);
+    timer = setTimeout(() => source.destroy(tooSlow(timeoutMs)), timeoutMs);
   };
   const finished = once(parser, 'finish');
   finished.catch(() => undefined);
@@ -166,7 +166,7 @@ function tooLarge({ maxBytes }: UploadLimits): MillraceError {
   );
 }
 
-function tooSlow(patienceMs: number): MillraceError {
-  const problem = `Nothing of the file came for ${patienceMs} ms. Send it again.`;
+function tooSlow(timeoutMs: number): MillraceError {
+  const problem = `Nothing of the file came for ${timeoutMs} ms. Send it again.`;
   return new MillraceError('BODY_TIMEOUT', problem);
 }

@@ -11,7 +11,7 @@ interface Counts {
   events: number;
   values: number;
   /** Values of the event that has most. */
-  mostValues: number;
+  largest: number;
 }
 
 /** What a body has: an event or a list of them, an event a line, or any JSON. */
@@ -21,7 +21,7 @@ export type BodyForm = 'events' | 'lines' | 'json';
 const maxEventValues = 10_000;
 /** Values that a body may have for each event that it may have, and at least. */
 const valuesPerEvent = 100;
-const leastMaxValues = 1_000_000;
+const minMaxValues = 1_000_000;
 
 /** Whether the client owes the rest of a body that is being read. */
 export function isBodyMissing(c: Context): boolean {
@@ -38,10 +38,10 @@ export function isBodyMissing(c: Context): boolean {
 export async function readText(c: Context, form: BodyForm, maxEvents: number): Promise<string> {
   refuseEncodings(c);
   const bytes = await readBytes(c);
-  const { events, values, mostValues } = count(bytes, form);
+  const { events, values, largest } = count(bytes, form);
   if (form !== 'json' && events > maxEvents) throw tooManyEvents(events, maxEvents);
-  if (form !== 'json' && mostValues > maxEventValues) throw tooManyValues('An event', maxEventValues);
-  const maxValues = Math.max(leastMaxValues, valuesPerEvent * maxEvents);
+  if (form !== 'json' && largest > maxEventValues) throw tooManyValues('An event', maxEventValues);
+  const maxValues = Math.max(minMaxValues, valuesPerEvent * maxEvents);
   if (values > maxValues) throw tooManyValues('A body', maxValues);
   const text = new TextDecoder().decode(bytes);
   if (!isUtf8(bytes)) {
@@ -101,11 +101,11 @@ const [openList, closeList, openObject, closeObject] = [0x5b, 0x5d, 0x7b, 0x7d];
 /** Counts in one pass over the bytes, which need not be JSON: a body that is none is refused by its parser. */
 function count(bytes: Uint8Array, form: BodyForm): Counts {
   const isList = form === 'events' && bytes.find((byte) => byte > space && byte < 0x80) === openList;
-  const counts = { events: 0, values: 0, mostValues: 0 };
+  const counts = { events: 0, values: 0, largest: 0 };
   let [depth, inString, isBlank, eventStart] = [0, false, true, 0];
   const endEvent = (): void => {
     if (!isBlank) counts.events++;
-    counts.mostValues = Math.max(counts.mostValues, counts.values - eventStart);
+    counts.largest = Math.max(counts.largest, counts.values - eventStart);
     eventStart = counts.values;
     isBlank = true;
   };

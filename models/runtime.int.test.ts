@@ -11,7 +11,7 @@ import { graph, modelOf, node } from './testing/onnx-graph.js';
 
 const toy = (name: string) => join(testingModels, name, '1');
 const values = (...numbers: number[]) => Float32Array.from(numbers);
-/** A row that keeps `toils` at it for about half a second: what a test does meanwhile needs no luck. */
+/** A row that keeps `busy` at it for about half a second: what a test does meanwhile needs no luck. */
 const longRow = () => values(500_000, 0, 0);
 
 let runtime: ModelRuntime;
@@ -136,7 +136,7 @@ describe('predict', () => {
     const workers = startedWorkers();
     const wide = createModelRuntime({ workers: 2 });
     onTestFinished(() => wide.close());
-    const model = await wide.load(toy('toils'));
+    const model = await wide.load(toy('busy'));
     const calls = [1, 2].map(() => model.predict(longRow(), 1));
     await workers[0]?.terminate();
     const states = (await Promise.allSettled(calls)).map(({ status }) => status);
@@ -178,7 +178,7 @@ describe('predict', () => {
   });
 
   it('does not stall the event loop', async () => {
-    const model = await runtime.load(toy('toils'));
+    const model = await runtime.load(toy('busy'));
     const call = model.predict(longRow(), 1);
     let answered = false;
     let turns = 0;
@@ -196,7 +196,7 @@ describe('predict', () => {
 describe('a worker that dies', () => {
   it('rejects the calls in flight as retriable, and the next call gets another worker', async () => {
     const workers = startedWorkers();
-    const model = await runtime.load(toy('toils'));
+    const model = await runtime.load(toy('busy'));
     const calls = Array.from({ length: 3 }, () => model.predict(longRow(), 1));
     await workers[0]?.terminate();
     for (const call of await Promise.allSettled(calls)) {

@@ -95,26 +95,26 @@ function basic(user: string, password: string): string {
 }
 
 /** A shorter one would be found in the middle of words. */
-const shortestSecret = 4;
+const minSecret = 4;
 const known = new Set<string>();
 let pattern: RegExp | undefined;
 
 /** Has {@link withoutSecrets} leave out these values, also URL-encoded, in base64, and within JSON. */
 export function keepSecret(...values: readonly string[]): void {
-  for (const value of values.filter(({ length }) => length >= shortestSecret)) {
+  for (const value of values.filter(({ length }) => length >= minSecret)) {
     known.add(value);
     known.add(encodeURIComponent(value));
     known.add(JSON.stringify(value).slice(1, -1));
     known.add(Buffer.from(value).toString('base64').replace(/=+$/, ''));
     known.add(Buffer.from(value).toString('base64url'));
   }
-  const longestFirst = [...known].toSorted((a, b) => b.length - a.length);
-  pattern = known.size === 0 ? undefined : new RegExp(longestFirst.map(escaped).join('|'), 'g');
+  const byLengthDescending = [...known].toSorted((a, b) => b.length - a.length);
+  pattern = known.size === 0 ? undefined : new RegExp(byLengthDescending.map(escaped).join('|'), 'g');
 }
 
 /** A user's password for Basic authentication, whose header has it in another form. */
 export function keepBasicSecret(user: string, password: string): void {
-  if (password.length >= shortestSecret) keepSecret(password, basic(user, password));
+  if (password.length >= minSecret) keepSecret(password, basic(user, password));
 }
 
 /** Text for a log, an answer or a terminal: every known secret, and every password in a URL, is left out of it. */

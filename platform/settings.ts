@@ -18,7 +18,7 @@ const list = z
   ) // prettier-ignore
   .refine((items) => items.length > 0, 'has no item between its commas');
 /** Node's timers take no more. */
-const longestMs = 2 ** 31 - 1;
+const maxMs = 2 ** 31 - 1;
 const flag = z.enum(['true', 'false']).transform((text) => text === 'true');
 const rides = z.coerce.number().int().min(1).max(10_000);
 const url = z.url({ protocol: /^https?$/ });
@@ -113,7 +113,7 @@ export const variables = z.object({
   RATE_LIMIT_LOOP_DELAY_MS: z.coerce
     .number()
     .min(1)
-    .max(longestMs)
+    .max(maxMs)
     .default(1_000)
     .describe('Mean delay of the event loop over a second above which limits tighten, milliseconds.'),
   RATE_LIMIT_LAG_RECORDS: z.coerce
@@ -143,7 +143,7 @@ export const variables = z.object({
     .number()
     .int()
     .min(1)
-    .max(longestMs)
+    .max(maxMs)
     .default(30_000)
     .describe('How long a request may take, milliseconds.'),
   STOP_TIMEOUT_MS: z.coerce

@@ -13,7 +13,7 @@ export interface SharedStoreOptions {
   metrics: Metrics;
   logger: Logger;
   /** Longest wait for an answer, milliseconds. Default 250. */
-  patienceMs?: number;
+  timeoutMs?: number;
   /** How often a Redis that failed is tried again, milliseconds. Default 500. */
   retryMs?: number;
 }
@@ -26,7 +26,7 @@ export interface SharedValue {
 }
 
 /** Values that wait to be written at most; what comes beyond is not shared. */
-const mostWaiting = 20_000;
+const maxWaiting = 20_000;
 /** Values of one round trip: more would keep other commands waiting. */
 const valuesAtOnce = 1_000;
 
@@ -39,7 +39,7 @@ end`;
 /**
  * What copies of the HTTP API share through Redis. Everything here can be lost at any moment: nobody may rely on a value
  * being there. A Redis that fails or hangs is left alone from the first failure until it takes a write again, so it holds
- * up the requests of one moment, for `patienceMs`, and no others.
+ * up the requests of one moment, for `timeoutMs`, and no others.
  */
 export class SharedStore {
   readonly #redis: Redis;
@@ -52,14 +52,14 @@ export class SharedStore {
   #closed = false;
 
   constructor(options: SharedStoreOptions) {
-    this.#options = { patienceMs: 250, retryMs: 500, ...options };
-    const { url, patienceMs, retryMs } = this.#options;
+    this.#options = { timeoutMs: 250, retryMs: 500, ...options };
+    const { url, timeoutMs, retryMs } = this.#options;
     this.#redis = new Redis(url, {
       ...(options.tls !== undefined && url.startsWith('rediss:') ? { tls: options.tls } : {}),
       connectionName: 'millrace',
       enableOfflineQueue: false,
       maxRetriesPerRequest: 0,
-      commandTimeout: patienceMs,
+      commandTimeout: timeoutMs,
       connectTimeout: 2_000,
       enableAutoPipelining: true,
       retryStrategy: () => retryMs,
@@ -105,7 +105,7 @@ export class SharedStore {
 
   /** Has a value written soon, with others in one round trip, unless its key has one: the first stays. Dropped while Redis is out. */
   write(value: SharedValue): void {
-    if (this.#failure !== undefined || this.#waiting.length >= mostWaiting) return;
+    if (this.#failure !== undefined || this.#waiting.length >= maxWaiting) return;
     this.#waiting.push(value);
     if (this.#writing) return;
     this.#writing = true;

@@ -8,7 +8,7 @@ const bytesAtOnce = 4 * 1024 * 1024;
  * After so many answers in a row that hold nothing of a place asked for alone there is nothing: it ends with offsets that
  * were compacted. One such answer says little: a broker may be short of memory, or slow with a remote disk.
  */
-export const mostEmptyAnswers = 4;
+export const maxEmptyAnswers = 4;
 
 /** Where reading goes on. */
 export interface Place {
@@ -19,7 +19,7 @@ export interface Place {
 }
 
 /** What one answer holds of a place. */
-export interface Fetched<P extends Place = Place> {
+export interface FetchResult<P extends Place = Place> {
   place: P;
   /** In order, markers of transactions too, aborted records left out. */
   messages: FetchedMessage[];
@@ -42,7 +42,7 @@ export async function fetchCommitted<P extends Place>(
   broker: Broker,
   places: readonly P[],
   maxWaitMs: number,
-): Promise<Fetched<P>[]> {
+): Promise<FetchResult<P>[]> {
   const topics = [...new Set(places.map(({ topic }) => topic))];
   const { responses, throttleTime } = await broker.fetch({
     isolationLevel: readCommitted,

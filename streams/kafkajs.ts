@@ -86,7 +86,7 @@ interface Decoder {
 
 /** From a batch's beginning to the end of its length field, and how much that counts at least. */
 const lengthEnd = 12;
-const leastLength = 49;
+const minLength = 49;
 const magicOffset = 16;
 
 /**
@@ -109,7 +109,7 @@ async function decodeMessages(decoder: Decoder): Promise<KafkaMessage[]> {
     const length = bytes.readInt32BE(at + 8);
     end = at + lengthEnd + length;
     // An answer ends with part of a batch when there is no room for the whole.
-    if (length < leastLength || end > bytes.length) break;
+    if (length < minLength || end > bytes.length) break;
     const nextOffset = end + 8 <= bytes.length ? Number(bytes.readBigInt64BE(end)) : undefined;
     for (const message of await decodeBatch(bytes.subarray(at, end), nextOffset)) messages.push(message);
     // The rest is fetched again: small batches of many records must not fill the memory.

@@ -41,7 +41,7 @@ export interface GroupState {
 const noPartition = 2_147_483_647;
 const groupCoordinator = 0;
 const transactionCoordinator = 1;
-const mostAttempts = 6;
+const maxAttempts = 6;
 
 /**
  * The requests that Millrace makes, by number the newest version that kafkajs speaks: from kafkajs' own list. A broker
@@ -260,7 +260,7 @@ export class LogInspection {
         const { coordinator } = await any.findGroupCoordinator({ groupId, coordinatorType });
         return await cluster.findBroker({ nodeId: String(coordinator.nodeId) });
       } catch (error) {
-        if (typeOf(error) !== 'GROUP_COORDINATOR_NOT_AVAILABLE' || attempt >= mostAttempts) throw error;
+        if (typeOf(error) !== 'GROUP_COORDINATOR_NOT_AVAILABLE' || attempt >= maxAttempts) throw error;
         await backoff(attempt, { maxMs: 500 });
       }
     }

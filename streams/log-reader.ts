@@ -1,7 +1,7 @@
 import type { Kafka } from 'kafkajs';
 import { MillraceError } from '../platform/errors.js';
 import { backoff } from '../platform/backoff.js';
-import { type Fetched, fetchCommitted, mostEmptyAnswers } from './fetch-committed.js';
+import { type FetchResult, fetchCommitted, maxEmptyAnswers } from './fetch-committed.js';
 import { isFinal, toMillraceError, typeOf } from './kafka-errors.js';
 import { type Broker, type Cluster, createCluster, offsetOf, partitionsOf } from './log-cluster.js';
 import { type StreamRecord, toStreamRecord } from './records.js';
@@ -16,7 +16,7 @@ export interface Span {
 
 const maxWaitMs = 250;
 /** Tries without an answer, with pauses that grow: about half a minute. */
-const mostAttempts = 12;
+const maxAttempts = 12;
 
 /** Answers the first and the next committed offset of each partition. */
 export type LogEnds = (topic: string) => Promise<readonly { partition: number; low: number; high: number }[]>;
@@ -64,7 +64,7 @@ export class LogReader {
    *
    * @throws what kafkajs throws.
    */
-  async fetch(topic: string, partition: number, offset: number): Promise<Fetched> {
+  async fetch(topic: string, partition: number, offset: number): Promise<FetchResult> {
     const broker = await this.#leader(topic, partition);
     const place = { topic, partition, next: offset };
     const [fetched] = await fetchCommitted(broker, [place], maxWaitMs);
@@ -128,7 +128,7 @@ export class LogReader {
   }
 
   /** `undefined`: from this offset on there is nothing. */
-  async #fetchPatiently(topic: string, partition: number, from: number): Promise<Fetched | undefined> {
+  async #fetchPatiently(topic: string, partition: number, from: number): Promise<FetchResult | undefined> {
     let offset = from;
     let empty = 0;
     for (let attempt = 0; ; attempt++) {
@@ -136,12 +136,12 @@ export class LogReader {
         const fetched = await this.fetch(topic, partition, offset);
         if (fetched.next > offset) return fetched;
         if (!fetched.isThrottled) empty++;
-        if (empty >= mostEmptyAnswers) {
+        if (empty >= maxEmptyAnswers) {
           // A new leader does not show yet what is committed, but says then that it can't tell the end.
           const { high = 0 } = (await this.#endsOf(topic, partition)) ?? {};
           if (fetched.end > offset || high <= offset) return undefined;
         }
-        if (attempt >= mostAttempts) throw heldBack(topic);
+        if (attempt >= maxAttempts) throw heldBack(topic);
       } catch (error) {
         if (typeOf(error) === 'OFFSET_OUT_OF_RANGE') {
           const { low = 0 } = (await this.#endsOf(topic, partition)) ?? {};
@@ -149,7 +149,7 @@ export class LogReader {
           offset = low;
           continue;
         }
-        if (attempt >= mostAttempts || isFinal(error)) throw toMillraceError(error, `Reading ${topic}`);
+        if (attempt >= maxAttempts || isFinal(error)) throw toMillraceError(error, `Reading ${topic}`);
         await this.#lookForLeaders();
       }
       await backoff(attempt, {});

@@ -1,11 +1,11 @@
 import { MillraceError } from '../platform/errors.js';
 import { createKafka } from './connection.js';
 import type { StreamsSettings } from './connection.js';
-import { Consume } from './consume.js';
-import type { ConsumeOptions } from './consume.js';
+import { BatchConsumer } from './batch-consumer.js';
+import type { BatchConsumerOptions } from './batch-consumer.js';
 import type { Consumption } from './consumption.js';
-import { Follow } from './follow.js';
-import type { Follower, FollowOptions } from './follow.js';
+import { TopicTail } from './topic-tail.js';
+import type { Follower, TopicTailOptions } from './topic-tail.js';
 import { LogAdmin } from './log-admin.js';
 import type { PartitionLag } from './log-admin.js';
 import { KafkaLogBrokers } from './log-brokers.js';
@@ -17,8 +17,8 @@ import type { StreamRecord } from './records.js';
 import type { TopicSpec } from './topics.js';
 import { openTransactionalProducer } from './transactional-producer.js';
 import type { TransactionalProducer } from './transactional-producer.js';
-import { Transform } from './transform.js';
-import type { TransformOptions } from './transform.js';
+import { ExactlyOnceProcessor } from './exactly-once-processor.js';
+import type { ExactlyOnceProcessorOptions } from './exactly-once-processor.js';
 
 /** The log: everything that the rest of Millrace knows of Kafka. */
 export interface Streams {
@@ -31,11 +31,11 @@ export interface Streams {
   /** For records that belong together. @throws MillraceError as {@link TransactionalProducer.commit}. */
   createTransactionalProducer(transactionalId: string): Promise<TransactionalProducer>;
   /** Exactly once. Runs from now on; `status()` says when it has joined its group. */
-  transform(options: TransformOptions): Promise<Consumption>;
+  transform(options: ExactlyOnceProcessorOptions): Promise<Consumption>;
   /** At least once. Runs from now on; `status()` says when it has joined its group. */
-  consume(options: ConsumeOptions): Promise<Consumption>;
+  consume(options: BatchConsumerOptions): Promise<Consumption>;
   /** Reads whole topics, and goes on with what comes. Runs from now on, in this process alone. */
-  follow(options: FollowOptions): Promise<Follower>;
+  follow(options: TopicTailOptions): Promise<Follower>;
   /**
    * Hands over the committed records of some places, in order, each once, without a consumer group.
    *
@@ -62,7 +62,10 @@ export interface Streams {
    *
    * @throws MillraceError as {@link Streams.whenSettled}, and `LOG_UNAVAILABLE`, retriable, when one is open for longer.
    */
-  settledEnds(topic: string, timeoutMs?: number): Promise<{ partition: number; low: number; high: number }[]>;
+  lastStableOffsets(
+    topic: string,
+    timeoutMs?: number,
+  ): Promise<{ partition: number; low: number; high: number }[]>;
   /** First and next committed offset of each partition. */
   ends(topic: string): Promise<{ partition: number; low: number; high: number }[]>;
   /** Per partition of the topic the next offset that the group reads; partitions without a commit are left out. */
@@ -78,7 +81,7 @@ export interface Streams {
 }
 
 /** Brokers end one that was left open after a minute. */
-const longestTransactionMs = 70_000;
+const maxTransactionMs = 70_000;
 
 /** Connects lazily: creating it does no I/O. */
 export function createStreams(settings: StreamsSettings): Streams {
@@ -105,7 +108,10 @@ export function createStreams(settings: StreamsSettings): Streams {
     return Promise.resolve(created);
   }
 
-  async function settledEnds(topic: string, timeoutMs = longestTransactionMs): ReturnType<LogAdmin['ends']> {
+  async function lastStableOffsets(
+    topic: string,
+    timeoutMs = maxTransactionMs,
+  ): ReturnType<LogAdmin['ends']> {
     if (await reader.whenSettled(topic, timeoutMs)) return admin.ends(topic);
     throw new MillraceError(
       'LOG_UNAVAILABLE',
@@ -128,20 +134,20 @@ export function createStreams(settings: StreamsSettings): Streams {
       if (closed) await close();
       return keep(transactional, () => kept);
     },
-    follow: (options) => keep(followers, () => new Follow(consumers, logger, options, settledEnds)),
+    follow: (options) => keep(followers, () => new TopicTail(consumers, logger, options, lastStableOffsets)),
     transform: (options) =>
       keep(consumptions, () => {
         const committed = (topic: string) => admin.committed(options.groupId, topic);
-        return new Transform({ consumers, producers }, logger, options, committed);
+        return new ExactlyOnceProcessor({ consumers, producers }, logger, options, committed);
       }),
     consume: (options) =>
       keep(consumptions, () => {
         const committed = (topic: string) => admin.committed(options.groupId, topic);
-        return new Consume(consumers, logger, options, committed);
+        return new BatchConsumer(consumers, logger, options, committed);
       }),
     read: (spans, handle) => reader.read(spans, handle),
-    whenSettled: (topic, timeoutMs = longestTransactionMs) => reader.whenSettled(topic, timeoutMs),
-    settledEnds,
+    whenSettled: (topic, timeoutMs = maxTransactionMs) => reader.whenSettled(topic, timeoutMs),
+    lastStableOffsets,
     topics: () => admin.topics(),
     requireTopics: (topics) => admin.requireTopics(topics),
     ends: (topic) => admin.ends(topic),

@@ -255,10 +255,10 @@ export function testAnalytics(open: (dataDir: string) => Promise<Analytics>): vo
 
   test('dead letters say what became of them, by the last resolution', async () => {
     const ids = [1, 2].map((n) => `0199a0b0-0000-5000-8000-00000000010${n}`);
-    const letters = ids.map((dead_letter_id, index) =>
+    const deadLetters = ids.map((dead_letter_id, index) =>
       deadLetterRow({ dead_letter_id, topic: 'resolved', offset: index }),
     );
-    await insertRows(analytics.client, 'dead_letters', letters, 'resolved-letters');
+    await insertRows(analytics.client, 'dead_letters', deadLetters, 'resolved-letters');
     const [first] = ids;
     const resolutions = [
       resolutionRow({

@@ -33,7 +33,7 @@ export interface BridgeStatus {
 const heartbeatSeconds = 10;
 
 /** What every AMQP server and client takes. */
-const leastFrameMax = 4_096;
+const minFrameMax = 4_096;
 
 /** A connection to RabbitMQ that is made again, for as long as it takes, whenever it is lost. */
 export class RabbitConnection {
@@ -43,7 +43,7 @@ export class RabbitConnection {
   readonly #level: 'debug' | undefined;
   readonly #onConnect: (() => Promise<void>) | undefined;
   #status: BridgeStatus = { ok: false, since: Date.now(), problem: 'connecting' };
-  #frameMax = leastFrameMax;
+  #frameMax = minFrameMax;
   /** Whether the log says already that it can't be reached. */
   #told = false;
 
@@ -66,7 +66,7 @@ export class RabbitConnection {
         maxDelay: 5_000,
         setup: ({ connection }: ChannelModel) => {
           readPropertiesOf(connection);
-          this.#frameMax = (connection as { frameMax?: number }).frameMax ?? leastFrameMax;
+          this.#frameMax = (connection as { frameMax?: number }).frameMax ?? minFrameMax;
         },
       },
     }).then((model) => this.#watch(model));

@@ -15,7 +15,7 @@ export interface FailedMessage {
 /** Header of a message that is tried again: how often that was. */
 const attemptsHeader = 'millrace-attempts';
 
-const longestDelayMs = 600_000;
+const maxDelayMs = 600_000;
 
 const keptDetail = 2_000;
 
@@ -73,7 +73,7 @@ export class FailedMessages {
   async delay(messages: readonly ConsumeMessage[]): Promise<void> {
     const queues = new Map<number, string>();
     for (const attempts of new Set(messages.map(attemptsOf))) {
-      const delayMs = Math.min(longestDelayMs, this.#firstDelayMs * 2 ** attempts);
+      const delayMs = Math.min(maxDelayMs, this.#firstDelayMs * 2 ** attempts);
       queues.set(attempts, await ensureDelayQueue(this.#connection, this.#queue, delayMs));
     }
     const refused = await this.#publish(

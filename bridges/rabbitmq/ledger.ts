@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { MillraceError } from '../../platform/errors.js';
 import { pause } from '../../platform/backoff.js';
-import type { Follower } from '../../streams/follow.js';
+import type { Follower } from '../../streams/topic-tail.js';
 import type { NewRecord, StreamRecord } from '../../streams/records.js';
 import type { Streams } from '../../streams/streams.js';
 import { systemTopics } from '../../streams/topics.js';

@@ -17,7 +17,7 @@ const difference =
   /inequivalent arg '([^']+)' .*but current is (?:the value )?'(.*?)'(?: of type '(\w+)')?"?$/s;
 
 /** More than RabbitMQ compares. */
-const mostDifferences = 30;
+const maxDifferences = 30;
 
 /**
  * Finds out how a queue was declared. AMQP has no question for it: but whoever declares a queue otherwise than it is gets
@@ -44,7 +44,7 @@ async function argumentsOf(
 ): Promise<QueueKind['arguments']> {
   const properties = { durable: true, exclusive: false, autoDelete: false };
   const found: Record<string, string | number | boolean> = {};
-  for (let attempt = 0; attempt < mostDifferences; attempt++) {
+  for (let attempt = 0; attempt < maxDifferences; attempt++) {
     try {
       // It must not be made in the moment that it is gone.
       await use(async (channel) => {

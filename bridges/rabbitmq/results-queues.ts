@@ -25,12 +25,12 @@ export interface ResultsQueuesOptions {
 }
 
 /** Results that wait to be tried again at one queue, at most; beyond them the oldest are given up. */
-const mostWaiting = 10_000;
+const maxWaiting = 10_000;
 
 /** So many results that nobody reads make a queue degraded. */
 const manyUnread = 10_000;
 
-const longestDelayMs = 60_000;
+const maxDelayMs = 60_000;
 
 /**
  * The queues that settings bind to the exchange of predictions. RabbitMQ says that some queue rejected a message, not
@@ -199,7 +199,7 @@ class Queue {
     if (refused.length === 0) return refused;
     this.#setRejects(true);
     this.#waiting.push(...refused.map((message) => ({ message, tries: 0 })));
-    this.#giveUp(this.#waiting.splice(0, Math.max(0, this.#waiting.length - mostWaiting)));
+    this.#giveUp(this.#waiting.splice(0, Math.max(0, this.#waiting.length - maxWaiting)));
     this.#retrying ??= this.#retry();
     return refused;
   }
@@ -216,7 +216,7 @@ class Queue {
   async #retry(): Promise<void> {
     const { retryLimit, retryDelayMs } = this.#options;
     for (let attempt = 0; this.#waiting.length > 0; attempt++) {
-      await backoff(attempt, { firstMs: retryDelayMs, maxMs: longestDelayMs, signal: this.#signal });
+      await backoff(attempt, { firstMs: retryDelayMs, maxMs: maxDelayMs, signal: this.#signal });
       const tried = this.#waiting.slice(0, 100);
       try {
         const refused = new Set(await this.#publish(tried.map(({ message }) => message)));

@@ -34,7 +34,7 @@ export async function acceptUpload(
   pipeline: OpenPipeline,
   options: Omit<AcceptFileOptions, 'owner'>,
 ): Promise<Job> {
-  const limits = { maxBytes: jobs.maxFileBytes, patienceMs: options.timeoutMs };
+  const limits = { maxBytes: jobs.maxFileBytes, timeoutMs: options.timeoutMs };
   const received = await receiveUpload(c, jobs.files, limits);
   return acceptFile(jobs, pipeline, received, { ...options, owner: clientOf(c)?.name || null });
 }

@@ -30,7 +30,7 @@ export interface RateLimitsOptions {
   shared?: SharedStore | undefined;
 }
 
-/** How often copies tell each other what their clients took, milliseconds: so long a client may take its share of each. */
+/** How often copies sync each other what their clients took, milliseconds: so long a client may take its share of each. */
 const shareEveryMs = 100;
 /** The tightest limit is so much of the one that is set. */
 const tightest = 1 / 128;
@@ -51,9 +51,9 @@ export class RateLimits {
   readonly #everywhere = new Map<number, RateLimiterRedis>();
   readonly #shared: SharedStore | undefined;
   readonly #sharing: NodeJS.Timeout | undefined;
-  /** What clients took here and the other copies have not been told. */
-  #untold = new Map<string, { count: number; limit: number }>();
-  #telling = false;
+  /** What clients took here and the other copies have not been synced. */
+  #pending = new Map<string, { count: number; limit: number }>();
+  #syncing = false;
   #limit: number;
   /** One decision at a time: all of a burst would look before the first of them is counted. */
   readonly #decisions = new Mutex();
@@ -68,7 +68,7 @@ export class RateLimits {
     this.#shared = shared;
     // It defines its command as it is made: a pipeline that was begun before has none such, and would end the process.
     this.#counterOf(perSecond);
-    this.#sharing = setInterval(() => void this.#tell(), shareEveryMs).unref();
+    this.#sharing = setInterval(() => void this.#sync(), shareEveryMs).unref();
   }
 
   /** What a client may ask for a second now. */
@@ -110,7 +110,7 @@ export class RateLimits {
     const resetMs = msBeforeNext + (debt > 0 ? (debt / limit) * 1000 : 0);
     if (debt > 0) await this.#here.set(client, consumedPoints, resetMs / 1000);
     if (this.#shared !== undefined)
-      this.#untold.set(client, { count: (this.#untold.get(client)?.count ?? 0) + count, limit });
+      this.#pending.set(client, { count: (this.#pending.get(client)?.count ?? 0) + count, limit });
     return {
       remaining: Math.max(0, Math.floor(limit - consumedPoints)),
       resetSeconds: Math.ceil(resetMs / 1000),
@@ -131,16 +131,16 @@ export class RateLimits {
     return new RateLimited(problem, seconds);
   }
 
-  async #tell(): Promise<void> {
-    if (this.#telling || this.#untold.size === 0) return;
-    this.#telling = true;
-    const told = this.#untold;
-    this.#untold = new Map();
-    // When this fails, what was not told is counted here at least.
+  async #sync(): Promise<void> {
+    if (this.#syncing || this.#pending.size === 0) return;
+    this.#syncing = true;
+    const synced = this.#pending;
+    this.#pending = new Map();
+    // When this fails, what was not synced is counted here at least.
     await this.#shared?.attempt(() =>
-      Promise.all([...told].map(([client, { count, limit }]) => this.#tellOf(client, count, limit))),
+      Promise.all([...synced].map(([client, { count, limit }]) => this.#syncClient(client, count, limit))),
     );
-    this.#telling = false;
+    this.#syncing = false;
   }
 
   /** The library's counter has its limit built in. */
@@ -158,10 +158,10 @@ export class RateLimits {
     return counter;
   }
 
-  async #tellOf(client: string, count: number, limit: number): Promise<void> {
+  async #syncClient(client: string, count: number, limit: number): Promise<void> {
     const total = await this.#counterOf(limit)?.penalty(client, count);
     if (total === undefined || total.msBeforeNext <= 0) return;
-    const since = this.#untold.get(client)?.count ?? 0;
+    const since = this.#pending.get(client)?.count ?? 0;
     await this.#here.set(client, total.consumedPoints + since, total.msBeforeNext / 1000);
   }
 }

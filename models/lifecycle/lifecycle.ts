@@ -3,7 +3,7 @@ import type { Logger } from '../../platform/logger.js';
 import { Mutex } from '../../platform/mutex.js';
 import { type Contract, loadContract } from '../../schemas/contracts.js';
 import type { ModelEvent } from '../../schemas/types.js';
-import type { Follower } from '../../streams/follow.js';
+import type { Follower } from '../../streams/topic-tail.js';
 import type { LogProducer } from '../../streams/log-producer.js';
 import type { NewRecord, StreamRecord } from '../../streams/records.js';
 import type { Serde } from '../../streams/serde.js';
@@ -31,7 +31,7 @@ import {
 const topic = systemTopics.models;
 
 /** How long a command waits for the log, milliseconds. */
-const patienceMs = 10_000;
+const timeoutMs = 10_000;
 
 export interface LifecycleOptions {
   streams: Streams;
@@ -127,7 +127,7 @@ export class ModelLifecycle {
 
   /** Resolves once this process has seen all that is on the log now. */
   async catchUp(): Promise<void> {
-    await this.#follower?.whenCaughtUp({ timeoutMs: patienceMs });
+    await this.#follower?.whenCaughtUp({ timeoutMs: timeoutMs });
   }
 
   /** Registers what ships and, where there is no champion yet, makes the first of `shipped` (the newest) that. */
@@ -175,7 +175,7 @@ export class ModelLifecycle {
       const drafts = decide(this.get(model));
       const at = this.#now();
       const records = drafts.map((draft) => this.#toRecord({ ...draft, model, source, at }));
-      await this.#producer.send(records, { timeoutMs: patienceMs });
+      await this.#producer.send(records, { timeoutMs: timeoutMs });
       if (records.length > 0) await this.catchUp();
       return this.get(model);
     });

@@ -30,7 +30,7 @@ export interface Imported {
 }
 
 /** Golden rows that are kept of an example: each is run alone at every load. */
-const mostGoldenRows = 100;
+const maxGoldenRows = 100;
 
 /**
  * Makes a version folder from a model in an MLflow registry: from the model.json and golden.json among its artifacts
@@ -257,7 +257,7 @@ function readExample(json: string, inputs: ModelManifest['inputs']): number[][] 
   const { columns = inputs.map(({ name }) => name), data } = example;
   const places = inputs.map(({ name }) => columns.indexOf(name));
   const rows = data
-    .slice(0, mostGoldenRows)
+    .slice(0, maxGoldenRows)
     .map((values) => places.map((place) => values[place] ?? Number.NaN));
   return rows.length >= 2 && rows.flat().every((value) => Number.isFinite(Math.fround(value)))
     ? rows

@@ -8,9 +8,9 @@ import type { ModelLifecycle } from '../lifecycle/lifecycle.js';
 import type { ModelState, RegisteredVersion } from '../lifecycle/state.js';
 import type { ModelManifest } from '../manifest.js';
 import { findVersion, readModel, type ModelArtifact } from '../registry.js';
-import { requireExchangeable, requireSameScale } from './exchangeable.js';
-import { hasContent, makeStagingFolder, placeVersion, removeStaleStaging } from './place.js';
-import { prove } from './prove.js';
+import { requireCompatible, requireSameScale } from './compatibility.js';
+import { hasContent, makeStagingFolder, installVersion, removeStaleStaging } from './install.js';
+import { smokeTest } from './smoke-test.js';
 
 export interface RegistrarOptions {
   lifecycle: ModelLifecycle;
@@ -24,7 +24,7 @@ export interface RegistrarOptions {
    * @throws MillraceError `MODEL_REFUSED` when the pipeline's features do not fit the version.
    */
   sampleRows: (manifest: ModelManifest) => number[][];
-  /** See {@link prove}. */
+  /** See {@link smokeTest}. */
   trialMemoryMb?: number;
   logger: Logger;
 }
@@ -118,7 +118,7 @@ export class ModelRegistrar {
       if (there !== undefined) return { version: known, existed: true };
     }
     await this.#check(staged, state);
-    await placeVersion(root, staged);
+    await installVersion(root, staged);
     const after = await lifecycle.register(model, manifest, source);
     const version = after.versions.get(manifest.version);
     if (version === undefined) {
@@ -136,10 +136,10 @@ export class ModelRegistrar {
   async #check(staged: ModelArtifact, { model, champion }: ModelState): Promise<void> {
     const { roots, sampleRows, trialMemoryMb: memoryMb } = this.#options;
     const current = champion && (await findVersion(roots, { name: model, ...champion }));
-    if (current !== undefined) requireExchangeable(staged.manifest, current.manifest);
+    if (current !== undefined) requireCompatible(staged.manifest, current.manifest);
     const rows = sampleRows(staged.manifest);
     const trial = { folder: staged.folder, rows: Float32Array.from(rows.flat()), count: rows.length };
-    const scores = await asRefusal(staged.folder, () => prove(trial, { memoryMb }));
+    const scores = await asRefusal(staged.folder, () => smokeTest(trial, { memoryMb }));
     if (current !== undefined) requireSameScale(scores, await readModel(current.folder));
   }
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { projectRoot } from '../../platform/paths.js';
 import type { GoldenRow } from '../manifest.js';
 
-/** Registry of the tiny models: `sum`, `fails-on-negative`, `nan-on-negative`, `toils`; each takes three features. */
+/** Registry of the tiny models: `sum`, `fails-on-negative`, `nan-on-negative`, `busy`; each takes three features. */
 export const testingModels = join(projectRoot, 'models', 'testing');
 
 export interface ModelChanges {

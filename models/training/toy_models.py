@@ -55,7 +55,7 @@ def nan_on_negative() -> tuple[list, list]:
     return [*nodes, helper.make_node("Log", ["first"], ["result"])], constants
 
 
-def toils() -> tuple[list, list]:
+def busy() -> tuple[list, list]:
     """Adds like `sum`, after as many idle rounds as the largest first feature says."""
     nodes, constants = first_column()
     body = helper.make_graph(
@@ -115,8 +115,8 @@ def main(root: Path) -> None:
             "logarithm of the first feature",
         ),
         (
-            "toils",
-            toils,
+            "busy",
+            busy,
             total,
             "Adds its three features, after as many idle rounds as the largest first feature says: a run takes as long as its rows want.",
             "sum of the features",

@@ -273,8 +273,14 @@ it('what is there twice is doubled, of whatever it is', doneIn, async () => {
   if (original === undefined) throw new Error('there is no such event');
   const about = { now: Date.now(), schemaId: eventSchema, eventId: 'after' };
   const reason = new MillraceError('MODEL_FAILED', 'for the test');
-  const letter = deadLetterRecord('credit-default.dead-letters', 'credit-default', original, reason, about);
-  await producer.send([letter, letter]);
+  const deadLetter = deadLetterRecord(
+    'credit-default.dead-letters',
+    'credit-default',
+    original,
+    reason,
+    about,
+  );
+  await producer.send([deadLetter, deadLetter]);
   const { quick, deep } = await findings();
   expect(quick).toEqual(['doubled events after', 'doubled events c']);
   expect(deep).toEqual([

@@ -11,7 +11,7 @@ import { type Bounds, standingStill, takeBounds, waitUntilDone } from './bounds.
 import { compareLog } from './compare-log.js';
 import { compareRows, type Verdict } from './compare-rows.js';
 import { judgeEvents } from './judge-events.js';
-import { type OnTheirWay, readOnTheirWay } from './on-their-way.js';
+import { type InFlight, readInFlight } from './in-flight.js';
 import type { AuditOptions, PipelineAudit } from './pipeline-audit.js';
 import { type AuditReport, Findings } from './report.js';
 
@@ -140,17 +140,17 @@ async function compareOutcomes(audit: PipelineAudit): Promise<void> {
     contracts: { outcome, prediction },
     bounds,
   } = audit;
-  let reading: Promise<OnTheirWay> | undefined;
+  let reading: Promise<InFlight> | undefined;
   const judge = async (records: StreamRecord[]): Promise<Verdict[]> => {
     const ids = await Promise.all(records.map(({ value }) => readEventId(value)));
     const stored = await queries.outcomes(pipeline, [...new Set(ids.filter((id) => id !== null))]);
     if (ids.some((id) => id === null || !stored.has(id)))
-      reading ??= readOnTheirWay({ ...audit, ...bounds, prediction });
-    const onTheirWay = await reading;
+      reading ??= readInFlight({ ...audit, ...bounds, prediction });
+    const inFlight = await reading;
     return records.map((record, index): Verdict => {
       const eventId = ids[index] ?? null;
       if (eventId !== null && stored.has(eventId)) return { is: 'repeat' };
-      if (onTheirWay?.inFlight(record)) return { is: 'in flight' };
+      if (inFlight?.inFlight(record)) return { is: 'in flight' };
       return { is: 'missing', eventId, detail: 'has no outcome and no dead letter in ClickHouse' };
     });
   };

@@ -18,7 +18,7 @@ export interface Bounds {
 }
 
 /** Beyond so many offsets their number stands for that of the records, which are then not read to be counted. */
-const mostCounted = 10_000;
+const maxCounted = 10_000;
 const pollMs = 250;
 
 /**
@@ -55,7 +55,7 @@ export async function countInFlight(
   topic: string,
   { partition, to, end }: Bounds,
 ): Promise<number> {
-  if (end - to > mostCounted) return end - to;
+  if (end - to > maxCounted) return end - to;
   let count = 0;
   await streams.read([{ topic, partition, from: to, to: end }], (records) => void (count += records.length));
   return count;

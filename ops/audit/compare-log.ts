@@ -8,20 +8,20 @@ import { MillraceError } from '../../platform/errors.js';
 import { type Bounds, countInFlight } from './bounds.js';
 import { judgeEvents } from './judge-events.js';
 import { reportCrowded } from './compare-rows.js';
-import { PlaceSet } from './offset-set.js';
-import { readPrediction } from './on-their-way.js';
+import { PartitionOffsets } from './offset-set.js';
+import { readPrediction } from './in-flight.js';
 import type { PipelineAudit } from './pipeline-audit.js';
 import type { FindingKind, PartitionReport } from './report.js';
 
 /** By the event's place what there is of it: about a byte for each event in all. */
 interface Places {
-  events: PlaceSet;
+  events: PartitionOffsets;
   /** On the log. */
-  answers: PlaceSet;
-  shadows: PlaceSet;
-  letters: PlaceSet;
+  answers: PartitionOffsets;
+  shadows: PartitionOffsets;
+  deadLetters: PartitionOffsets;
   /** In ClickHouse. */
-  rows: Record<'answer' | 'shadow' | 'letter', PlaceSet>;
+  rows: Record<'answer' | 'shadow' | 'dead letter', PartitionOffsets>;
 }
 
 const lookedUpAtOnce = 1_000;
@@ -39,12 +39,16 @@ export async function compareLog(audit: PipelineAudit): Promise<void> {
 }
 
 async function readRows({ queries, found, topics, bounds }: PipelineAudit): Promise<Places> {
-  const newSets = { answer: new PlaceSet(), shadow: new PlaceSet(), letter: new PlaceSet() };
+  const newSets = {
+    answer: new PartitionOffsets(),
+    shadow: new PartitionOffsets(),
+    'dead letter': new PartitionOffsets(),
+  };
   const places: Places = {
-    events: new PlaceSet(),
-    answers: new PlaceSet(),
-    shadows: new PlaceSet(),
-    letters: new PlaceSet(),
+    events: new PartitionOffsets(),
+    answers: new PartitionOffsets(),
+    shadows: new PartitionOffsets(),
+    deadLetters: new PartitionOffsets(),
     rows: newSets,
   };
   const topic = topics.events;
@@ -58,7 +62,7 @@ async function readRows({ queries, found, topics, bounds }: PipelineAudit): Prom
       to: Math.min(bound.to, (block + 1) * blockSize),
     };
     await reportCrowded({ queries, topic, of: 'events', found }, found.partition(topic, bound), range, rows);
-    for (const kind of ['answer', 'shadow', 'letter'] as const satisfies RowKind[])
+    for (const kind of ['answer', 'shadow', 'dead letter'] as const satisfies RowKind[])
       for (const offset of await queries.offsets('events', topic, range, [kind]))
         places.rows[kind].add(partition, offset);
   }
@@ -152,14 +156,14 @@ async function judgeRowless(
     ),
   );
   const stored = await queries.predictions(ids);
-  const letters = await queries.letters(
+  const deadLetters = await queries.deadLetters(
     topics.predictions,
     report.partition,
     rowless.map(({ record }) => record.offset),
   );
   for (const { record, prediction } of rowless) {
     const { topic, partition, offset } = record;
-    if (letters.has(offset)) report.rows++;
+    if (deadLetters.has(offset)) report.rows++;
     else if (prediction !== undefined && stored.has(prediction.prediction_id)) report.repeats++;
     else {
       found.add(report, 'missing');
@@ -189,13 +193,14 @@ async function readLetters(audit: PipelineAudit, places: Places): Promise<void> 
         if (record.offset >= bound.to) report.in_flight++;
         else done.push(record);
         if (isResolution(record)) continue;
-        const letter = readDeadLetter(record, pipeline);
-        if (letter.topic !== topics.events || !places.events.has(letter.partition, letter.offset)) continue;
-        if (places.letters.add(letter.partition, letter.offset)) continue;
+        const deadLetter = readDeadLetter(record, pipeline);
+        if (deadLetter.topic !== topics.events || !places.events.has(deadLetter.partition, deadLetter.offset))
+          continue;
+        if (places.deadLetters.add(deadLetter.partition, deadLetter.offset)) continue;
         found.add(report, 'doubled');
         const { topic, partition, offset } = record;
-        const detail = `is a second dead letter of the event at ${letter.topic}/${letter.partition}/${letter.offset}`;
-        found.name({ kind: 'doubled', topic, partition, offset, event_id: letter.eventId, detail });
+        const detail = `is a second dead letter of the event at ${deadLetter.topic}/${deadLetter.partition}/${deadLetter.offset}`;
+        found.name({ kind: 'doubled', topic, partition, offset, event_id: deadLetter.eventId, detail });
       }
       report.records += done.length;
       for (let from = 0; from < done.length; from += lookedUpAtOnce)
@@ -215,33 +220,42 @@ async function judgeLetters(
     if (isResolution(record)) {
       const id = resolvedId(record, pipeline);
       if (id !== undefined) resolutions.push(id);
-      return { record, id, letter: undefined };
+      return { record, id, deadLetter: undefined };
     }
-    const letter = readDeadLetter(record, pipeline);
-    const { topic, partition, offset } = letter;
+    const deadLetter = readDeadLetter(record, pipeline);
+    const { topic, partition, offset } = deadLetter;
     const key = `${topic}/${partition}`;
     const same = byPlace.get(key) ?? { topic, partition, offsets: [] };
     same.offsets.push(offset);
     byPlace.set(key, same);
-    return { record, id: deadLetterId(letter), letter };
+    return { record, id: deadLetterId(deadLetter), deadLetter };
   });
   const stored = await queries.resolutions(resolutions);
-  const letters = new Map<string, Set<number>>();
+  const deadLetters = new Map<string, Set<number>>();
   for (const [key, { topic, partition, offsets }] of byPlace)
-    letters.set(key, await queries.letters(topic, partition, offsets));
-  for (const { record, id, letter } of entries) {
+    deadLetters.set(key, await queries.deadLetters(topic, partition, offsets));
+  for (const { record, id, deadLetter } of entries) {
     // A resolution that someone made up is left where it is.
     const isStored =
-      letter === undefined
+      deadLetter === undefined
         ? id === undefined || stored.has(id)
-        : letters.get(`${letter.topic}/${letter.partition}`)?.has(letter.offset);
+        : deadLetters.get(`${deadLetter.topic}/${deadLetter.partition}`)?.has(deadLetter.offset);
     if (isStored) report.rows++;
     else {
       const { topic, partition, offset } = record;
       found.add(report, 'missing');
       const detail =
-        letter === undefined ? `(resolution of ${id}) has no row in ClickHouse` : 'has no row in ClickHouse';
-      found.name({ kind: 'missing', topic, partition, offset, event_id: letter?.eventId ?? null, detail });
+        deadLetter === undefined
+          ? `(resolution of ${id}) has no row in ClickHouse`
+          : 'has no row in ClickHouse';
+      found.name({
+        kind: 'missing',
+        topic,
+        partition,
+        offset,
+        event_id: deadLetter?.eventId ?? null,
+        detail,
+      });
     }
   }
 }
@@ -266,11 +280,11 @@ async function compareEvents(audit: PipelineAudit, places: Places): Promise<void
     const report = found.partition(topics.events, bound);
     const unanswered: number[] = [];
     for (let offset = from; offset < to; offset++) {
-      const has = (set: PlaceSet): boolean => set.has(partition, offset);
+      const has = (set: PartitionOffsets): boolean => set.has(partition, offset);
       const isEvent = has(places.events);
       const isAnswered = has(places.rows.answer);
       if (!isEvent) {
-        if (isAnswered || has(places.rows.letter) || has(places.rows.shadow))
+        if (isAnswered || has(places.rows['dead letter']) || has(places.rows.shadow))
           await tell(
             audit,
             report,
@@ -281,11 +295,11 @@ async function compareEvents(audit: PipelineAudit, places: Places): Promise<void
         continue;
       }
       const isPredicted = has(places.answers);
-      const isLetter = has(places.letters);
+      const isDeadLetter = has(places.deadLetters);
       // Rows that exclude each other were found before.
-      if (isPredicted && isLetter && !(isAnswered && has(places.rows.letter)))
+      if (isPredicted && isDeadLetter && !(isAnswered && has(places.rows['dead letter'])))
         await tell(audit, report, 'doubled', offset, 'has both a prediction and a dead letter on the log');
-      if (isPredicted || isLetter || has(places.rows.letter)) report.rows++;
+      if (isPredicted || isDeadLetter || has(places.rows['dead letter'])) report.rows++;
       else if (isAnswered) {
         report.rows++;
         if (isWhole)

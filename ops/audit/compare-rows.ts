@@ -85,10 +85,10 @@ export async function reportCrowded(
           crowded.map(({ offset }) => offset),
         )
       : undefined;
-  for (const { partition, offset, answers, letters, shadows, others } of crowded) {
+  for (const { partition, offset, answers, deadLetters, shadows, others } of crowded) {
     const parts = [
       [answers, 'predictions as the answer'],
-      [letters, 'dead letters'],
+      [deadLetters, 'dead letters'],
       [shadows, 'shadow predictions'],
       [others, 'rows'],
     ] as const;
@@ -106,7 +106,7 @@ async function compareGaps(
   const offsets =
     covered === 0
       ? []
-      : await queries.offsets(of, topic, range, ['answer', 'letter', 'outcome', 'model_event']);
+      : await queries.offsets(of, topic, range, ['answer', 'dead letter', 'outcome', 'model_event']);
   // The sink may have come further since they were counted.
   report.rows += offsets.length - covered;
   report.records += offsets.length - covered;

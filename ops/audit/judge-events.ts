@@ -1,26 +1,26 @@
 import { recordEventId } from '../../processors/events/ids.js';
 import type { StreamRecord } from '../../streams/records.js';
 import type { Verdict } from './compare-rows.js';
-import { type OnTheirWay, readOnTheirWay } from './on-their-way.js';
+import { type InFlight, readInFlight } from './in-flight.js';
 import type { PipelineAudit } from './pipeline-audit.js';
 
 /** What became of events without a row of their own. */
 export function judgeEvents({ queries, pipeline, ...audit }: PipelineAudit) {
   const { predictions, deadLetters } = audit.bounds;
-  let reading: Promise<OnTheirWay> | undefined;
+  let reading: Promise<InFlight> | undefined;
   return async (records: StreamRecord[]): Promise<Verdict[]> => {
     const ids = records.map((record) => recordEventId(record));
     const answered = await queries.answered(pipeline, [...new Set(ids)]);
     const rest = ids.some((id) => !answered.has(id));
     if (rest)
-      reading ??= readOnTheirWay({
+      reading ??= readInFlight({
         ...audit,
         queries,
         prediction: audit.contracts.prediction,
         predictions,
         deadLetters,
       });
-    const onTheirWay = await reading;
+    const inFlight = await reading;
     return records.map((record, index): Verdict => {
       const eventId = ids[index] ?? '';
       const places = answered.get(eventId);
@@ -29,8 +29,8 @@ export function judgeEvents({ queries, pipeline, ...audit }: PipelineAudit) {
         return {
           is: places.has(`${record.topic}/${record.partition}/${record.offset}`) ? 'elsewhere' : 'repeat',
         };
-      if (onTheirWay?.inFlight(record)) return { is: 'in flight' };
-      if (onTheirWay?.unfit(record)) return { is: 'elsewhere' };
+      if (inFlight?.inFlight(record)) return { is: 'in flight' };
+      if (inFlight?.unfit(record)) return { is: 'elsewhere' };
       return { is: 'missing', eventId, detail: 'has neither a prediction nor a dead letter in ClickHouse' };
     });
   };

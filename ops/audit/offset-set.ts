@@ -30,7 +30,7 @@ export class OffsetSet {
 }
 
 /** Sets of offsets, one for each partition that has any. */
-export class PlaceSet {
+export class PartitionOffsets {
   readonly #partitions = new Map<number, OffsetSet>();
 
   has(partition: number, offset: number): boolean {

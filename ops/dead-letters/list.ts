@@ -35,12 +35,12 @@ export async function listDeadLetters(config: Config, options: ListOptions): Pro
     const resolutions = await readResolutions(streams, pipelines);
     const counts = new Map<string, number>();
     let kept: Summary[] = [];
-    await eachDeadLetter(streams, pipelines, (letters) => {
-      for (const letter of letters) {
-        const resolution = resolutions.get(letter.id);
-        if (!matches(letter, filter) || ![stateOf(resolution), 'all'].includes(state)) continue;
-        counts.set(letter.reason, (counts.get(letter.reason) ?? 0) + 1);
-        kept.push(summaryOf(letter, resolution));
+    await eachDeadLetter(streams, pipelines, (deadLetters) => {
+      for (const deadLetter of deadLetters) {
+        const resolution = resolutions.get(deadLetter.id);
+        if (!matches(deadLetter, filter) || ![stateOf(resolution), 'all'].includes(state)) continue;
+        counts.set(deadLetter.reason, (counts.get(deadLetter.reason) ?? 0) + 1);
+        kept.push(summaryOf(deadLetter, resolution));
       }
       // Only so many are kept in memory, however many there are.
       if (kept.length > 2 * limit + 1000) kept = newestOf(kept, limit);
@@ -57,19 +57,19 @@ export async function listDeadLetters(config: Config, options: ListOptions): Pro
   }
 }
 
-export function summaryOf(letter: StoredDeadLetter, resolution: Resolution | undefined) {
+export function summaryOf(deadLetter: StoredDeadLetter, resolution: Resolution | undefined) {
   return {
-    dead_letter_id: letter.id,
-    pipeline: letter.pipeline,
-    reason: letter.reason,
-    detail: letter.detail,
-    failed_at: new Date(letter.failedAt).toISOString(),
-    event_id: letter.eventId,
-    topic: letter.topic,
-    partition: letter.partition,
-    offset: letter.offset,
-    schema_id: letter.schemaId,
-    redriven_before: letter.redriven,
+    dead_letter_id: deadLetter.id,
+    pipeline: deadLetter.pipeline,
+    reason: deadLetter.reason,
+    detail: deadLetter.detail,
+    failed_at: new Date(deadLetter.failedAt).toISOString(),
+    event_id: deadLetter.eventId,
+    topic: deadLetter.topic,
+    partition: deadLetter.partition,
+    offset: deadLetter.offset,
+    schema_id: deadLetter.schemaId,
+    redriven_before: deadLetter.redriven,
     state: stateOf(resolution),
     resolved_at: resolution === undefined ? null : new Date(resolution.resolvedAt).toISOString(),
     note: resolution?.note ?? null,
@@ -80,19 +80,20 @@ function stateOf(resolution: Resolution | undefined): string {
   return resolution?.kind ?? 'open';
 }
 
-function newestOf(letters: Summary[], limit: number): Summary[] {
-  return letters.toSorted((a, b) => (a.failed_at < b.failed_at ? 1 : -1)).slice(0, limit);
+function newestOf(deadLetters: Summary[], limit: number): Summary[] {
+  return deadLetters.toSorted((a, b) => (a.failed_at < b.failed_at ? 1 : -1)).slice(0, limit);
 }
 
-function describe(letters: readonly Summary[]): string {
-  const rows = letters.map((letter) => [
-    letter.failed_at,
-    letter.reason,
-    letter.state + (letter.redriven_before === 0 ? '' : `, redriven ${letter.redriven_before}× before`),
-    shorten(letter.event_id ?? '', 40),
-    letter.dead_letter_id,
-    letter.pipeline,
-    shorten(letter.detail, 60),
+function describe(deadLetters: readonly Summary[]): string {
+  const rows = deadLetters.map((deadLetter) => [
+    deadLetter.failed_at,
+    deadLetter.reason,
+    deadLetter.state +
+      (deadLetter.redriven_before === 0 ? '' : `, redriven ${deadLetter.redriven_before}× before`),
+    shorten(deadLetter.event_id ?? '', 40),
+    deadLetter.dead_letter_id,
+    deadLetter.pipeline,
+    shorten(deadLetter.detail, 60),
   ]);
   const header = ['FAILED AT', 'REASON', 'STATE', 'EVENT', 'ID', 'PIPELINE', 'DETAIL'];
   return toTable([header, ...rows].map((row) => row.map(printable)));

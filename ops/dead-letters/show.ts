@@ -22,10 +22,10 @@ export interface ShowOptions {
  * @throws MillraceError `DEAD_LETTER_UNKNOWN`.
  */
 export async function showDeadLetter(config: Config, id: string, options: ShowOptions): Promise<void> {
-  const { letter, summary } = await withLog(config, async (streams) => {
+  const { deadLetter, summary } = await withLog(config, async (streams) => {
     let found: StoredDeadLetter | undefined;
-    await eachDeadLetter(streams, options.pipelines, (letters) => {
-      found ??= letters.find((each) => each.id === id);
+    await eachDeadLetter(streams, options.pipelines, (deadLetters) => {
+      found ??= deadLetters.find((each) => each.id === id);
     });
     if (found === undefined) {
       throw new MillraceError(
@@ -34,9 +34,9 @@ export async function showDeadLetter(config: Config, id: string, options: ShowOp
       );
     }
     const resolutions = await readResolutions(streams, [found.pipeline]);
-    return { letter: found, summary: summaryOf(found, resolutions.get(id)) };
+    return { deadLetter: found, summary: summaryOf(found, resolutions.get(id)) };
   });
-  const { value, key, headers } = letter.record;
+  const { value, key, headers } = deadLetter.record;
   if (options.raw) {
     if (process.stdout.isTTY)
       throw new MillraceError(
@@ -47,7 +47,7 @@ export async function showDeadLetter(config: Config, id: string, options: ShowOp
     return;
   }
   const decoded = await decode(config, value);
-  const back = originalRecord(letter);
+  const back = originalRecord(deadLetter);
   const redrivable = back instanceof MillraceError ? back.message : null;
   if (options.json) {
     const answer = {

@@ -10,8 +10,8 @@ import { messageOf } from '../../platform/errors.js';
 import { attempt, type Diagnosis, type Notes } from './diagnosis.js';
 
 /** What is tested, year and release. */
-const leastVersion = [24, 8] as const;
-const leastFreeShare = 0.1;
+const minVersion = [24, 8] as const;
+const minFreeShare = 0.1;
 /** ClickHouse slows inserts down from 1,000 parts on (`parts_to_delay_insert`). */
 const manyParts = 500;
 
@@ -45,7 +45,7 @@ export async function checkClickHouse(diagnosis: Diagnosis, config: Config, url:
       notes.ok(`ClickHouse ${version} answers in ${answeredAt - askedAt} ms`);
       if (isOlder(version))
         notes.error(
-          `ClickHouse ${version} is older than ${leastVersion.join('.')}, which is tested`,
+          `ClickHouse ${version} is older than ${minVersion.join('.')}, which is tested`,
           'Upgrade ClickHouse.',
         );
       diagnosis.noteClock('ClickHouse', row?.now ?? 0, { askedAt, answeredAt });
@@ -153,7 +153,7 @@ async function checkDisks(notes: Notes, ask: Ask): Promise<void> {
   );
   for (const { name, free, total } of disks) {
     const is = `ClickHouse’s disk ${name} has ${gigabytes(free)} of ${gigabytes(total)} GB free`;
-    if (free / total < leastFreeShare)
+    if (free / total < minFreeShare)
       notes.warn(is, 'Make room, or put a larger disk there: without room inserts fail, and the sink waits.');
     else notes.ok(is);
   }
@@ -209,7 +209,7 @@ function granterOf({ client }: Analytics): (grant: string) => Promise<string> {
 
 function isOlder(version: string): boolean {
   const [year = 0, release = 0] = version.split('.').map(Number);
-  return year < leastVersion[0] || (year === leastVersion[0] && release < leastVersion[1]);
+  return year < minVersion[0] || (year === minVersion[0] && release < minVersion[1]);
 }
 
 export function gigabytes(bytes: number): string {

@@ -11,7 +11,7 @@ import { attempt, type Diagnosis } from './diagnosis.js';
 
 const slowMs = 1_000;
 /** Of a topic's partitions. */
-const mostAsked = 6;
+const maxAsked = 6;
 /** A transaction of the scorer takes some milliseconds; what is beyond this is the clocks. */
 const transactionMs = 1_000;
 
@@ -171,7 +171,7 @@ async function checkClock(
     .filter((topic) => existing.has(topic));
   const transactions: { aheadMs: number; at: number }[] = [];
   for (const { name, partitions } of await log.topics(topics)) {
-    for (const { partition } of partitions.slice(0, mostAsked)) {
+    for (const { partition } of partitions.slice(0, maxAsked)) {
       const last = await log.clockAhead(name, partition);
       if (last !== undefined) transactions.push(last);
     }

@@ -12,7 +12,7 @@ import { parseQueueMappings, parseResultsQueues } from '../../platform/rabbitmq-
 import { tlsOptions } from '../../platform/tls-settings.js';
 import { attempt, type Diagnosis, type Notes } from './diagnosis.js';
 
-const leastVersion = [3, 8] as const;
+const minVersion = [3, 8] as const;
 
 /** Whether RabbitMQ answers, has the queues and exchanges, and allows what the bridge does. */
 export async function checkRabbitMq(diagnosis: Diagnosis, config: Config, url: string): Promise<void> {
@@ -36,8 +36,8 @@ export async function checkRabbitMq(diagnosis: Diagnosis, config: Config, url: s
         `RabbitMQ ${version} answers, connected to ${vhost} in ${Math.round(performance.now() - startedAt)} ms`,
       );
       const [major = 0, minor = 0] = version.split('.').map(Number);
-      if (major < leastVersion[0] || (major === leastVersion[0] && minor < leastVersion[1]))
-        notes.error(`RabbitMQ ${version} is older than ${leastVersion.join('.')}`, 'Upgrade RabbitMQ.');
+      if (major < minVersion[0] || (major === minVersion[0] && minor < minVersion[1]))
+        notes.error(`RabbitMQ ${version} is older than ${minVersion.join('.')}`, 'Upgrade RabbitMQ.');
     });
     if (!isThere || model === undefined) return;
     await checkQueues(notes, model, config);

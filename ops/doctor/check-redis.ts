@@ -6,7 +6,7 @@ import { messageOf } from '../../platform/errors.js';
 import { tlsOptions } from '../../platform/tls-settings.js';
 import { attempt, type Diagnosis } from './diagnosis.js';
 
-const leastVersion = 6;
+const minVersion = 6;
 
 /** Whether Redis answers and takes every command that is sent to it. What is written for that is deleted again. */
 export async function checkRedis(diagnosis: Diagnosis, config: Config, url: string): Promise<void> {
@@ -48,8 +48,8 @@ export async function checkRedis(diagnosis: Diagnosis, config: Config, url: stri
       async () => {
         const info = parse(await redis.info());
         const version = info.get('redis_version') ?? '';
-        if (Number(version.split('.')[0]) < leastVersion)
-          notes.error(`Redis ${version} is older than ${leastVersion}`, 'Upgrade Redis.');
+        if (Number(version.split('.')[0]) < minVersion)
+          notes.error(`Redis ${version} is older than ${minVersion}`, 'Upgrade Redis.');
         else notes.ok(`Redis ${version}, ${info.get('used_memory_human')} in use`);
         if (info.get('role') === 'slave')
           notes.error('This Redis is a replica and takes no writes', 'Set REDIS_URL to the primary.');

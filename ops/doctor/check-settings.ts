@@ -4,7 +4,7 @@ import type { Config } from '../../platform/config.js';
 import { messageOf } from '../../platform/errors.js';
 import type { Notes } from './diagnosis.js';
 
-const leastKeyLength = 16;
+const minKeyLength = 16;
 const warnDaysBefore = 30;
 
 /** What settings say together, or leave open: each alone was checked when they were read. */
@@ -25,9 +25,9 @@ type Warn = (what: string, fix: string) => void;
 
 function checkExposure(config: Config, warn: Warn): void {
   const { HOST, API_KEYS, KAFKA_BROKERS, CLICKHOUSE_URL, SCHEMA_REGISTRY_URL } = config;
-  if (API_KEYS?.some((key) => key.length < leastKeyLength))
+  if (API_KEYS?.some((key) => key.length < minKeyLength))
     warn(
-      `An API key has less than ${leastKeyLength} characters and can be guessed`,
+      `An API key has less than ${minKeyLength} characters and can be guessed`,
       'Make keys by `openssl rand -hex 24` and put them into API_KEYS.',
     );
   if (isLocal(HOST)) return;

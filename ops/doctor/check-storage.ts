@@ -8,8 +8,8 @@ import { modelRoots, registeredModels } from '../../processors/pipelines/open-pi
 import { gigabytes } from './check-clickhouse.js';
 import { attempt, type Diagnosis, type Notes } from './diagnosis.js';
 
-const leastFreeShare = 0.1;
-const leastFreeBytes = 1e9;
+const minFreeShare = 0.1;
+const minFreeBytes = 1e9;
 
 /** Folders of models and files, and room on their disks. */
 export async function checkStorage(diagnosis: Diagnosis, config: Config): Promise<void> {
@@ -70,7 +70,7 @@ async function checkRoom(notes: Notes, setting: string, folder: string, seen: Se
   seen.add(disk);
   const free = bavail * bsize;
   const is = `The disk of ${folder} has ${gigabytes(free)} of ${gigabytes(blocks * bsize)} GB free`;
-  if (free < leastFreeBytes || bavail / blocks < leastFreeShare)
+  if (free < minFreeBytes || bavail / blocks < minFreeShare)
     notes.warn(is, `Make room, or set ${setting} to a folder on another disk.`);
   else notes.ok(is);
 }

@@ -76,7 +76,7 @@ export function deadLetterRecord(
 /** Bytes of the original that a dead letter keeps when the whole would be more than the log takes. */
 const keptBytes = 500_000;
 /** Characters of the reason in one that keeps nothing of the original. */
-const leastDetail = 200;
+const minDetail = 200;
 
 /**
  * A dead letter that the log can take: of a record that is too large for it (compressed, it was smaller when it came)
@@ -89,7 +89,7 @@ export function shrinkDeadLetter(letter: NewRecord, bytes = keptBytes): NewRecor
     .filter(([name]) => name.startsWith(prefix) || name === 'traceparent')
     .map(([name, value]): [string, Buffer | string] => [
       name,
-      name === `${prefix}detail` && bytes === 0 ? value.toString().slice(0, leastDetail) : value,
+      name === `${prefix}detail` && bytes === 0 ? value.toString().slice(0, minDetail) : value,
     ]);
   const eventId = letter.headers?.[`${prefix}event-id`] ?? null;
   return {

@@ -223,11 +223,11 @@ test('what was resolved while a transaction of another stays open is not put bac
   await write([resolutionRecord(letter, { kind: 'redriven', note: '', now: failedAt })]);
 
   const waits = deferred();
-  const settledEnds: Streams['settledEnds'] = (...args) => {
+  const lastStableOffsets: Streams['lastStableOffsets'] = (...args) => {
     waits.resolve();
-    return streams.settledEnds(...args);
+    return streams.lastStableOffsets(...args);
   };
-  const resolving = resolveDeadLetters({ ...streams, settledEnds }, options(name));
+  const resolving = resolveDeadLetters({ ...streams, lastStableOffsets }, options(name));
   await Promise.race([waits.promise, resolving]);
   await transaction.abort();
   expect(await resolving).toMatchObject({ done: 0, resolvedBefore: 1 });

@@ -66,7 +66,7 @@ export async function resolveDeadLetters(streams: Streams, options: ResolveOptio
   const producer = await streams.createTransactionalProducer(`millrace-dead-letters-${pipeline}`);
   try {
     // Behind an open transaction of anyone, resolutions are not to be seen yet.
-    await streams.settledEnds(pipelineTopics(pipeline).deadLetters);
+    await streams.lastStableOffsets(pipelineTopics(pipeline).deadLetters);
     const plan = await makePlan(streams, options);
     await carryOut(streams, plan, options, (records) => producer.commit(records));
     return plan.summary;

@@ -10,9 +10,9 @@ export interface PredictionCacheOptions {
   /** Predictions kept in memory, about 1.5 KB each. Default 10,000. */
   size?: number;
   /** Longest wait for one query of the database, milliseconds. Default 1,000. */
-  patienceMs?: number;
+  timeoutMs?: number;
   /** How long the database is left alone once it failed to answer, milliseconds. Default 5,000. */
-  restMs?: number;
+  cooldownMs?: number;
   /** Where copies of the HTTP API find each other's predictions before those are stored. */
   shared?: SharedStore | undefined;
 }
@@ -30,8 +30,8 @@ const sharedForSeconds = 300;
 export class PredictionCache {
   readonly #recent: LRUCache<string, PredictionRow>;
   readonly #findStored: FindStored;
-  readonly #patienceMs: number;
-  readonly #restMs: number;
+  readonly #timeoutMs: number;
+  readonly #cooldownMs: number;
   readonly #shared: SharedStore | undefined;
   /** The database's last failure, and until when it counts as its answer. */
   #failure: { error: unknown; until: number } | undefined;
@@ -40,12 +40,12 @@ export class PredictionCache {
 
   constructor(
     findStored: FindStored,
-    { size = 10_000, patienceMs = 1_000, restMs = 5_000, shared }: PredictionCacheOptions = {},
+    { size = 10_000, timeoutMs = 1_000, cooldownMs = 5_000, shared }: PredictionCacheOptions = {},
   ) {
     this.#recent = new LRUCache({ max: size });
     this.#findStored = findStored;
-    this.#patienceMs = patienceMs;
-    this.#restMs = restMs;
+    this.#timeoutMs = timeoutMs;
+    this.#cooldownMs = cooldownMs;
     this.#shared = shared;
   }
 
@@ -113,12 +113,12 @@ export class PredictionCache {
 
   async #query(eventIds: readonly string[]): Promise<PredictionRow[]> {
     try {
-      const rows = await this.#findStored(eventIds, AbortSignal.timeout(this.#patienceMs));
+      const rows = await this.#findStored(eventIds, AbortSignal.timeout(this.#timeoutMs));
       this.#failures = 0;
       return rows;
     } catch (error) {
       if (++this.#failures >= failuresToRest)
-        this.#failure = { error, until: performance.now() + this.#restMs };
+        this.#failure = { error, until: performance.now() + this.#cooldownMs };
       throw error;
     }
   }

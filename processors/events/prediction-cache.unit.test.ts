@@ -11,7 +11,7 @@ it('waits a moment for a database that hangs, and then leaves it alone', async (
       asked++;
       signal?.addEventListener('abort', () => reject(unavailable));
     });
-  const cache = new PredictionCache(hang, { patienceMs: 10, restMs: 60_000 });
+  const cache = new PredictionCache(hang, { timeoutMs: 10, cooldownMs: 60_000 });
   await expect(cache.find('p', ['a'])).rejects.toBe(unavailable);
   await expect(cache.find('p', ['b'])).rejects.toBe(unavailable);
   await expect(cache.find('p', ['c'])).rejects.toBe(unavailable);
@@ -28,7 +28,7 @@ it('asks for many ids in several queries, each with its own time, and for those 
       signal?.addEventListener('abort', () => reject(unavailable));
       if (!slow) setTimeout(() => resolve([]), 2);
     });
-  const cache = new PredictionCache(find, { patienceMs: 60, restMs: 60_000 });
+  const cache = new PredictionCache(find, { timeoutMs: 60, cooldownMs: 60_000 });
   expect(await cache.find('p', ids)).toEqual(new Map());
   expect(Math.max(...asked)).toBeLessThanOrEqual(250);
   slow = true;
@@ -40,7 +40,7 @@ it('asks for many ids in several queries, each with its own time, and for those 
 it('asks a database again that failed a while ago', async () => {
   let asked = 0;
   const failOnce = (): Promise<[]> => (asked++ === 0 ? Promise.reject(unavailable) : Promise.resolve([]));
-  const cache = new PredictionCache(failOnce, { restMs: 0 });
+  const cache = new PredictionCache(failOnce, { cooldownMs: 0 });
   await expect(cache.find('p', ['a'])).rejects.toBe(unavailable);
   expect(await cache.find('p', ['a'])).toEqual(new Map());
   expect(asked).toBe(2);

@@ -5,7 +5,7 @@ import type { NewRecord, StreamRecord } from '../../streams/records.js';
 import type { Serde } from '../../streams/serde.js';
 import type { Streams } from '../../streams/streams.js';
 import { systemTopics } from '../../streams/topics.js';
-import type { Follower } from '../../streams/follow.js';
+import type { Follower } from '../../streams/topic-tail.js';
 import { loadContract } from '../../schemas/contracts.js';
 import type { Logger } from '../../platform/logger.js';
 import { isFinished, isSensible, type Job } from './job.js';

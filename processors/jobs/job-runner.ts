@@ -9,7 +9,7 @@ import { JobRun, type RunJobOptions } from './run-job.js';
 const maxAtOnce = 2;
 const checkMs = 1_000;
 const firstPauseMs = 200;
-const longestPauseMs = 5_000;
+const maxPauseMs = 5_000;
 const sweepMs = 3_600_000;
 /** A file that is no job's after so long was left by a request that failed at the log. */
 const strayMs = 3_600_000;
@@ -88,7 +88,7 @@ export class JobRunner {
           return;
         }
         logger.warn({ err: error, attempt }, 'a job can’t go on now; trying again');
-        const pauseMs = Math.min(firstPauseMs * 2 ** attempt, longestPauseMs);
+        const pauseMs = Math.min(firstPauseMs * 2 ** attempt, maxPauseMs);
         await sleep(pauseMs, undefined, { signal }).catch(() => undefined);
       }
     }

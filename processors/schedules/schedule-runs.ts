@@ -3,7 +3,7 @@ import type { Logger } from '../../platform/logger.js';
 import { loadContract } from '../../schemas/contracts.js';
 import { isDate } from '../../schemas/times.js';
 import type { ScheduleRun } from '../../schemas/types.js';
-import type { Follower } from '../../streams/follow.js';
+import type { Follower } from '../../streams/topic-tail.js';
 import type { StreamRecord } from '../../streams/records.js';
 import type { Serde } from '../../streams/serde.js';
 import type { Streams } from '../../streams/streams.js';

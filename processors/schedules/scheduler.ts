@@ -31,7 +31,7 @@ export interface SchedulerOptions {
 }
 
 /** The clock is looked at again after so long at most: it may be set, and machines sleep. */
-const longestWaitMs = 60_000;
+const maxWaitMs = 60_000;
 const catchUpTimeoutMs = 10_000;
 const stopMs = 5_000;
 
@@ -81,7 +81,7 @@ export class Scheduler {
         attempt = 0;
         const next = nextDue(schedule, this.#now());
         if (this.#due() === undefined)
-          await pause(Math.min((next ?? Infinity) - this.#now(), longestWaitMs), signal);
+          await pause(Math.min((next ?? Infinity) - this.#now(), maxWaitMs), signal);
       } catch (error) {
         // Another copy is at it; its run is there in a moment, or this one tries again.
         const isOthers = error instanceof MillraceError && error.code === 'LOG_FENCED';

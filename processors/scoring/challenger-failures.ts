@@ -3,7 +3,7 @@ import type { Logger } from '../../platform/logger.js';
 import type { Metrics } from '../../platform/metrics.js';
 import type { ModelAssignment } from './model-router.js';
 
-const quietMs = 10_000;
+const silenceMs = 10_000;
 
 /** Counts what challengers could not score, and logs it, but not each time: one that always fails would fill the log. */
 export class ChallengerFailures {
@@ -21,7 +21,7 @@ export class ChallengerFailures {
     const { name, version } = alias.version.manifest;
     this.#metrics.challengerFailures.inc({ model: name, model_version: version, role }, events);
     if (performance.now() < this.#quietUntil) return;
-    this.#quietUntil = performance.now() + quietMs;
+    this.#quietUntil = performance.now() + silenceMs;
     this.#logger.warn(
       { model: name, version, role, events, error: messageOf(error) },
       'a challenger can’t score events; more of this is only counted for some seconds',

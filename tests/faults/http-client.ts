@@ -9,7 +9,7 @@ export interface HttpAnswer {
 
 const retryMs = 100;
 /** Longer than the API's own limit, which has to come first unless the process hangs. */
-const patienceMs = 8_000;
+const timeoutMs = 8_000;
 
 /** A client of several copies of the HTTP API, which sends a request until it is answered. */
 export class HttpClient {
@@ -62,7 +62,7 @@ export class HttpClient {
         method: 'POST',
         headers: { 'content-type': 'application/json', ...headers },
         body: JSON.stringify(body),
-        signal: AbortSignal.timeout(patienceMs),
+        signal: AbortSignal.timeout(timeoutMs),
       });
       const text = await response.text();
       return { status: response.status, body: JSON.parse(text) };

@@ -53,7 +53,7 @@ const sendingTimeoutMs = 180_000;
 /** Runs the whole system under load and the faults of a seed, and checks what is left behind. */
 export class Run {
   readonly #seed: number;
-  readonly #leastEvents: number;
+  readonly #minEvents: number;
   readonly #ledger = new Ledger();
   readonly #problems: string[] = [];
   readonly #counts = { kill: {}, pause: {}, cut: {}, engine: {}, registry: {} } as Record<
@@ -68,13 +68,13 @@ export class Run {
   #slowestRecoveryMs = 0;
 
   private constructor(
-    { seed, leastEvents }: RunOptions,
+    { seed, minEvents }: RunOptions,
     system: FaultSystem,
     writer: LogWriter,
     samples: Samples,
   ) {
     this.#seed = seed;
-    this.#leastEvents = leastEvents;
+    this.#minEvents = minEvents;
     this.#system = system;
     this.#writer = writer;
     const copies = system.members.filter(({ role }) => role === 'serve').map(({ http }) => http);
@@ -111,10 +111,10 @@ export class Run {
     this.#slowestRecoveryMs = 0;
     try {
       for (const [index, round] of plan.entries()) {
-        this.#traffic.slowDownAfter(this.#leastEvents / plan.length);
+        this.#traffic.slowDownAfter(this.#minEvents / plan.length);
         await this.#ride(`round ${index + 1} of ${plan.length}`, round);
       }
-      this.#traffic.slowDownAfter(this.#leastEvents);
+      this.#traffic.slowDownAfter(this.#minEvents);
       await vi.waitFor(() => this.#enough(), { timeout: sendingTimeoutMs, interval: 100 });
       await this.#traffic.stop();
       await this.#recover('the end');
@@ -130,7 +130,7 @@ export class Run {
   }
 
   #enough(): void {
-    if (this.#ledger.accepted < this.#leastEvents)
+    if (this.#ledger.accepted < this.#minEvents)
       throw new Error(`${this.#ledger.accepted} events were accepted`);
   }
 
@@ -334,7 +334,7 @@ export class Run {
 export interface RunOptions {
   seed: number;
   /** Events that have to be accepted before the run may end. */
-  leastEvents: number;
+  minEvents: number;
 }
 
 function roleOf(member: string): string {

@@ -16,7 +16,7 @@ const senders = {
   log: { count: 2, restMs: 90 },
 };
 /** Requests of one sender to the log that are not acknowledged yet, at most. */
-const mostUnderWay = 4;
+const maxInFlight = 4;
 const keysOfSender = 10;
 /** So many times as long they rest when enough was sent. */
 const slowness = 10;
@@ -203,7 +203,7 @@ export class Traffic {
     const underWay = new Set<Promise<void>>();
     const sent: { event: Event; record: NewRecord }[] = [];
     while (!this.#stopping.signal.aborted) {
-      if (underWay.size < mostUnderWay) {
+      if (underWay.size < maxInFlight) {
         const batch = Array.from({ length: 1 + Math.floor(random() * 25) }, () =>
           this.#entry(name, random, sent),
         );

@@ -35,7 +35,7 @@ async function send(request: string, { cut = false } = {}): Promise<string> {
 const statusOf = (answer: string): number => Number(/^HTTP\/1\.1 (\d{3})/.exec(answer)?.[1]);
 
 /** The longest time that a probe waited while something was under way, milliseconds. */
-async function longestProbe(work: Promise<unknown>): Promise<number> {
+async function maxProbe(work: Promise<unknown>): Promise<number> {
   const state = { isDone: false };
   void work.finally(() => (state.isDone = true));
   let longest = 0;
@@ -72,7 +72,7 @@ describe('a body of many small things', () => {
         body.startsWith('x') || body.startsWith('\n') ? 'application/x-ndjson' : 'application/json',
     };
     const sent = system.post(path, body, headers);
-    const longest = await longestProbe(sent);
+    const longest = await maxProbe(sent);
     const response = await sent;
     expect(statuses).toContain(response.status);
     expect((await response.text()).length).toBeLessThan(10_000_000);
@@ -150,7 +150,7 @@ describe('HTTP that is none', () => {
 
   it('ends a connection with tens of thousands of requests and no ear for answers', async () => {
     const flood = send('GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n'.repeat(60_000));
-    expect(await longestProbe(flood)).toBeLessThan(2_000);
+    expect(await maxProbe(flood)).toBeLessThan(2_000);
   });
 });
 

@@ -4,7 +4,7 @@ import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { prove } from '../../models/registration/prove.js';
+import { smokeTest } from '../../models/registration/smoke-test.js';
 import { withFloatOutput } from '../../models/onnx-file.js';
 import { withNote } from '../../models/testing/copy-model.js';
 import type { GoldenRow } from '../../models/manifest.js';
@@ -274,11 +274,11 @@ describe('a version that could not take the champion’s place is refused', () =
   it('a graph that does not come to an end', async () => {
     const folder = await folders.make('endless');
     const trial = { folder, rows: new Float32Array(0), count: 0 };
-    await expect(prove(trial, { timeoutMs: 1 })).rejects.toMatchObject({
+    await expect(smokeTest(trial, { timeoutMs: 1 })).rejects.toMatchObject({
       code: 'MODEL_REFUSED',
       message: expect.stringContaining('not loaded and tried in 0.001 s') as string,
     });
-    expect(await prove(trial)).toEqual([]);
+    expect(await smokeTest(trial)).toEqual([]);
   });
 });
 

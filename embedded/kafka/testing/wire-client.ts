@@ -18,7 +18,7 @@ export interface Producer {
   epoch: number;
 }
 
-export interface Fetched {
+export interface FetchResult {
   errorCode: number;
   highWatermark: number;
   lastStableOffset: number;
@@ -191,7 +191,7 @@ export class WireClient {
     partition: number,
     offset: number,
     options: { committed?: boolean; maxWaitMs?: number; minBytes?: number; maxBytes?: number } = {},
-  ): Promise<Fetched> {
+  ): Promise<FetchResult> {
     const { committed = false, maxWaitMs = 0, minBytes = 0, maxBytes = 1024 * 1024 } = options;
     const reader = await this.call(1, 4, (writer) => {
       writer.int32(-1);
@@ -291,7 +291,7 @@ export class WireClient {
 
 /** Filters aborted transactions as clients do: by the aborted list, until the abort marker. */
 function visibleRecords(
-  { records: bytes, aborted }: Fetched,
+  { records: bytes, aborted }: FetchResult,
   from: number,
 ): { records: { offset: number; value: string }[]; next: number } {
   const records: { offset: number; value: string }[] = [];

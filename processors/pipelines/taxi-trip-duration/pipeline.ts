@@ -3,7 +3,7 @@ import { definePipeline } from '../pipeline.js';
 import { drawRide } from './ride-sampler.js';
 
 /** The taximeter's step. A shorter ride counts as one step where it is divided by: see the model's card. */
-const shortestMiles = 0.1;
+const minMiles = 0.1;
 
 /** Minutes that a taxi ride in Chicago takes. Every ride is a thing of its own, so events have no key. */
 export const pipeline = definePipeline<TaxiTripDurationEvent>({
@@ -14,7 +14,7 @@ export const pipeline = definePipeline<TaxiTripDurationEvent>({
     return [
       `${ride.pickup_community_area}-${ride.dropoff_community_area}`,
       ride.trip_miles,
-      ride.fare / Math.max(ride.trip_miles, shortestMiles),
+      ride.fare / Math.max(ride.trip_miles, minMiles),
       start.getUTCHours(),
       day,
       day === 1 || day === 7 ? 1 : 0,

@@ -13,7 +13,7 @@ import { Serde } from '../../streams/serde.js';
 import { createStreams, type Streams } from '../../streams/streams.js';
 import { sql } from './audit.js';
 import { patience } from './engines/chosen.js';
-import { type Change, type Lives, problemsOf, readLives, streamTimes } from './lives-audit.js';
+import { type Change, type Lives, problemsOf, readLives, streamTimes } from './lifecycle-audit.js';
 import { freePorts, startProgram, whenReady } from './programs.js';
 import { fullSize, runsAll } from './size.js';
 import { type AcceptedEvent, Traffic } from './traffic.js';

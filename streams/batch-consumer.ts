@@ -12,7 +12,7 @@ import { toStreamRecord } from './records.js';
 import type { StreamRecord } from './records.js';
 import { spansOf, traceRecords } from './traced-records.js';
 
-export interface ConsumeOptions extends GroupOptions {
+export interface BatchConsumerOptions extends GroupOptions {
   /**
    * Acts on records (of several partitions; in order within each). Once it has resolved they are committed. When it
    * throws, the same records come again after a pause, for as long as it takes; after a rebalance or a crash some
@@ -45,9 +45,9 @@ interface Waiting {
  * Consumes at least once: reads ahead of the handler, collects records over fetches and partitions into large
  * batches, and commits what is handled.
  */
-export class Consume implements Consumption {
+export class BatchConsumer implements Consumption {
   readonly #logger: Logger;
-  readonly #options: ConsumeOptions;
+  readonly #options: BatchConsumerOptions;
   readonly #progress: Progress;
   readonly #group: GroupConsumer;
   readonly #maxBatch: number;
@@ -63,7 +63,7 @@ export class Consume implements Consumption {
   /** Ends a wait for more records, or for room. */
   #changed = new AbortController();
 
-  constructor(kafka: Kafka, logger: Logger, options: ConsumeOptions, committed: CommittedOffsets) {
+  constructor(kafka: Kafka, logger: Logger, options: BatchConsumerOptions, committed: CommittedOffsets) {
     this.#logger = logger.child({ group: options.groupId });
     this.#options = options;
     this.#maxBatch = options.maxBatch ?? 1_000;

@@ -1,16 +1,16 @@
 import { afterEach, expect, it, vi } from 'vitest';
 import { silentLogger } from '../../platform/logger.js';
 import { createMetrics } from '../../platform/metrics.js';
-import { type PressureOptions, watchPressure } from './pressure.js';
+import { type LoadSheddingOptions, startLoadShedding } from './load-shedding.js';
 import { RateLimits } from './rate-limits.js';
 
 let stop: () => void = () => undefined;
 afterEach(() => stop());
 
-function watch(options: Partial<PressureOptions>): RateLimits {
+function watch(options: Partial<LoadSheddingOptions>): RateLimits {
   const limits = new RateLimits({ perSecond: 1_000, metrics: createMetrics() });
   const lag = (): Promise<number> => Promise.resolve(0);
-  ({ stop } = watchPressure({
+  ({ stop } = startLoadShedding({
     limits,
     logger: silentLogger,
     loopDelayMs: 200,

@@ -9,7 +9,7 @@ import type { Streams } from '../../streams/streams.js';
 import type { PipelineTopics } from '../../streams/topics.js';
 import { MillraceError } from '../../platform/errors.js';
 import type { Bounds } from './bounds.js';
-import { PlaceSet } from './offset-set.js';
+import { PartitionOffsets } from './offset-set.js';
 
 /** The prediction in a record's value; `undefined` where it holds none. @throws MillraceError while the registry can't be reached. */
 export async function readPrediction(
@@ -26,7 +26,7 @@ export async function readPrediction(
 }
 
 /** Places of events and outcomes whose row is not there for a good reason. */
-export interface OnTheirWay {
+export interface InFlight {
   /** Their prediction or dead letter is on the log, and the sink has not come to it. */
   inFlight: (record: StreamRecord) => boolean;
   /** Their prediction fits no row and is a dead letter of its own. */
@@ -34,7 +34,7 @@ export interface OnTheirWay {
 }
 
 /** Reads what the sink has before it, and what it has set aside. */
-export async function readOnTheirWay({
+export async function readInFlight({
   streams,
   serde,
   prediction,
@@ -50,10 +50,10 @@ export async function readOnTheirWay({
   topics: PipelineTopics;
   predictions: readonly Bounds[];
   deadLetters: readonly Bounds[];
-}): Promise<OnTheirWay> {
-  const inFlight = new Map([topics.events, topics.outcomes].map((topic) => [topic, new PlaceSet()]));
-  const unfit = new PlaceSet();
-  const add = (set: PlaceSet | undefined, partition: number, offset: number): void => {
+}): Promise<InFlight> {
+  const inFlight = new Map([topics.events, topics.outcomes].map((topic) => [topic, new PartitionOffsets()]));
+  const unfit = new PartitionOffsets();
+  const add = (set: PartitionOffsets | undefined, partition: number, offset: number): void => {
     if (partition >= 0 && offset >= 0) set?.add(partition, offset);
   };
   await streams.read(tails(topics.predictions, predictions), async (records) => {

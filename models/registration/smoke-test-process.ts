@@ -1,7 +1,7 @@
-// Runs in a process of its own, started by prove(): tries one version and says how that went.
+// Runs in a process of its own, started by smokeTest(): tries one version and says how that went.
 import { MillraceError, messageOf } from '../../platform/errors.js';
 import { createModelRuntime } from '../runtime.js';
-import type { Trial, Verdict } from './prove.js';
+import type { Trial, Verdict } from './smoke-test.js';
 
 process.once('message', (message) => {
   void answer(message as Trial);

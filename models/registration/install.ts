@@ -38,7 +38,7 @@ export async function removeStaleStaging(root: string): Promise<void> {
  *
  * @throws MillraceError `MODEL_CONFLICT` when another content is there, `MODELS_DIR_UNUSABLE`.
  */
-export async function placeVersion(root: string, staged: ModelArtifact): Promise<void> {
+export async function installVersion(root: string, staged: ModelArtifact): Promise<void> {
   const { name, version } = staged.manifest;
   const target = join(root, name, version);
   try {

@@ -7,7 +7,7 @@ import type { GoldenRow, ModelInput, ModelManifest } from '../manifest.js';
  *
  * @throws MillraceError `MODEL_REFUSED` with the first differences.
  */
-export function requireExchangeable(candidate: ModelManifest, champion: ModelManifest): void {
+export function requireCompatible(candidate: ModelManifest, champion: ModelManifest): void {
   const differences = [
     ...inputDifferences(candidate.inputs, champion.inputs),
     ...outputDifferences(candidate.output, champion.output),

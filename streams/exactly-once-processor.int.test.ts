@@ -7,7 +7,7 @@ import type { Consumption } from './consumption.js';
 import { kafkajs } from './kafkajs.js';
 import type { NewRecord, StreamRecord } from './records.js';
 import type { Streams } from './streams.js';
-import type { TransformOptions } from './transform.js';
+import type { ExactlyOnceProcessorOptions } from './exactly-once-processor.js';
 import { listening } from '../tests/contract/listening-logger.js';
 
 let fixture: StreamsFixture;
@@ -34,7 +34,11 @@ function passThrough({ output }: Pipe): (records: StreamRecord[]) => Promise<New
   return (records) => Promise.resolve(records.map(({ key, value }) => ({ topic: output, key, value })));
 }
 
-function start(streams: Streams, each: Pipe, options: Partial<TransformOptions> = {}): Promise<Consumption> {
+function start(
+  streams: Streams,
+  each: Pipe,
+  options: Partial<ExactlyOnceProcessorOptions> = {},
+): Promise<Consumption> {
   const { groupId, input } = each;
   return streams.transform({ groupId, topics: [input], process: passThrough(each), ...options });
 }

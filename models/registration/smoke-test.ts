@@ -17,7 +17,7 @@ export interface Trial {
 /** What it answers. */
 export type Verdict = { scores: number[] } | { code: ErrorCode; message: string };
 
-const program = fileURLToPath(new URL('./prove-process.js', import.meta.url));
+const program = fileURLToPath(new URL('./smoke-test-process.js', import.meta.url));
 
 export interface TrialLimits {
   /** Default 60,000. */
@@ -50,7 +50,7 @@ let reservedKb: Promise<number> | undefined;
  * @returns the scores of the rows.
  * @throws MillraceError `MODEL_REFUSED`, and what loading and scoring throw.
  */
-export async function prove(
+export async function smokeTest(
   { folder, rows, count }: Trial,
   { timeoutMs = 60_000, memoryMb = 512 }: TrialLimits = {},
 ): Promise<number[]> {

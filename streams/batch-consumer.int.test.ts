@@ -5,7 +5,7 @@ import { apiKeys } from '../tests/contract/flaky-network.js';
 import { numbered, numbersOf, range, StreamsFixture } from '../tests/contract/streams-fixture.js';
 import { MillraceError } from '../platform/errors.js';
 import { listening } from '../tests/contract/listening-logger.js';
-import type { ConsumeOptions } from './consume.js';
+import type { BatchConsumerOptions } from './batch-consumer.js';
 import type { Consumption } from './consumption.js';
 import type { StreamRecord } from './records.js';
 import type { Streams } from './streams.js';
@@ -28,7 +28,7 @@ interface Running {
   batches: StreamRecord[][];
 }
 
-async function collect(streams: Streams, options: Omit<ConsumeOptions, 'handle'>): Promise<Running> {
+async function collect(streams: Streams, options: Omit<BatchConsumerOptions, 'handle'>): Promise<Running> {
   const batches: StreamRecord[][] = [];
   const consumption = await streams.consume({
     ...options,

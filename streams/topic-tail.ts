@@ -3,13 +3,13 @@ import { MillraceError, messageOf } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 import { atMost, backoff, pause } from '../platform/backoff.js';
 import { ConsumptionHealth, type ConsumptionStatus } from './consumption-health.js';
-import { type Fetched, fetchCommitted, mostEmptyAnswers, type Place } from './fetch-committed.js';
+import { type FetchResult, fetchCommitted, maxEmptyAnswers, type Place } from './fetch-committed.js';
 import { typeOf } from './kafka-errors.js';
 import { type Broker, type Cluster, createCluster, offsetOf, partitionsOf } from './log-cluster.js';
 import { toStreamRecord } from './records.js';
 import type { StreamRecord } from './records.js';
 
-export interface FollowOptions {
+export interface TopicTailOptions {
   topics: string[];
   /**
    * Takes records as they are read: of one partition, in order, each once. When it throws, the same records come again
@@ -32,7 +32,7 @@ export interface Follower {
 }
 
 /** First and next offset of each partition of a topic, once nothing is open that was written before. */
-export type SettledEnds = (
+export type LastStableOffsets = (
   topic: string,
   timeoutMs: number,
 ) => Promise<readonly { partition: number; low: number; high: number }[]>;
@@ -63,11 +63,11 @@ interface FollowedPlace extends Place {
  * Reads whole topics without a consumer group: nothing joins, commits or shares, every start begins at the beginning, and
  * no group shows a lag that nobody will ever work off.
  */
-export class Follow implements Follower {
+export class TopicTail implements Follower {
   readonly #kafka: Kafka;
   readonly #logger: Logger;
-  readonly #options: FollowOptions;
-  readonly #settledEnds: SettledEnds;
+  readonly #options: TopicTailOptions;
+  readonly #lastStableOffsets: LastStableOffsets;
   readonly #health = new ConsumptionHealth(silenceMs, 'connecting to the log');
   readonly #stopping = new AbortController();
   readonly #running: Promise<void>;
@@ -77,11 +77,11 @@ export class Follow implements Follower {
   #failures = 0;
   #changed = new AbortController();
 
-  constructor(kafka: Kafka, logger: Logger, options: FollowOptions, settledEnds: SettledEnds) {
+  constructor(kafka: Kafka, logger: Logger, options: TopicTailOptions, lastStableOffsets: LastStableOffsets) {
     this.#kafka = kafka;
     this.#logger = logger.child({ follows: options.topics });
     this.#options = options;
-    this.#settledEnds = settledEnds;
+    this.#lastStableOffsets = lastStableOffsets;
     this.#running = this.#run();
   }
 
@@ -89,7 +89,7 @@ export class Follow implements Follower {
     const deadline = performance.now() + timeoutMs;
     const ends = await Promise.all(
       this.#options.topics.map(async (topic) =>
-        (await this.#settledEnds(topic, timeoutMs)).map((end) => ({
+        (await this.#lastStableOffsets(topic, timeoutMs)).map((end) => ({
           key: `${topic}/${end.partition}`,
           ...end,
         })),
@@ -232,7 +232,7 @@ export class Follow implements Follower {
     place.next = first;
   }
 
-  async #take({ place, messages, next, end, isThrottled }: Fetched<FollowedPlace>): Promise<void> {
+  async #take({ place, messages, next, end, isThrottled }: FetchResult<FollowedPlace>): Promise<void> {
     const { topic, partition } = place;
     place.answeredAt = performance.now();
     const records = messages
@@ -253,7 +253,7 @@ export class Follow implements Follower {
     place.failures = 0;
     const isEmpty = next === place.next;
     place.empties = isEmpty && end > next && !isThrottled ? place.empties + 1 : 0;
-    if (isEmpty && place.empties < mostEmptyAnswers) return;
+    if (isEmpty && place.empties < maxEmptyAnswers) return;
     place.next = isEmpty ? end : next;
     const changed = this.#changed;
     this.#changed = new AbortController();

@@ -2,7 +2,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { Logger } from '../../platform/logger.js';
 import type { RateLimits } from './rate-limits.js';
 
-export interface PressureOptions {
+export interface LoadSheddingOptions {
   limits: RateLimits;
   logger: Logger;
   /** Mean delay of the event loop over a second that is too much, milliseconds. */
@@ -26,7 +26,7 @@ const resolutionMs = 20;
  *
  * @returns what ends it.
  */
-export function watchPressure(options: PressureOptions): { stop: () => void } {
+export function startLoadShedding(options: LoadSheddingOptions): { stop: () => void } {
   const { limits, logger, loopDelayMs, lagRecords, lag, lookEveryMs = 1_000, lagEveryMs = 5_000 } = options;
   const delay = monitorEventLoopDelay({ resolution: resolutionMs });
   delay.enable();

@@ -15,7 +15,7 @@ import { spansOf, traceRecords } from './traced-records.js';
 import { openSession } from './transaction-session.js';
 import type { TransactionSession } from './transaction-session.js';
 
-export interface TransformOptions extends GroupOptions {
+export interface ExactlyOnceProcessorOptions extends GroupOptions {
   /**
    * Turns records (of one partition, in order) into what is to be written. May be called again with the same records,
    * so it must not act on anything outside. When it throws, the same records come again after a pause, for as long as
@@ -43,21 +43,21 @@ export interface TransformOptions extends GroupOptions {
 }
 
 /** How often what the log refuses may be replaced. */
-const mostRefusals = 2;
+const maxRefusals = 2;
 /** So often are records tried again at once before their partition gives way to others. */
 const patientAttempts = 3;
 
 /**
- * Consume, transform, produce, exactly once: the outputs and the position in the input are one Kafka transaction.
+ * BatchConsumer, transform, produce, exactly once: the outputs and the position in the input are one Kafka transaction.
  *
  * Each input partition has a transactional id of its own, taken over by whoever gets the partition: kafkajs commits
  * offsets without the group's generation, so this takeover is what locks a former owner out. The new owner takes over
  * first (which ends a transaction left open), then reads the committed offset, then drops what lies before it.
  */
-export class Transform implements Consumption {
+export class ExactlyOnceProcessor implements Consumption {
   readonly #producers: Kafka;
   readonly #logger: Logger;
-  readonly #options: TransformOptions;
+  readonly #options: ExactlyOnceProcessorOptions;
   readonly #committed: CommittedOffsets;
   readonly #progress: Progress;
   readonly #group: GroupConsumer;
@@ -70,7 +70,7 @@ export class Transform implements Consumption {
   constructor(
     { consumers, producers }: { consumers: Kafka; producers: Kafka },
     logger: Logger,
-    options: TransformOptions,
+    options: ExactlyOnceProcessorOptions,
     committed: CommittedOffsets,
   ) {
     this.#producers = producers;
@@ -160,7 +160,7 @@ export class Transform implements Consumption {
         batch.check();
         if (isFenced(error)) throw new Rejoin(`${topic}/${partition} has another owner: ${messageOf(error)}`);
         for (const span of spans) span.retry(error);
-        if (concernsRecord(error) && this.#options.instead && refusals.length <= mostRefusals) {
+        if (concernsRecord(error) && this.#options.instead && refusals.length <= maxRefusals) {
           if (records.length > 1) return this.#inHalves(batch, records, next, spans);
           const place = `${topic}/${partition}, offset ${records[0]?.offset}`;
           refusals.push(toMillraceError(error, `Writing what follows from ${place}`));
