@@ -8,6 +8,7 @@ import { type HttpServer, serveHttp } from '../ingest/server.js';
 import { JobFiles } from '../processors/jobs/job-files.js';
 import { JobLog } from '../processors/jobs/job-log.js';
 import { JobRunner } from '../processors/jobs/job-runner.js';
+import { FileParser } from '../processors/jobs/parser/file-parser.js';
 import type { LogProducer } from '../streams/log-producer.js';
 import { ModelRegistrar } from '../models/registration/registrar.js';
 import { modelRoots, registeredModels } from '../processors/pipelines/open-pipelines.js';
@@ -109,6 +110,7 @@ export async function startServe(context: Context, open?: HttpServer): Promise<S
     stop: async () => {
       await server.stop(graceForRequests(config));
       await jobs.runner.stop();
+      await jobs.parser.close();
       await jobs.log.close();
       await scheduleRuns.stop();
       limits?.stop();
@@ -157,7 +159,9 @@ async function openJobs(context: Context, producer: LogProducer): Promise<FileJo
   const { client } = context.analytics;
   const log = await JobLog.open({ streams, serde, producer, logger });
   const files = new JobFiles(config.FILES_DIR ?? join(config.DATA_DIR, 'files'));
+  const parser = new FileParser();
   const runner = new JobRunner({
+    parser,
     streams,
     serde,
     client,
@@ -171,5 +175,5 @@ async function openJobs(context: Context, producer: LogProducer): Promise<FileJo
     retentionMs: config.FILES_RETENTION_DAYS * dayMs,
   });
   runner.start();
-  return { log, files, runner, client, maxFileBytes: config.MAX_FILE_BYTES };
+  return { log, files, parser, runner, client, maxFileBytes: config.MAX_FILE_BYTES };
 }

@@ -1,8 +1,7 @@
 import { Hono } from 'hono';
-import { fileFormats } from '../../processors/jobs/formats/detect-format.js';
 import { type FileFormat, isFileSystemError } from '../../processors/jobs/formats/file-format.js';
-import { readOutcomes, type RowOutcome } from '../../processors/jobs/job-result.js';
-import { findDecimalColumns } from '../../processors/jobs/row-event.js';
+import { findOutcomes, type RowOutcome, rowsPerQuery } from '../../processors/jobs/job-result.js';
+import type { ParsedFile } from '../../processors/jobs/parser/file-parser.js';
 import { isFinished, type Job } from '../../processors/jobs/job.js';
 import { isErrorCode } from '../../platform/error-codes.js';
 import { MillraceError } from '../../platform/errors.js';
@@ -42,19 +41,33 @@ export function aimqUpload(
     if (job.state !== 'done' || (job.rows_total ?? 0) > maxAnswered) {
       return c.json({ message, ...describeJob(job) }, 202, { location });
     }
-    const format = fileFormats[job.format as FileFormat['name']];
-    const file = await format.open(jobs.files.input(job.job_id)).catch((error: unknown) => {
-      // Sent again with the same Idempotency-Key, long after the job.
-      throw isFileSystemError(error) ? resultGone(job) : error;
-    });
-    const predictions: object[] = [];
-    const decimals = await findDecimalColumns(file);
-    for await (const outcomes of readOutcomes(jobs.client, carPrice, job, format, file, decimals)) {
-      predictions.push(...outcomes.map(toAnswer));
-    }
+    const format = job.format as FileFormat['name'];
+    const predictions = await jobs.parser
+      .read(jobs.files.input(job.job_id), { format }, (file) => predict(carPrice, jobs, job, file))
+      .catch((error: unknown) => {
+        // Sent again with the same Idempotency-Key, long after the job.
+        throw isFileSystemError(error) ? resultGone(job) : error;
+      });
     return c.json({ message, ...describeJob(job), predictions }, 200, { location });
   });
   return app;
+}
+
+/** The answers to all rows of a finished job. */
+async function predict(
+  pipeline: OpenPipeline,
+  { client }: FileJobs,
+  job: Job,
+  file: ParsedFile,
+): Promise<object[]> {
+  const decimals = await file.decimals();
+  const options = { client, pipeline, job, typed: file.format.typed, decimals };
+  const answers: object[] = [];
+  for await (const rows of file.rows({ maxRows: rowsPerQuery })) {
+    const outcomes = await findOutcomes(options, rows, answers.length + 1);
+    answers.push(...outcomes.map(toAnswer));
+  }
+  return answers;
 }
 
 function toAnswer({ number, answer, error }: RowOutcome): object {

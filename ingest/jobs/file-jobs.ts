@@ -6,6 +6,7 @@ import type { JobFiles } from '../../processors/jobs/job-files.js';
 import type { JobLog } from '../../processors/jobs/job-log.js';
 import type { JobRunner } from '../../processors/jobs/job-runner.js';
 import type { Job } from '../../processors/jobs/job.js';
+import type { FileParser } from '../../processors/jobs/parser/file-parser.js';
 import { clientOf } from '../middleware/authentication.js';
 import { mayUse } from '../middleware/authorization.js';
 import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
@@ -17,6 +18,7 @@ export const aimqScoreColumn = 'predicted_price';
 export interface FileJobs {
   log: JobLog;
   files: JobFiles;
+  parser: FileParser;
   runner: JobRunner;
   client: ClickHouseClient;
   /** Largest file, bytes. */

@@ -1,11 +1,11 @@
 import { MillraceError } from '../../platform/errors.js';
 import { idempotentJobId, newEventId } from '../events/ids.js';
 import type { OpenPipeline } from '../pipelines/open-pipelines.js';
-import { detectFormat } from './formats/detect-format.js';
 import type { JobFiles } from './job-files.js';
 import type { JobLog } from './job-log.js';
 import type { JobRunner } from './job-runner.js';
 import { type Job, newRowIds } from './job.js';
+import type { FileParser } from './parser/file-parser.js';
 import { checkColumns } from './row-event.js';
 
 /** A file that {@link JobFiles.receive} has put on disk, before it belongs to a job. */
@@ -39,7 +39,7 @@ export interface AcceptFileOptions {
  *   key that came with another file; retriable when the log can't be reached.
  */
 export async function acceptFile(
-  { log, files, runner }: { log: JobLog; files: JobFiles; runner: JobRunner },
+  { log, files, parser, runner }: { log: JobLog; files: JobFiles; parser: FileParser; runner: JobRunner },
   pipeline: OpenPipeline,
   received: ReceivedFile,
   { idempotencyKey, owner, timeoutMs, scoreColumn = 'prediction' }: AcceptFileOptions,
@@ -57,8 +57,10 @@ export async function acceptFile(
       await files.discard(received.id);
       return known;
     }
-    const format = await detectFormat(received.path, received.name);
-    checkColumns(await format.open(received.path), pipeline.event.schema);
+    const format = await parser.read(received.path, { name: received.name }, (file) => {
+      checkColumns(file, pipeline.event.schema);
+      return file.format.name;
+    });
     const now = Date.now();
     const job: Job = {
       job_id: jobId,
@@ -69,7 +71,7 @@ export async function acceptFile(
       finished_at: null,
       runner: null,
       file_name: received.name,
-      format: format.name,
+      format,
       bytes: received.bytes,
       rows_total: null,
       rows_read: 0,

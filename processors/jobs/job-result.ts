@@ -3,15 +3,25 @@ import { type AnswerRow, type FailureRow, findAnswers, findFailures } from '../.
 import type { OpenPipeline } from '../pipelines/open-pipelines.js';
 import { isSameEvent } from '../scoring/prediction.js';
 import { InvalidEvent } from '../../schemas/event-schema.js';
-import type { AddedValues, FileFormat, InputFile, InputRow } from './formats/file-format.js';
-import { inBatches, type Job, rowEventId } from './job.js';
-import { type DecimalColumns, toEvent } from './row-event.js';
+import type { DecimalColumns } from './formats/examine.js';
+import type { AddedValues, ParsedRow } from './formats/file-format.js';
+import { type Job, rowEventId } from './job.js';
+import { toEvent } from './row-event.js';
 
-const rowsPerQuery = 2_000;
+/** Rows whose outcomes are looked up together. */
+export const rowsPerQuery = 2_000;
+
+export interface OutcomeOptions {
+  client: ClickHouseClient;
+  pipeline: OpenPipeline;
+  job: Job;
+  /** As the file's format has it. */
+  typed: boolean;
+  decimals: DecimalColumns;
+}
 
 /** What became of a row. */
 export interface RowOutcome {
-  row: InputRow;
   /** Counts from 1. */
   number: number;
   answer: AnswerRow | undefined;
@@ -36,47 +46,40 @@ export function toAdded({ score_column }: Job, { answer, error }: RowOutcome): A
 }
 
 /**
- * Every row of a job's file with what became of it, in the file's order.
+ * Looks up the outcomes of a batch of a job's rows.
  *
- * @throws MillraceError as the format's `rows`, and retriable when ClickHouse can't be reached.
+ * @param first - number of the first row.
+ * @throws MillraceError, retriable, when ClickHouse can't be reached.
  */
-export async function* readOutcomes(
-  client: ClickHouseClient,
-  pipeline: OpenPipeline,
-  job: Job,
-  { typed }: FileFormat,
-  file: InputFile,
-  decimals: DecimalColumns,
-): AsyncGenerator<RowOutcome[]> {
-  let number = 0;
-  for await (const rows of inBatches(file.rows(), rowsPerQuery)) {
-    const range = {
-      from: rowEventId(job, number + 1),
-      to: rowEventId(job, number + rows.length + 1),
-    };
-    const answers = new Map((await findAnswers(client, range)).map((answer) => [answer.event_id, answer]));
-    let failures: Map<string, FailureRow> | undefined;
-    const outcomes: RowOutcome[] = [];
-    for (const row of rows) {
-      const eventId = rowEventId(job, ++number);
-      let answer = answers.get(eventId);
-      let error: string | undefined;
-      const event = toEvent(row, pipeline.event.schema, pipeline.scorer, typed, decimals);
-      if (event instanceof InvalidEvent) {
-        answer = undefined;
-        error = `EVENT_INVALID: ${event.message}`;
-      } else if (answer === undefined) {
-        failures ??= new Map(
-          (await findFailures(client, pipeline.name, range)).map((each) => [each.event_id, each]),
-        );
-        const failure = failures.get(eventId);
-        error = failure === undefined ? undefined : `${failure.reason}: ${failure.detail}`;
-      } else if (!isSameEvent(pipeline.scorer, answer.features, event)) {
-        answer = undefined;
-        error = `EVENT_ID_CONFLICT: The prediction of ${eventId} is of an event with other fields.`;
-      }
-      outcomes.push({ row, number, answer, error });
+export async function findOutcomes(
+  { client, pipeline, job, typed, decimals }: OutcomeOptions,
+  rows: readonly ParsedRow[],
+  first: number,
+): Promise<RowOutcome[]> {
+  const range = { from: rowEventId(job, first), to: rowEventId(job, first + rows.length) };
+  const answers = new Map((await findAnswers(client, range)).map((answer) => [answer.event_id, answer]));
+  let failures: Map<string, FailureRow> | undefined;
+  const outcomes: RowOutcome[] = [];
+  for (const [index, row] of rows.entries()) {
+    const number = first + index;
+    const eventId = rowEventId(job, number);
+    let answer = answers.get(eventId);
+    let error: string | undefined;
+    const event = toEvent(row, pipeline.event.schema, pipeline.scorer, typed, decimals);
+    if (event instanceof InvalidEvent) {
+      answer = undefined;
+      error = `EVENT_INVALID: ${event.message}`;
+    } else if (answer === undefined) {
+      failures ??= new Map(
+        (await findFailures(client, pipeline.name, range)).map((each) => [each.event_id, each]),
+      );
+      const failure = failures.get(eventId);
+      error = failure === undefined ? undefined : `${failure.reason}: ${failure.detail}`;
+    } else if (!isSameEvent(pipeline.scorer, answer.features, event)) {
+      answer = undefined;
+      error = `EVENT_ID_CONFLICT: The prediction of ${eventId} is of an event with other fields.`;
     }
-    yield outcomes;
+    outcomes.push({ number, answer, error });
   }
+  return outcomes;
 }

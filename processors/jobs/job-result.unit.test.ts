@@ -1,10 +1,9 @@
 import type { ClickHouseClient } from '@clickhouse/client';
 import { expect, it } from 'vitest';
 import type { OpenPipeline } from '../pipelines/open-pipelines.js';
-import { jsonl } from './formats/jsonl.js';
-import type { InputFile, InputRow } from './formats/file-format.js';
+import type { InputRow } from './formats/file-format.js';
 import { type Job, newRowIds, rowEventId } from './job.js';
-import { readOutcomes } from './job-result.js';
+import { findOutcomes } from './job-result.js';
 
 it('takes no prediction of an event with other fields for a row’s, whoever gave it the id', async () => {
   const job = { job_id: 'job', row_ids: newRowIds() } as Job;
@@ -23,22 +22,17 @@ it('takes no prediction of an event with other fields for a row’s, whoever gav
     scorer: { validate: (event: unknown) => event },
   };
   const rows: InputRow[] = [1, 2].map((x) => ({ values: { x }, original: `{"x":${x}}` }));
-  const file: InputFile = {
-    columns: undefined,
-    rows: async function* () {
-      yield await Promise.resolve(rows);
+  const outcomes = await findOutcomes(
+    {
+      client: client as unknown as ClickHouseClient,
+      pipeline: pipeline as unknown as OpenPipeline,
+      job,
+      typed: true,
+      decimals: 'all',
     },
-  };
-  const outcomes = [];
-  const reading = readOutcomes(
-    client as unknown as ClickHouseClient,
-    pipeline as unknown as OpenPipeline,
-    job,
-    jsonl,
-    file,
-    'all',
+    rows,
+    1,
   );
-  for await (const batch of reading) outcomes.push(...batch);
   expect(outcomes.map(({ answer, error }) => [answer?.score, error?.split(':')[0]])).toEqual([
     [0.5, undefined],
     [undefined, 'EVENT_ID_CONFLICT'],

@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { isDate } from '../../schemas/times.js';
 import type { JobEvent } from '../../schemas/types.js';
-import type { InputRow } from './formats/file-format.js';
 
 /** What is known of a job: its newest event. */
 export type Job = JobEvent;
@@ -35,32 +34,5 @@ export function rowEventId({ job_id, row_ids }: Pick<Job, 'job_id' | 'row_ids'>,
   return row_ids + row.toString(16).padStart(8, '0');
 }
 
-/** Most rows of a job: what the number in an event's id holds. */
+/** The number of a row in its event's id has no more digits. */
 export const maxJobRows = 99_999_999;
-
-/** Text of the rows that are in memory together, characters; a row has up to some millions. */
-const maxBatchText = 2_000_000;
-
-/** The same rows in batches of `size`, or of fewer when they are large; the last one perhaps smaller. */
-export async function* inBatches(
-  source: AsyncIterable<readonly InputRow[]>,
-  size: number,
-): AsyncGenerator<InputRow[]> {
-  let batch: InputRow[] = [];
-  let text = 0;
-  for await (const rows of source) {
-    for (const row of rows) {
-      text += textLength(row);
-      if (batch.push(row) < size && text < maxBatchText) continue;
-      yield batch;
-      batch = [];
-      text = 0;
-    }
-  }
-  if (batch.length > 0) yield batch;
-}
-
-function textLength({ original }: InputRow): number {
-  if (typeof original === 'string') return original.length;
-  return original.reduce<number>((sum, cell) => sum + (typeof cell === 'string' ? cell.length : 0), 0);
-}

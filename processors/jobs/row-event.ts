@@ -1,51 +1,27 @@
 import type { AvroType, RecordSchema } from '../../schemas/contracts.js';
 import { isAmbiguousNumber } from '../../schemas/number-text.js';
 import { type FieldError, InvalidEvent } from '../../schemas/event-schema.js';
-import { type Scorer } from '../scoring/scorer.js';
+import type { Scorer } from '../scoring/scorer.js';
+import { type DecimalColumns, numberText } from './formats/examine.js';
 import {
   type Cell,
   cellText,
   fileInvalid,
   type InputFile,
-  type InputRow,
-  UnusableCell,
+  type ParsedRow,
+  isUnusable,
+  type UnusableCell,
 } from './formats/file-format.js';
-
-/** A digit can be matched in one way only, so a cell of a million of them takes no longer than its length. */
-const numberText = /^[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?$/i;
-
-/** Columns in which a point stands before decimals, or `all`. */
-export type DecimalColumns = ReadonlySet<string> | 'all';
-
-/**
- * Finds the columns with a text that can only be a decimal, such as `12.5`: there `90.000` is ninety. Elsewhere it may be
- * ninety thousand, unless the file's commas separate cells.
- *
- * @throws MillraceError as the file's `rows`.
- */
-export async function findDecimalColumns(file: InputFile): Promise<DecimalColumns> {
-  if (file.pointsAreDecimal === true) return 'all';
-  const columns = new Set<string>();
-  if (file.columns === undefined) return columns;
-  for await (const rows of file.rows())
-    for (const { values } of rows)
-      for (const name of file.columns) {
-        const value = values[name];
-        if (typeof value !== 'string' || columns.has(name) || !value.includes('.')) continue;
-        if (numberText.test(value.trim()) && !isAmbiguousNumber(value)) columns.add(name);
-      }
-  return columns;
-}
 
 /**
  * The event of a row, or what is wrong with it. Columns that are no fields of the event are left out of it.
  *
  * @param typed - whether values have their types already; else text becomes a number or a boolean where the contract asks
  *   for one, anything becomes text where it asks for text, and an empty cell is a field that is missing.
- * @param decimals - as {@link findDecimalColumns} found them.
+ * @param decimals - as {@link examine} found them.
  */
 export function toEvent(
-  row: InputRow,
+  row: ParsedRow,
   contract: RecordSchema,
   scorer: Pick<Scorer, 'validate'>,
   typed: boolean,
@@ -56,13 +32,13 @@ export function toEvent(
   const unusable: FieldError[] = [];
   for (const { name, type } of contract.fields) {
     if (!Object.hasOwn(row.values, name)) continue;
-    const value = row.values[name];
-    if (value instanceof UnusableCell) unusable.push({ field: name, problem: value.problem });
-    else if (typed) event[name] = value;
-    else {
-      const isDecimal = decimals === 'all' || decimals.has(name);
-      setField(event, name, type, value as Exclude<Cell, UnusableCell>, isDecimal);
+    if (typed) {
+      event[name] = row.values[name];
+      continue;
     }
+    const cell = row.values[name] as Cell;
+    if (isUnusable(cell)) unusable.push({ field: name, problem: cell.problem });
+    else setField(event, name, type, cell, decimals === 'all' || decimals.has(name));
   }
   return unusable.length > 0 ? new InvalidEvent(unusable) : scorer.validate(event);
 }
@@ -72,7 +48,7 @@ export function toEvent(
  *
  * @throws MillraceError `FILE_INVALID` that names what is missing or ambiguous.
  */
-export function checkColumns({ columns }: InputFile, contract: RecordSchema): void {
+export function checkColumns({ columns }: Pick<InputFile, 'columns'>, contract: RecordSchema): void {
   if (columns === undefined) return;
   const twice = contract.fields.filter(({ name }) => columns.indexOf(name) !== columns.lastIndexOf(name));
   if (twice.length > 0) {

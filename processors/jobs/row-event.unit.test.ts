@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import type { RecordSchema } from '../../schemas/contracts.js';
 import { eventSchema, fieldErrors, InvalidEvent } from '../../schemas/event-schema.js';
-import { UnusableCell } from './formats/file-format.js';
-import { checkColumns, type DecimalColumns, findDecimalColumns, toEvent } from './row-event.js';
+import { type DecimalColumns, examine } from './formats/examine.js';
+import type { InputFile } from './formats/file-format.js';
+import { checkColumns, toEvent } from './row-event.js';
 
 const contract: RecordSchema = {
   type: 'record',
@@ -27,7 +28,7 @@ const scorer = {
 };
 
 const event = (values: Record<string, unknown>, typed = false): unknown => {
-  const result = toEvent({ values, original: [] }, contract, scorer, typed);
+  const result = toEvent({ values }, contract, scorer, typed);
   return result instanceof InvalidEvent ? result.message : result;
 };
 
@@ -100,7 +101,7 @@ describe('toEvent', () => {
   );
 
   it('says what is wrong with cells and rows', () => {
-    expect(event({ count: new UnusableCell('#N/A', 'holds the error #N/A') })).toBe(
+    expect(event({ count: { text: '#N/A', problem: 'holds the error #N/A' } })).toBe(
       'count holds the error #N/A',
     );
     const row = { values: {}, problem: 'is no JSON', original: '' };
@@ -119,15 +120,11 @@ describe('90.000', () => {
     rows: async function* () {
       yield await Promise.resolve(amounts.map((amount) => ({ values: { amount }, original: [amount] })));
     },
+    close: () => undefined,
   });
+  const decimalsOf = async (file: InputFile): Promise<DecimalColumns> => (await examine(file, 10)).decimals;
   const read = (decimals: DecimalColumns): unknown => {
-    const result = toEvent(
-      { values: { count: 1, amount: '90.000' }, original: [] },
-      contract,
-      scorer,
-      false,
-      decimals,
-    );
+    const result = toEvent({ values: { count: 1, amount: '90.000' } }, contract, scorer, false, decimals);
     return result instanceof InvalidEvent ? result.message : (result as { amount: number }).amount;
   };
 
@@ -137,18 +134,17 @@ describe('90.000', () => {
       ['90', ''],
       ['many', '1.2.3'],
     ])
-      expect(read(await findDecimalColumns(rowsOf(...amounts)))).toBe(
+      expect(read(await decimalsOf(rowsOf(...amounts)))).toBe(
         "amount must be a number, and is '90.000', which may be 90000 or 90: write 90000 or 90.0",
       );
     for (const amounts of [['90.000', '0.5'], ['1234.567'], ['12.25']])
-      expect(read(await findDecimalColumns(rowsOf(...amounts)))).toBe(90);
-    expect(read(await findDecimalColumns({ ...rowsOf('1.250'), pointsAreDecimal: true }))).toBe(90);
+      expect(read(await decimalsOf(rowsOf(...amounts)))).toBe(90);
+    expect(read(await decimalsOf({ ...rowsOf('1.250'), pointsAreDecimal: true }))).toBe(90);
   });
 });
 
 describe('checkColumns', () => {
-  const check = (columns: string[] | undefined): void =>
-    checkColumns({ columns, rows: () => (async function* () {})() }, contract);
+  const check = (columns: string[] | undefined): void => checkColumns({ columns }, contract);
 
   it('wants the fields that have no default, once', () => {
     check(['count']);

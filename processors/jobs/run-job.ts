@@ -14,28 +14,23 @@ import type { TransactionalProducer } from '../../streams/transactional-producer
 import { eventRecord } from '../events/envelope.js';
 import type { OpenPipeline } from '../pipelines/open-pipelines.js';
 import { InvalidEvent } from '../../schemas/event-schema.js';
-import { fileFormats } from './formats/detect-format.js';
-import {
-  type FileFormat,
-  fileInvalid,
-  isFileSystemError,
-  type InputFile,
-  type InputRow,
-} from './formats/file-format.js';
-import { inBatches, isFinished, type Job, maxJobRows, rowEventId } from './job.js';
+import type { DecimalColumns } from './formats/examine.js';
+import { type FileFormat, fileInvalid, isFileSystemError, type ParsedRow } from './formats/file-format.js';
+import { isFinished, type Job, maxJobRows, rowEventId } from './job.js';
 import type { JobFiles } from './job-files.js';
 import type { JobLog } from './job-log.js';
-import { addedColumns, readOutcomes, type RowOutcome, toAdded } from './job-result.js';
-import { checkColumns, type DecimalColumns, findDecimalColumns, toEvent } from './row-event.js';
+import { addedColumns, findOutcomes, rowsPerQuery, toAdded } from './job-result.js';
+import type { FileParser, ParsedFile } from './parser/file-parser.js';
+import { checkColumns, toEvent } from './row-event.js';
 
 /** CloudEvents source of the rows’ events. */
 const source = 'millrace/file';
 /** Rows whose events are one transaction. */
 const rowsPerCommit = 1_000;
-/** A job that says nothing for longer is taken for an orphan some time later. */
-const signOfLifeMs = 1_000;
-const shortestPollMs = 20;
-const longestPollMs = 500;
+/** Far less than the silence after which another process takes a job over. */
+const heartbeatMs = 1_000;
+const minPollMs = 20;
+const maxPollMs = 500;
 /** Dead letters are looked for only when predictions stop coming: their table is not ordered by event. */
 const stallMs = 300;
 
@@ -45,6 +40,7 @@ export interface RunJobOptions {
   client: ClickHouseClient;
   log: JobLog;
   files: JobFiles;
+  parser: FileParser;
   /** Names this process in the job's events. */
   runner: string;
   metrics: Metrics;
@@ -102,15 +98,15 @@ export class JobRun {
   }
 
   async #run(): Promise<void> {
-    // A workbook takes long to open, a query to be answered: without a word of it another process would begin anew.
-    const life = setInterval(() => void this.#giveSignOfLife({}).catch(() => undefined), signOfLifeMs);
+    // A workbook takes long to open, and so may a query: without heartbeats another process would take the job over.
+    const heartbeats = setInterval(() => void this.#heartbeat({}).catch(() => undefined), heartbeatMs);
     try {
       await this.#finish();
     } catch (error) {
       this.#work?.end(error);
       throw error;
     } finally {
-      clearInterval(life);
+      clearInterval(heartbeats);
       await this.#commits.whenIdle();
     }
     const { error_code: code, error } = this.#job;
@@ -120,16 +116,11 @@ export class JobRun {
   }
 
   async #finish(): Promise<void> {
-    const { files, logger, signal } = this.#options;
-    const format = fileFormats[this.#job.format as FileFormat['name']];
+    const { logger, signal } = this.#options;
     try {
-      const file = await format.open(files.input(this.#job.job_id));
-      checkColumns(file, this.#pipeline.event.schema);
-      if (this.#job.rows_total === null) await this.#count(file);
-      this.#decimals = await findDecimalColumns(file);
-      await this.#publish(format, file);
+      await this.#withFile((file) => this.#publish(file));
       await this.#whenScored();
-      await this.#writeResult(format, file);
+      await this.#withFile((file) => this.#writeResult(file));
       await this.#end({ state: 'done' });
     } catch (error) {
       if (isCode(error, 'ENOENT')) return this.#fail(fileMissing());
@@ -142,42 +133,40 @@ export class JobRun {
     }
   }
 
-  /** Reads the whole file once before the first event of it is on the log: one that is damaged leaves nothing there. */
-  async #count(file: InputFile): Promise<void> {
-    let rows = 0;
-    for await (const batch of file.rows()) {
-      rows += batch.length;
-      if (rows > maxJobRows) throw fileInvalid(`The file has more than ${maxJobRows} rows. Split it.`);
-      await this.#giveSignOfLife({ state: 'checking' });
-    }
-    if (rows === 0) throw fileInvalid('The file has no rows below its first, which names the columns.');
-    // Not committed by itself: it goes with the first rows.
-    this.#job = { ...this.#job, rows_total: rows, state: 'publishing' };
+  #withFile(use: (file: ParsedFile) => Promise<void>): Promise<void> {
+    const { files, parser, signal } = this.#options;
+    const format = this.#job.format as FileFormat['name'];
+    return parser.read(files.input(this.#job.job_id), { format, signal }, use);
   }
 
-  async #publish(format: FileFormat, file: InputFile): Promise<void> {
-    const done = this.#job.rows_read;
-    if (done === this.#job.rows_total) return;
-    let number = 0;
-    for await (const rows of inBatches(file.rows(), rowsPerCommit)) {
-      const fresh = rows.slice(Math.max(0, done - number));
-      const first = number + rows.length - fresh.length + 1;
-      number += rows.length;
-      if (fresh.length === 0) await this.#giveSignOfLife({});
-      else await this.#publishRows(format, fresh, first);
+  /** Reads the whole file before the first event of it is on the log: one that is damaged leaves nothing there. */
+  async #publish(file: ParsedFile): Promise<void> {
+    checkColumns(file, this.#pipeline.event.schema);
+    if (this.#job.rows_total === null) {
+      const { rows, decimals } = await file.examine();
+      if (rows === 0) throw fileInvalid('The file has no rows below its first, which names the columns.');
+      // Committed with the first rows.
+      this.#job = { ...this.#job, rows_total: rows, state: 'publishing' };
+      this.#decimals = decimals;
+    } else {
+      this.#decimals = await file.decimals();
     }
+    const { rows_read: skip, rows_total } = this.#job;
+    if (skip === rows_total) return;
+    for await (const rows of file.rows({ skip, maxRows: rowsPerCommit }))
+      await this.#publishRows(file.format, rows);
   }
 
-  async #publishRows(format: FileFormat, rows: readonly InputRow[], first: number): Promise<void> {
+  async #publishRows({ typed }: FileFormat, rows: readonly ParsedRow[]): Promise<void> {
     const { serde, metrics } = this.#options;
     const { scorer, event } = this.#pipeline;
     const records: NewRecord[] = [];
     const sending = this.#work?.send(this.#pipeline.topics.events);
     const eventTime = Date.now();
     for (const [index, row] of rows.entries()) {
-      const fields = toEvent(row, event.schema, scorer, format.typed, this.#decimals);
+      const fields = toEvent(row, event.schema, scorer, typed, this.#decimals);
       if (fields instanceof InvalidEvent) continue;
-      const eventId = rowEventId(this.#job, first + index);
+      const eventId = rowEventId(this.#job, this.#job.rows_read + index + 1);
       const trace = sending?.nextHeaders();
       records.push(eventRecord(this.#pipeline, serde, { eventId, eventTime, source, fields }, trace));
     }
@@ -212,27 +201,26 @@ export class JobRun {
         this.#job = { ...this.#job, ...counts };
         return;
       }
-      await this.#giveSignOfLife(counts);
+      await this.#heartbeat(counts);
       const pollMs = (performance.now() - startedAt) / 10;
-      await sleep(Math.min(Math.max(pollMs, shortestPollMs), longestPollMs), undefined, { signal });
+      await sleep(Math.min(Math.max(pollMs, minPollMs), maxPollMs), undefined, { signal });
     }
   }
 
-  async #writeResult(format: FileFormat, file: InputFile): Promise<void> {
+  async #writeResult(file: ParsedFile): Promise<void> {
     const { client, files, runner } = this.#options;
     const hasLabels = this.#pipeline.scorer.champions().some(({ output }) => output.decision !== undefined);
     const added = addedColumns(this.#job).filter((name) => name !== 'label' || hasLabels);
-    const outcomes = readOutcomes(client, this.#pipeline, this.#job, format, file, this.#decimals);
+    const options = { client, pipeline: this.#pipeline, typed: file.format.typed, decimals: this.#decimals };
+    let first = 1;
     await files.writeResult(this.#job.job_id, runner, (path) =>
-      format.write(path, file, added, this.#withSignsOfLife(outcomes)),
+      file.write(path, { added, maxRows: rowsPerQuery }, async (rows) => {
+        await this.#heartbeat({ state: 'writing' });
+        const outcomes = await findOutcomes({ ...options, job: this.#job }, rows, first);
+        first += rows.length;
+        return outcomes.map((outcome) => toAdded(this.#job, outcome));
+      }),
     );
-  }
-
-  async *#withSignsOfLife(outcomes: AsyncIterable<RowOutcome[]>) {
-    for await (const batch of outcomes) {
-      await this.#giveSignOfLife({ state: 'writing' });
-      yield batch.map((outcome) => [outcome.row, toAdded(this.#job, outcome)] as const);
-    }
   }
 
   #fail({ code, message }: MillraceError): Promise<void> {
@@ -251,8 +239,8 @@ export class JobRun {
     );
   }
 
-  async #giveSignOfLife(change: Change): Promise<void> {
-    if (!this.#commits.isIdle || performance.now() - this.#committedAt < signOfLifeMs) return;
+  async #heartbeat(change: Change): Promise<void> {
+    if (!this.#commits.isIdle || performance.now() - this.#committedAt < heartbeatMs) return;
     // A second `accepted` would not count.
     await this.#commit(this.#job.state === 'accepted' ? { state: 'checking', ...change } : change);
   }
@@ -268,7 +256,7 @@ export class JobRun {
     const at = Math.max(Date.now(), this.#job.at + 1);
     const job = { ...this.#job, ...change, at, runner };
     await this.#producer.commit([...records, log.toRecord(job)]);
-    // The work goes on beside a sign of life: what it has noted meanwhile stays.
+    // The work goes on beside a heartbeat: what it has noted meanwhile stays.
     this.#job = { ...this.#job, ...change, at, runner };
     this.#committedAt = performance.now();
     log.apply(job);

@@ -9,6 +9,7 @@ import { score } from '../../cli/score.js';
 import { loadConfig } from '../../platform/config.js';
 import { projectRoot } from '../../platform/paths.js';
 import { fileFormats } from '../../processors/jobs/formats/detect-format.js';
+import { FileParser } from '../../processors/jobs/parser/file-parser.js';
 import { workbook } from '../../processors/jobs/formats/testing/zip.js';
 import { fileForm, type JobAnswer, whenFinished } from './file-jobs.js';
 import { startSystem, type TestSystem } from './start.js';
@@ -65,26 +66,16 @@ const uploads = async (): Promise<string[]> =>
   (await readdir(folder)).filter((name) => name.startsWith('upload-'));
 
 describe('a job', () => {
-  it('gives signs of life while its file takes long to open, or it would be taken for an orphan', async () => {
-    const { jsonl } = fileFormats;
-    let release = (): void => undefined;
-    const released = new Promise<void>((resolve) => (release = resolve));
-    onTestFinished(() => release());
-    const open = jsonl.open.bind(jsonl);
-    const spy = vi.spyOn(jsonl, 'open').mockImplementationOnce(open);
-    spy.mockImplementationOnce(async (path) => {
-      await released;
-      return open(path);
-    });
-    const { job_id: id } = (await (await send(JSON.stringify(client), 'slow.jsonl')).json()) as JobAnswer;
-    const now = async (): Promise<JobAnswer> =>
-      (await (await system.get(`/v1/jobs/${id}`)).json()) as JobAnswer;
-    await expect.poll(now).toMatchObject({ state: 'checking' });
-    const { updated_at: before } = await now();
-    await expect.poll(async () => (await now()).updated_at > before).toBe(true);
-    release();
-    expect((await whenFinished(http, id)).state).toBe('done');
-    spy.mockRestore();
+  it('opens its file three times: to accept it, to publish its rows, and to write the result', async () => {
+    const opens = vi.spyOn(FileParser.prototype, 'read');
+    onTestFinished(() => opens.mockRestore());
+    const cells = [names, names.map((name) => client[name])].map(
+      (row) =>
+        `<row>${row.map((value) => `<c t="inlineStr"><is><t>${String(value)}</t></is></c>`).join('')}</row>`,
+    );
+    const { job } = await scored(new Uint8Array(workbook({ rows: cells.join('') })), 'clients.xlsx');
+    expect(job.rows).toMatchObject({ total: 1, scored: 1 });
+    expect(opens).toHaveBeenCalledTimes(3);
   });
 
   it('gives each row of a csv what predict gives it, in order; bad rows keep their place', async () => {

@@ -21,7 +21,7 @@ const batchRows = 500;
 const quote = 34;
 const lineFeed = 10;
 const carriageReturn = 13;
-/** As many as a sheet of Excel has. */
+/** The width of a sheet of Excel. */
 const maxCells = 16_384;
 const delimiters = [',', ';', '\t', '|'];
 
@@ -45,7 +45,7 @@ export const csv: FileFormat = {
     const names = columns ?? toColumns(undefined);
     const pointsAreDecimal = delimiter === ',' || delimiter === '|';
     const rows = (): AsyncGenerator<InputRow[]> => readRows(path, delimiter, names);
-    const file: CsvFile = { columns: names, delimiter, pointsAreDecimal, rows };
+    const file: CsvFile = { columns: names, delimiter, pointsAreDecimal, rows, close: () => undefined };
     return file;
   },
   write: async (path, input, added, rows) => {

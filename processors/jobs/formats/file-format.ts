@@ -1,44 +1,43 @@
 import { MillraceError } from '../../../platform/errors.js';
 
-/** A cell that holds no value that can be used, such as `#N/A`. */
-export class UnusableCell {
-  /** As it stands in the file; goes into the result unchanged. */
+/** A cell without a usable value, such as `#N/A`. A plain object, since cells are copied from one thread to another. */
+export interface UnusableCell {
+  /** The text in the file, which goes into the result unchanged. */
   readonly text: string;
   /** Follows the column's name: `holds the error #N/A`. */
   readonly problem: string;
-
-  constructor(text: string, problem: string) {
-    this.text = text;
-    this.problem = problem;
-  }
 }
 
 /** Of a csv file only text; `null` is an empty cell. A Date is a date cell's, read as UTC. */
 export type Cell = string | number | boolean | Date | UnusableCell | null;
 
-/** A row of a file. */
-export interface InputRow {
+/** What an event is made of. */
+export interface ParsedRow {
   /** Values by column name. Empty when the row can't be read. */
   values: Readonly<Record<string, unknown>>;
   /** Why no event can be made of the row. */
   problem?: string;
+}
+
+/** A row of a file. */
+export interface InputRow extends ParsedRow {
   /** What goes back into the result: cells by position, or the line of a jsonl file. */
   original: readonly Cell[] | string;
 }
 
-/** A file whose header fits its format. */
+/** An open file whose header fits its format. */
 export interface InputFile {
   /** Names in their order, trimmed, empty where a column has none. `undefined` where each row names its own (jsonl). */
   columns: readonly string[] | undefined;
   /** Whether `90.000` in text is ninety: of files whose separator is the comma, which is then not before decimals. */
-  pointsAreDecimal?: boolean;
+  pointsAreDecimal?: boolean | undefined;
   /**
-   * Reads from the beginning, a batch of rows at a time; no more is read while one is being used. Rows without any value
-   * are left out.
+   * Reads from the beginning, a batch of rows at a time, as often as it is called. Rows without any value are left out.
    *
    * @throws MillraceError `FILE_INVALID` with the place where the file is damaged; what the file system throws.
    */
   rows(): AsyncIterable<InputRow[]>;
+  close(): void;
 }
 
 /** What the result has beside a row. */
@@ -50,7 +49,7 @@ export interface FileFormat {
   contentType: string;
   /** Whether values have the types that events need; else they are made from text where the contract asks for others. */
   typed: boolean;
-  /** @throws MillraceError `FILE_INVALID` with the reason; what the file system throws. */
+  /** The caller closes the file. @throws MillraceError `FILE_INVALID` with the reason; what the file system throws. */
   open(path: string): Promise<InputFile>;
   /** Writes the rows of `input` with the added values behind them, in the order in which they come. */
   write(
@@ -86,7 +85,7 @@ export function toColumns(cells: readonly Cell[] | undefined): string[] {
   throw fileInvalid(`The file has ${names.length} columns; up to ${maxColumns} are read.`);
 }
 
-/** Cells by position as a row, or nothing when all are empty. Of columns with one name the first counts. */
+/** Cells by position as a row, or nothing when all are empty. */
 export function toRow(columns: readonly string[], cells: readonly Cell[]): InputRow | undefined {
   let filled = cells.length;
   while (filled > 0 && isEmpty(cells[filled - 1])) filled--;
@@ -96,17 +95,26 @@ export function toRow(columns: readonly string[], cells: readonly Cell[]): Input
     const problem = `has a value in column ${filled}, and the header names ${columns.length}: the values too many are left out`;
     return { values: {}, problem, original };
   }
+  return { values: toValues(columns, original), original };
+}
+
+/** Cells by the names of their columns. Of columns with one name the first counts. */
+export function toValues(columns: readonly string[], cells: readonly Cell[]): Record<string, unknown> {
   const values: Record<string, unknown> = Object.create(null) as Record<string, unknown>;
   for (const [index, name] of columns.entries()) {
-    if (name !== '' && !(name in values)) values[name] = original[index];
+    if (name !== '' && !(name in values)) values[name] = cells[index];
   }
-  return { values, original };
+  return values;
+}
+
+export function isUnusable(cell: Cell | undefined): cell is UnusableCell {
+  return typeof cell === 'object' && cell !== null && !(cell instanceof Date);
 }
 
 export function cellText(cell: Cell | undefined): string {
   if (cell === null || cell === undefined) return '';
   if (cell instanceof Date) return dateText(cell);
-  return cell instanceof UnusableCell ? cell.text : String(cell);
+  return isUnusable(cell) ? cell.text : String(cell);
 }
 
 export function fileInvalid(message: string, cause?: unknown): MillraceError {

@@ -1,18 +1,24 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { detectFormat } from './detect-format.js';
-import { inBatches } from '../job.js';
-import type { InputRow } from './file-format.js';
+import { inBatches } from './batches.js';
+import type { InputFile, InputRow } from './file-format.js';
+import { examine } from './examine.js';
 import { workbook } from './testing/zip.js';
+import { XlsxPackage } from './xlsx-package.js';
 import { xlsx } from './xlsx.js';
 
 let folder: string;
 let files = 0;
+const opened: InputFile[] = [];
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'millrace-formats-'));
+});
+afterEach(() => {
+  for (const file of opened.splice(0)) file.close();
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
@@ -27,6 +33,7 @@ async function read(content: string | Uint8Array, name = 'file') {
   const path = await save(content);
   const format = await detectFormat(path, name);
   const file = await format.open(path);
+  opened.push(file);
   const rows: InputRow[] = [];
   for await (const batch of file.rows()) rows.push(...batch);
   return { path, format, file, rows, values: rows.map((row) => ({ ...row.values })) };
@@ -326,6 +333,19 @@ describe('xlsx', () => {
 });
 
 describe('reading', () => {
+  it('opens a workbook once, however often its rows are read', async () => {
+    const opens = vi.spyOn(XlsxPackage, 'open');
+    onTestFinished(() => opens.mockRestore());
+    const strings = '<si><t>a</t></si><si><t>x</t></si>';
+    const row = (index: number): string => `<row><c t="s"><v>${index}</v></c></row>`;
+    const file = await xlsx.open(await save(workbook({ rows: row(0) + row(1), strings })));
+    opened.push(file);
+    expect(await examine(file, 10)).toEqual({ rows: 1, decimals: new Set() });
+    for (let pass = 0; pass < 2; pass++)
+      for await (const rows of file.rows()) expect(rows).toMatchObject([{ original: ['x'] }]);
+    expect(opens).toHaveBeenCalledTimes(1);
+  });
+
   it('holds the texts of a workbook, not what lies between them', async () => {
     const bytes = 100 * 1024 ** 2;
     const row = '<row><c t="str"><v>a</v></c></row>';
@@ -333,7 +353,9 @@ describe('reading', () => {
     const strings = one.repeat(Math.floor(bytes / one.length));
     const path = await save(workbook({ rows: row + row, strings }));
     const before = process.memoryUsage().heapUsed;
-    const batches = (await xlsx.open(path)).rows()[Symbol.asyncIterator]();
+    const file = await xlsx.open(path);
+    opened.push(file);
+    const batches = file.rows()[Symbol.asyncIterator]();
     await batches.next();
     expect(process.memoryUsage().heapUsed - before).toBeLessThan(bytes / 2);
     await batches.return?.();
@@ -343,15 +365,15 @@ describe('reading', () => {
     const rows = Array.from({ length: 10 }, () => `{"a":"${'x'.repeat(900_000)}"}\n`).join('');
     const { file } = await read(rows, 'a.jsonl');
     const sizes: number[] = [];
-    for await (const batch of inBatches(file.rows(), 1_000)) sizes.push(batch.length);
+    for await (const batch of inBatches(file.rows(), { maxRows: 1_000 })) sizes.push(batch.length);
     expect(sizes).toEqual([3, 3, 3, 1]);
   });
 
   it('takes no more of a large sheet than is used, and lets others have their turn', async () => {
     const row = `<row>${'<c><v>12345</v></c>'.repeat(20)}</row>`;
     const content = `<worksheet><sheetData><row><c t="str"><v>a</v></c>${'<c t="str"><v>b</v></c>'.repeat(19)}</row>${row.repeat(100_000)}</sheetData></worksheet>`;
-    const path = await save(workbook({ sheet: { content } }));
-    const file = await (await detectFormat(path, '')).open(path);
+    const file = await xlsx.open(await save(workbook({ sheet: { content } })));
+    opened.push(file);
     let largest = 0;
     let rows = 0;
     for await (const batch of file.rows()) {

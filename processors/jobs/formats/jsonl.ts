@@ -17,7 +17,8 @@ export const jsonl: FileFormat = {
   name: 'jsonl',
   contentType: 'application/x-ndjson',
   typed: true,
-  open: (path) => Promise.resolve<InputFile>({ columns: undefined, rows: () => readRows(path) }),
+  open: (path) =>
+    Promise.resolve<InputFile>({ columns: undefined, rows: () => readRows(path), close: () => undefined }),
   write: async (path, _input, added, rows) => {
     const lines = async function* (): AsyncGenerator<string> {
       for await (const batch of rows) {

@@ -1,5 +1,5 @@
 import { posix } from 'node:path';
-import { type Cell, fileInvalid, maxColumns, UnusableCell } from './file-format.js';
+import { type Cell, fileInvalid, maxColumns, type UnusableCell } from './file-format.js';
 import { XlsxPackage } from './xlsx-package.js';
 
 /** Excel's own limits. */
@@ -10,31 +10,44 @@ const maxSheetBytes = 2 * 1024 ** 3;
 const maxStringBytes = 160 * 1024 ** 2;
 const bytesPerString = 32;
 /** V8 copies what is shorter. */
-const shortestSlice = 13;
+const minSliceLength = 13;
 /** Unpacked, their part has three times that at most: the rest is tags and formats. */
 const maxStringsPartBytes = 512 * 1024 ** 2;
 const dayMs = 24 * 3_600_000;
 
+/** The first sheet of an open workbook. */
+export interface Sheet {
+  /** All rows from the first, in batches, cells by position; no more of the sheet is unpacked than is taken. */
+  rows(): AsyncGenerator<Cell[][]>;
+  close(): void;
+}
+
 /**
- * The rows of a workbook's first sheet, in batches, cells by position. Nothing else of it is unpacked, and no more of it
- * than is taken.
+ * Opens the first sheet of a workbook: its shared strings and formats are in memory then. The caller closes it.
  *
- * @throws MillraceError `FILE_INVALID` with the reason; what the file system throws.
+ * @throws MillraceError `FILE_INVALID` with the reason, as `rows` does; what the file system throws.
  */
-export async function* readSheet(path: string): AsyncGenerator<Cell[][]> {
+export async function openSheet(path: string): Promise<Sheet> {
   const parts = await XlsxPackage.open(path);
   try {
     const workbook = await readWorkbook(parts);
     const strings = workbook.strings === undefined ? [] : await readStrings(parts, workbook.strings);
     const dateStyles =
       workbook.styles === undefined ? new Set<number>() : await readDateStyles(parts, workbook.styles);
-    const rows = new SheetRows(strings, dateStyles, workbook.date1904);
-    for await (const _ of parts.parse(workbook.sheet, rows, maxSheetBytes)) {
-      const batch = rows.take();
-      if (batch.length > 0) yield batch;
-    }
-  } finally {
+    return {
+      rows: () => readRows(parts, workbook.sheet, new SheetRows(strings, dateStyles, workbook.date1904)),
+      close: () => parts.close(),
+    };
+  } catch (error) {
     parts.close();
+    throw error;
+  }
+}
+
+async function* readRows(parts: XlsxPackage, part: string, rows: SheetRows): AsyncGenerator<Cell[][]> {
+  for await (const _ of parts.parse(part, rows, maxSheetBytes)) {
+    const batch = rows.take();
+    if (batch.length > 0) yield batch;
   }
 }
 
@@ -144,7 +157,7 @@ async function readStrings(parts: XlsxPackage, part: string): Promise<string[]> 
  * that in memory: a few letters between megabytes of nothing.
  */
 function detached(text: string): { kept: string; bytes: number } {
-  if (text.length < shortestSlice) return { kept: text, bytes: 2 * text.length };
+  if (text.length < minSliceLength) return { kept: text, bytes: 2 * text.length };
   const copy = Buffer.from(text);
   const isAscii = copy.length === text.length;
   return { kept: copy.toString(), bytes: isAscii ? text.length : 2 * text.length };
@@ -182,7 +195,7 @@ function isDateFormat(code: string): boolean {
   return /[dmyhs]/i.test(code.slice(0, 1_000).replaceAll(/"[^"]*"|\[[^\]]*\]|\\.|_./g, ''));
 }
 
-/** Makes rows of the tags of a sheet. */
+/** Builds rows from the tags of a sheet. */
 class SheetRows {
   readonly #strings: readonly string[];
   readonly #dateStyles: ReadonlySet<number>;
@@ -277,7 +290,7 @@ class SheetRows {
     const value = this.#value;
     if (value === undefined || (value === '' && this.#type !== 'str' && this.#type !== 'inlineStr')) {
       return this.#isFormula
-        ? new UnusableCell(
+        ? unusable(
             '',
             'holds a formula without its result: open the file in a spreadsheet program and save it',
           )
@@ -286,13 +299,12 @@ class SheetRows {
     switch (this.#type) {
       case 's':
         return (
-          this.#strings[Number(value)] ??
-          new UnusableCell('', 'refers to a text that the workbook does not have')
+          this.#strings[Number(value)] ?? unusable('', 'refers to a text that the workbook does not have')
         );
       case 'b':
         return value === '1' || value === 'true';
       case 'e':
-        return new UnusableCell(value, `holds the error ${value}`);
+        return unusable(value, `holds the error ${value}`);
       case 'n':
         return this.#number(value);
       default:
@@ -302,9 +314,13 @@ class SheetRows {
 
   #number(text: string): Cell {
     const number = Number(text);
-    if (!Number.isFinite(number)) return new UnusableCell(text, 'holds no number that can be read');
+    if (!Number.isFinite(number)) return unusable(text, 'holds no number that can be read');
     return this.#dateStyles.has(this.#style) ? toDate(number, this.#date1904) : number;
   }
+}
+
+function unusable(text: string, problem: string): UnusableCell {
+  return { text, problem };
 }
 
 /** The zero-based column of a reference such as `AB12`. */

@@ -2,19 +2,18 @@ import { createWriteStream } from 'node:fs';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { ReadableStream } from 'node:stream/web';
-import { writeXlsxStream } from 'hucre/xlsx';
-import { Mutex } from '../../../platform/mutex.js';
 import {
   type AddedValues,
   type Cell,
   type FileFormat,
   freeNames,
   type InputRow,
+  isUnusable,
   toColumns,
   toRow,
-  UnusableCell,
+  type UnusableCell,
 } from './file-format.js';
-import { readSheet } from './xlsx-sheet.js';
+import { openSheet, type Sheet } from './xlsx-sheet.js';
 
 /** The first sheet of an Excel workbook. Cells keep their values; formats, formulas and other sheets are not in the result. */
 export const xlsx: FileFormat = {
@@ -22,30 +21,32 @@ export const xlsx: FileFormat = {
   contentType: 'application/vnd.openxmlformats-officedocument.spreadsheetml.sheet',
   typed: false,
   open: async (path) => {
-    const names = await headers.run(() => readHeader(path));
-    return { columns: names, rows: () => readRows(path, names) };
+    const sheet = await openSheet(path);
+    try {
+      const columns = await readHeader(sheet);
+      return { columns, rows: () => readRows(sheet, columns), close: () => sheet.close() };
+    } catch (error) {
+      sheet.close();
+      throw error;
+    }
   },
   write: async (path, { columns = [] }, added, rows) => {
+    // Loaded when needed: it takes as long as all that a parser thread needs to start.
+    const { writeXlsxStream } = await import('hucre/xlsx');
     const header = [...columns, ...freeNames(added, (name) => columns.includes(name))];
     const sheet = writeXlsxStream(toSheet(header, added, rows), { name: 'Sheet1' });
     await pipeline(Readable.fromWeb(sheet as ReadableStream), createWriteStream(path));
   },
 };
 
-/**
- * One header at a time: the shared strings of a workbook take hundreds of megabytes of memory, however small its file,
- * and every upload is opened before it waits for its turn as a job.
- */
-const headers = new Mutex();
-
-async function readHeader(path: string): Promise<string[]> {
-  for await (const rows of readSheet(path)) return toColumns(rows[0]);
+async function readHeader(sheet: Sheet): Promise<string[]> {
+  for await (const rows of sheet.rows()) return toColumns(rows[0]);
   return toColumns(undefined);
 }
 
-async function* readRows(path: string, columns: readonly string[]): AsyncGenerator<InputRow[]> {
+async function* readRows(sheet: Sheet, columns: readonly string[]): AsyncGenerator<InputRow[]> {
   let isFirst = true;
-  for await (const cells of readSheet(path)) {
+  for await (const cells of sheet.rows()) {
     const rows = (isFirst ? cells.slice(1) : cells).flatMap((row) => toRow(columns, row) ?? []);
     isFirst = false;
     if (rows.length > 0) yield rows;
@@ -70,6 +71,6 @@ async function* toSheet(
 
 /** Text that looks like an escaped character (ECMA-376 part 1, 22.9.2.19) would be read as that character. */
 function toSheetCell(cell: Cell): SheetCell {
-  const value = cell instanceof UnusableCell ? cell.text : cell;
+  const value = isUnusable(cell) ? cell.text : cell;
   return typeof value === 'string' ? value.replaceAll(/_(?=x[0-9A-Fa-f]{4}_)/g, '_x005F_') : value;
 }

@@ -17,6 +17,7 @@ import { JobFiles } from '../job-files.js';
 import { JobLog } from '../job-log.js';
 import { JobRunner } from '../job-runner.js';
 import { type Job, newRowIds } from '../job.js';
+import { FileParser } from '../parser/file-parser.js';
 
 export const hourMs = 3_600_000;
 
@@ -30,6 +31,7 @@ export interface TestRunnerOptions {
 export interface TestJobs {
   log: JobLog;
   files: TestJobFiles;
+  parser: FileParser;
   runner: JobRunner;
   client: ClickHouseClient;
   network: FlakyNetwork;
@@ -84,7 +86,9 @@ export class JobsFixture {
     const { log, streams, serde, network } = await this.openLog();
     const files = new TestJobFiles(await mkdtemp(join(this.#folder, 'files-')));
     const { client } = createAnalytics({ url: 'http://127.0.0.1:1' });
+    const parser = new FileParser();
     const runner = new JobRunner({
+      parser,
       streams,
       serde,
       client,
@@ -99,9 +103,10 @@ export class JobsFixture {
     });
     this.#closing.push(async () => {
       await runner.stop();
+      await parser.close();
       await client.close();
     });
-    return { log, files, runner, client, network };
+    return { log, files, parser, runner, client, network };
   }
 
   /** Ends what was opened since the start or the last time. */
