@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { KafkaBrokerOptions } from '../embedded/kafka/broker.js';
-import { startEmbeddedKafka } from '../embedded/kafka/start.js';
+import { startKafka } from '../embedded/kafka/start.js';
 import type { EmbeddedKafka } from '../embedded/kafka/start.js';
 import { hasOpenssl, makeCertificate } from '../embedded/kafka/testing/certificate.js';
 import { loadConfig } from '../platform/config.js';
@@ -74,7 +74,7 @@ test.skipIf(!hasOpenssl)('KAFKA_TLS alone encrypts (needs openssl)', async () =>
 });
 
 async function start(options: Partial<Omit<KafkaBrokerOptions, 'logger' | 'clock'>>): Promise<void> {
-  kafka = await startEmbeddedKafka({ dataDir: join(dataDir, 'kafka'), port: 0, ...options });
+  kafka = await startKafka({ dataDir: join(dataDir, 'kafka'), port: 0, ...options });
 }
 
 function open(settings: Record<string, string>): void {

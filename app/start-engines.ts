@@ -83,8 +83,8 @@ async function startLog(config: Config, logger: Logger, kafka: Partial<StreamsSe
       registryUrl ?? (await startRegistryOn({ ...kafka, brokers, clientId, logger }, config, stops));
     return { brokers, registryUrl: url };
   }
-  const { startEmbeddedKafka } = await import('../embedded/kafka/start.js');
-  const log = await startEmbeddedKafka({
+  const { startKafka } = await import('../embedded/kafka/start.js');
+  const log = await startKafka({
     dataDir: logFolder(config),
     host,
     port: config.KAFKA_PORT,

@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startEmbeddedKafka } from '../embedded/kafka/start.js';
+import { startKafka } from '../embedded/kafka/start.js';
 import { createModelRuntime } from '../models/runtime.js';
 import { loadConfig } from '../platform/config.js';
 import { silentLogger } from '../platform/logger.js';
@@ -32,7 +32,7 @@ const partitions = loadConfig({}).TOPIC_PARTITIONS;
 
 export async function openBenchLog(): Promise<BenchLog> {
   const folder = await mkdtemp(join(tmpdir(), 'millrace-bench-'));
-  const log = await startEmbeddedKafka({ dataDir: join(folder, 'log'), port: 0, registryPort: 0 });
+  const log = await startKafka({ dataDir: join(folder, 'log'), port: 0, registryPort: 0 });
   const brokers = [`127.0.0.1:${log.port}`];
   const streams = createStreams({ brokers, clientId: 'bench', logger: silentLogger });
   const serde = new Serde(new SchemaRegistryClient({ url: `http://127.0.0.1:${log.registryPort}` }));

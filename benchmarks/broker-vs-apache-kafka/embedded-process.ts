@@ -1,12 +1,12 @@
 // The embedded broker in a process of its own, as the other broker is: tells how long it took to start, and on each
 // message how much memory it has added at most.
 import { readFileSync } from 'node:fs';
-import { startEmbeddedKafka } from '../../embedded/kafka/start.js';
+import { startKafka } from '../../embedded/kafka/start.js';
 
 const [dataDir = ''] = process.argv.slice(2);
 const before = peakBytes();
 const started = performance.now();
-const { port } = await startEmbeddedKafka({ dataDir, port: 0 });
+const { port } = await startKafka({ dataDir, port: 0 });
 process.send?.({ port, startMs: performance.now() - started });
 process.on('message', () => process.send?.({ addedBytes: peakBytes() - before }));
 

@@ -7,7 +7,7 @@ import { apis } from './apis/index.js';
 import { KafkaBroker } from './broker.js';
 import type { KafkaBrokerOptions } from './broker.js';
 import { transactionalFlag } from './protocol/record-batch.js';
-import { startEmbeddedKafka } from './start.js';
+import { startKafka } from './start.js';
 import { textBatch, WireClient } from './testing/wire-client.js';
 
 let dataDir: string;
@@ -265,14 +265,14 @@ test('a port in use is one clear error, in this thread and from the worker', asy
     message: expect.stringContaining(`Port ${port} on 127.0.0.1 is in use`),
   };
   await expect(new KafkaBroker(options).start()).rejects.toMatchObject(expected);
-  await expect(startEmbeddedKafka(options)).rejects.toMatchObject(expected);
+  await expect(startKafka(options)).rejects.toMatchObject(expected);
 });
 
 test('a data folder that cannot be used is one clear error', async () => {
   const file = join(dataDir, 'a-file');
   await writeFile(file, '');
   const expected = { code: 'DATA_DIR_UNUSABLE', message: expect.stringContaining(file) };
-  await expect(startEmbeddedKafka({ dataDir: file, port: 0 })).rejects.toMatchObject(expected);
+  await expect(startKafka({ dataDir: file, port: 0 })).rejects.toMatchObject(expected);
 });
 
 test('a client that does not read its answers holds up nobody else', async () => {
@@ -290,7 +290,7 @@ test('a client that does not read its answers holds up nobody else', async () =>
 test('in a worker thread of its own it serves, stops, and starts again on the same data', async () => {
   const options = { dataDir: join(dataDir, 'worker'), port: 0 };
   for (const expected of [[], ['kept']]) {
-    const embedded = await startEmbeddedKafka(options);
+    const embedded = await startKafka(options);
     const other = await WireClient.connect(embedded.port);
     await other.createTopic('t');
     expect((await other.readAll('t', 0, false)).map(({ value }) => value)).toEqual(expected);

@@ -39,7 +39,7 @@ const resourceLimits = { maxYoungGenerationSizeMb: 4 };
  *
  * @throws MillraceError `PORT_IN_USE`, `LISTEN_FAILED`, `DATA_DIR_UNUSABLE`, or `BROKER_FAILED` with what went wrong while it came up.
  */
-export async function startEmbeddedKafka(options: EmbeddedKafkaOptions): Promise<EmbeddedKafka> {
+export async function startKafka(options: EmbeddedKafkaOptions): Promise<EmbeddedKafka> {
   const { onCrash = throwLater, ...workerData } = options;
   const worker = new Worker(new URL('./worker.js', import.meta.url), { workerData, resourceLimits });
   const up = deferred<{ port: number; registryPort: number | undefined }>();

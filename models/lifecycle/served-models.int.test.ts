@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Worker } from 'node:worker_threads';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
-import { startEmbeddedKafka } from '../../embedded/kafka/start.js';
+import { startKafka } from '../../embedded/kafka/start.js';
 import { silentLogger } from '../../platform/logger.js';
 import { createMetrics } from '../../platform/metrics.js';
 import { SchemaRegistryClient } from '../../streams/schema-registry.js';
@@ -19,14 +19,14 @@ import { ServedModels, type ServedModel } from './served-models.js';
 
 const source = join(testingModels, 'sum', '1');
 let folder: string;
-let log: Awaited<ReturnType<typeof startEmbeddedKafka>>;
+let log: Awaited<ReturnType<typeof startKafka>>;
 let streams: Streams;
 let serde: Serde;
 let models = 0;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'millrace-lives-'));
-  log = await startEmbeddedKafka({ dataDir: join(folder, 'log'), port: 0, registryPort: 0 });
+  log = await startKafka({ dataDir: join(folder, 'log'), port: 0, registryPort: 0 });
   streams = createStreams({ brokers: [`127.0.0.1:${log.port}`], clientId: 'test', logger: silentLogger });
   serde = new Serde(new SchemaRegistryClient({ url: `http://127.0.0.1:${log.registryPort}` }));
   await streams.createTopics(systemTopicSpecs());

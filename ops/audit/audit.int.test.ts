@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { migrate } from '../../analytics/migrate.js';
-import { startEmbeddedKafka, type EmbeddedKafka } from '../../embedded/kafka/start.js';
+import { startKafka, type EmbeddedKafka } from '../../embedded/kafka/start.js';
 import { type Engines, startEngines } from '../../app/start-engines.js';
 import { loadConfig } from '../../platform/config.js';
 import { MillraceError } from '../../platform/errors.js';
@@ -58,7 +58,7 @@ beforeAll(async () => {
     DATA_DIR: folder,
   };
   if (brokers) {
-    registry = await startEmbeddedKafka({ dataDir: join(folder, 'registry'), port: 0, registryPort: 0 });
+    registry = await startKafka({ dataDir: join(folder, 'registry'), port: 0, registryPort: 0 });
     const url = `http://127.0.0.1:${registry.registryPort}`;
     settings = { ...settings, KAFKA_BROKERS: brokers, SCHEMA_REGISTRY_URL: url };
   }

@@ -5,7 +5,7 @@ import type { AddressInfo, Server, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { startEmbeddedKafka } from '../../embedded/kafka/start.js';
+import { startKafka } from '../../embedded/kafka/start.js';
 import { describeWithRedis, RedisServer } from '../../platform/testing/redis-server.js';
 import { silentLogger } from '../../platform/logger.js';
 import { createStreams } from '../../streams/streams.js';
@@ -170,7 +170,7 @@ describe('engines that are not there', () => {
 });
 
 it('topics that would lose records are errors, each with the command that mends it', doneIn, async () => {
-  const kafka = await startEmbeddedKafka({ dataDir: join(folder, 'log'), port: 0, registryPort: 0 });
+  const kafka = await startKafka({ dataDir: join(folder, 'log'), port: 0, registryPort: 0 });
   const brokers = `127.0.0.1:${kafka.port}`;
   const streams = createStreams({ brokers: [brokers], clientId: 'test', logger: silentLogger });
   try {

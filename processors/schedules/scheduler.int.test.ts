@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { type EmbeddedKafka, startEmbeddedKafka } from '../../embedded/kafka/start.js';
+import { type EmbeddedKafka, startKafka } from '../../embedded/kafka/start.js';
 import { silentLogger } from '../../platform/logger.js';
 import { createMetrics } from '../../platform/metrics.js';
 import { loadContract } from '../../schemas/contracts.js';
@@ -28,7 +28,7 @@ const closing: (() => Promise<void>)[] = [];
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'millrace-schedules-'));
-  kafka = await startEmbeddedKafka({ dataDir: folder, host: '127.0.0.1', port: 0, registryPort: 0 });
+  kafka = await startKafka({ dataDir: folder, host: '127.0.0.1', port: 0, registryPort: 0 });
   registry = new SchemaRegistryClient({ url: `http://127.0.0.1:${kafka.registryPort}` });
   const serde = new Serde(registry);
   const register = async (topic: string, at: string, name: string): Promise<RegisteredContract> => {

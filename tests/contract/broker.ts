@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startEmbeddedKafka } from '../../embedded/kafka/start.js';
+import { startKafka } from '../../embedded/kafka/start.js';
 import { testEngines } from '../system/engines/chosen.js';
 import { startExternalLog } from '../system/engines/external.js';
 
@@ -27,7 +27,7 @@ export async function startTestBroker(): Promise<TestBroker> {
     return { brokers: settings.KAFKA_BROKERS.split(','), embedded: false, stop: () => log.stop() };
   }
   const dataDir = await mkdtemp(join(tmpdir(), 'millrace-test-kafka-'));
-  const kafka = await startEmbeddedKafka({ dataDir, host: '127.0.0.1', port: 0 });
+  const kafka = await startKafka({ dataDir, host: '127.0.0.1', port: 0 });
   return {
     brokers: [`127.0.0.1:${kafka.port}`],
     embedded: true,

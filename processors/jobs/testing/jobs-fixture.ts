@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ClickHouseClient } from '@clickhouse/client';
 import { createAnalytics } from '../../../analytics/client.js';
-import { type EmbeddedKafka, startEmbeddedKafka } from '../../../embedded/kafka/start.js';
+import { type EmbeddedKafka, startKafka } from '../../../embedded/kafka/start.js';
 import { type Logger, silentLogger } from '../../../platform/logger.js';
 import { createMetrics } from '../../../platform/metrics.js';
 import { SchemaRegistryClient } from '../../../streams/schema-registry.js';
@@ -52,7 +52,7 @@ export class JobsFixture {
   static async start(): Promise<JobsFixture> {
     const folder = await mkdtemp(join(tmpdir(), 'millrace-jobs-'));
     const dataDir = join(folder, 'log');
-    const kafka = await startEmbeddedKafka({ dataDir, host: '127.0.0.1', port: 0, registryPort: 0 });
+    const kafka = await startKafka({ dataDir, host: '127.0.0.1', port: 0, registryPort: 0 });
     const fixture = new JobsFixture(folder, kafka);
     await fixture.connect().streams.createTopics(systemTopicSpecs());
     return fixture;
