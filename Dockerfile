@@ -1,12 +1,13 @@
 # Millrace without the embedded engines: `docker build -t millrace:0.1.0 .` (docs/deploy.md says more).
 ARG NODE_IMAGE=node:24.21.0-bookworm-slim
 
-# What the program needs at run time. chdb (566 MB) is the embedded ClickHouse; the other optional packages are the
-# native libraries of this platform. The lock file is brought to what is there, so that it is the list of contents.
+# What the program needs at run time: neither the workspace of the embedded engines nor chdb (566 MB), the embedded
+# ClickHouse. The other optional packages are the native libraries of this platform. The lock file is brought to what is
+# there, so that it is the list of contents.
 FROM ${NODE_IMAGE} AS dependencies
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
-RUN npm pkg delete optionalDependencies.chdb devDependencies scripts bin \
+RUN npm pkg delete workspaces optionalDependencies.chdb devDependencies scripts bin \
     && npm ci --omit=dev \
     && npm install --package-lock-only \
     && npm sbom --sbom-format=spdx > sbom.spdx.json
@@ -16,7 +17,7 @@ RUN node scripts/prune-native-libraries.mjs
 FROM ${NODE_IMAGE} AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
-RUN npm pkg delete optionalDependencies.chdb && npm ci
+RUN npm pkg delete workspaces optionalDependencies.chdb && npm ci
 COPY . .
 RUN node node_modules/typescript/bin/tsc && node scripts/image-files.mjs image
 

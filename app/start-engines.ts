@@ -71,7 +71,13 @@ async function startClickHouse(config: Config, logger: Logger, stops: Stop[]) {
   const chdb = await Chdb.open(join(config.DATA_DIR, 'clickhouse'), config.CLICKHOUSE_SOURCES);
   const analytics = createAnalytics({ connection: chdb.connection() });
   stops.push(() => analytics.close());
-  const endpoint = await startClickHouseEndpoint({ chdb, host, port: config.CLICKHOUSE_PORT, logger });
+  const endpoint = await startClickHouseEndpoint({
+    chdb,
+    host,
+    port: config.CLICKHOUSE_PORT,
+    portSetting: 'CLICKHOUSE_PORT',
+    logger,
+  });
   stops.push(() => endpoint.stop());
   return { analytics, clickHouseUrl: `http://${host}:${endpoint.port}` };
 }
@@ -88,6 +94,8 @@ async function startLog(config: Config, logger: Logger, kafka: Partial<StreamsSe
     dataDir: logFolder(config),
     host,
     port: config.KAFKA_PORT,
+    portSetting: 'KAFKA_PORT',
+    registryPortSetting: 'SCHEMA_REGISTRY_PORT',
     defaultPartitions: config.TOPIC_PARTITIONS,
     logLevel: config.LOG_LEVEL,
     logDestination: join(config.DATA_DIR, 'millrace.log'),
@@ -110,7 +118,7 @@ async function startRegistryOn(settings: StreamsSettings, config: Config, stops:
   stops.push(() => streams.close());
   const log = new TopicLog(streams);
   const registry = await untilPossible('Opening the schema registry', logger, () =>
-    startSchemaRegistry({ host, port, log, logger }),
+    startSchemaRegistry({ host, port, portSetting: 'SCHEMA_REGISTRY_PORT', log, logger }),
   );
   stops.push(() => registry.stop());
   return `http://${host}:${registry.port}`;

@@ -37,8 +37,12 @@ if (
   !existsSync(buildStamp) ||
   readFileSync(buildStamp, 'utf8') !== sources
 ) {
-  rmSync(join(root, 'dist'), { recursive: true, force: true });
-  run('Compiling', process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc')]);
+  const compiler = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
+  for (const folder of ['dist', join('embedded', 'dist')])
+    rmSync(join(root, folder), { recursive: true, force: true });
+  run('Compiling', process.execPath, [compiler]);
+  // The package of the embedded engines has its own output: its code and the files of platform/ that it imports.
+  run('Compiling @millrace/embedded', process.execPath, [compiler, '--project', 'embedded']);
   writeFileSync(buildStamp, sources);
 }
 

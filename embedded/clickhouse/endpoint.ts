@@ -14,6 +14,8 @@ export interface ClickHouseEndpointOptions {
   host: string;
   /** 0 takes a free one. */
   port: number;
+  /** Name of the setting for `port`, for the error `PORT_IN_USE`. Default `port`. */
+  portSetting?: string;
   chdb: Chdb;
   logger?: Logger;
   /** Bytes a request body may have after decompression. Default 128 MiB. */
@@ -125,7 +127,7 @@ export async function startClickHouseEndpoint(options: ClickHouseEndpointOptions
     host,
     port: options.port,
     name: 'ClickHouse endpoint',
-    setting: 'CLICKHOUSE_PORT',
+    setting: options.portSetting ?? 'port',
   });
   return {
     port,

@@ -46,6 +46,8 @@ export interface KafkaBrokerOptions extends Partial<ConnectionLimits> {
   host?: string;
   /** 0 takes a free port. Default 9092. */
   port?: number;
+  /** Name of the setting for `port`, for the error `PORT_IN_USE`. Default `port`. */
+  portSetting?: string;
   /** Clients must log in as one of these users, in one of these ways. Default: nobody needs to. */
   sasl?: SaslOptions;
   /** Clients must talk TLS. Default: they must not. */
@@ -79,6 +81,7 @@ const mebibyte = 1024 * 1024;
 const defaults = {
   host: '127.0.0.1',
   port: 9092,
+  portSetting: 'port',
   logger: silentLogger,
   defaultPartitions: 1,
   autoCreateTopics: true,

@@ -1,3 +1,6 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import type { ErrorCode } from '../../platform/error-codes.js';
 import { MillraceError, messageOf } from '../../platform/errors.js';
@@ -6,28 +9,45 @@ import { deferred } from './deferred.js';
 
 /** What crosses to the worker thread: everything that can be copied. */
 export interface WorkerOptions extends Omit<KafkaBrokerOptions, 'logger' | 'clock'> {
-  /** pino's level. Default `silent`. */
+  /** Level of the log lines: `silent`, `error`, `warn`, `info`, `debug` or `trace`. Default `silent`. */
   logLevel?: string;
-  /** A file’s path. Default: standard error. */
+  /** File for the log lines. Default: standard error. */
   logDestination?: string;
-  /** Also runs the schema registry, on this port; 0 takes a free one. Its schemas are in the topic `_schemas`. */
+  /**
+   * Also runs a schema registry with Confluent's REST API on this port. 0 takes a free port. Its schemas are in the
+   * topic `_schemas`. Default: no registry.
+   */
   registryPort?: number;
+  /** Name of the setting for `registryPort`, for the error `PORT_IN_USE`. Default `registryPort`. */
+  registryPortSetting?: string;
 }
 
 export type WorkerReport =
   | { kind: 'listening'; port: number; registryPort: number | undefined }
   | { kind: 'failed'; code: ErrorCode; message: string; retriable: boolean };
 
-export interface EmbeddedKafkaOptions extends WorkerOptions {
-  /** Called when the broker's thread dies by itself after it was up. Default: the error is thrown in this thread. */
+export interface EmbeddedKafkaOptions extends Omit<WorkerOptions, 'dataDir'> {
+  /**
+   * Folder for all data; made when missing. Only one broker at a time may use it. Default: a temporary folder, which
+   * `stop()` removes.
+   */
+  dataDir?: string;
+  /** Port of the Kafka API. Default 0: a free port. */
+  port?: number;
+  /** Called when the broker's thread dies after it was up. Default: the error is thrown in this thread. */
   onCrash?: (error: MillraceError) => void;
 }
 
 export interface EmbeddedKafka {
+  /** Addresses for Kafka clients: `['127.0.0.1:<port>']` by default. */
+  brokers: string[];
+  /** Port of the Kafka API. */
   port: number;
-  /** Of the schema registry; undefined when none was asked for. */
+  /** Port of the schema registry; undefined when none was asked for. */
   registryPort: number | undefined;
-  /** Resolves when everything that was acknowledged is on disk and the thread is gone. */
+  /** Address of the schema registry, such as `http://127.0.0.1:8081`; undefined when none was asked for. */
+  registryUrl: string | undefined;
+  /** Resolves when every acknowledged record is on disk, the thread has ended and a temporary folder is removed. */
   stop(): Promise<void>;
 }
 
@@ -35,13 +55,40 @@ export interface EmbeddedKafka {
 const resourceLimits = { maxYoungGenerationSizeMb: 4 };
 
 /**
- * Runs the broker in a worker thread of its own; resolves when clients can connect.
+ * Starts a Kafka broker, and a schema registry if `registryPort` is given, in a worker thread. Resolves when clients
+ * can connect.
  *
- * @throws MillraceError `PORT_IN_USE`, `LISTEN_FAILED`, `DATA_DIR_UNUSABLE`, or `BROKER_FAILED` with what went wrong while it came up.
+ * ```ts
+ * const kafka = await startKafka({ registryPort: 0 });
+ * const client = new Kafka({ brokers: kafka.brokers }); // any Kafka client
+ * await kafka.stop();
+ * ```
+ *
+ * @throws an error whose `code` is `PORT_IN_USE`, `LISTEN_FAILED`, `DATA_DIR_UNUSABLE`, `TLS_CERTIFICATE_UNUSABLE`, or
+ *   `BROKER_FAILED` for anything else that fails at the start.
  */
-export async function startKafka(options: EmbeddedKafkaOptions): Promise<EmbeddedKafka> {
-  const { onCrash = throwLater, ...workerData } = options;
-  const worker = new Worker(new URL('./worker.js', import.meta.url), { workerData, resourceLimits });
+export async function startKafka(options: EmbeddedKafkaOptions = {}): Promise<EmbeddedKafka> {
+  if (options.dataDir !== undefined) return await startWorker({ ...options, dataDir: options.dataDir });
+  const folder = await mkdtemp(join(tmpdir(), 'kafka-'));
+  const remove = (): Promise<void> => rm(folder, { recursive: true, force: true });
+  try {
+    const kafka = await startWorker({ ...options, dataDir: folder });
+    return { ...kafka, stop: () => kafka.stop().finally(remove) };
+  } catch (error) {
+    await remove();
+    throw error;
+  }
+}
+
+async function startWorker(options: EmbeddedKafkaOptions & { dataDir: string }): Promise<EmbeddedKafka> {
+  const { onCrash = throwLater, ...given } = options;
+  const workerData: WorkerOptions = { ...given, port: given.port ?? 0 };
+  const worker = new Worker(new URL('./worker.js', import.meta.url), {
+    workerData,
+    resourceLimits,
+    // Some of this process's flags, such as --input-type, keep a worker from loading its file.
+    execArgv: [],
+  });
   const up = deferred<{ port: number; registryPort: number | undefined }>();
   const gone = deferred<void>();
   let listening = false;
@@ -68,9 +115,12 @@ export async function startKafka(options: EmbeddedKafkaOptions): Promise<Embedde
 
   try {
     const { port, registryPort } = await up.promise;
+    const host = clientHost(workerData.host);
     return {
+      brokers: [`${host}:${port}`],
       port,
       registryPort,
+      registryUrl: registryPort === undefined ? undefined : `http://${host}:${registryPort}`,
       async stop() {
         // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a worker has no origin
         if (!stopping) worker.postMessage('stop');
@@ -82,6 +132,13 @@ export async function startKafka(options: EmbeddedKafkaOptions): Promise<Embedde
     await worker.terminate();
     throw error;
   }
+}
+
+/** Where this machine reaches a server that listens on `host`. */
+function clientHost(host = '127.0.0.1'): string {
+  if (host === '0.0.0.0') return '127.0.0.1';
+  if (host === '::') return '[::1]';
+  return host.includes(':') ? `[${host}]` : host;
 }
 
 function throwLater(error: MillraceError): void {

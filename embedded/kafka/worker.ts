@@ -5,7 +5,13 @@ import type { Logger } from '../../platform/logger.js';
 import { KafkaBroker } from './broker.js';
 import type { WorkerOptions, WorkerReport } from './start.js';
 
-const { logLevel, logDestination, registryPort, ...options }: WorkerOptions = workerData;
+const {
+  logLevel,
+  logDestination,
+  registryPort,
+  registryPortSetting = 'registryPort',
+  ...options
+}: WorkerOptions = workerData;
 // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a worker's port has no origin
 const report = (message: WorkerReport): void => parentPort?.postMessage(message);
 
@@ -36,6 +42,7 @@ async function startRegistry(
   return await startSchemaRegistry({
     host: options.host ?? '127.0.0.1',
     port,
+    portSetting: registryPortSetting,
     log: broker.localLog('_schemas'),
     logger,
   });

@@ -13,6 +13,8 @@ export interface SchemaRegistryOptions {
   host: string;
   /** 0 takes a free one. */
   port: number;
+  /** Name of the setting for `port`, for the error `PORT_IN_USE`. Default `port`. */
+  portSetting?: string;
   log: RegistryLog;
   logger?: Logger;
 }
@@ -24,7 +26,7 @@ export interface SchemaRegistryOptions {
  * @throws {MillraceError} `PORT_IN_USE`, `LISTEN_FAILED`; what reading the log throws.
  */
 export async function startSchemaRegistry(options: SchemaRegistryOptions): Promise<RunningServer> {
-  const { host, port, log, logger = silentLogger } = options;
+  const { host, port, portSetting: setting = 'port', log, logger = silentLogger } = options;
   const state = new RegistryState();
   const apply = (record: LogRecord): void => {
     try {
@@ -44,5 +46,5 @@ export async function startSchemaRegistry(options: SchemaRegistryOptions): Promi
     return refusal === undefined ? app.fetch(request) : new Response(`${refusal}\n`, { status: 403 });
   });
   const server = createServer((request, response) => void listener(request, response));
-  return await serve(server, { host, port, name: 'schema registry', setting: 'SCHEMA_REGISTRY_PORT' });
+  return await serve(server, { host, port, name: 'schema registry', setting });
 }

@@ -252,7 +252,7 @@ describeClient(apacheKafka(), (java) => {
     const missing = versions.filter((row) => row.includes('UNSUPPORTED'));
     const readme = readFileSync(join(projectRoot, 'embedded', 'README.md'), 'utf8');
     const named = keysIn(
-      readme.slice(readme.indexOf('Left out on purpose:'), readme.indexOf('Where it differs')),
+      readme.slice(readme.indexOf('## What it does not support'), readme.indexOf('Differences from Apache')),
     );
     expect(missing.filter((row) => !named.has(Number(/\((\d+)\)/.exec(row)?.[1])))).toEqual([]);
   });

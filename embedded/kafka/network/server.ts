@@ -8,6 +8,7 @@ import type { Logger } from '../../../platform/logger.js';
 export interface ListenOptions {
   host: string;
   port: number;
+  portSetting: string;
   maxConnections: number;
   /** Default: no TLS. */
   tls?: TlsCertificate | undefined;
@@ -28,12 +29,12 @@ const handshakeTimeoutMs = 10_000;
  * @throws MillraceError `PORT_IN_USE`, `TLS_CERTIFICATE_UNUSABLE`, or `LISTEN_FAILED` for any other reason.
  */
 export async function listen(
-  { host, port, maxConnections, tls, logger }: ListenOptions,
+  { host, port, portSetting: setting, maxConnections, tls, logger }: ListenOptions,
   accept: (socket: Socket) => void,
 ): Promise<{ server: Server; port: number }> {
   const server = tls === undefined ? createServer(socketOptions, accept) : createWithTls(tls, accept, logger);
   server.maxConnections = maxConnections;
-  return { server, port: await openPort(server, { host, port, name: 'Kafka API', setting: 'KAFKA_PORT' }) };
+  return { server, port: await openPort(server, { host, port, name: 'Kafka API', setting }) };
 }
 
 const socketOptions = { noDelay: true, keepAlive: true };
