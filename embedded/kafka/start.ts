@@ -73,7 +73,11 @@ export async function startKafka(options: EmbeddedKafkaOptions = {}): Promise<Em
   const remove = (): Promise<void> => rm(folder, { recursive: true, force: true });
   try {
     const kafka = await startWorker({ ...options, dataDir: folder });
-    return { ...kafka, stop: () => kafka.stop().finally(remove) };
+    const stop = async (): Promise<void> => {
+      await kafka.stop();
+      await remove();
+    };
+    return { ...kafka, stop };
   } catch (error) {
     await remove();
     throw error;
