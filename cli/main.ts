@@ -116,10 +116,13 @@ program
 program
   .command('settings')
   .description('list every setting with its default')
-  .option('--markdown', 'as the page docs/settings.md')
+  .option('--markdown', 'print the page docs/settings.md')
   .action(({ markdown }: { markdown?: boolean }) => {
     const settings = describeSettings();
-    const rows = settings.map(({ name, meaning, fallback }) => [name, `${meaning} ${fallback}`.trim()]);
+    const rows = settings.map(({ name, meaning, default: value }) => [
+      name,
+      value === undefined ? meaning : `${meaning} Default: ${value}.`,
+    ]);
     console.log(markdown ? settingsPage(settings) : toTable(rows));
   });
 

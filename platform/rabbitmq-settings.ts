@@ -107,34 +107,30 @@ function isShort(text: string): boolean {
   return Buffer.byteLength(text) <= 255;
 }
 
-/** The settings of the bridge, by environment variable. Texts that name several things are parsed by whoever needs them. */
+/** The settings of the bridge, by environment variable. The bridge parses texts that name several things. */
 export const rabbitmqVariables = {
   RABBITMQ_URL: z
     .url({ protocol: /^amqps?$/ })
     .optional()
-    .describe(
-      'RabbitMQ that events come from and predictions go to: amqp://, or amqps:// for TLS. Unset: no bridge.',
-    ),
+    .describe('URL of RabbitMQ: amqp://, or amqps:// for TLS. Unset: no bridge.'),
   RABBITMQ_QUEUES: z
     .string()
     .default('alicpp_records=credit-default')
     .superRefine(parsedBy(parseQueueMappings))
-    .describe(
-      'Queues that events come from, and the pipelines that score them: queue=pipeline, comma separated.',
-    ),
+    .describe('Input queues and the pipelines that score their messages: queue=pipeline, comma-separated.'),
   RABBITMQ_BINDINGS: z
     .string()
     .default('[]')
     .superRefine(parsedBy(parseBindings))
     .describe(
-      'Exchanges that these queues are bound to, a JSON list: queue, exchange, and where they apply type, routing_key, headers, durable.',
+      'Bindings of input queues to exchanges: a JSON list of objects with queue, exchange, and optionally type, routing_key, headers, durable.',
     ),
   RABBITMQ_RESULTS_QUEUES: z
     .string()
     .default('')
     .superRefine(parsedBy(parseResultsQueues))
     .describe(
-      'Queues that predictions go to, comma separated: queue, or queue=pattern of routing keys. Unset: whoever wants predictions binds a queue to the exchange.',
+      'Output queues for predictions, comma-separated: queue, or queue=pattern of routing keys. Unset: consumers bind queues to the exchange.',
     ),
   RABBITMQ_PREFETCH: z.coerce
     .number()
@@ -142,21 +138,21 @@ export const rabbitmqVariables = {
     .min(1)
     .max(65_535)
     .default(2_000)
-    .describe('Most messages of one queue that are under way.'),
+    .describe('Maximum number of messages in flight for a queue.'),
   RABBITMQ_RETRY_LIMIT: z.coerce
     .number()
     .int()
     .min(0)
     .max(20)
     .default(8)
-    .describe('How often a message that could not be taken for a reason that may pass is tried again.'),
+    .describe('Maximum number of retries of a message after a transient error.'),
   RABBITMQ_RETRY_DELAY_MS: z.coerce
     .number()
     .int()
     .min(1)
     .max(60_000)
     .default(1_000)
-    .describe('Delay before the first of these, milliseconds; it doubles each time, up to ten minutes.'),
+    .describe('Delay before the first retry, milliseconds. It doubles with each retry, up to ten minutes.'),
 };
 
 /** A check that a text is one that `parse` understands. */

@@ -36,7 +36,7 @@ export function isSecret(name: string): boolean {
 export const secretFileVariables = Object.fromEntries(
   secretSettings.map((name) => [
     `${name}_FILE`,
-    z.string().optional().describe(`File that has ${name}, in place of that setting.`),
+    z.string().optional().describe(`File that contains ${name}, in place of that setting.`),
   ]),
 ) as Record<SecretFile, z.ZodOptional<z.ZodString>>;
 

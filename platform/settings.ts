@@ -25,25 +25,28 @@ const url = z.url({ protocol: /^https?$/ });
 
 /** Every setting: what it may be, what it is by default, and what it means. */
 export const variables = z.object({
-  HOST: z.string().default('127.0.0.1').describe('Address that everything listens on.'),
-  PORT: port.default(8080).describe('HTTP API.'),
-  DATA_DIR: z.string().default(join(projectRoot, '.millrace')).describe('Folder of the embedded engines.'),
+  HOST: z.string().default('127.0.0.1').describe('Address to listen on.'),
+  PORT: port.default(8080).describe('Port of the HTTP API.'),
+  DATA_DIR: z
+    .string()
+    .default(join(projectRoot, '.millrace'))
+    .describe('Data folder of the embedded engines.'),
   LOG_LEVEL: z
     .enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'])
     .default('info')
-    .describe('Least level that is logged.'),
+    .describe('Minimum log level.'),
 
   KAFKA_BROKERS: list
     .optional()
-    .describe('Kafka or Redpanda, host:port, comma separated. Unset: the embedded broker.'),
+    .describe('Kafka or Redpanda brokers, host:port, comma-separated. Unset: the embedded broker.'),
   KAFKA_PORT: port.default(9092).describe('Port of the embedded broker.'),
   KAFKA_SASL_MECHANISM: z
     .enum(['plain', 'scram-sha-256', 'scram-sha-512'])
     .optional()
-    .describe('SASL mechanism for KAFKA_BROKERS.'),
-  KAFKA_SASL_USERNAME: z.string().optional().describe('SASL user.'),
+    .describe('SASL mechanism for KAFKA_BROKERS: plain, scram-sha-256 or scram-sha-512.'),
+  KAFKA_SASL_USERNAME: z.string().optional().describe('SASL user name.'),
   KAFKA_SASL_PASSWORD: z.string().optional().describe('SASL password.'),
-  KAFKA_TLS: flag.default(false).describe('Whether to talk TLS to KAFKA_BROKERS.'),
+  KAFKA_TLS: flag.default(false).describe('Use TLS for KAFKA_BROKERS.'),
   ...tlsVariables('KAFKA'),
   KAFKA_SESSION_TIMEOUT_MS: z.coerce
     .number()
@@ -52,7 +55,7 @@ export const variables = z.object({
     .max(300_000)
     .default(10_000)
     .describe(
-      'How soon the work of a process that died goes to others, milliseconds. Brokers refuse less than their group.min.session.timeout.ms, 6000 by default.',
+      'Time after which other processes take over the partitions of a process that died, milliseconds. Brokers refuse less than their group.min.session.timeout.ms, 6000 by default.',
     ),
   TOPIC_PARTITIONS: z.coerce
     .number()
@@ -60,23 +63,23 @@ export const variables = z.object({
     .min(1)
     .max(1000)
     .default(3)
-    .describe('Partitions of a topic when it is created.'),
+    .describe('Number of partitions of new topics.'),
   TOPIC_REPLICATION: z.coerce
     .number()
     .int()
     .min(1)
     .max(9)
     .optional()
-    .describe('Copies of a topic when it is created. Unset: the broker’s default.'),
+    .describe('Number of replicas of new topics. Unset: the broker’s default.'),
 
-  SCHEMA_REGISTRY_URL: url.optional().describe('Schema registry. Unset: the embedded one.'),
-  SCHEMA_REGISTRY_PORT: port.default(8081).describe('Port of the embedded registry.'),
+  SCHEMA_REGISTRY_URL: url.optional().describe('URL of the schema registry. Unset: the embedded one.'),
+  SCHEMA_REGISTRY_PORT: port.default(8081).describe('Port of the embedded schema registry.'),
 
   SCHEMA_REGISTRY_USER: z.string().optional().describe('Schema registry user.'),
   SCHEMA_REGISTRY_PASSWORD: z.string().optional().describe('Schema registry password.'),
   ...tlsVariables('SCHEMA_REGISTRY'),
 
-  CLICKHOUSE_URL: url.optional().describe('ClickHouse over HTTP. Unset: the embedded one.'),
+  CLICKHOUSE_URL: url.optional().describe('HTTP URL of ClickHouse. Unset: the embedded one.'),
   CLICKHOUSE_PORT: port.default(8123).describe('Port of the embedded ClickHouse.'),
   CLICKHOUSE_SOURCES: sqlSourcesSetting,
   CLICKHOUSE_USER: z.string().optional().describe('ClickHouse user.'),
@@ -86,19 +89,19 @@ export const variables = z.object({
   API_KEYS: list
     .optional()
     .describe(
-      'Keys that a client must send one of, comma separated; each may do everything. Unset, and API_KEYS_FILE too: no key is asked for.',
+      'API keys, comma-separated. Each allows everything. If API_KEYS and API_KEYS_FILE are unset, clients need no key.',
     ),
   API_KEYS_FILE: z
     .string()
     .optional()
     .describe(
-      'JSON file of API keys with what each may do, as `millrace keys new` makes its entries. Read again when it changes.',
+      'JSON file of API keys and their permissions; `millrace keys new` creates an entry. Changes take effect without a restart.',
     ),
   REDIS_URL: z
     .url({ protocol: /^rediss?$/ })
     .optional()
     .describe(
-      'Redis that the copies of `serve` share look-ups, event ids and limits through: redis://, or rediss:// for TLS. Unset: each has its own.',
+      'Redis through which copies of `serve` share look-ups, event ids and rate limits: redis://, or rediss:// for TLS. Unset: each copy keeps them in memory.',
     ),
   ...tlsVariables('REDIS'),
   RATE_LIMIT_PER_SECOND: z.coerce
@@ -108,20 +111,24 @@ export const variables = z.object({
     .max(1_000_000_000)
     .default(200_000)
     .describe(
-      'Requests a second that one API key, or address, may make; each event of a list counts. 0: no limit.',
+      'Maximum requests per second of an API key, or of an address without a key. Each event of a list counts. 0: no limit.',
     ),
   RATE_LIMIT_LOOP_DELAY_MS: z.coerce
     .number()
     .min(1)
     .max(maxMs)
     .default(1_000)
-    .describe('Mean delay of the event loop over a second above which limits tighten, milliseconds.'),
+    .describe(
+      'Rate limits are reduced while the mean event loop delay over a second is above this value, milliseconds.',
+    ),
   RATE_LIMIT_LAG_RECORDS: z.coerce
     .number()
     .int()
     .min(1)
     .default(1_000_000)
-    .describe('Events that wait for their score above which limits tighten while they become more.'),
+    .describe(
+      'Rate limits are reduced while more events than this wait to be scored and their number grows.',
+    ),
   TRUST_PROXY: z.coerce
     .number()
     .int()
@@ -129,23 +136,23 @@ export const variables = z.object({
     .max(10)
     .default(0)
     .describe(
-      'Proxies in front whose X-Forwarded-For tells the client’s address. 0: the connection’s address counts.',
+      'Number of proxies whose X-Forwarded-For header gives the client’s address. 0: use the address of the connection.',
     ),
-  MAX_BODY_BYTES: z.coerce.number().int().min(1).default(10 * 1024 * 1024).describe('Largest request body, bytes.'), // prettier-ignore
+  MAX_BODY_BYTES: z.coerce.number().int().min(1).default(10 * 1024 * 1024).describe('Maximum size of a request body, bytes.'), // prettier-ignore
   MAX_EVENTS_PER_REQUEST: z.coerce
     .number()
     .int()
     .min(1)
     .max(1_000_000)
     .default(10_000)
-    .describe('Most events of one request.'),
+    .describe('Maximum number of events in a request.'),
   REQUEST_TIMEOUT_MS: z.coerce
     .number()
     .int()
     .min(1)
     .max(maxMs)
     .default(30_000)
-    .describe('How long a request may take, milliseconds.'),
+    .describe('Maximum duration of a request, milliseconds.'),
   STOP_TIMEOUT_MS: z.coerce
     .number()
     .int()
@@ -153,7 +160,7 @@ export const variables = z.object({
     .max(3_600_000)
     .default(25_000)
     .describe(
-      'How long a process that is told to stop may end what is under way; then it ends as it is, with exit code 1. Less than the orchestrator waits, milliseconds.',
+      'Maximum time to finish the current work after SIGTERM, milliseconds. Then the process exits with code 1. Set it to less than the orchestrator waits.',
     ),
   STOP_DELAY_MS: z.coerce
     .number()
@@ -162,20 +169,20 @@ export const variables = z.object({
     .max(3_600_000)
     .default(3_000)
     .describe(
-      'How long `serve` alone goes on taking requests after it is told to stop, not ready any more: for load balancers to notice, milliseconds.',
+      'Time for which the role `serve` accepts requests after SIGTERM while it is not ready, so that load balancers notice, milliseconds.',
     ),
   MODELS_DIR: z
     .string()
     .optional()
     .describe(
-      'Folder of registered model versions, beside those that ship; all processes have to see it. Unset: `models` in DATA_DIR.',
+      'Folder of registered model versions, in addition to those that ship. All processes must share it. Unset: `models` in DATA_DIR.',
     ),
   MAX_MODEL_BYTES: z.coerce
     .number()
     .int()
     .min(1)
     .default(256 * 1024 * 1024)
-    .describe('Largest file of a model version that is registered, bytes.'),
+    .describe('Maximum size of a file when a model version is registered, bytes.'),
   MODEL_TRIAL_MEMORY_MB: z.coerce
     .number()
     .int()
@@ -183,7 +190,7 @@ export const variables = z.object({
     .max(1_000_000)
     .default(512)
     .describe(
-      'Memory that the process which tries a version before it is registered may take, beyond six times its graph, MiB.',
+      'Maximum memory of the process that tests a version before it is registered, in addition to six times the size of its graph, MiB.',
     ),
   SCORE_BATCH_SIZE: z.coerce
     .number()
@@ -191,47 +198,53 @@ export const variables = z.object({
     .min(1)
     .max(100_000)
     .default(512)
-    .describe('Most rows that one model call scores.'),
+    .describe('Maximum number of rows in a model call.'),
   SCORE_BATCH_DELAY_MS: z.coerce
     .number()
     .min(0)
     .max(1000)
     .default(0)
-    .describe('How long a model call may wait for more rows, milliseconds.'),
-  MODEL_WORKERS: z.coerce.number().int().min(1).max(64).default(1).describe('Threads that run models.'),
+    .describe('Maximum time that a model call waits for more rows, milliseconds.'),
+  MODEL_WORKERS: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(64)
+    .default(1)
+    .describe('Number of threads that run models.'),
   SINK_BATCH_ROWS: z.coerce
     .number()
     .int()
     .min(1)
     .max(1_000_000)
     .default(10_000)
-    .describe('Most rows of one insert into ClickHouse.'),
+    .describe('Maximum number of rows in an insert into ClickHouse.'),
   SINK_BATCH_DELAY_MS: z.coerce
     .number()
     .int()
     .min(1)
     .max(60_000)
     .default(200)
-    .describe('How long an insert may wait for more rows, milliseconds.'),
+    .describe('Maximum time that an insert waits for more rows, milliseconds.'),
 
   FILES_DIR: z
     .string()
     .optional()
     .describe(
-      'Folder of uploaded files and their results, shared by all `serve` copies. Unset: `files` in DATA_DIR.',
+      'Folder of uploaded files and their results, shared by all copies of `serve`. Unset: `files` in DATA_DIR.',
     ),
   MAX_FILE_BYTES: z.coerce
     .number()
     .int()
     .min(1)
     .default(100 * 1024 * 1024)
-    .describe('Largest file of a job, bytes.'),
+    .describe('Maximum size of a job’s file, bytes.'),
   FILES_RETENTION_DAYS: z.coerce
     .number()
     .min(0.01)
     .max(36_500)
     .default(7)
-    .describe('How long a finished job’s file and result are kept, days.'),
+    .describe('Retention time of the file and result of a finished job, days.'),
 
   ...rabbitmqVariables,
   ...tlsVariables('RABBITMQ'),
@@ -239,7 +252,7 @@ export const variables = z.object({
   MILLRACE_URL: url
     .optional()
     .describe(
-      'HTTP API that commands talk to. Unset: the system that runs on DATA_DIR, else localhost and PORT.',
+      'URL of the HTTP API for commands. Unset: the system that runs on DATA_DIR, else localhost and PORT.',
     ),
   MILLRACE_API_KEY: z.string().optional().describe('API key that commands send.'),
   ...secretFileVariables,
@@ -247,30 +260,28 @@ export const variables = z.object({
   OTEL_EXPORTER_OTLP_ENDPOINT: url
     .optional()
     .describe(
-      'Where traces go: OTLP over HTTP, such as http://localhost:4318. Unset: there are none. OpenTelemetry’s other variables count as well: docs/traces.md.',
+      'OTLP endpoint over HTTP for traces, such as http://localhost:4318. Unset: no traces. OpenTelemetry’s other variables work too, see docs/traces.md.',
     ),
   OTEL_EXPORTER_OTLP_PROTOCOL: z
     .string()
     .default('http/json')
     .describe(
-      'Protocol of traces. It is JSON in any case: who takes `http/protobuf` takes that too. `grpc` is not spoken.',
+      'OTLP protocol. Millrace always sends JSON, which receivers of `http/protobuf` accept too. `grpc` is not supported.',
     ),
-  OTEL_SDK_DISABLED: flag
-    .default(false)
-    .describe('Whether traces are off although they have somewhere to go.'),
+  OTEL_SDK_DISABLED: flag.default(false).describe('Turn traces off even if an endpoint is set.'),
 
   TAXI_SCHEDULE: z
     .string()
     .refine((text) => text === 'off' || isCron(text), 'is no cron pattern with a time to come, nor `off`')
     .default('*/5 * * * *')
-    .describe('When sample taxi rides come in: a cron pattern, a sixth field first being seconds, or `off`.'),
-  TAXI_SCHEDULE_MIN_RIDES: rides.default(1).describe('Fewest rides of one run.'),
-  TAXI_SCHEDULE_MAX_RIDES: rides.default(10).describe('Most rides of one run.'),
+    .describe('Cron pattern for sample taxi rides, or `off`. An optional first field is seconds.'),
+  TAXI_SCHEDULE_MIN_RIDES: rides.default(1).describe('Minimum number of rides in a run.'),
+  TAXI_SCHEDULE_MAX_RIDES: rides.default(10).describe('Maximum number of rides in a run.'),
   SCHEDULE_TIME_ZONE: z
     .string()
     .refine(isTimeZone, 'is no time zone such as UTC or America/Chicago')
     .default('UTC')
-    .describe('Time zone of the cron patterns.'),
+    .describe('Time zone of cron patterns.'),
 });
 
 /** Every setting, by its environment variable's name. */
@@ -280,8 +291,8 @@ export interface Setting {
   /** The environment variable. */
   name: string;
   meaning: string;
-  /** `Default: …`, or empty. */
-  fallback: string;
+  /** Undefined without one. */
+  default: string | undefined;
 }
 
 /** Every setting, in the order of its subject. */
@@ -291,24 +302,24 @@ export function describeSettings(): Setting[] {
     return {
       name,
       meaning: schema.description ?? '',
-      fallback: value === undefined ? '' : `Default: ${String(value)}.`,
+      default: value === undefined || value === '' ? undefined : String(value),
     };
   });
 }
 
 /** `docs/settings.md`. */
 export function settingsPage(settings: readonly Setting[]): string {
-  const rows = settings.map(
-    ({ name, meaning, fallback }) => `| \`${name}\` | ${meaning} ${fallback}`.trim() + ' |',
-  );
+  const items = settings.map(({ name, meaning, default: value }) => {
+    const ending = value === undefined ? '' : ` Default: \`${value}\`.`;
+    return `- **\`${name}\`**: ${meaning}${ending}`;
+  });
   return `# Settings
 
-Environment variables, read once at the start. An empty one counts as unset; a wrong one stops the start with a message that names it.
-This page is made by \`npm run generate\`.
+Settings are environment variables. Millrace reads them once, at the start. An empty variable counts as unset.
+An invalid value stops the start with a message that names the variable.
+This page is generated by \`npm run generate\`.
 
-| variable | meaning |
-| --- | --- |
-${rows.join('\n')}`;
+${items.join('\n')}`;
 }
 
 function isCron(pattern: string): boolean {

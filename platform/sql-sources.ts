@@ -1,8 +1,8 @@
 import { z } from 'zod';
 
 /**
- * What SQL may reach outside its own tables, by ClickHouse's names for sources: each stands for the table functions and
- * engines of that kind. `FILE` is for reading only.
+ * Sources outside its tables that SQL may access, by ClickHouse's names: each allows the table functions and engines of
+ * that kind. `FILE` is read-only.
  */
 export const sqlSources = [
   'FILE',
@@ -24,5 +24,5 @@ export const sqlSourcesSetting = z
   .pipe(z.array(z.enum(sqlSources)))
   .optional()
   .describe(
-    'What SQL of the embedded ClickHouse may reach outside its tables: FILE (to read), URL, REMOTE, POSTGRES, MYSQL, MONGO, REDIS, SQLITE, S3, comma separated. Unset: nothing.',
+    'Sources outside its tables that SQL of the embedded ClickHouse may access, comma-separated: FILE (read only), URL, REMOTE, POSTGRES, MYSQL, MONGO, REDIS, SQLITE, S3. Unset: none.',
   );

@@ -11,11 +11,10 @@ export const tlsEngines = ['KAFKA', 'SCHEMA_REGISTRY', 'CLICKHOUSE', 'RABBITMQ',
 export type TlsEngine = (typeof tlsEngines)[number];
 
 const meanings = {
-  CA: 'File with the certificate authority to trust, PEM. Unset: those that Node trusts.',
-  CERT: 'File with this client’s certificate and the chain below the authority, PEM.',
-  KEY: 'File with the private key of that certificate, PEM.',
-  SERVER_NAME:
-    'Host name that the server’s certificate has to be for, where it is not the one in the address.',
+  CA: 'PEM file of the certificate authority to trust. Unset: the authorities that Node trusts.',
+  CERT: 'PEM file of the client certificate and its chain, without the authority.',
+  KEY: 'PEM file of the private key of that certificate.',
+  SERVER_NAME: 'Host name in the server’s certificate, if it differs from the address.',
 } as const;
 
 type TlsVariable = `${TlsEngine}_TLS_${keyof typeof meanings}`;
