@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { link, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { MillraceError, messageOf } from '../platform/errors.js';
+import { isSystemError, MillraceError, messageOf } from '../platform/errors.js';
 import { makeFolder } from '../platform/make-folder.js';
 
 /** A data folder that no other process uses until it is released. */
@@ -41,7 +41,7 @@ async function tryLink(from: string, to: string): Promise<boolean> {
     await link(from, to);
     return true;
   } catch (error) {
-    if (codeOf(error) === 'EEXIST') return false;
+    if (isSystemError(error, 'EEXIST')) return false;
     throw error;
   }
 }
@@ -61,7 +61,7 @@ async function removeStale(lock: string, folder: string): Promise<void> {
   try {
     await rename(lock, aside);
   } catch (error) {
-    if (codeOf(error) === 'ENOENT') return;
+    if (isSystemError(error, 'ENOENT')) return;
     throw error;
   }
   if ((await readOr(aside, undefined)) !== owner) await tryLink(aside, lock);
@@ -81,7 +81,7 @@ function isAlive(pid: number): boolean {
     process.kill(pid, 0);
     return true;
   } catch (error) {
-    return codeOf(error) === 'EPERM';
+    return isSystemError(error, 'EPERM');
   }
 }
 
@@ -89,11 +89,7 @@ async function readOr<Default>(file: string, otherwise: Default): Promise<string
   try {
     return await readFile(file, 'utf8');
   } catch (error) {
-    if (codeOf(error) === 'ENOENT') return otherwise;
+    if (isSystemError(error, 'ENOENT')) return otherwise;
     throw error;
   }
-}
-
-function codeOf(error: unknown): string | undefined {
-  return error instanceof Error && 'code' in error ? String(error.code) : undefined;
 }

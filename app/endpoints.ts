@@ -1,5 +1,6 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isSystemError } from '../platform/errors.js';
 
 /** Where everything is. Programs find it in `endpoints.json` in the data folder. */
 export interface Endpoints {
@@ -18,7 +19,7 @@ export async function readEndpoints(dataDir: string): Promise<Endpoints | undefi
   try {
     return JSON.parse(await readFile(fileIn(dataDir), 'utf8')) as Endpoints;
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    if (isSystemError(error, 'ENOENT')) return undefined;
     throw error;
   }
 }

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { Readable, Transform } from 'node:stream';
 import { Busboy, type BusboyInstance } from '@fastify/busboy';
 import type { Context } from 'hono';
-import { MillraceError, messageOf } from '../platform/errors.js';
+import { isSystemError, MillraceError, messageOf } from '../platform/errors.js';
 import type { JobFiles } from '../processors/jobs/job-files.js';
 
 /** A file that is on this machine's disk, but no job's yet. */
@@ -145,7 +145,7 @@ function safeName(name: string): string {
 
 function translated(error: unknown): MillraceError {
   if (error instanceof MillraceError) return error;
-  if (error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT')) {
+  if (isSystemError(error, 'ENOSPC', 'EDQUOT')) {
     const problem =
       'The file does not fit on the disk here. Free some space, or set FILES_DIR to another disk.';
     return new MillraceError('STORAGE_FULL', problem, { cause: error });

@@ -35,6 +35,11 @@ export class MillraceError extends Error {
   }
 }
 
+/** Whether the operating system refused a call with one of these codes, such as `ENOENT`. */
+export function isSystemError(error: unknown, ...codes: string[]): boolean {
+  return error instanceof Error && 'code' in error && codes.includes(String(error.code));
+}
+
 /** OpenSSL's own errors: `thread:error:number:library:function:reason:file:line:more`. */
 const openSsl = /[0-9A-F]+:error:[0-9A-F]+:[^:]*:[^:]*:([^:]+):[^:]*:\d+:[^\n)]*\n?/g;
 

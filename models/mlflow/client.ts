@@ -295,7 +295,8 @@ function problemOf(error: unknown): string {
   return error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; ');
 }
 
-function parseOrNothing(json: string): unknown {
+/** @returns undefined when it is no JSON. */
+export function parseOrNothing(json: string): unknown {
   try {
     return JSON.parse(json);
   } catch {

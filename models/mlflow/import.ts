@@ -5,7 +5,14 @@ import { z } from 'zod';
 import { MillraceError } from '../../platform/errors.js';
 import { parseManifest, type GoldenRow, type ModelManifest } from '../manifest.js';
 import { externalFilesOf, opsetsOf, requireWeightsInside, withWeightsInside } from '../onnx-file.js';
-import type { Artifacts, MlflowClient, MlflowRun, MlflowVersion, ModelReference } from './client.js';
+import {
+  type Artifacts,
+  type MlflowClient,
+  type MlflowRun,
+  type MlflowVersion,
+  type ModelReference,
+  parseOrNothing,
+} from './client.js';
 import { useGraph, type OutputChoice, type UsableGraph } from './graph.js';
 import { readSignature, type Signature } from './signature.js';
 
@@ -262,14 +269,6 @@ function readExample(json: string, inputs: ModelManifest['inputs']): number[][] 
   return rows.length >= 2 && rows.flat().every((value) => Number.isFinite(Math.fround(value)))
     ? rows
     : undefined;
-}
-
-function parseOrNothing(json: string): unknown {
-  try {
-    return JSON.parse(json);
-  } catch {
-    return undefined;
-  }
 }
 
 function unfit(problem: string): MillraceError {

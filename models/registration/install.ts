@@ -2,7 +2,7 @@ import { open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { randomUUID } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
-import { MillraceError, messageOf } from '../../platform/errors.js';
+import { isSystemError, MillraceError, messageOf } from '../../platform/errors.js';
 import { makeFolder } from '../../platform/make-folder.js';
 import { readModel, type ModelArtifact } from '../registry.js';
 import { versionFiles } from './receive.js';
@@ -76,8 +76,7 @@ async function tryRename(from: string, to: string): Promise<boolean> {
     await rename(from, to);
     return true;
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? error.code : undefined;
-    if (code === 'ENOTEMPTY' || code === 'EEXIST' || code === 'ENOTDIR') return false;
+    if (isSystemError(error, 'ENOTEMPTY', 'EEXIST', 'ENOTDIR')) return false;
     throw error;
   }
 }

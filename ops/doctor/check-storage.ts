@@ -3,7 +3,7 @@ import { access, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { listModels } from '../../models/registry.js';
 import type { Config } from '../../platform/config.js';
-import { messageOf } from '../../platform/errors.js';
+import { isSystemError, messageOf } from '../../platform/errors.js';
 import { modelRoots, registeredModels } from '../../processors/pipelines/open-pipelines.js';
 import { gigabytes } from './check-clickhouse.js';
 import { attempt, type Diagnosis, type Notes } from './diagnosis.js';
@@ -31,8 +31,8 @@ async function checkFolder(notes: Notes, setting: string, folder: string): Promi
     await access(folder, constants.R_OK | constants.W_OK | constants.X_OK);
     notes.ok(`${folder} can be read and written`);
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? error.code : '';
-    if (code === 'ENOENT') notes.ok(`${folder} is not there: no model was registered on this machine`);
+    if (isSystemError(error, 'ENOENT'))
+      notes.ok(`${folder} is not there: no model was registered on this machine`);
     else
       notes.error(
         `${folder} can’t be read and written: ${messageOf(error)}`,

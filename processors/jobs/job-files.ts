@@ -4,6 +4,7 @@ import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { isSystemError } from '../../platform/errors.js';
 
 const uploadPrefix = 'upload-';
 
@@ -60,7 +61,7 @@ export class JobFiles {
     try {
       await rename(folder, join(this.#root, jobId));
     } catch (error) {
-      if (!isCode(error, 'ENOTEMPTY', 'EEXIST')) throw error;
+      if (!isSystemError(error, 'ENOTEMPTY', 'EEXIST')) throw error;
       isKept = false;
       await this.discard(id);
     }
@@ -101,7 +102,7 @@ export class JobFiles {
    */
   async sweep(keptMs: (jobId: string | undefined) => number): Promise<void> {
     const names = await readdir(this.#root).catch((error: unknown) => {
-      if (isCode(error, 'ENOENT')) return [];
+      if (isSystemError(error, 'ENOENT')) return [];
       throw error;
     });
     for (const name of names) {
@@ -111,10 +112,6 @@ export class JobFiles {
         await rm(folder, { recursive: true, force: true });
     }
   }
-}
-
-function isCode(error: unknown, ...codes: string[]): boolean {
-  return error instanceof Error && 'code' in error && codes.includes(String(error.code));
 }
 
 async function sync(path: string): Promise<void> {

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ClickHouseClient } from '@clickhouse/client';
 import { countAnswers, countFailures } from '../../analytics/job-queries.js';
 import { isErrorCode } from '../../platform/error-codes.js';
-import { MillraceError } from '../../platform/errors.js';
+import { isSystemError, MillraceError } from '../../platform/errors.js';
 import type { Logger } from '../../platform/logger.js';
 import type { Metrics } from '../../platform/metrics.js';
 import { Mutex } from '../../platform/mutex.js';
@@ -123,7 +123,7 @@ export class JobRun {
       await this.#withFile((file) => this.#writeResult(file));
       await this.#end({ state: 'done' });
     } catch (error) {
-      if (isCode(error, 'ENOENT')) return this.#fail(fileMissing());
+      if (isSystemError(error, 'ENOENT')) return this.#fail(fileMissing());
       if (error instanceof MillraceError && error.code === 'FILE_INVALID') return this.#fail(error);
       const mayPass = error instanceof MillraceError || isFileSystemError(error) || signal.aborted;
       if (mayPass) throw error;
@@ -261,10 +261,6 @@ export class JobRun {
     this.#committedAt = performance.now();
     log.apply(job);
   }
-}
-
-function isCode(error: unknown, code: string): boolean {
-  return error instanceof Error && 'code' in error && error.code === code;
 }
 
 function fileMissing(): MillraceError {

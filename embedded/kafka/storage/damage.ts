@@ -1,6 +1,7 @@
 import { constants } from 'node:fs';
 import { copyFile, readdir, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { isSystemError } from '../../../platform/errors.js';
 import type { Logger } from '../../../platform/logger.js';
 import { syncFolder } from './files.js';
 
@@ -24,7 +25,7 @@ export async function keepDamaged({ path, what }: Damage, logger: Logger): Promi
     try {
       await copyOrMark(path, kept);
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'EEXIST') continue;
+      if (isSystemError(error, 'EEXIST')) continue;
       throw error;
     }
     await syncFolder(dirname(path));
@@ -40,7 +41,7 @@ async function copyOrMark(path: string, kept: string): Promise<void> {
   try {
     await copyFile(path, kept, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    if (!isSystemError(error, 'ENOENT')) throw error;
     await writeFile(kept, '', { flag: 'wx' });
   }
 }
@@ -51,7 +52,7 @@ export async function findDamaged(dataDir: string): Promise<string[]> {
     const names = await readdir(dataDir, { recursive: true });
     return names.filter((name) => name.endsWith(damagedSuffix)).toSorted();
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    if (isSystemError(error, 'ENOENT')) return [];
     throw error;
   }
 }

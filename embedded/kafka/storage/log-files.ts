@@ -1,5 +1,6 @@
 import { mkdir, readdir, readFile, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isSystemError } from '../../../platform/errors.js';
 import type { Logger } from '../../../platform/logger.js';
 import { isControl } from '../protocol/record-batch.js';
 import { isCommitMarker } from '../protocol/records.js';
@@ -225,8 +226,8 @@ export async function saveCheckpoint(
 
 /** A checkpoint holds positions: it must go before a segment it describes is replaced by another file. */
 export async function dropCheckpoint(folder: string): Promise<void> {
-  await unlink(join(folder, checkpointName)).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'ENOENT') throw error;
+  await unlink(join(folder, checkpointName)).catch((error: unknown) => {
+    if (!isSystemError(error, 'ENOENT')) throw error;
   });
   await syncFolder(folder);
 }
