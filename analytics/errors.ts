@@ -83,11 +83,11 @@ export function translateError(error: unknown, task: string): MillraceError {
     const advice = tls ?? 'Check that it runs and that CLICKHOUSE_URL is right.';
     const message = `Could not ${task}: ClickHouse did not answer (${text}). ${advice}`;
     const misconfigured = tls !== undefined;
-    return new MillraceError('CLICKHOUSE_UNAVAILABLE', message, { ...cause, retriable: true, misconfigured });
+    return new MillraceError('CLICKHOUSE_UNAVAILABLE', message, { ...cause, misconfigured });
   }
   if (unavailableCodes.has(code)) {
     const message = `Could not ${task} now: ClickHouse answered code ${code}: ${text}`;
-    return new MillraceError('CLICKHOUSE_UNAVAILABLE', message, { ...cause, retriable: true });
+    return new MillraceError('CLICKHOUSE_UNAVAILABLE', message, cause);
   }
   if (badRowsCodes.has(code)) {
     const message = `Could not ${task}: a row does not fit the table, code ${code}: ${text}`;

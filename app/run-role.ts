@@ -81,9 +81,7 @@ function notYet(options: OperationsOptions): Hono {
   app.notFound((c) =>
     sendProblem(
       c,
-      new MillraceError('STARTING', 'Millrace is starting, or waits for an engine: see /health/ready.', {
-        retriable: true,
-      }),
+      new MillraceError('STARTING', 'Millrace is starting, or waits for an engine: see /health/ready.'),
     ),
   );
   return app;

@@ -124,7 +124,6 @@ function unsettled(): MillraceError {
   return new MillraceError(
     'REGISTRY_UNSETTLED',
     'The log of the schema registry was away, and what was written last may be there or not. It has been looked up: ask again.',
-    { retriable: true },
   );
 }
 

@@ -39,7 +39,7 @@ export async function createApiClient(config: Config): Promise<ApiClient> {
       throw new MillraceError(
         'API_UNREACHABLE',
         `${url} does not answer: ${reason}. Start it with \`npm start\`, or set MILLRACE_URL to where it is.`,
-        { retriable: true, cause: error },
+        { cause: error },
       );
     }
     if (!response.ok) throw await problemOf(response, path);

@@ -158,6 +158,6 @@ function tooLate(c: Context, { requestTimeoutMs }: AppOptions): HTTPException {
   }
   const problem = `The request was not done in ${requestTimeoutMs} ms. Send it again with the same event ids or Idempotency-Key: what did get through is not doubled.`;
   return new HTTPException(503, {
-    cause: new MillraceError('REQUEST_TIMEOUT', problem, { retriable: true }),
+    cause: new MillraceError('REQUEST_TIMEOUT', problem),
   });
 }

@@ -115,10 +115,7 @@ describe('MicroBatcher', () => {
   });
 
   it('blames no row when the model can’t run, and goes on afterwards', async () => {
-    const { batcher, sizes } = failing(
-      (value) => value < 0,
-      new MillraceError('MODEL_WORKER_DIED', 'no', { retriable: true }),
-    );
+    const { batcher, sizes } = failing((value) => value < 0, new MillraceError('MODEL_WORKER_DIED', 'no'));
     await expect(batcher.predict(rowsOf(1, -1))).rejects.toMatchObject({ code: 'MODEL_WORKER_DIED' });
     expect(sizes).toEqual([2]);
     expect(await batcher.predict(rowsOf(1))).toEqual([1]);

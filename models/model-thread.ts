@@ -77,7 +77,7 @@ export class ModelThread {
       throw new MillraceError(
         'MODEL_WORKER_DIED',
         `No worker thread could be started for the model in ${artifact.folder}: ${messageOf(error)}. Give the process more memory or threads.`,
-        { retriable: true, cause: error },
+        { cause: error },
       );
     }
     try {
@@ -134,7 +134,7 @@ export class ModelThread {
     this.#death = new MillraceError(
       'MODEL_WORKER_DIED',
       `The worker thread of model ${this.#name} ended (${cause === undefined ? `exit code ${exitCode}` : messageOf(cause)}). Try again: the next call starts another.`,
-      { retriable: true, cause },
+      { cause },
     );
     this.#settleReady?.reject(this.#death);
     for (const { reject } of this.#calls.values()) reject(this.#death);

@@ -158,7 +158,7 @@ class ModelWorker {
       throw new MillraceError(
         'MODEL_WORKER_DIED',
         `Model ${name} ${version} ran and can't be started again: ${messageOf(error)}. It may lack memory or threads: the next call tries again.`,
-        { retriable: true, cause: error },
+        { cause: error },
       );
     }
   }

@@ -181,5 +181,5 @@ function unavailable(cause: unknown): MillraceError {
       ? ' Check user and password in REDIS_URL.'
       : ` ${tlsAdvice(cause, 'REDIS') ?? ''}`.trimEnd();
   const problem = `Redis does not work now: ${reason}.${advice} Each copy goes on with what it knows itself.`;
-  return new MillraceError('REDIS_UNAVAILABLE', problem, { retriable: true, cause });
+  return new MillraceError('REDIS_UNAVAILABLE', problem, { cause });
 }

@@ -40,8 +40,7 @@ async function collect(streams: Streams, options: Omit<BatchConsumerOptions, 'ha
   return { consumption, batches };
 }
 
-const outage = (): MillraceError =>
-  new MillraceError('CLICKHOUSE_UNAVAILABLE', 'the table is away', { retriable: true });
+const outage = (): MillraceError => new MillraceError('CLICKHOUSE_UNAVAILABLE', 'the table is away');
 
 describe('consume', () => {
   test('collects records of many small fetches and partitions into large batches', async () => {

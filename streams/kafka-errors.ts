@@ -137,13 +137,12 @@ export function toMillraceError(error: unknown, what: string): MillraceError {
   const tls = tlsAdvice(error, 'KAFKA');
   if (tls !== undefined)
     return new MillraceError('LOG_UNAVAILABLE', `${what}: TLS with the broker fails. ${tls} (${reason})`, {
-      retriable: true,
       misconfigured: true,
       cause: error,
     });
   return new MillraceError(
     'LOG_UNAVAILABLE',
     `${what}: no answer from the log that would do. It is tried again; check that the brokers run. (${reason})`,
-    { retriable: true, cause: error },
+    { cause: error },
   );
 }

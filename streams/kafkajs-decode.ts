@@ -75,7 +75,6 @@ function lastOffsetOfDamaged(baseOffset: number, lastOffset: number, nextOffset:
   throw new MillraceError(
     'LOG_DAMAGED',
     `The batch at offset ${baseOffset} is damaged, and nothing says where it ends. Restore the partition's files, or move the group's offset behind it.`,
-    { retriable: true },
   );
 }
 

@@ -117,9 +117,7 @@ async function decodeMessages(decoder: Decoder): Promise<KafkaMessage[]> {
   }
   // kafkajs would take it for a compacted end of the log, and go on behind all that is there.
   if (messages.length === 0 && bytes.length > 0) {
-    throw new MillraceError('LOG_DAMAGED', 'A broker answered with bytes that are no batch of records.', {
-      retriable: true,
-    });
+    throw new MillraceError('LOG_DAMAGED', 'A broker answered with bytes that are no batch of records.');
   }
   return messages;
 }

@@ -215,7 +215,7 @@ export class LogAdmin {
     const reason = this.#problem === '' ? '' : `: ${this.#problem}`;
     const advice = tlsAdvice(new Error(this.#problem), 'KAFKA') ?? '';
     const text = `The log did not answer in ${pingMs} ms${reason}. ${advice}`;
-    return new MillraceError('LOG_UNAVAILABLE', text.trimEnd(), { retriable: true });
+    return new MillraceError('LOG_UNAVAILABLE', text.trimEnd());
   }
 
   async close(): Promise<void> {

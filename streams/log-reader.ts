@@ -111,7 +111,7 @@ export class LogReader {
     const found = partitionsOf(cluster, topic).find(({ partitionId }) => partitionId === partition);
     if (found === undefined || found.leader < 0) {
       const problem = found === undefined ? `is no partition ${partition}` : `leads partition ${partition}`;
-      throw new MillraceError('LOG_UNAVAILABLE', `There ${problem} of ${topic}.`, { retriable: true });
+      throw new MillraceError('LOG_UNAVAILABLE', `There ${problem} of ${topic}.`);
     }
     return cluster.findBroker({ nodeId: String(found.leader) });
   }
@@ -182,6 +182,5 @@ function heldBack(topic: string): MillraceError {
   return new MillraceError(
     'LOG_UNAVAILABLE',
     `The broker holds its answers for ${topic} back, as it does when a quota is used up. Try again later, or raise the quota.`,
-    { retriable: true },
   );
 }

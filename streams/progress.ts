@@ -37,7 +37,6 @@ export class Progress {
         throw new MillraceError(
           'PROCESSING_TIMEOUT',
           `Offset ${offset} of ${topic}/${partition} was not processed within ${timeoutMs} ms.`,
-          { retriable: true },
         );
       const woken = new AbortController();
       const wake = (): void => woken.abort();

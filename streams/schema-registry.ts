@@ -198,7 +198,7 @@ export class SchemaRegistryClient {
     return new MillraceError(
       'REGISTRY_UNAVAILABLE',
       `The schema registry at ${this.#url} does not let this user in (${what}, status ${status}). Check SCHEMA_REGISTRY_USER and SCHEMA_REGISTRY_PASSWORD.`,
-      { retriable: true, misconfigured: true },
+      { misconfigured: true },
     );
   }
 
@@ -207,7 +207,7 @@ export class SchemaRegistryClient {
     return new MillraceError(
       'REGISTRY_UNAVAILABLE',
       `The schema registry at ${this.#url} did not do its part (${what}): ${reason}. ${tls ?? 'It is tried again; check SCHEMA_REGISTRY_URL and that it runs.'}`,
-      { retriable: true, misconfigured: tls !== undefined, cause },
+      { misconfigured: tls !== undefined, cause },
     );
   }
 }

@@ -83,7 +83,6 @@ export function unknownOutcome(): MillraceError {
   return new MillraceError(
     'LOG_TIMEOUT',
     'The log did not acknowledge in time. The records may still be written: try again with the same event ids.',
-    { retriable: true },
   );
 }
 
@@ -91,6 +90,5 @@ export function busy(waiting: number, given: number): MillraceError {
   return new MillraceError(
     'LOG_BUSY',
     `${waiting} records wait for their partition already; these ${given} were not taken. Try again later.`,
-    { retriable: true },
   );
 }

@@ -116,7 +116,6 @@ export function createStreams(settings: StreamsSettings): Streams {
     throw new MillraceError(
       'LOG_UNAVAILABLE',
       `A transaction on ${topic} was still open after ${timeoutMs} ms. Brokers end it within a minute.`,
-      { retriable: true },
     );
   }
 

@@ -101,7 +101,6 @@ export class TopicTail implements Follower {
         throw new MillraceError(
           'LOG_UNAVAILABLE',
           `Reading ${this.#options.topics.join(', ')} took longer than ${timeoutMs} ms. It goes on; check that the brokers answer.`,
-          { retriable: true },
         );
       }
       await pause(pollMs, this.#changed.signal);
@@ -173,7 +172,6 @@ export class TopicTail implements Follower {
     throw new MillraceError(
       'LOG_UNAVAILABLE',
       `No partition of ${this.#options.topics.join(', ')} has a leader. Check that the brokers run.`,
-      { retriable: true },
     );
   }
 

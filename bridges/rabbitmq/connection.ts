@@ -118,7 +118,7 @@ export class RabbitConnection {
     return new MillraceError(
       'RABBITMQ_UNAVAILABLE',
       `RabbitMQ at ${this.#where} can't be used now: ${messageOf(error)}`,
-      { retriable: true, cause: error },
+      { cause: error },
     );
   }
 

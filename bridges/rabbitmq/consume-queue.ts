@@ -62,7 +62,6 @@ function readByOther(queue: string): MillraceError {
   return new MillraceError(
     'QUEUE_IN_USE',
     `Another program, or another copy of the bridge, reads the queue ${queue}. It is read here once that one has ended.`,
-    { retriable: true },
   );
 }
 

@@ -26,7 +26,7 @@ export function refused(what: string, setting: string, error: unknown): Millrace
   return new MillraceError(
     'RABBITMQ_REFUSED',
     `${what} can't be used: ${messageOf(error)}.${hint} in ${setting}.`,
-    { retriable: true, cause: error },
+    { cause: error },
   );
 }
 

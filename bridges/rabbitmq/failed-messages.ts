@@ -85,7 +85,6 @@ export class FailedMessages {
     throw new MillraceError(
       'RABBITMQ_REFUSED',
       `${refused.length} messages can't wait in ${queue}: it rejects them. Look for a policy with a limit on it.`,
-      { retriable: true },
     );
   }
 

@@ -193,7 +193,7 @@ export class Ledger {
 }
 
 function unavailable(): MillraceError {
-  return new MillraceError('LOG_UNAVAILABLE', 'The log is away.', { retriable: true });
+  return new MillraceError('LOG_UNAVAILABLE', 'The log is away.');
 }
 
 function toState({ value }: StreamRecord): LedgerState | undefined {

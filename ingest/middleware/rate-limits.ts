@@ -10,7 +10,7 @@ export class RateLimited extends MillraceError {
   readonly retryAfterSeconds: number;
 
   constructor(message: string, retryAfterSeconds: number) {
-    super('RATE_LIMITED', message, { retriable: true });
+    super('RATE_LIMITED', message);
     this.retryAfterSeconds = retryAfterSeconds;
   }
 }

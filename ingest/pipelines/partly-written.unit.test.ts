@@ -8,7 +8,7 @@ import { toProblem } from '../../platform/problem.js';
 import { sendProblem } from '../problems.js';
 import { pipelineRoutes } from './routes.js';
 
-const timeout = new MillraceError('LOG_TIMEOUT', 'No answer in time.', { retriable: true });
+const timeout = new MillraceError('LOG_TIMEOUT', 'No answer in time.');
 const tooLarge = new MillraceError('RECORD_TOO_LARGE', 'Too large.');
 
 /** What `/events` answers when the log does so. */

@@ -244,7 +244,7 @@ export class MlflowClient {
       throw new MillraceError(
         'MLFLOW_UNREACHABLE',
         `${this.server} did not answer: ${messageOf(error instanceof TypeError ? (error.cause ?? error) : error)}. Check that the server runs and the tracking URI is right.`,
-        { retriable: true, cause: error },
+        { cause: error },
       );
     } finally {
       clearTimeout(timer);
@@ -259,7 +259,6 @@ export class MlflowClient {
       return new MillraceError(
         'MLFLOW_UNREACHABLE',
         `${this.server} failed with status ${status}${said}. Try again, or look into its log.`,
-        { retriable: true },
       );
     }
     const advice =

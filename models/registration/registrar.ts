@@ -125,9 +125,6 @@ export class ModelRegistrar {
       throw new MillraceError(
         'MODEL_NOT_REGISTERED',
         'The log took the version and does not show it. Try again.',
-        {
-          retriable: true,
-        },
       );
     }
     return { version, existed: known !== undefined };

@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import { MillraceError } from '../../platform/errors.js';
 import { PredictionCache } from './prediction-cache.js';
 
-const unavailable = new MillraceError('CLICKHOUSE_UNAVAILABLE', 'It hangs.', { retriable: true });
+const unavailable = new MillraceError('CLICKHOUSE_UNAVAILABLE', 'It hangs.');
 
 it('waits a moment for a database that hangs, and then leaves it alone', async () => {
   let asked = 0;
