@@ -6,7 +6,7 @@ interface ErrorKind {
   title?: string;
   /** Whether the same call can succeed later with nothing changed but time, unless the error says otherwise. */
   retriable?: boolean;
-  /** Only of a reason for dead letters: what is wrong with the record. Goes into docs/bad-input.md. */
+  /** Only for a reason of dead letters: what is wrong with the record, as a sentence for docs/bad-input.md. */
   deadLetter?: string;
 }
 
@@ -20,8 +20,7 @@ const table = {
   INTERNAL: {
     status: 500,
     title: 'Internal error',
-    deadLetter:
-      'a RabbitMQ message that failed for a reason Millrace does not know, and was tried several times',
+    deadLetter: 'An unexpected error came again with each attempt to take a RabbitMQ message.',
   },
   CONFIG_INVALID: {},
   TLS_FILES_INVALID: {},
@@ -38,45 +37,46 @@ const table = {
   JSON_INVALID: {
     status: 400,
     title: 'Malformed JSON',
-    deadLetter: 'a value that begins as a JSON object and is none, is not UTF-8, or is JSON of another kind',
+    deadLetter:
+      'The value starts as a JSON object but is not valid JSON, is not UTF-8, or is JSON of another kind.',
   },
   EVENT_INVALID: {
     status: 422,
     title: 'The event does not fit its contract',
-    deadLetter: 'a field out of its range',
+    deadLetter: 'The event does not fit its contract: a field is out of range, for example.',
   },
   EVENT_ID_CONFLICT: {
     status: 422,
     title: 'The event id belongs to another event',
-    deadLetter: 'a RabbitMQ message with the id of an event that has other fields',
+    deadLetter: 'A RabbitMQ message has the id of an earlier event with other fields.',
   },
   FEATURES_INVALID: {
     status: 422,
     title: 'The event can’t be scored',
-    deadLetter: 'the feature function failed, or made a number that no 32-bit float holds',
+    deadLetter: 'The feature function failed, or returned a number that does not fit a 32-bit float.',
   },
   MODEL_FAILED: {
     status: 422,
     title: 'The event can’t be scored',
-    deadLetter: 'the model fails on this event, and on no other in its batch',
+    deadLetter: 'The model fails on this event, and on no other event of its batch.',
   },
   OUTPUT_INVALID: {
     status: 422,
     title: 'The event can’t be scored',
-    deadLetter: "the model's output is NaN or infinite",
+    deadLetter: 'The output of the model is NaN or infinite.',
   },
   SHADOW_LATE: {},
 
   // Records and their schemas
   UNDECODABLE: {
     deadLetter:
-      'no Avro in wire format: garbage, cut off, bytes left over, no value, or a value that no field holds. ' +
-      'Or a batch that can’t be read: damaged, not what its header says, more than 300,000 records',
+      'The value is not Avro in wire format: it is garbage, truncated, too long or empty, or a field can’t hold ' +
+      'its value. Or a whole batch can’t be read.',
   },
   UNENCODABLE: {},
-  SCHEMA_UNKNOWN: { deadLetter: 'the registry has no schema with this id' },
+  SCHEMA_UNKNOWN: { deadLetter: 'The schema registry has no schema with this id.' },
   SCHEMA_INCOMPATIBLE: {
-    deadLetter: 'no value of the schema it was written with is an event of this pipeline',
+    deadLetter: 'No value of the schema that the record was written with is an event of this pipeline.',
   },
   SCHEMA_INVALID: {},
   CONTRACT_INVALID: {},
@@ -86,17 +86,17 @@ const table = {
   RECORD_TOO_LARGE: {
     status: 413,
     title: 'The event is too large for the log',
-    deadLetter: 'what would follow from the record, such as its prediction, is larger than its topic takes',
+    deadLetter: 'What follows from the record, such as its prediction, is larger than its topic allows.',
   },
   LOG_REFUSED: {
     status: 422,
     title: 'The log refuses the event',
-    deadLetter: 'what would follow from the record is no valid record for its topic',
+    deadLetter: 'What follows from the record is not a valid record for its topic.',
   },
   LOG_UNAUTHORIZED: { status: 503, title: 'The log can’t be written now' },
   LOG_UNAVAILABLE: {
     retriable: true,
-    deadLetter: 'a RabbitMQ message that the log did not take, and that was tried several times',
+    deadLetter: 'The log did not take a RabbitMQ message with any of the attempts.',
   },
   LOG_BUSY: { retriable: true },
   LOG_CLOSED: {},
@@ -109,16 +109,14 @@ const table = {
   CODEC_READ_ONLY: {},
 
   // ClickHouse
-  ANALYTICS_OPTIONS: {},
   CLICKHOUSE_BAD_ROWS: {
-    deadLetter: 'a record that someone put on a topic of results and that fits no row',
+    deadLetter: 'A record that another program wrote to a topic of results does not fit its table.',
   },
   CLICKHOUSE_REFUSED: {},
   CLICKHOUSE_UNAVAILABLE: { retriable: true },
   MIGRATION_CHANGED: {},
   ROW_INVALID: {
-    deadLetter:
-      'a prediction or outcome that someone put on a topic of results, with a time that can’t be stored',
+    deadLetter: 'A prediction or outcome that another program wrote has a time that can’t be stored.',
   },
 
   // RabbitMQ
@@ -127,7 +125,9 @@ const table = {
   RABBITMQ_UNAVAILABLE: { retriable: true },
 
   // Dead letters
-  UNKNOWN: { deadLetter: 'a record that someone put on the dead-letter topic without these headers' },
+  UNKNOWN: {
+    deadLetter: 'A record that another program wrote to the dead-letter topic has none of these headers.',
+  },
   DEAD_LETTER_UNKNOWN: {},
   NOT_REDRIVABLE: {},
 

@@ -1,6 +1,10 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { reasonsPage, withReasons } from './document-reasons.js';
 import { codesWithStatus, errorCodes, errorKinds, isErrorCode, statusOf } from './error-codes.js';
 import { MillraceError } from './errors.js';
+import { projectRoot } from './paths.js';
 import { problemOf, toProblem } from './problem.js';
 
 test('each code with a status has a title', () => {
@@ -42,4 +46,30 @@ test('what Millrace did not throw on purpose tells a client nothing', () => {
     code: 'INTERNAL',
     detail: 'Something went wrong on our side. The log has the details.',
   });
+});
+
+/** What is no source of the product: it may use a code that nothing else does. */
+const notSource = new Set(['node_modules', 'dist', 'tests', 'benchmarks', 'examples', 'testing']);
+
+function sources(folder: string): string[] {
+  return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory())
+      return notSource.has(entry.name) || entry.name.startsWith('.') ? [] : sources(path);
+    const isSource = /(?<!\.test|error-codes)\.ts$/.test(entry.name);
+    return isSource ? [readFileSync(path, 'utf8')] : [];
+  });
+}
+
+test('each code is used', () => {
+  const source = sources(projectRoot).join('\n');
+  expect(errorCodes.filter((code) => !source.includes(`'${code}'`))).toEqual([]);
+});
+
+test('docs/bad-input.md has the reasons for dead letters as they are here', () => {
+  // The formatter aligns the columns.
+  const unaligned = (page: string): string => page.replaceAll(/ {2,}/g, ' ').replaceAll(/-{3,}/g, '---');
+  const page = readFileSync(reasonsPage, 'utf8');
+  expect(page).toContain('`UNDECODABLE`');
+  expect(unaligned(page)).toBe(unaligned(withReasons(page)));
 });

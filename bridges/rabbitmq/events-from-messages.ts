@@ -2,7 +2,7 @@ import type { ConsumeMessage } from 'amqplib';
 import type { EventOutcome, Intake } from '../../processors/events/accept-events.js';
 import { MillraceError } from '../../platform/errors.js';
 import type { Metrics } from '../../platform/metrics.js';
-import { deadLetterRecord, shrinkDeadLetter } from '../../processors/dead-letters/dead-letter.js';
+import { deadLetterRecord, shrinkDeadLetter, reasonOf } from '../../processors/dead-letters/dead-letter.js';
 import { newEventId } from '../../processors/events/ids.js';
 import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
 import { correlationIdHeader, replyToHeader } from '../../processors/events/envelope.js';
@@ -87,7 +87,7 @@ export class EventsFromMessages {
     records.push(...buried.map((each) => this.#letter(each, spans.of(each.message))));
     await ledger.write(records, messages.map(digestOf));
     for (const { reason } of buried)
-      metrics.deadLetters.inc({ pipeline: pipeline.name, reason: reason.code });
+      metrics.deadLetters.inc({ pipeline: pipeline.name, reason: reasonOf(reason) });
     metrics.rabbitReceived.inc({ queue, outcome: 'event' }, messages.length - bad.length);
     metrics.rabbitReceived.inc({ queue, outcome: 'dead_letter' }, buried.length);
     metrics.rabbitReceived.inc({ queue, outcome: 'retried' }, again.size);

@@ -1,5 +1,6 @@
 import type { ConsumeMessage, Options } from 'amqplib';
 import { MillraceError } from '../../platform/errors.js';
+import { reasonOf } from '../../processors/dead-letters/dead-letter.js';
 import type { RabbitConnection } from './connection.js';
 import { cutHeader, fitProperties } from './fit-properties.js';
 import type { OutgoingMessage, Publisher } from './publisher.js';
@@ -116,7 +117,7 @@ export class FailedMessages {
 
   #marks(message: ConsumeMessage, reason: MillraceError): Record<string, unknown> {
     return {
-      'millrace-reason': reason.code,
+      'millrace-reason': reasonOf(reason),
       'millrace-detail': reason.message.slice(0, keptDetail),
       'millrace-queue': this.#queue,
       'millrace-exchange': message.fields.exchange,

@@ -1,3 +1,4 @@
+import { type DeadLetterReason, isDeadLetterReason } from '../../platform/error-codes.js';
 import { MillraceError } from '../../platform/errors.js';
 import { isStorable } from '../../analytics/rows.js';
 import { deadLetterId } from '../events/ids.js';
@@ -40,6 +41,11 @@ export function faultOfRecord(error: unknown): MillraceError {
   throw error;
 }
 
+/** What a dead letter has as the reason: the code of the error, if readers of dead letters know it. */
+export function reasonOf({ code }: MillraceError): DeadLetterReason {
+  return isDeadLetterReason(code) ? code : 'INTERNAL';
+}
+
 /**
  * The record that keeps what could not be scored: value, key and headers as they came, and beside them, in
  * `dead-letter-*` headers, the reason and the place it came from. Where a
@@ -54,7 +60,7 @@ export function deadLetterRecord(
 ): NewRecord {
   const marks = {
     pipeline,
-    reason: reason.code,
+    reason: reasonOf(reason),
     detail: reason.message.slice(0, 2000),
     topic: record.topic,
     // What never was on the log has no place there: readers take that of its letter.

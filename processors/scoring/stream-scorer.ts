@@ -8,7 +8,7 @@ import { jsonObject } from '../../streams/json-value.js';
 import type { NewRecord, StreamRecord } from '../../streams/records.js';
 import { unreadableHeader } from '../../streams/records.js';
 import { schemaIdOf, type Serde } from '../../streams/serde.js';
-import { deadLetterRecord, faultOfRecord } from '../dead-letters/dead-letter.js';
+import { deadLetterRecord, faultOfRecord, reasonOf } from '../dead-letters/dead-letter.js';
 import { isStorable } from '../../analytics/rows.js';
 import { openEnvelope, replyHeaders } from '../events/envelope.js';
 import { eventIdProblem, predictionId, recordEventId } from '../events/ids.js';
@@ -223,7 +223,7 @@ export class StreamScorer {
 
   #deadLetter({ record, eventId }: Item, reason: MillraceError): NewRecord {
     const { name: pipeline, topics } = this.#pipeline;
-    this.#metrics.deadLetters.inc({ pipeline, reason: reason.code });
+    this.#metrics.deadLetters.inc({ pipeline, reason: reasonOf(reason) });
     const schemaId = schemaIdOf(record.value);
     return deadLetterRecord(topics.deadLetters, pipeline, record, reason, {
       now: this.#now(),

@@ -25,6 +25,7 @@ import {
   faultOfRecord,
   readDeadLetter,
   smallerDeadLetter,
+  reasonOf,
 } from '../dead-letters/dead-letter.js';
 import { deadLetterId, positionEventId } from '../events/ids.js';
 import { outcomeReader } from './outcomes.js';
@@ -199,7 +200,7 @@ export class Sink {
       const { table, pipeline } = target;
       const { topic, partition, offset } = record;
       logger.warn({ err: reason, topic, partition, offset }, 'a record can’t be stored');
-      metrics.deadLetters.inc({ pipeline, reason: reason.code });
+      metrics.deadLetters.inc({ pipeline, reason: reasonOf(reason) });
       // A dead letter about a dead letter could go on for ever; the record itself stays on its topic.
       if (table !== 'predictions' && table !== 'outcomes') continue;
       const schemaId = schemaIdOf(record.value);

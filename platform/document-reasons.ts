@@ -1,0 +1,17 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { deadLetterReasons, errorKinds } from './error-codes.js';
+import { projectRoot } from './paths.js';
+
+/** The page that explains dead letters. */
+export const reasonsPage = join(projectRoot, 'docs', 'bad-input.md');
+
+/** The page with the table of reasons as the code has them. */
+export function withReasons(page: string): string {
+  const rows = deadLetterReasons.map((code) => `| \`${code}\` | ${errorKinds[code].deadLetter} |`);
+  const table = ['| reason | meaning |', '| --- | --- |', ...rows].join('\n');
+  return page.replace(/(?<=<!-- reasons: .* -->\n).*(?=<!-- end of reasons -->)/s, () => `\n${table}\n\n`);
+}
+
+if (process.argv[1] === import.meta.filename)
+  writeFileSync(reasonsPage, withReasons(readFileSync(reasonsPage, 'utf8')));
