@@ -171,7 +171,7 @@ async function openJobs(context: Context, producer: LogProducer): Promise<FileJo
     metrics,
     logger,
     // The embedded log has no other process that could be at work on a job.
-    orphanedAfterMs: config.KAFKA_BROKERS === undefined ? 0 : config.KAFKA_SESSION_TIMEOUT_MS,
+    heartbeatTimeoutMs: config.KAFKA_BROKERS === undefined ? 0 : config.KAFKA_SESSION_TIMEOUT_MS,
     retentionMs: config.FILES_RETENTION_DAYS * dayMs,
   });
   runner.start();

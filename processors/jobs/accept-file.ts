@@ -99,7 +99,7 @@ export async function acceptFile(
       if (isKept && !(error instanceof MillraceError && error.retriable)) await files.remove(jobId);
       throw error;
     }
-    runner.take(jobId);
+    runner.enqueue(jobId);
     return log.get(jobId) ?? job;
   } catch (error) {
     await files.discard(received.id);

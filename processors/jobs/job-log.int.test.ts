@@ -27,7 +27,7 @@ test('finished jobs that are forgotten stay so for whoever reads the log, and al
   await elsewhere.whenCaughtUp(20_000);
   expect(known(elsewhere, jobs)).toHaveLength(4);
 
-  await log.forget(Date.now() - 2 * hourMs);
+  await log.removeFinishedBefore(Date.now() - 2 * hourMs);
   const kept = [young.job_id, unfinished.job_id];
   expect(known(log, jobs)).toEqual(kept);
   await elsewhere.whenCaughtUp(20_000);

@@ -8,7 +8,7 @@ import { systemTopics } from '../../streams/topics.js';
 import type { Follower } from '../../streams/topic-tail.js';
 import { loadContract } from '../../schemas/contracts.js';
 import type { Logger } from '../../platform/logger.js';
-import { isFinished, isSensible, type Job } from './job.js';
+import { isFinished, isValid, type Job } from './job.js';
 
 /** Finished jobs that are remembered; of older ones nothing is told any more. */
 const maxFinished = 10_000;
@@ -80,8 +80,8 @@ export class JobLog {
     return this.list().filter((job) => !isFinished(job));
   }
 
-  /** Milliseconds since this process heard of a job. */
-  silentMs(jobId: string): number {
+  /** Milliseconds since this process read the last event of a job. */
+  sinceHeartbeatMs(jobId: string): number {
     const known = this.#jobs.get(jobId);
     return known === undefined ? 0 : performance.now() - known.seenAt;
   }
@@ -106,7 +106,7 @@ export class JobLog {
    * Takes jobs that were finished before `time` (milliseconds since 1970) off the log, which keeps the newest event of each
    * other job. @throws MillraceError as {@link LogProducer.send}.
    */
-  async forget(time: number): Promise<void> {
+  async removeFinishedBefore(time: number): Promise<void> {
     const old = this.list().filter((job) => isFinished(job) && job.at < time);
     await this.#producer.send(
       old.map(({ job_id }) => ({ topic: systemTopics.jobs, key: job_id, value: null })),
@@ -139,7 +139,7 @@ export class JobLog {
       }
       try {
         const job = (await this.#serde.decode(record.value, this.#contract.type)) as Job;
-        if (isSensible(job)) this.apply(job);
+        if (isValid(job)) this.apply(job);
         else
           this.#logger.warn(
             { offset: record.offset },

@@ -34,7 +34,7 @@ export function addedColumns({ score_column }: Job): string[] {
   return [score_column, 'label', 'model', 'model_version', 'event_id', 'error'];
 }
 
-export function toAdded({ score_column }: Job, { answer, error }: RowOutcome): AddedValues {
+export function toAddedValues({ score_column }: Job, { answer, error }: RowOutcome): AddedValues {
   return {
     [score_column]: answer?.score ?? null,
     label: answer?.label ?? null,

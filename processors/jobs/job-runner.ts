@@ -3,32 +3,32 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { MillraceError } from '../../platform/errors.js';
 import type { OpenPipeline } from '../pipelines/open-pipelines.js';
 import { isFinished, type Job } from './job.js';
-import { JobRun, type RunJobOptions } from './run-job.js';
+import { JobRun, type JobRunOptions } from './job-run.js';
 
-/** Jobs at work at once in a process: a small one need not wait for a large one. */
-const maxAtOnce = 2;
+/** A small job need not wait for a large one. */
+const maxConcurrentJobs = 2;
 const checkMs = 1_000;
-const firstPauseMs = 200;
+const minPauseMs = 200;
 const maxPauseMs = 5_000;
 const sweepMs = 3_600_000;
-/** A file that is no job's after so long was left by a request that failed at the log. */
-const strayMs = 3_600_000;
+/** A file that belongs to no job after so long was left by a request that failed at the log. */
+const unclaimedMs = 3_600_000;
 
-export interface JobRunnerOptions extends Omit<RunJobOptions, 'runner' | 'signal'> {
+export interface JobRunnerOptions extends Omit<JobRunOptions, 'runner' | 'signal'> {
   pipelines: ReadonlyMap<string, OpenPipeline>;
-  /** A job that no process has said anything of for so long is taken over. 0: at once, when no other process can be at it. */
-  orphanedAfterMs: number;
+  /** A job without a heartbeat for so long is taken over. 0: at once, when no other process can run it. */
+  heartbeatTimeoutMs: number;
   /** How long files of finished jobs are kept. */
   retentionMs: number;
 }
 
-/** Works on jobs: those that this process is told of, and those that were left by others. */
+/** Runs jobs: those that are enqueued here, and those that another process has left unfinished. */
 export class JobRunner {
   readonly #options: JobRunnerOptions;
   readonly #runner = randomUUID();
   readonly #stopping = new AbortController();
   /** Ids of jobs that are at work here, or wait to be. */
-  readonly #taken = new Map<string, Promise<void> | undefined>();
+  readonly #queue = new Map<string, Promise<void> | undefined>();
   /** Ids of jobs whose pipeline is not here. */
   readonly #reported = new Set<string>();
   #watching: Promise<void> | undefined;
@@ -37,34 +37,34 @@ export class JobRunner {
     this.#options = options;
   }
 
-  /** Looks for orphaned jobs and old files from now on. */
+  /** Looks for unfinished jobs without a heartbeat, and for old files, from now on. */
   start(): void {
     this.#watching ??= this.#watch();
   }
 
   /** Works on a job as soon as another one's end leaves room. */
-  take(jobId: string): void {
-    if (this.#taken.has(jobId) || this.#stopping.signal.aborted) return;
-    this.#taken.set(jobId, undefined);
-    this.#startWaiting();
+  enqueue(jobId: string): void {
+    if (this.#queue.has(jobId) || this.#stopping.signal.aborted) return;
+    this.#queue.set(jobId, undefined);
+    this.#startQueued();
   }
 
-  /** Leaves the jobs as they stand; the next process goes on. */
+  /** Leaves the jobs in their present state; the next process goes on. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     await this.#watching;
-    await Promise.all([...this.#taken.values()].filter((run) => run !== undefined));
+    await Promise.all([...this.#queue.values()].filter((run) => run !== undefined));
   }
 
-  #startWaiting(): void {
-    const running = [...this.#taken.values()].filter((run) => run !== undefined).length;
-    const waiting = [...this.#taken].filter(([, run]) => run === undefined).map(([id]) => id);
-    for (const jobId of waiting.slice(0, Math.max(0, maxAtOnce - running))) {
+  #startQueued(): void {
+    const running = [...this.#queue.values()].filter((run) => run !== undefined).length;
+    const waiting = [...this.#queue].filter(([, run]) => run === undefined).map(([id]) => id);
+    for (const jobId of waiting.slice(0, Math.max(0, maxConcurrentJobs - running))) {
       const run = this.#run(jobId).finally(() => {
-        this.#taken.delete(jobId);
-        if (!this.#stopping.signal.aborted) this.#startWaiting();
+        this.#queue.delete(jobId);
+        if (!this.#stopping.signal.aborted) this.#startQueued();
       });
-      this.#taken.set(jobId, run);
+      this.#queue.set(jobId, run);
     }
   }
 
@@ -75,7 +75,7 @@ export class JobRunner {
     const logger = this.#options.logger.child({ job: jobId });
     for (let attempt = 0; !signal.aborted; attempt++) {
       const job = log.get(jobId);
-      if (job === undefined || isFinished(job) || this.#isAtWorkElsewhere(job)) return;
+      if (job === undefined || isFinished(job) || this.#isRunningElsewhere(job)) return;
       const pipeline = pipelines.get(job.pipeline);
       if (pipeline === undefined) return;
       try {
@@ -88,14 +88,14 @@ export class JobRunner {
           return;
         }
         logger.warn({ err: error, attempt }, 'a job can’t go on now; trying again');
-        const pauseMs = Math.min(firstPauseMs * 2 ** attempt, maxPauseMs);
+        const pauseMs = Math.min(minPauseMs * 2 ** attempt, maxPauseMs);
         await sleep(pauseMs, undefined, { signal }).catch(() => undefined);
       }
     }
   }
 
   /** Once: it is looked at every second, and the pipeline may come back. */
-  #reportWithoutPipeline({ job_id: job, pipeline }: Job): void {
+  #reportMissingPipeline({ job_id: job, pipeline }: Job): void {
     if (this.#reported.has(job)) return;
     this.#reported.add(job);
     this.#options.logger.error(
@@ -109,18 +109,18 @@ export class JobRunner {
     const { log, pipelines, retentionMs } = this.#options;
     if (jobId === undefined) return retentionMs;
     const job = log.get(jobId);
-    if (job === undefined) return Math.min(strayMs, retentionMs);
+    if (job === undefined) return Math.min(unclaimedMs, retentionMs);
     return isFinished(job) || !pipelines.has(job.pipeline) ? retentionMs : Number.POSITIVE_INFINITY;
   }
 
   /** It may have been taken over while it waited here. */
-  #isAtWorkElsewhere({ job_id, runner }: Job): boolean {
-    const { log, orphanedAfterMs } = this.#options;
-    return runner !== null && runner !== this.#runner && log.silentMs(job_id) < orphanedAfterMs;
+  #isRunningElsewhere({ job_id, runner }: Job): boolean {
+    const { log, heartbeatTimeoutMs } = this.#options;
+    return runner !== null && runner !== this.#runner && log.sinceHeartbeatMs(job_id) < heartbeatTimeoutMs;
   }
 
   async #watch(): Promise<void> {
-    const { log, files, pipelines, orphanedAfterMs, retentionMs, logger } = this.#options;
+    const { log, files, pipelines, heartbeatTimeoutMs, retentionMs, logger } = this.#options;
     const { signal } = this.#stopping;
     let caughtUp = false;
     let sweptAt = Number.NEGATIVE_INFINITY;
@@ -130,16 +130,16 @@ export class JobRunner {
         caughtUp = true;
         const unfinished = log.unfinished();
         for (const job of unfinished) {
-          if (!pipelines.has(job.pipeline)) this.#reportWithoutPipeline(job);
-          else if (log.silentMs(job.job_id) >= orphanedAfterMs) this.take(job.job_id);
+          if (!pipelines.has(job.pipeline)) this.#reportMissingPipeline(job);
+          else if (log.sinceHeartbeatMs(job.job_id) >= heartbeatTimeoutMs) this.enqueue(job.job_id);
         }
         if (performance.now() - sweptAt > sweepMs) {
           sweptAt = performance.now();
           await files.sweep((jobId) => this.#keptMs(jobId));
-          await log.forget(Date.now() - 2 * retentionMs);
+          await log.removeFinishedBefore(Date.now() - 2 * retentionMs);
         }
       } catch (error) {
-        logger.warn({ err: error }, 'could not look for jobs that were left');
+        logger.warn({ err: error }, 'could not look for unfinished jobs');
       }
       await sleep(checkMs, undefined, { signal }).catch(() => undefined);
     }

@@ -9,8 +9,8 @@ export function isFinished({ state }: Job): boolean {
   return state === 'done' || state === 'failed';
 }
 
-/** Whether an event says something sensible: anybody may write to the topic, and ids name folders. */
-export function isSensible({ job_id: id, created_at, at, finished_at }: JobEvent): boolean {
+/** Whether the id and the times of an event are valid: anybody may write to the topic, and ids name folders. */
+export function isValid({ job_id: id, created_at, at, finished_at }: JobEvent): boolean {
   return /^[\w-]+$/.test(id) && [created_at, at, finished_at ?? 0].every(isDate);
 }
 

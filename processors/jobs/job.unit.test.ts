@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { isSensible, type Job } from './job.js';
+import { isValid, type Job } from './job.js';
 
 const job: Job = {
   job_id: '0190a1b2-c3d4-7000-8000-000000000000',
@@ -33,6 +33,6 @@ test.each<[string, Partial<Job>, boolean]>([
   ['a beginning that no date has', { created_at: 2 ** 53 }, false],
   ['a time that no date has', { at: -(2 ** 53) }, false],
   ['an end that no date has', { finished_at: 8.64e15 + 1 }, false],
-])('an event of a job with %s', (_what, given, sensible) => {
-  expect(isSensible({ ...job, ...given })).toBe(sensible);
+])('an event of a job with %s', (_what, given, valid) => {
+  expect(isValid({ ...job, ...given })).toBe(valid);
 });

@@ -98,7 +98,7 @@ export class JobsFixture {
       pipelines: new Map(pipelines.map((name) => [name, { name } as OpenPipeline])),
       metrics: createMetrics(),
       logger,
-      orphanedAfterMs: hourMs,
+      heartbeatTimeoutMs: hourMs,
       retentionMs,
     });
     this.#closing.push(async () => {

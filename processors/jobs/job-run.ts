@@ -19,7 +19,7 @@ import { type FileFormat, fileInvalid, isFileSystemError, type ParsedRow } from 
 import { isFinished, type Job, maxJobRows, rowEventId } from './job.js';
 import type { JobFiles } from './job-files.js';
 import type { JobLog } from './job-log.js';
-import { addedColumns, findOutcomes, rowsPerQuery, toAdded } from './job-result.js';
+import { addedColumns, findOutcomes, rowsPerQuery, toAddedValues } from './job-result.js';
 import type { FileParser, ParsedFile } from './parser/file-parser.js';
 import { checkColumns, toEvent } from './row-event.js';
 
@@ -34,7 +34,7 @@ const maxPollMs = 500;
 /** Dead letters are looked for only when predictions stop coming: their table is not ordered by event. */
 const stallMs = 300;
 
-export interface RunJobOptions {
+export interface JobRunOptions {
   streams: Streams;
   serde: Serde;
   client: ClickHouseClient;
@@ -56,7 +56,7 @@ type Change = Partial<Omit<Job, 'job_id' | 'at' | 'runner'>>;
  * rows are on the log, and who was taken for dead can write no more.
  */
 export class JobRun {
-  readonly #options: RunJobOptions;
+  readonly #options: JobRunOptions;
   readonly #pipeline: OpenPipeline;
   readonly #producer: TransactionalProducer;
   readonly #work: Work | undefined;
@@ -66,7 +66,7 @@ export class JobRun {
   #decimals: DecimalColumns = new Set();
 
   private constructor(
-    options: RunJobOptions,
+    options: JobRunOptions,
     pipeline: OpenPipeline,
     producer: TransactionalProducer,
     job: Job,
@@ -84,7 +84,7 @@ export class JobRun {
    * @throws MillraceError: `LOG_FENCED` when another process has taken the job over, `JOB_FILE_MISSING`; retriable, to be
    *   called again: what log or ClickHouse can't do now, or that the signal aborted. What the file system throws.
    */
-  static async run(pipeline: OpenPipeline, jobId: string, options: RunJobOptions): Promise<void> {
+  static async run(pipeline: OpenPipeline, jobId: string, options: JobRunOptions): Promise<void> {
     const producer = await options.streams.createTransactionalProducer(`millrace-job-${jobId}`);
     try {
       // Nobody else can write to the job any more: what the log has of it now is how it stands.
@@ -119,7 +119,7 @@ export class JobRun {
     const { logger, signal } = this.#options;
     try {
       await this.#withFile((file) => this.#publish(file));
-      await this.#whenScored();
+      await this.#waitUntilScored();
       await this.#withFile((file) => this.#writeResult(file));
       await this.#end({ state: 'done' });
     } catch (error) {
@@ -182,7 +182,7 @@ export class JobRun {
     metrics.eventsAccepted.inc({ pipeline: this.#pipeline.name, source }, records.length);
   }
 
-  async #whenScored(): Promise<void> {
+  async #waitUntilScored(): Promise<void> {
     const { client, signal } = this.#options;
     const { rows_read, rows_invalid } = this.#job;
     const published = rows_read - rows_invalid;
@@ -218,7 +218,7 @@ export class JobRun {
         await this.#heartbeat({ state: 'writing' });
         const outcomes = await findOutcomes({ ...options, job: this.#job }, rows, first);
         first += rows.length;
-        return outcomes.map((outcome) => toAdded(this.#job, outcome));
+        return outcomes.map((outcome) => toAddedValues(this.#job, outcome));
       }),
     );
   }
