@@ -18,6 +18,7 @@ import type { DecimalColumns } from './formats/examine.js';
 import { type FileFormat, fileInvalid, isFileSystemError, type ParsedRow } from './formats/file-format.js';
 import { isFinished, type Job, maxJobRows, rowEventId } from './job.js';
 import type { JobFiles } from './job-files.js';
+import { JobHeartbeat } from './job-heartbeat.js';
 import type { JobLog } from './job-log.js';
 import { addedColumns, findOutcomes, rowsPerQuery, toAddedValues } from './job-result.js';
 import type { FileParser, ParsedFile } from './parser/file-parser.js';
@@ -27,8 +28,6 @@ import { checkColumns, toEvent } from './row-event.js';
 const source = 'millrace/file';
 /** Rows whose events are one transaction. */
 const rowsPerCommit = 1_000;
-/** Far less than the silence after which another process takes a job over. */
-const heartbeatMs = 1_000;
 const minPollMs = 20;
 const maxPollMs = 500;
 /** Dead letters are looked for only when predictions stop coming: their table is not ordered by event. */
@@ -51,17 +50,17 @@ export interface JobRunOptions {
 type Change = Partial<Omit<Job, 'job_id' | 'at' | 'runner'>>;
 
 /**
- * Brings one job from where it stands to its end. All that it writes to the log it writes as the one holder of the job's
- * transactional id, events of rows together with the number of rows done: so whoever goes on after a crash knows which
- * rows are on the log, and who was taken for dead can write no more.
+ * Brings one job from its present state to its end. It writes to the log as the one holder of the job's transactional
+ * id, and writes the events of rows together with the number of rows done. So the process that continues after a crash
+ * knows which rows are on the log, and the process that was believed dead is fenced.
  */
 export class JobRun {
   readonly #options: JobRunOptions;
   readonly #pipeline: OpenPipeline;
   readonly #producer: TransactionalProducer;
   readonly #work: Work | undefined;
+  readonly #heartbeat = new JobHeartbeat(() => this.#report({}));
   #job: Job;
-  #committedAt = performance.now();
   readonly #commits = new Mutex();
   #decimals: DecimalColumns = new Set();
 
@@ -87,7 +86,7 @@ export class JobRun {
   static async run(pipeline: OpenPipeline, jobId: string, options: JobRunOptions): Promise<void> {
     const producer = await options.streams.createTransactionalProducer(`millrace-job-${jobId}`);
     try {
-      // Nobody else can write to the job any more: what the log has of it now is how it stands.
+      // From here on no other process can write to the job, so the newest event on the log is its state.
       await options.log.whenCaughtUp(30_000);
       const job = options.log.get(jobId);
       if (job === undefined || isFinished(job)) return;
@@ -98,15 +97,13 @@ export class JobRun {
   }
 
   async #run(): Promise<void> {
-    // A workbook takes long to open, and so may a query: without heartbeats another process would take the job over.
-    const heartbeats = setInterval(() => void this.#heartbeat({}).catch(() => undefined), heartbeatMs);
     try {
       await this.#finish();
     } catch (error) {
       this.#work?.end(error);
       throw error;
     } finally {
-      clearInterval(heartbeats);
+      this.#heartbeat.stop();
       await this.#commits.whenIdle();
     }
     const { error_code: code, error } = this.#job;
@@ -201,7 +198,7 @@ export class JobRun {
         this.#job = { ...this.#job, ...counts };
         return;
       }
-      await this.#heartbeat(counts);
+      await this.#report(counts);
       const pollMs = (performance.now() - startedAt) / 10;
       await sleep(Math.min(Math.max(pollMs, minPollMs), maxPollMs), undefined, { signal });
     }
@@ -215,7 +212,7 @@ export class JobRun {
     let first = 1;
     await files.writeResult(this.#job.job_id, runner, (path) =>
       file.write(path, { added, maxRows: rowsPerQuery }, async (rows) => {
-        await this.#heartbeat({ state: 'writing' });
+        await this.#report({ state: 'writing' });
         const outcomes = await findOutcomes({ ...options, job: this.#job }, rows, first);
         first += rows.length;
         return outcomes.map((outcome) => toAddedValues(this.#job, outcome));
@@ -239,8 +236,8 @@ export class JobRun {
     );
   }
 
-  async #heartbeat(change: Change): Promise<void> {
-    if (!this.#commits.isIdle || performance.now() - this.#committedAt < heartbeatMs) return;
+  async #report(change: Change): Promise<void> {
+    if (!this.#commits.isIdle || !this.#heartbeat.isDue) return;
     // A second `accepted` would not count.
     await this.#commit(this.#job.state === 'accepted' ? { state: 'checking', ...change } : change);
   }
@@ -258,7 +255,7 @@ export class JobRun {
     await this.#producer.commit([...records, log.toRecord(job)]);
     // The work goes on beside a heartbeat: what it has noted meanwhile stays.
     this.#job = { ...this.#job, ...change, at, runner };
-    this.#committedAt = performance.now();
+    this.#heartbeat.sent();
     log.apply(job);
   }
 }

@@ -1,25 +1,19 @@
 import { randomUUID } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { backoff, pause } from '../../platform/backoff.js';
 import { MillraceError } from '../../platform/errors.js';
-import type { OpenPipeline } from '../pipelines/open-pipelines.js';
+import { Semaphore } from '../../platform/semaphore.js';
 import { isFinished, type Job } from './job.js';
+import { removeOldJobs, type RetentionOptions } from './job-retention.js';
 import { JobRun, type JobRunOptions } from './job-run.js';
 
 /** A small job need not wait for a large one. */
 const maxConcurrentJobs = 2;
 const checkMs = 1_000;
-const minPauseMs = 200;
-const maxPauseMs = 5_000;
-const sweepMs = 3_600_000;
-/** A file that belongs to no job after so long was left by a request that failed at the log. */
-const unclaimedMs = 3_600_000;
+const removalMs = 3_600_000;
 
-export interface JobRunnerOptions extends Omit<JobRunOptions, 'runner' | 'signal'> {
-  pipelines: ReadonlyMap<string, OpenPipeline>;
+export interface JobRunnerOptions extends Omit<JobRunOptions, 'runner' | 'signal'>, RetentionOptions {
   /** A job without a heartbeat for so long is taken over. 0: at once, when no other process can run it. */
   heartbeatTimeoutMs: number;
-  /** How long files of finished jobs are kept. */
-  retentionMs: number;
 }
 
 /** Runs jobs: those that are enqueued here, and those that another process has left unfinished. */
@@ -27,8 +21,9 @@ export class JobRunner {
   readonly #options: JobRunnerOptions;
   readonly #runner = randomUUID();
   readonly #stopping = new AbortController();
-  /** Ids of jobs that are at work here, or wait to be. */
-  readonly #queue = new Map<string, Promise<void> | undefined>();
+  readonly #slots = new Semaphore(maxConcurrentJobs);
+  /** Jobs that run here or wait, by id. */
+  readonly #queue = new Map<string, Promise<void>>();
   /** Ids of jobs whose pipeline is not here. */
   readonly #reported = new Set<string>();
   #watching: Promise<void> | undefined;
@@ -42,30 +37,21 @@ export class JobRunner {
     this.#watching ??= this.#watch();
   }
 
-  /** Works on a job as soon as another one's end leaves room. */
+  /** Runs a job as soon as there is room for it. */
   enqueue(jobId: string): void {
     if (this.#queue.has(jobId) || this.#stopping.signal.aborted) return;
-    this.#queue.set(jobId, undefined);
-    this.#startQueued();
+    const run = this.#slots.run(() => this.#run(jobId));
+    this.#queue.set(
+      jobId,
+      run.finally(() => this.#queue.delete(jobId)),
+    );
   }
 
   /** Leaves the jobs in their present state; the next process goes on. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     await this.#watching;
-    await Promise.all([...this.#queue.values()].filter((run) => run !== undefined));
-  }
-
-  #startQueued(): void {
-    const running = [...this.#queue.values()].filter((run) => run !== undefined).length;
-    const waiting = [...this.#queue].filter(([, run]) => run === undefined).map(([id]) => id);
-    for (const jobId of waiting.slice(0, Math.max(0, maxConcurrentJobs - running))) {
-      const run = this.#run(jobId).finally(() => {
-        this.#queue.delete(jobId);
-        if (!this.#stopping.signal.aborted) this.#startQueued();
-      });
-      this.#queue.set(jobId, run);
-    }
+    await Promise.all(this.#queue.values());
   }
 
   /** Works on a job until it is finished or another process has it, through whatever outages. */
@@ -88,8 +74,7 @@ export class JobRunner {
           return;
         }
         logger.warn({ err: error, attempt }, 'a job can’t go on now; trying again');
-        const pauseMs = Math.min(minPauseMs * 2 ** attempt, maxPauseMs);
-        await sleep(pauseMs, undefined, { signal }).catch(() => undefined);
+        await backoff(attempt, { firstMs: 200, signal });
       }
     }
   }
@@ -104,15 +89,6 @@ export class JobRunner {
     );
   }
 
-  /** How long a folder is kept since it was last changed. */
-  #keptMs(jobId: string | undefined): number {
-    const { log, pipelines, retentionMs } = this.#options;
-    if (jobId === undefined) return retentionMs;
-    const job = log.get(jobId);
-    if (job === undefined) return Math.min(unclaimedMs, retentionMs);
-    return isFinished(job) || !pipelines.has(job.pipeline) ? retentionMs : Number.POSITIVE_INFINITY;
-  }
-
   /** It may have been taken over while it waited here. */
   #isRunningElsewhere({ job_id, runner }: Job): boolean {
     const { log, heartbeatTimeoutMs } = this.#options;
@@ -120,10 +96,10 @@ export class JobRunner {
   }
 
   async #watch(): Promise<void> {
-    const { log, files, pipelines, heartbeatTimeoutMs, retentionMs, logger } = this.#options;
+    const { log, pipelines, heartbeatTimeoutMs, logger } = this.#options;
     const { signal } = this.#stopping;
     let caughtUp = false;
-    let sweptAt = Number.NEGATIVE_INFINITY;
+    let removedAt = Number.NEGATIVE_INFINITY;
     while (!signal.aborted) {
       try {
         if (!caughtUp) await log.whenCaughtUp(checkMs);
@@ -133,15 +109,14 @@ export class JobRunner {
           if (!pipelines.has(job.pipeline)) this.#reportMissingPipeline(job);
           else if (log.sinceHeartbeatMs(job.job_id) >= heartbeatTimeoutMs) this.enqueue(job.job_id);
         }
-        if (performance.now() - sweptAt > sweepMs) {
-          sweptAt = performance.now();
-          await files.sweep((jobId) => this.#keptMs(jobId));
-          await log.removeFinishedBefore(Date.now() - 2 * retentionMs);
+        if (performance.now() - removedAt > removalMs) {
+          removedAt = performance.now();
+          await removeOldJobs(this.#options);
         }
       } catch (error) {
         logger.warn({ err: error }, 'could not look for unfinished jobs');
       }
-      await sleep(checkMs, undefined, { signal }).catch(() => undefined);
+      await pause(checkMs, signal);
     }
   }
 }

@@ -1,0 +1,31 @@
+import type { OpenPipeline } from '../pipelines/open-pipelines.js';
+import type { JobFiles } from './job-files.js';
+import type { JobLog } from './job-log.js';
+import { isFinished } from './job.js';
+
+/** A file that belongs to no job after so long was left by a request that failed at the log. */
+const unclaimedMs = 3_600_000;
+
+export interface RetentionOptions {
+  log: JobLog;
+  files: JobFiles;
+  pipelines: ReadonlyMap<string, OpenPipeline>;
+  /** How long files are kept after a job has finished. Its state is kept twice as long. */
+  retentionMs: number;
+}
+
+/**
+ * Removes the files and then the states of jobs that finished long ago, and files that belong to no job. A job whose
+ * pipeline is gone loses its file as if it were finished.
+ *
+ * @throws what the file system throws; MillraceError as {@link JobLog.removeFinishedBefore}.
+ */
+export async function removeOldJobs({ log, files, pipelines, retentionMs }: RetentionOptions): Promise<void> {
+  await files.sweep((jobId) => {
+    if (jobId === undefined) return retentionMs;
+    const job = log.get(jobId);
+    if (job === undefined) return Math.min(unclaimedMs, retentionMs);
+    return isFinished(job) || !pipelines.has(job.pipeline) ? retentionMs : Number.POSITIVE_INFINITY;
+  });
+  await log.removeFinishedBefore(Date.now() - 2 * retentionMs);
+}
