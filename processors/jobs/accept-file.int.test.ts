@@ -7,7 +7,8 @@ import { projectRoot } from '../../platform/paths.js';
 import { loadContract } from '../../schemas/contracts.js';
 import type { OpenPipeline } from '../pipelines/open-pipelines.js';
 import { acceptFile } from './accept-file.js';
-import { hourMs, jobOf, JobsFixture, type TestJobs } from './testing/jobs-fixture.js';
+import { JobsFixture, type TestJobs } from './testing/jobs-fixture.js';
+import { hourMs, jobOf } from './testing/test-job.js';
 
 const name = 'credit-default';
 const retentionMs = 7 * 24 * hourMs;

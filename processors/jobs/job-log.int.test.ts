@@ -1,7 +1,8 @@
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import type { Job } from './job.js';
 import type { JobLog } from './job-log.js';
-import { hourMs, jobOf, JobsFixture } from './testing/jobs-fixture.js';
+import { JobsFixture } from './testing/jobs-fixture.js';
+import { hourMs, jobOf } from './testing/test-job.js';
 
 let fixture: JobsFixture;
 beforeAll(async () => {

@@ -1,7 +1,8 @@
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { listening } from '../../tests/contract/listening-logger.js';
 import type { Job } from './job.js';
-import { hourMs, jobOf, JobsFixture } from './testing/jobs-fixture.js';
+import { JobsFixture } from './testing/jobs-fixture.js';
+import { hourMs, jobOf } from './testing/test-job.js';
 
 const dayMs = 24 * hourMs;
 const retentionMs = 7 * dayMs;

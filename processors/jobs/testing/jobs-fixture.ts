@@ -10,16 +10,13 @@ import { SchemaRegistryClient } from '../../../streams/schema-registry.js';
 import { Serde } from '../../../streams/serde.js';
 import { createStreams, type Streams } from '../../../streams/streams.js';
 import { systemTopicSpecs } from '../../../streams/topics.js';
-import { unique } from '../../../tests/contract/client.js';
 import { FlakyNetwork } from '../../../tests/contract/flaky-network.js';
 import type { OpenPipeline } from '../../pipelines/open-pipelines.js';
 import { JobFiles } from '../job-files.js';
 import { JobLog } from '../job-log.js';
 import { JobRunner } from '../job-runner.js';
-import { type Job, newRowIds } from '../job.js';
 import { FileParser } from '../parser/file-parser.js';
-
-export const hourMs = 3_600_000;
+import { hourMs } from './test-job.js';
 
 export interface TestRunnerOptions {
   /** Names of those that the process has. */
@@ -147,35 +144,4 @@ export class TestJobFiles extends JobFiles {
     const then = new Date(Date.now() - ms);
     await utimes(join(this.#root, name), then, then);
   }
-}
-
-/** A job that was last heard of some time ago. */
-export function jobOf(set: Partial<Job> & { agoMs?: number } = {}): Job {
-  const { agoMs = 0, ...rest } = set;
-  const at = Date.now() - agoMs;
-  const isFinished = set.state === 'done' || set.state === 'failed';
-  return {
-    job_id: unique('job'),
-    pipeline: 'here',
-    state: 'accepted',
-    created_at: at,
-    at,
-    finished_at: isFinished ? at : null,
-    runner: null,
-    file_name: 'people.csv',
-    format: 'csv',
-    bytes: 7,
-    rows_total: null,
-    rows_read: 0,
-    rows_invalid: 0,
-    rows_scored: 0,
-    rows_failed: 0,
-    error_code: null,
-    error: null,
-    owner: null,
-    digest: null,
-    row_ids: newRowIds(),
-    score_column: 'prediction',
-    ...rest,
-  };
 }
