@@ -35,7 +35,7 @@ export async function findPredictions(
 }
 
 /** Why an event has no prediction. */
-export interface DeadLetterReason {
+export interface FoundDeadLetter {
   pipeline: string;
   reason: string;
   detail: string;
@@ -46,10 +46,7 @@ export interface DeadLetterReason {
  *
  * @throws {MillraceError} as {@link translateError}.
  */
-export async function findDeadLetters(
-  client: ClickHouseClient,
-  eventId: string,
-): Promise<DeadLetterReason[]> {
+export async function findDeadLetters(client: ClickHouseClient, eventId: string): Promise<FoundDeadLetter[]> {
   try {
     const result = await client.query({
       query: `SELECT pipeline, reason, detail FROM millrace.dead_letters
@@ -57,7 +54,7 @@ export async function findDeadLetters(
       query_params: { event_id: eventId },
       format: 'JSONEachRow',
     });
-    return await result.json<DeadLetterReason>();
+    return await result.json<FoundDeadLetter>();
   } catch (error) {
     throw translateError(error, 'look dead letters up');
   }

@@ -1,5 +1,5 @@
 import { Hono } from 'hono';
-import type { DeadLetterReason } from '../../analytics/queries.js';
+import type { FoundDeadLetter } from '../../analytics/queries.js';
 import type { PredictionRow } from '../../analytics/rows.js';
 import { MillraceError } from '../../platform/errors.js';
 import { mayUse } from '../middleware/authorization.js';
@@ -10,7 +10,7 @@ export interface PredictionRoutesOptions {
   recall: (eventId: string, pipelines: readonly string[]) => Promise<PredictionRow[]>;
   findStored: FindStored;
   /** What could not be scored under an event id. */
-  findDeadLetters: (eventId: string) => Promise<DeadLetterReason[]>;
+  findDeadLetters: (eventId: string) => Promise<FoundDeadLetter[]>;
   /** Names of all pipelines. */
   pipelines: readonly string[];
 }
