@@ -100,20 +100,20 @@ const defaults = {
 
 /** A durable single-node Kafka broker in the current thread. See embedded/README.md for what it serves. */
 export class KafkaBroker {
-  private readonly options: typeof defaults & KafkaBrokerOptions;
-  private readonly interceptors = new Interceptors();
-  private readonly connections = new Set<Connection>();
-  private readonly ready = deferred<ConnectionEnvironment>();
-  private server: Server | undefined;
-  private store: StateStore | undefined;
-  private services: Services | undefined;
-  private cancelMaintenance: () => void = () => undefined;
-  private cancelStallCheck: () => void = () => undefined;
-  private maintenance: Promise<void> = Promise.resolve();
+  readonly #options: typeof defaults & KafkaBrokerOptions;
+  readonly #interceptors = new Interceptors();
+  readonly #connections = new Set<Connection>();
+  readonly #ready = deferred<ConnectionEnvironment>();
+  #server: Server | undefined;
+  #store: StateStore | undefined;
+  #services: Services | undefined;
+  #cancelMaintenance: () => void = () => undefined;
+  #cancelStallCheck: () => void = () => undefined;
+  #maintenance: Promise<void> = Promise.resolve();
 
   constructor(options: KafkaBrokerOptions) {
     const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
-    this.options = { ...defaults, dataDir: options.dataDir, ...given };
+    this.#options = { ...defaults, dataDir: options.dataDir, ...given };
   }
 
   /**
@@ -124,35 +124,37 @@ export class KafkaBroker {
    * @throws MillraceError `PORT_IN_USE` or `LISTEN_FAILED`, before anything on disk is touched, or `DATA_DIR_UNUSABLE`.
    */
   async start(): Promise<{ port: number }> {
-    const { server, port } = await listen(this.options, (socket) => {
-      void this.accept(socket);
+    const { server, port } = await listen(this.#options, (socket) => {
+      void this.#accept(socket);
     });
-    this.server = server;
+    this.#server = server;
     try {
-      this.services = await this.openServices();
-      this.ready.resolve(this.connectionEnvironment(this.services));
-      this.scheduleStallCheck();
-      this.scheduleMaintenance();
+      this.#services = await this.#openServices();
+      this.#ready.resolve(this.#connectionEnvironment(this.#services));
+      this.#scheduleStallCheck();
+      this.#scheduleMaintenance();
     } catch (error) {
-      this.ready.reject(error);
+      this.#ready.reject(error);
       await this.stop();
-      throw this.explain(error);
+      throw this.#explain(error);
     }
     return { port };
   }
 
   /** Closes all connections and waits until everything that was accepted is on disk. */
   async stop(): Promise<void> {
-    this.cancelMaintenance();
-    this.cancelStallCheck();
-    const { server, services, store } = this;
-    this.server = this.services = this.store = undefined;
-    for (const connection of this.connections) connection.close();
+    this.#cancelMaintenance();
+    this.#cancelStallCheck();
+    const server = this.#server;
+    const services = this.#services;
+    const store = this.#store;
+    this.#server = this.#services = this.#store = undefined;
+    for (const connection of this.#connections) connection.close();
     if (server !== undefined) {
       server.close();
       await once(server, 'close');
     }
-    await this.maintenance;
+    await this.#maintenance;
     services?.groups.stop();
     await services?.transactions.stop();
     await services?.topics.close();
@@ -161,33 +163,33 @@ export class KafkaBroker {
 
   /** See {@link Interceptors}. Returns the function that removes the interceptor. */
   intercept(apiKey: number, interceptor: Interceptor): () => void {
-    return this.interceptors.add(apiKey, interceptor);
+    return this.#interceptors.add(apiKey, interceptor);
   }
 
   /** The records of a compacted topic with one partition, without a client; the topic is made when missing. */
   localLog(topic: string): LocalLog {
-    if (this.services === undefined) throw new Error('The broker is not running.');
-    return new LocalLog(this.services, topic);
+    if (this.#services === undefined) throw new Error('The broker is not running.');
+    return new LocalLog(this.#services, topic);
   }
 
   // Listening comes first, so that a port in use is noticed before anything on disk is touched.
-  private async accept(socket: Socket): Promise<void> {
+  async #accept(socket: Socket): Promise<void> {
     socket.on('error', () => socket.destroy());
-    const environment = await this.ready.promise.catch(() => undefined);
+    const environment = await this.#ready.promise.catch(() => undefined);
     if (environment === undefined || socket.destroyed) {
       socket.destroy();
       return;
     }
     const connection = new Connection(socket, environment);
-    this.connections.add(connection);
-    socket.on('close', () => this.connections.delete(connection));
+    this.#connections.add(connection);
+    socket.on('close', () => this.#connections.delete(connection));
   }
 
-  private connectionEnvironment(services: Services): ConnectionEnvironment {
-    const { sasl, clock, logger, maxRequestBytes } = this.options;
+  #connectionEnvironment(services: Services): ConnectionEnvironment {
+    const { sasl, clock, logger, maxRequestBytes } = this.#options;
     return {
-      dispatcher: new Dispatcher(services, apis, this.interceptors),
-      limits: this.options,
+      dispatcher: new Dispatcher(services, apis, this.#interceptors),
+      limits: this.#options,
       sasl: sasl === undefined ? undefined : toSasl(sasl),
       requestMemory: new MemoryBudget(maxRequestBytes),
       answerMemory: services.answerMemory,
@@ -196,18 +198,18 @@ export class KafkaBroker {
     };
   }
 
-  private scheduleStallCheck(): void {
-    const { clock } = this.options;
-    this.cancelStallCheck = clock.after(stallCheckMs, () => {
-      for (const connection of this.connections) connection.closeIfStalled(clock.now());
-      this.scheduleStallCheck();
+  #scheduleStallCheck(): void {
+    const { clock } = this.#options;
+    this.#cancelStallCheck = clock.after(stallCheckMs, () => {
+      for (const connection of this.#connections) connection.closeIfStalled(clock.now());
+      this.#scheduleStallCheck();
     });
   }
 
-  private async openServices(): Promise<Services> {
-    const { dataDir, logger, clock, tailCacheBytes } = this.options;
+  async #openServices(): Promise<Services> {
+    const { dataDir, logger, clock, tailCacheBytes } = this.#options;
     const store = await StateStore.open(join(dataDir, 'state.log'), logger);
-    this.store = store;
+    this.#store = store;
     const cacheBudget = new TailCacheBudget(tailCacheBytes);
     const topics = await Topics.open(dataDir, store, { logger, clock, cacheBudget });
     const offsets = new Offsets(store);
@@ -229,16 +231,16 @@ export class KafkaBroker {
       groups: new GroupCoordinator(offsets, clock),
       transactions,
       served: apis,
-      defaultPartitions: this.options.defaultPartitions,
-      autoCreateTopics: this.options.autoCreateTopics,
-      maxFetchBytes: this.options.maxFetchBytes,
-      answerMemory: new MemoryBudget(this.options.maxAnswerBytes),
+      defaultPartitions: this.#options.defaultPartitions,
+      autoCreateTopics: this.#options.autoCreateTopics,
+      maxFetchBytes: this.#options.maxFetchBytes,
+      answerMemory: new MemoryBudget(this.#options.maxAnswerBytes),
     };
   }
 
-  private explain(error: unknown): unknown {
+  #explain(error: unknown): unknown {
     if (!(error instanceof Error && 'errno' in error)) return error;
-    const { dataDir } = this.options;
+    const { dataDir } = this.#options;
     return new MillraceError(
       'DATA_DIR_UNUSABLE',
       `The Kafka broker cannot keep its data in ${dataDir} (${error.message}): make it a folder this user can write to, or choose another.`,
@@ -246,20 +248,20 @@ export class KafkaBroker {
     );
   }
 
-  private scheduleMaintenance(): void {
-    this.cancelMaintenance = this.options.clock.after(this.options.maintenanceIntervalMs, () => {
-      this.maintenance = this.runMaintenance();
+  #scheduleMaintenance(): void {
+    this.#cancelMaintenance = this.#options.clock.after(this.#options.maintenanceIntervalMs, () => {
+      this.#maintenance = this.#runMaintenance();
     });
   }
 
-  private async runMaintenance(): Promise<void> {
-    if (this.services === undefined) return;
+  async #runMaintenance(): Promise<void> {
+    if (this.#services === undefined) return;
     try {
-      await maintain(this.services);
+      await maintain(this.#services);
     } catch (error) {
-      this.options.logger.error({ err: error }, 'Retention and compaction failed; they are tried again');
+      this.#options.logger.error({ err: error }, 'Retention and compaction failed; they are tried again');
     }
-    if (this.services !== undefined) this.scheduleMaintenance();
+    if (this.#services !== undefined) this.#scheduleMaintenance();
   }
 }
 

@@ -136,23 +136,23 @@ const isFine = (errorCode: number): boolean => errorCode === 0 || errorCode === 
 class BrokerProcess {
   port = 0;
   listening: Promise<number> = Promise.resolve(0);
-  private readonly dataDir: string;
-  private child: ChildProcess | undefined;
-  private answers = 0;
-  private onAnswer: () => void = () => undefined;
+  readonly #dataDir: string;
+  #child: ChildProcess | undefined;
+  #answers = 0;
+  #onAnswer: () => void = () => undefined;
 
   constructor(folder: string) {
-    this.dataDir = folder;
+    this.#dataDir = folder;
   }
 
   async start(): Promise<void> {
-    this.child = fork(processPath, [this.dataDir, String(this.port)]);
-    this.listening = once(this.child, 'message').then(([port]) => Number(port));
+    this.#child = fork(processPath, [this.#dataDir, String(this.port)]);
+    this.listening = once(this.#child, 'message').then(([port]) => Number(port));
     this.port = await this.listening;
   }
 
   async kill(): Promise<void> {
-    const { child } = this;
+    const child = this.#child;
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
     const exited = once(child, 'exit');
     child.kill('SIGKILL');
@@ -160,15 +160,15 @@ class BrokerProcess {
   }
 
   answered(): void {
-    this.answers++;
-    this.onAnswer();
+    this.#answers++;
+    this.#onAnswer();
   }
 
   async somethingWasAnswered(times: number): Promise<void> {
-    const until = this.answers + times;
+    const until = this.#answers + times;
     await new Promise<void>((resolve) => {
-      this.onAnswer = () => {
-        if (this.answers >= until) resolve();
+      this.#onAnswer = () => {
+        if (this.#answers >= until) resolve();
       };
     });
   }

@@ -10,23 +10,23 @@ const readBytes = 1024 * 1024;
 
 /** A compacted topic with one partition, used inside the broker's own process without a client. */
 export class LocalLog {
-  private readonly services: Services;
-  private readonly topic: string;
+  readonly #services: Services;
+  readonly #topic: string;
 
   constructor(services: Services, topic: string) {
-    this.services = services;
-    this.topic = topic;
+    this.#services = services;
+    this.#topic = topic;
   }
 
   /** Appends the records as one batch, so all or none. Resolves when they are on disk. A null value deletes its key. */
   async append(records: readonly { key: Buffer; value: Buffer | null }[]): Promise<void> {
     if (records.length === 0) return;
-    const log = await this.log();
-    const { errorCode, durable } = log.append(encodeRecords(records, this.services.clock.now()));
+    const log = await this.#log();
+    const { errorCode, durable } = log.append(encodeRecords(records, this.#services.clock.now()));
     if (errorCode !== ErrorCode.NONE) {
       throw new MillraceError(
         'LOG_APPEND_REFUSED',
-        `Topic ${this.topic} refused a batch with Kafka error ${errorCode}.`,
+        `Topic ${this.#topic} refused a batch with Kafka error ${errorCode}.`,
       );
     }
     await durable;
@@ -34,7 +34,7 @@ export class LocalLog {
 
   /** All records that are on disk when it is called, in order. */
   async *read(): AsyncIterable<NewRecord> {
-    const log = await this.log();
+    const log = await this.#log();
     const end = log.highWatermark;
     let offset = log.logStart;
     while (offset < end) {
@@ -49,7 +49,7 @@ export class LocalLog {
           if (records === undefined) {
             throw new MillraceError(
               'LOG_UNREADABLE',
-              `Topic ${this.topic} has a compressed batch at offset ${header.baseOffset} that can't be read here.`,
+              `Topic ${this.#topic} has a compressed batch at offset ${header.baseOffset} that can't be read here.`,
             );
           }
           for (const { offset: at_, key, value } of records) if (at_ >= offset) yield { key, value };
@@ -60,10 +60,10 @@ export class LocalLog {
     }
   }
 
-  private async log(): Promise<PartitionLog> {
-    await this.services.topics.ensure(this.topic, 1, { 'cleanup.policy': 'compact' });
-    const log = this.services.topics.log(this.topic, 0);
-    if (log === undefined) throw new MillraceError('LOG_MISSING', `Topic ${this.topic} cannot be created.`);
+  async #log(): Promise<PartitionLog> {
+    await this.#services.topics.ensure(this.#topic, 1, { 'cleanup.policy': 'compact' });
+    const log = this.#services.topics.log(this.#topic, 0);
+    if (log === undefined) throw new MillraceError('LOG_MISSING', `Topic ${this.#topic} cannot be created.`);
     return log;
   }
 }

@@ -13,12 +13,12 @@ const offsetRetentionMs = 7 * 24 * 3600 * 1000;
 /** All consumer groups of the broker: those with members, and those of which only offsets are left. */
 export class GroupCoordinator {
   readonly offsets: Offsets;
-  private readonly clock: Clock;
-  private readonly groups = new Map<string, Group>();
+  readonly #clock: Clock;
+  readonly #groups = new Map<string, Group>();
 
   constructor(offsets: Offsets, clock: Clock) {
     this.offsets = offsets;
-    this.clock = clock;
+    this.#clock = clock;
   }
 
   join(groupId: string, request: JoinRequest): Promise<JoinAnswer> {
@@ -28,37 +28,37 @@ export class GroupCoordinator {
     if (request.sessionTimeoutMs < minSessionTimeoutMs || request.sessionTimeoutMs > maxSessionTimeoutMs) {
       return refuse(ErrorCode.INVALID_SESSION_TIMEOUT);
     }
-    const known = this.groups.get(groupId);
+    const known = this.#groups.get(groupId);
     // A member id of before the broker's restart must not create the group that it is not in.
     if (known === undefined && request.memberId !== '') return refuse(ErrorCode.UNKNOWN_MEMBER_ID);
-    const group = known ?? new Group(groupId, this.clock);
+    const group = known ?? new Group(groupId, this.#clock);
     const answer = group.join(request);
     // A join that is refused leaves no group behind.
-    if (!group.vacant) this.groups.set(groupId, group);
+    if (!group.vacant) this.#groups.set(groupId, group);
     return answer;
   }
 
   /** A group with members, or one that had some not long ago. */
   get(groupId: string): Group | undefined {
-    return this.groups.get(groupId);
+    return this.#groups.get(groupId);
   }
 
   ids(): string[] {
-    return [...new Set([...this.groups.keys(), ...this.offsets.groupIds()])];
+    return [...new Set([...this.#groups.keys(), ...this.offsets.groupIds()])];
   }
 
   /** Of a group that does not exist: Dead, as Kafka says. */
   stateOf(groupId: string): GroupState {
-    return this.groups.get(groupId)?.state ?? (this.exists(groupId) ? 'Empty' : 'Dead');
+    return this.#groups.get(groupId)?.state ?? (this.exists(groupId) ? 'Empty' : 'Dead');
   }
 
   exists(groupId: string): boolean {
-    return this.groups.has(groupId) || this.offsets.all(groupId).length > 0;
+    return this.#groups.has(groupId) || this.offsets.all(groupId).length > 0;
   }
 
   checkCommit(groupId: string, memberId: string, instanceId: string | null, generation: number): number {
     if (groupId === '') return ErrorCode.INVALID_GROUP_ID;
-    const group = this.groups.get(groupId);
+    const group = this.#groups.get(groupId);
     if (group !== undefined) return group.checkCommit(memberId, instanceId, generation);
     return generation < 0 && memberId === '' ? ErrorCode.NONE : ErrorCode.UNKNOWN_MEMBER_ID;
   }
@@ -70,7 +70,7 @@ export class GroupCoordinator {
     generation: number,
   ): number {
     if (groupId === '') return ErrorCode.INVALID_GROUP_ID;
-    const group = this.groups.get(groupId);
+    const group = this.#groups.get(groupId);
     if (group !== undefined) return group.checkTransactionalCommit(memberId, instanceId, generation);
     return memberId === '' && generation < 0 ? ErrorCode.NONE : ErrorCode.UNKNOWN_MEMBER_ID;
   }
@@ -79,10 +79,10 @@ export class GroupCoordinator {
   async delete(groupId: string): Promise<number> {
     if (groupId === '') return ErrorCode.INVALID_GROUP_ID;
     if (!this.exists(groupId)) return ErrorCode.GROUP_ID_NOT_FOUND;
-    const group = this.groups.get(groupId);
+    const group = this.#groups.get(groupId);
     if (group !== undefined && group.members.size > 0) return ErrorCode.NON_EMPTY_GROUP;
     group?.stop();
-    this.groups.delete(groupId);
+    this.#groups.delete(groupId);
     await this.offsets.remove(groupId, this.offsets.all(groupId));
     return ErrorCode.NONE;
   }
@@ -99,20 +99,20 @@ export class GroupCoordinator {
 
   /** Removes offsets that have outlived their retention, then groups of which nothing is left; runs now and then. */
   async expire(): Promise<void> {
-    const oldest = this.clock.now() - offsetRetentionMs;
+    const oldest = this.#clock.now() - offsetRetentionMs;
     for (const groupId of this.offsets.groupIds()) {
-      if (this.groups.get(groupId)?.vacant === false) continue;
+      if (this.#groups.get(groupId)?.vacant === false) continue;
       const expired = this.offsets.all(groupId).filter(({ committed }) => committed.committedAt < oldest);
       if (expired.length > 0) await this.offsets.remove(groupId, expired);
     }
-    for (const [groupId, group] of this.groups) {
+    for (const [groupId, group] of this.#groups) {
       if (!group.vacant || this.offsets.all(groupId).length > 0) continue;
       group.stop();
-      this.groups.delete(groupId);
+      this.#groups.delete(groupId);
     }
   }
 
   stop(): void {
-    for (const group of this.groups.values()) group.stop();
+    for (const group of this.#groups.values()) group.stop();
   }
 }

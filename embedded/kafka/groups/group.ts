@@ -23,40 +23,40 @@ export class Group {
   protocol = '';
   leader = '';
   readonly members = new Map<string, Member>();
-  private readonly clock: Clock;
+  readonly #clock: Clock;
   /** Ids given out with error 79 whose owners have not joined yet, each with the function that stops its timer. */
-  private readonly promised = new Map<string, () => void>();
-  private readonly staticMembers = new Map<string, string>();
-  private cancelJoinTimer: (() => void) | undefined;
+  readonly #promised = new Map<string, () => void>();
+  readonly #staticMembers = new Map<string, string>();
+  #cancelJoinTimer: (() => void) | undefined;
 
   constructor(id: string, clock: Clock) {
     this.id = id;
-    this.clock = clock;
+    this.#clock = clock;
   }
 
   /** Whether it has no members, and nobody was promised to become one. */
   get vacant(): boolean {
-    return this.members.size === 0 && this.promised.size === 0;
+    return this.members.size === 0 && this.#promised.size === 0;
   }
 
   join(request: JoinRequest): Promise<JoinAnswer> {
-    if (!this.accepts(request))
-      return this.refuseJoin(ErrorCode.INCONSISTENT_GROUP_PROTOCOL, request.memberId);
+    if (!this.#accepts(request))
+      return this.#refuseJoin(ErrorCode.INCONSISTENT_GROUP_PROTOCOL, request.memberId);
     if (request.memberId === '') {
       return request.instanceId === null
-        ? this.joinNew(request)
-        : this.joinStatic(request, request.instanceId);
+        ? this.#joinNew(request)
+        : this.#joinStatic(request, request.instanceId);
     }
-    const stopPromise = this.promised.get(request.memberId);
+    const stopPromise = this.#promised.get(request.memberId);
     if (stopPromise !== undefined) {
       stopPromise();
-      this.promised.delete(request.memberId);
-      return this.add(request.memberId, request);
+      this.#promised.delete(request.memberId);
+      return this.#add(request.memberId, request);
     }
-    const error = this.identify(request.memberId, request.instanceId);
+    const error = this.#identify(request.memberId, request.instanceId);
     const member = this.members.get(request.memberId);
-    if (error !== ErrorCode.NONE || member === undefined) return this.refuseJoin(error, request.memberId);
-    return this.rejoin(member, request);
+    if (error !== ErrorCode.NONE || member === undefined) return this.#refuseJoin(error, request.memberId);
+    return this.#rejoin(member, request);
   }
 
   sync(
@@ -65,43 +65,44 @@ export class Group {
     generation: number,
     assignments: readonly { memberId: string; assignment: Buffer }[],
   ): Promise<SyncAnswer> {
-    const error = this.checkMember(memberId, instanceId, generation);
+    const error = this.#checkMember(memberId, instanceId, generation);
     const member = this.members.get(memberId);
     if (error !== ErrorCode.NONE || member === undefined) return refuseSync(error);
     if (this.state === 'PreparingRebalance') return refuseSync(ErrorCode.REBALANCE_IN_PROGRESS);
     if (this.state === 'Stable') {
-      this.restartSession(member);
+      this.#restartSession(member);
       return Promise.resolve({ errorCode: ErrorCode.NONE, assignment: member.assignment });
     }
     member.syncing?.resolve({ errorCode: ErrorCode.REBALANCE_IN_PROGRESS, assignment: Buffer.alloc(0) });
     member.syncing = deferred();
     const { promise } = member.syncing;
-    this.stopSession(member);
-    if (memberId === this.leader) this.assign(assignments);
+    this.#stopSession(member);
+    if (memberId === this.leader) this.#assign(assignments);
     return promise;
   }
 
   heartbeat(memberId: string, instanceId: string | null, generation: number): number {
-    const error = this.checkMember(memberId, instanceId, generation);
+    const error = this.#checkMember(memberId, instanceId, generation);
     const member = this.members.get(memberId);
     if (error !== ErrorCode.NONE || member === undefined) return error;
-    this.restartSession(member);
+    this.#restartSession(member);
     return this.state === 'PreparingRebalance' ? ErrorCode.REBALANCE_IN_PROGRESS : ErrorCode.NONE;
   }
 
   leave(memberId: string, instanceId: string | null): number {
-    const id = memberId === '' && instanceId !== null ? (this.staticMembers.get(instanceId) ?? '') : memberId;
-    const stopPromise = this.promised.get(id);
+    const id =
+      memberId === '' && instanceId !== null ? (this.#staticMembers.get(instanceId) ?? '') : memberId;
+    const stopPromise = this.#promised.get(id);
     if (stopPromise !== undefined) {
       stopPromise();
-      this.promised.delete(id);
-      this.completeJoinIfAllJoined();
+      this.#promised.delete(id);
+      this.#completeJoinIfAllJoined();
       return ErrorCode.NONE;
     }
-    const error = this.identify(id, instanceId);
+    const error = this.#identify(id, instanceId);
     const member = this.members.get(id);
     if (error !== ErrorCode.NONE || member === undefined) return error;
-    this.remove(member);
+    this.#remove(member);
     return ErrorCode.NONE;
   }
 
@@ -111,32 +112,32 @@ export class Group {
       // A consumer without group management may commit while nobody else uses the group.
       return this.members.size === 0 ? ErrorCode.NONE : ErrorCode.UNKNOWN_MEMBER_ID;
     }
-    const error = this.checkMember(memberId, instanceId, generation);
+    const error = this.#checkMember(memberId, instanceId, generation);
     const member = this.members.get(memberId);
     if (error !== ErrorCode.NONE || member === undefined) return error;
     if (this.state === 'CompletingRebalance') return ErrorCode.REBALANCE_IN_PROGRESS;
-    this.restartSession(member);
+    this.#restartSession(member);
     return ErrorCode.NONE;
   }
 
   /** Fencing of a transactional commit (TxnOffsetCommit 3); older clients send no member and are not checked. */
   checkTransactionalCommit(memberId: string, instanceId: string | null, generation: number): number {
     if (memberId === '' && generation < 0) return ErrorCode.NONE;
-    return this.checkMember(memberId, instanceId, generation);
+    return this.#checkMember(memberId, instanceId, generation);
   }
 
   /** Ends all timers; waiting members are told to look for the coordinator again. */
   stop(): void {
-    this.cancelJoinTimer?.();
-    for (const cancel of this.promised.values()) cancel();
+    this.#cancelJoinTimer?.();
+    for (const cancel of this.#promised.values()) cancel();
     for (const member of this.members.values()) {
-      this.stopSession(member);
-      this.answerWaiting(member, ErrorCode.COORDINATOR_NOT_AVAILABLE);
+      this.#stopSession(member);
+      this.#answerWaiting(member, ErrorCode.COORDINATOR_NOT_AVAILABLE);
     }
     this.state = 'Dead';
   }
 
-  private accepts(request: JoinRequest): boolean {
+  #accepts(request: JoinRequest): boolean {
     if (request.protocols.length === 0 || request.protocolType === '') return false;
     const others = [...this.members.values()].filter(
       ({ id, instanceId }) =>
@@ -149,99 +150,99 @@ export class Group {
     );
   }
 
-  private joinNew(request: JoinRequest): Promise<JoinAnswer> {
+  #joinNew(request: JoinRequest): Promise<JoinAnswer> {
     const memberId = newMemberId(request.clientId);
-    if (!request.requiresKnownMemberId) return this.add(memberId, request);
-    const cancel = this.clock.after(request.sessionTimeoutMs, () => {
-      this.promised.delete(memberId);
-      this.completeJoinIfAllJoined();
+    if (!request.requiresKnownMemberId) return this.#add(memberId, request);
+    const cancel = this.#clock.after(request.sessionTimeoutMs, () => {
+      this.#promised.delete(memberId);
+      this.#completeJoinIfAllJoined();
     });
-    this.promised.set(memberId, cancel);
-    return this.refuseJoin(ErrorCode.MEMBER_ID_REQUIRED, memberId);
+    this.#promised.set(memberId, cancel);
+    return this.#refuseJoin(ErrorCode.MEMBER_ID_REQUIRED, memberId);
   }
 
-  private joinStatic(request: JoinRequest, instanceId: string): Promise<JoinAnswer> {
+  #joinStatic(request: JoinRequest, instanceId: string): Promise<JoinAnswer> {
     const memberId = newMemberId(instanceId);
-    const oldId = this.staticMembers.get(instanceId);
+    const oldId = this.#staticMembers.get(instanceId);
     const old = oldId === undefined ? undefined : this.members.get(oldId);
-    if (old === undefined) return this.add(memberId, request);
+    if (old === undefined) return this.#add(memberId, request);
 
     // The instance restarted: it takes its old place, and whoever still uses the old member id is fenced.
-    this.stopSession(old);
-    this.answerWaiting(old, ErrorCode.FENCED_INSTANCE_ID);
+    this.#stopSession(old);
+    this.#answerWaiting(old, ErrorCode.FENCED_INSTANCE_ID);
     this.members.delete(old.id);
     const oldLeader = this.leader;
     if (this.leader === old.id) this.leader = memberId;
     const unchanged = sameProtocols(old.protocols, request.protocols);
     const member: Member = { ...newMember(memberId, request), assignment: old.assignment };
     this.members.set(memberId, member);
-    this.staticMembers.set(instanceId, memberId);
-    if (this.state !== 'Stable' || !unchanged) return this.waitForJoin(member);
-    this.restartSession(member);
+    this.#staticMembers.set(instanceId, memberId);
+    if (this.state !== 'Stable' || !unchanged) return this.#waitForJoin(member);
+    this.#restartSession(member);
     // Told its old id as the leader, a restarted leader does not assign anew: nothing has changed for the group.
-    return Promise.resolve({ ...this.joined(member), leader: oldLeader, members: [] });
+    return Promise.resolve({ ...this.#joined(member), leader: oldLeader, members: [] });
   }
 
-  private rejoin(member: Member, request: JoinRequest): Promise<JoinAnswer> {
+  #rejoin(member: Member, request: JoinRequest): Promise<JoinAnswer> {
     const unchanged = sameProtocols(member.protocols, request.protocols);
     const repeated =
       (this.state === 'CompletingRebalance' && unchanged) ||
       (this.state === 'Stable' && unchanged && member.id !== this.leader);
     if (repeated) {
-      this.restartSession(member);
-      return Promise.resolve(this.joined(member));
+      this.#restartSession(member);
+      return Promise.resolve(this.#joined(member));
     }
     member.protocols = ownProtocols(request);
     member.sessionTimeoutMs = request.sessionTimeoutMs;
     member.rebalanceTimeoutMs = request.rebalanceTimeoutMs;
-    return this.waitForJoin(member);
+    return this.#waitForJoin(member);
   }
 
-  private add(memberId: string, request: JoinRequest): Promise<JoinAnswer> {
+  #add(memberId: string, request: JoinRequest): Promise<JoinAnswer> {
     if (this.members.size === 0) this.protocolType = request.protocolType;
     const member = newMember(memberId, request);
     this.members.set(memberId, member);
-    if (request.instanceId !== null) this.staticMembers.set(request.instanceId, memberId);
+    if (request.instanceId !== null) this.#staticMembers.set(request.instanceId, memberId);
     if (this.leader === '') this.leader = memberId;
-    return this.waitForJoin(member);
+    return this.#waitForJoin(member);
   }
 
-  private waitForJoin(member: Member): Promise<JoinAnswer> {
-    this.stopSession(member);
+  #waitForJoin(member: Member): Promise<JoinAnswer> {
+    this.#stopSession(member);
     member.joining?.resolve(joinError(ErrorCode.REBALANCE_IN_PROGRESS, member.id));
     member.joining = deferred();
     const { promise } = member.joining;
-    if (this.state === 'PreparingRebalance') this.completeJoinIfAllJoined();
-    else this.prepareRebalance();
+    if (this.state === 'PreparingRebalance') this.#completeJoinIfAllJoined();
+    else this.#prepareRebalance();
     return promise;
   }
 
-  private prepareRebalance(): void {
+  #prepareRebalance(): void {
     for (const member of this.members.values()) {
       member.assignment = Buffer.alloc(0);
       if (member.syncing === undefined) continue;
       member.syncing.resolve({ errorCode: ErrorCode.REBALANCE_IN_PROGRESS, assignment: Buffer.alloc(0) });
       member.syncing = undefined;
-      this.restartSession(member);
+      this.#restartSession(member);
     }
     this.state = 'PreparingRebalance';
     const longest = Math.max(0, ...[...this.members.values()].map((member) => member.rebalanceTimeoutMs));
-    this.cancelJoinTimer?.();
-    this.cancelJoinTimer = this.clock.after(longest, () => this.completeJoin());
-    this.completeJoinIfAllJoined();
+    this.#cancelJoinTimer?.();
+    this.#cancelJoinTimer = this.#clock.after(longest, () => this.#completeJoin());
+    this.#completeJoinIfAllJoined();
   }
 
-  private completeJoinIfAllJoined(): void {
-    if (this.state !== 'PreparingRebalance' || this.promised.size > 0) return;
-    if ([...this.members.values()].every((member) => member.joining !== undefined)) this.completeJoin();
+  #completeJoinIfAllJoined(): void {
+    if (this.state !== 'PreparingRebalance' || this.#promised.size > 0) return;
+    if ([...this.members.values()].every((member) => member.joining !== undefined)) this.#completeJoin();
   }
 
-  private completeJoin(): void {
-    this.cancelJoinTimer?.();
-    this.cancelJoinTimer = undefined;
+  #completeJoin(): void {
+    this.#cancelJoinTimer?.();
+    this.#cancelJoinTimer = undefined;
     for (const member of this.members.values()) {
       // A static member that is away keeps its place until its session ends.
-      if (member.joining === undefined && member.instanceId === null) this.forget(member);
+      if (member.joining === undefined && member.instanceId === null) this.#forget(member);
     }
     this.generation++;
     const members = [...this.members.values()];
@@ -257,12 +258,12 @@ export class Group {
     for (const member of present) {
       const { joining } = member;
       member.joining = undefined;
-      this.restartSession(member);
-      joining?.resolve(this.joined(member));
+      this.#restartSession(member);
+      joining?.resolve(this.#joined(member));
     }
   }
 
-  private assign(assignments: readonly { memberId: string; assignment: Buffer }[]): void {
+  #assign(assignments: readonly { memberId: string; assignment: Buffer }[]): void {
     for (const { memberId, assignment } of assignments) {
       const member = this.members.get(memberId);
       // Copied: the request's frame would be kept alive otherwise.
@@ -273,32 +274,32 @@ export class Group {
       const { syncing } = member;
       if (syncing === undefined) continue;
       member.syncing = undefined;
-      this.restartSession(member);
+      this.#restartSession(member);
       syncing.resolve({ errorCode: ErrorCode.NONE, assignment: member.assignment });
     }
   }
 
-  private remove(member: Member): void {
-    this.answerWaiting(member, ErrorCode.UNKNOWN_MEMBER_ID);
-    this.forget(member);
-    if (this.state === 'PreparingRebalance') this.completeJoinIfAllJoined();
-    else if (this.state !== 'Empty') this.prepareRebalance();
+  #remove(member: Member): void {
+    this.#answerWaiting(member, ErrorCode.UNKNOWN_MEMBER_ID);
+    this.#forget(member);
+    if (this.state === 'PreparingRebalance') this.#completeJoinIfAllJoined();
+    else if (this.state !== 'Empty') this.#prepareRebalance();
   }
 
-  private forget(member: Member): void {
-    this.stopSession(member);
+  #forget(member: Member): void {
+    this.#stopSession(member);
     this.members.delete(member.id);
-    if (member.instanceId !== null) this.staticMembers.delete(member.instanceId);
+    if (member.instanceId !== null) this.#staticMembers.delete(member.instanceId);
     if (this.leader === member.id) this.leader = '';
   }
 
-  private answerWaiting(member: Member, errorCode: number): void {
+  #answerWaiting(member: Member, errorCode: number): void {
     member.joining?.resolve(joinError(errorCode, member.id));
     member.syncing?.resolve({ errorCode, assignment: Buffer.alloc(0) });
     member.joining = member.syncing = undefined;
   }
 
-  private joined(member: Member): JoinAnswer {
+  #joined(member: Member): JoinAnswer {
     const metadata = ({ protocols }: Member): Buffer =>
       protocols.find(({ name }) => name === this.protocol)?.metadata ?? Buffer.alloc(0);
     return {
@@ -317,31 +318,31 @@ export class Group {
     };
   }
 
-  private identify(memberId: string, instanceId: string | null): number {
+  #identify(memberId: string, instanceId: string | null): number {
     if (instanceId !== null) {
-      const current = this.staticMembers.get(instanceId);
+      const current = this.#staticMembers.get(instanceId);
       if (current !== undefined && current !== memberId) return ErrorCode.FENCED_INSTANCE_ID;
     }
     return this.members.has(memberId) ? ErrorCode.NONE : ErrorCode.UNKNOWN_MEMBER_ID;
   }
 
-  private checkMember(memberId: string, instanceId: string | null, generation: number): number {
-    const error = this.identify(memberId, instanceId);
+  #checkMember(memberId: string, instanceId: string | null, generation: number): number {
+    const error = this.#identify(memberId, instanceId);
     if (error !== ErrorCode.NONE) return error;
     return generation === this.generation ? ErrorCode.NONE : ErrorCode.ILLEGAL_GENERATION;
   }
 
-  private refuseJoin(errorCode: number, memberId: string): Promise<JoinAnswer> {
+  #refuseJoin(errorCode: number, memberId: string): Promise<JoinAnswer> {
     return Promise.resolve(joinError(errorCode, memberId));
   }
 
-  private restartSession(member: Member): void {
-    this.stopSession(member);
+  #restartSession(member: Member): void {
+    this.#stopSession(member);
     if (member.joining !== undefined || member.syncing !== undefined) return;
-    member.cancelSession = this.clock.after(member.sessionTimeoutMs, () => this.remove(member));
+    member.cancelSession = this.#clock.after(member.sessionTimeoutMs, () => this.#remove(member));
   }
 
-  private stopSession(member: Member): void {
+  #stopSession(member: Member): void {
     member.cancelSession?.();
     member.cancelSession = undefined;
   }

@@ -16,47 +16,47 @@ export interface PartitionOffset {
 
 /** The committed offsets of all groups, kept in the state store. */
 export class Offsets {
-  private readonly store: StateStore;
-  private readonly groups = new Map<string, Map<string, PartitionOffset>>();
+  readonly #store: StateStore;
+  readonly #groups = new Map<string, Map<string, PartitionOffset>>();
 
   constructor(store: StateStore) {
-    this.store = store;
+    this.#store = store;
     for (const { key, value } of store.entries<CommittedOffset>('offset')) {
       const [group = '', topic = '', partition = '0'] = key;
-      this.set(group, { topic, partition: Number(partition), committed: value });
+      this.#set(group, { topic, partition: Number(partition), committed: value });
     }
   }
 
   groupIds(): string[] {
-    return [...this.groups.keys()];
+    return [...this.#groups.keys()];
   }
 
   get(group: string, topic: string, partition: number): CommittedOffset | undefined {
-    return this.groups.get(group)?.get(partitionKey(topic, partition))?.committed;
+    return this.#groups.get(group)?.get(partitionKey(topic, partition))?.committed;
   }
 
   all(group: string): PartitionOffset[] {
-    return [...(this.groups.get(group)?.values() ?? [])];
+    return [...(this.#groups.get(group)?.values() ?? [])];
   }
 
   /** Resolves when the offsets are on disk. */
   commit(group: string, offsets: readonly PartitionOffset[]): Promise<void> {
-    return this.store.put(this.apply(group, offsets));
+    return this.#store.put(this.apply(group, offsets));
   }
 
   /** Makes the offsets visible and returns what has to be stored, so that the caller can store it with other changes. */
   apply(group: string, offsets: readonly PartitionOffset[]): StateChange[] {
     return offsets.map((each) => {
-      this.set(group, each);
+      this.#set(group, each);
       return { key: storeKey(group, each.topic, each.partition), value: each.committed };
     });
   }
 
   remove(group: string, partitions: readonly { topic: string; partition: number }[]): Promise<void> {
-    const offsets = this.groups.get(group);
+    const offsets = this.#groups.get(group);
     for (const { topic, partition } of partitions) offsets?.delete(partitionKey(topic, partition));
-    if (offsets?.size === 0) this.groups.delete(group);
-    return this.store.put(
+    if (offsets?.size === 0) this.#groups.delete(group);
+    return this.#store.put(
       partitions.map(({ topic, partition }) => ({
         key: storeKey(group, topic, partition),
         value: undefined,
@@ -64,9 +64,9 @@ export class Offsets {
     );
   }
 
-  private set(group: string, offset: PartitionOffset): void {
-    let offsets = this.groups.get(group);
-    if (offsets === undefined) this.groups.set(group, (offsets = new Map()));
+  #set(group: string, offset: PartitionOffset): void {
+    let offsets = this.#groups.get(group);
+    if (offsets === undefined) this.#groups.set(group, (offsets = new Map()));
     offsets.set(partitionKey(offset.topic, offset.partition), offset);
   }
 }

@@ -51,191 +51,191 @@ const maxFrameBytesBeforeLogin = 64 * 1024;
  * protocol closes the connection, with the reason in the log.
  */
 export class Connection {
-  private readonly socket: Socket;
-  private readonly environment: ConnectionEnvironment;
-  private readonly authentication: Authentication;
-  private readonly frames: Frames;
-  private readonly closed = new AbortController();
-  private readonly client: string;
-  private readonly backlog: Buffer[] = [];
-  private backlogBytes = 0;
-  private inFlight = 0;
-  private inFlightBytes = 0;
-  private onlyProduceInFlight = true;
-  private lastAnswer: Promise<void> = Promise.resolve();
+  readonly #socket: Socket;
+  readonly #environment: ConnectionEnvironment;
+  readonly #authentication: Authentication;
+  readonly #frames: Frames;
+  readonly #closed = new AbortController();
+  readonly #client: string;
+  readonly #backlog: Buffer[] = [];
+  #backlogBytes = 0;
+  #inFlight = 0;
+  #inFlightBytes = 0;
+  #onlyProduceInFlight = true;
+  #lastAnswer: Promise<void> = Promise.resolve();
   /** Of the request memory: what is here, and what the frame on its way has announced. */
-  private heldBytes = 0;
-  private reservedBytes = 0;
-  private unsentBytes = 0;
-  private readonly openedAt: number;
-  private lastActivityAt: number;
-  private frameBegunAt: number | undefined;
-  private unsentSince: number | undefined;
-  private readonly work = (): void => this.startRequests();
+  #heldBytes = 0;
+  #reservedBytes = 0;
+  #unsentBytes = 0;
+  readonly #openedAt: number;
+  #lastActivityAt: number;
+  #frameBegunAt: number | undefined;
+  #unsentSince: number | undefined;
+  readonly #work = (): void => this.#startRequests();
 
   constructor(socket: Socket, environment: ConnectionEnvironment) {
-    this.socket = socket;
-    this.environment = environment;
-    this.authentication = new Authentication(environment.sasl);
+    this.#socket = socket;
+    this.#environment = environment;
+    this.#authentication = new Authentication(environment.sasl);
     const { maxFrameBytes } = environment.limits;
-    this.frames = new Frames(
-      this.authentication.done ? maxFrameBytes : Math.min(maxFrameBytes, maxFrameBytesBeforeLogin),
+    this.#frames = new Frames(
+      this.#authentication.done ? maxFrameBytes : Math.min(maxFrameBytes, maxFrameBytesBeforeLogin),
     );
-    this.openedAt = this.lastActivityAt = environment.clock.now();
-    this.client = `${socket.remoteAddress ?? 'unknown'}:${socket.remotePort ?? 0}`;
-    socket.on('data', (chunk: Buffer) => this.receive(chunk));
-    socket.on('drain', this.work);
+    this.#openedAt = this.#lastActivityAt = environment.clock.now();
+    this.#client = `${socket.remoteAddress ?? 'unknown'}:${socket.remotePort ?? 0}`;
+    socket.on('data', (chunk: Buffer) => this.#receive(chunk));
+    socket.on('drain', this.#work);
     socket.on('error', (error) =>
-      environment.logger.debug({ err: error, client: this.client }, 'A Kafka connection broke'),
+      environment.logger.debug({ err: error, client: this.#client }, 'A Kafka connection broke'),
     );
-    socket.on('close', () => this.releaseAll());
+    socket.on('close', () => this.#releaseAll());
   }
 
   /** Ends the connection without a further answer. */
   close(reason?: string): void {
-    if (reason !== undefined && !this.socket.destroyed) {
-      this.environment.logger.warn({ client: this.client, reason }, 'Closed a Kafka connection');
+    if (reason !== undefined && !this.#socket.destroyed) {
+      this.#environment.logger.warn({ client: this.#client, reason }, 'Closed a Kafka connection');
     }
-    this.dropBacklog();
-    this.socket.destroy();
+    this.#dropBacklog();
+    this.#socket.destroy();
   }
 
   /** Closes the connection when its client keeps it waiting for too long. Called every now and then. */
   closeIfStalled(now: number): void {
-    const { idleTimeoutMs, stallTimeoutMs } = this.environment.limits;
+    const { idleTimeoutMs, stallTimeoutMs } = this.#environment.limits;
     const stalled = (since: number | undefined): boolean =>
       since !== undefined && now - since > stallTimeoutMs;
-    if (!this.authentication.done && stalled(this.openedAt)) this.close('it has not logged in in time');
-    else if (stalled(this.frameBegunAt)) this.close('a request has begun and not ended in time');
-    else if (this.environment.answerMemory.exhausted && stalled(this.unsentSince)) {
+    if (!this.#authentication.done && stalled(this.#openedAt)) this.close('it has not logged in in time');
+    else if (stalled(this.#frameBegunAt)) this.close('a request has begun and not ended in time');
+    else if (this.#environment.answerMemory.exhausted && stalled(this.#unsentSince)) {
       this.close('it does not take its answers, and others need the memory');
-    } else if (now - this.lastActivityAt > idleTimeoutMs) this.close('it was idle');
+    } else if (now - this.#lastActivityAt > idleTimeoutMs) this.close('it was idle');
   }
 
-  private receive(chunk: Buffer): void {
-    if (this.authentication.hasFailed) return;
-    this.lastActivityAt = this.environment.clock.now();
+  #receive(chunk: Buffer): void {
+    if (this.#authentication.hasFailed) return;
+    this.#lastActivityAt = this.#environment.clock.now();
     try {
-      for (const frame of this.frames.push(chunk)) {
-        this.backlog.push(frame);
-        this.backlogBytes += frame.length;
+      for (const frame of this.#frames.push(chunk)) {
+        this.#backlog.push(frame);
+        this.#backlogBytes += frame.length;
       }
     } catch (error) {
       this.close(messageOf(error));
       return;
     }
-    this.startRequests();
+    this.#startRequests();
   }
 
-  private startRequests(): void {
-    while (this.backlog.length > 0 && this.inFlight < this.environment.limits.maxInFlight) {
-      if (this.socket.destroyed || this.socket.writableLength > maxUnsentBytes) break;
-      const isProduce = isProduceRequest(this.backlog[0]);
-      const mayOverlap = isProduce && this.onlyProduceInFlight && this.inFlightBytes < maxInFlightBytes;
-      if (this.inFlight > 0 && !mayOverlap) break;
-      const frame = this.backlog.shift();
+  #startRequests(): void {
+    while (this.#backlog.length > 0 && this.#inFlight < this.#environment.limits.maxInFlight) {
+      if (this.#socket.destroyed || this.#socket.writableLength > maxUnsentBytes) break;
+      const isProduce = isProduceRequest(this.#backlog[0]);
+      const mayOverlap = isProduce && this.#onlyProduceInFlight && this.#inFlightBytes < maxInFlightBytes;
+      if (this.#inFlight > 0 && !mayOverlap) break;
+      const frame = this.#backlog.shift();
       if (frame === undefined) break;
-      this.backlogBytes -= frame.length;
-      this.start(frame, isProduce);
+      this.#backlogBytes -= frame.length;
+      this.#start(frame, isProduce);
     }
-    this.regulate();
+    this.#regulate();
   }
 
-  private start(frame: Buffer, isProduce: boolean): void {
-    this.inFlight++;
-    this.inFlightBytes += frame.length;
-    this.onlyProduceInFlight = isProduce;
-    const answer = this.environment.dispatcher.answer(frame, {
-      socket: this.socket,
-      authentication: this.authentication,
-      closed: this.closed.signal,
+  #start(frame: Buffer, isProduce: boolean): void {
+    this.#inFlight++;
+    this.#inFlightBytes += frame.length;
+    this.#onlyProduceInFlight = isProduce;
+    const answer = this.#environment.dispatcher.answer(frame, {
+      socket: this.#socket,
+      authentication: this.#authentication,
+      closed: this.#closed.signal,
     });
     // Collected in order, though they may be ready in another.
-    this.lastAnswer = Promise.all([answer, this.lastAnswer]).then(
-      ([writer]) => this.finish(writer, frame.length),
+    this.#lastAnswer = Promise.all([answer, this.#lastAnswer]).then(
+      ([writer]) => this.#finish(writer, frame.length),
       (error: unknown) => this.close(messageOf(error)),
     );
   }
 
-  private finish(writer: Writer | undefined, frameBytes: number): void {
-    this.inFlight--;
-    this.inFlightBytes -= frameBytes;
-    if (writer !== undefined && !this.socket.destroyed) this.send(writer);
-    if (this.authentication.hasFailed) {
-      this.environment.logger.warn(
-        { client: this.client, reason: 'it failed to log in' },
+  #finish(writer: Writer | undefined, frameBytes: number): void {
+    this.#inFlight--;
+    this.#inFlightBytes -= frameBytes;
+    if (writer !== undefined && !this.#socket.destroyed) this.#send(writer);
+    if (this.#authentication.hasFailed) {
+      this.#environment.logger.warn(
+        { client: this.#client, reason: 'it failed to log in' },
         'Closed a Kafka connection',
       );
-      this.dropBacklog();
-      this.socket.destroySoon();
+      this.#dropBacklog();
+      this.#socket.destroySoon();
       return;
     }
-    if (this.authentication.done) this.frames.maxFrameBytes = this.environment.limits.maxFrameBytes;
-    this.startRequests();
+    if (this.#authentication.done) this.#frames.maxFrameBytes = this.#environment.limits.maxFrameBytes;
+    this.#startRequests();
   }
 
-  private send(writer: Writer): void {
+  #send(writer: Writer): void {
     const { chunks, length } = writer.finish();
     chunks[0]?.writeInt32BE(length - 4, 0);
-    this.unsentBytes += length;
-    this.unsentSince ??= this.environment.clock.now();
-    this.environment.answerMemory.change(length);
+    this.#unsentBytes += length;
+    this.#unsentSince ??= this.#environment.clock.now();
+    this.#environment.answerMemory.change(length);
     const last = chunks.pop();
-    this.socket.cork();
-    for (const chunk of chunks) this.socket.write(chunk);
-    if (last !== undefined) this.socket.write(last, () => this.sent(length));
-    this.socket.uncork();
+    this.#socket.cork();
+    for (const chunk of chunks) this.#socket.write(chunk);
+    if (last !== undefined) this.#socket.write(last, () => this.#sent(length));
+    this.#socket.uncork();
   }
 
-  private sent(length: number): void {
-    if (this.closed.signal.aborted) return;
-    this.environment.answerMemory.change(-length);
-    this.unsentBytes -= length;
-    this.lastActivityAt = this.environment.clock.now();
-    this.unsentSince = this.unsentBytes > 0 ? this.lastActivityAt : undefined;
+  #sent(length: number): void {
+    if (this.#closed.signal.aborted) return;
+    this.#environment.answerMemory.change(-length);
+    this.#unsentBytes -= length;
+    this.#lastActivityAt = this.#environment.clock.now();
+    this.#unsentSince = this.#unsentBytes > 0 ? this.#lastActivityAt : undefined;
   }
 
   /**
    * Counts what this connection holds, and takes in more only while there is room. A frame that has begun reserves its
    * whole length once, so that whoever has a reservation can always go on to the frame's end.
    */
-  private regulate(): void {
-    if (this.closed.signal.aborted) return;
-    const { requestMemory, clock } = this.environment;
-    const announced = this.frames.announcedBytes;
+  #regulate(): void {
+    if (this.#closed.signal.aborted) return;
+    const { requestMemory, clock } = this.#environment;
+    const announced = this.#frames.announcedBytes;
     // A reservation ends with its frame; kept any longer, connections could wait for each other's for ever.
-    this.hold(this.reservedBytes === announced ? announced : 0);
-    if (this.reservedBytes !== announced && !requestMemory.exhausted) this.hold(announced);
-    const mayGoOn = announced > 0 ? this.reservedBytes === announced : !requestMemory.exhausted;
-    const reading = this.backlog.length === 0 && mayGoOn;
+    this.#hold(this.#reservedBytes === announced ? announced : 0);
+    if (this.#reservedBytes !== announced && !requestMemory.exhausted) this.#hold(announced);
+    const mayGoOn = announced > 0 ? this.#reservedBytes === announced : !requestMemory.exhausted;
+    const reading = this.#backlog.length === 0 && mayGoOn;
     // What this side holds up is not the client's delay.
-    if (announced === 0 || !reading) this.frameBegunAt = undefined;
-    else this.frameBegunAt ??= clock.now();
-    if (!mayGoOn) requestMemory.whenFree(this.work);
-    if (reading) this.socket.resume();
-    else this.socket.pause();
+    if (announced === 0 || !reading) this.#frameBegunAt = undefined;
+    else this.#frameBegunAt ??= clock.now();
+    if (!mayGoOn) requestMemory.whenFree(this.#work);
+    if (reading) this.#socket.resume();
+    else this.#socket.pause();
   }
 
-  private hold(reservedBytes: number): void {
-    this.reservedBytes = reservedBytes;
-    const held = this.backlogBytes + this.inFlightBytes + reservedBytes;
-    const change = held - this.heldBytes;
-    this.heldBytes = held;
-    if (change !== 0) this.environment.requestMemory.change(change);
+  #hold(reservedBytes: number): void {
+    this.#reservedBytes = reservedBytes;
+    const held = this.#backlogBytes + this.#inFlightBytes + reservedBytes;
+    const change = held - this.#heldBytes;
+    this.#heldBytes = held;
+    if (change !== 0) this.#environment.requestMemory.change(change);
   }
 
-  private dropBacklog(): void {
-    this.backlog.length = 0;
-    this.backlogBytes = 0;
+  #dropBacklog(): void {
+    this.#backlog.length = 0;
+    this.#backlogBytes = 0;
   }
 
-  private releaseAll(): void {
-    const { requestMemory, answerMemory } = this.environment;
-    this.closed.abort();
-    requestMemory.forget(this.work);
-    answerMemory.change(-this.unsentBytes);
-    requestMemory.change(-this.heldBytes);
-    this.heldBytes = this.unsentBytes = 0;
+  #releaseAll(): void {
+    const { requestMemory, answerMemory } = this.#environment;
+    this.#closed.abort();
+    requestMemory.forget(this.#work);
+    answerMemory.change(-this.#unsentBytes);
+    requestMemory.change(-this.#heldBytes);
+    this.#heldBytes = this.#unsentBytes = 0;
   }
 }
 

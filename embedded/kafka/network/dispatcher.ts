@@ -31,14 +31,14 @@ const beforeAuthentication: ReadonlySet<Api> = new Set([apiVersions, saslHandsha
 
 /** From a frame to its answer: reads the request's header, finds the API, lets it serve, frames what it says. */
 export class Dispatcher {
-  private readonly services: Services;
-  private readonly apis: ReadonlyMap<number, Api>;
-  private readonly interceptors: Interceptors;
+  readonly #services: Services;
+  readonly #apis: ReadonlyMap<number, Api>;
+  readonly #interceptors: Interceptors;
 
   constructor(services: Services, apis: readonly Api[], interceptors: Interceptors) {
-    this.services = services;
-    this.apis = new Map(apis.map((api) => [api.key, api]));
-    this.interceptors = interceptors;
+    this.#services = services;
+    this.#apis = new Map(apis.map((api) => [api.key, api]));
+    this.#interceptors = interceptors;
   }
 
   /**
@@ -51,7 +51,7 @@ export class Dispatcher {
     const key = reader.int16();
     const version = reader.int16();
     const correlationId = reader.int32();
-    const api = this.apis.get(key);
+    const api = this.#apis.get(key);
     if (api === undefined) throw new MillraceError('API_NOT_SERVED', `API key ${key} is not served.`);
     if (!client.authentication.done && !beforeAuthentication.has(api)) {
       throw new MillraceError('NOT_AUTHENTICATED', `${api.name} came before authentication.`);
@@ -66,14 +66,14 @@ export class Dispatcher {
     const clientId = reader.headerString() ?? '';
     reader.flexible = version >= api.flexibleFrom;
     reader.tags();
-    return await this.serve({ api, version, correlationId, clientId, reader }, client);
+    return await this.#serve({ api, version, correlationId, clientId, reader }, client);
   }
 
-  private async serve(request: Request, client: Client): Promise<Writer | undefined> {
+  async #serve(request: Request, client: Client): Promise<Writer | undefined> {
     const { api, version, correlationId, clientId, reader } = request;
     const { socket, authentication, closed } = client;
     const context: RequestContext = {
-      services: this.services,
+      services: this.#services,
       version,
       clientId,
       authentication,
@@ -82,7 +82,7 @@ export class Dispatcher {
       localPort: socket.localPort ?? 0,
       closed,
     };
-    const { gate, dropAnswer } = this.gateFor(request);
+    const { gate, dropAnswer } = this.#gateFor(request);
     const encode = await api.serve(reader, context, gate);
     if (dropAnswer()) throw new ConnectionRefused('an interceptor dropped the answer');
     if (encode === undefined) return undefined;
@@ -94,14 +94,14 @@ export class Dispatcher {
     return writer;
   }
 
-  private gateFor({ api, version, correlationId, clientId }: Request): {
+  #gateFor({ api, version, correlationId, clientId }: Request): {
     gate: RequestGate | undefined;
     dropAnswer: () => boolean;
   } {
-    if (!this.interceptors.has(api.key)) return { gate: undefined, dropAnswer: () => false };
+    if (!this.#interceptors.has(api.key)) return { gate: undefined, dropAnswer: () => false };
     let dropAnswer = false;
     const gate: RequestGate = async (body) => {
-      const verdict = await this.interceptors.judge({
+      const verdict = await this.#interceptors.judge({
         apiKey: api.key,
         version,
         correlationId,

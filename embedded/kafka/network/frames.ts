@@ -8,10 +8,10 @@ const lengthBytes = 4;
  */
 export class Frames {
   maxFrameBytes: number;
-  private chunks: Buffer[] = [];
-  private buffered = 0;
+  #chunks: Buffer[] = [];
+  #buffered = 0;
   /** Bytes needed before there is anything to do. */
-  private wanted = lengthBytes;
+  #wanted = lengthBytes;
 
   constructor(maxFrameBytes: number) {
     this.maxFrameBytes = maxFrameBytes;
@@ -19,33 +19,33 @@ export class Frames {
 
   /** Length of the frame that has begun to arrive, 0 between two frames. */
   get announcedBytes(): number {
-    return this.buffered === 0 ? 0 : this.wanted;
+    return this.#buffered === 0 ? 0 : this.#wanted;
   }
 
   /** The frames that this chunk completes, without their lengths. Throws `FRAME_TOO_LARGE` or `MALFORMED_REQUEST`. */
   push(chunk: Buffer): Buffer[] {
-    this.chunks.push(chunk);
-    this.buffered += chunk.length;
-    if (this.buffered < this.wanted) return [];
-    const bytes = this.chunks.length === 1 ? chunk : Buffer.concat(this.chunks, this.buffered);
+    this.#chunks.push(chunk);
+    this.#buffered += chunk.length;
+    if (this.#buffered < this.#wanted) return [];
+    const bytes = this.#chunks.length === 1 ? chunk : Buffer.concat(this.#chunks, this.#buffered);
     const frames: Buffer[] = [];
     let at = 0;
-    this.wanted = lengthBytes;
+    this.#wanted = lengthBytes;
     while (bytes.length - at >= lengthBytes) {
-      const length = this.check(bytes.readInt32BE(at));
+      const length = this.#check(bytes.readInt32BE(at));
       if (bytes.length - at - lengthBytes < length) {
-        this.wanted = lengthBytes + length;
+        this.#wanted = lengthBytes + length;
         break;
       }
       frames.push(bytes.subarray(at + lengthBytes, at + lengthBytes + length));
       at += lengthBytes + length;
     }
-    this.chunks = at < bytes.length ? [bytes.subarray(at)] : [];
-    this.buffered = bytes.length - at;
+    this.#chunks = at < bytes.length ? [bytes.subarray(at)] : [];
+    this.#buffered = bytes.length - at;
     return frames;
   }
 
-  private check(length: number): number {
+  #check(length: number): number {
     if (length < 0) throw new MillraceError('MALFORMED_REQUEST', `A frame announces ${length} bytes.`);
     if (length <= this.maxFrameBytes) return length;
     throw new MillraceError(

@@ -19,22 +19,22 @@ export type Interceptor = (request: InterceptedRequest) => Verdict | void | Prom
 
 /** Fault injection by API key, for tests of what clients do when a broker misbehaves. */
 export class Interceptors {
-  private readonly byKey = new Map<number, Set<Interceptor>>();
+  readonly #byKey = new Map<number, Set<Interceptor>>();
 
   /** Every request of this API passes `interceptor` until the returned function is called. */
   add(apiKey: number, interceptor: Interceptor): () => void {
-    const all = this.byKey.get(apiKey) ?? new Set();
-    this.byKey.set(apiKey, all.add(interceptor));
+    const all = this.#byKey.get(apiKey) ?? new Set();
+    this.#byKey.set(apiKey, all.add(interceptor));
     return () => all.delete(interceptor);
   }
 
   has(apiKey: number): boolean {
-    return (this.byKey.get(apiKey)?.size ?? 0) > 0;
+    return (this.#byKey.get(apiKey)?.size ?? 0) > 0;
   }
 
   /** The first verdict that is not `undefined`. */
   async judge(request: InterceptedRequest): Promise<Verdict> {
-    for (const interceptor of this.byKey.get(request.apiKey) ?? []) {
+    for (const interceptor of this.#byKey.get(request.apiKey) ?? []) {
       const verdict = await interceptor(request);
       if (verdict !== undefined) return verdict;
     }

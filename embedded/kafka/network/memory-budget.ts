@@ -3,38 +3,38 @@
  * until {@link whenFree} calls, so the limit is passed by what was already on its way, never by more.
  */
 export class MemoryBudget {
-  private readonly maxBytes: number;
-  private usedBytes = 0;
-  private readonly waiting = new Set<() => void>();
+  readonly #maxBytes: number;
+  #usedBytes = 0;
+  readonly #waiting = new Set<() => void>();
 
   constructor(maxBytes: number) {
-    this.maxBytes = maxBytes;
+    this.#maxBytes = maxBytes;
   }
 
   get available(): number {
-    return Math.max(0, this.maxBytes - this.usedBytes);
+    return Math.max(0, this.#maxBytes - this.#usedBytes);
   }
 
   get exhausted(): boolean {
-    return this.usedBytes >= this.maxBytes;
+    return this.#usedBytes >= this.#maxBytes;
   }
 
   /** Takes bytes, or gives them back when negative. */
   change(bytes: number): void {
     const wasExhausted = this.exhausted;
-    this.usedBytes += bytes;
+    this.#usedBytes += bytes;
     if (!wasExhausted || this.exhausted) return;
-    const woken = [...this.waiting];
-    this.waiting.clear();
+    const woken = [...this.#waiting];
+    this.#waiting.clear();
     for (const wake of woken) wake();
   }
 
   /** Calls `wake` once when there is room again. */
   whenFree(wake: () => void): void {
-    this.waiting.add(wake);
+    this.#waiting.add(wake);
   }
 
   forget(wake: () => void): void {
-    this.waiting.delete(wake);
+    this.#waiting.delete(wake);
   }
 }

@@ -10,17 +10,17 @@ const maxElements = 200_000;
 export class Reader {
   /** Compact strings, arrays and tagged fields (KIP-482) instead of the classic encodings. */
   flexible = false;
-  private readonly bytes: Buffer;
-  private position: number;
-  private elements = 0;
+  readonly #bytes: Buffer;
+  #position: number;
+  #elements = 0;
 
   constructor(bytes: Buffer, position = 0) {
-    this.bytes = bytes;
-    this.position = position;
+    this.#bytes = bytes;
+    this.#position = position;
   }
 
   get remaining(): number {
-    return this.bytes.length - this.position;
+    return this.#bytes.length - this.#position;
   }
 
   boolean(): boolean {
@@ -28,28 +28,28 @@ export class Reader {
   }
 
   int8(): number {
-    return this.bytes.readInt8(this.take(1));
+    return this.#bytes.readInt8(this.#take(1));
   }
 
   int16(): number {
-    return this.bytes.readInt16BE(this.take(2));
+    return this.#bytes.readInt16BE(this.#take(2));
   }
 
   int32(): number {
-    return this.bytes.readInt32BE(this.take(4));
+    return this.#bytes.readInt32BE(this.#take(4));
   }
 
   /** Offsets, timestamps and producer ids all fit a double; anything beyond 2^53 is not a value this broker ever gave out. */
   int64(): number {
-    const at = this.take(8);
-    return this.bytes.readInt32BE(at) * 0x1_0000_0000 + this.bytes.readUInt32BE(at + 4);
+    const at = this.#take(8);
+    return this.#bytes.readInt32BE(at) * 0x1_0000_0000 + this.#bytes.readUInt32BE(at + 4);
   }
 
   /** Unsigned base-128 varint of at most 32 bits. */
   unsignedVarint(): number {
     let value = 0;
     for (let shift = 0; shift < 35; shift += 7) {
-      const byte = this.bytes.readUInt8(this.take(1));
+      const byte = this.#bytes.readUInt8(this.#take(1));
       value += (byte & 0x7f) * 2 ** shift;
       if ((byte & 0x80) === 0) return value;
     }
@@ -65,16 +65,16 @@ export class Reader {
   nullableString(): string | null {
     const length = this.flexible ? this.unsignedVarint() - 1 : this.int16();
     if (length < 0) return null;
-    const start = this.take(length);
-    return this.bytes.toString('utf8', start, start + length);
+    const start = this.#take(length);
+    return this.#bytes.toString('utf8', start, start + length);
   }
 
   /** The client id of a request header: an int16-length string in every header version. */
   headerString(): string | null {
     const length = this.int16();
     if (length < 0) return null;
-    const start = this.take(length);
-    return this.bytes.toString('utf8', start, start + length);
+    const start = this.#take(length);
+    return this.#bytes.toString('utf8', start, start + length);
   }
 
   byteString(): Buffer {
@@ -85,8 +85,8 @@ export class Reader {
   nullableBytes(): Buffer | null {
     const length = this.flexible ? this.unsignedVarint() - 1 : this.int32();
     if (length < 0) return null;
-    const start = this.take(length);
-    return this.bytes.subarray(start, start + length);
+    const start = this.#take(length);
+    return this.#bytes.subarray(start, start + length);
   }
 
   array<T>(element: () => T): T[] {
@@ -98,8 +98,8 @@ export class Reader {
     if (length < 0) return null;
     if (length > this.remaining)
       throw malformed(`an array announces ${length} elements in ${this.remaining} bytes`);
-    this.elements += length;
-    if (this.elements > maxElements) throw malformed(`its arrays have more than ${maxElements} elements`);
+    this.#elements += length;
+    if (this.#elements > maxElements) throw malformed(`its arrays have more than ${maxElements} elements`);
     const items: T[] = [];
     for (let i = 0; i < length; i++) items.push(element());
     return items;
@@ -120,8 +120,8 @@ export class Reader {
 
   /** In hexadecimal digits. */
   uuid(): string {
-    const start = this.take(16);
-    return this.bytes.toString('hex', start, start + 16);
+    const start = this.#take(16);
+    return this.#bytes.toString('hex', start, start + 16);
   }
 
   /** Skips the tagged fields that end every structure of a flexible version; none is of use to this broker. */
@@ -130,16 +130,16 @@ export class Reader {
     const count = this.unsignedVarint();
     for (let i = 0; i < count; i++) {
       this.unsignedVarint();
-      this.take(this.unsignedVarint());
+      this.#take(this.unsignedVarint());
     }
   }
 
-  private take(length: number): number {
-    const start = this.position;
-    if (start + length > this.bytes.length) {
-      throw malformed(`it ends ${start + length - this.bytes.length} bytes too early`);
+  #take(length: number): number {
+    const start = this.#position;
+    if (start + length > this.#bytes.length) {
+      throw malformed(`it ends ${start + length - this.#bytes.length} bytes too early`);
     }
-    this.position = start + length;
+    this.#position = start + length;
     return start;
   }
 }

@@ -7,13 +7,13 @@ import { writeInt64 } from './record-batch.js';
 export class Writer {
   /** Compact strings, arrays and tagged fields (KIP-482) instead of the classic encodings. */
   flexible = false;
-  private readonly chunks: Buffer[] = [];
-  private finishedBytes = 0;
-  private current: Buffer;
-  private position = 0;
+  readonly #chunks: Buffer[] = [];
+  #finishedBytes = 0;
+  #current: Buffer;
+  #position = 0;
 
   constructor(initialSize = 256) {
-    this.current = Buffer.allocUnsafe(initialSize);
+    this.#current = Buffer.allocUnsafe(initialSize);
   }
 
   boolean(value: boolean): void {
@@ -21,33 +21,33 @@ export class Writer {
   }
 
   int8(value: number): void {
-    this.reserve(1);
-    this.position = this.current.writeInt8(value, this.position);
+    this.#reserve(1);
+    this.#position = this.#current.writeInt8(value, this.#position);
   }
 
   int16(value: number): void {
-    this.reserve(2);
-    this.position = this.current.writeInt16BE(value, this.position);
+    this.#reserve(2);
+    this.#position = this.#current.writeInt16BE(value, this.#position);
   }
 
   int32(value: number): void {
-    this.reserve(4);
-    this.position = this.current.writeInt32BE(value, this.position);
+    this.#reserve(4);
+    this.#position = this.#current.writeInt32BE(value, this.#position);
   }
 
   int64(value: number): void {
-    this.reserve(8);
-    this.position = writeInt64(this.current, value, this.position);
+    this.#reserve(8);
+    this.#position = writeInt64(this.#current, value, this.#position);
   }
 
   unsignedVarint(value: number): void {
-    this.reserve(5);
+    this.#reserve(5);
     let rest = value;
     while (rest >= 0x80) {
-      this.current[this.position++] = (rest % 0x80) | 0x80;
+      this.#current[this.#position++] = (rest % 0x80) | 0x80;
       rest = Math.floor(rest / 0x80);
     }
-    this.current[this.position++] = rest;
+    this.#current[this.#position++] = rest;
   }
 
   string(value: string): void {
@@ -59,8 +59,8 @@ export class Writer {
     if (this.flexible) this.unsignedVarint(length + 1);
     else this.int16(length);
     if (value === null) return;
-    this.reserve(length);
-    this.position += this.current.write(value, this.position, 'utf8');
+    this.#reserve(length);
+    this.#position += this.#current.write(value, this.#position, 'utf8');
   }
 
   byteString(value: Buffer): void {
@@ -71,8 +71,8 @@ export class Writer {
 
   /** Without a length in front. */
   bytes(value: Buffer): void {
-    this.reserve(value.length);
-    this.position += value.copy(this.current, this.position);
+    this.#reserve(value.length);
+    this.#position += value.copy(this.#current, this.#position);
   }
 
   /** The `records` field: one length, then the given batches back to back, not copied. */
@@ -82,19 +82,19 @@ export class Writer {
     if (this.flexible) this.unsignedVarint(length + 1);
     else this.int32(length);
     if (length === 0) return;
-    this.finishChunk();
-    for (const batch of batches) this.chunks.push(batch);
-    this.finishedBytes += length;
-    this.current = Buffer.allocUnsafe(256);
+    this.#finishChunk();
+    for (const batch of batches) this.#chunks.push(batch);
+    this.#finishedBytes += length;
+    this.#current = Buffer.allocUnsafe(256);
   }
 
   array<T>(items: readonly T[], element: (item: T) => void): void {
-    this.arrayLength(items.length);
+    this.#arrayLength(items.length);
     for (const item of items) element(item);
   }
 
   nullableArray<T>(items: readonly T[] | null, element: (item: T) => void): void {
-    if (items === null) this.arrayLength(-1);
+    if (items === null) this.#arrayLength(-1);
     else this.array(items, element);
   }
 
@@ -107,7 +107,7 @@ export class Writer {
   }
 
   nullableStructs<T>(items: readonly T[] | null, fields: (item: T) => void): void {
-    if (items === null) this.arrayLength(-1);
+    if (items === null) this.#arrayLength(-1);
     else this.structs(items, fields);
   }
 
@@ -123,26 +123,26 @@ export class Writer {
 
   /** Everything written so far, in order. The writer must not be used afterwards. */
   finish(): { chunks: Buffer[]; length: number } {
-    this.finishChunk();
-    return { chunks: this.chunks, length: this.finishedBytes };
+    this.#finishChunk();
+    return { chunks: this.#chunks, length: this.#finishedBytes };
   }
 
-  private arrayLength(length: number): void {
+  #arrayLength(length: number): void {
     if (this.flexible) this.unsignedVarint(length + 1);
     else this.int32(length);
   }
 
-  private finishChunk(): void {
-    if (this.position === 0) return;
-    this.chunks.push(this.current.subarray(0, this.position));
-    this.finishedBytes += this.position;
-    this.position = 0;
+  #finishChunk(): void {
+    if (this.#position === 0) return;
+    this.#chunks.push(this.#current.subarray(0, this.#position));
+    this.#finishedBytes += this.#position;
+    this.#position = 0;
   }
 
-  private reserve(length: number): void {
-    if (this.position + length <= this.current.length) return;
-    const larger = Buffer.allocUnsafe(Math.max(this.current.length * 2, this.position + length));
-    this.current.copy(larger, 0, 0, this.position);
-    this.current = larger;
+  #reserve(length: number): void {
+    if (this.#position + length <= this.#current.length) return;
+    const larger = Buffer.allocUnsafe(Math.max(this.#current.length * 2, this.#position + length));
+    this.#current.copy(larger, 0, 0, this.#position);
+    this.#current = larger;
   }
 }

@@ -28,31 +28,32 @@ export class Authentication {
   hasFailed = false;
   /** After SaslHandshake 0 tokens are frames of their own, not requests (as before KIP-152). */
   expectsRawToken = false;
-  private readonly sasl: Sasl | undefined;
-  private step: SaslStep | undefined;
+  readonly #sasl: Sasl | undefined;
+  #step: SaslStep | undefined;
 
   constructor(sasl: Sasl | undefined) {
-    this.sasl = sasl;
+    this.#sasl = sasl;
     this.done = sasl === undefined;
   }
 
   get mechanisms(): readonly SaslMechanism[] {
-    return this.sasl?.mechanisms ?? [];
+    return this.#sasl?.mechanisms ?? [];
   }
 
   /** Takes the client's choice of mechanism. */
   begin(name: string, rawTokens: boolean): number {
-    if (this.sasl === undefined || this.done || this.step !== undefined) return ErrorCode.ILLEGAL_SASL_STATE;
-    const mechanism = this.sasl.mechanisms.find((each) => each === name);
+    if (this.#sasl === undefined || this.done || this.#step !== undefined)
+      return ErrorCode.ILLEGAL_SASL_STATE;
+    const mechanism = this.#sasl.mechanisms.find((each) => each === name);
     if (mechanism === undefined) return ErrorCode.UNSUPPORTED_SASL_MECHANISM;
-    this.step = firstStep(mechanism, this.sasl.users);
+    this.#step = firstStep(mechanism, this.#sasl.users);
     this.expectsRawToken = rawTokens;
     return ErrorCode.NONE;
   }
 
   /** Takes the client's next token. */
   async next(token: Buffer): Promise<TokenAnswer> {
-    const { step } = this;
+    const step = this.#step;
     if (step === undefined || this.done)
       return refused(ErrorCode.ILLEGAL_SASL_STATE, 'Send SaslHandshake first.');
     const progress = await step(token);
@@ -63,7 +64,7 @@ export class Authentication {
         'Authentication failed: wrong user name or password.',
       );
     }
-    this.step = progress.kind === 'continue' ? progress.next : undefined;
+    this.#step = progress.kind === 'continue' ? progress.next : undefined;
     this.done = progress.kind === 'authenticated';
     if (this.done) this.expectsRawToken = false;
     return { errorCode: ErrorCode.NONE, message: null, bytes: progress.answer };

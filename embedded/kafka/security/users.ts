@@ -18,39 +18,39 @@ const iterations = 4096;
 
 /** Who may log in. Answers for unknown users take the same work, so that names can't be found out. */
 export class Users {
-  private readonly passwords: ReadonlyMap<string, string>;
-  private readonly secret = randomBytes(32);
-  private readonly keys = new Map<string, Promise<ScramKeys>>();
+  readonly #passwords: ReadonlyMap<string, string>;
+  readonly #secret = randomBytes(32);
+  readonly #keys = new Map<string, Promise<ScramKeys>>();
 
   /** @param passwords - by user name. */
   constructor(passwords: Readonly<Record<string, string>>) {
-    this.passwords = new Map(Object.entries(passwords));
+    this.#passwords = new Map(Object.entries(passwords));
   }
 
   has(user: string): boolean {
-    return this.passwords.has(user);
+    return this.#passwords.has(user);
   }
 
   /** Compares in a time that does not depend on where the two differ. */
   hasPassword(user: string, password: string): boolean {
-    const expected = this.passwords.get(user);
-    const equal = timingSafeEqual(this.digest(expected ?? ''), this.digest(password));
+    const expected = this.#passwords.get(user);
+    const equal = timingSafeEqual(this.#digest(expected ?? ''), this.#digest(password));
     return equal && expected !== undefined;
   }
 
   /** Derived at a user's first login, and kept. Unknown users get keys that no password fits. */
   scramKeys(user: string, hash: ScramHash): Promise<ScramKeys> {
-    const password = this.passwords.get(user);
-    if (password === undefined) return this.derive(user, this.digest(user).toString('hex'), hash);
+    const password = this.#passwords.get(user);
+    if (password === undefined) return this.#derive(user, this.#digest(user).toString('hex'), hash);
     const name = `${hash} ${user}`;
-    const known = this.keys.get(name) ?? this.derive(user, password, hash);
-    this.keys.set(name, known);
+    const known = this.#keys.get(name) ?? this.#derive(user, password, hash);
+    this.#keys.set(name, known);
     return known;
   }
 
-  private async derive(user: string, password: string, hash: ScramHash): Promise<ScramKeys> {
+  async #derive(user: string, password: string, hash: ScramHash): Promise<ScramKeys> {
     // The same salt each time someone asks, also for a user that does not exist.
-    const salt = this.digest(`salt ${hash} ${user}`).subarray(0, 16);
+    const salt = this.#digest(`salt ${hash} ${user}`).subarray(0, 16);
     const bytes = hash === 'sha256' ? 32 : 64;
     const salted = await deriveKey(password, salt, iterations, bytes, hash);
     const clientKey = createHmac(hash, salted).update('Client Key').digest();
@@ -59,7 +59,7 @@ export class Users {
     return { salt, iterations, storedKey, serverKey };
   }
 
-  private digest(text: string): Buffer {
-    return createHmac('sha256', this.secret).update(text).digest();
+  #digest(text: string): Buffer {
+    return createHmac('sha256', this.#secret).update(text).digest();
   }
 }

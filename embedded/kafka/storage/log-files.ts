@@ -62,44 +62,45 @@ export async function loadLog(folder: string, known: KnownLog, logger: Logger): 
 
 /** Takes a log's files into account one after another, in order. */
 class Recovery {
-  private readonly segments: Segment[] = [];
-  private readonly producers = new ProducerStates();
-  private readonly folder: string;
-  private readonly known: KnownLog;
-  private readonly summaries: ReadonlyMap<number, SegmentSummary>;
-  private readonly logger: Logger;
+  readonly #segments: Segment[] = [];
+  readonly #producers = new ProducerStates();
+  readonly #folder: string;
+  readonly #known: KnownLog;
+  readonly #summaries: ReadonlyMap<number, SegmentSummary>;
+  readonly #logger: Logger;
   /** One past the last offset that the checkpoint knows of. */
-  private readonly checkpointed: number;
-  private isDamaged = false;
+  readonly #checkpointed: number;
+  #isDamaged = false;
 
   constructor(folder: string, known: KnownLog, checkpoint: Checkpoint | undefined, logger: Logger) {
-    this.folder = folder;
-    this.known = known;
-    this.logger = logger;
-    this.summaries = new Map(checkpoint?.segments.map((summary) => [summary.baseOffset, summary]));
-    this.checkpointed = (checkpoint?.segments.at(-1)?.lastOffset ?? -1) + 1;
-    if (checkpoint !== undefined) this.producers.restore(checkpoint.producers);
+    this.#folder = folder;
+    this.#known = known;
+    this.#logger = logger;
+    this.#summaries = new Map(checkpoint?.segments.map((summary) => [summary.baseOffset, summary]));
+    this.#checkpointed = (checkpoint?.segments.at(-1)?.lastOffset ?? -1) + 1;
+    if (checkpoint !== undefined) this.#producers.restore(checkpoint.producers);
   }
 
   /** Segments that must be there and are not. */
   async noteMissing(names: readonly string[]): Promise<void> {
     const bases = names.map((name) => Number.parseInt(name, 10));
-    const start = this.summaries.values().next().value?.baseOffset ?? this.known.start;
+    const start = this.#summaries.values().next().value?.baseOffset ?? this.#known.start;
     const first = bases[0] ?? Infinity;
-    if (first > start && !this.summaries.has(start)) await this.damage(start, 'its first segment is missing');
-    for (const { baseOffset, lastOffset } of this.summaries.values()) {
-      const isDeleted = baseOffset < this.known.start && lastOffset < this.known.start;
+    if (first > start && !this.#summaries.has(start))
+      await this.#damage(start, 'its first segment is missing');
+    for (const { baseOffset, lastOffset } of this.#summaries.values()) {
+      const isDeleted = baseOffset < this.#known.start && lastOffset < this.#known.start;
       if (isDeleted || bases.includes(baseOffset)) continue;
-      await this.damage(baseOffset, `the segment with offsets ${baseOffset} to ${lastOffset} is missing`);
+      await this.#damage(baseOffset, `the segment with offsets ${baseOffset} to ${lastOffset} is missing`);
     }
   }
 
   async add(name: string, nextName: string | undefined): Promise<void> {
-    const segment = new Segment(this.folder, Number.parseInt(name, 10));
+    const segment = new Segment(this.#folder, Number.parseInt(name, 10));
     const next = nextName === undefined ? undefined : Number.parseInt(nextName, 10);
     const { baseOffset } = segment;
-    const summary = this.summaries.get(baseOffset);
-    const before = this.segments.at(-1);
+    const summary = this.#summaries.get(baseOffset);
+    const before = this.#segments.at(-1);
     if (before !== undefined && before.lastOffset >= baseOffset) {
       // Compaction had merged it into the one before it when the broker was killed.
       await unlink(segment.path);
@@ -107,34 +108,39 @@ class Recovery {
     }
     const expected = before === undefined ? baseOffset : before.lastOffset + 1;
     if (before !== undefined && expected < baseOffset) {
-      if (!this.known.hasGaps && !this.isDamaged)
-        await this.damage(expected, `offsets ${expected} to ${baseOffset - 1} are missing`);
+      if (!this.#known.hasGaps && !this.#isDamaged)
+        await this.#damage(expected, `offsets ${expected} to ${baseOffset - 1} are missing`);
       // It stands for the whole range, so that the next start does not miss them again.
       before.lastOffset = baseOffset - 1;
     }
     const { size: fileLength } = await stat(segment.path);
     if (summary !== undefined && summary.size <= fileLength) segment.restore(summary);
-    this.segments.push(await this.recover(segment, fileLength, next, summary));
+    this.#segments.push(await this.#recover(segment, fileLength, next, summary));
   }
 
   async finish(): Promise<LoadedLog> {
-    const { folder, segments, producers } = this;
-    const committed = this.summaries.size === 0 ? (this.known.committed ?? 0) : 0;
-    const end = Math.max(this.known.end, this.known.start, this.checkpointed, committed);
+    const folder = this.#folder;
+    const segments = this.#segments;
+    const producers = this.#producers;
+    const committed = this.#summaries.size === 0 ? (this.#known.committed ?? 0) : 0;
+    const end = Math.max(this.#known.end, this.#known.start, this.#checkpointed, committed);
     const last = segments.at(-1);
     if (last === undefined) segments.push(await createSegment(folder, end));
     else if (last.lastOffset + 1 < end) {
-      if (!this.isDamaged)
-        await this.damage(last.baseOffset, `it ends at ${last.lastOffset + 1}, and went up to ${end} before`);
+      if (!this.#isDamaged)
+        await this.#damage(
+          last.baseOffset,
+          `it ends at ${last.lastOffset + 1}, and went up to ${end} before`,
+        );
       last.lastOffset = end - 1;
       segments.push(await createSegment(folder, end));
     }
-    if (this.isDamaged) await saveCheckpoint(folder, segments, producers.snapshot());
+    if (this.#isDamaged) await saveCheckpoint(folder, segments, producers.snapshot());
     segments.at(-1)?.acquire();
     return { segments, producers };
   }
 
-  private async recover(
+  async #recover(
     segment: Segment,
     fileLength: number,
     next: number | undefined,
@@ -143,17 +149,17 @@ class Recovery {
     const { size: scannedFrom, lastOffset: scannedAfter } = segment;
     let count = 0;
     // Without a checkpoint it may have been merged with the next ones, whose files are yet to go.
-    const isMerged = this.known.hasGaps && this.summaries.size === 0;
+    const isMerged = this.#known.hasGaps && this.#summaries.size === 0;
     const below = isMerged ? Infinity : (next ?? Infinity);
-    await segment.recover(fileLength, { hasGaps: this.known.hasGaps, below }, (batch) => {
+    await segment.recover(fileLength, { hasGaps: this.#known.hasGaps, below }, (batch) => {
       count++;
-      this.apply(batch);
+      this.#apply(batch);
     });
     const isShort = summary !== undefined && summary.size > fileLength;
     if (segment.size === fileLength && !isShort) return segment;
     const { batches, intact } = intactBatches(await segment.rest(scannedFrom), scannedAfter);
     if (next === undefined && !isShort && intact === count && batches.length === count) {
-      this.logger.warn(
+      this.#logger.warn(
         { path: segment.path, bytes: fileLength - segment.size },
         'Cut a torn tail off a log segment',
       );
@@ -161,26 +167,26 @@ class Recovery {
       return segment;
     }
     const lost = `not all of its ${fileLength} bytes are intact batches, from byte ${segment.size} on`;
-    await this.damage(segment.baseOffset, isShort ? `${lost}, and it had ${summary.size} bytes` : lost);
-    for (const batch of batches) if (batch.header.baseOffset > segment.lastOffset) this.apply(batch);
+    await this.#damage(segment.baseOffset, isShort ? `${lost}, and it had ${summary.size} bytes` : lost);
+    for (const batch of batches) if (batch.header.baseOffset > segment.lastOffset) this.#apply(batch);
     segment.lastOffset =
       next === undefined ? Math.max(segment.lastOffset, summary?.lastOffset ?? -1) : next - 1;
-    const mended = await mendSegment(segment, this.folder, next ?? Infinity);
+    const mended = await mendSegment(segment, this.#folder, next ?? Infinity);
     await mended.moveTo(segment.path);
-    await syncFolder(this.folder);
+    await syncFolder(this.#folder);
     mended.release();
     return mended;
   }
 
   /** The checkpoint's states include what was before it. */
-  private apply({ header, bytes }: FoundBatch): void {
-    if (header.baseOffset >= this.checkpointed)
-      this.producers.apply(header, isControl(header) && isCommitMarker(bytes, header));
+  #apply({ header, bytes }: FoundBatch): void {
+    if (header.baseOffset >= this.#checkpointed)
+      this.#producers.apply(header, isControl(header) && isCommitMarker(bytes, header));
   }
 
-  private async damage(baseOffset: number, what: string): Promise<void> {
-    this.isDamaged = true;
-    await keepDamaged({ path: join(this.folder, segmentFileName(baseOffset)), what }, this.logger);
+  async #damage(baseOffset: number, what: string): Promise<void> {
+    this.#isDamaged = true;
+    await keepDamaged({ path: join(this.#folder, segmentFileName(baseOffset)), what }, this.#logger);
   }
 }
 

@@ -67,19 +67,19 @@ export class PartitionLog {
   producers: ProducerStates;
   /** One past the last durable offset. */
   highWatermark = 0;
-  private nextOffset = 0;
-  private readonly environment: LogEnvironment;
-  private readonly cache: TailCache;
-  private readonly waiting = new Set<() => void>();
-  private pending: PendingBatch[] = [];
-  private round: Deferred<void> = deferred();
-  private roundInProgress: Promise<void> | undefined;
-  private running: Promise<void> | undefined;
-  private mend: Promise<void> | undefined;
-  private rollRequested = false;
-  private failed = false;
-  private closed = false;
-  private uncheckpointedBytes = 0;
+  #nextOffset = 0;
+  readonly #environment: LogEnvironment;
+  readonly #cache: TailCache;
+  readonly #waiting = new Set<() => void>();
+  #pending: PendingBatch[] = [];
+  #round: Deferred<void> = deferred();
+  #roundInProgress: Promise<void> | undefined;
+  #running: Promise<void> | undefined;
+  #mend: Promise<void> | undefined;
+  #rollRequested = false;
+  #failed = false;
+  #closed = false;
+  #uncheckpointedBytes = 0;
 
   private constructor(
     name: { topic: string; partition: number; folder: string },
@@ -92,10 +92,10 @@ export class PartitionLog {
     this.partition = name.partition;
     this.folder = name.folder;
     this.config = config;
-    this.environment = environment;
-    this.cache = new TailCache(environment.cacheBudget);
+    this.#environment = environment;
+    this.#cache = new TailCache(environment.cacheBudget);
     this.producers = loaded.producers;
-    this.take(loaded);
+    this.#take(loaded);
     this.logStart = Math.max(logStart, this.segments[0]?.baseOffset ?? 0);
   }
 
@@ -130,27 +130,27 @@ export class PartitionLog {
   append(batch: Buffer): Appended {
     const refusal = refusalOfBatch(batch, this.config);
     if (refusal !== ErrorCode.NONE) return refused(refusal);
-    if (this.failed && !this.closed) this.running ??= this.repair();
-    if (this.failed || this.closed) return refused(ErrorCode.KAFKA_STORAGE_ERROR);
+    if (this.#failed && !this.#closed) this.#running ??= this.#repair();
+    if (this.#failed || this.#closed) return refused(ErrorCode.KAFKA_STORAGE_ERROR);
     const header = readHeader(batch);
     const verdict = this.producers.check(header);
     if (verdict.kind === 'refuse') return refused(verdict.errorCode);
     if (verdict.kind === 'duplicate') {
       const { baseOffset } = verdict;
       const logAppendTime = this.config.logAppendTime ? verdict.timestamp : -1;
-      return { errorCode: 0, baseOffset, logAppendTime, durable: this.durable(baseOffset) };
+      return { errorCode: 0, baseOffset, logAppendTime, durable: this.#durable(baseOffset) };
     }
-    const now = this.config.logAppendTime ? this.environment.clock.now() : -1;
+    const now = this.config.logAppendTime ? this.#environment.clock.now() : -1;
     if (this.config.logAppendTime) stampAppendTime(batch, now);
-    return { ...this.enqueue(batch, false), logAppendTime: now };
+    return { ...this.#enqueue(batch, false), logAppendTime: now };
   }
 
   /** Ends a producer's transaction on this partition. Resolves when the marker is on disk. */
   async appendMarker(producerId: number, epoch: number, committed: boolean): Promise<void> {
-    if (this.failed && !this.closed) await (this.running ??= this.repair());
-    if (this.failed || this.closed) throw new Error(`${this.folder} cannot be written`);
-    const marker = encodeMarker(producerId, epoch, committed, this.environment.clock.now());
-    await this.enqueue(marker, committed).durable;
+    if (this.#failed && !this.#closed) await (this.#running ??= this.#repair());
+    if (this.#failed || this.#closed) throw new Error(`${this.folder} cannot be written`);
+    const marker = encodeMarker(producerId, epoch, committed, this.#environment.clock.now());
+    await this.#enqueue(marker, committed).durable;
   }
 
   /**
@@ -165,8 +165,8 @@ export class PartitionLog {
     }
     if (offset >= upTo) return { errorCode: 0, batches: [], aborted: [] };
     const batches =
-      this.cache.read(offset, upTo, maxBytes) ??
-      (await this.mending(() => this.readFiles(offset, upTo, maxBytes)));
+      this.#cache.read(offset, upTo, maxBytes) ??
+      (await this.mending(() => this.#readFiles(offset, upTo, maxBytes)));
     const last = batches.at(-1);
     const end = last === undefined ? offset : Math.min(upTo, endOf(last));
     return { errorCode: 0, batches, aborted: this.producers.abortedBetween(offset, end) };
@@ -174,15 +174,15 @@ export class PartitionLog {
 
   /** Calls `action` whenever the high watermark or the last stable offset may have moved, until the returned function is called. */
   onAdvance(action: () => void): () => void {
-    this.waiting.add(action);
-    return () => this.waiting.delete(action);
+    this.#waiting.add(action);
+    return () => this.#waiting.delete(action);
   }
 
   /** Closes the active segment at the next round, so that retention and compaction can work on it. */
   async roll(): Promise<void> {
     if (this.active.size === 0) return;
-    this.rollRequested = true;
-    await (this.running ??= this.flush());
+    this.#rollRequested = true;
+    await (this.#running ??= this.#flush());
   }
 
   /**
@@ -192,7 +192,7 @@ export class PartitionLog {
   async replaceSegments(replaced: readonly Segment[], merged: Segment): Promise<void> {
     const [first] = replaced;
     if (first === undefined) return;
-    await this.exclusively(async () => {
+    await this.#exclusively(async () => {
       // Mended or dropped meanwhile.
       if (!replaced.every((segment) => this.segments.includes(segment))) return;
       // A checkpoint holds positions in the files that go.
@@ -204,7 +204,7 @@ export class PartitionLog {
       });
       for (const { path } of replaced.slice(1)) await unlink(path);
       await syncFolder(this.folder);
-      await this.checkpoint(this.producers.snapshot());
+      await this.#checkpoint(this.producers.snapshot());
     });
   }
 
@@ -218,40 +218,40 @@ export class PartitionLog {
         return await work();
       } catch (error) {
         if (!(error instanceof DamagedSegment) || left < 0) throw error;
-        await (this.mend ??= this.mendSegment(error).finally(() => (this.mend = undefined)));
+        await (this.#mend ??= this.#mendSegment(error).finally(() => (this.#mend = undefined)));
       }
     }
   }
 
   /** Waits for what was appended, saves a checkpoint, releases the files. */
   async close(): Promise<void> {
-    this.closed = true;
-    for (const wake of this.waiting) wake();
-    await this.running;
-    if (!this.failed && this.uncheckpointedBytes > 0) {
+    this.#closed = true;
+    for (const wake of this.#waiting) wake();
+    await this.#running;
+    if (!this.#failed && this.#uncheckpointedBytes > 0) {
       await saveCheckpoint(this.folder, this.segments, this.producers.snapshot());
     }
-    this.cache.clear();
+    this.#cache.clear();
     this.active.release();
   }
 
   /** Runs `action` between two rounds of the group commit, when everything appended is on disk. */
-  private async exclusively(action: () => Promise<void>): Promise<void> {
-    while (this.running !== undefined) await this.running;
-    this.running = action().finally(() => {
-      this.running = this.pending.length > 0 ? this.flush() : undefined;
+  async #exclusively(action: () => Promise<void>): Promise<void> {
+    while (this.#running !== undefined) await this.#running;
+    this.#running = action().finally(() => {
+      this.#running = this.#pending.length > 0 ? this.#flush() : undefined;
     });
-    await this.running;
+    await this.#running;
   }
 
-  private async mendSegment({ segment, message }: DamagedSegment): Promise<void> {
+  async #mendSegment({ segment, message }: DamagedSegment): Promise<void> {
     // Only a closed segment can be replaced.
     while (segment === this.active) {
-      if (this.failed || this.closed) throw new Error(`${message}, and the log cannot be written`);
+      if (this.#failed || this.#closed) throw new Error(`${message}, and the log cannot be written`);
       await this.roll();
     }
     if (!this.segments.includes(segment)) return;
-    await keepDamaged({ path: segment.path, what: message }, this.environment.logger);
+    await keepDamaged({ path: segment.path, what: message }, this.#environment.logger);
     const mended = await mendSegment(segment, this.folder, segment.lastOffset + 1);
     try {
       await this.replaceSegments([segment], mended);
@@ -260,7 +260,7 @@ export class PartitionLog {
     }
   }
 
-  private async readFiles(offset: number, upTo: number, maxBytes: number): Promise<Buffer[]> {
+  async #readFiles(offset: number, upTo: number, maxBytes: number): Promise<Buffer[]> {
     for (;;) {
       // Looked up anew each time: retention or compaction may change the list while a file is read.
       const segment = this.segments.find(({ lastOffset }) => lastOffset >= offset);
@@ -272,59 +272,59 @@ export class PartitionLog {
     }
   }
 
-  private enqueue(batch: Buffer, committed: boolean): Appended {
-    placeBatch(batch, this.nextOffset);
+  #enqueue(batch: Buffer, committed: boolean): Appended {
+    placeBatch(batch, this.#nextOffset);
     const header = readHeader(batch);
-    this.nextOffset = header.lastOffset + 1;
+    this.#nextOffset = header.lastOffset + 1;
     this.producers.apply(header, committed);
-    this.pending.push({ header, bytes: batch });
-    const durable = this.round.promise;
-    this.running ??= this.flush();
+    this.#pending.push({ header, bytes: batch });
+    const durable = this.#round.promise;
+    this.#running ??= this.#flush();
     return { errorCode: 0, baseOffset: header.baseOffset, logAppendTime: -1, durable };
   }
 
-  private durable(offset: number): Promise<void> {
+  #durable(offset: number): Promise<void> {
     if (offset < this.highWatermark) return Promise.resolve();
-    const first = this.pending[0];
-    if (first !== undefined && offset >= first.header.baseOffset) return this.round.promise;
-    return this.roundInProgress ?? Promise.resolve();
+    const first = this.#pending[0];
+    if (first !== undefined && offset >= first.header.baseOffset) return this.#round.promise;
+    return this.#roundInProgress ?? Promise.resolve();
   }
 
-  private async flush(): Promise<void> {
+  async #flush(): Promise<void> {
     // Lets everything that arrives in this tick share the first round.
     await Promise.resolve();
     try {
-      while (this.pending.length > 0 || this.rollRequested) {
-        const batches = this.pending;
-        const round = this.round;
-        this.pending = [];
-        this.round = deferred();
-        this.roundInProgress = round.promise;
-        const checkpointDue = this.uncheckpointedBytes > checkpointEveryBytes || this.rollRequested;
+      while (this.#pending.length > 0 || this.#rollRequested) {
+        const batches = this.#pending;
+        const round = this.#round;
+        this.#pending = [];
+        this.#round = deferred();
+        this.#roundInProgress = round.promise;
+        const checkpointDue = this.#uncheckpointedBytes > checkpointEveryBytes || this.#rollRequested;
         // Taken before the write: appends that arrive during it are not in the files that the checkpoint describes.
         const producers = checkpointDue ? structuredClone(this.producers.snapshot()) : undefined;
         try {
-          await this.write(batches);
+          await this.#write(batches);
         } catch (error) {
           round.reject(error);
           throw error;
         }
         round.resolve();
-        for (const wake of this.waiting) wake();
-        if (producers !== undefined) await this.checkpoint(producers);
+        for (const wake of this.#waiting) wake();
+        if (producers !== undefined) await this.#checkpoint(producers);
       }
     } catch (error) {
-      await this.fail(error);
+      await this.#fail(error);
     } finally {
-      this.roundInProgress = undefined;
-      this.running = undefined;
+      this.#roundInProgress = undefined;
+      this.#running = undefined;
     }
   }
 
-  private async write(batches: readonly PendingBatch[]): Promise<void> {
-    if (this.rollRequested && this.active.size > 0)
-      await this.startSegment(batches[0]?.header.baseOffset ?? this.nextOffset);
-    this.rollRequested = false;
+  async #write(batches: readonly PendingBatch[]): Promise<void> {
+    if (this.#rollRequested && this.active.size > 0)
+      await this.#startSegment(batches[0]?.header.baseOffset ?? this.#nextOffset);
+    this.#rollRequested = false;
     let from = 0;
     while (from < batches.length) {
       let bytes = this.active.size;
@@ -335,36 +335,36 @@ export class PartitionLog {
         bytes += size;
       }
       const fitting = batches.slice(from, to);
-      if (fitting.length > 0) await this.writeToActive(fitting);
+      if (fitting.length > 0) await this.#writeToActive(fitting);
       from = to;
       const next = batches[from];
-      if (next !== undefined) await this.startSegment(next.header.baseOffset);
+      if (next !== undefined) await this.#startSegment(next.header.baseOffset);
     }
   }
 
-  private async writeToActive(batches: readonly PendingBatch[]): Promise<void> {
+  async #writeToActive(batches: readonly PendingBatch[]): Promise<void> {
     await this.active.append(batches.map(({ bytes }) => bytes));
     for (const { header, bytes } of batches) {
       this.active.note(header);
-      this.cache.add(header, bytes);
-      this.uncheckpointedBytes += bytes.length;
+      this.#cache.add(header, bytes);
+      this.#uncheckpointedBytes += bytes.length;
       this.highWatermark = header.lastOffset + 1;
     }
   }
 
-  private async startSegment(baseOffset: number): Promise<void> {
+  async #startSegment(baseOffset: number): Promise<void> {
     const previous = this.active;
     const segment = await createSegment(this.folder, baseOffset);
     this.segments = [...this.segments, segment];
     previous.release();
   }
 
-  private async checkpoint(producers: ReturnType<ProducerStates['snapshot']>): Promise<void> {
-    this.uncheckpointedBytes = 0;
+  async #checkpoint(producers: ReturnType<ProducerStates['snapshot']>): Promise<void> {
+    this.#uncheckpointedBytes = 0;
     try {
       await saveCheckpoint(this.folder, this.segments, producers);
     } catch (error) {
-      this.environment.logger.warn(
+      this.#environment.logger.warn(
         { err: error, folder: this.folder },
         'Cannot save a checkpoint; the next start scans more',
       );
@@ -372,19 +372,19 @@ export class PartitionLog {
   }
 
   /** After a failed write: what is not durable is gone, for readers and for producer states alike. */
-  private async fail(error: unknown): Promise<void> {
-    this.failed = true;
-    this.environment.logger.error(
+  async #fail(error: unknown): Promise<void> {
+    this.#failed = true;
+    this.#environment.logger.error(
       { err: error, folder: this.folder },
       'Cannot write a log; producers get a retriable error',
     );
-    this.round.reject(error);
-    this.round = deferred();
-    this.pending = [];
-    await this.repair();
+    this.#round.reject(error);
+    this.#round = deferred();
+    this.#pending = [];
+    await this.#repair();
   }
 
-  private async repair(): Promise<void> {
+  async #repair(): Promise<void> {
     try {
       // After a failed fsync the system may show bytes that the disk has not got, and never will.
       await this.active.truncateToSize();
@@ -394,25 +394,25 @@ export class PartitionLog {
         isNew: false,
         hasGaps: this.config.compact,
       };
-      const loaded = await loadLog(this.folder, known, this.environment.logger);
+      const loaded = await loadLog(this.folder, known, this.#environment.logger);
       const previous = this.active;
-      this.cache.clear();
+      this.#cache.clear();
       this.producers = loaded.producers;
-      this.take(loaded);
+      this.#take(loaded);
       previous.release();
-      this.failed = false;
-      for (const wake of this.waiting) wake();
+      this.#failed = false;
+      for (const wake of this.#waiting) wake();
     } catch (error) {
-      this.environment.logger.error({ err: error, folder: this.folder }, 'The log still cannot be written');
+      this.#environment.logger.error({ err: error, folder: this.folder }, 'The log still cannot be written');
     } finally {
-      this.running = undefined;
+      this.#running = undefined;
     }
   }
 
-  private take(loaded: { segments: Segment[]; producers: ProducerStates }): void {
+  #take(loaded: { segments: Segment[]; producers: ProducerStates }): void {
     this.segments = loaded.segments;
     this.highWatermark = this.active.lastOffset + 1;
-    this.nextOffset = this.highWatermark;
+    this.#nextOffset = this.highWatermark;
   }
 }
 

@@ -44,14 +44,14 @@ export type ProducerVerdict =
  * the batch headers in the log, so it is rebuilt from them.
  */
 export class ProducerStates {
-  private producers = new Map<number, ProducerState>();
+  #producers = new Map<number, ProducerState>();
   /** Producer id → first offset of its open transaction. In order of offset, because that is how they open. */
-  private openSince = new Map<number, number>();
-  private aborted: AbortedTransaction[] = [];
+  #openSince = new Map<number, number>();
+  #aborted: AbortedTransaction[] = [];
 
   /** Judges a client's batch before it gets an offset; does not change anything. */
   check(header: BatchHeader): ProducerVerdict {
-    const state = this.producers.get(header.producerId);
+    const state = this.#producers.get(header.producerId);
     if (header.producerId < 0 || state === undefined) return { kind: 'append' };
     if (header.producerEpoch < state.epoch)
       return { kind: 'refuse', errorCode: ErrorCode.INVALID_PRODUCER_EPOCH };
@@ -74,37 +74,37 @@ export class ProducerStates {
   apply(header: BatchHeader, committed: boolean): void {
     if (header.producerId < 0) return;
     const timestamp = header.maxTimestamp;
-    let state = this.producers.get(header.producerId);
+    let state = this.#producers.get(header.producerId);
     if (state === undefined || header.producerEpoch > state.epoch) {
       state = { epoch: header.producerEpoch, batches: [], lastUsed: timestamp };
-      this.producers.set(header.producerId, state);
+      this.#producers.set(header.producerId, state);
     }
     state.lastUsed = Math.max(state.lastUsed, timestamp);
-    if (isControl(header)) this.endTransaction(header, committed);
-    else this.remember(header, state, timestamp);
+    if (isControl(header)) this.#endTransaction(header, committed);
+    else this.#remember(header, state, timestamp);
   }
 
   /** The lowest first offset of an open transaction. */
   firstOpenOffset(): number | undefined {
-    const first = this.openSince.values().next();
+    const first = this.#openSince.values().next();
     return first.done === true ? undefined : first.value;
   }
 
   /** Producers with an open transaction. */
   open(): { producerId: number; epoch: number }[] {
-    return [...this.openSince.keys()].map((producerId) => {
-      return { producerId, epoch: this.producers.get(producerId)?.epoch ?? 0 };
+    return [...this.#openSince.keys()].map((producerId) => {
+      return { producerId, epoch: this.#producers.get(producerId)?.epoch ?? 0 };
     });
   }
 
   /** -1 without any. */
   highestId(): number {
-    return [...this.producers.keys()].reduce((highest, id) => Math.max(highest, id), -1);
+    return [...this.#producers.keys()].reduce((highest, id) => Math.max(highest, id), -1);
   }
 
   /** Aborted transactions with records in `[from, to)`, sorted by first offset: clients rely on that order. */
   abortedBetween(from: number, to: number): AbortedTransaction[] {
-    return this.aborted
+    return this.#aborted
       .filter((transaction) => transaction.lastOffset >= from && transaction.firstOffset < to)
       .toSorted((a, b) => a.firstOffset - b.firstOffset);
   }
@@ -114,24 +114,25 @@ export class ProducerStates {
    * the producers' own: one from the future counts as `now`, or it would never be forgotten.
    */
   prune(logStart: number, unusedSince: number, now: number): void {
-    this.aborted = this.aborted.filter((transaction) => transaction.lastOffset >= logStart);
-    for (const [producerId, state] of this.producers) {
+    this.#aborted = this.#aborted.filter((transaction) => transaction.lastOffset >= logStart);
+    for (const [producerId, state] of this.#producers) {
       state.lastUsed = Math.min(state.lastUsed, now);
-      if (!this.openSince.has(producerId) && state.lastUsed < unusedSince) this.producers.delete(producerId);
+      if (!this.#openSince.has(producerId) && state.lastUsed < unusedSince)
+        this.#producers.delete(producerId);
     }
   }
 
   snapshot(): ProducerStatesSnapshot {
-    return { producers: [...this.producers], open: [...this.openSince], aborted: this.aborted };
+    return { producers: [...this.#producers], open: [...this.#openSince], aborted: this.#aborted };
   }
 
   restore(snapshot: ProducerStatesSnapshot): void {
-    this.producers = new Map(snapshot.producers);
-    this.openSince = new Map(snapshot.open);
-    this.aborted = [...snapshot.aborted];
+    this.#producers = new Map(snapshot.producers);
+    this.#openSince = new Map(snapshot.open);
+    this.#aborted = [...snapshot.aborted];
   }
 
-  private remember(header: BatchHeader, state: ProducerState, timestamp: number): void {
+  #remember(header: BatchHeader, state: ProducerState, timestamp: number): void {
     state.batches.push({
       firstSequence: header.baseSequence,
       lastSequence: lastSequenceOf(header),
@@ -139,17 +140,17 @@ export class ProducerStates {
       timestamp,
     });
     if (state.batches.length > rememberedBatches) state.batches.shift();
-    if (isTransactional(header) && !this.openSince.has(header.producerId)) {
-      this.openSince.set(header.producerId, header.baseOffset);
+    if (isTransactional(header) && !this.#openSince.has(header.producerId)) {
+      this.#openSince.set(header.producerId, header.baseOffset);
     }
   }
 
-  private endTransaction(header: BatchHeader, committed: boolean): void {
+  #endTransaction(header: BatchHeader, committed: boolean): void {
     const { producerId, lastOffset } = header;
-    const firstOffset = this.openSince.get(producerId);
+    const firstOffset = this.#openSince.get(producerId);
     if (firstOffset === undefined) return;
-    if (!committed) this.aborted.push({ producerId, firstOffset, lastOffset });
-    this.openSince.delete(producerId);
+    if (!committed) this.#aborted.push({ producerId, firstOffset, lastOffset });
+    this.#openSince.delete(producerId);
   }
 }
 

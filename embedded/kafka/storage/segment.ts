@@ -53,10 +53,10 @@ export class Segment {
   lastOffset: number;
   maxTimestamp = -1;
   firstTimestamp = -1;
-  private indexOffsets: number[] = [];
-  private indexPositions: number[] = [];
-  private fd: number | undefined;
-  private users = 0;
+  #indexOffsets: number[] = [];
+  #indexPositions: number[] = [];
+  #fd: number | undefined;
+  #users = 0;
 
   /** @param suffix - of the file while it is being made, see {@link moveTo}. */
   constructor(folder: string, baseOffset: number, suffix = '') {
@@ -67,22 +67,22 @@ export class Segment {
 
   /** Makes the file, empty, and keeps it open until the matching {@link release}. */
   create(): void {
-    this.fd = openSync(this.path, constants.O_RDWR | constants.O_CREAT | constants.O_TRUNC, 0o644);
-    this.users++;
+    this.#fd = openSync(this.path, constants.O_RDWR | constants.O_CREAT | constants.O_TRUNC, 0o644);
+    this.#users++;
   }
 
   /** Opens the file, in this very tick, and keeps it open until the matching {@link release}: it can then be replaced or deleted by others. */
   acquire(): number {
-    this.fd ??= openSync(this.path, constants.O_RDWR);
-    this.users++;
-    return this.fd;
+    this.#fd ??= openSync(this.path, constants.O_RDWR);
+    this.#users++;
+    return this.#fd;
   }
 
   release(): void {
-    this.users--;
-    if (this.users > 0 || this.fd === undefined) return;
-    closeSync(this.fd);
-    this.fd = undefined;
+    this.#users--;
+    if (this.#users > 0 || this.#fd === undefined) return;
+    closeSync(this.#fd);
+    this.#fd = undefined;
   }
 
   /** Writes batches behind the durable end and waits for the disk. The caller then calls {@link note} for each. */
@@ -98,10 +98,10 @@ export class Segment {
 
   /** Takes a durable batch that starts at the current end into account. */
   note(header: BatchHeader): void {
-    const lastIndexed = this.indexPositions.at(-1);
+    const lastIndexed = this.#indexPositions.at(-1);
     if (lastIndexed === undefined || this.size - lastIndexed >= indexIntervalBytes) {
-      this.indexOffsets.push(header.baseOffset);
-      this.indexPositions.push(this.size);
+      this.#indexOffsets.push(header.baseOffset);
+      this.#indexPositions.push(this.size);
     }
     this.size += header.size;
     this.lastOffset = header.lastOffset;
@@ -118,7 +118,7 @@ export class Segment {
   async read(offset: number, upTo: number, maxBytes: number): Promise<Buffer> {
     const fd = this.acquire();
     try {
-      let position = this.positionBefore(offset);
+      let position = this.#positionBefore(offset);
       let before = this.baseOffset - 1;
       for (;;) {
         if (position === this.size) return Buffer.alloc(0);
@@ -130,14 +130,14 @@ export class Segment {
         let at = 0;
         let start = -1;
         while (bytes.length - at >= headerLength) {
-          const header = this.headerOf(bytes, at, position, before);
+          const header = this.#headerOf(bytes, at, position, before);
           const isWanted = header.lastOffset >= offset;
           if (isWanted) {
             if (header.lastOffset >= upTo) break;
             const isWhole = at + header.size <= bytes.length;
-            if (start < 0 && !isWhole) return await this.readBatch(fd, position + at, header.size);
+            if (start < 0 && !isWhole) return await this.#readBatch(fd, position + at, header.size);
             if (!isWhole || (start >= 0 && at + header.size - start > maxBytes)) break;
-            this.checkCrc(bytes, at, position);
+            this.#checkCrc(bytes, at, position);
             if (start < 0) start = at;
           }
           before = header.lastOffset;
@@ -163,9 +163,9 @@ export class Segment {
     visit: (header: BatchHeader, batch: Buffer) => boolean | void,
   ): Promise<void> {
     let before = this.baseOffset - 1;
-    const end = await this.scan(position, this.size, (header, bytes, at, start) => {
-      this.headerOf(bytes, at, start, before);
-      this.checkCrc(bytes, at, start);
+    const end = await this.#scan(position, this.size, (header, bytes, at, start) => {
+      this.#headerOf(bytes, at, start, before);
+      this.#checkCrc(bytes, at, start);
       before = header.lastOffset;
       return visit(header, bytes.subarray(at, at + header.size));
     });
@@ -184,7 +184,7 @@ export class Segment {
     { hasGaps, below }: { hasGaps: boolean; below: number },
     visit: (batch: FoundBatch) => void,
   ): Promise<void> {
-    await this.scan(this.size, fileLength, (header, bytes, at) => {
+    await this.#scan(this.size, fileLength, (header, bytes, at) => {
       const { baseOffset, lastOffset } = header;
       const expected = this.lastOffset + 1;
       const isNext = baseOffset === expected || (hasGaps && baseOffset > expected);
@@ -225,8 +225,16 @@ export class Segment {
   }
 
   summary(): SegmentSummary {
-    const { baseOffset, size, lastOffset, maxTimestamp, firstTimestamp, indexOffsets, indexPositions } = this;
-    return { baseOffset, size, lastOffset, maxTimestamp, firstTimestamp, indexOffsets, indexPositions };
+    const { baseOffset, size, lastOffset, maxTimestamp, firstTimestamp } = this;
+    return {
+      baseOffset,
+      size,
+      lastOffset,
+      maxTimestamp,
+      firstTimestamp,
+      indexOffsets: this.#indexOffsets,
+      indexPositions: this.#indexPositions,
+    };
   }
 
   restore(summary: SegmentSummary): void {
@@ -234,12 +242,12 @@ export class Segment {
     this.lastOffset = summary.lastOffset;
     this.maxTimestamp = summary.maxTimestamp;
     this.firstTimestamp = summary.firstTimestamp;
-    this.indexOffsets = [...summary.indexOffsets];
-    this.indexPositions = [...summary.indexPositions];
+    this.#indexOffsets = [...summary.indexOffsets];
+    this.#indexPositions = [...summary.indexPositions];
   }
 
   /** @returns where it met what can't be a batch, if it did. */
-  private async scan(
+  async #scan(
     from: number,
     to: number,
     visit: (header: BatchHeader, bytes: Buffer, at: number, position: number) => boolean | void,
@@ -270,14 +278,14 @@ export class Segment {
     }
   }
 
-  private async readBatch(fd: number, position: number, size: number): Promise<Buffer> {
+  async #readBatch(fd: number, position: number, size: number): Promise<Buffer> {
     const batch = await readAt(fd, position, size);
-    this.checkCrc(batch, 0, position);
+    this.#checkCrc(batch, 0, position);
     return batch;
   }
 
   /** The header at `at` of bytes from `position`, if it may stand there: none of its length and offsets is under a CRC. */
-  private headerOf(bytes: Buffer, at: number, position: number, before: number): BatchHeader {
+  #headerOf(bytes: Buffer, at: number, position: number, before: number): BatchHeader {
     const header = readHeader(bytes, at);
     const { size, baseOffset, lastOffset } = header;
     const fits = size >= headerLength && size <= largestBatch && position + at + size <= this.size;
@@ -286,18 +294,18 @@ export class Segment {
     throw new DamagedSegment(this, position + at);
   }
 
-  private checkCrc(bytes: Buffer, at: number, position: number): void {
+  #checkCrc(bytes: Buffer, at: number, position: number): void {
     if (!isIntact(bytes, at, bytes.length - at)) throw new DamagedSegment(this, position + at);
   }
 
-  private positionBefore(offset: number): number {
+  #positionBefore(offset: number): number {
     let low = 0;
-    let high = this.indexOffsets.length;
+    let high = this.#indexOffsets.length;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if ((this.indexOffsets[middle] ?? 0) <= offset) low = middle + 1;
+      if ((this.#indexOffsets[middle] ?? 0) <= offset) low = middle + 1;
       else high = middle;
     }
-    return low === 0 ? 0 : (this.indexPositions[low - 1] ?? 0);
+    return low === 0 ? 0 : (this.#indexPositions[low - 1] ?? 0);
   }
 }

@@ -26,39 +26,39 @@ const rewriteAboveBytes = 4 * 1024 * 1024;
  *     frame => length u32 · crc-32c u32 · JSON [[key, value], …]   (a missing value removes the key)
  */
 export class StateStore {
-  private readonly path: string;
-  private readonly logger: Logger;
-  private readonly values = new Map<string, string>();
-  private liveBytes = 0;
-  private fd = -1;
-  private size = 0;
-  private queued: string[] = [];
-  private queuedDone: Deferred<void> = deferred();
-  private running: Promise<void> | undefined;
+  readonly #path: string;
+  readonly #logger: Logger;
+  readonly #values = new Map<string, string>();
+  #liveBytes = 0;
+  #fd = -1;
+  #size = 0;
+  #queued: string[] = [];
+  #queuedDone: Deferred<void> = deferred();
+  #running: Promise<void> | undefined;
 
   private constructor(path: string, logger: Logger) {
-    this.path = path;
-    this.logger = logger;
+    this.#path = path;
+    this.#logger = logger;
   }
 
   static async open(path: string, logger: Logger): Promise<StateStore> {
     const store = new StateStore(path, logger);
     await mkdir(dirname(path), { recursive: true });
-    store.fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o644);
+    store.#fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o644);
     const bytes = await readFile(path);
-    const { end, damagedAt } = store.load(bytes);
-    store.size = end;
+    const { end, damagedAt } = store.#load(bytes);
+    store.#size = end;
     if (damagedAt !== undefined) {
       await keepDamaged(
         { path, what: `its entry at byte ${damagedAt} can't be read, later ones can` },
         logger,
       );
-      await store.rewrite();
+      await store.#rewrite();
     } else if (end < bytes.length) {
       logger.warn({ path, bytes: bytes.length - end }, 'Cut a torn tail off the broker state');
-      ftruncateSync(store.fd, end);
+      ftruncateSync(store.#fd, end);
     }
-    await dataSync(store.fd);
+    await dataSync(store.#fd);
     await syncFolder(dirname(path));
     return store;
   }
@@ -67,7 +67,7 @@ export class StateStore {
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller names what it put under that kind
   *entries<T>(kind: string): Iterable<{ key: string[]; value: T }> {
     const prefix = `[${JSON.stringify(kind)},`;
-    for (const [key, value] of this.values) {
+    for (const [key, value] of this.#values) {
       if (!key.startsWith(prefix)) continue;
       const parts: string[] = JSON.parse(key);
       const parsed: T = JSON.parse(value);
@@ -85,62 +85,65 @@ export class StateStore {
       const text = JSON.stringify(key);
       const encoded = value === undefined ? undefined : JSON.stringify(value);
       frame.push([text, encoded]);
-      this.set(text, encoded);
+      this.#set(text, encoded);
     }
-    this.queued.push(encodePairs(frame));
-    const { promise } = this.queuedDone;
-    this.running ??= this.flush();
+    this.#queued.push(encodePairs(frame));
+    const { promise } = this.#queuedDone;
+    this.#running ??= this.#flush();
     return promise;
   }
 
   async close(): Promise<void> {
-    await this.running;
-    closeSync(this.fd);
+    await this.#running;
+    closeSync(this.#fd);
   }
 
-  private async flush(): Promise<void> {
+  async #flush(): Promise<void> {
     // Lets everything that this tick still puts share the write.
     await Promise.resolve();
-    while (this.queued.length > 0) {
-      const taken = this.queued;
-      const done = this.queuedDone;
-      this.queued = [];
-      this.queuedDone = deferred();
+    while (this.#queued.length > 0) {
+      const taken = this.#queued;
+      const done = this.#queuedDone;
+      this.#queued = [];
+      this.#queuedDone = deferred();
       try {
         const bytes = Buffer.concat(taken.map((pairs) => encodeFrame(pairs)));
-        await writeAllAt(this.fd, [bytes], this.size);
-        await dataSync(this.fd);
-        this.size += bytes.length;
+        await writeAllAt(this.#fd, [bytes], this.#size);
+        await dataSync(this.#fd);
+        this.#size += bytes.length;
         done.resolve();
       } catch (error) {
-        this.logger.error({ err: error, path: this.path }, 'Cannot write the broker state');
-        const { queuedDone } = this;
-        this.queued = [...taken, ...this.queued];
-        this.queuedDone = deferred();
+        this.#logger.error({ err: error, path: this.#path }, 'Cannot write the broker state');
+        const queuedDone = this.#queuedDone;
+        this.#queued = [...taken, ...this.#queued];
+        this.#queuedDone = deferred();
         // Cleared first: whoever hears of the failure may try again at once.
-        this.running = undefined;
+        this.#running = undefined;
         done.reject(error);
         queuedDone.reject(error);
         return;
       }
-      await this.rewriteIfOutdated();
+      await this.#rewriteIfOutdated();
     }
-    this.running = undefined;
+    this.#running = undefined;
   }
 
-  private async rewriteIfOutdated(): Promise<void> {
-    if (this.size < rewriteAboveBytes || this.size < 4 * this.liveBytes) return;
+  async #rewriteIfOutdated(): Promise<void> {
+    if (this.#size < rewriteAboveBytes || this.#size < 4 * this.#liveBytes) return;
     try {
-      await this.rewrite();
+      await this.#rewrite();
     } catch (error) {
-      this.logger.warn({ err: error, path: this.path }, 'Cannot rewrite the broker state; it keeps growing');
+      this.#logger.warn(
+        { err: error, path: this.#path },
+        'Cannot rewrite the broker state; it keeps growing',
+      );
     }
   }
 
-  private async rewrite(): Promise<void> {
-    const temporary = `${this.path}.new`;
+  async #rewrite(): Promise<void> {
+    const temporary = `${this.#path}.new`;
     // Queued changes are already in the map, and are written again behind it: applying them twice changes nothing.
-    const frames = [...this.values].map(([key, value]) => encodeFrame(encodePairs([[key, value]])));
+    const frames = [...this.#values].map(([key, value]) => encodeFrame(encodePairs([[key, value]])));
     const bytes = Buffer.concat(frames);
     const handle = await open(temporary, 'w', 0o644);
     try {
@@ -149,11 +152,11 @@ export class StateStore {
     } finally {
       await handle.close();
     }
-    await rename(temporary, this.path);
-    await syncFolder(dirname(this.path));
-    closeSync(this.fd);
-    this.fd = openSync(this.path, constants.O_RDWR);
-    this.size = bytes.length;
+    await rename(temporary, this.#path);
+    await syncFolder(dirname(this.#path));
+    closeSync(this.#fd);
+    this.#fd = openSync(this.#path, constants.O_RDWR);
+    this.#size = bytes.length;
   }
 
   /**
@@ -161,28 +164,28 @@ export class StateStore {
    *
    * @returns where the last one ends, and where the first that is not intact begins, if intact ones follow it.
    */
-  private load(bytes: Buffer): { end: number; damagedAt: number | undefined } {
+  #load(bytes: Buffer): { end: number; damagedAt: number | undefined } {
     let end = 0;
     let damagedAt: number | undefined;
     for (const { at, bodyEnd, isWhole } of intactFrames(bytes)) {
       if (at > end || !isWhole) damagedAt ??= end;
       const pairs: [unknown, unknown?][] = JSON.parse(bytes.toString('utf8', at + frameOverhead, bodyEnd));
       for (const [key, value] of pairs)
-        this.set(JSON.stringify(key), value === undefined ? undefined : JSON.stringify(value));
+        this.#set(JSON.stringify(key), value === undefined ? undefined : JSON.stringify(value));
       end = bodyEnd;
     }
     return { end, damagedAt };
   }
 
-  private set(key: string, value: string | undefined): void {
-    const old = this.values.get(key);
-    if (old !== undefined) this.liveBytes -= key.length + old.length;
+  #set(key: string, value: string | undefined): void {
+    const old = this.#values.get(key);
+    if (old !== undefined) this.#liveBytes -= key.length + old.length;
     if (value === undefined) {
-      this.values.delete(key);
+      this.#values.delete(key);
       return;
     }
-    this.values.set(key, value);
-    this.liveBytes += key.length + value.length;
+    this.#values.set(key, value);
+    this.#liveBytes += key.length + value.length;
   }
 }
 

@@ -12,60 +12,60 @@ interface CachedBatch {
 
 /** Bounds the bytes that all partitions together keep of their newest batches; the oldest append goes first. */
 export class TailCacheBudget {
-  private readonly maxBytes: number;
-  private readonly order = new Deque<TailCache>();
-  private usedBytes = 0;
+  readonly #maxBytes: number;
+  readonly #order = new Deque<TailCache>();
+  #usedBytes = 0;
 
   constructor(maxBytes: number) {
-    this.maxBytes = maxBytes;
+    this.#maxBytes = maxBytes;
   }
 
   added(cache: TailCache, bytes: number): void {
-    this.order.push(cache);
-    this.usedBytes += bytes;
-    while (this.usedBytes > this.maxBytes && this.order.length > 0)
-      this.usedBytes -= this.order.shift()?.evict() ?? 0;
+    this.#order.push(cache);
+    this.#usedBytes += bytes;
+    while (this.#usedBytes > this.#maxBytes && this.#order.length > 0)
+      this.#usedBytes -= this.#order.shift()?.evict() ?? 0;
   }
 
   released(bytes: number): void {
-    this.usedBytes -= bytes;
+    this.#usedBytes -= bytes;
   }
 }
 
 /** The newest durable batches of one partition without a gap, so that consumers that keep up never touch the disk. */
 export class TailCache {
-  private readonly budget: TailCacheBudget;
-  private readonly batches = new Deque<CachedBatch>();
+  readonly #budget: TailCacheBudget;
+  readonly #batches = new Deque<CachedBatch>();
 
   constructor(budget: TailCacheBudget) {
-    this.budget = budget;
+    this.#budget = budget;
   }
 
   add(header: BatchHeader, batch: Buffer): void {
     // A small batch would keep the whole network chunk alive that it arrived in.
     const bytes = batch.buffer.byteLength > batch.length * 2 ? Buffer.from(batch) : batch;
-    this.batches.push({ baseOffset: header.baseOffset, lastOffset: header.lastOffset, bytes });
-    this.budget.added(this, costOf(bytes));
+    this.#batches.push({ baseOffset: header.baseOffset, lastOffset: header.lastOffset, bytes });
+    this.#budget.added(this, costOf(bytes));
   }
 
   /** Drops the oldest batch. Returns the bytes that this frees; 0 when {@link clear} was faster. */
   evict(): number {
-    const oldest = this.batches.shift();
+    const oldest = this.#batches.shift();
     return oldest === undefined ? 0 : costOf(oldest.bytes);
   }
 
   clear(): void {
-    while (this.batches.length > 0) this.budget.released(this.evict());
+    while (this.#batches.length > 0) this.#budget.released(this.evict());
   }
 
   /** Like `Segment.read`; `undefined` when the offset is older than what is kept. */
   read(offset: number, upTo: number, maxBytes: number): Buffer[] | undefined {
-    const oldest = this.batches.at(0);
+    const oldest = this.#batches.at(0);
     if (oldest === undefined || offset < oldest.baseOffset) return undefined;
     const found: Buffer[] = [];
     let bytes = 0;
-    for (let i = this.firstEndingAt(offset); i < this.batches.length; i++) {
-      const batch = this.batches.at(i);
+    for (let i = this.#firstEndingAt(offset); i < this.#batches.length; i++) {
+      const batch = this.#batches.at(i);
       if (batch === undefined || batch.lastOffset >= upTo) break;
       bytes += batch.bytes.length;
       if (found.length > 0 && bytes > maxBytes) break;
@@ -74,12 +74,12 @@ export class TailCache {
     return found;
   }
 
-  private firstEndingAt(offset: number): number {
+  #firstEndingAt(offset: number): number {
     let low = 0;
-    let high = this.batches.length;
+    let high = this.#batches.length;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if ((this.batches.at(middle)?.lastOffset ?? 0) < offset) low = middle + 1;
+      if ((this.#batches.at(middle)?.lastOffset ?? 0) < offset) low = middle + 1;
       else high = middle;
     }
     return low;

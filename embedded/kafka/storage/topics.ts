@@ -34,36 +34,36 @@ const maxPartitions = 10_000;
 
 /** All topics: which there are (kept in the state store) and their logs (one folder per partition). */
 export class Topics {
-  private readonly folder: string;
-  private readonly store: StateStore;
-  private readonly environment: LogEnvironment;
-  private readonly topics = new Map<string, Topic>();
+  readonly #folder: string;
+  readonly #store: StateStore;
+  readonly #environment: LogEnvironment;
+  readonly #topics = new Map<string, Topic>();
   /** Changes of the catalogue happen one after another. */
-  private readonly changes = new Mutex();
+  readonly #changes = new Mutex();
 
   private constructor(dataDir: string, store: StateStore, environment: LogEnvironment) {
-    this.folder = join(dataDir, 'topics');
-    this.store = store;
-    this.environment = environment;
+    this.#folder = join(dataDir, 'topics');
+    this.#store = store;
+    this.#environment = environment;
   }
 
   static async open(dataDir: string, store: StateStore, environment: LogEnvironment): Promise<Topics> {
     const topics = new Topics(dataDir, store, environment);
-    await mkdir(topics.folder, { recursive: true });
-    const deleted = await topics.removeDeleted();
+    await mkdir(topics.#folder, { recursive: true });
+    const deleted = await topics.#removeDeleted();
     const saved = [...store.entries<SavedTopic>('topic')].map(({ key, value }) => {
       return { name: key[0] ?? '', ...value };
     });
-    if (saved.length === 0 && (await topics.hasRecords())) {
+    if (saved.length === 0 && (await topics.#hasRecords())) {
       const what = 'it is missing, or knows no topic, and there are records of some';
       await keepDamaged({ path: join(dataDir, 'state.log'), what }, environment.logger);
     }
     await Promise.all(
       saved.map(async ({ name, partitions, configs }) => {
-        topics.topics.set(name, {
+        topics.#topics.set(name, {
           name,
           configs,
-          partitions: await topics.openLogs(name, 0, partitions, configs, (folder) => deleted.has(folder)),
+          partitions: await topics.#openLogs(name, 0, partitions, configs, (folder) => deleted.has(folder)),
         });
       }),
     );
@@ -71,15 +71,15 @@ export class Topics {
   }
 
   get(name: string): Topic | undefined {
-    return this.topics.get(name);
+    return this.#topics.get(name);
   }
 
   all(): Topic[] {
-    return [...this.topics.values()];
+    return [...this.#topics.values()];
   }
 
   log(name: string, partition: number): PartitionLog | undefined {
-    return this.topics.get(name)?.partitions[partition];
+    return this.#topics.get(name)?.partitions[partition];
   }
 
   /** Why a topic can't be created, or NONE. Nothing is changed. */
@@ -90,7 +90,7 @@ export class Topics {
         `${name} is not a topic name: use 1 to 249 of a-z, A-Z, 0-9, ".", "_", "-".`,
       );
     }
-    if (this.topics.has(name)) return fail(ErrorCode.TOPIC_ALREADY_EXISTS, `Topic ${name} already exists.`);
+    if (this.#topics.has(name)) return fail(ErrorCode.TOPIC_ALREADY_EXISTS, `Topic ${name} already exists.`);
     if (partitions < 1 || partitions > maxPartitions) {
       return fail(
         ErrorCode.INVALID_PARTITIONS,
@@ -103,47 +103,47 @@ export class Topics {
 
   /** Resolves when the topic would survive a crash. */
   create(name: string, partitions: number, configs: ConfigValues = {}): Promise<Outcome> {
-    return this.changes.run(async () => {
+    return this.#changes.run(async () => {
       const check = this.checkCreate(name, partitions, configs);
       if (check.errorCode !== ErrorCode.NONE) return check;
-      const logs = await this.openLogs(name, 0, partitions, configs, () => true);
-      await syncFolder(this.folder);
-      await this.save(name, partitions, configs);
-      this.sayWhatIsIgnored(name, configs);
-      this.topics.set(name, { name, configs, partitions: logs });
+      const logs = await this.#openLogs(name, 0, partitions, configs, () => true);
+      await syncFolder(this.#folder);
+      await this.#save(name, partitions, configs);
+      this.#sayWhatIsIgnored(name, configs);
+      this.#topics.set(name, { name, configs, partitions: logs });
       return done;
     });
   }
 
   /** Makes a topic that a client named for the first time; the name of an existing one is fine. */
   async ensure(name: string, partitions: number, configs: ConfigValues = {}): Promise<number> {
-    if (this.topics.has(name)) return ErrorCode.NONE;
+    if (this.#topics.has(name)) return ErrorCode.NONE;
     const { errorCode } = await this.create(name, partitions, configs);
     return errorCode === ErrorCode.TOPIC_ALREADY_EXISTS ? ErrorCode.NONE : errorCode;
   }
 
   delete(name: string): Promise<Outcome> {
-    return this.changes.run(async () => {
-      const topic = this.topics.get(name);
+    return this.#changes.run(async () => {
+      const topic = this.#topics.get(name);
       if (topic === undefined) return unknownTopic(name);
-      this.topics.delete(name);
+      this.#topics.delete(name);
       await Promise.all(topic.partitions.map((log) => log.close()));
       // Renamed first: a crash in between leaves an empty topic, never old records in a new topic of that name.
       for (const log of topic.partitions) await rename(log.folder, `${log.folder}${deletedSuffix}`);
-      await syncFolder(this.folder);
-      await this.store.put([
+      await syncFolder(this.#folder);
+      await this.#store.put([
         { key: ['topic', name], value: undefined },
         ...topic.partitions.map(({ partition }) => ({ key: logStartKey(name, partition), value: undefined })),
       ]);
-      await this.removeDeleted();
+      await this.#removeDeleted();
       return done;
     });
   }
 
   /** Adds partitions up to `count`. */
   grow(name: string, count: number, validateOnly: boolean): Promise<Outcome> {
-    return this.changes.run(async () => {
-      const topic = this.topics.get(name);
+    return this.#changes.run(async () => {
+      const topic = this.#topics.get(name);
       if (topic === undefined) return unknownTopic(name);
       const has = topic.partitions.length;
       if (count <= has || count > maxPartitions) {
@@ -153,9 +153,9 @@ export class Topics {
         );
       }
       if (validateOnly) return done;
-      const added = await this.openLogs(name, has, count, topic.configs, () => true);
-      await syncFolder(this.folder);
-      await this.save(name, count, topic.configs);
+      const added = await this.#openLogs(name, has, count, topic.configs, () => true);
+      await syncFolder(this.#folder);
+      await this.#save(name, count, topic.configs);
       topic.partitions.push(...added);
       return done;
     });
@@ -163,14 +163,14 @@ export class Topics {
 
   /** Replaces all settings of a topic. */
   configure(name: string, configs: ConfigValues, validateOnly: boolean): Promise<Outcome> {
-    return this.changes.run(async () => {
-      const topic = this.topics.get(name);
+    return this.#changes.run(async () => {
+      const topic = this.#topics.get(name);
       if (topic === undefined) return unknownTopic(name);
       const refusal = refusalOf(configs);
       if (refusal !== undefined) return fail(ErrorCode.INVALID_CONFIG, refusal);
       if (validateOnly) return done;
-      await this.save(name, topic.partitions.length, configs);
-      this.sayWhatIsIgnored(name, configs);
+      await this.#save(name, topic.partitions.length, configs);
+      this.#sayWhatIsIgnored(name, configs);
       topic.configs = configs;
       for (const log of topic.partitions) log.config = logConfig(configs);
       return done;
@@ -181,7 +181,7 @@ export class Topics {
   async deleteRecords(log: PartitionLog, offset: number): Promise<void> {
     if (offset <= log.logStart) return;
     log.logStart = offset;
-    await this.store.put([{ key: logStartKey(log.topic, log.partition), value: offset }]);
+    await this.#store.put([{ key: logStartKey(log.topic, log.partition), value: offset }]);
   }
 
   /** Of the producers that the logs remember; -1 without any. */
@@ -191,12 +191,12 @@ export class Topics {
   }
 
   async close(): Promise<void> {
-    await this.changes.whenIdle();
+    await this.#changes.whenIdle();
     await Promise.all(this.all().flatMap(({ partitions }) => partitions.map((log) => log.close())));
   }
 
   /** @param isNew - whether a partition's folder may be empty or missing. */
-  private async openLogs(
+  async #openLogs(
     name: string,
     from: number,
     to: number,
@@ -205,10 +205,10 @@ export class Topics {
   ): Promise<PartitionLog[]> {
     const config = logConfig(configs);
     const starts = new Map(
-      [...this.store.entries<number>('log-start')].map(({ key, value }) => [key.join('\0'), value]),
+      [...this.#store.entries<number>('log-start')].map(({ key, value }) => [key.join('\0'), value]),
     );
     const committed = new Map<string, number>();
-    for (const { key, value } of this.store.entries<{ offset: number }>('offset')) {
+    for (const { key, value } of this.#store.entries<{ offset: number }>('offset')) {
       const place = key.slice(1).join('\0');
       committed.set(place, Math.max(value.offset, committed.get(place) ?? 0));
     }
@@ -220,36 +220,38 @@ export class Topics {
         const start = starts.get(place) ?? 0;
         const isEmpty = isNew(folder);
         return PartitionLog.open(
-          { topic: name, partition, folder: join(this.folder, folder) },
+          { topic: name, partition, folder: join(this.#folder, folder) },
           config,
           { start, end: start, committed: isEmpty ? 0 : committed.get(place), isNew: isEmpty },
-          this.environment,
+          this.#environment,
         );
       }),
     );
   }
 
-  private save(name: string, partitions: number, configs: ConfigValues): Promise<void> {
-    return this.store.put([{ key: ['topic', name], value: { partitions, configs } }]);
+  #save(name: string, partitions: number, configs: ConfigValues): Promise<void> {
+    return this.#store.put([{ key: ['topic', name], value: { partitions, configs } }]);
   }
 
-  private sayWhatIsIgnored(topic: string, configs: ConfigValues): void {
+  #sayWhatIsIgnored(topic: string, configs: ConfigValues): void {
     const settings = ignoredSettings(configs);
     if (settings.length === 0) return;
-    this.environment.logger.warn({ topic, settings }, 'These topic settings have no effect on this broker');
+    this.#environment.logger.warn({ topic, settings }, 'These topic settings have no effect on this broker');
   }
 
-  private async hasRecords(): Promise<boolean> {
-    const names = await readdir(this.folder, { recursive: true });
+  async #hasRecords(): Promise<boolean> {
+    const names = await readdir(this.#folder, { recursive: true });
     const logs = names.filter((name) => name.endsWith('.log'));
-    const files = await Promise.all(logs.map((name) => stat(join(this.folder, name))));
+    const files = await Promise.all(logs.map((name) => stat(join(this.#folder, name))));
     return files.some(({ size }) => size > 0);
   }
 
   /** @returns the partitions' folders whose deletion is finished by it. */
-  private async removeDeleted(): Promise<ReadonlySet<string>> {
-    const leftovers = (await readdir(this.folder)).filter((name) => name.endsWith(deletedSuffix));
-    await Promise.all(leftovers.map((name) => rm(join(this.folder, name), { recursive: true, force: true })));
+  async #removeDeleted(): Promise<ReadonlySet<string>> {
+    const leftovers = (await readdir(this.#folder)).filter((name) => name.endsWith(deletedSuffix));
+    await Promise.all(
+      leftovers.map((name) => rm(join(this.#folder, name), { recursive: true, force: true })),
+    );
     return new Set(leftovers.map((name) => name.slice(0, -deletedSuffix.length)));
   }
 }

@@ -14,13 +14,13 @@ const texts = ['t', 'g', '', 'PLAIN', 'consumer', 'range', 'cleanup.policy', 'x'
  */
 class InventingReader extends Reader {
   readonly writer = new Writer();
-  private readonly choose: Choose;
-  private readonly byteStrings: readonly Buffer[];
+  readonly #choose: Choose;
+  readonly #byteStrings: readonly Buffer[];
 
   constructor(choose: Choose, byteStrings: readonly Buffer[]) {
     super(Buffer.alloc(0));
-    this.choose = choose;
-    this.byteStrings = byteStrings;
+    this.#choose = choose;
+    this.#byteStrings = byteStrings;
   }
 
   override boolean(): boolean {
@@ -28,43 +28,43 @@ class InventingReader extends Reader {
   }
 
   override int8(): number {
-    const value = this.choose(3) - 1;
+    const value = this.#choose(3) - 1;
     this.writer.int8(value);
     return value;
   }
 
   override int16(): number {
-    const value = this.number();
+    const value = this.#number();
     this.writer.int16(value);
     return value;
   }
 
   override int32(): number {
-    const value = this.number();
+    const value = this.#number();
     this.writer.int32(value);
     return value;
   }
 
   override int64(): number {
-    const value = this.number();
+    const value = this.#number();
     this.writer.int64(value);
     return value;
   }
 
   override string(): string {
-    const value = texts[this.choose(texts.length)] ?? '';
+    const value = texts[this.#choose(texts.length)] ?? '';
     this.writer.string(value);
     return value;
   }
 
   override nullableString(): string | null {
-    if (this.choose(4) > 0) return this.string();
+    if (this.#choose(4) > 0) return this.string();
     this.writer.nullableString(null);
     return null;
   }
 
   override byteString(): Buffer {
-    const value = this.byteStrings[this.choose(this.byteStrings.length)] ?? Buffer.alloc(0);
+    const value = this.#byteStrings[this.#choose(this.#byteStrings.length)] ?? Buffer.alloc(0);
     this.writer.byteString(value);
     return value;
   }
@@ -75,19 +75,19 @@ class InventingReader extends Reader {
 
   override array<T>(element: () => T): T[] {
     const items: T[] = [];
-    const length = this.choose(4);
+    const length = this.#choose(4);
     this.writer.array(Array.from({ length }), () => items.push(element()));
     return items;
   }
 
   override nullableArray<T>(element: () => T): T[] | null {
-    if (this.choose(4) > 0) return this.array(element);
+    if (this.#choose(4) > 0) return this.array(element);
     this.writer.nullableArray<T>(null, () => undefined);
     return null;
   }
 
   override uuid(): string {
-    const value = (this.choose(2) === 0 ? '0' : 'a').repeat(32);
+    const value = (this.#choose(2) === 0 ? '0' : 'a').repeat(32);
     this.writer.uuid(value);
     return value;
   }
@@ -96,8 +96,8 @@ class InventingReader extends Reader {
     this.writer.tags();
   }
 
-  private number(): number {
-    return numbers[this.choose(numbers.length)] ?? 0;
+  #number(): number {
+    return numbers[this.#choose(numbers.length)] ?? 0;
   }
 }
 

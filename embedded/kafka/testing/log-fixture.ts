@@ -21,7 +21,7 @@ export interface ReadRecord {
 export class LogFixture {
   readonly folder: string;
   readonly clock = new ManualClock();
-  private opened: PartitionLog[] = [];
+  #opened: PartitionLog[] = [];
 
   private constructor(folder: string) {
     this.folder = folder;
@@ -46,12 +46,12 @@ export class LogFixture {
       { start: 0, end: 0, isNew: true, ...known },
       environment,
     );
-    this.opened.push(log);
+    this.#opened.push(log);
     return log;
   }
 
   async close(log: PartitionLog): Promise<void> {
-    this.opened = this.opened.filter((each) => each !== log);
+    this.#opened = this.#opened.filter((each) => each !== log);
     await log.close();
   }
 
@@ -61,7 +61,7 @@ export class LogFixture {
   }
 
   async end(): Promise<void> {
-    for (const log of this.opened) await log.close();
+    for (const log of this.#opened) await log.close();
     await rm(this.folder, { recursive: true, force: true });
   }
 }

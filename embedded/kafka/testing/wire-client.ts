@@ -28,20 +28,20 @@ export interface FetchResult {
 
 /** A Kafka client that sends exactly what a test says: no retries, no state. Calls reject when the connection ends. */
 export class WireClient {
-  private readonly socket: Socket;
-  private readonly frames = new Frames(64 * 1024 * 1024);
-  private readonly waiting: Deferred<Reader>[] = [];
-  private correlationId = 0;
+  readonly #socket: Socket;
+  readonly #frames = new Frames(64 * 1024 * 1024);
+  readonly #waiting: Deferred<Reader>[] = [];
+  #correlationId = 0;
 
   private constructor(socket: Socket) {
-    this.socket = socket;
+    this.#socket = socket;
     socket.on('data', (chunk) => {
-      for (const frame of this.frames.push(Buffer.from(chunk)))
-        this.waiting.shift()?.resolve(new Reader(frame));
+      for (const frame of this.#frames.push(Buffer.from(chunk)))
+        this.#waiting.shift()?.resolve(new Reader(frame));
     });
     socket.on('error', () => undefined);
     socket.on('close', () => {
-      for (const call of this.waiting.splice(0)) call.reject(new Error('The broker closed the connection.'));
+      for (const call of this.#waiting.splice(0)) call.reject(new Error('The broker closed the connection.'));
     });
   }
 
@@ -52,38 +52,38 @@ export class WireClient {
   }
 
   close(): void {
-    this.socket.destroy();
+    this.#socket.destroy();
   }
 
   /** Stops taking bytes from the socket, so that answers pile up at the broker. */
   pause(): void {
-    this.socket.pause();
+    this.#socket.pause();
   }
 
   resume(): void {
-    this.socket.resume();
+    this.#socket.resume();
   }
 
   /** Ends the connection once everything is sent. */
   end(): void {
-    this.socket.end();
+    this.#socket.end();
   }
 
   /** Resolves when the broker has closed the connection. */
   async closed(): Promise<void> {
-    if (!this.socket.closed) await new Promise((resolve) => this.socket.once('close', resolve));
+    if (!this.#socket.closed) await new Promise((resolve) => this.#socket.once('close', resolve));
   }
 
   sendRaw(bytes: Buffer): void {
-    this.socket.write(bytes);
+    this.#socket.write(bytes);
   }
 
   /** Sends a frame as it is; resolves with the next answer, whatever it is. */
   async exchange(bytes: Buffer): Promise<Reader> {
-    if (this.socket.destroyed) throw new Error('The broker closed the connection.');
-    this.socket.write(bytes);
+    if (this.#socket.destroyed) throw new Error('The broker closed the connection.');
+    this.#socket.write(bytes);
     const answer = deferred<Reader>();
-    this.waiting.push(answer);
+    this.#waiting.push(answer);
     return await answer.promise;
   }
 
@@ -95,7 +95,7 @@ export class WireClient {
     answers = true,
   ): Promise<Reader> {
     const writer = new Writer();
-    const correlationId = ++this.correlationId;
+    const correlationId = ++this.#correlationId;
     writer.int32(0);
     writer.int16(apiKey);
     writer.int16(version);

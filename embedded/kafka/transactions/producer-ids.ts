@@ -4,25 +4,25 @@ const blockSize = 1000;
 
 /** Gives out producer ids that were never given before, crashes included: ids are reserved on disk in blocks. */
 export class ProducerIds {
-  private readonly store: StateStore;
-  private next: number;
-  private reservedUpTo: number;
-  private reserving: Promise<void> = Promise.resolve();
+  readonly #store: StateStore;
+  #next: number;
+  #reservedUpTo: number;
+  #reserving: Promise<void> = Promise.resolve();
 
   /** @param highestUsed - on the logs: the state may have been damaged. A log would take a second producer's batches for the first one's. */
   constructor(store: StateStore, highestUsed = -1) {
-    this.store = store;
+    this.#store = store;
     const [saved] = [...store.entries<number>('producer-ids')];
-    this.next = this.reservedUpTo = Math.max(saved?.value ?? 0, highestUsed + 1);
+    this.#next = this.#reservedUpTo = Math.max(saved?.value ?? 0, highestUsed + 1);
   }
 
   async allocate(): Promise<number> {
-    const id = this.next++;
-    if (id >= this.reservedUpTo) {
-      this.reservedUpTo = id + blockSize;
-      this.reserving = this.store.put([{ key: ['producer-ids', 'next'], value: this.reservedUpTo }]);
+    const id = this.#next++;
+    if (id >= this.#reservedUpTo) {
+      this.#reservedUpTo = id + blockSize;
+      this.#reserving = this.#store.put([{ key: ['producer-ids', 'next'], value: this.#reservedUpTo }]);
     }
-    await this.reserving;
+    await this.#reserving;
     return id;
   }
 }

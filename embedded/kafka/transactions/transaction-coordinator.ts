@@ -33,47 +33,49 @@ export interface ProducerIdentity {
   epoch: number;
 }
 
+interface Dependencies {
+  store: StateStore;
+  offsets: Offsets;
+  producerIds: ProducerIds;
+  logs: TransactionLogs;
+  clock: Clock;
+  logger: Logger;
+}
+
 /**
  * Kafka's transaction protocol for the one broker there is (KIP-98, KIP-360 bumps, KIP-447 fencing by group). Each
  * transactional id's state is on disk before a client hears of it, and the decision of EndTxn before the first marker:
  * recovery finishes what was decided and lets the rest go on or time out.
  */
 export class TransactionCoordinator {
-  private readonly transactions = new Map<string, Transaction>();
-  private readonly completions = new Map<string, Promise<void>>();
-  private readonly timers = new Map<string, () => void>();
-  private stopped = false;
-  private readonly parts: {
-    store: StateStore;
-    offsets: Offsets;
-    producerIds: ProducerIds;
-    logs: TransactionLogs;
-    clock: Clock;
-    logger: Logger;
-  };
+  readonly #transactions = new Map<string, Transaction>();
+  readonly #completions = new Map<string, Promise<void>>();
+  readonly #timers = new Map<string, () => void>();
+  #stopped = false;
+  readonly #dependencies: Dependencies;
 
-  constructor(parts: TransactionCoordinator['parts']) {
-    this.parts = parts;
-    for (const { key, value } of parts.store.entries<Transaction>('transaction')) {
-      this.transactions.set(key[0] ?? '', value);
+  constructor(dependencies: Dependencies) {
+    this.#dependencies = dependencies;
+    for (const { key, value } of dependencies.store.entries<Transaction>('transaction')) {
+      this.#transactions.set(key[0] ?? '', value);
     }
   }
 
   /** After a start: finishes decided transactions, restarts the timers of open ones, aborts what nobody owns. */
   async recover(): Promise<void> {
     const owned = new Set<string>();
-    for (const [id, transaction] of this.transactions) {
-      if (isPrepared(transaction.state)) this.startCompletion(id, transaction);
-      if (transaction.state === 'Ongoing') this.startTimer(id, transaction);
+    for (const [id, transaction] of this.#transactions) {
+      if (isPrepared(transaction.state)) this.#startCompletion(id, transaction);
+      if (transaction.state === 'Ongoing') this.#startTimer(id, transaction);
       if (transaction.state !== 'Ongoing' && !isPrepared(transaction.state)) continue;
       for (const { topic, partition } of transaction.partitions) {
         owned.add(`${transaction.producerId}/${topic}/${partition}`);
       }
     }
-    await Promise.all(this.completions.values());
-    for (const { topic, partition, producerId, epoch } of this.parts.logs.open()) {
+    await Promise.all(this.#completions.values());
+    for (const { topic, partition, producerId, epoch } of this.#dependencies.logs.open()) {
       if (owned.has(`${producerId}/${topic}/${partition}`)) continue;
-      await this.parts.logs.appendMarker(topic, partition, producerId, epoch, false);
+      await this.#dependencies.logs.appendMarker(topic, partition, producerId, epoch, false);
     }
   }
 
@@ -83,11 +85,12 @@ export class TransactionCoordinator {
     timeoutMs: number,
     known: ProducerIdentity | undefined,
   ): Promise<ProducerIdentity & { errorCode: number }> {
-    if (id === null) return { errorCode: 0, producerId: await this.parts.producerIds.allocate(), epoch: 0 };
+    if (id === null)
+      return { errorCode: 0, producerId: await this.#dependencies.producerIds.allocate(), epoch: 0 };
     if (id === '') return initError(ErrorCode.INVALID_REQUEST);
     if (timeoutMs <= 0 || timeoutMs > maxTimeoutMs) return initError(ErrorCode.INVALID_TRANSACTION_TIMEOUT);
-    const transaction = this.transactions.get(id);
-    if (transaction === undefined) return await this.initNew(id, timeoutMs);
+    const transaction = this.#transactions.get(id);
+    if (transaction === undefined) return await this.#initNew(id, timeoutMs);
     if (isPrepared(transaction.state)) return initError(ErrorCode.CONCURRENT_TRANSACTIONS);
     if (known !== undefined && known.producerId >= 0) {
       if (known.producerId !== transaction.producerId) return initError(ErrorCode.INVALID_PRODUCER_EPOCH);
@@ -96,7 +99,7 @@ export class TransactionCoordinator {
       }
       if (known.epoch !== transaction.epoch) return initError(ErrorCode.INVALID_PRODUCER_EPOCH);
     }
-    return await this.initKnown(id, transaction, timeoutMs, known !== undefined && known.producerId >= 0);
+    return await this.#initKnown(id, transaction, timeoutMs, known !== undefined && known.producerId >= 0);
   }
 
   /** AddPartitionsToTxn: an error code for each partition, in the given order. */
@@ -105,29 +108,31 @@ export class TransactionCoordinator {
     producer: ProducerIdentity,
     partitions: readonly { topic: string; partition: number }[],
   ): Promise<number[]> {
-    const error = this.check(id, producer, true);
+    const error = this.#check(id, producer, true);
     if (error !== ErrorCode.NONE) return partitions.map(() => error);
-    const missing = partitions.map(({ topic, partition }) => !this.parts.logs.exists(topic, partition));
+    const missing = partitions.map(
+      ({ topic, partition }) => !this.#dependencies.logs.exists(topic, partition),
+    );
     if (missing.includes(true)) {
       return missing.map((is) =>
         is ? ErrorCode.UNKNOWN_TOPIC_OR_PARTITION : ErrorCode.OPERATION_NOT_ATTEMPTED,
       );
     }
-    const transaction = this.begin(id);
+    const transaction = this.#begin(id);
     for (const each of partitions) {
       if (!includes(transaction, each.topic, each.partition)) transaction.partitions.push(each);
     }
-    await this.save(id, transaction);
+    await this.#save(id, transaction);
     return partitions.map(() => ErrorCode.NONE);
   }
 
   /** AddOffsetsToTxn. */
   async addGroup(id: string, producer: ProducerIdentity, group: string): Promise<number> {
-    const error = this.check(id, producer, true);
+    const error = this.#check(id, producer, true);
     if (error !== ErrorCode.NONE) return error;
-    const transaction = this.begin(id);
+    const transaction = this.#begin(id);
     transaction.offsets[group] ??= [];
-    await this.save(id, transaction);
+    await this.#save(id, transaction);
     return ErrorCode.NONE;
   }
 
@@ -138,44 +143,44 @@ export class TransactionCoordinator {
     group: string,
     offsets: readonly PartitionOffset[],
   ): Promise<number> {
-    const error = this.check(id, producer, false);
+    const error = this.#check(id, producer, false);
     if (error !== ErrorCode.NONE) return error;
-    const transaction = this.transactions.get(id);
+    const transaction = this.#transactions.get(id);
     const staged = transaction?.offsets[group];
     if (transaction?.state !== 'Ongoing' || staged === undefined) return ErrorCode.INVALID_TXN_STATE;
     const replaced = staged.filter(
       (old) => !offsets.some(({ topic, partition }) => topic === old.topic && partition === old.partition),
     );
     transaction.offsets[group] = [...replaced, ...offsets];
-    await this.save(id, transaction);
+    await this.#save(id, transaction);
     return ErrorCode.NONE;
   }
 
   /** Whether a transactional batch may be appended to a partition. */
   checkProduce(id: string | null, producer: ProducerIdentity, topic: string, partition: number): number {
     if (id === null) return ErrorCode.INVALID_TXN_STATE;
-    const error = this.check(id, producer, false);
+    const error = this.#check(id, producer, false);
     if (error !== ErrorCode.NONE) return error;
-    const transaction = this.transactions.get(id);
+    const transaction = this.#transactions.get(id);
     const added = transaction?.state === 'Ongoing' && includes(transaction, topic, partition);
     return added ? ErrorCode.NONE : ErrorCode.INVALID_TXN_STATE;
   }
 
   /** EndTxn: answers when the outcome is on disk everywhere. */
   async end(id: string, producer: ProducerIdentity, commit: boolean): Promise<number> {
-    const error = this.check(id, producer, false);
-    const transaction = this.transactions.get(id);
+    const error = this.#check(id, producer, false);
+    const transaction = this.#transactions.get(id);
     if (error !== ErrorCode.NONE || transaction === undefined) return error;
     const transition = endTransition(transaction.state, commit);
     if (transition === 'refuse') return ErrorCode.INVALID_TXN_STATE;
-    if (transition === 'decide') await this.decide(id, transaction, commit);
-    if (transition === 'wait') await this.completions.get(id);
+    if (transition === 'decide') await this.#decide(id, transaction, commit);
+    if (transition === 'wait') await this.#completions.get(id);
     return ErrorCode.NONE;
   }
 
   /** Whether some open or decided transaction still holds an offset of this partition back. */
   hasPendingOffset(group: string, topic: string, partition: number): boolean {
-    for (const { state, offsets } of this.transactions.values()) {
+    for (const { state, offsets } of this.#transactions.values()) {
       if (state !== 'Ongoing' && !isPrepared(state)) continue;
       if (offsets[group]?.some((each) => each.topic === topic && each.partition === partition) === true)
         return true;
@@ -185,27 +190,29 @@ export class TransactionCoordinator {
 
   /** Forgets ids that are out of use; runs now and then. */
   async expireIds(): Promise<void> {
-    const oldest = this.parts.clock.now() - idExpiryMs;
-    const expired = [...this.transactions].filter(
+    const oldest = this.#dependencies.clock.now() - idExpiryMs;
+    const expired = [...this.#transactions].filter(
       ([, { state, updatedAt }]) => state !== 'Ongoing' && !isPrepared(state) && updatedAt < oldest,
     );
-    for (const [id] of expired) this.transactions.delete(id);
+    for (const [id] of expired) this.#transactions.delete(id);
     if (expired.length === 0) return;
-    await this.parts.store.put(expired.map(([id]) => ({ key: ['transaction', id], value: undefined })));
+    await this.#dependencies.store.put(
+      expired.map(([id]) => ({ key: ['transaction', id], value: undefined })),
+    );
   }
 
   /** A completion that the disk refuses is left to the next start. */
   async stop(): Promise<void> {
-    this.stopped = true;
-    for (const cancel of this.timers.values()) cancel();
-    this.timers.clear();
-    await Promise.all(this.completions.values());
+    this.#stopped = true;
+    for (const cancel of this.#timers.values()) cancel();
+    this.#timers.clear();
+    await Promise.all(this.#completions.values());
   }
 
-  private async initNew(id: string, timeoutMs: number): Promise<ProducerIdentity & { errorCode: number }> {
-    const producerId = await this.parts.producerIds.allocate();
+  async #initNew(id: string, timeoutMs: number): Promise<ProducerIdentity & { errorCode: number }> {
+    const producerId = await this.#dependencies.producerIds.allocate();
     // Another call may have come first while the id was allocated.
-    if (this.transactions.has(id)) return initError(ErrorCode.CONCURRENT_TRANSACTIONS);
+    if (this.#transactions.has(id)) return initError(ErrorCode.CONCURRENT_TRANSACTIONS);
     const transaction: Transaction = {
       producerId,
       epoch: 0,
@@ -217,12 +224,12 @@ export class TransactionCoordinator {
       partitions: [],
       offsets: {},
     };
-    this.transactions.set(id, transaction);
-    await this.save(id, transaction);
+    this.#transactions.set(id, transaction);
+    await this.#save(id, transaction);
     return { errorCode: 0, producerId, epoch: 0 };
   }
 
-  private async initKnown(
+  async #initKnown(
     id: string,
     transaction: Transaction,
     timeoutMs: number,
@@ -231,23 +238,23 @@ export class TransactionCoordinator {
     // The bump comes first, so that whoever had the old epoch is fenced before its transaction is aborted.
     const previousEpoch = transaction.epoch;
     if (transaction.epoch >= maxEpoch) {
-      if (transaction.state === 'Ongoing') await this.decide(id, transaction, false);
-      transaction.producerId = await this.parts.producerIds.allocate();
+      if (transaction.state === 'Ongoing') await this.#decide(id, transaction, false);
+      transaction.producerId = await this.#dependencies.producerIds.allocate();
       transaction.epoch = -1;
     }
     transaction.epoch++;
     const { producerId, epoch } = transaction;
     transaction.previousEpoch = byProducer ? previousEpoch : -1;
     transaction.timeoutMs = timeoutMs;
-    if (transaction.state === 'Ongoing') await this.decide(id, transaction, false);
+    if (transaction.state === 'Ongoing') await this.#decide(id, transaction, false);
     if (transaction.epoch !== epoch) return initError(ErrorCode.INVALID_PRODUCER_EPOCH);
     transaction.state = 'Empty';
-    await this.save(id, transaction);
+    await this.#save(id, transaction);
     return { errorCode: 0, producerId, epoch };
   }
 
-  private check(id: string, producer: ProducerIdentity, refusePrepared: boolean): number {
-    const transaction = this.transactions.get(id);
+  #check(id: string, producer: ProducerIdentity, refusePrepared: boolean): number {
+    const transaction = this.#transactions.get(id);
     if (transaction === undefined || transaction.producerId !== producer.producerId) {
       return ErrorCode.INVALID_PRODUCER_ID_MAPPING;
     }
@@ -257,96 +264,95 @@ export class TransactionCoordinator {
       : ErrorCode.NONE;
   }
 
-  private begin(id: string): Transaction {
-    const transaction = this.transactions.get(id);
+  #begin(id: string): Transaction {
+    const transaction = this.#transactions.get(id);
     if (transaction === undefined) throw new Error(`transactional id ${id} is unknown after its check`);
     if (transaction.state === 'Ongoing') return transaction;
     transaction.state = 'Ongoing';
-    transaction.startedAt = this.parts.clock.now();
+    transaction.startedAt = this.#dependencies.clock.now();
     transaction.partitions = [];
     transaction.offsets = {};
-    this.startTimer(id, transaction);
+    this.#startTimer(id, transaction);
     return transaction;
   }
 
-  private async decide(id: string, transaction: Transaction, commit: boolean): Promise<void> {
-    this.timers.get(id)?.();
-    this.timers.delete(id);
+  async #decide(id: string, transaction: Transaction, commit: boolean): Promise<void> {
+    this.#timers.get(id)?.();
+    this.#timers.delete(id);
     transaction.state = commit ? 'PrepareCommit' : 'PrepareAbort';
-    const decided = this.save(id, transaction);
-    this.startCompletion(id, transaction, decided);
-    await this.completions.get(id);
+    const decided = this.#save(id, transaction);
+    this.#startCompletion(id, transaction, decided);
+    await this.#completions.get(id);
   }
 
   /** Completion goes on, again and again if the disk refuses, whoever waits for it. */
-  private startCompletion(
-    id: string,
-    transaction: Transaction,
-    decided: Promise<void> = Promise.resolve(),
-  ): void {
-    const completion = this.complete(id, transaction, decided).finally(() => this.completions.delete(id));
-    this.completions.set(id, completion);
+  #startCompletion(id: string, transaction: Transaction, decided: Promise<void> = Promise.resolve()): void {
+    const completion = this.#complete(id, transaction, decided).finally(() => this.#completions.delete(id));
+    this.#completions.set(id, completion);
   }
 
-  private async complete(id: string, transaction: Transaction, decided: Promise<void>): Promise<void> {
+  async #complete(id: string, transaction: Transaction, decided: Promise<void>): Promise<void> {
     const committed = transaction.state === 'PrepareCommit';
     let ready = decided;
     for (;;) {
       try {
         await ready;
-        await this.writeMarkers(transaction, committed);
+        await this.#writeMarkers(transaction, committed);
         break;
       } catch (error) {
-        this.parts.logger.error({ err: error, transactionalId: id }, 'Cannot complete a transaction yet');
-        if (this.stopped) return;
-        await new Promise<void>((resolve) => this.parts.clock.after(retryCompletionMs, resolve));
-        ready = this.save(id, transaction);
+        this.#dependencies.logger.error(
+          { err: error, transactionalId: id },
+          'Cannot complete a transaction yet',
+        );
+        if (this.#stopped) return;
+        await new Promise<void>((resolve) => this.#dependencies.clock.after(retryCompletionMs, resolve));
+        ready = this.#save(id, transaction);
       }
     }
     const changes: StateChange[] = committed
       ? Object.entries(transaction.offsets).flatMap(([group, offsets]) =>
-          this.parts.offsets.apply(group, offsets),
+          this.#dependencies.offsets.apply(group, offsets),
         )
       : [];
     transaction.state = committed ? 'CompleteCommit' : 'CompleteAbort';
     transaction.partitions = [];
     transaction.offsets = {};
     // Not waited for: if it gets lost, recovery completes the decided transaction again, to the same end.
-    this.parts.store.put([...changes, this.change(id, transaction)]).catch(() => undefined);
+    this.#dependencies.store.put([...changes, this.#change(id, transaction)]).catch(() => undefined);
   }
 
-  private async writeMarkers(transaction: Transaction, committed: boolean): Promise<void> {
+  async #writeMarkers(transaction: Transaction, committed: boolean): Promise<void> {
     const { producerId, epoch, partitions } = transaction;
     await Promise.all(
       partitions.map(({ topic, partition }) =>
-        this.parts.logs.appendMarker(topic, partition, producerId, epoch, committed),
+        this.#dependencies.logs.appendMarker(topic, partition, producerId, epoch, committed),
       ),
     );
   }
 
-  private startTimer(id: string, transaction: Transaction): void {
-    this.timers.get(id)?.();
-    const left = transaction.startedAt + transaction.timeoutMs - this.parts.clock.now();
-    const cancel = this.parts.clock.after(Math.max(0, left), () => {
-      this.timers.delete(id);
+  #startTimer(id: string, transaction: Transaction): void {
+    this.#timers.get(id)?.();
+    const left = transaction.startedAt + transaction.timeoutMs - this.#dependencies.clock.now();
+    const cancel = this.#dependencies.clock.after(Math.max(0, left), () => {
+      this.#timers.delete(id);
       if (transaction.state !== 'Ongoing') return;
-      this.parts.logger.warn(
+      this.#dependencies.logger.warn(
         { transactionalId: id, timeoutMs: transaction.timeoutMs },
         'Abort a transaction that timed out',
       );
       transaction.epoch++;
       transaction.previousEpoch = -1;
-      this.decide(id, transaction, false).catch(() => undefined);
+      this.#decide(id, transaction, false).catch(() => undefined);
     });
-    this.timers.set(id, cancel);
+    this.#timers.set(id, cancel);
   }
 
-  private save(id: string, transaction: Transaction): Promise<void> {
-    return this.parts.store.put([this.change(id, transaction)]);
+  #save(id: string, transaction: Transaction): Promise<void> {
+    return this.#dependencies.store.put([this.#change(id, transaction)]);
   }
 
-  private change(id: string, transaction: Transaction): StateChange {
-    transaction.updatedAt = this.parts.clock.now();
+  #change(id: string, transaction: Transaction): StateChange {
+    transaction.updatedAt = this.#dependencies.clock.now();
     return { key: ['transaction', id], value: transaction };
   }
 }
