@@ -74,8 +74,8 @@ const isKillSync = /^(KILL QUERY .*) SYNC\b/;
 const tagSetting = 'promql_table';
 
 /**
- * The embedded ClickHouse engine (chDB) on one data directory; a process can have one. Every call gets a connection
- * of its own (0.5 ms), so neither settings nor parameters nor the current database of one call reach another: on a
+ * The embedded ClickHouse engine (chDB) on one data directory; a process can have one. Every call gets a separate
+ * connection (0.5 ms), so neither settings nor parameters nor the current database of one call reach another: on a
  * shared chDB connection they do.
  */
 export class Chdb {
@@ -126,7 +126,7 @@ export class Chdb {
 
   /**
    * Runs a query from outside the application: waits for one of two places, and leaves one to the application. What
-   * lists or ends queries has a place of its own. Statements that reach outside the engine's tables are refused.
+   * lists or ends queries has a separate place. Statements that reach outside the engine's tables are refused.
    *
    * @param signal - cancels the query.
    * @throws ClickHouse's own error as chDB gives it, its text starting with `Code: <number>.`

@@ -142,7 +142,7 @@ function tokensOf(canonical: string): string[] {
   return tokens.map((token) => (/^`\w+`$/.test(token) ? token.slice(1, -1) : token));
 }
 
-/** Column lists in text are constants without expressions of their own; so nothing can hide in them. */
+/** Column lists in text are constants without expressions, so nothing can hide in them. */
 function refuseExpressionsInText(tokens: readonly string[]): void {
   for (const [index, name] of tokens.entries()) {
     if (!structured.test(name) || tokens[index + 1] !== '(') continue;

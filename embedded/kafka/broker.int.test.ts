@@ -287,7 +287,7 @@ test('a client that does not read its answers holds up nobody else', async () =>
   slow.close();
 });
 
-test('in a worker thread of its own it serves, stops, and starts again on the same data', async () => {
+test('in a separate worker thread it serves, stops, and starts again on the same data', async () => {
   const options = { dataDir: join(dataDir, 'worker'), port: 0 };
   for (const expected of [[], ['kept']]) {
     const embedded = await startKafka(options);

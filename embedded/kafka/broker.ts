@@ -62,7 +62,7 @@ export interface KafkaBrokerOptions extends Partial<ConnectionLimits> {
   maxConnections?: number;
   /** Newest batches kept in memory for consumers that keep up, all partitions together, in bytes. Default 4 MiB. */
   tailCacheBytes?: number;
-  /** Most record bytes in one Fetch answer, in bytes. Default 8 MiB. */
+  /** Maximum of record bytes in one Fetch answer. Default 8 MiB. */
   maxFetchBytes?: number;
   /** Bytes of requests that all connections together may have under way; beyond, sockets are read no further. Default 64 MiB. */
   maxRequestBytes?: number;

@@ -29,7 +29,7 @@ export interface Services {
   /** Partitions of a topic that is created without saying how many. */
   defaultPartitions: number;
   autoCreateTopics: boolean;
-  /** Most record bytes in one Fetch answer, whatever the client allows. */
+  /** Maximum of record bytes in one Fetch answer, whatever the client allows. */
   maxFetchBytes: number;
   /** Of answers that clients have not taken yet: while it is short, answers get smaller. */
   answerMemory: MemoryBudget;

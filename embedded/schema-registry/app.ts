@@ -134,7 +134,7 @@ export function createRegistryApp(registry: Registry, logger: Logger): Hono {
   app.post('/compatibility/subjects/:subject/versions/:version', async (c) => {
     const { subject, version } = c.req.param();
     const latest = state.versions(subject).at(-1);
-    // Nothing stands against the first version of a subject.
+    // Nothing forbids the first version of a subject.
     if (isLatest(version) && latest === undefined) return await checkCompatibility(c, undefined);
     return await checkCompatibility(c, isLatest(version) ? latest : versionOf(registry, c));
   });

@@ -57,7 +57,7 @@ export function parseSchema(schema: string): Type {
 }
 
 /**
- * What stands against registering `next` after `previous`; empty when compatible. BACKWARD: a reader with the new
+ * Reasons not to register `next` after `previous`; empty when compatible. BACKWARD: a reader with the new
  * schema reads data of the old one. FORWARD: the other way round. FULL: both.
  */
 export function incompatibilities(next: Type, previous: Type, level: CompatibilityLevel): string[] {

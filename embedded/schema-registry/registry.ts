@@ -119,7 +119,7 @@ export class Registry {
     });
   }
 
-  /** @param subject - `null` for the level of all subjects that have none of their own. */
+  /** @param subject - `null` for the level of all subjects without one. */
   async setLevel(subject: string | null, level: CompatibilityLevel | null): Promise<void> {
     const value = level === null ? null : { compatibilityLevel: level };
     await this.#writes.run(() => this.#commit([{ type: 'CONFIG', subject, value }]));

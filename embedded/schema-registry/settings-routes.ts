@@ -10,7 +10,7 @@ import { reply } from './responses.js';
 const levelBody = z.object({ compatibility: z.string().toUpperCase().pipe(z.enum(compatibilityLevels)) });
 const modeBody = z.object({ mode: z.string().toUpperCase().pipe(z.enum(modes)) });
 
-/** Compatibility level and mode: each of all subjects, and of one, for which 404 means that it has none of its own. */
+/** Compatibility level and mode: each of all subjects, and of one; 404 means that the subject has none. */
 export function addSettingsRoutes(app: Hono, registry: Registry): void {
   const { state } = registry;
 

@@ -70,7 +70,7 @@ export class RegistryState {
     return this.#modes.get(subject);
   }
 
-  /** What holds for the subject, or for those that have none of their own with `null`. */
+  /** What holds for the subject, or with `null` for those without one. */
   effectiveLevel(subject: string | null): CompatibilityLevel {
     return this.level(subject) ?? this.level(null) ?? 'BACKWARD';
   }

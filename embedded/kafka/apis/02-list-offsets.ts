@@ -101,6 +101,6 @@ async function find(
   const end = committedOnly ? log.lastStableOffset : log.highWatermark;
   if (timestamp === latest) return { index, errorCode: 0, timestamp: -1, offset: end };
   if (timestamp === earliest) return { index, errorCode: 0, timestamp: -1, offset: log.logStart };
-  const found = timestamp < 0 ? undefined : await log.mending(() => findByTimestamp(log, timestamp, end));
+  const found = timestamp < 0 ? undefined : await log.withRepair(() => findByTimestamp(log, timestamp, end));
   return { index, errorCode: 0, timestamp: found?.timestamp ?? -1, offset: found?.offset ?? -1 };
 }

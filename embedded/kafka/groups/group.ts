@@ -1,9 +1,15 @@
-import { randomUUID } from 'node:crypto';
 import type { Clock } from '../clock.js';
 import { deferred } from '../deferred.js';
 import { ErrorCode } from '../protocol/error-codes.js';
-import { chooseProtocol, protocolsOfAll, sameProtocols } from './member.js';
-import type { JoinAnswer, JoinRequest, Member, Protocol, SyncAnswer } from './member.js';
+import {
+  chooseProtocol,
+  newMember,
+  newMemberId,
+  ownProtocols,
+  protocolsOfAll,
+  sameProtocols,
+} from './member.js';
+import type { JoinAnswer, JoinRequest, Member, SyncAnswer } from './member.js';
 
 export type GroupState = 'Empty' | 'PreparingRebalance' | 'CompletingRebalance' | 'Stable' | 'Dead';
 
@@ -226,9 +232,9 @@ export class Group {
       this.#restartSession(member);
     }
     this.state = 'PreparingRebalance';
-    const longest = Math.max(0, ...[...this.members.values()].map((member) => member.rebalanceTimeoutMs));
+    const timeoutMs = Math.max(0, ...[...this.members.values()].map((member) => member.rebalanceTimeoutMs));
     this.#cancelJoinTimer?.();
-    this.#cancelJoinTimer = this.#clock.after(longest, () => this.#completeJoin());
+    this.#cancelJoinTimer = this.#clock.after(timeoutMs, () => this.#completeJoin());
     this.#completeJoinIfAllJoined();
   }
 
@@ -241,7 +247,7 @@ export class Group {
     this.#cancelJoinTimer?.();
     this.#cancelJoinTimer = undefined;
     for (const member of this.members.values()) {
-      // A static member that is away keeps its place until its session ends.
+      // An absent static member keeps its place until its session ends.
       if (member.joining === undefined && member.instanceId === null) this.#forget(member);
     }
     this.generation++;
@@ -346,30 +352,6 @@ export class Group {
     member.cancelSession?.();
     member.cancelSession = undefined;
   }
-}
-
-function newMember(id: string, request: JoinRequest): Member {
-  const { instanceId, clientId, clientHost, sessionTimeoutMs, rebalanceTimeoutMs } = request;
-  const protocols = ownProtocols(request);
-  return {
-    id,
-    instanceId,
-    clientId,
-    clientHost,
-    sessionTimeoutMs,
-    rebalanceTimeoutMs,
-    protocols,
-    assignment: Buffer.alloc(0),
-  };
-}
-
-/** Copied: the request's frame would be kept alive otherwise. */
-function ownProtocols({ protocols }: JoinRequest): Protocol[] {
-  return protocols.map(({ name, metadata }) => ({ name, metadata: Buffer.from(metadata) }));
-}
-
-function newMemberId(prefix: string): string {
-  return `${prefix}-${randomUUID()}`;
 }
 
 /** What a member is told that can't join, or has to join again. */

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { Deferred } from '../deferred.js';
 import { Reader } from '../protocol/reader.js';
 
@@ -92,4 +93,29 @@ export function subscribedTopics(protocols: readonly Protocol[]): string[] | und
   } catch {
     return undefined;
   }
+}
+
+/** A member that has just joined, without an assignment. */
+export function newMember(id: string, request: JoinRequest): Member {
+  const { instanceId, clientId, clientHost, sessionTimeoutMs, rebalanceTimeoutMs } = request;
+  const protocols = ownProtocols(request);
+  return {
+    id,
+    instanceId,
+    clientId,
+    clientHost,
+    sessionTimeoutMs,
+    rebalanceTimeoutMs,
+    protocols,
+    assignment: Buffer.alloc(0),
+  };
+}
+
+/** The protocols of a request, copied: the request's frame would be kept alive otherwise. */
+export function ownProtocols({ protocols }: JoinRequest): Protocol[] {
+  return protocols.map(({ name, metadata }) => ({ name, metadata: Buffer.from(metadata) }));
+}
+
+export function newMemberId(prefix: string): string {
+  return `${prefix}-${randomUUID()}`;
 }

@@ -26,7 +26,7 @@ export class Authentication {
   done: boolean;
   /** Nothing but the answer that says so is sent any more. */
   hasFailed = false;
-  /** After SaslHandshake 0 tokens are frames of their own, not requests (as before KIP-152). */
+  /** After SaslHandshake 0 tokens are frames, not requests (as before KIP-152). */
   expectsRawToken = false;
   readonly #sasl: Sasl | undefined;
   #step: SaslStep | undefined;

@@ -13,7 +13,7 @@ export interface ScramKeys {
   serverKey: Buffer;
 }
 
-/** Least that RFC 7677 allows, and Kafka's default. */
+/** The minimum that RFC 7677 allows, and Kafka's default. */
 const iterations = 4096;
 
 /** Who may log in. Answers for unknown users take the same work, so that names can't be found out. */

@@ -71,7 +71,7 @@ async function mergeFirst(
     for (const segment of segments) {
       if (replaced.length > 0 && merged.size + segment.size > log.config.segmentBytes) break;
       await copyKept(log, segment, merged, latest, tombstonesBefore);
-      // It stands for the whole range of offsets, whatever is left of it.
+      // It covers the whole range of offsets, whatever is left of it.
       merged.lastOffset = segment.lastOffset;
       replaced.push(segment);
     }

@@ -182,7 +182,7 @@ test('compaction does not take a damaged record for an intact one', async () => 
   await log.roll();
   const [segment] = log.segments;
   await change(segment?.path ?? '', (bytes) => flip(place(bytes, 2) + 65)(bytes));
-  await log.mending(() => compactLog(log, logs.clock.now()));
+  await log.withRepair(() => compactLog(log, logs.clock.now()));
   expect(await values(log, 0)).toEqual(
     Array.from({ length: 40 }, (_, i) => `v${i}`).filter((_, i) => i !== 2),
   );
@@ -193,7 +193,7 @@ test('what retention or compaction took away is not missing', async () => {
   const config = { ...configs, 'retention.bytes': '3000', 'cleanup.policy': 'compact,delete' };
   const log = await logs.open(config, noCache);
   for (let i = 0; i < 200; i++) await logs.appendKeyed(log, `k${i % 3}`, `v${i}`);
-  await log.mending(() => compactLog(log, logs.clock.now()));
+  await log.withRepair(() => compactLog(log, logs.clock.now()));
   let start = 0;
   await applyRetention(log, logs.clock.now(), (offset) => {
     log.logStart = start = offset;

@@ -46,7 +46,7 @@ async function copyOrMark(path: string, kept: string): Promise<void> {
   }
 }
 
-/** The copies of damaged files in a broker's data folder that nobody has taken away yet, relative to it. */
+/** The copies of damaged files in a broker's data folder that nobody has removed yet, relative to it. */
 export async function findDamaged(dataDir: string): Promise<string[]> {
   try {
     const names = await readdir(dataDir, { recursive: true });

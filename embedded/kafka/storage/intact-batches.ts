@@ -24,7 +24,7 @@ export interface FoundBatch {
  * The intact batches of a damaged file that rise in offset, in order.
  *
  * A batch that is not intact is passed by its length where that leads to another batch. Else each byte may be the first
- * of the next one. Neither length nor offset of a batch is under its CRC: a length is mended where the CRC fits the
+ * of the next one. Neither length nor offset of a batch is under its CRC: a length is repaired where the CRC fits the
  * bytes up to the next batch, and a batch whose offset does not fit between its neighbours' is left out.
  *
  * @param after - the offset before the first one.
@@ -57,8 +57,8 @@ function* walk(bytes: Buffer, after: number): Generator<FoundBatch> {
       continue;
     }
     const next = nextBatch(bytes, at, last);
-    const mended = mend(bytes.subarray(at, next));
-    if (mended !== undefined) yield { header: readHeader(mended), bytes: mended };
+    const repaired = repair(bytes.subarray(at, next));
+    if (repaired !== undefined) yield { header: readHeader(repaired), bytes: repaired };
     at = next;
   }
 }
@@ -78,7 +78,7 @@ function nextBatch(bytes: Buffer, at: number, last: number): number {
 }
 
 /** The batch that these bytes are but for what is not under the CRC, if they are one. */
-function mend(bytes: Buffer): Buffer | undefined {
+function repair(bytes: Buffer): Buffer | undefined {
   if (bytes.length < headerLength || bytes.readUInt32BE(crcAt) !== crc32c(bytes, attributesAt))
     return undefined;
   const batch = Buffer.from(bytes);

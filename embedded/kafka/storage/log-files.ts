@@ -110,7 +110,7 @@ class Recovery {
     if (before !== undefined && expected < baseOffset) {
       if (!this.#known.hasGaps && !this.#isDamaged)
         await this.#damage(expected, `offsets ${expected} to ${baseOffset - 1} are missing`);
-      // It stands for the whole range, so that the next start does not miss them again.
+      // It covers the whole range, so that the next start does not miss them again.
       before.lastOffset = baseOffset - 1;
     }
     const { size: fileLength } = await stat(segment.path);
@@ -171,11 +171,11 @@ class Recovery {
     for (const batch of batches) if (batch.header.baseOffset > segment.lastOffset) this.#apply(batch);
     segment.lastOffset =
       next === undefined ? Math.max(segment.lastOffset, summary?.lastOffset ?? -1) : next - 1;
-    const mended = await mendSegment(segment, this.#folder, next ?? Infinity);
-    await mended.moveTo(segment.path);
+    const repaired = await repairSegment(segment, this.#folder, next ?? Infinity);
+    await repaired.moveTo(segment.path);
     await syncFolder(this.#folder);
-    mended.release();
-    return mended;
+    repaired.release();
+    return repaired;
   }
 
   /** The checkpoint's states include what was before it. */
@@ -195,22 +195,22 @@ class Recovery {
  *
  * @param below - where the next segment begins.
  */
-export async function mendSegment(segment: Segment, folder: string, below: number): Promise<Segment> {
+export async function repairSegment(segment: Segment, folder: string, below: number): Promise<Segment> {
   const { batches } = intactBatches(await segment.rest(0), segment.baseOffset - 1);
   const kept = batches.filter(({ header }) => header.lastOffset < below);
-  // Compaction may be writing one of its own.
-  const mended = new Segment(folder, segment.baseOffset, `.mended${cleanedSuffix}`);
-  mended.create();
+  // Compaction may be writing another one.
+  const repaired = new Segment(folder, segment.baseOffset, `.repaired${cleanedSuffix}`);
+  repaired.create();
   try {
-    await mended.append(kept.map(({ bytes }) => bytes));
+    await repaired.append(kept.map(({ bytes }) => bytes));
   } catch (error) {
-    mended.release();
+    repaired.release();
     throw error;
   }
-  for (const { header } of kept) mended.note(header);
-  // It stands for the whole range of offsets, whatever is left of it.
-  mended.lastOffset = Math.max(mended.lastOffset, segment.lastOffset);
-  return mended;
+  for (const { header } of kept) repaired.note(header);
+  // It covers the whole range of offsets, whatever is left of it.
+  repaired.lastOffset = Math.max(repaired.lastOffset, segment.lastOffset);
+  return repaired;
 }
 
 export async function createSegment(folder: string, baseOffset: number): Promise<Segment> {

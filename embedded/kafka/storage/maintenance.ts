@@ -12,7 +12,7 @@ export async function maintain({ topics, groups, transactions, clock }: Services
     for (const log of partitions) {
       log.producers.prune(log.logStart, now - producerExpiryMs, now);
       await applyRetention(log, now, (offset) => topics.deleteRecords(log, offset));
-      if (log.config.compact) await log.mending(() => compactLog(log, now));
+      if (log.config.compact) await log.withRepair(() => compactLog(log, now));
     }
   }
   await groups.expire();

@@ -10,7 +10,7 @@ import { encodeMarker } from '../protocol/records.js';
 import { refusalOfBatch, stampAppendTime } from './batch-checks.js';
 import { syncFolder } from './files.js';
 import { keepDamaged } from './damage.js';
-import { createSegment, dropCheckpoint, loadLog, mendSegment, saveCheckpoint } from './log-files.js';
+import { createSegment, dropCheckpoint, loadLog, repairSegment, saveCheckpoint } from './log-files.js';
 import type { KnownLog } from './log-files.js';
 import type { AbortedTransaction, ProducerStates } from './producer-states.js';
 import { DamagedSegment } from './segment.js';
@@ -75,7 +75,7 @@ export class PartitionLog {
   #round: Deferred<void> = deferred();
   #roundInProgress: Promise<void> | undefined;
   #running: Promise<void> | undefined;
-  #mend: Promise<void> | undefined;
+  #segmentRepair: Promise<void> | undefined;
   #rollRequested = false;
   #failed = false;
   #closed = false;
@@ -166,7 +166,7 @@ export class PartitionLog {
     if (offset >= upTo) return { errorCode: 0, batches: [], aborted: [] };
     const batches =
       this.#cache.read(offset, upTo, maxBytes) ??
-      (await this.mending(() => this.#readFiles(offset, upTo, maxBytes)));
+      (await this.withRepair(() => this.#readFiles(offset, upTo, maxBytes)));
     const last = batches.at(-1);
     const end = last === undefined ? offset : Math.min(upTo, endOf(last));
     return { errorCode: 0, batches, aborted: this.producers.abortedBetween(offset, end) };
@@ -193,7 +193,7 @@ export class PartitionLog {
     const [first] = replaced;
     if (first === undefined) return;
     await this.#exclusively(async () => {
-      // Mended or dropped meanwhile.
+      // Repaired or dropped meanwhile.
       if (!replaced.every((segment) => this.segments.includes(segment))) return;
       // A checkpoint holds positions in the files that go.
       await dropCheckpoint(this.folder);
@@ -212,13 +212,15 @@ export class PartitionLog {
    * Does something with the files. Where one turns out to be damaged, a copy of it is kept, what is intact of it takes
    * its place, and the work is done again.
    */
-  async mending<T>(work: () => Promise<T>): Promise<T> {
+  async withRepair<T>(work: () => Promise<T>): Promise<T> {
     for (let left = this.segments.length; ; left--) {
       try {
         return await work();
       } catch (error) {
         if (!(error instanceof DamagedSegment) || left < 0) throw error;
-        await (this.#mend ??= this.#mendSegment(error).finally(() => (this.#mend = undefined)));
+        await (this.#segmentRepair ??= this.#repairSegment(error).finally(
+          () => (this.#segmentRepair = undefined),
+        ));
       }
     }
   }
@@ -244,7 +246,7 @@ export class PartitionLog {
     await this.#running;
   }
 
-  async #mendSegment({ segment, message }: DamagedSegment): Promise<void> {
+  async #repairSegment({ segment, message }: DamagedSegment): Promise<void> {
     // Only a closed segment can be replaced.
     while (segment === this.active) {
       if (this.#failed || this.#closed) throw new Error(`${message}, and the log cannot be written`);
@@ -252,11 +254,11 @@ export class PartitionLog {
     }
     if (!this.segments.includes(segment)) return;
     await keepDamaged({ path: segment.path, what: message }, this.#environment.logger);
-    const mended = await mendSegment(segment, this.folder, segment.lastOffset + 1);
+    const repaired = await repairSegment(segment, this.folder, segment.lastOffset + 1);
     try {
-      await this.replaceSegments([segment], mended);
+      await this.replaceSegments([segment], repaired);
     } finally {
-      mended.release();
+      repaired.release();
     }
   }
 

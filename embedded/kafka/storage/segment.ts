@@ -11,7 +11,7 @@ const truncate = promisify(ftruncate);
 
 /** One index entry for at least so many bytes of log: a read starts at most so far before its batch. */
 const indexIntervalBytes = 64 * 1024;
-/** Of a compacted or mended segment that is still being written. */
+/** Of a compacted or repaired segment that is still being written. */
 export const cleanedSuffix = '.cleaned';
 const scanChunkBytes = 1024 * 1024;
 /** No request is so large: a length beyond it is damage, and nothing is read by it. */
@@ -284,7 +284,7 @@ export class Segment {
     return batch;
   }
 
-  /** The header at `at` of bytes from `position`, if it may stand there: none of its length and offsets is under a CRC. */
+  /** The header at `at` of bytes from `position`, if it may be there: none of its length and offsets is under a CRC. */
   #headerOf(bytes: Buffer, at: number, position: number, before: number): BatchHeader {
     const header = readHeader(bytes, at);
     const { size, baseOffset, lastOffset } = header;

@@ -104,7 +104,7 @@ class InventingReader extends Reader {
 /**
  * A well-formed frame of an API and version, its length in front.
  *
- * @param byteStrings - what stands where the grammar has bytes: record batches, tokens, member metadata.
+ * @param byteStrings - the value where the grammar has bytes: record batches, tokens, member metadata.
  */
 export function inventFrame(
   api: Api,
