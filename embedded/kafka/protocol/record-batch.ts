@@ -136,3 +136,10 @@ export function writeInt64(bytes: Buffer, value: number, at: number): number {
   const fitting = value < 2 ** 63 ? BigInt(Math.max(value, -(2 ** 63))) : 2n ** 63n - 1n;
   return bytes.writeBigInt64BE(fitting, at);
 }
+
+/** One past the last offset of some batches, one after the other. */
+export function endOffset(batches: Buffer): number {
+  let header = readHeader(batches);
+  for (let at = header.size; at < batches.length; at += header.size) header = readHeader(batches, at);
+  return header.lastOffset + 1;
+}

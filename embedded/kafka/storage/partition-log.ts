@@ -4,7 +4,7 @@ import type { Clock } from '../clock.js';
 import { deferred } from '../deferred.js';
 import type { Deferred } from '../deferred.js';
 import { ErrorCode } from '../protocol/error-codes.js';
-import { placeBatch, readHeader } from '../protocol/record-batch.js';
+import { endOffset, placeBatch, readHeader } from '../protocol/record-batch.js';
 import type { BatchHeader } from '../protocol/record-batch.js';
 import { encodeMarker } from '../protocol/records.js';
 import { refusalOfBatch, stampAppendTime } from './batch-checks.js';
@@ -130,7 +130,7 @@ export class PartitionLog {
   append(batch: Buffer): Appended {
     const refusal = refusalOfBatch(batch, this.config);
     if (refusal !== ErrorCode.NONE) return refused(refusal);
-    if (this.#failed && !this.#closed) this.#running ??= this.#repair();
+    if (this.#failed && !this.#closed) this.#running ??= this.#reload();
     if (this.#failed || this.#closed) return refused(ErrorCode.KAFKA_STORAGE_ERROR);
     const header = readHeader(batch);
     const verdict = this.producers.check(header);
@@ -147,7 +147,7 @@ export class PartitionLog {
 
   /** Ends a producer's transaction on this partition. Resolves when the marker is on disk. */
   async appendMarker(producerId: number, epoch: number, committed: boolean): Promise<void> {
-    if (this.#failed && !this.#closed) await (this.#running ??= this.#repair());
+    if (this.#failed && !this.#closed) await (this.#running ??= this.#reload());
     if (this.#failed || this.#closed) throw new Error(`${this.folder} cannot be written`);
     const marker = encodeMarker(producerId, epoch, committed, this.#environment.clock.now());
     await this.#enqueue(marker, committed).durable;
@@ -168,7 +168,7 @@ export class PartitionLog {
       this.#cache.read(offset, upTo, maxBytes) ??
       (await this.withRepair(() => this.#readFiles(offset, upTo, maxBytes)));
     const last = batches.at(-1);
-    const end = last === undefined ? offset : Math.min(upTo, endOf(last));
+    const end = last === undefined ? offset : Math.min(upTo, endOffset(last));
     return { errorCode: 0, batches, aborted: this.producers.abortedBetween(offset, end) };
   }
 
@@ -383,10 +383,10 @@ export class PartitionLog {
     this.#round.reject(error);
     this.#round = deferred();
     this.#pending = [];
-    await this.#repair();
+    await this.#reload();
   }
 
-  async #repair(): Promise<void> {
+  async #reload(): Promise<void> {
     try {
       // After a failed fsync the system may show bytes that the disk has not got, and never will.
       await this.active.truncateToSize();
@@ -416,13 +416,6 @@ export class PartitionLog {
     this.highWatermark = this.active.lastOffset + 1;
     this.#nextOffset = this.highWatermark;
   }
-}
-
-/** One past the last offset of some batches. */
-function endOf(batches: Buffer): number {
-  let header = readHeader(batches);
-  for (let at = header.size; at < batches.length; at += header.size) header = readHeader(batches, at);
-  return header.lastOffset + 1;
 }
 
 function refused(errorCode: number): Appended {
