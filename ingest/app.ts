@@ -27,7 +27,7 @@ import { isBodyMissing } from './request-body.js';
 import { aimqUpload } from './aimq/upload.js';
 import { docs } from './openapi/docs.js';
 import { fileRoutes } from './files/routes.js';
-import { modelOperations, modelUploadRoutes } from './models/model-operations.js';
+import { modelUploadRoutes } from './models/upload.js';
 import { inferenceHealth, inferenceRoutes } from './inference/routes.js';
 import { jobRoutes } from './jobs/routes.js';
 import { modelRoutes } from './models/routes.js';
@@ -106,8 +106,11 @@ export function createApp(options: AppOptions): Hono {
   app.get('/', (c) => c.redirect('/docs'));
   // Where AIMQ has its page.
   app.get('/swagger/*', (c) => c.redirect('/docs'));
-  const document = openApiDocument([...pipelines.values()], options.apiKeys.required);
-  app.get('/openapi.json', (c) => c.json(document));
+  let document: Promise<object> | undefined;
+  app.get('/openapi.json', async (c) => {
+    document ??= openApiDocument(app, [...pipelines.values()], options.apiKeys.required);
+    return c.json(await document);
+  });
 
   const carPrice = pipelines.get('car-price');
   authorize(app, pipelines, logger);
@@ -129,7 +132,6 @@ export function createApp(options: AppOptions): Hono {
   app.route('/v1/pipelines', pipelineRoutes(pipelines, intake, options));
   app.route('/v1/jobs', jobRoutes(options.jobs));
   app.route('/v1/models', modelRoutes(options));
-  app.route('/v1/models', modelOperations(options));
   if (carPrice !== undefined) app.route('/', aimqRoutes(carPrice, intake, options));
   app.route('/v1/schedules', scheduleRoutes(options.schedules, options.scheduleRuns));
   app.route(

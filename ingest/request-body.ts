@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import type { Context } from 'hono';
+import type { z } from 'zod';
 import { MillraceError, messageOf } from '../platform/errors.js';
 import { firstInvalidByte } from '../platform/utf8.js';
 
@@ -66,6 +67,18 @@ export function parseJson(text: string): unknown {
   } catch (error) {
     throw new MillraceError('JSON_INVALID', `This is no JSON: ${messageOf(error)}.`, { cause: error });
   }
+}
+
+/**
+ * A request's JSON body, whatever its content type says, as a schema has it.
+ *
+ * @throws MillraceError as {@link readText}, `JSON_INVALID`, `REQUEST_INVALID` that names each wrong member.
+ */
+export async function readJson<T>(c: Context, schema: z.ZodType<T>): Promise<T> {
+  const result = schema.safeParse(parseJson(await readText(c, 'json', 1)));
+  if (result.success) return result.data;
+  const wrong = result.error.issues.map(({ path, message }) => `${path.join('.') || 'the body'}: ${message}`);
+  throw new MillraceError('REQUEST_INVALID', `${wrong.join('; ')}.`);
 }
 
 function refuseEncodings(c: Context): void {

@@ -36,7 +36,7 @@ const outputSchema = z.strictObject({
   decision: z.strictObject({ threshold: z.number(), below: text, at_or_above: text }).optional(),
 });
 
-const manifestSchema = z.strictObject({
+export const manifestSchema = z.strictObject({
   name: text,
   version: text,
   /** SHA-256 of model.onnx in lower-case hex. */
@@ -73,7 +73,7 @@ const manifestSchema = z.strictObject({
   model_card: z.looseObject({ intended_use: text, limits: z.array(text) }),
 });
 
-const goldenSchema = z.strictObject({
+export const goldenSchema = z.strictObject({
   rows: z.array(z.strictObject({ features: z.array(z.number()), prediction: z.number() })).min(1),
 });
 

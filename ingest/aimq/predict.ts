@@ -1,4 +1,5 @@
 import { type Context, Hono, type MiddlewareHandler } from 'hono';
+import { describeRoute } from 'hono-openapi';
 import { MillraceError } from '../../platform/errors.js';
 import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
 import type { RecordSchema } from '../../schemas/contracts.js';
@@ -7,7 +8,23 @@ import { envelopeSchema } from '../../processors/events/envelope.js';
 import type { Intake } from '../../processors/events/accept-events.js';
 import type { Problem } from '../../platform/problem.js';
 import { parseJson, readText } from '../request-body.js';
+import { aimqProblems, answer, bodyCodes, ref, scoringCodes } from '../openapi/describe.js';
+import { idempotencyKeyParameter } from '../pipelines/idempotency-key.js';
+import { priceSchema } from './schemas.js';
 import { contextOf } from '../pipelines/routes.js';
+
+function describe({ event }: OpenPipeline): MiddlewareHandler {
+  return describeRoute({
+    tags: ['AIMQ'],
+    summary: 'Price one car, as AIMQ does. Fields that a car does not have are ignored.',
+    parameters: [idempotencyKeyParameter],
+    requestBody: { required: true, content: { 'application/json': { schema: ref(event.schema.name) } } },
+    responses: {
+      200: answer('The price. It is on the log when this answers.', priceSchema),
+      ...aimqProblems(...bodyCodes, 'IDEMPOTENCY_KEY_INVALID', ...scoringCodes),
+    },
+  });
+}
 
 /** `POST /predict`, and `/predict/onnx` of its service within, as AIMQ has them: one car in, `predicted_price` out. */
 export function aimqRoutes(
@@ -25,8 +42,7 @@ export function aimqRoutes(
     const { score, event_id, model, model_version } = result;
     return c.json({ predicted_price: score, event_id, model, model_version });
   };
-  app.post('/predict', predict);
-  app.post('/predict/onnx', predict);
+  for (const path of ['/predict', '/predict/onnx']) app.post(path, describe(carPrice), predict);
   app.post('/predict/pickle', () => {
     throw new MillraceError(
       'NOT_FOUND',

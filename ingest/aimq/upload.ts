@@ -1,4 +1,5 @@
 import { Hono } from 'hono';
+import { describeRoute } from 'hono-openapi';
 import { type FileFormat, isFileSystemError } from '../../processors/jobs/formats/file-format.js';
 import { findOutcomes, type RowOutcome, rowsPerQuery } from '../../processors/jobs/job-result.js';
 import type { ParsedFile } from '../../processors/jobs/parser/file-parser.js';
@@ -8,12 +9,32 @@ import { MillraceError } from '../../platform/errors.js';
 import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
 import { acceptUpload, aimqScoreColumn, describeJob, type FileJobs, resultGone } from '../jobs/file-jobs.js';
 import { idempotencyKeyOf } from '../pipelines/idempotency-key.js';
+import { aimqProblems, answer } from '../openapi/describe.js';
+import {
+  idempotencyKeyParameter,
+  locationHeader,
+  uploadBody,
+  uploadCodes,
+} from '../files/describe-upload.js';
+import { pricedFileSchema, type PricedRow, uploadedSchema } from './schemas.js';
 
 /** What AIMQ's clients look for. */
 const message = 'File uploaded and message sent';
 
 /** Rows that are answered with their prices; of a larger file the answer is the job. */
 const maxAnswered = 10_000;
+
+const describe = describeRoute({
+  tags: ['AIMQ'],
+  summary: 'Price the cars of a spreadsheet, as AIMQ does.',
+  parameters: [idempotencyKeyParameter],
+  requestBody: uploadBody,
+  responses: {
+    200: { ...answer('A price for each row.', pricedFileSchema), headers: locationHeader },
+    202: { ...answer('A large file: the job continues.', uploadedSchema), headers: locationHeader },
+    ...aimqProblems(...uploadCodes, 'JOB_FAILED', 'RESULT_GONE'),
+  },
+});
 
 /**
  * `POST /upload` as AIMQ has it: a spreadsheet in the field `file`. The answer has a price for every row when they are
@@ -25,7 +46,7 @@ export function aimqUpload(
   { requestTimeoutMs }: { requestTimeoutMs: number },
 ): Hono {
   const app = new Hono();
-  app.post('/', async (c) => {
+  app.post('/', describe, async (c) => {
     const options = {
       idempotencyKey: idempotencyKeyOf(c),
       timeoutMs: requestTimeoutMs,
@@ -59,20 +80,20 @@ async function predict(
   { client }: FileJobs,
   job: Job,
   file: ParsedFile,
-): Promise<object[]> {
+): Promise<PricedRow[]> {
   const decimals = await file.decimals();
   const options = { client, pipeline, job, typed: file.format.typed, decimals };
-  const answers: object[] = [];
+  const answers: PricedRow[] = [];
   for await (const rows of file.rows({ maxRows: rowsPerQuery })) {
     const outcomes = await findOutcomes(options, rows, answers.length + 1);
-    answers.push(...outcomes.map(toAnswer));
+    answers.push(...outcomes.map(toRow));
   }
   return answers;
 }
 
-function toAnswer({ number, answer, error }: RowOutcome): object {
-  if (answer === undefined) return { row: number, predicted_price: null, error: error ?? '' };
-  const { score, event_id, model, model_version } = answer;
+function toRow({ number, answer: prediction, error }: RowOutcome): PricedRow {
+  if (prediction === undefined) return { row: number, predicted_price: null, error: error ?? '' };
+  const { score, event_id, model, model_version } = prediction;
   return { row: number, predicted_price: score, event_id, model, model_version };
 }
 

@@ -1,8 +1,22 @@
 import { Hono } from 'hono';
+import { describeRoute } from 'hono-openapi';
 import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
 import { acceptUpload, describeJob, type FileJobs } from '../jobs/file-jobs.js';
 import { idempotencyKeyOf } from '../pipelines/idempotency-key.js';
 import { findPipeline } from '../pipelines/find-pipeline.js';
+import { answer, problems } from '../openapi/describe.js';
+import { jobSchema } from '../jobs/schemas.js';
+import { idempotencyKeyParameter, locationHeader, uploadBody, uploadCodes } from './describe-upload.js';
+
+const describe = describeRoute({
+  summary: 'Score the rows of a file as a job.',
+  parameters: [idempotencyKeyParameter],
+  requestBody: uploadBody,
+  responses: {
+    202: { ...answer('File and job are on disk and on the log.', jobSchema), headers: locationHeader },
+    ...problems(...uploadCodes, 'PIPELINE_UNKNOWN'),
+  },
+});
 
 /** `POST /v1/pipelines/{pipeline}/files`: a file whose rows are scored as a job. Has limits of its own. */
 export function fileRoutes(
@@ -11,7 +25,7 @@ export function fileRoutes(
   { requestTimeoutMs }: { requestTimeoutMs: number },
 ): Hono {
   const app = new Hono();
-  app.post('/:pipeline/files', async (c) => {
+  app.post('/:pipeline/files', describe, async (c) => {
     const pipeline = findPipeline(pipelines, c.req.param('pipeline'));
     const job = await acceptUpload(c, jobs, pipeline, {
       idempotencyKey: idempotencyKeyOf(c),

@@ -1,5 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Context, Hono } from 'hono';
+import { describeRoute } from 'hono-openapi';
+import type { z } from 'zod';
 import type { PredictionRow } from '../../analytics/rows.js';
 import { MillraceError } from '../../platform/errors.js';
 import type { ModelManifest } from '../../models/manifest.js';
@@ -10,17 +12,30 @@ import { makeRow } from '../../processors/scoring/features.js';
 import { openEnvelope } from '../../processors/events/envelope.js';
 import type { Health } from '../../platform/health.js';
 import { type Intake, NotWritten } from '../../processors/events/accept-events.js';
+import { idempotencyKeyParameter } from '../pipelines/idempotency-key.js';
 import { contextOf } from '../pipelines/routes.js';
 import { takeEvents } from '../middleware/limit-requests.js';
 import { parseJson, readText, tooManyEvents } from '../request-body.js';
+import { inferInvalid, inputTensors, parseInferRequest, rowCount, toRows } from './tensors.js';
 import {
-  inferInvalid,
-  inputTensors,
-  parseInferRequest,
-  rowCount,
+  inferenceSchema,
+  inferRequestSchema,
+  liveSchema,
+  modelMetadataSchema,
+  modelReadySchema,
+  readySchema,
+  serverSchema,
   type TensorInfo,
-  toRows,
-} from './tensors.js';
+} from './schemas.js';
+import {
+  answer,
+  bodyCodes,
+  inferenceErrors,
+  jsonBody,
+  type Parameter,
+  pathParameter,
+  scoringCodes,
+} from '../openapi/describe.js';
 
 export interface InferenceRoutesOptions {
   requestTimeoutMs: number;
@@ -49,11 +64,17 @@ interface Output extends TensorInfo {
 /** `/v2/health`: whether the process runs, and whether it can infer. */
 export function inferenceHealth(health: Health): Hono {
   const app = new Hono();
-  app.get('/live', async (c) => {
+  const describe = (summary: string, schema: z.ZodType) =>
+    describeRoute({
+      tags,
+      summary,
+      responses: { 200: answer('Yes.', schema), 503: answer('No.', schema) },
+    });
+  app.get('/live', describe('Whether the process works.', liveSchema), async (c) => {
     const live = Object.keys(await health.stuck()).length === 0;
     return c.json({ live }, live ? 200 : 503);
   });
-  app.get('/ready', async (c) => {
+  app.get('/ready', describe('Whether it can infer.', readySchema), async (c) => {
     const ready = (await health.report()).status !== 'down';
     return c.json({ live: true, ready }, ready ? 200 : 503);
   });
@@ -136,13 +157,58 @@ export function inferenceRoutes(
     });
   };
 
-  app.get('/', (c) => c.json({ name: 'millrace', version: millraceVersion, extensions: [] }));
-  for (const model of ['/models/:model', '/models/:model/versions/:version']) {
-    app.get(model, describe);
-    app.get(`${model}/ready`, ready);
-    app.post(`${model}/infer`, infer);
+  app.get(
+    '/',
+    describeRoute({
+      tags,
+      summary: 'Name and version of the server.',
+      responses: { 200: answer('The server.', serverSchema) },
+    }),
+    (c) => c.json({ name: 'millrace', version: millraceVersion, extensions: [] }),
+  );
+  for (const [path, parameters] of paths) {
+    const about = (summary: string, ok: string, schema: z.ZodType) =>
+      describeRoute({
+        tags,
+        summary,
+        parameters,
+        responses: { 200: answer(ok, schema), ...inferenceErrors('MODEL_UNKNOWN', 'REQUEST_TIMEOUT') },
+      });
+    app.get(path, about('Inputs and outputs of a model.', 'The model.', modelMetadataSchema), describe);
+    app.get(`${path}/ready`, about('Whether a model can infer.', 'It can.', modelReadySchema), ready);
+    app.post(`${path}/infer`, describeInfer(parameters), infer);
   }
   return app;
+}
+
+const tags = ['inference'];
+const modelParameter = pathParameter('model', 'A pipeline, or one of its models.');
+const versionParameter = pathParameter('version', 'A version that answers.');
+
+/** Both names of a model. */
+const paths: [path: string, parameters: Parameter[]][] = [
+  ['/models/:model', [modelParameter]],
+  ['/models/:model/versions/:version', [modelParameter, versionParameter]],
+];
+
+function describeInfer(parameters: Parameter[]) {
+  return describeRoute({
+    tags,
+    summary: 'Score rows given as named tensors. Each row is an event, on the log when this answers.',
+    parameters: [...parameters, idempotencyKeyParameter],
+    requestBody: jsonBody(inferRequestSchema),
+    responses: {
+      200: answer('Each output has one element per row.', inferenceSchema),
+      ...inferenceErrors(
+        'MODEL_UNKNOWN',
+        'INFER_INVALID',
+        'TOO_MANY_EVENTS',
+        'IDEMPOTENCY_KEY_INVALID',
+        ...bodyCodes,
+        ...scoringCodes,
+      ),
+    },
+  });
 }
 
 /** JSON whatever the content type says of it, but for those that a web page may send anywhere without asking. */

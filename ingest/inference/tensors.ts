@@ -1,47 +1,8 @@
-import { z } from 'zod';
 import { MillraceError } from '../../platform/errors.js';
 import type { AvroType, ContractField, RecordSchema } from '../../schemas/contracts.js';
+import { type InferRequest, inferRequestSchema, type InputTensor, type TensorInfo } from './schemas.js';
 
-/** A tensor's name, element type and shape; -1 is the batch. */
-export interface TensorInfo {
-  name: string;
-  datatype: string;
-  shape: number[];
-}
-
-/** Of tensors, outputs and dimensions: a model has a few dozen, and a problem of each would be noted. */
-const maxListed = 1_000;
-
-/** A list whose elements nobody looks at here: zod would make an object of each. */
-const anyList = z.custom<unknown[]>(Array.isArray, 'is no list');
-
-/** A list that is looked at only when it is not too long. */
-function listOf<Item extends z.ZodType>(item: Item) {
-  return anyList
-    .refine(({ length }) => length <= maxListed, `has more than ${maxListed} elements`)
-    .pipe(z.array(item));
-}
-
-const tensorSchema = z.object({
-  name: z.string(),
-  shape: listOf(z.int().min(0)).refine((shape) => shape.length > 0, 'has no dimension'),
-  datatype: z.string(),
-  parameters: z.looseObject({ binary_data_size: z.unknown().optional() }).nullish(),
-  data: anyList.nullish(),
-});
-
-const requestSchema = z.object({
-  id: z.string().nullish(),
-  parameters: z.looseObject({}).nullish(),
-  inputs: listOf(tensorSchema).refine((inputs) => inputs.length > 0, 'are none'),
-  outputs: listOf(z.object({ name: z.string() })).nullish(),
-});
-
-type Tensor = z.infer<typeof tensorSchema>;
 type Kind = 'number' | 'boolean' | 'string';
-
-/** A request of the Open Inference Protocol. */
-export type InferRequest = z.infer<typeof requestSchema>;
 
 const kindOf: ReadonlyMap<string, Kind> = new Map([
   ...['INT8', 'INT16', 'INT32', 'INT64', 'UINT8', 'UINT16', 'UINT32', 'UINT64', 'FP16', 'FP32', 'FP64'].map(
@@ -59,7 +20,7 @@ const datatypes: Readonly<Record<string, string>> = {
   boolean: 'BOOL',
 };
 
-/** What every pipeline takes beside its event's fields: see `event-envelope.ts`. */
+/** What every pipeline takes beside its event's fields: see `processors/events/envelope.ts`. */
 const envelopeNames = ['event_id', 'event_time'];
 
 /** A refused request, code `INFER_INVALID`. */
@@ -74,7 +35,7 @@ export function inputTensors(contract: RecordSchema): TensorInfo[] {
 
 /** @throws MillraceError `INFER_INVALID` */
 export function parseInferRequest(body: unknown): InferRequest {
-  const result = requestSchema.safeParse(body);
+  const result = inferRequestSchema.safeParse(body);
   if (result.success) return result.data;
   const [issue] = result.error.issues;
   throw inferInvalid(
@@ -132,7 +93,7 @@ export function toRows(request: InferRequest, contract: RecordSchema): Record<st
   return rows;
 }
 
-function elements(tensor: Tensor, kind: Kind, count: number, isNullable: boolean): unknown[] {
+function elements(tensor: InputTensor, kind: Kind, count: number, isNullable: boolean): unknown[] {
   const { name, datatype, parameters, data } = tensor;
   if ((parameters?.binary_data_size ?? undefined) !== undefined || !data)
     throw inferInvalid(

@@ -11,6 +11,7 @@ import { clientOf } from '../middleware/authentication.js';
 import { mayUse } from '../middleware/authorization.js';
 import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
 import { receiveUpload } from '../receive-upload.js';
+import type { JobAnswer } from './schemas.js';
 
 /** Of jobs of `/upload`: AIMQ's name for the prices. */
 export const aimqScoreColumn = 'predicted_price';
@@ -42,13 +43,13 @@ export async function acceptUpload(
 }
 
 /** What clients are told of a job. */
-export function describeJob(job: Job): object {
+export function describeJob(job: Job): JobAnswer {
   return {
     job_id: job.job_id,
     pipeline: job.pipeline,
-    state: job.state,
+    state: job.state as JobAnswer['state'],
     file_name: job.file_name,
-    format: job.format,
+    format: job.format as JobAnswer['format'],
     bytes: job.bytes,
     rows: {
       total: job.rows_total,

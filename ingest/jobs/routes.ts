@@ -3,33 +3,79 @@ import { stat } from 'node:fs/promises';
 import { extname } from 'node:path';
 import { Readable } from 'node:stream';
 import { Hono } from 'hono';
+import { describeRoute } from 'hono-openapi';
 import { streamSSE } from 'hono/streaming';
 import { MillraceError } from '../../platform/errors.js';
 import { fileFormats } from '../../processors/jobs/formats/detect-format.js';
 import type { FileFormat } from '../../processors/jobs/formats/file-format.js';
 import { isFinished, type Job } from '../../processors/jobs/job.js';
+import { answer, pathParameter, problems } from '../openapi/describe.js';
+import { jobSchema, jobsSchema } from './schemas.js';
 import { aimqScoreColumn, describeJob, type FileJobs, findJob, maySee, resultGone } from './file-jobs.js';
 
 const listed = 100;
 /** Proxies cut connections on which nothing is said. */
 const keepAliveMs = 15_000;
 
+const tags = ['jobs'];
+const parameters = [pathParameter('job', 'Id of the job.')];
+const jobCodes = ['JOB_UNKNOWN', 'LOG_UNAVAILABLE', 'LOG_TIMEOUT', 'REQUEST_TIMEOUT'] as const;
+
+const describeEvents = describeRoute({
+  tags,
+  summary: 'The state of a job as server-sent events, until it ends.',
+  parameters,
+  responses: {
+    200: {
+      description: 'Events `progress`, then `done` or `failed`. The data is the job.',
+      content: { 'text/event-stream': { schema: { type: 'string' } } },
+    },
+    ...problems(...jobCodes),
+  },
+});
+
+const describeResult = describeRoute({
+  tags,
+  summary: 'The file with the predictions added.',
+  parameters,
+  responses: {
+    200: {
+      description: 'In the format of the file that was sent.',
+      content: { '*/*': { schema: { type: 'string', format: 'binary' } } },
+      headers: { 'content-disposition': { schema: { type: 'string' } } },
+    },
+    ...problems(...jobCodes, 'JOB_NOT_DONE', 'JOB_FAILED', 'RESULT_GONE'),
+  },
+});
+
 /** `/v1/jobs`: how jobs stand, and their results. */
 export function jobRoutes(jobs: FileJobs): Hono {
   const app = new Hono();
-  app.get('/', (c) =>
-    c.json({
-      jobs: jobs.log
-        .list()
-        .filter((job) => maySee(c, job))
-        .slice(0, listed)
-        .map(describeJob),
+  app.get(
+    '/',
+    describeRoute({
+      tags,
+      summary: `The newest ${listed} jobs.`,
+      responses: { 200: answer('Newest first.', jobsSchema) },
     }),
+    (c) => {
+      const visible = jobs.log.list().filter((job) => maySee(c, job));
+      return c.json({ jobs: visible.slice(0, listed).map(describeJob) });
+    },
   );
 
-  app.get('/:job', async (c) => c.json(describeJob(await findJob(c, jobs, c.req.param('job')))));
+  app.get(
+    '/:job',
+    describeRoute({
+      tags,
+      summary: 'The state of a job.',
+      parameters,
+      responses: { 200: answer('Its present state.', jobSchema), ...problems(...jobCodes) },
+    }),
+    async (c) => c.json(describeJob(await findJob(c, jobs, c.req.param('job')))),
+  );
 
-  app.get('/:job/events', async (c) => {
+  app.get('/:job/events', describeEvents, async (c) => {
     const first = await findJob(c, jobs, c.req.param('job'));
     return streamSSE(c, async (stream) => {
       let latest: Job | undefined = first;
@@ -62,7 +108,7 @@ export function jobRoutes(jobs: FileJobs): Hono {
     });
   });
 
-  app.get('/:job/result', async (c) => {
+  app.get('/:job/result', describeResult, async (c) => {
     const job = await findJob(c, jobs, c.req.param('job'));
     const path = jobs.files.result(job.job_id);
     if (job.state !== 'done') throw notDone(job);

@@ -1,36 +1,143 @@
 import { Hono } from 'hono';
+import { describeRoute } from 'hono-openapi';
+import type { z } from 'zod';
 import type { ModelLifecycle } from '../../models/lifecycle/lifecycle.js';
 import type { ServedModels } from '../../models/lifecycle/served-models.js';
-import type { Alias, ModelState, RegisteredVersion } from '../../models/lifecycle/state.js';
-import { findVersion } from '../../models/registry.js';
-import { mayUse } from '../middleware/authorization.js';
+import type { ModelState, RegisteredVersion } from '../../models/lifecycle/state.js';
+import { findVersion, readModel } from '../../models/registry.js';
+import { MillraceError } from '../../platform/errors.js';
 import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
 import { modelsOf } from '../../processors/scoring/model-router.js';
-import { MillraceError } from '../../platform/errors.js';
+import { mayUse } from '../middleware/authorization.js';
+import { answer, bodyCodes, jsonBody, logCodes, pathParameter, problems } from '../openapi/describe.js';
+import { readJson } from '../request-body.js';
+import { aliasesOf, source, toAliases, toServed, toTime, toVersion } from './answers.js';
+import {
+  aliasesSchema,
+  challengerSchema,
+  championSchema,
+  type ListedVersion,
+  modelSchema,
+  modelsSchema,
+  versionDetailsSchema,
+} from './schemas.js';
 
 export interface ModelRoutesOptions {
   pipelines: ReadonlyMap<string, OpenPipeline>;
+  /** All folders with versions. */
   modelRoots: readonly string[];
   lifecycle: ModelLifecycle;
   served: ServedModels;
 }
 
-/** `/v1/models`: every registered version, the aliases that it has and since when, and whether it serves in this process. */
+const tags = ['models'];
+const name = pathParameter('name', 'The model.');
+
+/** `/v1/models`: versions, aliases, and what serves in this process. */
 export function modelRoutes({ pipelines, modelRoots, lifecycle, served }: ModelRoutesOptions): Hono {
   const app = new Hono();
-  app.get('/', async (c) => {
-    const models = await Promise.all(
-      lifecycle.models.flatMap((model) => {
-        const users = [...pipelines.values()].filter((each) => modelsOf(each.pipeline).includes(model));
-        if (!users.every(({ name }) => mayUse(c, name))) return [];
-        const state = lifecycle.get(model);
-        return [...state.versions.values()].map((version) => describe(state, version));
-      }),
-    );
-    return c.json({ models });
-  });
 
-  async function describe(state: ModelState, { version, digest, source, registeredAt }: RegisteredVersion) {
+  app.get(
+    '/',
+    describeRoute({
+      tags,
+      summary: 'Registered model versions: their aliases and since when, inputs, output and metrics.',
+      responses: { 200: answer('Every version that the client may see.', modelsSchema) },
+    }),
+    async (c) => {
+      const models = await Promise.all(
+        lifecycle.models.flatMap((model) => {
+          const users = [...pipelines.values()].filter((each) => modelsOf(each.pipeline).includes(model));
+          if (!users.every((each) => mayUse(c, each.name))) return [];
+          const state = lifecycle.get(model);
+          return [...state.versions.values()].map((version) => list(state, version));
+        }),
+      );
+      return c.json({ models });
+    },
+  );
+
+  app.get(
+    '/:name',
+    describeRoute({
+      tags,
+      summary: 'A model: its versions, its aliases, and what this process scores with.',
+      parameters: [name],
+      responses: {
+        200: answer('Its present state.', modelSchema),
+        ...problems('MODEL_NOT_FOUND', 'REQUEST_TIMEOUT'),
+      },
+    }),
+    (c) => {
+      const model = c.req.param('name');
+      const state = lifecycle.get(model);
+      const { champion, challenger } = served.get(model);
+      return c.json({
+        ...toAliases(state),
+        versions: Array.from(state.versions.values(), (version) => toVersion(model, version)),
+        serving: {
+          champion: toServed(champion),
+          challenger: challenger === undefined ? null : toServed(challenger),
+          problems: served.problems().filter((problem) => problem.startsWith(`${model} `)),
+        },
+      });
+    },
+  );
+
+  app.get(
+    '/:name/versions/:version',
+    describeRoute({
+      tags,
+      summary: 'A version with its model.json (`manifest`) and its golden rows (`golden`).',
+      parameters: [name, pathParameter('version', 'A registered version.')],
+      responses: {
+        200: answer('The version.', versionDetailsSchema),
+        ...problems('MODEL_NOT_FOUND', 'MODEL_INVALID', 'REQUEST_TIMEOUT'),
+      },
+    }),
+    async (c) => {
+      const { name: model, version } = c.req.param();
+      const registered = lifecycle.get(model).versions.get(version);
+      if (registered === undefined) {
+        throw new MillraceError('MODEL_NOT_FOUND', `${model} has no version '${version}'.`);
+      }
+      const { folder } = await findVersion(modelRoots, { name: model, ...registered });
+      const { manifest, golden } = await readModel(folder);
+      return c.json({ ...toVersion(model, registered), manifest, golden: { rows: golden } });
+    },
+  );
+
+  app.put(
+    '/:name/aliases/champion',
+    describeCommand('Make a version the champion: it answers.', championSchema),
+    async (c) => {
+      const { version } = await readJson(c, championSchema);
+      return c.json(toAliases(await lifecycle.promote(c.req.param('name'), version, source)));
+    },
+  );
+
+  app.put(
+    '/:name/aliases/challenger',
+    describeCommand('Make a version the challenger, or change what the challenger does.', challengerSchema),
+    async (c) => {
+      const { version, shadow, canary_share: canaryShare } = await readJson(c, challengerSchema);
+      const settings = { shadow, canaryShare };
+      return c.json(toAliases(await lifecycle.challenge(c.req.param('name'), version, settings, source)));
+    },
+  );
+
+  app.delete('/:name/aliases/challenger', describeCommand('Remove the challenger.'), async (c) =>
+    c.json(toAliases(await lifecycle.clearChallenger(c.req.param('name'), source))),
+  );
+
+  app.post('/:name/rollback', describeCommand('Restore the previous champion.'), async (c) =>
+    c.json(toAliases(await lifecycle.rollback(c.req.param('name'), source))),
+  );
+
+  async function list(
+    state: ModelState,
+    { version, digest, source: from, registeredAt }: RegisteredVersion,
+  ): Promise<ListedVersion> {
     const { champion, challenger } = served.get(state.model);
     const serving = [champion, challenger].some((alias) => alias?.version.manifest.digest === digest);
     return {
@@ -39,16 +146,20 @@ export function modelRoutes({ pipelines, modelRoots, lifecycle, served }: ModelR
       digest,
       serving,
       aliases: aliasesOf(state, version),
-      registered_at: new Date(registeredAt).toISOString(),
-      source,
+      registered_at: toTime(registeredAt),
+      source: from,
       ...(await describeFolder(state.model, version, digest)),
     };
   }
 
-  /** What its folder tells of a version, or why there is nothing to tell. */
-  async function describeFolder(name: string, version: string, digest: string): Promise<object> {
+  /** What its folder tells of a version, or why it can't be read. */
+  async function describeFolder(
+    model: string,
+    version: string,
+    digest: string,
+  ): Promise<Partial<ListedVersion>> {
     try {
-      const { manifest } = await findVersion(modelRoots, { name, version, digest });
+      const { manifest } = await findVersion(modelRoots, { name: model, version, digest });
       const { description, inputs, output, metrics } = manifest;
       return { description, inputs, output, metrics };
     } catch (error) {
@@ -59,17 +170,21 @@ export function modelRoutes({ pipelines, modelRoots, lifecycle, served }: ModelR
   return app;
 }
 
-function aliasesOf({ champion, challenger }: ModelState, version: string): object[] {
-  const common = ({ at, event, previousVersion }: Alias) => ({
-    since: new Date(at).toISOString(),
-    model_event: event,
-    previous_version: previousVersion,
+/** A change of aliases. */
+function describeCommand(summary: string, body?: z.ZodType): ReturnType<typeof describeRoute> {
+  return describeRoute({
+    tags,
+    summary: `${summary} It is on the log when this answers; processes follow within a second or so.`,
+    parameters: [name],
+    ...(body === undefined ? {} : { requestBody: jsonBody(body) }),
+    responses: {
+      200: answer('The present aliases.', aliasesSchema),
+      ...problems(
+        'MODEL_NOT_FOUND',
+        'MODEL_CONFLICT',
+        ...logCodes,
+        ...(body === undefined ? [] : (['REQUEST_INVALID', 'CANARY_SHARE_INVALID', ...bodyCodes] as const)),
+      ),
+    },
   });
-  const aliases: object[] = [];
-  if (champion?.version === version) aliases.push({ alias: 'champion', ...common(champion) });
-  if (challenger?.version === version) {
-    const { shadow, canaryShare } = challenger;
-    aliases.push({ alias: 'challenger', shadow, canary_share: canaryShare, ...common(challenger) });
-  }
-  return aliases;
 }

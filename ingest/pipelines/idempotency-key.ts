@@ -1,6 +1,15 @@
 import type { Context } from 'hono';
 import { MillraceError } from '../../platform/errors.js';
+import { headerParameter } from '../openapi/describe.js';
 import { clientOf } from '../middleware/authentication.js';
+import { idempotencyKeySchema } from './schemas.js';
+
+/** The header in the OpenAPI document. */
+export const idempotencyKeyParameter = headerParameter(
+  'Idempotency-Key',
+  'Events without an id get one that follows from this key: a repeated request repeats nothing.',
+  idempotencyKeySchema,
+);
 
 /**
  * The key as its client means it: two clients that happen to choose the same one have nothing in common.
@@ -10,7 +19,7 @@ import { clientOf } from '../middleware/authentication.js';
 export function idempotencyKeyOf(c: Context): string | undefined {
   const key = c.req.header('idempotency-key');
   if (key === undefined) return undefined;
-  if (key.length === 0 || key.length > 256) {
+  if (!idempotencyKeySchema.safeParse(key).success) {
     throw new MillraceError('IDEMPOTENCY_KEY_INVALID', 'An Idempotency-Key has 1 to 256 characters.');
   }
   return JSON.stringify([clientOf(c)?.id ?? '', key]);

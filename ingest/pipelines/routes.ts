@@ -1,4 +1,6 @@
 import { type Context, Hono } from 'hono';
+import { describeRoute } from 'hono-openapi';
+import { z } from 'zod';
 import type { PredictionRow } from '../../analytics/rows.js';
 import { MillraceError } from '../../platform/errors.js';
 import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
@@ -8,20 +10,75 @@ import { sendProblem } from '../problems.js';
 import { callerOf, workOf } from '../middleware/trace-requests.js';
 import { mayUse } from '../middleware/authorization.js';
 import { findPipeline } from './find-pipeline.js';
-import { idempotencyKeyOf } from './idempotency-key.js';
+import {
+  answer,
+  bodyCodes,
+  eventCodes,
+  problems,
+  ref,
+  scoringCodes,
+  withList,
+  withMembers,
+} from '../openapi/describe.js';
+import { idempotencyKeyOf, idempotencyKeyParameter } from './idempotency-key.js';
 import { readRequestEvents } from './request-events.js';
-
-/** What `predict` tells of a prediction; the rest is at `/v1/predictions/{eventId}`. */
-export type PredictionAnswer = Omit<
-  PredictionRow,
-  'features' | 'source' | 'topic' | 'partition' | 'offset' | 'schema_id' | 'latency_ms'
->;
+import {
+  acceptedSchema,
+  type pipelineSchema,
+  pipelinesSchema,
+  type Prediction,
+  predictionSchema,
+  predictionsSchema,
+} from './schemas.js';
 
 export interface PipelineRoutesOptions {
   requestTimeoutMs: number;
   /** Most events of one request. */
   maxEvents: number;
 }
+
+const requestCodes = [
+  ...bodyCodes,
+  'BODY_EMPTY',
+  'TOO_MANY_EVENTS',
+  'IDEMPOTENCY_KEY_INVALID',
+  'PIPELINE_UNKNOWN',
+] as const;
+const predictFailures = problems(...requestCodes, ...scoringCodes);
+const eventFailures = problems(...requestCodes, ...eventCodes);
+
+// `Event` is replaced by the event of each pipeline: see openapi/document.ts.
+const eventOrList = { oneOf: [ref('Event'), { type: 'array' as const, items: ref('Event'), minItems: 1 }] };
+const requestContent = {
+  'application/json': { schema: eventOrList },
+  'application/x-ndjson': { schema: { type: 'string' as const, description: 'One event per line.' } },
+};
+
+const describePredict = describeRoute({
+  summary: 'Score one event or an array now. Each prediction is on the log when this answers.',
+  parameters: [idempotencyKeyParameter],
+  requestBody: { required: true, content: requestContent },
+  responses: {
+    ...predictFailures,
+    200: answer('The prediction, or all of them in order.', z.union([predictionSchema, predictionsSchema])),
+    207: answer('Some events failed: each has its problem in its place.', predictionsSchema),
+    422: withList(predictFailures, 422, predictionsSchema),
+    503: withMembers(predictFailures, 503, 'Predictions'),
+  },
+});
+
+const describeEvents = describeRoute({
+  summary: 'Put events on the log, to be scored by the stream.',
+  parameters: [idempotencyKeyParameter],
+  requestBody: { required: true, content: requestContent },
+  responses: {
+    ...eventFailures,
+    202: answer('The log has acknowledged all events.', acceptedSchema),
+    207: answer('The log has acknowledged some events; the others are named by index.', acceptedSchema),
+    422: withList(eventFailures, 422, acceptedSchema),
+    503: withMembers(eventFailures, 503, 'Accepted'),
+  },
+});
 
 /** `/v1/pipelines` and what is below it. */
 export function pipelineRoutes(
@@ -32,11 +89,17 @@ export function pipelineRoutes(
   const app = new Hono();
   const find = (c: Context): OpenPipeline => findPipeline(pipelines, c.req.param('pipeline') ?? '');
 
-  app.get('/', (c) =>
-    c.json({ pipelines: [...pipelines.values()].filter(({ name }) => mayUse(c, name)).map(describe) }),
+  app.get(
+    '/',
+    describeRoute({
+      tags: ['pipelines'],
+      summary: 'Pipelines, and the model version that each scores with.',
+      responses: { 200: answer('Every pipeline that the client may see.', pipelinesSchema) },
+    }),
+    (c) => c.json({ pipelines: [...pipelines.values()].filter(({ name }) => mayUse(c, name)).map(describe) }),
   );
 
-  app.post('/:pipeline/predict', async (c) => {
+  app.post('/:pipeline/predict', describePredict, async (c) => {
     const pipeline = find(c);
     const { single, events } = await readRequestEvents(c, maxEvents);
     const results = await intake.predict(pipeline, events, contextOf(c, requestTimeoutMs));
@@ -53,7 +116,7 @@ export function pipelineRoutes(
     return c.json({ predictions }, statusOf(results));
   });
 
-  app.post('/:pipeline/events', async (c) => {
+  app.post('/:pipeline/events', describeEvents, async (c) => {
     const pipeline = find(c);
     const { single, events } = await readRequestEvents(c, maxEvents);
     const results = await intake.publish(pipeline, events, contextOf(c, requestTimeoutMs));
@@ -71,7 +134,7 @@ export function pipelineRoutes(
   return app;
 }
 
-function describe({ name, scorer, topics }: OpenPipeline): object {
+function describe({ name, scorer, topics }: OpenPipeline): z.infer<typeof pipelineSchema> {
   const models = scorer.champions();
   return {
     name,
@@ -109,7 +172,7 @@ function toItemProblem(error: MillraceError, nth: number): Problem {
 }
 
 /** The same answer whether the row is fresh or was looked up: text for text. */
-function toAnswer(row: PredictionRow): PredictionAnswer {
+export function toAnswer(row: PredictionRow): Prediction {
   return {
     event_id: row.event_id,
     prediction_id: row.prediction_id,
@@ -121,7 +184,8 @@ function toAnswer(row: PredictionRow): PredictionAnswer {
     predicted_at: row.predicted_at,
     score: row.score,
     label: row.label,
-    role: row.role,
+    // A shadow prediction is no answer.
+    role: row.role as Prediction['role'],
     model_event: row.model_event,
     model_event_at: row.model_event_at,
   };

@@ -1,8 +1,12 @@
 import { Hono } from 'hono';
+import { describeRoute } from 'hono-openapi';
 import type { FoundDeadLetter } from '../../analytics/queries.js';
 import type { PredictionRow } from '../../analytics/rows.js';
 import { MillraceError } from '../../platform/errors.js';
 import { mayUse } from '../middleware/authorization.js';
+import { answer, pathParameter, problems } from '../openapi/describe.js';
+import { toAnswer } from '../pipelines/routes.js';
+import { type StoredPrediction, storedPredictionSchema } from './schemas.js';
 import type { FindStored } from '../../processors/events/prediction-cache.js';
 
 export interface PredictionRoutesOptions {
@@ -23,7 +27,16 @@ export function predictionRoutes({
   pipelines,
 }: PredictionRoutesOptions): Hono {
   const app = new Hono();
-  app.get('/:eventId', async (c) => {
+  const describe = describeRoute({
+    tags: ['predictions'],
+    summary: 'The newest prediction of an event, with the place of the event on the log.',
+    parameters: [pathParameter('eventId', 'Id of the event.')],
+    responses: {
+      200: answer('The prediction.', storedPredictionSchema),
+      ...problems('PREDICTION_UNKNOWN', 'CLICKHOUSE_UNAVAILABLE', 'REQUEST_TIMEOUT'),
+    },
+  });
+  app.get('/:eventId', describe, async (c) => {
     const eventId = c.req.param('eventId');
     const visible = pipelines.filter((name) => mayUse(c, name));
     const stored = async (): Promise<PredictionRow[]> =>
@@ -41,9 +54,23 @@ export function predictionRoutes({
         `There is no prediction for the event '${eventId}'. An event that was just accepted has one a moment later.`,
       );
     }
-    return c.json({ ...row, features: featuresOf(row) });
+    return c.json(toStored(row));
   });
   return app;
+}
+
+function toStored(row: PredictionRow): StoredPrediction {
+  const { source, topic, partition, offset, schema_id, latency_ms } = row;
+  return {
+    ...toAnswer(row),
+    features: featuresOf(row),
+    source,
+    topic,
+    partition,
+    offset,
+    schema_id,
+    latency_ms,
+  };
 }
 
 /** As the event had them; the text itself where a producer of its own put another on the log. */
