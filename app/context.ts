@@ -1,14 +1,13 @@
 import { ConsumerLag } from './consumer-lag.js';
-import { type Engines, findDamagedFiles } from './start-engines.js';
+import { type Engines, findDamagedFiles, type Starting } from './start-engines.js';
 import { showHealth } from './health-metric.js';
-import { Health, type PartHealth } from '../platform/health.js';
+import type { Health, PartHealth } from '../platform/health.js';
 import type { ModelLifecycle } from '../models/lifecycle/lifecycle.js';
 import type { ServedModels } from '../models/lifecycle/served-models.js';
 import { createModelRuntime } from '../models/runtime.js';
 import type { Config } from '../platform/config.js';
-import type { Logger } from '../platform/logger.js';
-import { createMetrics, type Metrics } from '../platform/metrics.js';
-import { untilPossible } from '../platform/retry.js';
+import type { Metrics } from '../platform/metrics.js';
+import { retryForever } from '../platform/retry.js';
 import { tlsOptions } from '../platform/tls-settings.js';
 import {
   type OpenPipeline,
@@ -23,9 +22,8 @@ import { createStreams, type Streams } from '../streams/streams.js';
 import { pipelineTopicSpecs, systemTopicSpecs } from '../streams/topics.js';
 
 /** What the roles of one process share. */
-export interface Context {
+export interface Context extends Starting {
   config: Config;
-  logger: Logger;
   metrics: Metrics;
   health: Health;
   lag: ConsumerLag;
@@ -47,17 +45,14 @@ export interface Role {
 /**
  * Connects to the engines and makes ready what every role needs: topics, schemas, models.
  *
- * @throws MillraceError from whichever of them can't be had.
+ * @throws MillraceError from whichever of them can't be had; the reason of `base.signal`.
  */
 export async function openContext(
   config: Config,
   engines: Engines,
-  logger: Logger,
-  { metrics, health }: Pick<Context, 'metrics' | 'health'> = {
-    metrics: createMetrics(),
-    health: new Health(),
-  },
+  base: Starting & Pick<Context, 'metrics' | 'health'>,
 ): Promise<Context> {
+  const { logger, metrics, health } = base;
   const streams = createStreams({
     ...kafkaSettings(config),
     brokers: engines.brokers,
@@ -87,10 +82,10 @@ export async function openContext(
     const topics = (await loadPipelines()).flatMap(({ name }) =>
       pipelineTopicSpecs(name, config.TOPIC_PARTITIONS),
     );
-    await untilPossible('Creating topics', logger, () =>
+    await retryForever('Creating topics', base, () =>
       streams.createTopics([...topics, ...systemTopicSpecs()]),
     );
-    opened = await untilPossible('Opening the pipelines', logger, () =>
+    opened = await retryForever('Opening the pipelines', base, () =>
       openPipelines({ config, streams, serde, runtime, metrics, logger }),
     );
     const { pipelines, lifecycle, served, misfits } = opened;
@@ -98,10 +93,8 @@ export async function openContext(
     health.add('offsets', () => lag.health());
     health.add('models', () => modelsHealth(lifecycle, [...served.problems(), ...misfits()]));
     return {
+      ...base,
       config,
-      logger,
-      metrics,
-      health,
       lag,
       streams,
       serde,

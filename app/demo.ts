@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { pause } from '../platform/backoff.js';
 import type { Intake } from '../processors/events/accept-events.js';
 import { messageOf } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
@@ -19,7 +19,7 @@ export function startDemo(pipelines: readonly OpenPipeline[], intake: Intake, lo
       await intake.publish(open, [open.pipeline.sample?.(Math.random)], context).catch((error: unknown) => {
         logger.warn({ pipeline: open.name, error: messageOf(error) }, 'a demo event was not accepted');
       });
-      await sleep(intervalMs, undefined, { signal: stopping.signal }).catch(() => undefined);
+      await pause(intervalMs, stopping.signal);
     }
   };
   const feeding = feed();

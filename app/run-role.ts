@@ -26,18 +26,20 @@ export interface RunRoleOptions {
   servesHttp?: boolean;
   /** Settings that it needs beside the engines of all roles. */
   needs?: readonly (keyof Config)[];
+  /** Ends the start when it aborts. */
+  signal?: AbortSignal;
 }
 
 /**
  * Runs one role in a process of its own, for production. It logs to standard error. Health and metrics are answered from
  * the start, while engines are waited for, to the end of what is under way when it stops.
  *
- * @throws MillraceError `CONFIG_INVALID` when an engine is not set, `PORT_IN_USE`.
+ * @throws MillraceError `CONFIG_INVALID` when an engine is not set, `PORT_IN_USE`; the signal's reason.
  */
 export async function runRole(
   config: Config,
   start: StartRole,
-  { role, servesHttp = false, needs = [] }: RunRoleOptions,
+  { role, servesHttp = false, needs = [], signal }: RunRoleOptions,
 ): Promise<Role> {
   const unset = [...needed, ...needs].filter((name) => config[name] === undefined);
   if (unset.length > 0) {
@@ -47,7 +49,7 @@ export async function runRole(
     );
   }
   const logger = createLogger(config.LOG_LEVEL);
-  const base = { metrics: createMetrics(), health: new Health(undefined, 'starting') };
+  const base = { logger, signal, metrics: createMetrics(), health: new Health(undefined, 'starting') };
   const roles: Role[] = [];
   const stop = (): Promise<void> => stopAll(roles);
   try {
@@ -55,9 +57,9 @@ export async function runRole(
     const server = await serveHttp(first, config.HOST, config.PORT);
     roles.push({ stop: () => server.stop() });
     roles.push(await startTraces(config, logger, role));
-    const engines = await startEngines(config, logger);
+    const engines = await startEngines(config, base);
     roles.push(engines);
-    const context = await openContext(config, engines, logger, base);
+    const context = await openContext(config, engines, base);
     roles.push({ stop: () => context.close() });
     roles.push(await start(context, server));
     roles.push({

@@ -1,6 +1,6 @@
 import type { PartHealth } from '../platform/health.js';
 import { MillraceError } from '../platform/errors.js';
-import { untilPossible } from '../platform/retry.js';
+import { retryForever } from '../platform/retry.js';
 import type { OpenPipeline } from '../processors/pipelines/open-pipelines.js';
 import { followScheduleRuns } from '../processors/schedules/schedule-runs.js';
 import { type Schedule, schedulesOf } from '../processors/schedules/schedule.js';
@@ -14,11 +14,11 @@ export async function startSchedules(
   context: Context,
   schedules: readonly Schedule[] = schedulesOf(context.config, context.pipelines),
 ): Promise<Role> {
-  const { serde, logger, pipelines, health } = context;
+  const { serde, pipelines, health } = context;
   const on = schedules.filter(({ cron }) => cron !== null);
   if (on.length === 0) return { stop: () => undefined };
   const contract = loadContract('shared', 'schedule-run');
-  const schemaId = await untilPossible('Registering the schema of scheduled runs', logger, () =>
+  const schemaId = await retryForever('Registering the schema of scheduled runs', context, () =>
     serde.register(systemTopics.schedules, contract.type),
   );
   const runs = await followScheduleRuns(context);

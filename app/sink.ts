@@ -1,7 +1,7 @@
 import { logDamage, storageHealth } from '../analytics/damage.js';
 import { migrate } from '../analytics/migrate.js';
 import { ping } from '../analytics/queries.js';
-import { untilPossible } from '../platform/retry.js';
+import { retryForever } from '../platform/retry.js';
 import { Sink } from '../processors/sink/sink.js';
 import { loadContract } from '../schemas/contracts.js';
 import { sinkGroup } from '../streams/topics.js';
@@ -17,8 +17,8 @@ export async function startSink(context: Context): Promise<Role> {
     await ping(analytics.client);
     return storageHealth(analytics.client);
   });
-  await untilPossible('Making the tables ready', logger, () => migrate(analytics.client));
-  await untilPossible('Looking for damaged parts', logger, () => logDamage(analytics.client, logger));
+  await retryForever('Making the tables ready', context, () => migrate(analytics.client));
+  await retryForever('Looking for damaged parts', context, () => logDamage(analytics.client, logger));
   const producer = await streams.createProducer();
   const sink = new Sink({
     pipelines: [...pipelines.keys()],

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { type Analytics, clickHouseSettings, createAnalytics } from '../analytics/client.js';
 import type { Config } from '../platform/config.js';
 import type { Logger } from '../platform/logger.js';
-import { untilPossible } from '../platform/retry.js';
+import { retryForever } from '../platform/retry.js';
 import type { StreamsSettings } from '../streams/connection.js';
 import { createStreams } from '../streams/streams.js';
 
@@ -19,6 +19,13 @@ export interface Engines {
 
 const clientId = 'millrace-schema-registry';
 
+/** A process that starts. */
+export interface Starting {
+  logger: Logger;
+  /** Aborts when the process is told to stop before it has started. */
+  signal?: AbortSignal;
+}
+
 type Stop = () => Promise<unknown>;
 
 /**
@@ -26,11 +33,11 @@ type Stop = () => Promise<unknown>;
  * has none of it.
  *
  * @param kafka - how an external Kafka is reached, for the embedded registry to keep its schemas there.
- * @throws MillraceError `PORT_IN_USE` that names the setting to change, `CHDB_MISSING`, `CONFIG_INVALID`.
+ * @throws MillraceError `PORT_IN_USE` that names the setting to change, `CHDB_MISSING`, `CONFIG_INVALID`; the signal's reason.
  */
 export async function startEngines(
   config: Config,
-  logger: Logger,
+  process: Starting,
   kafka: Partial<StreamsSettings> = {},
 ): Promise<Engines> {
   const stops: Stop[] = [];
@@ -38,8 +45,8 @@ export async function startEngines(
     for (const each of stops.toReversed()) await each();
   };
   try {
-    const clickHouse = await startClickHouse(config, logger, stops);
-    const log = await startLog(config, logger, kafka, stops);
+    const clickHouse = await startClickHouse(config, process.logger, stops);
+    const log = await startLog(config, process, kafka, stops);
     return { ...clickHouse, ...log, stop };
   } catch (error) {
     await stop();
@@ -82,11 +89,11 @@ async function startClickHouse(config: Config, logger: Logger, stops: Stop[]) {
   return { analytics, clickHouseUrl: `http://${host}:${endpoint.port}` };
 }
 
-async function startLog(config: Config, logger: Logger, kafka: Partial<StreamsSettings>, stops: Stop[]) {
+async function startLog(config: Config, process: Starting, kafka: Partial<StreamsSettings>, stops: Stop[]) {
   const { KAFKA_BROKERS: brokers, SCHEMA_REGISTRY_URL: registryUrl, HOST: host } = config;
   if (brokers !== undefined) {
     const url =
-      registryUrl ?? (await startRegistryOn({ ...kafka, brokers, clientId, logger }, config, stops));
+      registryUrl ?? (await startRegistryOn({ ...kafka, brokers, clientId, ...process }, config, stops));
     return { brokers, registryUrl: url };
   }
   const { startKafka } = await import('../embedded/kafka/start.js');
@@ -109,7 +116,11 @@ async function startLog(config: Config, logger: Logger, kafka: Partial<StreamsSe
 }
 
 /** The embedded registry with its schemas on an external Kafka. */
-async function startRegistryOn(settings: StreamsSettings, config: Config, stops: Stop[]): Promise<string> {
+async function startRegistryOn(
+  settings: StreamsSettings & Starting,
+  config: Config,
+  stops: Stop[],
+): Promise<string> {
   const { HOST: host, SCHEMA_REGISTRY_PORT: port } = config;
   const { logger } = settings;
   const { startSchemaRegistry } = await import('../embedded/schema-registry/server.js');
@@ -117,7 +128,7 @@ async function startRegistryOn(settings: StreamsSettings, config: Config, stops:
   const streams = createStreams(settings);
   stops.push(() => streams.close());
   const log = new TopicLog(streams);
-  const registry = await untilPossible('Opening the schema registry', logger, () =>
+  const registry = await retryForever('Opening the schema registry', settings, () =>
     startSchemaRegistry({ host, port, portSetting: 'SCHEMA_REGISTRY_PORT', log, logger }),
   );
   stops.push(() => registry.stop());

@@ -23,6 +23,8 @@ export interface UpOptions {
   demo: boolean;
   /** Told of each step while the system comes up. */
   onProgress: (step: string) => void;
+  /** Ends the start when it aborts. */
+  signal?: AbortSignal;
 }
 
 /** The whole system in this process, on embedded engines where no setting names another. */
@@ -33,7 +35,7 @@ export interface RunningSystem extends Role {
 }
 
 /** Starts everything. What was started is stopped again when a part fails to start. */
-export async function up(config: Config, { demo, onProgress }: UpOptions): Promise<RunningSystem> {
+export async function up(config: Config, { demo, onProgress, signal }: UpOptions): Promise<RunningSystem> {
   const startedAt = performance.now();
   // Before anything is written: two brokers on one log would ruin it.
   const folder = await openDataFolder(config.DATA_DIR);
@@ -44,13 +46,13 @@ export async function up(config: Config, { demo, onProgress }: UpOptions): Promi
   const stop = (): Promise<void> => stopAll(roles);
   try {
     roles.push(await startTraces(config, logger));
+    // Its API answers before all roles have started: not ready until then.
+    const base = { logger, signal, metrics: createMetrics(), health: new Health(undefined, 'starting') };
     onProgress('engines');
-    const engines = await startEngines(config, logger, kafkaSettings(config));
+    const engines = await startEngines(config, base, kafkaSettings(config));
     roles.push(engines);
     onProgress('models, schemas, topics and tables');
-    // Its API answers before all roles have started: not ready until then.
-    const base = { metrics: createMetrics(), health: new Health(undefined, 'starting') };
-    const context = await openContext(config, engines, logger, base);
+    const context = await openContext(config, engines, base);
     roles.push({ stop: () => context.close() });
     onProgress('sink and scorers');
     roles.push(await startSink(context), await startProcessors(context));

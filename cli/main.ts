@@ -32,8 +32,8 @@ program
     const { up: start } = await import('../app/up.js');
     const onProgress = (step: string): void => console.error(`Starting ${step} …`);
     const config = loadConfig(process.env);
-    const startAll = async (): Promise<Role> => {
-      const system = await start(config, { demo, onProgress });
+    const startAll = async (signal: AbortSignal): Promise<Role> => {
+      const system = await start(config, { demo, onProgress, signal });
       console.log(system.banner);
       return system;
     };
@@ -138,11 +138,11 @@ function unknownCommand(name: string): MillraceError {
 async function runAlone(
   role: string,
   start: StartRole,
-  options: Omit<RunRoleOptions, 'role'> = {},
+  options: Omit<RunRoleOptions, 'role' | 'signal'> = {},
 ): Promise<void> {
   const { runRole } = await import('../app/run-role.js');
   const config = loadConfig(process.env);
-  await runUntilStopped(() => runRole(config, start, { role, ...options }), {
+  await runUntilStopped((signal) => runRole(config, start, { role, signal, ...options }), {
     stopTimeoutMs: config.STOP_TIMEOUT_MS,
   });
 }

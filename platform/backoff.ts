@@ -1,13 +1,25 @@
+/** Bounds of delays that double, milliseconds. */
+export interface BackoffLimits {
+  /** Default 100. */
+  firstMs?: number;
+  /** Default 5,000. */
+  maxMs?: number;
+}
+
+/** The delay before retry number `attempt` (0 is the first): doubling from `firstMs` to `maxMs`. */
+export function backoffMs(attempt: number, { firstMs = 100, maxMs = 5_000 }: BackoffLimits = {}): number {
+  return Math.min(maxMs, firstMs * 2 ** attempt);
+}
+
 /**
- * Waits before attempt number `attempt` (0 is the first repetition): doubling from `firstMs` to `maxMs`, with a
- * quarter of jitter. Ends early, without an error, when the signal aborts.
+ * Waits before retry number `attempt`, up to a quarter shorter than {@link backoffMs}, at random: clients of an engine
+ * that comes back do not all ask it at once. Ends early, without an error, when the signal aborts.
  */
 export async function backoff(
   attempt: number,
-  { firstMs = 100, maxMs = 5_000, signal }: { firstMs?: number; maxMs?: number; signal?: AbortSignal },
+  { signal, ...limits }: BackoffLimits & { signal?: AbortSignal } = {},
 ): Promise<void> {
-  const full = Math.min(maxMs, firstMs * 2 ** Math.min(attempt, 16));
-  await pause(full * (0.75 + Math.random() * 0.25), signal);
+  await pause(backoffMs(attempt, limits) * (0.75 + Math.random() * 0.25), signal);
 }
 
 /** Waits; ends early, without an error, when the signal aborts. */

@@ -1,25 +1,31 @@
-import pRetry from 'p-retry';
+import { backoff } from './backoff.js';
 import { MillraceError } from './errors.js';
 import type { Logger } from './logger.js';
 
 /**
- * Does something as often as it fails for a reason that may pass, with pauses from 1 to 5 seconds.
+ * Calls `action` until it succeeds, with pauses from 1 to 5 seconds.
  *
- * @param what - for the log: what can't be done now.
- * @throws what `action` throws, as soon as that is not retriable, or a setting has to be mended first.
+ * @param what - for the log: what fails.
+ * @param signal - ends the retries: no call of `action` begins after it has aborted.
+ * @throws what `action` throws, unless that is retriable without a change of the settings; the signal's reason.
  */
-export function untilPossible<T>(what: string, logger: Logger, action: () => Promise<T>): Promise<T> {
-  return pRetry(action, {
-    retries: Number.POSITIVE_INFINITY,
-    minTimeout: 1_000,
-    maxTimeout: 5_000,
-    shouldRetry: ({ error }) => mayPass(error),
-    onFailedAttempt: ({ error }) => {
-      if (mayPass(error)) logger.warn({ err: error }, `${what} failed; trying again`);
-    },
-  });
+export async function retryForever<T>(
+  what: string,
+  { logger, signal }: { logger: Logger; signal?: AbortSignal },
+  action: () => Promise<T>,
+): Promise<T> {
+  for (let attempt = 0; ; attempt++) {
+    signal?.throwIfAborted();
+    try {
+      return await action();
+    } catch (error) {
+      if (!isTransient(error)) throw error;
+      logger.warn({ err: error }, `${what} failed; trying again`);
+      await backoff(attempt, { firstMs: 1_000, maxMs: 5_000, signal });
+    }
+  }
 }
 
-function mayPass(error: Error): boolean {
+function isTransient(error: unknown): boolean {
   return error instanceof MillraceError && error.retriable && !error.misconfigured;
 }

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { silentLogger } from '../../platform/logger.js';
-import { untilPossible } from '../../platform/retry.js';
+import { retryForever } from '../../platform/retry.js';
 import { newEventId } from '../../processors/events/ids.js';
 import { loadPipelines } from '../../processors/pipelines/pipeline.js';
 import { seededRandom } from '../../processors/pipelines/sampler.js';
@@ -61,7 +61,7 @@ export async function openCluster(): Promise<Cluster> {
   );
   const { type } = loadContract(pipeline, 'event');
   const register = () => serde.register(topics.events, type);
-  const schemaId = await untilPossible('Registering', silentLogger, register);
+  const schemaId = await retryForever('Registering', { logger: silentLogger }, register);
   const sample = (await loadPipelines()).find(({ name }) => name === pipeline)?.sample;
   const random = seededRandom(7);
   const producer = await streams.createProducer();

@@ -1,4 +1,5 @@
 import type { ConsumeMessage, Options } from 'amqplib';
+import { backoffMs } from '../../platform/backoff.js';
 import { MillraceError } from '../../platform/errors.js';
 import { reasonOf } from '../../processors/dead-letters/dead-letter.js';
 import type { RabbitConnection } from './connection.js';
@@ -74,7 +75,7 @@ export class FailedMessages {
   async delay(messages: readonly ConsumeMessage[]): Promise<void> {
     const queues = new Map<number, string>();
     for (const attempts of new Set(messages.map(attemptsOf))) {
-      const delayMs = Math.min(maxDelayMs, this.#firstDelayMs * 2 ** attempts);
+      const delayMs = backoffMs(attempts, { firstMs: this.#firstDelayMs, maxMs: maxDelayMs });
       queues.set(attempts, await ensureDelayQueue(this.#connection, this.#queue, delayMs));
     }
     const refused = await this.#publish(

@@ -1,3 +1,4 @@
+import { backoffMs } from '../../platform/backoff.js';
 import { MillraceError, messageOf } from '../../platform/errors.js';
 import type { Logger } from '../../platform/logger.js';
 import type { Metrics } from '../../platform/metrics.js';
@@ -97,7 +98,7 @@ export interface ServedModel {
 
 type SlotOptions = Omit<ServedModelsOptions, 'lifecycle' | 'models'>;
 
-const retryMs = { first: 1_000, longest: 30_000 };
+const retryLimits = { firstMs: 1_000, maxMs: 30_000 };
 
 /** One model in this process: loads and retires versions until those of the wanted state serve, one state after the other. */
 class ModelSlot {
@@ -155,9 +156,7 @@ class ModelSlot {
   }
 
   #tryAgainLater(): void {
-    const pause = Math.min(retryMs.longest, retryMs.first * 2 ** this.#failures);
-    this.#failures += 1;
-    this.#retry = setTimeout(() => void this.#work(), pause).unref();
+    this.#retry = setTimeout(() => void this.#work(), backoffMs(this.#failures++, retryLimits)).unref();
   }
 
   async #reach(state: ModelState): Promise<void> {

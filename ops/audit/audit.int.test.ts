@@ -8,7 +8,9 @@ import { startKafka, type EmbeddedKafka } from '../../embedded/kafka/start.js';
 import { type Engines, startEngines } from '../../app/start-engines.js';
 import { loadConfig } from '../../platform/config.js';
 import { MillraceError } from '../../platform/errors.js';
+import { Health } from '../../platform/health.js';
 import { silentLogger } from '../../platform/logger.js';
+import { createMetrics } from '../../platform/metrics.js';
 import { projectRoot } from '../../platform/paths.js';
 import { Sink } from '../../processors/sink/sink.js';
 import { deadLetterRecord } from '../../processors/dead-letters/dead-letter.js';
@@ -63,8 +65,9 @@ beforeAll(async () => {
     settings = { ...settings, KAFKA_BROKERS: brokers, SCHEMA_REGISTRY_URL: url };
   }
   const config = loadConfig(settings);
-  engines = await startEngines(config, silentLogger);
-  context = await openContext(config, engines, silentLogger);
+  const base = { logger: silentLogger, metrics: createMetrics(), health: new Health() };
+  engines = await startEngines(config, base);
+  context = await openContext(config, engines, base);
   await migrate(engines.analytics.client);
   ({ streams, serde } = context);
   producer = await streams.createProducer();

@@ -165,6 +165,7 @@ describe.runIf(runsAll)('while engines are away', () => {
     });
     started.program.signal('SIGTERM');
     await expectExit(started, 0);
+    expect(started.program.output()).toContain('Stopped before it had started.');
   });
 });
 

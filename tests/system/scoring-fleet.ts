@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { vi } from 'vitest';
 import { silentLogger } from '../../platform/logger.js';
-import { untilPossible } from '../../platform/retry.js';
+import { retryForever } from '../../platform/retry.js';
 import { loadPipelines } from '../../processors/pipelines/pipeline.js';
 import { loadContract } from '../../schemas/contracts.js';
 import type { Prediction } from '../../schemas/types.js';
@@ -186,7 +186,7 @@ export class ScoringFleet {
     if (sample === undefined) throw new Error(`${pipeline} makes no samples`);
     const { type } = loadContract(pipeline, 'event');
     const register = () => this.#serde.register(topics.events, type);
-    const schemaId = await untilPossible('Registering', silentLogger, register);
+    const schemaId = await retryForever('Registering', { logger: silentLogger }, register);
     const value = this.#serde.encode(schemaId, type, sample(seededRandom(5)));
     while (!this.#stopLoad.signal.aborted) {
       const records = Array.from({ length: this.#options.partitions }, (_, partition) => {
