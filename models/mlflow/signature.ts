@@ -1,3 +1,4 @@
+import { parse } from 'yaml';
 import { z } from 'zod';
 import { MillraceError, messageOf } from '../../platform/errors.js';
 
@@ -17,20 +18,20 @@ const inputsSchema = z.union([
   ]),
 ]);
 
+const fileSchema = z.looseObject({ signature: z.looseObject({ inputs: z.unknown() }).nullish() });
+
 /**
- * The inputs of the signature in an `MLmodel` file. That file is YAML, and in it the signature's inputs are JSON in a
- * single-quoted scalar: line ends inside it are spaces, and a quote is doubled (YAML 1.2.2, section 7.3.2).
+ * The inputs of the signature in an `MLmodel` file. That file is YAML; MLflow writes the inputs as a string of JSON.
  *
  * @returns none when the model was logged without a signature.
  * @throws MillraceError `MLFLOW_MODEL_UNFIT` when there is one that can't be read.
  */
 export function readSignature(mlmodel: string): Signature | undefined {
-  const [, section] = /^signature:[ \t]*\r?\n((?:[ \t]+.*(?:\r?\n|$)|\r?\n)*)/m.exec(mlmodel) ?? [];
-  if (section === undefined || /^\s+inputs: null$/m.test(section)) return undefined;
-  const [, scalar] = /^\s+inputs:\s+'((?:[^']|'')*)'/m.exec(section) ?? [];
   try {
-    if (scalar === undefined) throw new Error('its inputs are not where MLflow writes them');
-    const inputs = inputsSchema.parse(JSON.parse(scalar.replaceAll(/\s*\n\s*/g, ' ').replaceAll("''", "'")));
+    const { signature } = fileSchema.parse(parse(mlmodel, { logLevel: 'error' }));
+    const value = signature?.inputs ?? undefined;
+    if (value === undefined) return undefined;
+    const inputs = inputsSchema.parse(typeof value === 'string' ? JSON.parse(value) : value);
     const [first] = inputs;
     return 'tensor-spec' in first
       ? { shape: (first['tensor-spec'] as { shape: number[] }).shape }

@@ -25,6 +25,28 @@ it('reads columns that are folded over lines', () => {
   });
 });
 
+it('reads a flow mapping over several lines', () => {
+  const text = file(`signature: {
+  inputs: '[{"type": "double", "name": "LIMIT_BAL"}]', # JSON
+  outputs: null,
+  params: null
+}
+`);
+  expect(readSignature(text)).toEqual({ columns: [{ name: 'LIMIT_BAL', type: 'double' }] });
+});
+
+it('reads inputs that are YAML instead of JSON', () => {
+  const text = file(
+    'signature:\n  inputs:\n    - {name: LIMIT_BAL,\n       type: double}\n    - name: age\n      type: long\n',
+  );
+  expect(readSignature(text)).toEqual({
+    columns: [
+      { name: 'LIMIT_BAL', type: 'double' },
+      { name: 'age', type: 'long' },
+    ],
+  });
+});
+
 it('reads the shape of a tensor', () => {
   const text = file(`signature:
   inputs: '[{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 23]}}]'
@@ -41,6 +63,7 @@ it.each([
 });
 
 it.each([
+  ['no YAML', "signature:\n  inputs: 'open\n"],
   ['no JSON', "signature:\n  inputs: '[{]'\n"],
   ['another shape', 'signature:\n  inputs: \'{"a": 1}\'\n'],
   ['a scalar without quotes', 'signature:\n  inputs: [1, 2]\n'],
