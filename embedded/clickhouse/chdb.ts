@@ -13,7 +13,10 @@ import { formatOfRows, isAboutQueries, mayReadFiles, refuseStatement } from './s
 /** What the official client wants of a backend. */
 export type ClickHouseConnection = NonNullable<ClickHouseClientConfigOptions['connection']>;
 
-/** The parts of chdb that are used here, spelled out because the package is optional and may be absent at compile time. */
+/**
+ * The parts of chdb that are used here, spelled out because the package is optional and may be absent at
+ * compile time.
+ */
 interface NativeConnection extends ClickHouseConnection {
   readonly chdb: { queryAsync(sql: string, options?: { format?: string }): Promise<NativeResult> };
 }
@@ -23,7 +26,10 @@ interface NativeResult {
   readonly bytesRead: number;
   bytes(): Uint8Array;
 }
-/** chDB's engine for its durable objects: the only one that takes a configuration and tells kinds of statements. */
+/**
+ * chDB's engine for its durable objects: the only one that takes a configuration and tells kinds of
+ * statements.
+ */
 interface NativeEngine {
   start(options: { dataPath: string; backupsAllowedPath: string }): Promise<void>;
   analyze(sql: string, database: string): Promise<{ statementCount: number; queryClass: number }>;
@@ -44,7 +50,10 @@ export interface ChdbQuery {
   database?: string;
   /** Settings for this query only. */
   settings?: Readonly<Record<string, string>>;
-  /** Values of `{name:Type}` placeholders in ClickHouse's escaped text form, as `param_name=` has them in a URL. */
+  /**
+   * Values of `{name:Type}` placeholders in ClickHouse's escaped text form, as `param_name=` has them in a
+   * URL.
+   */
   params?: Readonly<Record<string, string>>;
 }
 
@@ -56,10 +65,10 @@ export interface ChdbResult {
   bytesRead: number;
 }
 
-// A native call holds one of the four libuv threads that file access in the whole process shares, for as long as it
-// runs (measured: four long queries delay an fs.stat until they end). So at most three at once, and of these at most
-// two for guests: a heavy query from outside stops neither the application's own nor the broker's files. The fourth
-// is for guests' short ones, which list and end queries.
+// A native call holds one of the four libuv threads that file access in the whole process shares, for as long
+// as it runs (measured: four long queries delay an fs.stat until they end). So at most three at once, and of
+// these at most two for guests: a heavy query from outside stops neither the application's own nor the
+// broker's files. The fourth is for guests' short ones, which list and end queries.
 const concurrentCalls = 3;
 const concurrentGuestCalls = 2;
 const maxSecondsAboutQueries = '10';
@@ -68,15 +77,15 @@ const goesOnAfterBlankLine = /\n\n\s*(?:--|#|\/\*)/;
 const isKillSync = /^(KILL QUERY .*) SYNC\b/;
 
 /**
- * How a guest's query is found when it is to be cancelled: chDB takes no query id. The setting names a table for
- * another language than SQL, and so means nothing.
+ * How a guest's query is found when it is to be cancelled: chDB takes no query id. The setting names a table
+ * for another language than SQL, and so means nothing.
  */
 const tagSetting = 'promql_table';
 
 /**
- * The embedded ClickHouse engine (chDB) on one data directory; a process can have one. Every call gets a separate
- * connection (0.5 ms), so neither settings nor parameters nor the current database of one call reach another: on a
- * shared chDB connection they do.
+ * The embedded ClickHouse engine (chDB) on one data directory; a process can have one. Every call gets a
+ * separate connection (0.5 ms), so neither settings nor parameters nor the current database of one call reach
+ * another: on a shared chDB connection they do.
  */
 export class Chdb {
   readonly dataDir: string;
@@ -103,8 +112,8 @@ export class Chdb {
 
   /**
    * @param sources - what SQL may reach outside its tables. Default nothing.
-   * @throws {MillraceError} `CHDB_MISSING` when the optional package is not installed or has no build for this
-   * machine; `CHDB_OPEN_FAILED` when the directory is in use by another process or can't be written.
+   * @throws {MillraceError} `CHDB_MISSING` when the optional package is not installed or has no build for
+   *   this machine; `CHDB_OPEN_FAILED` when the directory is in use by another process or can't be written.
    */
   static async open(dataDir: string, sources: readonly SqlSource[] = []): Promise<Chdb> {
     const path = resolve(dataDir);
@@ -125,8 +134,9 @@ export class Chdb {
   }
 
   /**
-   * Runs a query from outside the application: waits for one of two places, and leaves one to the application. What
-   * lists or ends queries has a separate place. Statements that reach outside the engine's tables are refused.
+   * Runs a query from outside the application: waits for one of two places, and leaves one to the
+   * application. What lists or ends queries has a separate place. Statements that reach outside the engine's
+   * tables are refused.
    *
    * @param signal - cancels the query.
    * @throws ClickHouse's own error as chDB gives it, its text starting with `Code: <number>.`
@@ -153,7 +163,10 @@ export class Chdb {
     });
   }
 
-  /** Has the engine's own parser read a guest's query. Takes no place, since it is short and decides on the place. */
+  /**
+   * Has the engine's own parser read a guest's query. Takes no place, since it is short and decides on the
+   * place.
+   */
   async #examine(query: ChdbQuery): Promise<{ aboutQueries: boolean; statement: ChdbQuery }> {
     const { rows = '', ...rest } = query;
     const head = rows === '' ? undefined : await this.#canonical(query.sql).catch(() => undefined);
@@ -243,7 +256,9 @@ export class Chdb {
     await this.#modules.drainPending();
   }
 
-  /** A native call can't be interrupted: when its caller gives up, it keeps its place until it really ends. */
+  /**
+   * A native call can't be interrupted: when its caller gives up, it keeps its place until it really ends.
+   */
   async #serve<P extends { abort_signal?: AbortSignal }, T>(
     params: P,
     call: (connection: NativeConnection, params: P) => Promise<T>,

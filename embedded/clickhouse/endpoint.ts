@@ -10,7 +10,9 @@ import { clickHouseError, codeOfText, httpStatusOf } from './http-errors.js';
 import { contentTypeOf, formatOf, isInsert, parseRequest, type ParsedRequest } from './http-request.js';
 
 export interface ClickHouseEndpointOptions {
-  /** There is no authentication: with anything but loopback, whoever reaches it can read and write the tables. */
+  /**
+   * There is no authentication: with anything but loopback, whoever reaches it can read and write the tables.
+   */
   host: string;
   /** 0 takes a free one. */
   port: number;
@@ -28,7 +30,10 @@ export interface ClickHouseEndpointOptions {
   maxQuerySeconds?: number;
 }
 
-/** Requests that wait for one of the engine's places; beyond, ClickHouse's own "too many simultaneous queries". */
+/**
+ * Requests that wait for one of the engine's places; beyond, ClickHouse's own "too many simultaneous
+ * queries".
+ */
 const maxOpenRequests = 100;
 // A URL holds the query and its parameters; ClickHouse's own limit (http_max_uri_size) is 1 MiB.
 const maxHeaderBytes = 1_100_000;
@@ -38,10 +43,12 @@ const stopGraceMs = 2000;
 const timeZone = 'UTC';
 
 /**
- * Serves ClickHouse's HTTP protocol (https://clickhouse.com/docs/interfaces/http) over the embedded engine, for curl,
- * the official clients and Grafana. The limits are defaults: a query's own settings override them. One statement a
- * request, and none that reaches outside the engine's tables (see `statement.ts`, `engine-config.ts`). Not served: roles, temporary tables, multipart bodies, formats that are not text in a request, native compression; each is refused by name. A
- * `session_id` is taken, since some clients always send one, but nothing is kept between requests.
+ * Serves ClickHouse's HTTP protocol (https://clickhouse.com/docs/interfaces/http) over the embedded engine,
+ * for curl, the official clients and Grafana. The limits are defaults: a query's own settings override them.
+ * One statement a request, and none that reaches outside the engine's tables (see `statement.ts`,
+ * `engine-config.ts`). Not served: roles, temporary tables, multipart bodies, formats that are not text in a
+ * request, native compression; each is refused by name. A `session_id` is taken, since some clients always
+ * send one, but nothing is kept between requests.
  *
  * @throws {MillraceError} `PORT_IN_USE`, `LISTEN_FAILED`.
  */
@@ -159,7 +166,10 @@ async function sendResult(
   response.end(request.method === 'HEAD' ? undefined : body);
 }
 
-/** Numbers as text, as ClickHouse has them. Without written_rows for an insert, since chDB does not count them. */
+/**
+ * Numbers as text, as ClickHouse has them. Without written_rows for an insert, since chDB does not count
+ * them.
+ */
 function summaryOf(parsed: ParsedRequest, result: ChdbResult): Record<string, string> {
   return {
     read_rows: String(result.rowsRead),

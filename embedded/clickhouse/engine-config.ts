@@ -13,8 +13,8 @@ const privileges = [
 ];
 
 /**
- * Settings that nobody changes. They name files or addresses that the engine then reads, take SQL in a string, or make
- * the parser read another language than the one that was examined.
+ * Settings that nobody changes. They name files or addresses that the engine then reads, take SQL in a
+ * string, or make the parser read another language than the one that was examined.
  */
 const lockedSettings = [
   'additional_result_filter',
@@ -37,8 +37,8 @@ const lockedSettings = [
 ];
 
 /**
- * Runs `start` with a configuration file that gives the engine's user only what it needs; the file is gone afterwards.
- * Without one, an embedded engine's user may do everything, with the rights of this process.
+ * Runs `start` with a configuration file that gives the engine's user only what it needs; the file is gone
+ * afterwards. Without one, an embedded engine's user may do everything, with the rights of this process.
  */
 export async function withEngineConfig<T>(
   sources: readonly SqlSource[],
@@ -81,7 +81,9 @@ const engines: Partial<Record<SqlSource, string>> = {
   S3: 'S3',
 };
 
-/** The engines that tables and databases may have for a source. None for files: such a table could be written. */
+/**
+ * The engines that tables and databases may have for a source. None for files: such a table could be written.
+ */
 export function enginesOf(source: SqlSource): string[] {
   const engine = engines[source];
   return engine === undefined ? [] : [engine];

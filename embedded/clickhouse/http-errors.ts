@@ -1,6 +1,6 @@
 /**
- * HTTP status for an error of ClickHouse, by the rules of its `exceptionCodeToHTTPStatus` (src/Server/HTTP): what the
- * client wrote wrongly is 400, what it named and does not exist 404, anything not listed 500.
+ * HTTP status for an error of ClickHouse, by the rules of its `exceptionCodeToHTTPStatus` (src/Server/HTTP):
+ * what the client wrote wrongly is 400, what it named and does not exist 404, anything not listed 500.
  *
  * @param code - a number of src/Common/ErrorCodes.cpp.
  */

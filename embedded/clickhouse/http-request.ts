@@ -8,16 +8,16 @@ export interface ParsedRequest extends ChdbQuery {
   compressResponse: boolean;
 }
 
-// Parameters that are not passed on as settings: what is read here, credentials, and the server's own, which mean
-// nothing when the whole result is buffered.
+// Parameters that are not passed on as settings: what is read here, credentials, and the server's own, which
+// mean nothing when the whole result is buffered.
 const ignored =
   /^(?:readonly|user|password|quota_key|query_id|query|database|default_format|stacktrace|session_id|client_protocol_version|close_session|session_timeout|session_check|buffer_size|wait_end_of_query|add_http_cors_header|send_progress_in_http_headers|enable_http_compression|http_\w+)$/;
 const notServed = new Set(['role', 'compress', 'decompress']);
 
 /**
- * What to run, from the URL's parameters and the body, as ClickHouse takes it: the query is the parameter `query`
- * followed by the body, every unknown parameter a setting, `param_<name>` a query parameter. GET can't write: it is
- * `readonly` 2 unless it asks for 1.
+ * What to run, from the URL's parameters and the body, as ClickHouse takes it: the query is the parameter
+ * `query` followed by the body, every unknown parameter a setting, `param_<name>` a query parameter. GET
+ * can't write: it is `readonly` 2 unless it asks for 1.
  *
  * @returns `undefined` for a GET without a query, which ClickHouse answers with "Ok."
  */

@@ -49,7 +49,10 @@ async function send(sql: string, parameters: Record<string, string> = {}, method
   };
 }
 
-/** In the statements below: `<secret>` is a file that is there, `<out>` a file that is not, `<dir>` their folder. */
+/**
+ * In the statements below: `<secret>` is a file that is there, `<out>` a file that is not, `<dir>` their
+ * folder.
+ */
 function inPlace(sql: string): string {
   return sql
     .replaceAll('<secret>', join(outside, 'secret'))

@@ -3,7 +3,10 @@ import { enginesOf } from './engine-config.js';
 import { clickHouseError } from './http-errors.js';
 import { binaryFormats } from './http-request.js';
 
-/** A statement as the engine's own parser wrote it down again: one line, no comments, names and strings in one form. */
+/**
+ * A statement as the engine's own parser wrote it down again: one line, no comments, names and strings in one
+ * form.
+ */
 export interface Statement {
   /** By `formatQuerySingleLine`. Without the rows of an INSERT. */
   canonical: string;
@@ -13,7 +16,10 @@ export interface Statement {
   count: number;
 }
 
-/** `chdb_query_class` of chDB: leaves no trace; changes a database; all else (SYSTEM, SET, KILL, INTO OUTFILE …). */
+/**
+ * `chdb_query_class` of chDB: leaves no trace; changes a database; all else (SYSTEM, SET, KILL, INTO OUTFILE
+ * …).
+ */
 export const classes = { read: 0, write: 1, control: 3 };
 
 const kinds =
@@ -22,8 +28,8 @@ const systemStatements = /^SYSTEM (?:FLUSH (?:LOGS|ASYNC INSERT QUEUE)|(?:STOP|S
 const engines =
   /^(?:\w*MergeTree|Memory|Log|TinyLog|StripeLog|Null|Set|Join|Buffer|Merge|View|MaterializedView|Alias|GenerateRandom|Atomic|Ordinary)$/;
 /**
- * Table functions that read nothing but take columns as text, and with them expressions (`a String ALIAS f()`). The
- * engine takes the first two in any case.
+ * Table functions that read nothing but take columns as text, and with them expressions (`a String ALIAS
+ * f()`). The engine takes the first two in any case.
  */
 const structured = /^(?:[vV][aA][lL][uU][eE][sS]|[fF][oO][rR][mM][aA][tT]|input|null|generateRandom)$/;
 /** The function `file`, also by its name alone, as `arrayMap(file, …)` and `APPLY(file)` take one. */
@@ -32,13 +38,14 @@ const readsFile =
 const expressionInColumns = /ALIAS|DEFAULT|MATERIALIZED|EPHEMERAL/i;
 
 /**
- * Refuses what reaches outside the engine and what the engine's grants don't cover: what the client part of chDB does
- * by itself (INTO OUTFILE, FROM INFILE), the function `file`, disks and databases on other folders. Kinds of
- * statements and engines that are not known are refused.
+ * Refuses what reaches outside the engine and what the engine's grants don't cover: what the client part of
+ * chDB does by itself (INTO OUTFILE, FROM INFILE), the function `file`, disks and databases on other folders.
+ * Kinds of statements and engines that are not known are refused.
  *
  * Refuses as well what would seem to work: temporary tables, and rows that are not text.
  *
- * @throws ClickHouse's error 497 (ACCESS_DENIED), 164 (READONLY), 48 (NOT_IMPLEMENTED) or 62 for a second statement.
+ * @throws ClickHouse's error 497 (ACCESS_DENIED), 164 (READONLY), 48 (NOT_IMPLEMENTED) or 62 for a second
+ *   statement.
  */
 export function refuseStatement(
   statement: Statement,
@@ -119,13 +126,16 @@ export function isAboutQueries(canonical: string): boolean {
   );
 }
 
-/** Format of the rows that follow an INSERT; none when it takes them from a query, which could go on instead. */
+/**
+ * Format of the rows that follow an INSERT; none when it takes them from a query, which could go on instead.
+ */
 export function formatOfRows(canonical: string): string | undefined {
   return /^INSERT (?!.*\b(?:SELECT|FROM|WITH|WATCH|TABLE FUNCTION)\b).* FORMAT (\w+)$/.exec(canonical)?.[1];
 }
 
 /**
- * Whether rows of VALUES could hold an expression that reads a file: rows are expressions, and not in the canonical text.
+ * Whether rows of VALUES could hold an expression that reads a file: rows are expressions, and not in the
+ * canonical text.
  *
  * @param sql - as it came.
  */

@@ -6,7 +6,8 @@ import { KafkaBroker } from './broker.js';
 import type { Writer } from './protocol/writer.js';
 import { textBatch, WireClient } from './testing/wire-client.js';
 
-// What tools ask for, in the versions that they ask in; tests/clients compares the answers with Kafka's definitions.
+// What tools ask for, in the versions that they ask in; tests/clients compares the answers with Kafka's
+// definitions.
 
 let dataDir: string;
 let broker: KafkaBroker;

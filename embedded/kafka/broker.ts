@@ -60,13 +60,22 @@ export interface KafkaBrokerOptions extends Partial<ConnectionLimits> {
   autoCreateTopics?: boolean;
   /** Connections beyond this are refused. Default 1000. */
   maxConnections?: number;
-  /** Newest batches kept in memory for consumers that keep up, all partitions together, in bytes. Default 4 MiB. */
+  /**
+   * Newest batches kept in memory for consumers that keep up, all partitions together, in bytes. Default 4
+   * MiB.
+   */
   tailCacheBytes?: number;
   /** Maximum of record bytes in one Fetch answer. Default 8 MiB. */
   maxFetchBytes?: number;
-  /** Bytes of requests that all connections together may have under way; beyond, sockets are read no further. Default 64 MiB. */
+  /**
+   * Bytes of requests that all connections together may have under way; beyond, sockets are read no further.
+   * Default 64 MiB.
+   */
   maxRequestBytes?: number;
-  /** Bytes of answers that clients have not taken yet, from which on answers get smaller and stalled readers are closed. Default 64 MiB. */
+  /**
+   * Bytes of answers that clients have not taken yet, from which on answers get smaller and stalled readers
+   * are closed. Default 64 MiB.
+   */
   maxAnswerBytes?: number;
   /** How often retention and compaction run, in milliseconds. Default 5 minutes, as in Kafka. */
   maintenanceIntervalMs?: number;
@@ -121,7 +130,8 @@ export class KafkaBroker {
    *
    * A broker that was stopped can't be started again: make a new one.
    *
-   * @throws MillraceError `PORT_IN_USE` or `LISTEN_FAILED`, before anything on disk is touched, or `DATA_DIR_UNUSABLE`.
+   * @throws MillraceError `PORT_IN_USE` or `LISTEN_FAILED`, before anything on disk is touched, or
+   *   `DATA_DIR_UNUSABLE`.
    */
   async start(): Promise<{ port: number }> {
     const { server, port } = await listen(this.#options, (socket) => {
@@ -166,7 +176,9 @@ export class KafkaBroker {
     return this.#interceptors.add(apiKey, interceptor);
   }
 
-  /** The records of a compacted topic with one partition, without a client; the topic is made when missing. */
+  /**
+   * The records of a compacted topic with one partition, without a client; the topic is made when missing.
+   */
   localLog(topic: string): LocalLog {
     if (this.#services === undefined) throw new Error('The broker is not running.');
     return new LocalLog(this.#services, topic);

@@ -2,7 +2,10 @@
 export interface Clock {
   /** Milliseconds since the epoch. */
   now(): number;
-  /** Calls `action` once after `ms` milliseconds, at once when that is negative; the returned function cancels it. Never keeps the process alive. */
+  /**
+   * Calls `action` once after `ms` milliseconds, at once when that is negative; the returned function cancels
+   * it. Never keeps the process alive.
+   */
   after(ms: number, action: () => void): () => void;
 }
 

@@ -72,7 +72,10 @@ async function idempotentLoad(topic: string, over: () => boolean): Promise<strin
   return sent;
 }
 
-/** Transactions over two partitions, every third one aborted, each step repeated until it is answered. Returns the committed ones. */
+/**
+ * Transactions over two partitions, every third one aborted, each step repeated until it is answered. Returns
+ * the committed ones.
+ */
 async function transactionalLoad(topic: string, over: () => boolean): Promise<string[]> {
   const id = 'crash-test';
   const producer = await retrying((client) => client.initProducer(id), noError);
@@ -109,7 +112,10 @@ function transactional(value: string, { producerId, epoch }: Producer, baseSeque
   });
 }
 
-/** Repeats a call over connections that break until it is answered as it should be; a wrong answer fails the test. */
+/**
+ * Repeats a call over connections that break until it is answered as it should be; a wrong answer fails the
+ * test.
+ */
 async function retrying<T>(
   call: (client: WireClient) => Promise<T>,
   isRight: (answer: T) => boolean,

@@ -9,7 +9,9 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { textBatch, WireClient } from './testing/wire-client.js';
 
 const processPath = fileURLToPath(new URL('./testing/broker-process.js', import.meta.url));
-/** In a separate mount namespace: a disk of 4 MiB, and the broker on it. Ends when its standard input does. */
+/**
+ * In a separate mount namespace: a disk of 4 MiB, and the broker on it. Ends when its standard input does.
+ */
 const script = `
   mount -t tmpfs -o size=4m tmpfs "$1" || exit 1
   "$2" "$3" "$1" 0 &

@@ -18,7 +18,10 @@ export class LocalLog {
     this.#topic = topic;
   }
 
-  /** Appends the records as one batch, so all or none. Resolves when they are on disk. A null value deletes its key. */
+  /**
+   * Appends the records as one batch, so all or none. Resolves when they are on disk. A null value deletes
+   * its key.
+   */
   async append(records: readonly { key: Buffer; value: Buffer | null }[]): Promise<void> {
     if (records.length === 0) return;
     const log = await this.#log();

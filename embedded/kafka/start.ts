@@ -14,8 +14,8 @@ export interface WorkerOptions extends Omit<KafkaBrokerOptions, 'logger' | 'cloc
   /** File for the log lines. Default: standard error. */
   logDestination?: string;
   /**
-   * Also runs a schema registry with Confluent's REST API on this port. 0 takes a free port. Its schemas are in the
-   * topic `_schemas`. Default: no registry.
+   * Also runs a schema registry with Confluent's REST API on this port. 0 takes a free port. Its schemas are
+   * in the topic `_schemas`. Default: no registry.
    */
   registryPort?: number;
   /** Name of the setting for `registryPort`, for the error `PORT_IN_USE`. Default `registryPort`. */
@@ -28,8 +28,8 @@ export type WorkerReport =
 
 export interface EmbeddedKafkaOptions extends Omit<WorkerOptions, 'dataDir'> {
   /**
-   * Folder for all data; made when missing. Only one broker at a time may use it. Default: a temporary folder, which
-   * `stop()` removes.
+   * Folder for all data; made when missing. Only one broker at a time may use it. Default: a temporary
+   * folder, which `stop()` removes.
    */
   dataDir?: string;
   /** Port of the Kafka API. Default 0: a free port. */
@@ -47,16 +47,22 @@ export interface EmbeddedKafka {
   registryPort: number | undefined;
   /** Address of the schema registry, such as `http://127.0.0.1:8081`; undefined when none was asked for. */
   registryUrl: string | undefined;
-  /** Resolves when every acknowledged record is on disk, the thread has ended and a temporary folder is removed. */
+  /**
+   * Resolves when every acknowledged record is on disk, the thread has ended and a temporary folder is
+   * removed.
+   */
   stop(): Promise<void>;
 }
 
-/** Batches live outside the heap, in buffers that only its collection frees: a small one is collected more often. */
+/**
+ * Batches live outside the heap, in buffers that only its collection frees: a small one is collected more
+ * often.
+ */
 const resourceLimits = { maxYoungGenerationSizeMb: 4 };
 
 /**
- * Starts a Kafka broker, and a schema registry if `registryPort` is given, in a worker thread. Resolves when clients
- * can connect.
+ * Starts a Kafka broker, and a schema registry if `registryPort` is given, in a worker thread. Resolves when
+ * clients can connect.
  *
  * ```ts
  * const kafka = await startKafka({ registryPort: 0 });

@@ -16,10 +16,12 @@ const maxDepth = 300;
 const maxNodes = 20_000;
 
 /**
- * The text by which schemas are the same: JSON without white space, keys sorted, docs and defaults kept (a fingerprint
- * of the parsing canonical form would drop them, and give two schemas with different defaults one id).
+ * The text by which schemas are the same: JSON without white space, keys sorted, docs and defaults kept (a
+ * fingerprint of the parsing canonical form would drop them, and give two schemas with different defaults one
+ * id).
  *
- * @throws {MillraceError} `INVALID_SCHEMA` when it is no JSON, or nested deeper or larger than the registry takes.
+ * @throws {MillraceError} `INVALID_SCHEMA` when it is no JSON, or nested deeper or larger than the registry
+ *   takes.
  */
 export function canonicalText(schema: string): string {
   let nodes = 0;
@@ -39,8 +41,8 @@ export function canonicalText(schema: string): string {
 /**
  * The schema as an Avro type, for compatibility checks.
  *
- * @throws {MillraceError} `INVALID_SCHEMA` when it is no Avro schema, or has an array whose items take no bytes: a
- * message of five bytes can claim millions of them, and readers would build them all.
+ * @throws {MillraceError} `INVALID_SCHEMA` when it is no Avro schema, or has an array whose items take no
+ *   bytes: a message of five bytes can claim millions of them, and readers would build them all.
  */
 export function parseSchema(schema: string): Type {
   canonicalText(schema);
@@ -74,9 +76,9 @@ export function incompatibilities(next: Type, previous: Type, level: Compatibili
 }
 
 /**
- * What of a writer's schema a reader can't read, by field (Avro specification 1.12, "Schema Resolution"). Names match
- * without their namespaces. A union of the writer is readable when one of its branches is: which one matters, the
- * specification decides with each value.
+ * What of a writer's schema a reader can't read, by field (Avro specification 1.12, "Schema Resolution").
+ * Names match without their namespaces. A union of the writer is readable when one of its branches is: which
+ * one matters, the specification decides with each value.
  */
 class Misfits {
   readonly #reader: string;
@@ -188,7 +190,8 @@ function refuseEmptyItems(root: Type): void {
 function takesNoBytes(type: Type, known: Map<Type, boolean>): boolean {
   const answer = known.get(type);
   if (answer !== undefined) return answer;
-  // While it is looked at: a record that holds itself without a choice has no finite value, so nothing is written.
+  // While it is looked at: a record that holds itself without a choice has no finite value, so nothing is
+  // written.
   known.set(type, false);
   const empty =
     type instanceof avro.types.NullType ||

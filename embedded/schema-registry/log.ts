@@ -22,9 +22,9 @@ export interface RegistryLog {
 export const modes = ['READWRITE', 'READONLY', 'READONLY_OVERRIDE', 'IMPORT'] as const;
 export type Mode = (typeof modes)[number];
 
-// Keys and values are those of Confluent's registry, so that its tools can read the topic. A subject of null means
-// all of them. HIGHEST_ID is ours: without it, compaction after a permanent delete would let an id be given again,
-// and old messages would be read with another schema.
+// Keys and values are those of Confluent's registry, so that its tools can read the topic. A subject of null
+// means all of them. HIGHEST_ID is ours: without it, compaction after a permanent delete would let an id be
+// given again, and old messages would be read with another schema.
 const keySchema = z.discriminatedUnion('keytype', [
   z.object({
     keytype: z.literal('SCHEMA'),

@@ -15,9 +15,9 @@ export interface NewSchema {
 }
 
 /**
- * A schema registry's rules, as Confluent's has them. Writes happen one after the other; each is decided on the state,
- * written to the log, and only then becomes part of the state. Errors are {@link MillraceError}s; `app.ts` gives them
- * their numbers.
+ * A schema registry's rules, as Confluent's has them. Writes happen one after the other; each is decided on
+ * the state, written to the log, and only then becomes part of the state. Errors are {@link MillraceError}s;
+ * `app.ts` gives them their numbers.
  */
 export class Registry {
   readonly #log: RegistryLog;

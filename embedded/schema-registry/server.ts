@@ -20,8 +20,9 @@ export interface SchemaRegistryOptions {
 }
 
 /**
- * Serves a schema registry with Confluent's REST API; its state is what the log says. An answer to a write is sent
- * after the log has it. One registry at a time may write to a log; where several can open it, the log sees to that.
+ * Serves a schema registry with Confluent's REST API; its state is what the log says. An answer to a write is
+ * sent after the log has it. One registry at a time may write to a log; where several can open it, the log
+ * sees to that.
  *
  * @throws {MillraceError} `PORT_IN_USE`, `LISTEN_FAILED`; what reading the log throws.
  */

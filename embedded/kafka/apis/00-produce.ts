@@ -24,8 +24,9 @@ interface ProduceResponse {
 const servedFrom = 3;
 
 /**
- * Produce, versions 0–9 (9 flexible). Versions 0–2 carry formats before v2 and are answered with UNSUPPORTED_FOR_MESSAGE_FORMAT;
- * they are advertised because librdkafka otherwise sends gzip, snappy and LZ4 uncompressed.
+ * Produce, versions 0–9 (9 flexible). Versions 0–2 carry formats before v2 and are answered with
+ * UNSUPPORTED_FOR_MESSAGE_FORMAT; they are advertised because librdkafka otherwise sends gzip, snappy and LZ4
+ * uncompressed.
  *
  * acks=0 gets no answer. acks=1 is answered like acks=all: when the batch is on disk.
  *

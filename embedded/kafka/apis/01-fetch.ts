@@ -29,11 +29,13 @@ interface FetchResponse {
 }
 
 /**
- * Fetch, versions 4–12 (12 flexible). Waits until min_bytes are there or max_wait_ms have passed; an error is answered at once.
+ * Fetch, versions 4–12 (12 flexible). Waits until min_bytes are there or max_wait_ms have passed; an error is
+ * answered at once.
  *
- * Batches are served as they are stored, from the one that contains the offset on: the first one whole even if it is
- * over max_bytes. Under read_committed it ends at the last stable offset, and aborted transactions come sorted by first
- * offset. Fetch sessions (KIP-227) are not kept: the session id is always 0, which clients answer with full requests.
+ * Batches are served as they are stored, from the one that contains the offset on: the first one whole even
+ * if it is over max_bytes. Under read_committed it ends at the last stable offset, and aborted transactions
+ * come sorted by first offset. Fetch sessions (KIP-227) are not kept: the session id is always 0, which
+ * clients answer with full requests.
  *
  *     Request  => replica_id i32 · max_wait_ms i32 · min_bytes i32 · max_bytes i32 · isolation_level i8
  *                 · session_id i32 · session_epoch i32 (7+)

@@ -19,8 +19,9 @@ interface MetadataResponse {
 const operationsNotComputed = -0x8000_0000;
 
 /**
- * Metadata, versions 0–9 (9 flexible). One node, which leads everything; its address is the one that the client connected to, so
- * it is reachable whatever the broker listens on. Topics that a client names for the first time are created.
+ * Metadata, versions 0–9 (9 flexible). One node, which leads everything; its address is the one that the
+ * client connected to, so it is reachable whatever the broker listens on. Topics that a client names for the
+ * first time are created.
  *
  *     Request  => [topic] (null, or in version 0 empty, = all) · allow_auto_topic_creation bool (4+)
  *                 · include_cluster_authorized_operations bool, include_topic_authorized_operations bool (8+)

@@ -20,8 +20,9 @@ interface OffsetCommitResponse {
 const maxMetadataLength = 4096;
 
 /**
- * OffsetCommit, versions 2–8 (8 flexible). Answered when the offsets are on disk. Any offset is accepted, negative ones too:
- * kafkajs resets a group by committing −1 or −2. retention_time_ms is ignored, as in Kafka since 2.1.
+ * OffsetCommit, versions 2–8 (8 flexible). Answered when the offsets are on disk. Any offset is accepted,
+ * negative ones too: kafkajs resets a group by committing −1 or −2. retention_time_ms is ignored, as in Kafka
+ * since 2.1.
  *
  *     Request  => group_id · generation_id i32 · member_id · group_instance_id nullable (7+) · retention_time_ms i64 (2–4)
  *                 · [topic · [partition i32 · offset i64 · leader_epoch i32 (6+) · metadata nullable]]

@@ -30,8 +30,9 @@ interface FetchedGroup {
 }
 
 /**
- * OffsetFetch, versions 1–8 (6 and later flexible). A partition without a commit has offset −1 and no error. Under
- * require_stable an offset that an open transaction is about to change is answered with UNSTABLE_OFFSET_COMMIT.
+ * OffsetFetch, versions 1–8 (6 and later flexible). A partition without a commit has offset −1 and no error.
+ * Under require_stable an offset that an open transaction is about to change is answered with
+ * UNSTABLE_OFFSET_COMMIT.
  *
  *     Topics   => [topic · [partition i32]] (2+: null = all)
  *     Request  => group_id · Topics (1–7) · [group_id · Topics] (8) · require_stable bool (7+)

@@ -13,8 +13,9 @@ interface JoinGroupRequest {
 }
 
 /**
- * JoinGroup, versions 0–8 (6 and later flexible). Answered when the rebalance has all its members. From version 4 on a new member gets
- * MEMBER_ID_REQUIRED and an id first; from version 5 on members can be static (KIP-345).
+ * JoinGroup, versions 0–8 (6 and later flexible). Answered when the rebalance has all its members. From
+ * version 4 on a new member gets MEMBER_ID_REQUIRED and an id first; from version 5 on members can be static
+ * (KIP-345).
  *
  *     Request  => group_id · session_timeout_ms i32 · rebalance_timeout_ms i32 (1+) · member_id
  *                 · group_instance_id nullable (5+) · protocol_type · [name · metadata bytes]

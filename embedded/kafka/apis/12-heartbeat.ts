@@ -9,7 +9,8 @@ interface HeartbeatRequest {
 }
 
 /**
- * Heartbeat, versions 0–4 (4 flexible). While the group rebalances the answer is REBALANCE_IN_PROGRESS: join again.
+ * Heartbeat, versions 0–4 (4 flexible). While the group rebalances the answer is REBALANCE_IN_PROGRESS: join
+ * again.
  *
  *     Request  => group_id · generation_id i32 · member_id · group_instance_id nullable (3+)
  *     Response => throttle_time_ms i32 (1+) · error_code i16

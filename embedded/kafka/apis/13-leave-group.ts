@@ -12,7 +12,8 @@ interface LeaveGroupResponse {
 }
 
 /**
- * LeaveGroup, versions 0–5 (4 and 5 flexible). From version 3 on several members, also by instance id alone (KIP-345).
+ * LeaveGroup, versions 0–5 (4 and 5 flexible). From version 3 on several members, also by instance id alone
+ * (KIP-345).
  *
  *     Request (0–2)  => group_id · member_id
  *     Request (3+)   => group_id · [member_id · group_instance_id nullable · reason nullable (5+)]

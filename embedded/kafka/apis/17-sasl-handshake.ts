@@ -10,8 +10,9 @@ interface SaslHandshakeResponse {
 }
 
 /**
- * SaslHandshake, versions 0–1: the client chooses a mechanism. Its tokens follow in SaslAuthenticate requests after
- * version 1, and as bare frames after version 0. Without SASL settings, and once authenticated: ILLEGAL_SASL_STATE.
+ * SaslHandshake, versions 0–1: the client chooses a mechanism. Its tokens follow in SaslAuthenticate requests
+ * after version 1, and as bare frames after version 0. Without SASL settings, and once authenticated:
+ * ILLEGAL_SASL_STATE.
  *
  *     Request  => mechanism
  *     Response => error_code i16 · [mechanism]

@@ -26,9 +26,9 @@ interface CreatedTopic extends Outcome {
 }
 
 /**
- * CreateTopics, versions 2–7 (5 and later flexible). One node: the replication factor is 1, or −1 for the default. From
- * version 4 on the number of partitions can be −1 for the default too; from version 5 on the answer says what the topic
- * has. Topics have no ids here: version 7 answers the id that means so.
+ * CreateTopics, versions 2–7 (5 and later flexible). One node: the replication factor is 1, or −1 for the
+ * default. From version 4 on the number of partitions can be −1 for the default too; from version 5 on the
+ * answer says what the topic has. Topics have no ids here: version 7 answers the id that means so.
  *
  *     Request  => [name · num_partitions i32 · replication_factor i16 · [partition i32 · [broker_id i32]]
  *                 · [config name · value nullable]] · timeout_ms i32 · validate_only bool

@@ -15,7 +15,8 @@ interface DeletedPartition {
 const highWatermark = -1;
 
 /**
- * DeleteRecords, versions 0–2 (2 flexible). Moves the log start up to the offset; −1 means the high watermark.
+ * DeleteRecords, versions 0–2 (2 flexible). Moves the log start up to the offset; −1 means the high
+ * watermark.
  *
  *     Request  => [topic · [partition i32 · offset i64]] · timeout_ms i32
  *     Response => throttle_time_ms i32 · [topic · [partition i32 · low_watermark i64 · error_code i16]]
@@ -77,7 +78,8 @@ async function trim(
   const { topics } = context.services;
   const log = topics.log(topic, index);
   if (log === undefined) return { index, lowWatermark: -1, errorCode: ErrorCode.UNKNOWN_TOPIC_OR_PARTITION };
-  // As Redpanda and Apache Kafka: of a compacted topic nobody knows what of the beginning is still the newest.
+  // As Redpanda and Apache Kafka: of a compacted topic nobody knows what of the beginning is still the
+  // newest.
   if (!log.config.drop) return { index, lowWatermark: -1, errorCode: ErrorCode.POLICY_VIOLATION };
   const upTo = offset === highWatermark ? log.highWatermark : offset;
   if (upTo < 0 || upTo > log.highWatermark) {

@@ -11,8 +11,8 @@ interface AddPartitionsRequest {
 type AddPartitionsResponse = { name: string; partitions: { index: number; errorCode: number }[] }[];
 
 /**
- * AddPartitionsToTxn, versions 0–3 (3 flexible). The first one opens the transaction and starts its timeout. All or nothing: when
- * one partition is unknown the others are OPERATION_NOT_ATTEMPTED.
+ * AddPartitionsToTxn, versions 0–3 (3 flexible). The first one opens the transaction and starts its timeout.
+ * All or nothing: when one partition is unknown the others are OPERATION_NOT_ATTEMPTED.
  *
  *     Request  => transactional_id · producer_id i64 · producer_epoch i16 · [topic · [partition i32]]
  *     Response => throttle_time_ms i32 · [topic · [partition i32 · error_code i16]]

@@ -9,7 +9,8 @@ interface AddOffsetsRequest {
 }
 
 /**
- * AddOffsetsToTxn, versions 0–3 (3 flexible): announces that the transaction will commit offsets of this group.
+ * AddOffsetsToTxn, versions 0–3 (3 flexible): announces that the transaction will commit offsets of this
+ * group.
  *
  *     Request  => transactional_id · producer_id i64 · producer_epoch i16 · group_id
  *     Response => throttle_time_ms i32 · error_code i16

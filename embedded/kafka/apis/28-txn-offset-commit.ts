@@ -18,8 +18,9 @@ interface TxnOffsetCommitRequest {
 type TxnOffsetCommitResponse = { name: string; partitions: { index: number; errorCode: number }[] }[];
 
 /**
- * TxnOffsetCommit, versions 0–3 (3 flexible). The offsets are invisible until the transaction commits. Version 3
- * carries the consumer's membership, so that a consumer that lost its partitions is refused (KIP-447).
+ * TxnOffsetCommit, versions 0–3 (3 flexible). The offsets are invisible until the transaction commits.
+ * Version 3 carries the consumer's membership, so that a consumer that lost its partitions is refused
+ * (KIP-447).
  *
  *     Request  => transactional_id · group_id · producer_id i64 · producer_epoch i16
  *                 · generation_id i32, member_id, group_instance_id nullable (3)

@@ -3,7 +3,8 @@ import { ErrorCode } from '../protocol/error-codes.js';
 import { noAccessLists } from './access-lists.js';
 
 /**
- * CreateAcls, versions 0–3 (2 and 3 flexible). There are no access lists: each is answered with SECURITY_DISABLED.
+ * CreateAcls, versions 0–3 (2 and 3 flexible). There are no access lists: each is answered with
+ * SECURITY_DISABLED.
  *
  *     Request  => [resource_type i8 · resource_name · pattern_type i8 (1+) · principal · host · operation i8
  *                 · permission_type i8]

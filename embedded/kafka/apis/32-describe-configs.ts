@@ -26,7 +26,8 @@ interface DescribeConfigsResponse {
 }
 
 /**
- * DescribeConfigs, versions 1–4 (4 flexible): all settings of topics, and the few of the broker that clients look at.
+ * DescribeConfigs, versions 1–4 (4 flexible): all settings of topics, and the few of the broker that clients
+ * look at.
  *
  *     Request  => [type i8 · name · [config_name] nullable = all] · include_synonyms bool · include_documentation bool (3)
  *     Response => throttle_time_ms i32 · [error_code i16 · error_message nullable · type i8 · name

@@ -2,8 +2,8 @@ import { defineApi } from '../protocol/api.js';
 import type { TokenAnswer } from '../security/authentication.js';
 
 /**
- * SaslAuthenticate, versions 0–2 (2 flexible): one token of the mechanism there, one back. After SASL_AUTHENTICATION_FAILED the
- * connection is closed. Logins do not expire (session_lifetime_ms is 0).
+ * SaslAuthenticate, versions 0–2 (2 flexible): one token of the mechanism there, one back. After
+ * SASL_AUTHENTICATION_FAILED the connection is closed. Logins do not expire (session_lifetime_ms is 0).
  *
  *     Request  => auth_bytes bytes
  *     Response => error_code i16 · error_message nullable · auth_bytes bytes · session_lifetime_ms i64 (1+)

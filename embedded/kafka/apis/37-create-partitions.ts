@@ -7,8 +7,8 @@ interface CreatePartitionsRequest {
 }
 
 /**
- * CreatePartitions, versions 0–3 (2 and 3 flexible). `count` is the number of partitions afterwards. Assignments are read and ignored:
- * there is one broker.
+ * CreatePartitions, versions 0–3 (2 and 3 flexible). `count` is the number of partitions afterwards.
+ * Assignments are read and ignored: there is one broker.
  *
  *     Request  => [name · count i32 · [[broker_id i32]] nullable] · timeout_ms i32 · validate_only bool
  *     Response => throttle_time_ms i32 · [name · error_code i16 · error_message nullable]

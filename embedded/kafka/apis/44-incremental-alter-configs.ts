@@ -18,7 +18,8 @@ interface IncrementalAlterConfigsRequest {
 const operation = { set: 0, remove: 1, append: 2, subtract: 3 } as const;
 
 /**
- * IncrementalAlterConfigs, versions 0–1 (1 flexible): sets, resets, or (for lists) extends and shortens single settings of a topic.
+ * IncrementalAlterConfigs, versions 0–1 (1 flexible): sets, resets, or (for lists) extends and shortens
+ * single settings of a topic.
  *
  *     Request  => [type i8 · name · [name · operation i8 · value nullable]] · validate_only bool
  *     Response => throttle_time_ms i32 · [error_code i16 · error_message nullable · type i8 · name]

@@ -13,8 +13,8 @@ interface OffsetDeleteResponse {
 }
 
 /**
- * OffsetDelete, version 0. While the group has members: only of topics that none of them is subscribed to, and not at all
- * when they are no consumers.
+ * OffsetDelete, version 0. While the group has members: only of topics that none of them is subscribed to,
+ * and not at all when they are no consumers.
  *
  *     Request  => group_id · [topic · [partition i32]]
  *     Response => error_code i16 · throttle_time_ms i32 · [topic · [partition i32 · error_code i16]]

@@ -97,7 +97,10 @@ export class GroupCoordinator {
     );
   }
 
-  /** Removes offsets that have outlived their retention, then groups of which nothing is left; runs now and then. */
+  /**
+   * Removes offsets that have outlived their retention, then groups of which nothing is left; runs now and
+   * then.
+   */
   async expire(): Promise<void> {
     const oldest = this.#clock.now() - offsetRetentionMs;
     for (const groupId of this.offsets.groupIds()) {

@@ -18,8 +18,8 @@ export type GroupState = 'Empty' | 'PreparingRebalance' | 'CompletingRebalance' 
  *
  *     Empty → PreparingRebalance (members join) → CompletingRebalance (the leader assigns) → Stable
  *
- * All changes happen in the tick of the call, so there is nothing to lock. Membership lives in memory only: after a
- * restart of the broker the members join again.
+ * All changes happen in the tick of the call, so there is nothing to lock. Membership lives in memory only:
+ * after a restart of the broker the members join again.
  */
 export class Group {
   readonly id: string;
@@ -30,7 +30,10 @@ export class Group {
   leader = '';
   readonly members = new Map<string, Member>();
   readonly #clock: Clock;
-  /** Ids given out with error 79 whose owners have not joined yet, each with the function that stops its timer. */
+  /**
+   * Ids given out with error 79 whose owners have not joined yet, each with the function that stops its
+   * timer.
+   */
   readonly #promised = new Map<string, () => void>();
   readonly #staticMembers = new Map<string, string>();
   #cancelJoinTimer: (() => void) | undefined;
@@ -126,7 +129,9 @@ export class Group {
     return ErrorCode.NONE;
   }
 
-  /** Fencing of a transactional commit (TxnOffsetCommit 3); older clients send no member and are not checked. */
+  /**
+   * Fencing of a transactional commit (TxnOffsetCommit 3); older clients send no member and are not checked.
+   */
   checkTransactionalCommit(memberId: string, instanceId: string | null, generation: number): number {
     if (memberId === '' && generation < 0) return ErrorCode.NONE;
     return this.#checkMember(memberId, instanceId, generation);
@@ -185,7 +190,8 @@ export class Group {
     this.#staticMembers.set(instanceId, memberId);
     if (this.state !== 'Stable' || !unchanged) return this.#waitForJoin(member);
     this.#restartSession(member);
-    // Told its old id as the leader, a restarted leader does not assign anew: nothing has changed for the group.
+    // Told its old id as the leader, a restarted leader does not assign anew: nothing has changed for the
+    // group.
     return Promise.resolve({ ...this.#joined(member), leader: oldLeader, members: [] });
   }
 

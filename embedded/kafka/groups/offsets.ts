@@ -44,7 +44,10 @@ export class Offsets {
     return this.#store.put(this.apply(group, offsets));
   }
 
-  /** Makes the offsets visible and returns what has to be stored, so that the caller can store it with other changes. */
+  /**
+   * Makes the offsets visible and returns what has to be stored, so that the caller can store it with other
+   * changes.
+   */
   apply(group: string, offsets: readonly PartitionOffset[]): StateChange[] {
     return offsets.map((each) => {
       this.#set(group, each);

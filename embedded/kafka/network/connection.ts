@@ -15,11 +15,14 @@ export interface ConnectionLimits {
   maxFrameBytes: number;
   /** Produce requests of one connection that are worked on at once. Default 16. */
   maxInFlight: number;
-  /** A connection that sends and takes nothing for so long is closed, in milliseconds. Default 10 minutes, as in Kafka. */
+  /**
+   * A connection that sends and takes nothing for so long is closed, in milliseconds. Default 10 minutes, as
+   * in Kafka.
+   */
   idleTimeoutMs: number;
   /**
-   * A frame that has begun, and a login, must be complete after so long, in milliseconds; so must the sending of an
-   * answer when memory for answers is short. Default 30 s.
+   * A frame that has begun, and a login, must be complete after so long, in milliseconds; so must the sending
+   * of an answer when memory for answers is short. Default 30 s.
    */
   stallTimeoutMs: number;
 }
@@ -46,9 +49,9 @@ const maxInFlightBytes = 2 * 1024 * 1024;
 const maxFrameBytesBeforeLogin = 64 * 1024;
 
 /**
- * One client connection. Requests are answered in their order. Like Apache Kafka it works on one at a time; only
- * Produce requests in a row overlap, so that a pipelining producer shares the group commit. Anything that is not
- * protocol closes the connection, with the reason in the log.
+ * One client connection. Requests are answered in their order. Like Apache Kafka it works on one at a time;
+ * only Produce requests in a row overlap, so that a pipelining producer shares the group commit. Anything
+ * that is not protocol closes the connection, with the reason in the log.
  */
 export class Connection {
   readonly #socket: Socket;
@@ -196,8 +199,8 @@ export class Connection {
   }
 
   /**
-   * Counts what this connection holds, and takes in more only while there is room. A frame that has begun reserves its
-   * whole length once, so that whoever has a reservation can always go on to the frame's end.
+   * Counts what this connection holds, and takes in more only while there is room. A frame that has begun
+   * reserves its whole length once, so that whoever has a reservation can always go on to the frame's end.
    */
   #regulate(): void {
     if (this.#closed.signal.aborted) return;

@@ -29,7 +29,9 @@ interface Request {
 
 const beforeAuthentication: ReadonlySet<Api> = new Set([apiVersions, saslHandshake, saslAuthenticate]);
 
-/** From a frame to its answer: reads the request's header, finds the API, lets it serve, frames what it says. */
+/**
+ * From a frame to its answer: reads the request's header, finds the API, lets it serve, frames what it says.
+ */
 export class Dispatcher {
   readonly #services: Services;
   readonly #apis: ReadonlyMap<number, Api>;
@@ -42,8 +44,8 @@ export class Dispatcher {
   }
 
   /**
-   * The answer, its length still to be filled in; `undefined` when none is sent. Requests take effect in the order of
-   * the calls. Rejects when the connection has to be closed, with the reason as the message.
+   * The answer, its length still to be filled in; `undefined` when none is sent. Requests take effect in the
+   * order of the calls. Rejects when the connection has to be closed, with the reason as the message.
    */
   async answer(frame: Buffer, client: Client): Promise<Writer | undefined> {
     if (client.authentication.expectsRawToken) return await answerRawToken(frame, client.authentication);

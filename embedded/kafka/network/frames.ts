@@ -22,7 +22,10 @@ export class Frames {
     return this.#buffered === 0 ? 0 : this.#wanted;
   }
 
-  /** The frames that this chunk completes, without their lengths. Throws `FRAME_TOO_LARGE` or `MALFORMED_REQUEST`. */
+  /**
+   * The frames that this chunk completes, without their lengths. Throws `FRAME_TOO_LARGE` or
+   * `MALFORMED_REQUEST`.
+   */
   push(chunk: Buffer): Buffer[] {
     this.#chunks.push(chunk);
     this.#buffered += chunk.length;

@@ -8,9 +8,9 @@ export interface InterceptedRequest {
 }
 
 /**
- * What becomes of an intercepted request: nothing special (`undefined`), the given error code as its answer without
- * taking effect, the connection dropped before it takes effect (`drop`), or dropped instead of the answer
- * (`drop-answer`), so that the client can't know what happened.
+ * What becomes of an intercepted request: nothing special (`undefined`), the given error code as its answer
+ * without taking effect, the connection dropped before it takes effect (`drop`), or dropped instead of the
+ * answer (`drop-answer`), so that the client can't know what happened.
  */
 export type Verdict = undefined | { errorCode: number } | 'drop' | 'drop-answer';
 

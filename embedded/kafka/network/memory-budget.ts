@@ -1,6 +1,6 @@
 /**
- * Bounds the bytes that all connections hold together. It only counts: whoever finds it exhausted takes in no more
- * until {@link whenFree} calls, so the limit is passed by what was already on its way, never by more.
+ * Bounds the bytes that all connections hold together. It only counts: whoever finds it exhausted takes in no
+ * more until {@link whenFree} calls, so the limit is passed by what was already on its way, never by more.
  */
 export class MemoryBudget {
   readonly #maxBytes: number;

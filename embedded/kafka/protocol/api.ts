@@ -26,8 +26,8 @@ export interface ApiDefinition<Request, Response> {
   minVersion: number;
   maxVersion: number;
   /**
-   * From this version on, compact types and tagged fields (KIP-482): reader and writer know them, and the codec below
-   * marks what is a structure (`structs`). Default: none.
+   * From this version on, compact types and tagged fields (KIP-482): reader and writer know them, and the
+   * codec below marks what is a structure (`structs`). Default: none.
    */
   flexibleFrom?: number;
   decode(reader: Reader, version: number): Request;
@@ -106,7 +106,9 @@ export function defineApi<Request, Response>(definition: ApiDefinition<Request, 
 /** Thrown by a {@link RequestGate} to drop the connection instead of answering. */
 export class ConnectionRefused extends Error {}
 
-/** Errors of the operating system (disk full, read-only, …) carry an errno: the client may try again later. */
+/**
+ * Errors of the operating system (disk full, read-only, …) carry an errno: the client may try again later.
+ */
 function isSystemError(error: unknown): boolean {
   return error instanceof Error && 'errno' in error;
 }

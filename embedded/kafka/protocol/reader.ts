@@ -4,8 +4,9 @@ import { MillraceError } from '../../../platform/errors.js';
 const maxElements = 200_000;
 
 /**
- * Reads the Kafka protocol's primitive types from one frame. Every read is bounds-checked: a frame that ends too early
- * or announces more elements than it has bytes throws `MALFORMED_REQUEST`, before anything is allocated for it.
+ * Reads the Kafka protocol's primitive types from one frame. Every read is bounds-checked: a frame that ends
+ * too early or announces more elements than it has bytes throws `MALFORMED_REQUEST`, before anything is
+ * allocated for it.
  */
 export class Reader {
   /** Compact strings, arrays and tagged fields (KIP-482) instead of the classic encodings. */
@@ -39,7 +40,10 @@ export class Reader {
     return this.#bytes.readInt32BE(this.#take(4));
   }
 
-  /** Offsets, timestamps and producer ids all fit a double; anything beyond 2^53 is not a value this broker ever gave out. */
+  /**
+   * Offsets, timestamps and producer ids all fit a double; anything beyond 2^53 is not a value this broker
+   * ever gave out.
+   */
   int64(): number {
     const at = this.#take(8);
     return this.#bytes.readInt32BE(at) * 0x1_0000_0000 + this.#bytes.readUInt32BE(at + 4);
@@ -124,7 +128,9 @@ export class Reader {
     return this.#bytes.toString('hex', start, start + 16);
   }
 
-  /** Skips the tagged fields that end every structure of a flexible version; none is of use to this broker. */
+  /**
+   * Skips the tagged fields that end every structure of a flexible version; none is of use to this broker.
+   */
   tags(): void {
     if (!this.flexible) return;
     const count = this.unsignedVarint();

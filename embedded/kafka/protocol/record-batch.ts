@@ -33,7 +33,9 @@ export interface BatchHeader {
   size: number;
   attributes: number;
   baseTimestamp: number;
-  /** The larger of the header's two timestamps: producers do not always fill maxTimestamp with the maximum. */
+  /**
+   * The larger of the header's two timestamps: producers do not always fill maxTimestamp with the maximum.
+   */
   maxTimestamp: number;
   producerId: number;
   producerEpoch: number;

@@ -28,9 +28,9 @@ export function decodeRecords(batch: Buffer, header: BatchHeader): DecodedRecord
 }
 
 /**
- * Whether a client's batch, once decompressed, is exactly the records that its header counts, as Apache Kafka demands:
- * with inner offsets 0, 1, 2 …, fields that fill their records, and within the bounds on their number. Consumers
- * believe what is in a batch. Nothing is made of the records but this.
+ * Whether a client's batch, once decompressed, is exactly the records that its header counts, as Apache Kafka
+ * demands: with inner offsets 0, 1, 2 …, fields that fill their records, and within the bounds on their
+ * number. Consumers believe what is in a batch. Nothing is made of the records but this.
  *
  * @param needsKeys - whether a record without a key is refused as well.
  */
@@ -69,7 +69,9 @@ interface Cursor {
   at: number;
 }
 
-/** A zigzag varint of 64 bits at most. @throws RangeError beyond the end, and for one that goes on for longer. */
+/**
+ * A zigzag varint of 64 bits at most. @throws RangeError beyond the end, and for one that goes on for longer.
+ */
 function next(cursor: Cursor): number {
   let value = 0;
   for (let factor = 1; ; factor *= 128) {
@@ -146,8 +148,8 @@ export function encodeRecords(records: readonly NewRecord[], timestamp: number):
 }
 
 /**
- * The control batch that ends a transaction on one partition: key = i16 version 0, i16 type (0 abort, 1 commit);
- * value = i16 version 0, i32 coordinator epoch.
+ * The control batch that ends a transaction on one partition: key = i16 version 0, i16 type (0 abort, 1
+ * commit); value = i16 version 0, i32 coordinator epoch.
  */
 export function encodeMarker(
   producerId: number,

@@ -1,8 +1,8 @@
 import { writeInt64 } from './record-batch.js';
 
 /**
- * Writes the Kafka protocol's primitive types. Large byte strings are kept as they are (see {@link recordBytes}) and
- * handed to the socket as separate chunks, so record data is never copied.
+ * Writes the Kafka protocol's primitive types. Large byte strings are kept as they are (see {@link
+ * recordBytes}) and handed to the socket as separate chunks, so record data is never copied.
  */
 export class Writer {
   /** Compact strings, arrays and tagged fields (KIP-482) instead of the classic encodings. */

@@ -2,7 +2,10 @@ import { failed } from './exchange.js';
 import type { SaslStep } from './exchange.js';
 import type { Users } from './users.js';
 
-/** SASL PLAIN (RFC 4616): one token, `authorization id NUL user NUL password`; the first may be empty or the user. */
+/**
+ * SASL PLAIN (RFC 4616): one token, `authorization id NUL user NUL password`; the first may be empty or the
+ * user.
+ */
 export function plain(users: Users): SaslStep {
   return (token) => {
     const [authorizationId, user, password, ...more] = token.toString('utf8').split('\0');

@@ -23,7 +23,10 @@ function varint(value: bigint): number[] {
   return [...bytes, Number(rest)];
 }
 
-/** Records with these inner offsets, a null key, an empty value, and the bytes that follow (by default: no header). */
+/**
+ * Records with these inner offsets, a null key, an empty value, and the bytes that follow (by default: no
+ * header).
+ */
 function batchOf(
   offsets: readonly bigint[],
   { count = offsets.length, tail = [0] as number[], codec = 0 } = {},

@@ -17,10 +17,11 @@ interface LatestOffsets {
 }
 
 /**
- * Compacts the closed segments below the last stable offset: of each key only the newest record stays, records of
- * aborted transactions go, tombstones go when they are older than `delete.retention.ms`. Offsets never change. Control
- * batches stay (readers need the marker as long as the aborted transaction is listed). What is left of a compressed batch
- * is stored uncompressed. Neighbouring segments that have become small are merged.
+ * Compacts the closed segments below the last stable offset: of each key only the newest record stays,
+ * records of aborted transactions go, tombstones go when they are older than `delete.retention.ms`. Offsets
+ * never change. Control batches stay (readers need the marker as long as the aborted transaction is listed).
+ * What is left of a compressed batch is stored uncompressed. Neighbouring segments that have become small are
+ * merged.
  */
 export async function compactLog(log: PartitionLog, now: number): Promise<void> {
   const { lastStableOffset } = log;
@@ -57,7 +58,10 @@ async function latestOffsets(log: PartitionLog, segments: readonly Segment[]): P
   return { offsets, end: (segments.at(-1)?.lastOffset ?? -1) + 1 };
 }
 
-/** Puts what is left of the first segment, and of as many after it as fit, into one. Returns how many it replaced. */
+/**
+ * Puts what is left of the first segment, and of as many after it as fit, into one. Returns how many it
+ * replaced.
+ */
 async function mergeFirst(
   log: PartitionLog,
   segments: readonly Segment[],

@@ -57,7 +57,10 @@ async function opened(config: Record<string, string> = configs, isMore = known):
   return await logs.open(config, noCache, isMore);
 }
 
-/** Readers, from whatever offset, get what is intact and are never stuck; what is appended comes behind all that was there. */
+/**
+ * Readers, from whatever offset, get what is intact and are never stuck; what is appended comes behind all
+ * that was there.
+ */
 async function expectServed(log: PartitionLog, expected: string[]): Promise<void> {
   expect(await values(log, log.logStart)).toEqual(expected);
   expect(log.highWatermark).toBe(count);

@@ -8,7 +8,9 @@ import { syncFolder } from './files.js';
 /** Of the copy of a damaged file, or, where a file is missing, of an empty one in its place. */
 const damagedSuffix = '.damaged';
 
-/** What a start or a reader found that no crash can have left: something that was on disk is there no more. */
+/**
+ * What a start or a reader found that no crash can have left: something that was on disk is there no more.
+ */
 export interface Damage {
   /** The file that is damaged or missing. */
   path: string;

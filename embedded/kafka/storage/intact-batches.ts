@@ -12,7 +12,10 @@ import {
 } from '../protocol/record-batch.js';
 import type { BatchHeader } from '../protocol/record-batch.js';
 
-/** A batch that is further ahead of the one before it has a damaged offset, or is no batch but a record's content. */
+/**
+ * A batch that is further ahead of the one before it has a damaged offset, or is no batch but a record's
+ * content.
+ */
 const furthestAhead = 2 ** 31;
 
 export interface FoundBatch {
@@ -23,9 +26,10 @@ export interface FoundBatch {
 /**
  * The intact batches of a damaged file that rise in offset, in order.
  *
- * A batch that is not intact is passed by its length where that leads to another batch. Else each byte may be the first
- * of the next one. Neither length nor offset of a batch is under its CRC: a length is repaired where the CRC fits the
- * bytes up to the next batch, and a batch whose offset does not fit between its neighbours' is left out.
+ * A batch that is not intact is passed by its length where that leads to another batch. Else each byte may be
+ * the first of the next one. Neither length nor offset of a batch is under its CRC: a length is repaired
+ * where the CRC fits the bytes up to the next batch, and a batch whose offset does not fit between its
+ * neighbours' is left out.
  *
  * @param after - the offset before the first one.
  * @returns also how many batches are intact, left out or not.

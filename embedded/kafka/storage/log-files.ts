@@ -15,7 +15,9 @@ import type { SegmentSummary } from './segment.js';
 
 const checkpointName = 'checkpoint';
 
-/** A summary of a log up to its end at some moment; recovery reads and checks only what was written after it. */
+/**
+ * A summary of a log up to its end at some moment; recovery reads and checks only what was written after it.
+ */
 interface Checkpoint {
   segments: SegmentSummary[];
   producers: ProducerStatesSnapshot;
@@ -33,7 +35,10 @@ export interface KnownLog {
   start: number;
   /** Offsets below this were given out. */
   end: number;
-  /** The highest offset that a group has committed: without a checkpoint it tells how far the log went. Default 0. */
+  /**
+   * The highest offset that a group has committed: without a checkpoint it tells how far the log went.
+   * Default 0.
+   */
   committed?: number;
   /** Whether there may be no file of it. */
   isNew: boolean;
@@ -42,11 +47,12 @@ export interface KnownLog {
 }
 
 /**
- * Opens a partition's folder, making it when missing: restores the checkpoint, scans the rest, cuts a torn tail.
+ * Opens a partition's folder, making it when missing: restores the checkpoint, scans the rest, cuts a torn
+ * tail.
  *
- * What no crash can have left is damage: an intact batch behind a bad byte, a file that is missing or shorter than the
- * checkpoint says, a closed segment with a bad end. The file is then kept beside (see {@link keepDamaged}), what is
- * intact goes on to be served, and no offset that was given out is given out again.
+ * What no crash can have left is damage: an intact batch behind a bad byte, a file that is missing or shorter
+ * than the checkpoint says, a closed segment with a bad end. The file is then kept beside (see {@link
+ * keepDamaged}), what is intact goes on to be served, and no offset that was given out is given out again.
  */
 export async function loadLog(folder: string, known: KnownLog, logger: Logger): Promise<LoadedLog> {
   await mkdir(folder, { recursive: true });

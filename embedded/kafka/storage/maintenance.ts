@@ -2,7 +2,9 @@ import type { Services } from '../services.js';
 import { compactLog } from './compaction.js';
 import { applyRetention } from './retention.js';
 
-/** An idempotent producer that wrote nothing for so long is forgotten (Kafka's `producer.id.expiration.ms`). */
+/**
+ * An idempotent producer that wrote nothing for so long is forgotten (Kafka's `producer.id.expiration.ms`).
+ */
 const producerExpiryMs = 24 * 3600 * 1000;
 
 /** One run of everything that keeps the disk and the memory bounded. */

@@ -34,7 +34,10 @@ export interface Appended {
   baseOffset: number;
   /** The time given to the batch under LogAppendTime, else -1. */
   logAppendTime: number;
-  /** Resolves when the batch is on disk; rejects when the disk refuses it, and the batch is then not in the log. */
+  /**
+   * Resolves when the batch is on disk; rejects when the disk refuses it, and the batch is then not in the
+   * log.
+   */
   durable: Promise<void>;
 }
 
@@ -50,9 +53,9 @@ interface PendingBatch {
 }
 
 /**
- * One partition: segments on disk, producer states, and the group commit. Appends get their offset at once and are
- * written together by one write and one fsync per round; everything that arrives during a round shares the next one.
- * Readers see a batch only when it is on disk (the high watermark is the durable end).
+ * One partition: segments on disk, producer states, and the group commit. Appends get their offset at once
+ * and are written together by one write and one fsync per round; everything that arrives during a round
+ * shares the next one. Readers see a batch only when it is on disk (the high watermark is the durable end).
  */
 export class PartitionLog {
   readonly topic: string;
@@ -172,7 +175,10 @@ export class PartitionLog {
     return { errorCode: 0, batches, aborted: this.producers.abortedBetween(offset, end) };
   }
 
-  /** Calls `action` whenever the high watermark or the last stable offset may have moved, until the returned function is called. */
+  /**
+   * Calls `action` whenever the high watermark or the last stable offset may have moved, until the returned
+   * function is called.
+   */
   onAdvance(action: () => void): () => void {
     this.#waiting.add(action);
     return () => this.#waiting.delete(action);
@@ -186,8 +192,8 @@ export class PartitionLog {
   }
 
   /**
-   * Puts `merged` in the place of the closed segments `replaced`, whose records it holds: atomically for readers, and
-   * so that a crash at any moment leaves one of the two.
+   * Puts `merged` in the place of the closed segments `replaced`, whose records it holds: atomically for
+   * readers, and so that a crash at any moment leaves one of the two.
    */
   async replaceSegments(replaced: readonly Segment[], merged: Segment): Promise<void> {
     const [first] = replaced;
@@ -209,8 +215,8 @@ export class PartitionLog {
   }
 
   /**
-   * Does something with the files. Where one turns out to be damaged, a copy of it is kept, what is intact of it takes
-   * its place, and the work is done again.
+   * Does something with the files. Where one turns out to be damaged, a copy of it is kept, what is intact of
+   * it takes its place, and the work is done again.
    */
   async withRepair<T>(work: () => Promise<T>): Promise<T> {
     for (let left = this.segments.length; ; left--) {
@@ -303,7 +309,8 @@ export class PartitionLog {
         this.#round = deferred();
         this.#roundInProgress = round.promise;
         const checkpointDue = this.#uncheckpointedBytes > checkpointEveryBytes || this.#rollRequested;
-        // Taken before the write: appends that arrive during it are not in the files that the checkpoint describes.
+        // Taken before the write: appends that arrive during it are not in the files that the checkpoint
+        // describes.
         const producers = checkpointDue ? structuredClone(this.producers.snapshot()) : undefined;
         try {
           await this.#write(batches);

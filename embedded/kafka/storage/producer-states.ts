@@ -39,13 +39,15 @@ export type ProducerVerdict =
   | { kind: 'refuse'; errorCode: number };
 
 /**
- * What one partition knows of its idempotent and transactional producers: the last five batches of each (retries are
- * answered, gaps are refused), open transactions (the last stable offset) and aborted ones. It is a pure function of
- * the batch headers in the log, so it is rebuilt from them.
+ * What one partition knows of its idempotent and transactional producers: the last five batches of each
+ * (retries are answered, gaps are refused), open transactions (the last stable offset) and aborted ones. It
+ * is a pure function of the batch headers in the log, so it is rebuilt from them.
  */
 export class ProducerStates {
   #producers = new Map<number, ProducerState>();
-  /** Producer id → first offset of its open transaction. In order of offset, because that is how they open. */
+  /**
+   * Producer id → first offset of its open transaction. In order of offset, because that is how they open.
+   */
   #openSince = new Map<number, number>();
   #aborted: AbortedTransaction[] = [];
 
@@ -102,7 +104,9 @@ export class ProducerStates {
     return [...this.#producers.keys()].reduce((highest, id) => Math.max(highest, id), -1);
   }
 
-  /** Aborted transactions with records in `[from, to)`, sorted by first offset: clients rely on that order. */
+  /**
+   * Aborted transactions with records in `[from, to)`, sorted by first offset: clients rely on that order.
+   */
   abortedBetween(from: number, to: number): AbortedTransaction[] {
     return this.#aborted
       .filter((transaction) => transaction.lastOffset >= from && transaction.firstOffset < to)
@@ -110,8 +114,8 @@ export class ProducerStates {
   }
 
   /**
-   * Forgets aborted transactions below the log's start, and producers that wrote nothing since `unusedSince`. Times are
-   * the producers' own: one from the future counts as `now`, or it would never be forgotten.
+   * Forgets aborted transactions below the log's start, and producers that wrote nothing since `unusedSince`.
+   * Times are the producers' own: one from the future counts as `now`, or it would never be forgotten.
    */
   prune(logStart: number, unusedSince: number, now: number): void {
     this.#aborted = this.#aborted.filter((transaction) => transaction.lastOffset >= logStart);
@@ -154,7 +158,9 @@ export class ProducerStates {
   }
 }
 
-/** By offsets, not by count: compaction removes records from a batch and leaves its sequence range as it was. */
+/**
+ * By offsets, not by count: compaction removes records from a batch and leaves its sequence range as it was.
+ */
 function lastSequenceOf(header: BatchHeader): number {
   return addToSequence(header.baseSequence, header.lastOffset - header.baseOffset);
 }

@@ -4,8 +4,9 @@ import type { PartitionLog } from './partition-log.js';
 import type { Segment } from './segment.js';
 
 /**
- * Closes an active segment that is old, then drops closed segments from the front: those below the log start, those
- * whose newest record has outlived `retention.ms`, and those beyond `retention.bytes`. The log start follows.
+ * Closes an active segment that is old, then drops closed segments from the front: those below the log start,
+ * those whose newest record has outlived `retention.ms`, and those beyond `retention.bytes`. The log start
+ * follows.
  *
  * @param moveStart - sets the log start and resolves when it is on disk: a start then knows that what is below it is
  *   not lost but deleted.

@@ -43,8 +43,8 @@ export class DamagedSegment extends Error {
 }
 
 /**
- * One file of batches in wire format, with a sparse in-memory index from offset to position. `size` counts durable
- * bytes only; whatever the file holds beyond is not served.
+ * One file of batches in wire format, with a sparse in-memory index from offset to position. `size` counts
+ * durable bytes only; whatever the file holds beyond is not served.
  */
 export class Segment {
   readonly baseOffset: number;
@@ -71,7 +71,10 @@ export class Segment {
     this.#users++;
   }
 
-  /** Opens the file, in this very tick, and keeps it open until the matching {@link release}: it can then be replaced or deleted by others. */
+  /**
+   * Opens the file, in this very tick, and keeps it open until the matching {@link release}: it can then be
+   * replaced or deleted by others.
+   */
   acquire(): number {
     this.#fd ??= openSync(this.path, constants.O_RDWR);
     this.#users++;
@@ -85,7 +88,10 @@ export class Segment {
     this.#fd = undefined;
   }
 
-  /** Writes batches behind the durable end and waits for the disk. The caller then calls {@link note} for each. */
+  /**
+   * Writes batches behind the durable end and waits for the disk. The caller then calls {@link note} for
+   * each.
+   */
   async append(batches: readonly Buffer[]): Promise<void> {
     const fd = this.acquire();
     try {
@@ -173,8 +179,9 @@ export class Segment {
   }
 
   /**
-   * Reads what the file holds behind the known end and takes every intact batch into account, passing it on. Stops at
-   * the first byte that is not part of an intact batch with the next offset; `size` is then less than the file's length.
+   * Reads what the file holds behind the known end and takes every intact batch into account, passing it on.
+   * Stops at the first byte that is not part of an intact batch with the next offset; `size` is then less
+   * than the file's length.
    *
    * @param hasGaps - whether offsets may be missing between batches, as compaction leaves them.
    * @param below - where the next segment begins.
@@ -218,7 +225,10 @@ export class Segment {
     }
   }
 
-  /** Gives the file its final name, in place of whatever has that name. Open readers keep the file they opened. */
+  /**
+   * Gives the file its final name, in place of whatever has that name. Open readers keep the file they
+   * opened.
+   */
   async moveTo(path: string): Promise<void> {
     await rename(this.path, path);
     this.path = path;
@@ -284,7 +294,10 @@ export class Segment {
     return batch;
   }
 
-  /** The header at `at` of bytes from `position`, if it may be there: none of its length and offsets is under a CRC. */
+  /**
+   * The header at `at` of bytes from `position`, if it may be there: none of its length and offsets is under
+   * a CRC.
+   */
   #headerOf(bytes: Buffer, at: number, position: number, before: number): BatchHeader {
     const header = readHeader(bytes, at);
     const { size, baseOffset, lastOffset } = header;

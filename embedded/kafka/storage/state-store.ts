@@ -19,9 +19,10 @@ const [openBracket, closeBracket] = [0x5b, 0x5d];
 const rewriteAboveBytes = 4 * 1024 * 1024;
 
 /**
- * The broker's small durable state: topics and their settings, group offsets, transactions, producer ids. A key-value
- * map kept as an append-only file of checksummed frames; each frame holds the changes of one or more `put` calls and
- * takes effect as a whole or, if torn by a crash, not at all. The file is rewritten when most of it is outdated.
+ * The broker's small durable state: topics and their settings, group offsets, transactions, producer ids. A
+ * key-value map kept as an append-only file of checksummed frames; each frame holds the changes of one or
+ * more `put` calls and takes effect as a whole or, if torn by a crash, not at all. The file is rewritten when
+ * most of it is outdated.
  *
  *     frame => length u32 · crc-32c u32 · JSON [[key, value], …]   (a missing value removes the key)
  */
@@ -76,8 +77,8 @@ export class StateStore {
   }
 
   /**
-   * Applies the changes together. Resolves when they are on disk; concurrent calls share one write and one fsync. When
-   * the disk refuses, it rejects, and the changes are written with the next ones.
+   * Applies the changes together. Resolves when they are on disk; concurrent calls share one write and one
+   * fsync. When the disk refuses, it rejects, and the changes are written with the next ones.
    */
   put(changes: readonly StateChange[]): Promise<void> {
     const frame: [string, string | undefined][] = [];
@@ -142,7 +143,8 @@ export class StateStore {
 
   async #rewrite(): Promise<void> {
     const temporary = `${this.#path}.new`;
-    // Queued changes are already in the map, and are written again behind it: applying them twice changes nothing.
+    // Queued changes are already in the map, and are written again behind it: applying them twice changes
+    // nothing.
     const frames = [...this.#values].map(([key, value]) => encodeFrame(encodePairs([[key, value]])));
     const bytes = Buffer.concat(frames);
     const handle = await open(temporary, 'w', 0o644);
@@ -162,7 +164,8 @@ export class StateStore {
   /**
    * Takes every intact frame into account.
    *
-   * @returns where the last one ends, and where the first that is not intact begins, if intact ones follow it.
+   * @returns where the last one ends, and where the first that is not intact begins, if intact ones follow
+   *   it.
    */
   #load(bytes: Buffer): { end: number; damagedAt: number | undefined } {
     let end = 0;
@@ -190,8 +193,8 @@ export class StateStore {
 }
 
 /**
- * The intact frames of a file, whatever is between them. One whose length alone is damaged ends where the next one
- * begins, or the file does, if its checksum says so; it is not whole then.
+ * The intact frames of a file, whatever is between them. One whose length alone is damaged ends where the
+ * next one begins, or the file does, if its checksum says so; it is not whole then.
  */
 function* intactFrames(bytes: Buffer): Generator<{ at: number; bodyEnd: number; isWhole: boolean }> {
   for (let at = 0; bytes.length - at > frameOverhead;) {

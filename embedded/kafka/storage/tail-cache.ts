@@ -10,7 +10,9 @@ interface CachedBatch {
   bytes: Buffer;
 }
 
-/** Bounds the bytes that all partitions together keep of their newest batches; the oldest append goes first. */
+/**
+ * Bounds the bytes that all partitions together keep of their newest batches; the oldest append goes first.
+ */
 export class TailCacheBudget {
   readonly #maxBytes: number;
   readonly #order = new Deque<TailCache>();
@@ -32,7 +34,10 @@ export class TailCacheBudget {
   }
 }
 
-/** The newest durable batches of one partition without a gap, so that consumers that keep up never touch the disk. */
+/**
+ * The newest durable batches of one partition without a gap, so that consumers that keep up never touch the
+ * disk.
+ */
 export class TailCache {
   readonly #budget: TailCacheBudget;
   readonly #batches = new Deque<CachedBatch>();

@@ -38,7 +38,9 @@ function setting(type: ConfigType, defaultValue: string, check: ConfigDefinition
   };
 }
 
-/** The topic settings this broker honours, with Kafka's names, units and (but for the segment size) defaults. */
+/**
+ * The topic settings this broker honours, with Kafka's names, units and (but for the segment size) defaults.
+ */
 const honoured: Readonly<Record<string, ConfigDefinition>> = {
   'cleanup.policy': {
     type: 'list',
@@ -106,9 +108,9 @@ const honoured: Readonly<Record<string, ConfigDefinition>> = {
 };
 
 /**
- * Settings of Kafka for which there is nothing to set here: they are about when to flush (an answer waits for the disk
- * as it is), about indexes (kept in memory), or about replicas (there is one). They are checked, kept and described, so
- * that a topic can be made as it is in production.
+ * Settings of Kafka for which there is nothing to set here: they are about when to flush (an answer waits for
+ * the disk as it is), about indexes (kept in memory), or about replicas (there is one). They are checked,
+ * kept and described, so that a topic can be made as it is in production.
  */
 const meaningless: Readonly<Record<string, ConfigDefinition>> = {
   'compression.gzip.level': setting('int', '-1', between(-1, 9n)),
@@ -127,7 +129,9 @@ const meaningless: Readonly<Record<string, ConfigDefinition>> = {
   'unclean.leader.election.enable': setting('boolean', 'false', oneOf('true', 'false')),
 };
 
-/** All topic settings that are taken. A name that is not among them is refused: it may be one that matters. */
+/**
+ * All topic settings that are taken. A name that is not among them is refused: it may be one that matters.
+ */
 export const topicConfigs: Readonly<Record<string, ConfigDefinition>> = { ...honoured, ...meaningless };
 
 export type ConfigValues = Readonly<Record<string, string>>;

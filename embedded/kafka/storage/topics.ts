@@ -128,7 +128,8 @@ export class Topics {
       if (topic === undefined) return unknownTopic(name);
       this.#topics.delete(name);
       await Promise.all(topic.partitions.map((log) => log.close()));
-      // Renamed first: a crash in between leaves an empty topic, never old records in a new topic of that name.
+      // Renamed first: a crash in between leaves an empty topic, never old records in a new topic of that
+      // name.
       for (const log of topic.partitions) await rename(log.folder, `${log.folder}${deletedSuffix}`);
       await syncFolder(this.#folder);
       await this.#store.put([
@@ -177,7 +178,10 @@ export class Topics {
     });
   }
 
-  /** Moves the log start, so that records below `offset` are never served again; their segments go with the next retention run. */
+  /**
+   * Moves the log start, so that records below `offset` are never served again; their segments go with the
+   * next retention run.
+   */
   async deleteRecords(log: PartitionLog, offset: number): Promise<void> {
     if (offset <= log.logStart) return;
     log.logStart = offset;

@@ -1,6 +1,7 @@
 import { KafkaBroker } from '../broker.js';
 
-// A broker in a separate process, so that a test can kill it: broker-process.js <data folder> <port>. Tells its port.
+// A broker in a separate process, so that a test can kill it: broker-process.js <data folder> <port>. Tells
+// its port.
 const [dataDir = '', port = '0'] = process.argv.slice(2);
 const broker = new KafkaBroker({ dataDir, port: Number(port) });
 const started = await broker.start();

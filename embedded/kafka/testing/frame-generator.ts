@@ -9,8 +9,8 @@ const numbers = [0, 1, -1, 2, 3, 1000];
 const texts = ['t', 'g', '', 'PLAIN', 'consumer', 'range', 'cleanup.policy', 'x'.repeat(300)];
 
 /**
- * A reader that makes up what it is asked for, and writes it down: whatever an API's decoder reads becomes a request in
- * exactly the grammar of that version.
+ * A reader that makes up what it is asked for, and writes it down: whatever an API's decoder reads becomes a
+ * request in exactly the grammar of that version.
  */
 class InventingReader extends Reader {
   readonly writer = new Writer();

@@ -26,7 +26,10 @@ export interface FetchResult {
   records: Buffer;
 }
 
-/** A Kafka client that sends exactly what a test says: no retries, no state. Calls reject when the connection ends. */
+/**
+ * A Kafka client that sends exactly what a test says: no retries, no state. Calls reject when the connection
+ * ends.
+ */
 export class WireClient {
   readonly #socket: Socket;
   readonly #frames = new Frames(64 * 1024 * 1024);

@@ -2,14 +2,19 @@ import type { StateStore } from '../storage/state-store.js';
 
 const blockSize = 1000;
 
-/** Gives out producer ids that were never given before, crashes included: ids are reserved on disk in blocks. */
+/**
+ * Gives out producer ids that were never given before, crashes included: ids are reserved on disk in blocks.
+ */
 export class ProducerIds {
   readonly #store: StateStore;
   #next: number;
   #reservedUpTo: number;
   #reserving: Promise<void> = Promise.resolve();
 
-  /** @param highestUsed - on the logs: the state may have been damaged. A log would take a second producer's batches for the first one's. */
+  /**
+   * @param highestUsed - on the logs: the state may have been damaged. A log would take a second producer's
+   * batches for the first one's.
+   */
   constructor(store: StateStore, highestUsed = -1) {
     this.#store = store;
     const [saved] = [...store.entries<number>('producer-ids')];

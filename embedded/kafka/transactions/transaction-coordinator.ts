@@ -43,9 +43,9 @@ interface Dependencies {
 }
 
 /**
- * Kafka's transaction protocol for the one broker there is (KIP-98, KIP-360 bumps, KIP-447 fencing by group). Each
- * transactional id's state is on disk before a client hears of it, and the decision of EndTxn before the first marker:
- * recovery finishes what was decided and lets the rest go on or time out.
+ * Kafka's transaction protocol for the one broker there is (KIP-98, KIP-360 bumps, KIP-447 fencing by group).
+ * Each transactional id's state is on disk before a client hears of it, and the decision of EndTxn before the
+ * first marker: recovery finishes what was decided and lets the rest go on or time out.
  */
 export class TransactionCoordinator {
   readonly #transactions = new Map<string, Transaction>();
@@ -61,7 +61,9 @@ export class TransactionCoordinator {
     }
   }
 
-  /** After a start: finishes decided transactions, restarts the timers of open ones, aborts what nobody owns. */
+  /**
+   * After a start: finishes decided transactions, restarts the timers of open ones, aborts what nobody owns.
+   */
   async recover(): Promise<void> {
     const owned = new Set<string>();
     for (const [id, transaction] of this.#transactions) {
@@ -136,7 +138,9 @@ export class TransactionCoordinator {
     return ErrorCode.NONE;
   }
 
-  /** TxnOffsetCommit, after the group's own checks: the offsets stay invisible until the transaction commits. */
+  /**
+   * TxnOffsetCommit, after the group's own checks: the offsets stay invisible until the transaction commits.
+   */
   async stageOffsets(
     id: string,
     producer: ProducerIdentity,

@@ -7,7 +7,10 @@ export type TransactionState =
 export interface Transaction {
   producerId: number;
   epoch: number;
-  /** The epoch before the last bump that the producer itself asked for (InitProducerId 3): a retry still carries it. */
+  /**
+   * The epoch before the last bump that the producer itself asked for (InitProducerId 3): a retry still
+   * carries it.
+   */
   previousEpoch: number;
   timeoutMs: number;
   state: TransactionState;
