@@ -8,6 +8,15 @@ import { toMillraceError } from './kafka-errors.js';
 import { kafkajs } from './kafkajs.js';
 import type { TopicSpec } from './topics.js';
 
+/** Which offsets a partition holds. */
+export interface PartitionRange {
+  partition: number;
+  /** First offset. */
+  low: number;
+  /** Offset after the last committed record, equal to `low` when there is none. */
+  high: number;
+}
+
 export interface PartitionLag {
   topic: string;
   partition: number;
@@ -136,7 +145,7 @@ export class LogAdmin {
   }
 
   /** First and next committed offset of each partition. */
-  async ends(topic: string): Promise<{ partition: number; low: number; high: number }[]> {
+  async ends(topic: string): Promise<PartitionRange[]> {
     try {
       // kafkajs asks under read_committed, so the end is the last stable offset.
       const ends = await this.#offsets.run(async () => (await this.#admin()).fetchTopicOffsets(topic));

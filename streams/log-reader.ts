@@ -3,6 +3,7 @@ import { MillraceError } from '../platform/errors.js';
 import { backoff } from '../platform/backoff.js';
 import { type FetchResult, fetchCommitted, maxEmptyAnswers } from './fetch-committed.js';
 import { isFinal, toMillraceError, typeOf } from './kafka-errors.js';
+import type { PartitionRange } from './log-admin.js';
 import { type Broker, type Cluster, createCluster, offsetOf, partitionsOf } from './log-cluster.js';
 import { type StreamRecord, toStreamRecord } from './records.js';
 
@@ -19,7 +20,7 @@ const maxWaitMs = 250;
 const maxAttempts = 12;
 
 /** Answers the first and the next committed offset of each partition. */
-export type LogEnds = (topic: string) => Promise<readonly { partition: number; low: number; high: number }[]>;
+export type LogEnds = (topic: string) => Promise<readonly PartitionRange[]>;
 
 /**
  * Reads given places of the log, with no consumer group: nothing joins, commits, or takes work from anyone. One request
@@ -156,7 +157,7 @@ export class LogReader {
     }
   }
 
-  async #endsOf(topic: string, partition: number): Promise<{ low: number; high: number } | undefined> {
+  async #endsOf(topic: string, partition: number): Promise<PartitionRange | undefined> {
     return (await this.#ends(topic)).find((each) => each.partition === partition);
   }
 

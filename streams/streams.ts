@@ -7,7 +7,7 @@ import type { Consumption } from './consumption.js';
 import { TopicTail } from './topic-tail.js';
 import type { Follower, TopicTailOptions } from './topic-tail.js';
 import { LogAdmin } from './log-admin.js';
-import type { PartitionLag } from './log-admin.js';
+import type { PartitionLag, PartitionRange } from './log-admin.js';
 import { KafkaLogBrokers } from './log-brokers.js';
 import { LogReader } from './log-reader.js';
 import type { Span } from './log-reader.js';
@@ -62,12 +62,9 @@ export interface Streams {
    *
    * @throws MillraceError as {@link Streams.whenSettled}, and `LOG_UNAVAILABLE`, retriable, when one is open for longer.
    */
-  lastStableOffsets(
-    topic: string,
-    timeoutMs?: number,
-  ): Promise<{ partition: number; low: number; high: number }[]>;
+  lastStableOffsets(topic: string, timeoutMs?: number): Promise<PartitionRange[]>;
   /** First and next committed offset of each partition. */
-  ends(topic: string): Promise<{ partition: number; low: number; high: number }[]>;
+  ends(topic: string): Promise<PartitionRange[]>;
   /** Per partition of the topic the next offset that the group reads; partitions without a commit are left out. */
   committed(groupId: string, topic: string): Promise<Map<number, number>>;
   /** Per partition the first offset with a record of that time (milliseconds since 1970) or later, else the end. */

@@ -5,6 +5,7 @@ import { atMost, backoff, pause } from '../platform/backoff.js';
 import { ConsumptionHealth, type ConsumptionStatus } from './consumption-health.js';
 import { type FetchResult, fetchCommitted, maxEmptyAnswers, type Place } from './fetch-committed.js';
 import { typeOf } from './kafka-errors.js';
+import type { PartitionRange } from './log-admin.js';
 import { type Broker, type Cluster, createCluster, offsetOf, partitionsOf } from './log-cluster.js';
 import { toStreamRecord } from './records.js';
 import type { StreamRecord } from './records.js';
@@ -32,10 +33,7 @@ export interface Follower {
 }
 
 /** First and next offset of each partition of a topic, once nothing is open that was written before. */
-export type LastStableOffsets = (
-  topic: string,
-  timeoutMs: number,
-) => Promise<readonly { partition: number; low: number; high: number }[]>;
+export type LastStableOffsets = (topic: string, timeoutMs: number) => Promise<readonly PartitionRange[]>;
 
 const pollMs = 50;
 /** So long a broker waits for records where there are none yet. */

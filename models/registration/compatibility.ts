@@ -1,4 +1,5 @@
 import { MillraceError } from '../../platform/errors.js';
+import { isShare } from '../lifecycle/state.js';
 import type { GoldenRow, ModelInput, ModelManifest } from '../manifest.js';
 
 /**
@@ -79,8 +80,4 @@ function takesText(input: ModelInput): boolean {
 
 function kindOf(input: ModelInput): string {
   return takesText(input) ? 'text' : 'numbers';
-}
-
-function isShare(value: number): boolean {
-  return value >= 0 && value <= 1;
 }
