@@ -2,7 +2,8 @@ import { type BridgeStatus } from '../bridges/rabbitmq/connection.js';
 import { bridgeGroup, startBridge as start } from '../bridges/rabbitmq/bridge.js';
 import type { PartHealth } from '../platform/health.js';
 import { MillraceError } from '../platform/errors.js';
-import { type Context, type Role, watchConsumption } from './context.js';
+import type { Context, Role } from './context.js';
+import { watchConsumption } from './health.js';
 
 /**
  * The RabbitMQ bridge.

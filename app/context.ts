@@ -1,7 +1,7 @@
 import { ConsumerLag } from './consumer-lag.js';
 import { type Engines, findDamagedFiles, type Starting } from './start-engines.js';
-import { showHealth } from './health-metric.js';
-import type { Health, PartHealth } from '../platform/health.js';
+import { damageHealth, modelsHealth, showHealth } from './health.js';
+import type { Health } from '../platform/health.js';
 import type { ModelLifecycle } from '../models/lifecycle/lifecycle.js';
 import type { ServedModels } from '../models/lifecycle/served-models.js';
 import { createModelRuntime } from '../models/runtime.js';
@@ -15,7 +15,6 @@ import {
   openPipelines,
 } from '../processors/pipelines/open-pipelines.js';
 import { loadPipelines } from '../processors/pipelines/pipeline.js';
-import type { Consumption } from '../streams/consumption.js';
 import { SchemaRegistryClient } from '../streams/schema-registry.js';
 import { Serde } from '../streams/serde.js';
 import { createStreams, type Streams } from '../streams/streams.js';
@@ -136,57 +135,4 @@ export function kafkaSettings(config: Config) {
     ...(KAFKA_TLS ? { tls: tlsOptions(config, 'KAFKA') } : {}),
     ...(replicationFactor === undefined ? {} : { replicationFactor }),
   };
-}
-
-/** Degraded until somebody has looked at the copies of damaged files and taken them away. */
-function damageHealth(files: readonly string[]): PartHealth {
-  if (files.length === 0) return { status: 'up' };
-  return {
-    status: 'degraded',
-    detail: `files of the log were damaged, and their intact records are served: look at ${files.join(', ')} (docs/operations.md)`,
-  };
-}
-
-/**
- * Degraded while a version that ought to serve doesn't, while one does that can't score its pipeline's events, and while
- * changes can't be seen.
- */
-function modelsHealth(lifecycle: ModelLifecycle, wrong: readonly string[]): PartHealth {
-  const { ok, since, lastError } = lifecycle.status();
-  const problems = [...wrong];
-  if (!ok) problems.push(`changes are not seen: ${lastError}, since ${new Date(since).toISOString()}`);
-  return problems.length === 0 ? { status: 'up' } : { status: 'degraded', detail: problems.join('; ') };
-}
-
-/** Silence after which a consumption counts as stuck: longer than all of its retries together. */
-const stuckAfterMs = 180_000;
-
-/** Shows in readiness how a consumption is, and in liveness when only a restart helps it. */
-export function watchConsumption(
-  { health, streams }: Context,
-  name: string,
-  consumption: Consumption,
-  toHealth: (health: PartHealth) => PartHealth = (part) => part,
-): void {
-  health.add(name, () => toHealth(consumptionHealth(consumption)));
-  health.addStuck(name, async () => {
-    const silentMs = Date.now() - consumption.aliveAt();
-    if (silentMs < stuckAfterMs) return undefined;
-    // While the log is away a restart changes nothing.
-    const answers = await streams.ping().then(
-      () => true,
-      () => false,
-    );
-    return answers
-      ? `the log answers, and the consumer has not asked it for ${Math.round(silentMs / 1000)} s`
-      : undefined;
-  });
-}
-
-/** How a consumption is, for readiness. */
-function consumptionHealth(consumption: Consumption): PartHealth {
-  const { ok, since, lastError } = consumption.status();
-  return ok
-    ? { status: 'up' }
-    : { status: 'down', detail: `${lastError}, since ${new Date(since).toISOString()}` };
 }

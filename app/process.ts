@@ -1,7 +1,8 @@
 import { shrinkDeadLetter, smallerDeadLetter } from '../processors/dead-letters/dead-letter.js';
 import { StreamScorer } from '../processors/scoring/stream-scorer.js';
 import { scoringGroup } from '../streams/topics.js';
-import { type Context, type Role, watchConsumption } from './context.js';
+import type { Context, Role } from './context.js';
+import { watchConsumption } from './health.js';
 
 /** The stream scorers: one consumer group a pipeline, its partitions shared among all copies of this role. */
 export async function startProcessors(context: Context): Promise<Role> {

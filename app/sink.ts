@@ -5,7 +5,8 @@ import { retryForever } from '../platform/retry.js';
 import { Sink } from '../processors/sink/sink.js';
 import { loadContract } from '../schemas/contracts.js';
 import { sinkGroup } from '../streams/topics.js';
-import { type Context, type Role, watchConsumption } from './context.js';
+import type { Context, Role } from './context.js';
+import { watchConsumption } from './health.js';
 
 /** One batch is made ready while ClickHouse works on the other. */
 export const concurrentInserts = 2;

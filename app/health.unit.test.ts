@@ -1,7 +1,7 @@
 import { Registry } from 'prom-client';
 import { expect, it } from 'vitest';
 import { Health } from '../platform/health.js';
-import { showHealth } from './health-metric.js';
+import { showHealth } from './health.js';
 
 it('shows each part as it is at the scrape', async () => {
   const registry = new Registry();

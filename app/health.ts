@@ -1,0 +1,75 @@
+import { Gauge, type Registry } from 'prom-client';
+import type { ModelLifecycle } from '../models/lifecycle/lifecycle.js';
+import type { Health, PartHealth } from '../platform/health.js';
+import type { Consumption } from '../streams/consumption.js';
+import type { Streams } from '../streams/streams.js';
+
+const values: Record<PartHealth['status'], number> = { up: 1, degraded: 0.5, down: 0 };
+
+/** Shows what `/health/ready` says, part by part, asked anew at each scrape: readiness in a form that alerts can use. */
+export function showHealth(registry: Registry, health: Health): void {
+  const gauge = new Gauge({
+    name: 'millrace_part_health',
+    help: 'How a part that this process needs is: 1 up, 0.5 degraded, 0 down. One that is down makes the process not ready.',
+    labelNames: ['part'] as const,
+    registers: [registry],
+    collect: async () => {
+      const { parts } = await health.report();
+      gauge.reset();
+      for (const [part, { status }] of Object.entries(parts)) gauge.set({ part }, values[status]);
+    },
+  });
+}
+
+/** Degraded until an operator has looked at the copies of damaged files and removed them. */
+export function damageHealth(files: readonly string[]): PartHealth {
+  if (files.length === 0) return { status: 'up' };
+  return {
+    status: 'degraded',
+    detail: `files of the log were damaged, and their intact records are served: look at ${files.join(', ')} (docs/operations.md)`,
+  };
+}
+
+/**
+ * Degraded in three cases: a version that should serve is not loaded, a champion cannot score the events of its pipeline,
+ * or changes of models cannot be read.
+ */
+export function modelsHealth(lifecycle: ModelLifecycle, wrong: readonly string[]): PartHealth {
+  const { ok, since, lastError } = lifecycle.status();
+  const problems = [...wrong];
+  if (!ok) problems.push(`changes are not seen: ${lastError}, since ${new Date(since).toISOString()}`);
+  return problems.length === 0 ? { status: 'up' } : { status: 'degraded', detail: problems.join('; ') };
+}
+
+/** Silence after which a consumption counts as stuck: longer than all of its retries together. */
+const stuckAfterMs = 180_000;
+
+/** Reports the state of a consumption in readiness, and in liveness once only a restart helps. */
+export function watchConsumption(
+  { health, streams }: { health: Health; streams: Streams },
+  name: string,
+  consumption: Consumption,
+  toHealth: (health: PartHealth) => PartHealth = (part) => part,
+): void {
+  health.add(name, () => toHealth(consumptionHealth(consumption)));
+  health.addStuck(name, async () => {
+    const silentMs = Date.now() - consumption.aliveAt();
+    if (silentMs < stuckAfterMs) return undefined;
+    // While the log is unavailable, a restart changes nothing.
+    const answers = await streams.ping().then(
+      () => true,
+      () => false,
+    );
+    return answers
+      ? `the log answers, and the consumer has not asked it for ${Math.round(silentMs / 1000)} s`
+      : undefined;
+  });
+}
+
+/** How a consumption is, for readiness. */
+function consumptionHealth(consumption: Consumption): PartHealth {
+  const { ok, since, lastError } = consumption.status();
+  return ok
+    ? { status: 'up' }
+    : { status: 'down', detail: `${lastError}, since ${new Date(since).toISOString()}` };
+}
