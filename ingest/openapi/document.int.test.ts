@@ -1,16 +1,14 @@
 import { randomUUID } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { MillraceError } from '../../platform/errors.js';
-import { projectRoot } from '../../platform/paths.js';
 import { type Document, OpenApiValidator } from '../testing/openapi-validator.js';
 import { startTestApp, type TestApp } from '../testing/test-app.js';
+import { csvUpload, exampleEvent, versionUpload } from '../testing/examples.js';
 import { finishJob } from '../testing/finish-job.js';
 
 const examples = Object.fromEntries(
-  ['car-price', 'credit-default', 'taxi-trip-duration'].map((name) => [name, example(name)]),
+  ['car-price', 'credit-default', 'taxi-trip-duration'].map((name) => [name, exampleEvent(name)]),
 );
 
 /** The requests of one operation: each answer is checked against the document. */
@@ -26,36 +24,15 @@ beforeAll(async () => {
   validator = new OpenApiValidator((await (await api.get('/openapi.json')).json()) as Document);
   const prediction = await api.post('/v1/pipelines/credit-default/predict', examples['credit-default']);
   eventId = ((await prediction.json()) as { event_id: string }).event_id;
-  const job = await api.post('/v1/pipelines/credit-default/files', upload('credit-default'));
+  const job = await api.post(
+    '/v1/pipelines/credit-default/files',
+    csvUpload(examples['credit-default'] ?? {}),
+  );
   doneJob = ((await job.json()) as { job_id: string }).job_id;
   await finishJob(api, doneJob);
 });
 
 afterAll(() => api.stop());
-
-function example(pipeline: string): Record<string, unknown> {
-  const path = join(projectRoot, 'examples', `${pipeline}.json`);
-  return JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
-}
-
-function upload(pipeline: string, name = 'rows.csv'): FormData {
-  const row = examples[pipeline] ?? {};
-  const text = [Object.keys(row), Object.values(row)].map((cells) => cells.join(',')).join('\n');
-  const form = new FormData();
-  form.set('file', new File([text], name));
-  return form;
-}
-
-/** The version folder of a model as it ships. */
-function versionFiles(version: string): FormData {
-  const folder = join(projectRoot, 'models', 'credit-default', '1');
-  const form = new FormData();
-  const manifest = JSON.parse(readFileSync(join(folder, 'model.json'), 'utf8')) as object;
-  form.set('model.onnx', new File([readFileSync(join(folder, 'model.onnx'))], 'model.onnx'));
-  form.set('model.json', new File([JSON.stringify({ ...manifest, version })], 'model.json'));
-  form.set('golden.json', new File([readFileSync(join(folder, 'golden.json'))], 'golden.json'));
-  return form;
-}
 
 const inputs = Object.entries(examples['credit-default'] ?? {}).map(([name, value]) => ({
   name,
@@ -97,7 +74,7 @@ function ofPipeline(name: string): Record<string, Requests> {
     [`POST ${path}/predict`]: both(`${path}/predict`),
     [`POST ${path}/events`]: both(`${path}/events`),
     [`POST ${path}/files`]: async () => [
-      await api.post(`${path}/files`, upload(name)),
+      await api.post(`${path}/files`, csvUpload(event)),
       await api.post(`${path}/files`, event),
       await api.post(`${path}/files`, new FormData()),
     ],
@@ -149,7 +126,10 @@ const requests: Record<string, Requests> = {
   ],
   'GET /v1/jobs/{job}/events': async () => [await api.get(`/v1/jobs/${doneJob}/events`)],
   'GET /v1/jobs/{job}/result': async () => {
-    const pending = await api.post('/v1/pipelines/credit-default/files', upload('credit-default'));
+    const pending = await api.post(
+      '/v1/pipelines/credit-default/files',
+      csvUpload(examples['credit-default'] ?? {}),
+    );
     const { job_id: job } = (await pending.json()) as { job_id: string };
     await writeFile(api.jobs.files.result(doneJob), 'a result');
     return [await api.get(`/v1/jobs/${doneJob}/result`), await api.get(`/v1/jobs/${job}/result`)];
@@ -161,10 +141,10 @@ const requests: Record<string, Requests> = {
     await api.get(`${model}/versions/9`),
   ],
   'POST /v1/models/{name}/versions': async () => [
-    await api.post(`${model}/versions`, versionFiles('1')),
-    await api.post(`${model}/versions`, versionFiles('2')),
+    await api.post(`${model}/versions`, versionUpload('credit-default', { version: '1' })),
+    await api.post(`${model}/versions`, versionUpload('credit-default', { version: '2' })),
     await api.post(`${model}/versions`, {}),
-    await api.post('/v1/models/nothing/versions', versionFiles('2')),
+    await api.post('/v1/models/nothing/versions', versionUpload('credit-default', { version: '2' })),
   ],
   'PUT /v1/models/{name}/aliases/champion': async () => [
     await api.send('PUT', `${model}/aliases/champion`, { version: '1' }),
@@ -190,9 +170,9 @@ const requests: Record<string, Requests> = {
   ],
   'POST /predict/onnx': async () => [await api.post('/predict/onnx', examples['car-price'])],
   'POST /upload': async () => [
-    await api.with({ requestTimeoutMs: 1 }).post('/upload', upload('car-price')),
+    await api.with({ requestTimeoutMs: 1 }).post('/upload', csvUpload(examples['car-price'] ?? {})),
     await api.post('/upload', new FormData()),
-    await api.post('/upload', upload('credit-default')),
+    await api.post('/upload', csvUpload(examples['credit-default'] ?? {})),
   ],
 };
 

@@ -95,7 +95,7 @@ export async function startTestApp(settings: Record<string, string> = {}): Promi
       files: new JobFiles(join(folder, 'files')),
       parser,
       // Accepted jobs stay as they are: the test says what becomes of them.
-      runner: { take: () => undefined } as unknown as JobRunner,
+      runner: { enqueue: () => undefined } satisfies Pick<JobRunner, 'enqueue'> as unknown as JobRunner,
       client: {} as ClickHouseClient,
       maxFileBytes: config.MAX_FILE_BYTES,
     },
