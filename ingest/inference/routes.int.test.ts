@@ -1,12 +1,9 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { projectRoot } from '../../platform/paths.js';
-import { startSystem, type TestSystem } from './start.js';
+import { MillraceError } from '../../platform/errors.js';
+import { exampleEvent } from '../testing/examples.js';
+import { startTestApp, type TestApp } from '../testing/test-app.js';
 
-const client = JSON.parse(
-  readFileSync(join(projectRoot, 'examples', 'credit-default.json'), 'utf8'),
-) as Record<string, number>;
+const client = exampleEvent('credit-default');
 const model = '/v2/models/credit-default';
 
 interface Tensor {
@@ -23,14 +20,14 @@ interface Inference {
   outputs: Tensor[];
 }
 
-let system: TestSystem;
+let api: TestApp;
 
 beforeAll(async () => {
-  system = await startSystem({ MAX_EVENTS_PER_REQUEST: '1000' });
+  api = await startTestApp({ MAX_EVENTS_PER_REQUEST: '1000' });
 });
 
 afterAll(async () => {
-  await system.stop();
+  await api.stop();
 });
 
 /** Clients as tensors, a column each. */
@@ -44,28 +41,26 @@ function tensors(clients: Record<string, unknown>[], shape = [clients.length]): 
 }
 
 async function refusal(body: unknown, headers?: Record<string, string>): Promise<string> {
-  const response = await system.post(`${model}/infer`, body, headers);
+  const response = await api.post(`${model}/infer`, body, headers);
   expect(response.status).toBe(400);
   const { error } = (await response.json()) as { error: string };
   return error;
 }
 
-async function eventsOnTheLog(): Promise<number> {
-  const metrics = await (await system.get('/metrics')).text();
-  const counts = metrics.matchAll(/^millrace_events_accepted_total\{[^}]*\} (\d+)$/gm);
-  return [...counts].reduce((sum, [, count]) => sum + Number(count), 0);
+function eventsOnTheLog(): number {
+  return api.log.of('credit-default.events').length;
 }
 
 it('describes the server and the model', async () => {
-  expect(await (await system.get('/v2')).json()).toEqual({
+  expect(await (await api.get('/v2')).json()).toEqual({
     name: 'millrace',
     version: expect.any(String),
     extensions: [],
   });
-  expect(await (await system.get('/v2/health/live')).json()).toMatchObject({ live: true });
-  expect((await system.get('/v2/health/ready')).status).toBe(200);
+  expect(await (await api.get('/v2/health/live')).json()).toMatchObject({ live: true });
+  expect((await api.get('/v2/health/ready')).status).toBe(200);
   for (const path of [model, `${model}/versions/1`]) {
-    const metadata = (await (await system.get(path)).json()) as { inputs: Tensor[] };
+    const metadata = (await (await api.get(path)).json()) as { inputs: Tensor[] };
     expect(metadata).toMatchObject({
       name: 'credit-default',
       versions: ['1'],
@@ -78,26 +73,26 @@ it('describes the server and the model', async () => {
     expect(metadata.inputs.map(({ name }) => name)).toEqual(Object.keys(client));
     expect(metadata.inputs[0]).toEqual({ name: 'LIMIT_BAL', datatype: 'FP64', shape: [-1] });
     expect(metadata.inputs[1]).toEqual({ name: 'SEX', datatype: 'INT32', shape: [-1] });
-    expect(await (await system.get(`${path}/ready`)).json()).toEqual({ name: 'credit-default', ready: true });
+    expect(await (await api.get(`${path}/ready`)).json()).toEqual({ name: 'credit-default', ready: true });
   }
 });
 
 it('knows no other model and no version that is not loaded', async () => {
   for (const path of ['/v2/models/nope', `${model}/versions/2`, `${model}/versions/2/ready`, '/v2/nothing']) {
-    const response = await system.get(path);
+    const response = await api.get(path);
     expect(response.status).toBe(404);
     expect(await response.json()).toMatchObject({ error: expect.stringMatching(/nope|'2'|nothing/) });
   }
-  expect((await system.post(`${model}/versions/2/infer`, { inputs: tensors([client]) })).status).toBe(404);
+  expect((await api.post(`${model}/versions/2/infer`, { inputs: tensors([client]) })).status).toBe(404);
 });
 
 it('scores each row as an event like any other', async () => {
   const clients = [10_000, 90_000, 500_000].map((LIMIT_BAL) => ({ ...client, LIMIT_BAL }));
-  const predicted = await system.post('/v1/pipelines/credit-default/predict', clients);
+  const predicted = await api.post('/v1/pipelines/credit-default/predict', clients);
   const { predictions } = (await predicted.json()) as { predictions: { score: number; label: string }[] };
-  const before = await eventsOnTheLog();
+  const before = eventsOnTheLog();
   for (const shape of [[3], [3, 1]]) {
-    const response = await system.post(`${model}/infer`, { id: '42', inputs: tensors(clients, shape) });
+    const response = await api.post(`${model}/infer`, { id: '42', inputs: tensors(clients, shape) });
     expect(response.status).toBe(200);
     expect(await response.json()).toEqual({
       id: '42',
@@ -109,7 +104,7 @@ it('scores each row as an event like any other', async () => {
       ],
     } satisfies Inference);
   }
-  expect(await eventsOnTheLog()).toBe(before + 6);
+  expect(eventsOnTheLog()).toBe(before + 6);
 });
 
 it('answers with the outputs asked for, ids of the events among them', async () => {
@@ -117,7 +112,7 @@ it('answers with the outputs asked for, ids of the events among them', async () 
     ...tensors([client]),
     { name: 'event_id', datatype: 'BYTES', shape: [1], data: ['triton-1'] },
   ];
-  const response = await system.post(`${model}/versions/1/infer`, {
+  const response = await api.post(`${model}/versions/1/infer`, {
     inputs,
     outputs: [{ name: 'event_id' }, { name: 'score', parameters: { binary_data: false } }],
   });
@@ -125,7 +120,7 @@ it('answers with the outputs asked for, ids of the events among them', async () 
   expect(id).toBeUndefined();
   expect(outputs.map(({ name }) => name)).toEqual(['event_id', 'score']);
   expect(outputs[0]?.data).toEqual(['triton-1']);
-  const found = (await (await system.get('/v1/predictions/triton-1')).json()) as { score: number };
+  const found = (await (await api.get('/v1/predictions/triton-1')).json()) as { score: number };
   expect(found.score).toBe(outputs[1]?.data[0]);
 });
 
@@ -135,20 +130,20 @@ it('reads integers of every size, and nested data', async () => {
     datatype: tensor.name === 'AGE' ? 'UINT8' : tensor.name === 'SEX' ? 'INT64' : 'FP32',
     data: tensor.data.map((value) => [value]),
   }));
-  expect((await system.post(`${model}/infer`, { inputs })).status).toBe(200);
+  expect((await api.post(`${model}/infer`, { inputs })).status).toBe(200);
 });
 
 it('refuses the whole request for one bad row, naming row and field, and logs nothing', async () => {
-  const before = await eventsOnTheLog();
+  const before = eventsOnTheLog();
   const inputs = tensors([client, { ...client, AGE: 17 }, client]);
   expect(await refusal({ inputs })).toBe('Row 1: AGE must be a whole number from 18 to 120');
   const missing = inputs.filter(({ name }) => name !== 'SEX');
   expect(await refusal({ inputs: missing })).toContain('Row 0: SEX is missing');
-  expect(await eventsOnTheLog()).toBe(before);
+  expect(eventsOnTheLog()).toBe(before);
 });
 
 it('says which tensor is not as it should be', async () => {
-  const before = await eventsOnTheLog();
+  const before = eventsOnTheLog();
   const inputs = tensors([client]);
   const [first, ...others] = inputs;
   const change = (changes: object): object => ({ inputs: [{ ...first, ...changes }, ...others] });
@@ -171,9 +166,9 @@ it('says which tensor is not as it should be', async () => {
   expect(await refusal('{"inputs": [')).toContain('no JSON');
   expect(await refusal('null')).toContain('not as the protocol has it');
   const huge = inputs.map((tensor) => ({ ...tensor, shape: [4_000_000_000], data: [1] }));
-  const response = await system.post(`${model}/infer`, { inputs: huge });
+  const response = await api.post(`${model}/infer`, { inputs: huge });
   expect(response.status).toBe(413);
-  expect(await eventsOnTheLog()).toBe(before);
+  expect(eventsOnTheLog()).toBe(before);
 });
 
 it('refuses binary tensors with what to do instead', async () => {
@@ -181,4 +176,12 @@ it('refuses binary tensors with what to do instead', async () => {
   const binary = { ...first, data: undefined, parameters: { binary_data_size: 8 } };
   expect(await refusal({ inputs: [binary, ...others] })).toContain('binary_data=False');
   expect(await refusal('{}', { 'inference-header-content-length': '2' })).toContain('binary_data=False');
+});
+
+it('answers 503 in the form of the protocol while the log is unavailable', async () => {
+  api.log.failure = new MillraceError('LOG_TIMEOUT', 'No answer.', { retriable: true });
+  const response = await api.post(`${model}/infer`, { inputs: tensors([client]) });
+  api.log.failure = undefined;
+  expect([response.status, response.headers.get('content-type')]).toEqual([503, 'application/json']);
+  expect(await response.json()).toEqual({ error: 'No answer.', code: 'LOG_TIMEOUT' });
 });
