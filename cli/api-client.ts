@@ -4,28 +4,28 @@ import { withoutCredentials } from '../platform/secrets.js';
 import type { Config } from '../platform/config.js';
 import { readEndpoints } from '../app/endpoints.js';
 
-/** The HTTP API as commands use it. */
+/** Client of the HTTP API, for the commands. */
 export interface ApiClient {
-  /** Address of the API, without a slash at the end. */
+  /** Base URL, without a trailing slash. */
   url: string;
   /**
-   * Sends a request; its path begins with a slash. Only answers of the 2xx range come back.
+   * Sends a request. `path` starts with a slash. Resolves only for 2xx responses.
    *
-   * @throws MillraceError `API_UNREACHABLE` (retriable), or with the code and the text of the problem that was answered
-   *   (retriable when it is 429 or 503).
+   * @throws MillraceError `API_UNREACHABLE` (retriable), or with the code and the text of the returned problem
+   *   (retriable for 429 and 503).
    */
   request(path: string, init?: RequestInit): Promise<Response>;
-  /** The JSON that a request is answered with. @throws as `request`. */
+  /** Returns the JSON body of the response. @throws as `request`. */
   json<Answer>(path: string, init?: RequestInit): Promise<Answer>;
 }
 
 /**
- * A client of `MILLRACE_URL`; unset, of the system that runs on `DATA_DIR`, else of this machine's `PORT`. Sends
- * `MILLRACE_API_KEY`, if it is set.
+ * Creates a client for `MILLRACE_URL`. If it is unset, uses the system that runs on `DATA_DIR`, then localhost:`PORT`.
+ * Sends `MILLRACE_API_KEY` if it is set.
  */
 export async function createApiClient(config: Config): Promise<ApiClient> {
   const known = config.MILLRACE_URL ?? (await readEndpoints(config.DATA_DIR))?.http;
-  // `fetch` takes no address with a password, and names the whole of it in its error.
+  // `fetch` rejects a URL with a password, and its error would show the password.
   const url = withoutCredentials(known ?? `http://localhost:${config.PORT}`).replace(/\/+$/, '');
   const key = config.MILLRACE_API_KEY;
   const request = async (path: string, init: RequestInit = {}): Promise<Response> => {
@@ -38,7 +38,7 @@ export async function createApiClient(config: Config): Promise<ApiClient> {
       const reason = messageOf(error instanceof Error ? (error.cause ?? error) : error);
       throw new MillraceError(
         'API_UNREACHABLE',
-        `${url} does not answer: ${reason}. Start it with \`npm start\`, or set MILLRACE_URL to where it is.`,
+        `${url} does not answer: ${reason}. Start it with \`npm start\`, or set MILLRACE_URL to its address.`,
         { cause: error },
       );
     }
@@ -58,13 +58,13 @@ async function problemOf(response: Response, path: string): Promise<MillraceErro
   const retriable = response.status === 429 || response.status === 503;
   try {
     const { code, detail } = JSON.parse(text) as { code: string; detail: string };
-    // A newer API may have codes that are not known here.
+    // A newer API may return codes that this version does not know.
     return new MillraceError(isErrorCode(code) ? code : 'API_ANSWER', detail, { retriable });
   } catch {
     const answer = text.slice(0, 200);
     return new MillraceError(
       'API_ANSWER',
-      `${path} was answered with ${response.status}, and no problem details: ${answer}`,
+      `${path} returned ${response.status} without problem details: ${answer}`,
       { retriable },
     );
   }

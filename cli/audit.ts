@@ -12,7 +12,7 @@ interface Options {
   json?: boolean;
 }
 
-/** Exit codes, for scripts: as grep's and diff's, 1 is an answer and 2 none. */
+/** Exit codes for scripts, as in grep and diff: 1 is a result, 2 is an error. */
 const clean = 0;
 const findings = 1;
 const notChecked = 2;
@@ -21,21 +21,26 @@ const notChecked = 2;
 export function auditCommand(): Command {
   return new Command('audit')
     .description(
-      'compare the log with the rows in ClickHouse and name what is missing or double (exit code 0: clean, 1: findings, 2: could not check)',
+      'compare the log with the rows in ClickHouse and list missing and duplicate rows (exit code 0: clean, 1: findings, 2: could not check)',
     )
-    .option('--pipeline <name>', 'of this pipeline; may be repeated', collect)
+    .option('--pipeline <name>', 'only this pipeline; repeatable', collect)
     .option(
       '--since <time>',
-      'only records since: 90s, 30m, 2h, 7d ago, or a time such as 2026-01-31T12:00:00Z',
+      'only records since an age (90s, 30m, 2h, 7d) or a time such as 2026-01-31T12:00:00Z',
       time,
     )
     .option(
       '--deep',
-      'read all of the log, also predictions and dead letters, not only where rows are missing',
+      'read the whole log with its predictions and dead letters, not only the places where rows are missing',
     )
-    .option('--wait <seconds>', 'first wait until what is on the log now is done, for so long', seconds, 0)
-    .option('--limit <n>', 'name at most so many findings', wholeNumber, 20)
-    .option('--json', 'as one JSON object')
+    .option(
+      '--wait <seconds>',
+      'wait up to this long for the records now on the log to be processed',
+      seconds,
+      0,
+    )
+    .option('--limit <n>', 'list at most this many findings', wholeNumber, 20)
+    .option('--json', 'print one JSON object')
     .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? clean : notChecked))
     .action(async (options: Options) => {
       try {
@@ -66,8 +71,10 @@ async function run({ pipeline, since, deep, wait, limit, json }: Options): Promi
       deep: deep === true,
       waitMs: wait * 1000,
       limit,
-      // Records that an embedded log has lost lead to nothing, and nobody can tell by what is left.
-      unfinished: (await findDamagedFiles(config)).map((file) => `what the log has lost, see ${file}`),
+      // The audit cannot see records that a damaged embedded log has lost.
+      unfinished: (await findDamagedFiles(config)).map(
+        (file) => `records that the log has lost, see ${file}`,
+      ),
     }),
   );
   console.log(json ? JSON.stringify(report) : describeReport(report));
@@ -77,5 +84,5 @@ async function run({ pipeline, since, deep, wait, limit, json }: Options): Promi
 
 function seconds(value: string): number {
   if (/^\d{1,6}(\.\d{1,3})?$/.test(value)) return Number(value);
-  throw new InvalidArgumentError('It is a number of seconds.');
+  throw new InvalidArgumentError('Must be a number of seconds.');
 }

@@ -6,9 +6,9 @@ import type { Finding } from '../ops/doctor/diagnosis.js';
 export function doctorCommand(): Command {
   return new Command('doctor')
     .description(
-      'look at every engine, setting and table that Millrace needs, change nothing, and say what to mend (exit code 1: something is broken)',
+      'check every engine, setting and table that Millrace needs, read-only, and print a fix for each problem (exit code 1: errors found)',
     )
-    .option('--json', 'as one JSON object')
+    .option('--json', 'print one JSON object')
     .action(async ({ json }: { json?: boolean }) => {
       const { diagnose } = await import('../ops/doctor/doctor.js');
       const findings = await diagnose(process.env);
@@ -20,7 +20,7 @@ export function doctorCommand(): Command {
           ? JSON.stringify({ healthy: errors === 0, errors, warnings, findings })
           : describeFindings(findings),
       );
-      // A connection that a library holds on to must not keep the process.
+      // A connection that a library keeps open must not keep the process alive.
       process.exit(errors === 0 ? 0 : 1);
     });
 }

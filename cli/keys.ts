@@ -15,25 +15,28 @@ interface NewKeyOptions {
   expires?: string;
 }
 
-/** `millrace keys`: keys of the HTTP API. */
+/** `millrace keys`: API keys. */
 export function keysCommand(): Command {
-  const command = new Command('keys').description('make API keys');
+  const command = new Command('keys').description('create API keys');
   command
     .command('new')
-    .description('print a new key, once, and its entry for API_KEYS_FILE, which has no more than its SHA-256')
-    .argument('<name>', 'whose it is: for logs and metrics; a second key of the same name is the same client')
-    .option('--pipelines <names>', 'the only pipelines that it is for, comma separated (default: all)')
-    .option('--scopes <names>', `what it may do, of ${scopes.join(', ')}`, 'score,read')
-    .option('--rate-limit <count>', 'requests or events a second (default: RATE_LIMIT_PER_SECOND)', Number)
-    .option('--expires <time>', 'until when it works: a date or a time, UTC where it names no zone')
+    .description('print a new key once, and its entry for API_KEYS_FILE, which holds only its SHA-256')
+    .argument(
+      '<name>',
+      'client name, for logs and metrics; keys with the same name belong to the same client',
+    )
+    .option('--pipelines <names>', 'pipelines that the key may use, comma separated (default: all)')
+    .option('--scopes <names>', `scopes, comma separated, of ${scopes.join(', ')}`, 'score,read')
+    .option('--rate-limit <count>', 'requests or events per second (default: RATE_LIMIT_PER_SECOND)', Number)
+    .option('--expires <time>', 'expiry: a date or a time, UTC unless it has a zone')
     .action((name: string, options: NewKeyOptions) => {
       const { key, entry } = makeApiKey(rightsOf(name, options));
       const problem = entryProblem(entry);
       if (problem !== undefined)
-        throw new MillraceError('KEY_INVALID', `No such key can be made: ${problem}.`);
-      console.error('The key, for its client. It is shown this once:');
+        throw new MillraceError('KEY_INVALID', `Cannot create this key: ${problem}.`);
+      console.error('API key for the client, shown only once:');
       console.log(key);
-      console.error('Its entry, for the list `keys` in API_KEYS_FILE:');
+      console.error('Entry for the list `keys` in API_KEYS_FILE:');
       console.log(JSON.stringify(entry, undefined, 2));
     });
   return command;
@@ -60,6 +63,9 @@ function toTime(text: string): string {
   const zoned = /(?:Z|[+-]\d\d:?\d\d)$/i.test(text) || !text.includes('T') ? text : `${text}Z`;
   const time = new Date(zoned);
   if (Number.isNaN(time.getTime()))
-    throw new MillraceError('KEY_INVALID', `${text} is no time, such as 2030-01-01 or 2030-01-01T12:00:00Z.`);
+    throw new MillraceError(
+      'KEY_INVALID',
+      `${text} is not a time such as 2030-01-01 or 2030-01-01T12:00:00Z.`,
+    );
   return time.toISOString();
 }

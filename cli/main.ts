@@ -15,7 +15,7 @@ import { modelsCommand } from './models/command.js';
 import { keysCommand } from './keys.js';
 import { deadLettersCommand } from './dead-letters.js';
 
-// Before the first file is read: Node's four threads for files would be shared by the log's fsync and ClickHouse's queries.
+// Set before the first file read. Node's default of 4 threads would be shared by the log's fsync and ClickHouse's queries.
 process.env['UV_THREADPOOL_SIZE'] ??= '16';
 
 const program = new Command('millrace')
@@ -24,8 +24,8 @@ const program = new Command('millrace')
 
 program
   .command('up', { isDefault: true })
-  .description('run the whole system here, on embedded engines where no setting names others')
-  .option('--no-demo', 'feed no sample events')
+  .description('run the whole system in this process; engines without a setting are embedded')
+  .option('--no-demo', 'do not send sample events')
   .allowExcessArguments()
   .action(async ({ demo }: { demo: boolean }, { args }: Command) => {
     if (args[0] !== undefined) throw unknownCommand(args[0]);
@@ -42,34 +42,34 @@ program
 
 program
   .command('serve')
-  .description('run the HTTP API alone')
+  .description('run only the HTTP API')
   .action(async () => {
     const { startServe } = await import('../app/serve.js');
-    await runAlone('serve', startServe, { servesHttp: true });
+    await runOnly('serve', startServe, { servesHttp: true });
   });
 
 program
   .command('process')
-  .description('run the stream scorers alone')
+  .description('run only the stream scorers')
   .action(async () => {
     const { startProcessors } = await import('../app/process.js');
-    await runAlone('process', startProcessors);
+    await runOnly('process', startProcessors);
   });
 
 program
   .command('sink')
-  .description('run the ClickHouse sink alone')
+  .description('run only the ClickHouse sink')
   .action(async () => {
     const { startSink } = await import('../app/sink.js');
-    await runAlone('sink', startSink);
+    await runOnly('sink', startSink);
   });
 
 program
   .command('bridge')
-  .description('run the RabbitMQ bridge alone')
+  .description('run only the RabbitMQ bridge')
   .action(async () => {
     const { startBridge } = await import('../app/bridge.js');
-    await runAlone('bridge', (context) => startBridge(context), { needs: ['RABBITMQ_URL'] });
+    await runOnly('bridge', (context) => startBridge(context), { needs: ['RABBITMQ_URL'] });
   });
 
 for (const command of overviewCommands()) program.addCommand(command);
@@ -80,8 +80,8 @@ program
   .command('score')
   .description('score a file (xlsx, csv or jsonl) with a running Millrace')
   .argument('<file>', 'rows to score')
-  .option('--pipeline <name>', 'which pipeline; not needed when there is one')
-  .option('--out <file>', 'where the result goes (default: <name>-scored.<format> here)')
+  .option('--pipeline <name>', 'pipeline; optional if there is only one')
+  .option('--out <file>', 'result file (default: <name>-scored.<format> in the current folder)')
   .action(async (file: string, options: { pipeline?: string; out?: string }) => {
     const { createApiClient } = await import('./api-client.js');
     const { score } = await import('./score.js');
@@ -90,10 +90,10 @@ program
 
 program
   .command('schedule')
-  .description('run the schedules alone')
+  .description('run only the schedules')
   .action(async () => {
     const { startSchedules } = await import('../app/schedule.js');
-    await runAlone('schedule', (context) => startSchedules(context));
+    await runOnly('schedule', (context) => startSchedules(context));
   });
 
 program.addCommand(deadLettersCommand());
@@ -106,7 +106,7 @@ program.addCommand(doctorCommand());
 
 program
   .command('sql')
-  .description('ask ClickHouse')
+  .description('run a query on ClickHouse')
   .argument('<query>', 'such as "SELECT * FROM millrace.predictions LIMIT 5"')
   .action(async (query: string) => {
     const { runSql } = await import('./sql.js');
@@ -126,16 +126,16 @@ program
     console.log(markdown ? settingsPage(settings) : toTable(rows));
   });
 
-/** What is no command comes to the one that is run by default. */
+/** Commander passes an unknown command to the default command as an argument. */
 function unknownCommand(name: string): MillraceError {
   const known = program.commands.map((command) => command.name());
   return new MillraceError(
     'COMMAND_UNKNOWN',
-    `There is no command '${name}' here. There are: ${known.join(', ')}. \`millrace help\` says what each does.`,
+    `Unknown command '${name}'. Commands: ${known.join(', ')}. Run \`millrace help\` for a description of each.`,
   );
 }
 
-async function runAlone(
+async function runOnly(
   role: string,
   start: StartRole,
   options: Omit<RunRoleOptions, 'role' | 'signal'> = {},
@@ -147,7 +147,7 @@ async function runAlone(
   });
 }
 
-// Node would print it as it is, with what libraries put into their errors.
+// Node would print the error unredacted, with secrets that libraries put into their errors.
 process.on('uncaughtException', (error) => {
   printError(error);
   process.exit(1);
@@ -157,6 +157,6 @@ try {
   await program.parseAsync();
 } catch (error) {
   printError(error);
-  // What a failed start leaves open must not keep the process.
+  // Connections left open by a failed start must not keep the process alive.
   process.exit(1);
 }

@@ -5,7 +5,7 @@ import { loadPipelines } from '../processors/pipelines/pipeline.js';
 import { parseTime } from '../schemas/times.js';
 
 /**
- * The pipelines that a command is about: those of its option `--pipeline`, else all.
+ * Returns the pipelines given with `--pipeline`, or all pipelines.
  *
  * @throws MillraceError `PIPELINE_UNKNOWN`.
  */
@@ -19,26 +19,26 @@ export async function pipelinesOf({ pipeline }: { pipeline?: string[] | undefine
   );
 }
 
-/** Of an option that may be repeated. */
+/** Parser of a repeatable option. */
 export function collect(value: string, before: string[] = []): string[] {
   return [...before, value];
 }
 
 export function wholeNumber(value: string): number {
   if (/^[1-9]\d{0,8}$/.test(value)) return Number(value);
-  throw new InvalidArgumentError('It is a whole number from 1.');
+  throw new InvalidArgumentError('Must be a whole number, 1 or greater.');
 }
 
 const unitMs = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
-/** Milliseconds since 1970 of a time, a day (UTC) or an age. */
+/** Parses a time, a day (UTC) or an age. Returns milliseconds since 1970. */
 export function time(value: string, _before?: number, now = Date.now()): number {
   const [, amount, unit] = /^(\d{1,9})([smhd])$/.exec(value) ?? [];
   if (amount !== undefined) return now - Number(amount) * unitMs[unit as keyof typeof unitMs];
-  // A time of day without its zone is a local one to whoever types it.
+  // A time of day without a zone is rejected: users would expect local time.
   const at = /^[\d-]+$|(?:z|[+-]\d\d:\d\d)$/i.test(value) ? parseTime(value) : undefined;
   if (at !== undefined && isStorable(at)) return at;
   throw new InvalidArgumentError(
-    'It is an age such as 90s, 30m, 2h or 7d, a day, or a time such as 2026-01-31T12:00:00Z.',
+    'Must be an age such as 90s, 30m, 2h or 7d, a day, or a time such as 2026-01-31T12:00:00Z.',
   );
 }

@@ -10,10 +10,10 @@ it.each([
   ['7d', '2026-01-24T12:00:00.000Z'],
   ['2026-01-30', '2026-01-30T00:00:00.000Z'],
   ['2026-01-30T12:00:00+01:00', '2026-01-30T11:00:00.000Z'],
-])('%s is %s', (text, expected) => {
+])('parses %s as %s', (text, expected) => {
   expect(new Date(time(text, undefined, now)).toISOString()).toBe(expected);
 });
 
-it.each(['', 'yesterday', '2', '2w', '-2h', '2026-01-30T12:00:00', '2026-13-01'])('%j is no time', (text) => {
+it.each(['', 'yesterday', '2', '2w', '-2h', '2026-01-30T12:00:00', '2026-13-01'])('rejects %j', (text) => {
   expect(() => time(text, undefined, now)).toThrow(/age/);
 });

@@ -27,23 +27,23 @@ interface HealthAnswer {
 
 type Show = (api: ApiClient, json: boolean | undefined) => Promise<void>;
 
-/** `millrace status`, `pipelines` and `jobs`: what a running Millrace says of itself. */
+/** `millrace status`, `pipelines` and `jobs`: state of a running Millrace. */
 export function overviewCommands(): Command[] {
   const command = (name: string, description: string, show: Show): Command =>
     new Command(name)
       .description(description)
-      .option('--json', 'as the API answers')
+      .option('--json', 'print the JSON of the API')
       .action(async ({ json }: { json?: boolean }) =>
         show(await createApiClient(loadConfig(process.env)), json),
       );
   return [
     command(
       'status',
-      'say how each part of a running Millrace is; exits with 1 when one is down',
+      'show the status of each part of a running Millrace (exit code 1: a part is down)',
       showStatus,
     ),
-    command('pipelines', 'list the pipelines, with the model versions that answer', showPipelines),
-    command('jobs', 'list the newest jobs of files, with how far they are', showJobs),
+    command('pipelines', 'list the pipelines and the model versions they serve', showPipelines),
+    command('jobs', 'list the newest file jobs and their progress', showJobs),
   ];
 }
 
@@ -55,7 +55,7 @@ async function showStatus(api: ApiClient, json: boolean | undefined): Promise<vo
   console.log(toTable([['PART', 'STATUS', 'DETAIL'], ...parts, ['(all)', health.status, api.url]]));
 }
 
-/** A system that is down answers 503, with the same report. */
+/** Returns the health report, which a system that is down sends with status 503. */
 async function readiness(api: ApiClient): Promise<HealthAnswer> {
   const response = await fetch(`${api.url}/health/ready`).catch(() => undefined);
   if (response === undefined) return api.json('/health/ready');
@@ -63,7 +63,7 @@ async function readiness(api: ApiClient): Promise<HealthAnswer> {
   if (report?.parts !== undefined) return report;
   throw new MillraceError(
     'API_ANSWER',
-    `${api.url}/health/ready answered ${response.status}, and no report.`,
+    `${api.url}/health/ready returned ${response.status} without a report.`,
   );
 }
 

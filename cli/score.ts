@@ -9,9 +9,9 @@ import { MillraceError, messageOf } from '../platform/errors.js';
 import type { ApiClient } from './api-client.js';
 
 export interface ScoreOptions {
-  /** Unset: the only one there is. */
+  /** Default: the only pipeline. */
   pipeline?: string;
-  /** Where the result goes. Unset: beside where the command runs, `<name>-scored.<ending>`. */
+  /** Result file. Default: `<name>-scored.<format>` in the current folder. */
   out?: string;
 }
 
@@ -24,13 +24,13 @@ interface JobAnswer {
 }
 
 const pollMs = 200;
-/** An outage of the API shorter than this is waited out: the job goes on or is taken up again. */
+/** Tolerated outage of the API: the job continues or is resumed. */
 const timeoutMs = 60_000;
 
 /**
- * Sends a file to be scored, shows how it gets on, and fetches the result.
+ * Uploads a file for scoring, shows progress, and downloads the result.
  *
- * @throws MillraceError when the file is refused, the job fails, or the API can't be reached.
+ * @throws MillraceError if the file is rejected, the job fails, or the API is unreachable.
  */
 export async function score(api: ApiClient, file: string, options: ScoreOptions): Promise<void> {
   const name = options.pipeline ?? (await onlyPipeline(api));
@@ -52,12 +52,15 @@ async function onlyPipeline(api: ApiClient): Promise<string> {
   const [only, ...more] = pipelines;
   if (only !== undefined && more.length === 0) return only.name;
   const names = pipelines.map(({ name }) => name).join(', ');
-  throw new MillraceError('PIPELINE_UNKNOWN', `Say which pipeline: --pipeline with one of ${names}.`);
+  throw new MillraceError(
+    'PIPELINE_UNKNOWN',
+    `There are several pipelines. Pass --pipeline with one of ${names}.`,
+  );
 }
 
 async function openFile(file: string): Promise<Blob> {
   try {
-    if (!(await stat(file)).isFile()) throw new Error('it is no file');
+    if (!(await stat(file)).isFile()) throw new Error('not a file');
     return await openAsBlob(file);
   } catch (error) {
     throw new MillraceError('FILE_UNREADABLE', `Cannot read ${file}: ${messageOf(error)}.`, { cause: error });
@@ -86,7 +89,7 @@ async function whenFinished(api: ApiClient, accepted: JobAnswer): Promise<JobAns
   }
 }
 
-/** On a terminal. */
+/** Progress on a terminal. */
 class ProgressBar {
   readonly #bar = new SingleBar({
     format: '{state} [{bar}] {value}/{total} rows',
@@ -108,7 +111,7 @@ class ProgressBar {
   }
 }
 
-/** In a log: a line when there is news. */
+/** Progress in a log: one line for each change. */
 class ProgressLines {
   #last = '';
 
@@ -121,7 +124,7 @@ class ProgressLines {
   stop(): void {}
 }
 
-/** The result is at its place when it is whole. */
+/** Downloads to a `.part` file and renames it when complete. */
 async function download(api: ApiClient, job: JobAnswer, out: string): Promise<void> {
   const { body } = await api.request(`/v1/jobs/${job.job_id}/result`);
   const part = `${out}.part`;
@@ -132,13 +135,13 @@ async function download(api: ApiClient, job: JobAnswer, out: string): Promise<vo
     await rm(part, { force: true });
     throw new MillraceError(
       'RESULT_NOT_SAVED',
-      `Could not save ${out}: ${messageOf(error)}. The job is done: GET /v1/jobs/${job.job_id}/result has it.`,
+      `Could not save ${out}: ${messageOf(error)}. The job is done. Download its result from GET /v1/jobs/${job.job_id}/result.`,
       { cause: error },
     );
   }
 }
 
 function summary({ rows }: JobAnswer): string {
-  const failed = rows.failed === 0 ? '' : ` ${rows.failed} could not be scored: see the column error.`;
+  const failed = rows.failed === 0 ? '' : ` ${rows.failed} rows failed: see the column error.`;
   return `${rows.scored} rows scored.${failed}`;
 }

@@ -5,8 +5,8 @@ import { printableLines } from '../ops/dead-letters/printable.js';
 import { findEngine } from '../ops/find-engines.js';
 
 /**
- * Runs one statement on ClickHouse and prints what it answers: a table on a terminal, tab-separated lines elsewhere, or
- * what its own `FORMAT` says.
+ * Runs one statement on ClickHouse and prints the result: a table on a terminal, otherwise tab-separated lines. A `FORMAT`
+ * clause takes precedence.
  *
  * @throws MillraceError as {@link translateError}.
  */
@@ -17,7 +17,7 @@ export async function runSql(config: Config, query: string): Promise<void> {
   });
   const format = process.stdout.isTTY ? 'PrettyCompact' : 'TabSeparated';
   try {
-    // The client's types name only formats that it can read itself.
+    // The client's types list only the formats that it can parse.
     const { stream } = await analytics.client.exec({
       query,
       clickhouse_settings: { default_format: format as 'TabSeparated' },

@@ -5,7 +5,7 @@ import { type ApiClient, createApiClient } from '../api-client.js';
 import { type AliasesAnswer, type ModelAnswer, modelPath } from './api.js';
 
 export interface AliasOptions {
-  /** How long to wait until the process that answers serves it, seconds. */
+  /** How long to wait until the process behind the API serves the change, in seconds. */
   wait: number;
   json?: boolean;
 }
@@ -50,9 +50,9 @@ async function change(
 }
 
 /**
- * Resolves when the process that answers scores with what was decided, or with something decided later.
+ * Resolves when the process behind the API serves the new aliases, or later ones.
  *
- * @throws MillraceError `MODEL_NOT_SERVED`: what was decided stands, and the version before goes on serving.
+ * @throws MillraceError `MODEL_NOT_SERVED`. The new alias stays set, and the previous version keeps serving.
  */
 async function untilServed(api: ApiClient, decided: AliasesAnswer, timeoutMs: number): Promise<void> {
   const deadline = performance.now() + timeoutMs;
@@ -73,7 +73,7 @@ async function untilServed(api: ApiClient, decided: AliasesAnswer, timeoutMs: nu
       const reason = problems.join('; ') || `it is not loaded after ${timeoutMs / 1000} s`;
       throw new MillraceError(
         'MODEL_NOT_SERVED',
-        `It is decided, and ${api.url} serves version ${serving.champion.version} as before: ${reason}. It goes on trying; \`millrace models rollback ${decided.model}\` takes the decision back.`,
+        `The change is recorded, but ${api.url} still serves version ${serving.champion.version}: ${reason}. It keeps retrying. To undo the change, run \`millrace models rollback ${decided.model}\`.`,
       );
     }
     await sleep(50);

@@ -1,6 +1,6 @@
 import type { ModelManifest, GoldenRow } from '../../models/manifest.js';
 
-/** `/v1/models/{name}` and its parts, as the API answers. */
+/** Response types of `/v1/models/{name}` and its subresources. */
 export interface AliasAnswer {
   version: string;
   digest: string;
@@ -28,9 +28,9 @@ export interface VersionAnswer {
   registered_at: string;
 }
 
-/** Answer to a registration. */
+/** Response to a registration. */
 export interface RegisteredAnswer extends VersionAnswer {
-  /** Whether the same version had been registered before. */
+  /** Whether the version was already registered. */
   existed: boolean;
 }
 
@@ -38,7 +38,7 @@ type ServedAnswer = Pick<AliasAnswer, 'version' | 'digest' | 'model_event'>;
 
 export interface ModelAnswer extends AliasesAnswer {
   versions: VersionAnswer[];
-  /** What the process that answers scores with. */
+  /** Versions that the responding process serves. */
   serving: { champion: ServedAnswer; challenger: ServedAnswer | null; problems: string[] };
 }
 
@@ -47,7 +47,7 @@ export interface VersionDetailAnswer extends VersionAnswer {
   golden: { rows: GoldenRow[] };
 }
 
-/** Path of a model in the API; `rest` begins with a slash and is added as it is. */
+/** Returns the API path of a model. `rest` starts with a slash and is appended unchanged. */
 export function modelPath(name: string, rest = ''): string {
   return `/v1/models/${encodeURIComponent(name)}${rest}`;
 }

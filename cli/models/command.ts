@@ -6,26 +6,28 @@ interface Json {
   json?: boolean;
 }
 
-interface Waiting extends Json {
+interface WaitOptions extends Json {
   wait: number;
 }
 
 /** `millrace models …`: clients of the HTTP API. */
 export function modelsCommand(): Command {
-  const command = new Command('models').description('look at model versions, and choose which of them serve');
+  const command = new Command('models').description(
+    'list and register model versions, and choose which of them serve',
+  );
   const config = () => loadConfig(process.env);
-  const json = ['--json', 'as one JSON object'] as const;
+  const json = ['--json', 'print one JSON object'] as const;
   const wait = [
     '--wait <seconds>',
-    'how long to wait until the process asked serves it',
+    'wait up to this long until the process behind the API serves the change',
     seconds,
     30,
   ] as const;
 
   command
     .command('list')
-    .description('list all versions, and which of them serve')
-    .argument('[name]', 'of one model only')
+    .description('list all versions and their roles')
+    .argument('[name]', 'only this model')
     .option(...json)
     .action(async (name: string | undefined, options: Json) => {
       const { listVersions } = await import('./list.js');
@@ -33,8 +35,8 @@ export function modelsCommand(): Command {
     });
   command
     .command('register')
-    .description('check a version and make it known; it serves nothing yet')
-    .argument('<folder>', 'with model.onnx, model.json and golden.json')
+    .description('validate and register a version, without serving it')
+    .argument('<folder>', 'folder with model.onnx, model.json and golden.json')
     .option(...json)
     .action(async (folder: string, options: Json) => {
       const { registerFolder } = await import('./register.js');
@@ -43,16 +45,16 @@ export function modelsCommand(): Command {
   command
     .command('import')
     .description('register a version from an MLflow registry')
-    .argument('<reference>', 'NAME@ALIAS or NAME/VERSION there')
+    .argument('<reference>', 'NAME@ALIAS or NAME/VERSION in MLflow')
     .requiredOption(
       '--tracking-uri <uri>',
       'address of the MLflow server',
       process.env['MLFLOW_TRACKING_URI'],
     )
-    .option('--name <name>', 'the model here. Default: its name there')
-    .option('--as <version>', 'the version here. Default: mlflow- and its number there')
-    .option('--output <name>', 'the output of the graph that is the score, where there are several')
-    .option('--column <n>', 'the column of that output, from 0; of two columns it is the second', wholeNumber)
+    .option('--name <name>', 'model name in Millrace (default: its name in MLflow)')
+    .option('--as <version>', 'version in Millrace (default: mlflow-<version in MLflow>)')
+    .option('--output <name>', 'output of the graph that holds the score, if there are several')
+    .option('--column <n>', 'column of that output, from 0 (default: the second of two columns)', wholeNumber)
     .option(...json)
     .action(async (reference: string, options: ImportCommandOptions) => {
       const { importVersion } = await import('./import.js');
@@ -60,47 +62,47 @@ export function modelsCommand(): Command {
     });
   command
     .command('promote')
-    .description('make a version the champion: it answers from now on')
+    .description('make a version the champion')
     .argument('<name>')
     .argument('<version>')
     .option(...wait)
     .option(...json)
-    .action(async (name: string, version: string, options: Waiting) => {
+    .action(async (name: string, version: string, options: WaitOptions) => {
       const { promote } = await import('./aliases.js');
       await promote(config(), name, version, options);
     });
   command
     .command('rollback')
-    .description('make the version champion again that was it before')
+    .description('make the previous champion the champion again')
     .argument('<name>')
     .option(...wait)
     .option(...json)
-    .action(async (name: string, options: Waiting) => {
+    .action(async (name: string, options: WaitOptions) => {
       const { rollback } = await import('./aliases.js');
       await rollback(config(), name, options);
     });
   command
     .command('challenge')
-    .description('make a version the challenger, or change what the challenger does')
+    .description('make a version the challenger, or change its shadow and canary options')
     .argument('<name>')
     .argument('<version>')
-    .option('--shadow', 'it scores all events, and its predictions are kept beside the champion’s')
-    .option('--canary <share>', 'share of the entities that it answers, 0 to 1', share, 0)
+    .option('--shadow', 'score all events with it and store its predictions next to the champion’s')
+    .option('--canary <share>', 'share of entities that it answers, from 0 to 1', share, 0)
     .option(...wait)
     .option(...json)
     .action(
-      async (name: string, version: string, options: Waiting & { shadow?: boolean; canary: number }) => {
+      async (name: string, version: string, options: WaitOptions & { shadow?: boolean; canary: number }) => {
         const { challenge } = await import('./aliases.js');
         await challenge(config(), name, version, options);
       },
     );
   command
     .command('clear')
-    .description('take the challenger away')
+    .description('remove the challenger')
     .argument('<name>')
     .option(...wait)
     .option(...json)
-    .action(async (name: string, options: Waiting) => {
+    .action(async (name: string, options: WaitOptions) => {
       const { clear } = await import('./aliases.js');
       await clear(config(), name, options);
     });
@@ -110,16 +112,16 @@ export function modelsCommand(): Command {
 function seconds(text: string): number {
   const value = Number(text);
   if (text.trim() !== '' && value >= 0 && value <= 3600) return value;
-  throw new InvalidArgumentError('It has to be a number from 0 to 3600.');
+  throw new InvalidArgumentError('Must be a number from 0 to 3600.');
 }
 
 function share(text: string): number {
   const value = Number(text);
   if (text.trim() !== '' && value >= 0 && value <= 1) return value;
-  throw new InvalidArgumentError('It has to be a number from 0 to 1.');
+  throw new InvalidArgumentError('Must be a number from 0 to 1.');
 }
 
 function wholeNumber(text: string): number {
   if (/^\d{1,6}$/.test(text)) return Number(text);
-  throw new InvalidArgumentError('It has to be a whole number from 0 up.');
+  throw new InvalidArgumentError('Must be a whole number, 0 or greater.');
 }

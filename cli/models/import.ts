@@ -18,7 +18,7 @@ export interface ImportCommandOptions {
   json?: boolean;
 }
 
-/** Makes a version of what an MLflow registry has, and registers it. */
+/** Converts a model version from an MLflow registry, and registers it. */
 export async function importVersion(
   config: Config,
   reference: string,
@@ -47,9 +47,9 @@ export async function importVersion(
       maxBytes,
       folder,
     });
-    const { version: itsVersion, digest } = imported.manifest;
-    // A card is made after whatever is champion at the time; the graph tells whether it is the same version.
-    const known = model.versions.find((each) => each.version === itsVersion && each.digest === digest);
+    const { version: importedVersion, digest } = imported.manifest;
+    // The card depends on the current champion, so only the digest of the graph identifies the version.
+    const known = model.versions.find((each) => each.version === importedVersion && each.digest === digest);
     const answer =
       known === undefined
         ? await upload(api, folder, { maxBytes, source: `${client.server} ${reference}` })
@@ -67,17 +67,13 @@ async function findModel(api: ApiClient, name: string): Promise<ModelAnswer> {
     return await api.json<ModelAnswer>(modelPath(name));
   } catch (error) {
     if (!(error instanceof MillraceError) || error.code !== 'MODEL_NOT_FOUND') throw error;
-    throw new MillraceError(
-      error.code,
-      `${error.message} Say with --name which of them it is a version of.`,
-      {
-        cause: error,
-      },
-    );
+    throw new MillraceError(error.code, `${error.message} Pass --name with one of these models.`, {
+      cause: error,
+    });
   }
 }
 
-/** What the imported version has to be exchangeable with. */
+/** Returns the champion, with which the imported version must be compatible. */
 async function championOf(
   api: ApiClient,
   { model, champion }: ModelAnswer,
@@ -85,7 +81,7 @@ async function championOf(
   if (champion === null) {
     throw new MillraceError(
       'MODEL_CONFLICT',
-      `${model} has no champion yet that tells its inputs and output. Register a first version from a folder.`,
+      `${model} has no champion to take inputs and output from. Register a first version from a folder.`,
     );
   }
   const path = modelPath(model, `/versions/${encodeURIComponent(champion.version)}`);

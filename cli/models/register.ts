@@ -7,7 +7,7 @@ import { MillraceError, messageOf } from '../../platform/errors.js';
 import { type ApiClient, createApiClient } from '../api-client.js';
 import { modelPath, type RegisteredAnswer } from './api.js';
 
-/** Registers a version folder under the name that its model.json has. */
+/** Registers a version folder under the name in its model.json. */
 export async function registerFolder(
   config: Config,
   folder: string,
@@ -19,8 +19,10 @@ export async function registerFolder(
 }
 
 /**
- * @param source - what the version is said to come from. Default: this API.
- * @throws MillraceError `VERSION_FOLDER_UNREADABLE`, `MODEL_INVALID`, and what the API answers.
+ * Uploads a version folder.
+ *
+ * @param source - recorded origin of the version. Default: this API.
+ * @throws MillraceError `VERSION_FOLDER_UNREADABLE`, `MODEL_INVALID`, and errors of the API.
  */
 export async function upload(
   api: ApiClient,
@@ -39,19 +41,19 @@ export async function upload(
 
 export function describeRegistered({ model, version, digest, existed }: RegisteredAnswer): string {
   const what = `${model} ${version} (${digest.slice(0, 12)})`;
-  if (existed) return `${what} is registered already, and has not changed.`;
-  return `Registered ${what}. It serves nothing yet: millrace models challenge ${model} ${version} --shadow, or millrace models promote ${model} ${version}.`;
+  if (existed) return `${what} is already registered and unchanged.`;
+  return `Registered ${what}. To serve it, run millrace models challenge ${model} ${version} --shadow, or millrace models promote ${model} ${version}.`;
 }
 
 async function readPart(file: string, maxBytes: number): Promise<Buffer<ArrayBuffer>> {
   try {
     if ((await stat(file)).size > maxBytes)
-      throw new Error(`it has more than ${maxBytes} bytes (MAX_MODEL_BYTES)`);
+      throw new Error(`larger than ${maxBytes} bytes (MAX_MODEL_BYTES)`);
     return await readFile(file);
   } catch (error) {
     throw new MillraceError(
       'VERSION_FOLDER_UNREADABLE',
-      `${file} can't be sent: ${messageOf(error)}. A version folder holds ${versionFiles.join(', ')}.`,
+      `Cannot send ${file}: ${messageOf(error)}. A version folder contains ${versionFiles.join(', ')}.`,
       { cause: error },
     );
   }

@@ -110,7 +110,7 @@ describeClient(mlflow(), ({ server, models }) => {
   });
 
   test('what is imported again is there already', async () => {
-    expect(await importVersion('external/1', 'external')).toContain('is registered already');
+    expect(await importVersion('external/1', 'external')).toContain('is already registered');
   });
 
   test.each(['staged@Production', 'staged/production', 'models:/staged/Production', 'models:/staged/latest'])(

@@ -59,7 +59,7 @@ it('says how the system is, and what runs in it', async () => {
 it('names a command that is none, and starts nothing', async () => {
   expect(await millrace('jbos')).toMatchObject({
     exit: 1,
-    output: expect.stringMatching(/^There is no command 'jbos' here\. There are: .*\bjobs\b/) as string,
+    output: expect.stringMatching(/^Unknown command 'jbos'\. Commands: .*\bjobs\b/) as string,
   });
 });
 
@@ -71,7 +71,7 @@ it('takes a version from its folder to champion and back', async () => {
   });
   expect(await models('register', folder)).toMatchObject({
     exit: 0,
-    output: expect.stringContaining('is registered already') as string,
+    output: expect.stringContaining('is already registered') as string,
   });
 
   const challenged = await models('challenge', 'credit-default', '2', '--shadow', '--canary', '0.25');
@@ -108,16 +108,14 @@ it('says when the version does not serve that was promoted', async () => {
   await rm(join(system.dataDir, 'models', 'credit-default', 'gone'), { recursive: true });
   expect(await models('promote', 'credit-default', 'gone')).toMatchObject({
     exit: 1,
-    output: expect.stringMatching(
-      /serves version 1 as before: credit-default gone can’t be loaded/,
-    ) as string,
+    output: expect.stringMatching(/still serves version 1: credit-default gone can’t be loaded/) as string,
   });
   expect((await models('rollback', 'credit-default')).exit).toBe(0);
 });
 
 // A process each: with the larger suites.
 it.runIf(runsAll).each([
-  ['a folder that is none', ['register', '/no/such/folder'], 'A version folder holds model.onnx'],
+  ['a folder that is none', ['register', '/no/such/folder'], 'A version folder contains model.onnx'],
   ['a model that is a path', ['list', '../../etc'], "There is no model '../../etc'"],
   ['an unknown version', ['promote', 'credit-default', '9'], "no version '9'"],
   ['a share over 1', ['challenge', 'credit-default', '1', '--canary', '2'], 'a number from 0 to 1'],

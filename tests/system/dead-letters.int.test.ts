@@ -142,11 +142,11 @@ it('an event that fails again is a new dead letter that says so, and can be disc
 
 // A process each: with the larger suites.
 it.runIf(runsAll).each([
-  [['redrive'], /Say which/],
+  [['redrive'], /Select dead letters by/],
   [['redrive', '00000000-0000-5000-8000-000000000000'], /no such dead letter/],
   [['show', 'x'], /There is no dead letter x/],
   [['list', '--pipeline', 'other'], /There is no pipeline 'other'/],
-  [['list', '--since', 'soon'], /It is an age such as/],
+  [['list', '--since', 'soon'], /Must be an age such as/],
 ])('says what is wrong with %j', async (args, problem) => {
   const { exit, output } = await millrace('dead-letters', ...args);
   expect(exit).toBe(1);
