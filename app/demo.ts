@@ -1,5 +1,5 @@
 import { pause } from '../platform/backoff.js';
-import type { Intake } from '../processors/events/accept-events.js';
+import type { EventAcceptor } from '../processors/events/accept-events.js';
 import { messageOf } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 import type { OpenPipeline } from '../processors/pipelines/open-pipelines.js';
@@ -8,7 +8,7 @@ import type { Role } from './context.js';
 const intervalMs = 1000;
 
 /** Feeds one realistic event a second, in turn to every pipeline that can make samples. */
-export function startDemo(pipelines: readonly OpenPipeline[], intake: Intake, logger: Logger): Role {
+export function startDemo(pipelines: readonly OpenPipeline[], intake: EventAcceptor, logger: Logger): Role {
   const sampled = pipelines.filter(({ pipeline }) => pipeline.sample !== undefined);
   const stopping = new AbortController();
   const feed = async (): Promise<void> => {

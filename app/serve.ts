@@ -2,7 +2,7 @@ import { findDeadLetters, findPredictions, ping } from '../analytics/queries.js'
 import { join } from 'node:path';
 import { createApp } from '../ingest/app.js';
 import type { FileJobs } from '../ingest/jobs/file-jobs.js';
-import { Intake } from '../processors/events/accept-events.js';
+import { EventAcceptor } from '../processors/events/accept-events.js';
 import { type FindStored, PredictionCache } from '../processors/events/prediction-cache.js';
 import { type HttpServer, serveHttp } from '../ingest/server.js';
 import { JobFiles } from '../processors/jobs/job-files.js';
@@ -27,7 +27,7 @@ import type { Context, Role } from './context.js';
 /** The HTTP API. */
 export interface ServeRole extends Role {
   port: number;
-  intake: Intake;
+  intake: EventAcceptor;
 }
 
 /**
@@ -67,7 +67,7 @@ export async function startServe(context: Context, open?: HttpServer): Promise<S
   const limits = startLimits(context, shared);
   const cache = new PredictionCache(findStored, { shared });
   const producer = await streams.createProducer();
-  const intake = new Intake({ producer, serde, cache, metrics, logger, shared });
+  const intake = new EventAcceptor({ producer, serde, cache, metrics, logger, shared });
   const jobs = await openJobs(context, producer);
   const scheduleRuns = await followScheduleRuns(context);
   const app = createApp({

@@ -14,7 +14,7 @@ import { clientOf, identifyClient } from './middleware/authentication.js';
 import { authorize } from './middleware/authorization.js';
 import { refuseOtherSites } from './middleware/refuse-other-sites.js';
 import type { FileJobs } from './jobs/file-jobs.js';
-import type { Intake } from '../processors/events/accept-events.js';
+import type { EventAcceptor } from '../processors/events/accept-events.js';
 import { limitBody } from './middleware/limit-body.js';
 import { limitRequests } from './middleware/limit-requests.js';
 import { openApiDocument } from './openapi/document.js';
@@ -40,7 +40,7 @@ import { traceRequests, workOf } from './middleware/trace-requests.js';
 
 export interface AppOptions extends OperationsOptions {
   pipelines: ReadonlyMap<string, OpenPipeline>;
-  intake: Intake;
+  intake: EventAcceptor;
   cache: PredictionCache;
   findStored: FindStored;
   findDeadLetters: PredictionRoutesOptions['findDeadLetters'];

@@ -3,7 +3,8 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import type { PredictionRow } from '../analytics/rows.js';
 import { silentLogger } from './logger.js';
 import { createMetrics } from './metrics.js';
-import { AcceptedEvents } from '../processors/events/accepted-events.js';
+import { AcceptedEvents } from '../processors/events/idempotency.js';
+import type { OpenPipeline } from '../processors/pipelines/open-pipelines.js';
 import { PredictionCache } from '../processors/events/prediction-cache.js';
 import { RateLimited, RateLimits } from '../ingest/middleware/rate-limits.js';
 import { SharedStore } from './shared-store.js';
@@ -70,13 +71,22 @@ describeWithRedis('shared through Redis', () => {
   });
 
   it('knows which events another copy accepted', async () => {
-    const [one, other] = copies.map((shared) => new AcceptedEvents(shared));
-    for (let event = 0; event < 2_500; event++) one?.add(`p\n${event}`, `digest ${event}`);
-    const keys = Array.from({ length: 2_500 }, (_, event) => `p\n${event}`);
+    const [one, other] = copies.map((shared) => new AcceptedEvents(shared, undefined));
+    const pipeline = { name: 'p' } as OpenPipeline;
+    const events = Array.from({ length: 2_500 }, (_, event) => ({
+      eventId: String(event),
+      fields: {},
+      digest: `digest ${event}`,
+    }));
+    for (const event of events) one?.add(pipeline, event);
     await expect
       .poll(async () => {
-        await other?.learn(keys);
-        return keys.every((key, event) => other?.get(key) === `digest ${event}`);
+        await other?.learn(pipeline, events);
+        return events.every(
+          (event) =>
+            other?.conflictOf(pipeline, event, new Map()) === undefined &&
+            other?.conflictOf(pipeline, { ...event, digest: 'another' }, new Map()) !== undefined,
+        );
       })
       .toBe(true);
     expect(await copies[0].client.ttl('millrace:accepted:p\n7')).toBeGreaterThan(3_500);

@@ -1,6 +1,5 @@
 import { Gauge } from 'prom-client';
-import { Intake } from '../../processors/events/accept-events.js';
-import { PredictionCache } from '../../processors/events/prediction-cache.js';
+import { EventAcceptor } from '../../processors/events/accept-events.js';
 import type { Config } from '../../platform/config.js';
 import { MillraceError } from '../../platform/errors.js';
 import { tlsOptions } from '../../platform/tls-settings.js';
@@ -81,7 +80,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
   });
   const onUnconfirmed = (count: number): void => metrics.rabbitUnconfirmed.inc(count);
   const producer = await streams.createProducer();
-  const intake = new Intake({ ...options, producer, cache: new PredictionCache(() => Promise.resolve([])) });
+  const acceptor = new EventAcceptor({ ...options, producer });
   const states = await followLedgers(streams);
   const queues = mappings.map(({ queue, pipeline }, index) => {
     const failed = new FailedMessages(writing, new Publisher(writing, onUnconfirmed), queue, {
@@ -93,7 +92,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
       connection: reading[index] ?? writing,
       streams,
       states,
-      events: new EventsFromMessages({ queue, pipeline, intake, failed, metrics }),
+      events: new EventsFromMessages({ queue, pipeline, acceptor, failed, metrics }),
       failed,
       prefetch: config.RABBITMQ_PREFETCH,
       retryLimit: config.RABBITMQ_RETRY_LIMIT,

@@ -1,11 +1,11 @@
 import type { ConsumeMessage } from 'amqplib';
-import type { EventOutcome, Intake } from '../../processors/events/accept-events.js';
+import type { EventAcceptor } from '../../processors/events/accept-events.js';
 import { MillraceError } from '../../platform/errors.js';
 import type { Metrics } from '../../platform/metrics.js';
 import { deadLetterRecord, shrinkDeadLetter, reasonOf } from '../../processors/dead-letters/dead-letter.js';
 import { newEventId } from '../../processors/events/ids.js';
 import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
-import { correlationIdHeader, replyToHeader } from '../../processors/events/envelope.js';
+import { correlationIdHeader, type EventRecord, replyToHeader } from '../../processors/events/envelope.js';
 import { type NewRecord, sizeOf } from '../../streams/records.js';
 import type { FailedMessage, FailedMessages } from './failed-messages.js';
 import type { Ledger } from './ledger.js';
@@ -20,7 +20,7 @@ const largestLetterBytes = 1_500_000;
 export interface EventsFromMessagesOptions {
   queue: string;
   pipeline: OpenPipeline;
-  intake: Intake;
+  acceptor: EventAcceptor;
   failed: FailedMessages;
   metrics: Metrics;
 }
@@ -42,18 +42,8 @@ export class EventsFromMessages {
    * @throws MillraceError as the log and RabbitMQ do.
    */
   async publish(messages: readonly ConsumeMessage[], ledger: Ledger, before: Promise<void>): Promise<void> {
-    const { pipeline, intake, queue } = this.#options;
-    const spans = traceMessages(messages, queue);
-    const bodies = messages.map(({ content, properties }) => this.#read(content, properties));
-    const publishing = intake.publish(pipeline, bodies, {
-      source: 'millrace/rabbitmq',
-      timeoutMs: Number.POSITIVE_INFINITY,
-      write: async (outcomes) => {
-        await before;
-        await this.#write(messages, outcomes, ledger, spans);
-      },
-    });
-    await timed(spans, publishing);
+    const spans = traceMessages(messages, this.#options.queue);
+    await timed(spans, this.#publish(messages, ledger, before, spans));
   }
 
   /** Gives messages up: to the dead-letter queue and the dead-letter topic. */
@@ -64,9 +54,25 @@ export class EventsFromMessages {
     await timed(spans, this.#write(messages, reasons, ledger, spans));
   }
 
+  async #publish(
+    messages: readonly ConsumeMessage[],
+    ledger: Ledger,
+    before: Promise<void>,
+    spans: TracedMessages,
+  ): Promise<void> {
+    const { pipeline, acceptor } = this.#options;
+    const bodies = messages.map(({ content, properties }) => this.#read(content, properties));
+    const results = await acceptor.accept(pipeline, bodies, { source: 'millrace/rabbitmq' });
+    await before;
+    const outcomes = results.map((result) => (result instanceof MillraceError ? result : result.record));
+    await this.#write(messages, outcomes, ledger, spans);
+    acceptor.confirm(pipeline, results);
+  }
+
+  /** @param outcomes - for each message the record of its event, or why there is none. */
   async #write(
     messages: readonly ConsumeMessage[],
-    outcomes: readonly EventOutcome[],
+    outcomes: readonly (EventRecord | MillraceError)[],
     ledger: Ledger,
     spans: TracedMessages,
   ): Promise<void> {

@@ -5,7 +5,7 @@ import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js'
 import type { RecordSchema } from '../../schemas/contracts.js';
 import { isAmbiguousNumber } from '../../schemas/number-text.js';
 import { envelopeSchema } from '../../processors/events/envelope.js';
-import type { Intake } from '../../processors/events/accept-events.js';
+import type { EventAcceptor } from '../../processors/events/accept-events.js';
 import type { Problem } from '../../platform/problem.js';
 import { parseJson, readText } from '../request-body.js';
 import { aimqProblems, answer, bodyCodes, ref, scoringCodes } from '../openapi/describe.js';
@@ -29,7 +29,7 @@ function describe({ event }: OpenPipeline): MiddlewareHandler {
 /** `POST /predict`, and `/predict/onnx` of its service within, as AIMQ has them: one car in, `predicted_price` out. */
 export function aimqRoutes(
   carPrice: OpenPipeline,
-  intake: Intake,
+  intake: EventAcceptor,
   { requestTimeoutMs }: { requestTimeoutMs: number },
 ): Hono {
   const app = new Hono();

@@ -11,7 +11,7 @@ import { modelFor, modelsOf } from '../../processors/scoring/model-router.js';
 import { makeRow } from '../../processors/scoring/features.js';
 import { openEnvelope } from '../../processors/events/envelope.js';
 import type { Health } from '../../platform/health.js';
-import { type Intake, NotWritten } from '../../processors/events/accept-events.js';
+import { type EventAcceptor, NotWritten } from '../../processors/events/accept-events.js';
 import { idempotencyKeyParameter } from '../pipelines/idempotency-key.js';
 import { contextOf } from '../pipelines/routes.js';
 import { takeEvents } from '../middleware/limit-requests.js';
@@ -87,7 +87,7 @@ export function inferenceHealth(health: Health): Hono {
  */
 export function inferenceRoutes(
   pipelines: ReadonlyMap<string, OpenPipeline>,
-  intake: Intake,
+  intake: EventAcceptor,
   { requestTimeoutMs, maxEvents }: InferenceRoutesOptions,
 ): Hono {
   const app = new Hono();

@@ -3,7 +3,7 @@ import { Hono } from 'hono';
 import { expect, test } from 'vitest';
 import { MillraceError } from '../../platform/errors.js';
 import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
-import { type Intake, NotWritten } from '../../processors/events/accept-events.js';
+import { type EventAcceptor, NotWritten } from '../../processors/events/accept-events.js';
 import { toProblem } from '../../platform/problem.js';
 import { sendProblem } from '../problems.js';
 import { pipelineRoutes } from './routes.js';
@@ -16,7 +16,7 @@ async function post(
   events: unknown,
   results: (string | MillraceError)[],
 ): Promise<{ status: number; body: unknown }> {
-  const intake = { publish: () => Promise.resolve(results) } as unknown as Intake;
+  const intake = { publish: () => Promise.resolve(results) } as unknown as EventAcceptor;
   const pipelines = new Map([['p', { name: 'p' } as OpenPipeline]]);
   const app = new Hono().route(
     '/',

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import type { PredictionRow } from '../../analytics/rows.js';
 import { MillraceError } from '../../platform/errors.js';
 import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
-import type { Intake, RequestContext } from '../../processors/events/accept-events.js';
+import type { EventAcceptor, RequestContext } from '../../processors/events/accept-events.js';
 import { type Problem, toProblem } from '../../platform/problem.js';
 import { sendProblem } from '../problems.js';
 import { callerOf, workOf } from '../middleware/trace-requests.js';
@@ -83,7 +83,7 @@ const describeEvents = describeRoute({
 /** `/v1/pipelines` and what is below it. */
 export function pipelineRoutes(
   pipelines: ReadonlyMap<string, OpenPipeline>,
-  intake: Intake,
+  intake: EventAcceptor,
   { requestTimeoutMs, maxEvents }: PipelineRoutesOptions,
 ): Hono {
   const app = new Hono();

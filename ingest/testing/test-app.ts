@@ -12,7 +12,7 @@ import { type Config, loadConfig } from '../../platform/config.js';
 import { Health } from '../../platform/health.js';
 import { silentLogger } from '../../platform/logger.js';
 import { createMetrics, type Metrics } from '../../platform/metrics.js';
-import { Intake } from '../../processors/events/accept-events.js';
+import { EventAcceptor } from '../../processors/events/accept-events.js';
 import { PredictionCache } from '../../processors/events/prediction-cache.js';
 import { JobFiles } from '../../processors/jobs/job-files.js';
 import { FileParser } from '../../processors/jobs/parser/file-parser.js';
@@ -86,7 +86,7 @@ export async function startTestApp(settings: Record<string, string> = {}): Promi
     served,
     schedules: schedulesOf(config, pipelines),
     scheduleRuns,
-    intake: new Intake({ producer, serde, cache, metrics, logger }),
+    intake: new EventAcceptor({ producer, serde, cache, metrics, logger }),
     cache,
     findStored,
     findDeadLetters: (id) => Promise.resolve(deadLetters.filter(({ event_id }) => event_id === id)),

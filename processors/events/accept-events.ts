@@ -1,12 +1,14 @@
-import { hash } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { PredictionRow } from '../../analytics/rows.js';
 import { MillraceError } from '../../platform/errors.js';
 import type { Logger } from '../../platform/logger.js';
 import type { Metrics } from '../../platform/metrics.js';
+import type { SharedStore } from '../../platform/shared-store.js';
 import type { TraceHeaders } from '../../platform/tracing/trace-headers.js';
 import { type Sending, timed, type Work } from '../../platform/tracing/traces.js';
-import { idempotentEventId, newEventId } from './ids.js';
+import type { LogProducer } from '../../streams/log-producer.js';
+import type { NewRecord, RecordPosition } from '../../streams/records.js';
+import type { Serde } from '../../streams/serde.js';
 import type { OpenPipeline } from '../pipelines/open-pipelines.js';
 import { recordKey } from '../pipelines/pipeline.js';
 import {
@@ -14,41 +16,41 @@ import {
   isSameEvent,
   makePrediction,
   notOnTheLog,
-  type Position,
   type ReceivedEvent,
   toPredictionRow,
 } from '../scoring/prediction.js';
 import { outputMissing } from '../scoring/scorer.js';
-import type { Prediction } from '../../schemas/types.js';
-import type { LogProducer } from '../../streams/log-producer.js';
-import type { NewRecord } from '../../streams/records.js';
-import type { Serde } from '../../streams/serde.js';
-import { AcceptedEvents } from './accepted-events.js';
-import { openEnvelope, eventRecord } from './envelope.js';
+import { type EventRecord, eventRecord, openEnvelope } from './envelope.js';
+import { AcceptedEvents, digestOf, idConflict, type RepeatableEvent } from './idempotency.js';
+import { idempotentEventId, newEventId } from './ids.js';
 import type { PredictionCache } from './prediction-cache.js';
-import type { SharedStore } from '../../platform/shared-store.js';
 
-/** What a transport knows of a request, beside its events. */
-export interface RequestContext {
+/** Where events come from. */
+export interface EventOrigin {
   /** CloudEvents source, such as `millrace/http`. */
   source: string;
   /** Makes event ids for events that bring none, so that a repeated request repeats nothing. */
   idempotencyKey?: string | undefined;
-  /** What the events come from, while traces are recorded. */
-  work?: Work | undefined;
   /** The trace that the events belong to. */
   trace?: TraceHeaders | undefined;
-  /**
-   * Puts events on the log in a way of the transport's own. Gets for each event its record or what is wrong with it; what
-   * it throws `publish` throws. Default: what has a record is sent as soon as possible.
-   */
-  write?: (outcomes: readonly EventOutcome[]) => Promise<void>;
+}
+
+/** What a transport knows of a request, beside its events. */
+export interface RequestContext extends EventOrigin {
+  /** What the events come from, while traces are recorded. */
+  work?: Work | undefined;
   /** How long to wait for the log, milliseconds. What was sent by then may still get there. */
   timeoutMs: number;
 }
 
-/** The record of an event, or why there is none. */
-export type EventOutcome = ReturnType<typeof eventRecord> | MillraceError;
+/** An event that fits its contract, with its id: {@link ReceivedEvent}. */
+export type IdentifiedEvent = ReceivedEvent & RepeatableEvent;
+
+/** An accepted event, and the record that puts it on the log. */
+export interface AcceptedEvent {
+  event: IdentifiedEvent;
+  record: EventRecord;
+}
 
 /** A prediction, or why there is none, for each event in a request. */
 export type PredictResult = PredictionRow | MillraceError;
@@ -68,18 +70,16 @@ export class NotWritten extends MillraceError {
   }
 }
 
-/** A received event, and whether its id may have come before: the client chose it. */
-type IntakeEvent = ReceivedEvent & { mayRepeat: boolean };
-
 /** Events that are validated before other work gets its turn: about 2 ms. */
 const validatedAtOnce = 200;
 
 const noneKnown: ReadonlyMap<string, PredictionRow> = new Map();
 
-export interface IntakeOptions {
+export interface EventAcceptorOptions {
   producer: LogProducer;
   serde: Serde;
-  cache: PredictionCache;
+  /** The predictions of events that may come again. Unset: such events are predicted again. */
+  cache?: PredictionCache | undefined;
   metrics: Metrics;
   logger: Logger;
   /** Where copies of the HTTP API find which event ids the others accepted. */
@@ -89,20 +89,48 @@ export interface IntakeOptions {
 }
 
 /**
- * The way in for events, whichever transport brought them: validates, gives ids, and answers only what the log has
+ * Accepts events, whichever transport brought them: validates them, gives them ids, and refuses an id that another event
+ * has. {@link accept} leaves the writing to the caller; {@link publish} and {@link predict} answer only what the log has
  * acknowledged.
  */
-export class Intake {
-  readonly #options: IntakeOptions;
+export class EventAcceptor {
+  readonly #options: EventAcceptorOptions;
   readonly #now: () => number;
   /** Events that are being predicted now, so that a repeat that comes meanwhile waits for the first. */
-  readonly #underWay = new Map<string, Promise<PredictResult>>();
+  readonly #inFlight = new Map<string, Promise<PredictResult>>();
   readonly #accepted: AcceptedEvents;
 
-  constructor(options: IntakeOptions) {
+  constructor(options: EventAcceptorOptions) {
     this.#options = options;
-    this.#accepted = new AcceptedEvents(options.shared);
+    this.#accepted = new AcceptedEvents(options.shared, options.cache);
     this.#now = options.now ?? Date.now;
+  }
+
+  /**
+   * Makes records of events, for a caller that writes them itself and then calls {@link confirm}.
+   *
+   * @returns for each event its record or what is wrong with it.
+   */
+  async accept(
+    pipeline: OpenPipeline,
+    bodies: readonly unknown[],
+    origin: EventOrigin,
+  ): Promise<(AcceptedEvent | MillraceError)[]> {
+    const events = await this.#identify(pipeline, bodies, origin);
+    return events.map((event) =>
+      event instanceof MillraceError
+        ? event
+        : { event, record: eventRecord(pipeline, this.#options.serde, event, origin.trace) },
+    );
+  }
+
+  /** Notes that the accepted ones among the results of {@link accept} are on the log: from now on no other event can have their ids. */
+  confirm(pipeline: OpenPipeline, results: readonly (AcceptedEvent | MillraceError)[]): void {
+    const events = results.flatMap((result) => (result instanceof MillraceError ? [] : [result.event]));
+    for (const event of events) this.#accepted.add(pipeline, event);
+    const source = events[0]?.source;
+    if (source !== undefined)
+      this.#options.metrics.eventsAccepted.inc({ pipeline: pipeline.name, source }, events.length);
   }
 
   /**
@@ -114,37 +142,24 @@ export class Intake {
    */
   async publish(
     pipeline: OpenPipeline,
-    bodies: unknown[],
+    bodies: readonly unknown[],
     context: RequestContext,
   ): Promise<(string | MillraceError)[]> {
-    const events = await this.#receive(pipeline, bodies, context);
+    const events = await this.#identify(pipeline, bodies, context);
     const valid = events.flatMap((event) => (event instanceof MillraceError ? [] : [event]));
-    const failed = new Map<IntakeEvent, NotWritten>();
-    if (context.write === undefined) {
-      const outcomes = await this.#send(pipeline, valid.length, context, (sending) =>
-        valid.map((event) => this.#toRecord(pipeline, event, sending?.nextHeaders() ?? context.trace)),
-      );
-      for (const [index, event] of valid.entries()) {
-        const outcome = outcomes[index];
-        if (outcome instanceof MillraceError) failed.set(event, new NotWritten(outcome, event.eventId));
-      }
-    } else {
-      await context.write(
-        events.map((event) =>
-          event instanceof MillraceError ? event : this.#toRecord(pipeline, event, context.trace),
-        ),
-      );
-      this.#options.metrics.eventsAccepted.inc(
-        { pipeline: pipeline.name, source: context.source },
-        valid.length,
-      );
-    }
-    for (const event of valid) {
-      if (event.mayRepeat && !failed.has(event)) this.#accepted.add(keyOf(pipeline, event), digestOf(event));
-    }
-    return events.map((event) =>
-      event instanceof MillraceError ? event : (failed.get(event) ?? event.eventId),
+    const outcomes = await this.#send(pipeline, valid.length, context, (sending) =>
+      valid.map((event) =>
+        eventRecord(pipeline, this.#options.serde, event, sending?.nextHeaders() ?? context.trace),
+      ),
     );
+    const results = outcomes.values();
+    return events.map((event) => {
+      if (event instanceof MillraceError) return event;
+      const outcome = results.next().value;
+      if (outcome instanceof MillraceError) return new NotWritten(outcome, event.eventId);
+      this.#accepted.add(pipeline, event);
+      return event.eventId;
+    });
   }
 
   /**
@@ -157,11 +172,11 @@ export class Intake {
    */
   async predict(
     pipeline: OpenPipeline,
-    bodies: unknown[],
+    bodies: readonly unknown[],
     context: RequestContext,
   ): Promise<PredictResult[]> {
-    const events = await this.#receive(pipeline, bodies, context);
-    const known = await this.#findKnown(pipeline, events);
+    const events = await this.#identify(pipeline, bodies, context);
+    const known = await this.#findPredictions(pipeline, events);
     return Promise.all(
       events.map(async (event) =>
         event instanceof MillraceError
@@ -171,28 +186,25 @@ export class Intake {
     );
   }
 
-  async #receive(
+  async #identify(
     pipeline: OpenPipeline,
-    bodies: unknown[],
-    context: RequestContext,
-  ): Promise<(IntakeEvent | MillraceError)[]> {
-    const opened: (IntakeEvent | MillraceError)[] = [];
+    bodies: readonly unknown[],
+    origin: EventOrigin,
+  ): Promise<(IdentifiedEvent | MillraceError)[]> {
+    const events: (IdentifiedEvent | MillraceError)[] = [];
     for (const [index, body] of bodies.entries()) {
-      opened.push(this.#open(pipeline, body, context, index));
+      events.push(this.#open(pipeline, body, origin, index));
       // A large request must not keep the others waiting until all of it is validated.
       if (index % validatedAtOnce === validatedAtOnce - 1) await nextTurn();
     }
-    const mayRepeat = opened.flatMap((event) =>
-      event instanceof MillraceError || !event.mayRepeat ? [] : [keyOf(pipeline, event)],
-    );
-    if (mayRepeat.length === 0) return opened;
-    await this.#accepted.learn(mayRepeat);
+    const repeatable = events.filter(isRepeatable);
+    if (repeatable.length === 0) return events;
+    await this.#accepted.learn(pipeline, repeatable);
     const inThisRequest = new Map<string, string>();
-    const events: (IntakeEvent | MillraceError)[] = [];
-    for (const [index, event] of opened.entries()) {
-      const conflict =
-        event instanceof MillraceError ? event : this.#conflictOf(pipeline, event, inThisRequest);
-      events.push(conflict ?? event);
+    for (const [index, event] of events.entries()) {
+      if (event instanceof MillraceError) continue;
+      const conflict = this.#accepted.conflictOf(pipeline, event, inThisRequest);
+      if (conflict !== undefined) events[index] = conflict;
       if (index % validatedAtOnce === validatedAtOnce - 1) await nextTurn();
     }
     return events;
@@ -201,116 +213,87 @@ export class Intake {
   #open(
     pipeline: OpenPipeline,
     body: unknown,
-    context: RequestContext,
+    { idempotencyKey, source }: EventOrigin,
     index: number,
-  ): IntakeEvent | MillraceError {
+  ): IdentifiedEvent | MillraceError {
     const now = this.#now();
     const opened = openEnvelope(body, pipeline.scorer);
     if (opened instanceof MillraceError) return opened;
-    const { idempotencyKey, source } = context;
+    const { fields } = opened;
     const chosenId =
       opened.eventId ??
       (idempotencyKey === undefined ? undefined : idempotentEventId(pipeline.name, idempotencyKey, index));
     const eventId = chosenId ?? newEventId();
     return {
       eventId,
-      key: recordKey(pipeline.pipeline, opened.fields, eventId),
-      mayRepeat: chosenId !== undefined,
+      key: recordKey(pipeline.pipeline, fields, eventId),
+      digest: chosenId === undefined ? undefined : digestOf(fields),
       eventTime: opened.eventTime ?? now,
       source,
-      fields: opened.fields,
+      fields,
       receivedAt: now,
       schemaId: pipeline.event.schemaId,
       position: { topic: pipeline.topics.events, ...notOnTheLog },
     };
   }
 
-  /** Whether another event was accepted lately, or stands earlier in the request, under the same id. */
-  #conflictOf(
+  async #findPredictions(
     pipeline: OpenPipeline,
-    event: IntakeEvent,
-    inThisRequest: Map<string, string>,
-  ): MillraceError | undefined {
-    if (!event.mayRepeat) return undefined;
-    const digest = digestOf(event);
-    const earlier = inThisRequest.get(event.eventId) ?? this.#accepted.get(keyOf(pipeline, event));
-    inThisRequest.set(event.eventId, earlier ?? digest);
-    if (earlier !== undefined && earlier !== digest) return idConflict(event);
-    const predicted = this.#options.cache.recall(pipeline.name, event.eventId);
-    if (predicted === undefined) return undefined;
-    const known = unlessOtherEvent(pipeline, predicted, event);
-    return known instanceof MillraceError ? known : undefined;
-  }
-
-  async #findKnown(
-    pipeline: OpenPipeline,
-    events: (IntakeEvent | MillraceError)[],
+    events: readonly (IdentifiedEvent | MillraceError)[],
   ): Promise<ReadonlyMap<string, PredictionRow>> {
-    const ids = events.flatMap((event) =>
-      event instanceof MillraceError || !event.mayRepeat ? [] : [event.eventId],
-    );
-    if (ids.length === 0) return noneKnown;
+    const { cache, logger } = this.#options;
+    const ids = events.filter(isRepeatable).map(({ eventId }) => eventId);
+    if (ids.length === 0 || cache === undefined) return noneKnown;
     try {
-      return await this.#options.cache.find(pipeline.name, ids);
+      return await cache.find(pipeline.name, ids);
     } catch (error) {
       // Scoring again gives the same prediction id, so the row stays one; refusing would make ClickHouse a must for predict.
-      this.#options.logger.warn(
-        { err: error },
-        'could not look for earlier predictions of repeated event ids',
-      );
+      logger.warn({ err: error }, 'could not look for earlier predictions of repeated event ids');
       return noneKnown;
     }
   }
 
   async #predictOnce(
     pipeline: OpenPipeline,
-    event: IntakeEvent,
+    event: IdentifiedEvent,
     known: PredictionRow | undefined,
     context: RequestContext,
   ): Promise<PredictResult> {
-    if (!event.mayRepeat) return this.#predictNow(pipeline, event, context);
-    const key = keyOf(pipeline, event);
-    const earlier =
-      known ?? this.#options.cache.recall(pipeline.name, event.eventId) ?? this.#underWay.get(key);
+    const { eventId, digest, fields } = event;
+    if (digest === undefined) return this.#predictNow(pipeline, event, context);
+    const key = `${pipeline.name}\n${eventId}`;
+    const earlier = known ?? this.#options.cache?.recall(pipeline.name, eventId) ?? this.#inFlight.get(key);
     if (earlier !== undefined) {
       const first = await earlier;
-      return first instanceof MillraceError ? first : unlessOtherEvent(pipeline, first, event);
+      if (first instanceof MillraceError || isSameEvent(pipeline.scorer, first.features, fields))
+        return first;
+      return idConflict(eventId);
     }
-    const result = this.#predictNow(pipeline, event, context).finally(() => this.#underWay.delete(key));
-    this.#underWay.set(key, result);
+    const result = this.#predictNow(pipeline, event, context).finally(() => this.#inFlight.delete(key));
+    this.#inFlight.set(key, result);
     return result;
   }
 
   async #predictNow(
     pipeline: OpenPipeline,
-    event: IntakeEvent,
+    event: IdentifiedEvent,
     context: RequestContext,
   ): Promise<PredictResult> {
     const [score = outputMissing()] = await pipeline.scorer.score([event]);
     if (score instanceof MillraceError) return score;
+    const { serde, cache } = this.#options;
     const prediction = makePrediction(pipeline.name, event, score, this.#now());
-    const [position] = await this.#send(pipeline, 1, context, (sending) => [
-      this.#toRecord(pipeline, event, sending?.nextHeaders() ?? context.trace, prediction),
-    ]);
+    const [position] = await this.#send(pipeline, 1, context, (sending) => {
+      const record = eventRecord(pipeline, serde, event, sending?.nextHeaders() ?? context.trace);
+      const { schemaId, type } = pipeline.prediction;
+      record.headers[carriedPredictionHeader] = serde.encode(schemaId, type, prediction);
+      return [record];
+    });
     if (position instanceof MillraceError) return new NotWritten(position, event.eventId);
     const row = toPredictionRow({ ...prediction, ...position });
-    this.#options.cache.remember(row);
-    if (event.mayRepeat) this.#accepted.add(keyOf(pipeline, event), digestOf(event));
+    cache?.remember(row);
+    this.#accepted.add(pipeline, event);
     return row;
-  }
-
-  #toRecord(
-    pipeline: OpenPipeline,
-    event: IntakeEvent,
-    trace: TraceHeaders | undefined,
-    prediction?: Prediction,
-  ): ReturnType<typeof eventRecord> {
-    const record = eventRecord(pipeline, this.#options.serde, event, trace);
-    if (prediction !== undefined) {
-      const { schemaId, type } = pipeline.prediction;
-      record.headers[carriedPredictionHeader] = this.#options.serde.encode(schemaId, type, prediction);
-    }
-    return record;
   }
 
   async #send(
@@ -318,7 +301,7 @@ export class Intake {
     count: number,
     { timeoutMs, source, work }: RequestContext,
     toRecords: (sending: Sending | undefined) => NewRecord[],
-  ): Promise<(Position | MillraceError)[]> {
+  ): Promise<(RecordPosition | MillraceError)[]> {
     const sending = count === 0 ? undefined : work?.send(pipeline.topics.events);
     const records = toRecords(sending);
     const outcomes = await timed(sending, this.#options.producer.sendEach(records, { timeoutMs }));
@@ -328,26 +311,7 @@ export class Intake {
   }
 }
 
-/** The earlier prediction if it is of the same event, field by field; another event has no right to its id. */
-function unlessOtherEvent(
-  { scorer }: OpenPipeline,
-  earlier: PredictionRow,
-  event: ReceivedEvent,
-): PredictResult {
-  return isSameEvent(scorer, earlier.features, event.fields) ? earlier : idConflict(event);
-}
-
-function idConflict({ eventId }: ReceivedEvent): MillraceError {
-  return new MillraceError(
-    'EVENT_ID_CONFLICT',
-    `The id ${eventId} was given to an event with other fields before. Send the same event, or a new id or Idempotency-Key.`,
-  );
-}
-
-function keyOf(pipeline: OpenPipeline, event: ReceivedEvent): string {
-  return `${pipeline.name}\n${event.eventId}`;
-}
-
-function digestOf(event: ReceivedEvent): string {
-  return hash('sha1', JSON.stringify(event.fields), 'base64');
+/** Whether an event may come again: {@link RepeatableEvent}. */
+function isRepeatable(event: IdentifiedEvent | MillraceError): event is IdentifiedEvent {
+  return !(event instanceof MillraceError) && event.digest !== undefined;
 }

@@ -67,6 +67,9 @@ function isEventId(value: unknown): value is string | undefined {
   return value === undefined || (typeof value === 'string' && eventIdPattern.test(value));
 }
 
+/** A record whose headers can be added to. */
+export type EventRecord = NewRecord & { headers: Record<string, string | Buffer> };
+
 /**
  * The record of an event on `<pipeline>.events`, keyed by what the event is about.
  *
@@ -77,7 +80,7 @@ export function eventRecord(
   serde: Serde,
   event: Pick<ReceivedEvent, 'eventId' | 'eventTime' | 'source' | 'fields'>,
   trace?: TraceHeaders,
-): NewRecord & { headers: Record<string, string | Buffer> } {
+): EventRecord {
   return {
     topic: pipeline.topics.events,
     key: recordKey(pipeline.pipeline, event.fields, event.eventId),

@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer';
 import { hash, randomFillSync } from 'node:crypto';
 import { parse, v7 as uuidv7 } from 'uuid';
 import { jsonObject } from '../../streams/json-value.js';
-import type { Position } from '../scoring/prediction.js';
+import type { RecordPosition } from '../../streams/records.js';
 
 /** Millrace's own UUIDv5 name space (RFC 9562, section 5.5): drawn once, and never to change, as stored ids follow from it. */
 const namespace = Buffer.from(parse('6c234070-236f-4a53-8625-b11280d55c63'));
@@ -36,7 +36,7 @@ export function scheduledEventId(schedule: string, dueAt: number, index: number)
 }
 
 /** An id for an event that was put on the log without one: it follows from the place, so reading it again gives the same. */
-export function positionEventId({ topic, partition, offset }: Position): string {
+export function positionEventId({ topic, partition, offset }: RecordPosition): string {
   return nameId(JSON.stringify(['record', topic, partition, offset]));
 }
 
@@ -60,7 +60,7 @@ export function eventIdProblem({ headers }: { headers: Record<string, Buffer> })
  * follows from its place; this too where {@link eventIdProblem} finds something.
  */
 export function recordEventId(
-  record: Position & { headers: Record<string, Buffer>; value: Buffer | null },
+  record: RecordPosition & { headers: Record<string, Buffer>; value: Buffer | null },
 ): string {
   const given = record.headers['ce_id'];
   if (given?.length) return eventIdProblem(record) === undefined ? given.toString() : positionEventId(record);
@@ -83,7 +83,7 @@ export function predictionId(eventId: string, modelDigest: string): string {
 }
 
 /** One record that failed makes one dead letter, however often it is read. */
-export function deadLetterId({ topic, partition, offset }: Position): string {
+export function deadLetterId({ topic, partition, offset }: RecordPosition): string {
   return nameId(JSON.stringify(['dead-letter', topic, partition, offset]));
 }
 

@@ -1,5 +1,6 @@
 import { type PredictionRow, toRowTime } from '../../analytics/rows.js';
 import type { Prediction } from '../../schemas/types.js';
+import type { RecordPosition } from '../../streams/records.js';
 import { predictionId } from '../events/ids.js';
 import type { Scorer, Score } from './scorer.js';
 /**
@@ -7,13 +8,6 @@ import type { Scorer, Score } from './scorer.js';
  * Event and prediction so get on the log in one record: either both are there or neither, and the event is scored once.
  */
 export const carriedPredictionHeader = 'millrace-prediction';
-
-/** Where a record stands on the log. */
-export interface Position {
-  topic: string;
-  partition: number;
-  offset: number;
-}
 
 /** The place of an event that is not on the log yet. */
 export const notOnTheLog = { partition: -1, offset: -1 };
@@ -32,7 +26,7 @@ export interface ReceivedEvent {
   receivedAt: number;
   /** Registry id of the schema that its record is written with; of JSON, of the contract that checked it. */
   schemaId: number;
-  position: Position;
+  position: RecordPosition;
 }
 
 /**
