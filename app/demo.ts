@@ -8,7 +8,7 @@ import type { Role } from './context.js';
 const intervalMs = 1000;
 
 /** Feeds one realistic event a second, in turn to every pipeline that can make samples. */
-export function startDemo(pipelines: readonly OpenPipeline[], intake: EventAcceptor, logger: Logger): Role {
+export function startDemo(pipelines: readonly OpenPipeline[], acceptor: EventAcceptor, logger: Logger): Role {
   const sampled = pipelines.filter(({ pipeline }) => pipeline.sample !== undefined);
   const stopping = new AbortController();
   const feed = async (): Promise<void> => {
@@ -16,7 +16,7 @@ export function startDemo(pipelines: readonly OpenPipeline[], intake: EventAccep
       const open = sampled[turn % sampled.length];
       if (open === undefined) return;
       const context = { source: 'millrace/demo', timeoutMs: 10_000 };
-      await intake.publish(open, [open.pipeline.sample?.(Math.random)], context).catch((error: unknown) => {
+      await acceptor.publish(open, [open.pipeline.sample?.(Math.random)], context).catch((error: unknown) => {
         logger.warn({ pipeline: open.name, error: messageOf(error) }, 'a demo event was not accepted');
       });
       await pause(intervalMs, stopping.signal);

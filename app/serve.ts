@@ -27,7 +27,7 @@ import type { Context, Role } from './context.js';
 /** The HTTP API. */
 export interface ServeRole extends Role {
   port: number;
-  intake: EventAcceptor;
+  acceptor: EventAcceptor;
 }
 
 /**
@@ -67,7 +67,7 @@ export async function startServe(context: Context, open?: HttpServer): Promise<S
   const limits = startLimits(context, shared);
   const cache = new PredictionCache(findStored, { shared });
   const producer = await streams.createProducer();
-  const intake = new EventAcceptor({ producer, serde, cache, metrics, logger, shared });
+  const acceptor = new EventAcceptor({ producer, serde, cache, metrics, logger, shared });
   const jobs = await openJobs(context, producer);
   const scheduleRuns = await followScheduleRuns(context);
   const app = createApp({
@@ -75,7 +75,7 @@ export async function startServe(context: Context, open?: HttpServer): Promise<S
     pipelines,
     schedules: schedulesOf(config, pipelines),
     scheduleRuns,
-    intake,
+    acceptor,
     cache,
     findStored,
     findDeadLetters: (eventId) => findDeadLetters(analytics.client, eventId),
@@ -106,7 +106,7 @@ export async function startServe(context: Context, open?: HttpServer): Promise<S
   server.use(app);
   return {
     port: server.port,
-    intake,
+    acceptor,
     stop: async () => {
       await server.stop(graceForRequests(config));
       await jobs.runner.stop();

@@ -61,7 +61,7 @@ export async function up(config: Config, { demo, onProgress, signal }: UpOptions
     roles.push(serve);
     roles.push(await startSchedules(context));
     if (config.RABBITMQ_URL !== undefined) roles.push(await startBridge(context, { optional: true }));
-    if (demo) roles.push(startDemo([...context.pipelines.values()], serve.intake, logger));
+    if (demo) roles.push(startDemo([...context.pipelines.values()], serve.acceptor, logger));
     roles.push({ stop: () => context.health.drain() });
     context.health.started();
     onProgress('readiness');

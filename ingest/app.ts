@@ -40,7 +40,7 @@ import { traceRequests, workOf } from './middleware/trace-requests.js';
 
 export interface AppOptions extends OperationsOptions {
   pipelines: ReadonlyMap<string, OpenPipeline>;
-  intake: EventAcceptor;
+  acceptor: EventAcceptor;
   cache: PredictionCache;
   findStored: FindStored;
   findDeadLetters: PredictionRoutesOptions['findDeadLetters'];
@@ -75,7 +75,7 @@ const calls = ['/v1/*', '/v2/*', '/predict', '/predict/*', '/upload'];
 
 /** The HTTP interface. It opens no port: `app.request()` answers in process. */
 export function createApp(options: AppOptions): Hono {
-  const { pipelines, intake, cache, findStored, logger, metrics } = options;
+  const { pipelines, acceptor, cache, findStored, logger, metrics } = options;
   // `/v2/` is `/v2`.
   const app = new Hono({ strict: false });
   app.use(measureRequests(metrics));
@@ -128,11 +128,11 @@ export function createApp(options: AppOptions): Hono {
       timeout(options.requestTimeoutMs, (c) => tooLate(c, options)),
     );
   }
-  app.route('/v2', inferenceRoutes(pipelines, intake, options));
-  app.route('/v1/pipelines', pipelineRoutes(pipelines, intake, options));
+  app.route('/v2', inferenceRoutes(pipelines, acceptor, options));
+  app.route('/v1/pipelines', pipelineRoutes(pipelines, acceptor, options));
   app.route('/v1/jobs', jobRoutes(options.jobs));
   app.route('/v1/models', modelRoutes(options));
-  if (carPrice !== undefined) app.route('/', aimqRoutes(carPrice, intake, options));
+  if (carPrice !== undefined) app.route('/', aimqRoutes(carPrice, acceptor, options));
   app.route('/v1/schedules', scheduleRoutes(options.schedules, options.scheduleRuns));
   app.route(
     '/v1/predictions',

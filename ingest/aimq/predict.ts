@@ -29,7 +29,7 @@ function describe({ event }: OpenPipeline): MiddlewareHandler {
 /** `POST /predict`, and `/predict/onnx` of its service within, as AIMQ has them: one car in, `predicted_price` out. */
 export function aimqRoutes(
   carPrice: OpenPipeline,
-  intake: EventAcceptor,
+  acceptor: EventAcceptor,
   { requestTimeoutMs }: { requestTimeoutMs: number },
 ): Hono {
   const app = new Hono();
@@ -37,7 +37,7 @@ export function aimqRoutes(
   const predict = async (c: Context): Promise<Response> => {
     // AIMQ reads JSON whatever the content type says.
     const car = toCar(parseJson(await readText(c, 'json', 1)));
-    const [result] = await intake.predict(carPrice, [car], contextOf(c, requestTimeoutMs));
+    const [result] = await acceptor.predict(carPrice, [car], contextOf(c, requestTimeoutMs));
     if (result === undefined || result instanceof MillraceError) throw result;
     const { score, event_id, model, model_version } = result;
     return c.json({ predicted_price: score, event_id, model, model_version });

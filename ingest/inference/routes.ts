@@ -87,7 +87,7 @@ export function inferenceHealth(health: Health): Hono {
  */
 export function inferenceRoutes(
   pipelines: ReadonlyMap<string, OpenPipeline>,
-  intake: EventAcceptor,
+  acceptor: EventAcceptor,
   { requestTimeoutMs, maxEvents }: InferenceRoutesOptions,
 ): Hono {
   const app = new Hono();
@@ -138,7 +138,7 @@ export function inferenceRoutes(
     await takeEvents(c, count);
     const rows = toRows(request, pipeline.event.schema);
     await requireValid(rows, pipeline, models);
-    const results = await intake.predict(pipeline, rows, contextOf(c, requestTimeoutMs));
+    const results = await acceptor.predict(pipeline, rows, contextOf(c, requestTimeoutMs));
     const predictions = results.map((result, index) => {
       if (result instanceof NotWritten) throw result;
       if (result instanceof MillraceError) throw rowError(index, result);

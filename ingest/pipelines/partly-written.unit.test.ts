@@ -16,11 +16,11 @@ async function post(
   events: unknown,
   results: (string | MillraceError)[],
 ): Promise<{ status: number; body: unknown }> {
-  const intake = { publish: () => Promise.resolve(results) } as unknown as EventAcceptor;
+  const acceptor = { publish: () => Promise.resolve(results) } as unknown as EventAcceptor;
   const pipelines = new Map([['p', { name: 'p' } as OpenPipeline]]);
   const app = new Hono().route(
     '/',
-    pipelineRoutes(pipelines, intake, { requestTimeoutMs: 1_000, maxEvents: 10 }),
+    pipelineRoutes(pipelines, acceptor, { requestTimeoutMs: 1_000, maxEvents: 10 }),
   );
   app.onError((error, c) => sendProblem(c, error));
   const answer = await app.request('/p/events', {

@@ -83,7 +83,7 @@ const describeEvents = describeRoute({
 /** `/v1/pipelines` and what is below it. */
 export function pipelineRoutes(
   pipelines: ReadonlyMap<string, OpenPipeline>,
-  intake: EventAcceptor,
+  acceptor: EventAcceptor,
   { requestTimeoutMs, maxEvents }: PipelineRoutesOptions,
 ): Hono {
   const app = new Hono();
@@ -102,7 +102,7 @@ export function pipelineRoutes(
   app.post('/:pipeline/predict', describePredict, async (c) => {
     const pipeline = find(c);
     const { single, events } = await readRequestEvents(c, maxEvents);
-    const results = await intake.predict(pipeline, events, contextOf(c, requestTimeoutMs));
+    const results = await acceptor.predict(pipeline, events, contextOf(c, requestTimeoutMs));
     const [first] = results;
     if (single && first !== undefined) {
       return first instanceof MillraceError ? sendProblem(c, first) : c.json(toAnswer(first));
@@ -119,7 +119,7 @@ export function pipelineRoutes(
   app.post('/:pipeline/events', describeEvents, async (c) => {
     const pipeline = find(c);
     const { single, events } = await readRequestEvents(c, maxEvents);
-    const results = await intake.publish(pipeline, events, contextOf(c, requestTimeoutMs));
+    const results = await acceptor.publish(pipeline, events, contextOf(c, requestTimeoutMs));
     const [first] = results;
     if (single && first instanceof MillraceError) return sendProblem(c, first);
     const accepted = results.filter((result) => typeof result === 'string');

@@ -86,7 +86,7 @@ export async function startTestApp(settings: Record<string, string> = {}): Promi
     served,
     schedules: schedulesOf(config, pipelines),
     scheduleRuns,
-    intake: new EventAcceptor({ producer, serde, cache, metrics, logger }),
+    acceptor: new EventAcceptor({ producer, serde, cache, metrics, logger }),
     cache,
     findStored,
     findDeadLetters: (id) => Promise.resolve(deadLetters.filter(({ event_id }) => event_id === id)),
