@@ -164,13 +164,13 @@ describeRabbitMq('the RabbitMQ bridge', () => {
     await client.send('x'.repeat(2_000_000), { messageId: 'bad3' });
     await client.send(body, { messageId: 'bad2-but-good' });
     await expect.poll(() => rows(`event_id = 'bad2-but-good'`)).toHaveLength(1);
-    const letters = await client.drain('millrace.dead-letters');
-    expect(letters.map(({ properties }) => properties.headers?.['millrace-reason'] as unknown)).toEqual([
+    const deadLetters = await client.drain('millrace.dead-letters');
+    expect(deadLetters.map(({ properties }) => properties.headers?.['millrace-reason'] as unknown)).toEqual([
       'JSON_INVALID',
       'EVENT_INVALID',
       'JSON_INVALID',
     ]);
-    const [first] = letters;
+    const [first] = deadLetters;
     expect(first?.content.toString()).toBe('no JSON');
     expect(first?.properties).toMatchObject({
       messageId: 'bad1',
@@ -217,9 +217,9 @@ describeRabbitMq('the RabbitMQ bridge', () => {
     const ids = async (): Promise<unknown[]> =>
       (await rows(`event_id LIKE 'typed%'`)).map(({ event_id: id }) => id);
     await expect.poll(ids).toEqual(['typed', 'typed-after']);
-    const letters = await client.drain('millrace.dead-letters');
-    const headers = letters.map(({ properties }) => properties.headers);
-    expect(letters.map(({ content }) => String(content))).toEqual([
+    const deadLetters = await client.drain('millrace.dead-letters');
+    const headers = deadLetters.map(({ properties }) => properties.headers);
+    expect(deadLetters.map(({ content }) => String(content))).toEqual([
       'not JSON, large headers',
       'not JSON, many',
       'not JSON, typed',
@@ -254,8 +254,8 @@ describeRabbitMq('the RabbitMQ bridge', () => {
       .poll(async () => (await client.channel.checkQueue('millrace.dead-letters')).messageCount)
       .toBe(2);
     await whenUp('rabbitmq queue alicpp_records');
-    const letters = await client.drain('millrace.dead-letters');
-    expect(letters.map(({ content }) => String(content))).toEqual(['the first', 'rejected']);
+    const deadLetters = await client.drain('millrace.dead-letters');
+    expect(deadLetters.map(({ content }) => String(content))).toEqual(['the first', 'rejected']);
   });
 
   it('goes on with the others when a queue rejects results, and says which', async () => {

@@ -16,7 +16,7 @@ import type { Consumption } from '../../streams/consumption.js';
 import type { Serde } from '../../streams/serde.js';
 import type { Streams } from '../../streams/streams.js';
 import { type BridgeStatus, RabbitConnection } from './connection.js';
-import { EventsFromMessages } from './events-from-messages.js';
+import { MessageIngestion } from './message-ingestion.js';
 import { FailedMessages } from './failed-messages.js';
 import { InboundQueue } from './inbound-queue.js';
 import { followLedgers } from './ledger.js';
@@ -92,7 +92,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
       connection: reading[index] ?? writing,
       streams,
       states,
-      events: new EventsFromMessages({ queue, pipeline, acceptor, failed, metrics }),
+      ingestion: new MessageIngestion({ queue, pipeline, acceptor, failed, metrics }),
       failed,
       prefetch: config.RABBITMQ_PREFETCH,
       retryLimit: config.RABBITMQ_RETRY_LIMIT,

@@ -3,7 +3,7 @@ import { MillraceError, messageOf } from '../../platform/errors.js';
 import type { Logger } from '../../platform/logger.js';
 import { codeOf, refused } from './errors.js';
 import type { QueueKind } from './queue-kind.js';
-import { markPosition } from './repeats.js';
+import { markPosition } from './redelivery.js';
 
 export interface ConsumeOptions {
   queue: string;

@@ -5,7 +5,7 @@ import { reasonOf } from '../../processors/dead-letters/dead-letter.js';
 import type { RabbitConnection } from './connection.js';
 import { cutHeader, fitProperties } from './fit-properties.js';
 import type { OutgoingMessage, Publisher } from './publisher.js';
-import { isOfDelivery } from './repeats.js';
+import { isDeliveryHeader } from './redelivery.js';
 import { deadLettersExchange, deadLettersQueue, ensureDeadLetters, ensureDelayQueue } from './topology.js';
 
 /** A message that could not be taken, and why. */
@@ -19,7 +19,7 @@ const attemptsHeader = 'millrace-attempts';
 
 const maxDelayMs = 600_000;
 
-const keptDetail = 2_000;
+const maxDetailCharacters = 2_000;
 
 /** Where messages of a queue go that could not be taken: to the dead-letter queue, or to a delay queue and back. */
 export class FailedMessages {
@@ -48,7 +48,7 @@ export class FailedMessages {
    * @returns the messages that come again.
    * @throws MillraceError `RABBITMQ_UNAVAILABLE` or `RABBITMQ_REFUSED`, retriable.
    */
-  async bury(failed: readonly FailedMessage[]): Promise<ConsumeMessage[]> {
+  async deadLetter(failed: readonly FailedMessage[]): Promise<ConsumeMessage[]> {
     if (failed.length === 0) return [];
     await ensureDeadLetters(this.#connection);
     const refused = await this.#publish(
@@ -119,7 +119,7 @@ export class FailedMessages {
   #marks(message: ConsumeMessage, reason: MillraceError): Record<string, unknown> {
     return {
       'millrace-reason': reasonOf(reason),
-      'millrace-detail': reason.message.slice(0, keptDetail),
+      'millrace-detail': reason.message.slice(0, maxDetailCharacters),
       'millrace-queue': this.#queue,
       'millrace-exchange': message.fields.exchange,
       'millrace-routing-key': message.fields.routingKey,
@@ -153,7 +153,7 @@ function copyOf({ properties }: ConsumeMessage, marks: Record<string, unknown>):
   for (const [name, value] of Object.entries(headers ?? {})) {
     if (name === 'CC' || name === 'BCC') kept[`millrace-${name.toLowerCase()}`] = value;
     // With its way through delay queues RabbitMQ would take it for a message that goes in circles.
-    else if (!isOfDelivery(name)) kept[name] = value;
+    else if (!isDeliveryHeader(name)) kept[name] = value;
   }
   if (expiration !== undefined) kept['millrace-expiration'] = expiration;
   if (userId !== undefined) kept['millrace-user-id'] = userId;

@@ -4,7 +4,7 @@ import type { Options } from 'amqplib';
 export const cutHeader = 'millrace-headers-cut';
 
 /** AMQP short strings, as properties, routing keys and names of headers are, have at most so many bytes. */
-const maxShortText = 255;
+const maxShortTextBytes = 255;
 
 /** amqplib writes headers into a buffer of this size. */
 const largestHeaders = 65_536;
@@ -16,7 +16,7 @@ const besideTexts = 8 + 12 + 2 + 2 + 8;
 const keptCharacters = 200;
 
 /** The beginning of a text that fits into a short string. */
-export function shortText(text: string, bytes = maxShortText): string {
+export function shortText(text: string, bytes = maxShortTextBytes): string {
   if (Buffer.byteLength(text) <= bytes) return text;
   // The decoder holds a character back that is not complete.
   return new TextDecoder().decode(Buffer.from(text).subarray(0, bytes), { stream: true });
@@ -24,7 +24,7 @@ export function shortText(text: string, bytes = maxShortText): string {
 
 /** Whether a text can be a property or a routing key. */
 export function isShortText(text: string): boolean {
-  return Buffer.byteLength(text) <= maxShortText;
+  return Buffer.byteLength(text) <= maxShortTextBytes;
 }
 
 /**

@@ -15,11 +15,11 @@ import { InboundQueue, type InboundQueueOptions } from './inbound-queue.js';
 import { followLedgers } from './ledger.js';
 import { OwnBindings } from './own-bindings.js';
 import { Publisher } from './publisher.js';
-import { digestOf } from './repeats.js';
+import { digestOf } from './redelivery.js';
 import { RabbitClient } from './testing/rabbit-client.js';
 import { ensurePredictions, ensureResultsQueue, resultsBindingOf } from './topology.js';
 
-type Publish = InboundQueueOptions['events']['publish'];
+type Publish = InboundQueueOptions['ingestion']['publish'];
 
 describeRabbitMq('the reading of a queue', () => {
   let rabbit: RabbitMq;
@@ -71,10 +71,10 @@ describeRabbitMq('the reading of a queue', () => {
       connection,
       streams,
       states,
-      events: {
+      ingestion: {
         publish: around(publish),
-        giveUp: (given, ledger) =>
-          failed.bury(given).then(() =>
+        deadLetter: (given, ledger) =>
+          failed.deadLetter(given).then(() =>
             ledger.write(
               [],
               given.map(({ message }) => digestOf(message)),

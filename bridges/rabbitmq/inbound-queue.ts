@@ -7,12 +7,12 @@ import { backoff, pause } from '../../platform/backoff.js';
 import type { Streams } from '../../streams/streams.js';
 import { type BridgeStatus, closeChannel, type RabbitConnection } from './connection.js';
 import { consumeQueue, isShareable } from './consume-queue.js';
-import type { EventsFromMessages } from './events-from-messages.js';
+import type { MessageIngestion } from './message-ingestion.js';
 import { attemptsOf, type FailedMessages } from './failed-messages.js';
-import { Incoming } from './incoming.js';
+import { PrefetchBuffer } from './prefetch-buffer.js';
 import { Ledger, type LedgerStates } from './ledger.js';
 import { queueKind } from './queue-kind.js';
-import { countRepeats, digestOf } from './repeats.js';
+import { countRedelivered, digestOf } from './redelivery.js';
 import { ensureBinding, ensureQueue } from './topology.js';
 
 const fencedMs = 5_000;
@@ -23,7 +23,7 @@ export interface InboundQueueOptions {
   connection: RabbitConnection;
   streams: Streams;
   states: LedgerStates;
-  events: Pick<EventsFromMessages, 'publish' | 'giveUp'>;
+  ingestion: Pick<MessageIngestion, 'publish' | 'deadLetter'>;
   failed: FailedMessages;
   /** Most messages that RabbitMQ delivers before they are acknowledged. */
   prefetch: number;
@@ -90,7 +90,7 @@ export class InboundQueue {
     const end = (why: string): void => ended.abort(connection.unavailable(new Error(why)));
     channel.on('error', (error) => end(messageOf(error)));
     channel.on('close', () => end('its channel was closed'));
-    const incoming = new Incoming();
+    const buffer = new PrefetchBuffer();
     const mine = AbortSignal.any([ended.signal, this.#stopping.signal]);
     let ledger: Ledger | undefined;
     try {
@@ -106,15 +106,15 @@ export class InboundQueue {
         logger: this.#logger,
         take: (message) => {
           if (message === null) end(`RabbitMQ ended the reading of ${queue}: it was deleted or moved`);
-          else incoming.add(message);
+          else buffer.add(message);
         },
       });
       ledger ??= await Ledger.open(streams, states, queue, mine);
-      if (!kind.isStream) await this.#passRepeats(channel, incoming, ledger, ended.signal);
+      if (!kind.isStream) await this.#acknowledgeRedelivered(channel, buffer, ledger, ended.signal);
       this.#report();
       onReading();
       const leave = async (): Promise<void> => void (await channel.cancel(consumerTag));
-      await this.#work(channel, incoming, ledger, ended.signal, leave);
+      await this.#work(channel, buffer, ledger, ended.signal, leave);
     } catch (error) {
       if (error instanceof MillraceError) throw error;
       throw ended.signal.aborted ? ended.signal.reason : connection.unavailable(error);
@@ -126,16 +126,16 @@ export class InboundQueue {
   }
 
   /** Acknowledges what came before, is on the log, and comes again. */
-  async #passRepeats(
+  async #acknowledgeRedelivered(
     channel: ConfirmChannel,
-    incoming: Incoming,
+    buffer: PrefetchBuffer,
     ledger: Ledger,
     ended: AbortSignal,
   ): Promise<void> {
     const { queue, metrics } = this.#options;
-    await this.#whenRedelivered(channel, incoming, ledger.unsettled.flat().length, ended);
-    const digests = incoming.redelivered().map(digestOf);
-    const repeats = countRepeats(ledger.unsettled, digests);
+    await this.#whenRedelivered(channel, buffer, ledger.unsettled.flat().length, ended);
+    const digests = buffer.redelivered().map(digestOf);
+    const repeats = countRedelivered(ledger.unsettled, digests);
     ledger.begin(digests.slice(0, repeats));
     if (repeats === 0) return;
     this.#logger.info(
@@ -143,7 +143,7 @@ export class InboundQueue {
       'messages came again that are on the log; they are acknowledged',
     );
     metrics.rabbitReceived.inc({ queue, outcome: 'repeated' }, repeats);
-    acknowledge(channel, incoming.take(repeats));
+    acknowledge(channel, buffer.take(repeats));
     await channel.checkQueue(queue);
     ledger.settle(ledger.unsettled.at(-1));
   }
@@ -151,17 +151,17 @@ export class InboundQueue {
   /** Resolves when so many messages are delivered, or no more can come that were delivered before. */
   async #whenRedelivered(
     channel: ConfirmChannel,
-    incoming: Incoming,
+    buffer: PrefetchBuffer,
     count: number,
     ended: AbortSignal,
   ): Promise<void> {
     const { queue, prefetch } = this.#options;
     const enough = Math.min(count, prefetch);
     // RabbitMQ's answer that no more wait may overtake a delivery, but not two.
-    for (let quiet = 0, seen = 0; quiet < 2; seen = incoming.length) {
-      if (incoming.length >= enough || incoming.redelivered().length < incoming.length) return;
+    for (let quiet = 0, seen = 0; quiet < 2; seen = buffer.length) {
+      if (buffer.length >= enough || buffer.redelivered().length < buffer.length) return;
       const { messageCount } = await channel.checkQueue(queue);
-      quiet = messageCount === 0 && incoming.length === seen ? quiet + 1 : 0;
+      quiet = messageCount === 0 && buffer.length === seen ? quiet + 1 : 0;
       if (quiet === 0) await pause(10, ended);
       ended.throwIfAborted();
     }
@@ -169,7 +169,7 @@ export class InboundQueue {
 
   async #work(
     channel: ConfirmChannel,
-    incoming: Incoming,
+    buffer: PrefetchBuffer,
     ledger: Ledger,
     ended: AbortSignal,
     leave: () => Promise<void>,
@@ -181,26 +181,26 @@ export class InboundQueue {
     let before: Promise<void> = Promise.resolve();
     let left = false;
     // What goes back to the queue counts as delivered in vain, so all that has come is dealt with before the end.
-    while (!ended.aborted && !(left && incoming.length === 0)) {
+    while (!ended.aborted && !(left && buffer.length === 0)) {
       if (stopping.aborted && !left) {
         await leave();
         left = true;
       }
-      const batch = incoming.takeBatch();
-      metrics.rabbitUnacknowledged.set({ queue }, batch.length + incoming.length);
+      const batch = buffer.takeBatch();
+      metrics.rabbitUnacknowledged.set({ queue }, batch.length + buffer.length);
       if (batch.length > 0) {
         // It is made ready while the one before is being written.
-        const dealing = this.#deal(channel, batch, ledger, before, settled);
-        dealing.catch(() => undefined);
+        const ingesting = this.#ingest(channel, batch, ledger, before, settled);
+        ingesting.catch(() => undefined);
         await before;
-        before = dealing;
+        before = ingesting;
         continue;
       }
       await before;
-      if (incoming.length > 0) continue;
+      if (buffer.length > 0) continue;
       await settled.last;
       await ledger.writeSettled();
-      await incoming.whenSome(signal);
+      await buffer.whenSome(signal);
     }
     ended.throwIfAborted();
     await before;
@@ -208,7 +208,7 @@ export class InboundQueue {
     await ledger.writeSettled();
   }
 
-  async #deal(
+  async #ingest(
     channel: ConfirmChannel,
     batch: readonly ConsumeMessage[],
     ledger: Ledger,
@@ -236,7 +236,7 @@ export class InboundQueue {
   /** Deals with messages so that they can be acknowledged. @throws what is none of the messages' fault. */
   async #handle(messages: readonly ConsumeMessage[], ledger: Ledger, before: Promise<void>): Promise<void> {
     try {
-      await this.#options.events.publish(messages, ledger, before);
+      await this.#options.ingestion.publish(messages, ledger, before);
     } catch (error) {
       await before;
       if (this.#stopping.signal.aborted) throw error;
@@ -254,7 +254,7 @@ export class InboundQueue {
       this.#logger.error({ err: error }, 'a message could not be taken');
       if (known === undefined) await this.#retryLater(messages, unexpected(error), ledger);
       else
-        await this.#options.events.giveUp(
+        await this.#options.ingestion.deadLetter(
           messages.map((message) => ({ message, reason: known })),
           ledger,
         );
@@ -266,7 +266,7 @@ export class InboundQueue {
     reason: MillraceError,
     ledger: Ledger,
   ): Promise<void> {
-    const { queue, failed, retryLimit, metrics, events } = this.#options;
+    const { queue, failed, retryLimit, metrics, ingestion } = this.#options;
     const over = messages.filter((message) => attemptsOf(message) >= retryLimit);
     const again = messages.filter((message) => attemptsOf(message) < retryLimit);
     this.#logger.warn(
@@ -279,7 +279,7 @@ export class InboundQueue {
     if (over.length === 0) return;
     const givenUp = over.map((message) => ({ message, reason }));
     try {
-      await events.giveUp(givenUp, ledger);
+      await ingestion.deadLetter(givenUp, ledger);
     } catch (error) {
       if (!(error instanceof MillraceError) || error.code !== 'LOG_UNAVAILABLE') throw error;
       // They are in the dead-letter queue; it may be the dead-letter topic that is at fault.

@@ -6,12 +6,12 @@ import type { NewRecord, StreamRecord } from '../../streams/records.js';
 import type { Streams } from '../../streams/streams.js';
 import { systemTopics } from '../../streams/topics.js';
 import type { TransactionalProducer } from '../../streams/transactional-producer.js';
-import { positionOf } from './repeats.js';
+import { positionOf } from './redelivery.js';
 
 /** What the log knows of a queue. */
 interface LedgerState {
-  /** The transaction that wrote it. */
-  commit: string;
+  /** A UUID of the transaction that wrote it, the member `commit` on the log: tells whether a transaction is committed. */
+  transactionMarker: string;
   /** Batches whose acknowledgement RabbitMQ may not have, oldest first: the digests of their messages. */
   unsettled: readonly (readonly string[])[];
 }
@@ -59,7 +59,7 @@ export class Ledger {
   readonly #queue: string;
   readonly #signal: AbortSignal;
   #producer: TransactionalProducer | undefined;
-  #commit: string | undefined;
+  #transactionMarker: string | undefined;
   #unsettled: (readonly string[])[] = [];
   /** Whether the log knows of batches that are settled by now. */
   #stale = false;
@@ -83,7 +83,7 @@ export class Ledger {
   ): Promise<Ledger> {
     const ledger = new Ledger(streams, states, queue, signal);
     const state = await ledger.#takeOver();
-    ledger.#commit = state?.commit;
+    ledger.#transactionMarker = state?.transactionMarker;
     ledger.#unsettled = [...(state?.unsettled ?? [])];
     return ledger;
   }
@@ -111,13 +111,13 @@ export class Ledger {
    */
   async write(records: readonly NewRecord[], digests: readonly string[]): Promise<void> {
     const unsettled = digests.length > 0 ? this.#with(digests) : this.#unsettled;
-    const commit = randomUUID();
+    const transactionMarker = randomUUID();
     const value = Buffer.from(
-      JSON.stringify({ commit, unsettled: unsettled.map((batch) => batch.join(' ')) }),
+      JSON.stringify({ commit: transactionMarker, unsettled: unsettled.map((batch) => batch.join(' ')) }),
     );
     const state = { topic: systemTopics.rabbitmq, key: this.#queue, value };
-    await this.#commitCertainly([...records, state], commit);
-    this.#commit = commit;
+    await this.#commitCertainly([...records, state], transactionMarker);
+    this.#transactionMarker = transactionMarker;
     this.#stale = false;
     if (digests.length > 0) this.#unsettled = this.#with(digests);
   }
@@ -151,7 +151,7 @@ export class Ledger {
     return positionOf(digests.at(-1)) === undefined ? [...this.#unsettled, digests] : [digests.slice(-1)];
   }
 
-  async #commitCertainly(records: readonly NewRecord[], commit: string): Promise<void> {
+  async #commitCertainly(records: readonly NewRecord[], transactionMarker: string): Promise<void> {
     for (let attempt = 1; ; attempt++) {
       try {
         if (this.#producer === undefined) throw unavailable();
@@ -161,8 +161,8 @@ export class Ledger {
         if (!(error instanceof MillraceError) || !error.retriable) throw error;
         const found = await this.#takeOverAgain();
         this.#signal.throwIfAborted();
-        if (found?.commit === commit) return;
-        if (found?.commit !== this.#commit)
+        if (found?.transactionMarker === transactionMarker) return;
+        if (found?.transactionMarker !== this.#transactionMarker)
           throw new MillraceError('LOG_FENCED', `Another process reads the queue ${this.#queue} now.`);
         if (attempt === attempts) throw error;
       }
@@ -202,7 +202,7 @@ function toState({ value }: StreamRecord): LedgerState | undefined {
       commit: string;
       unsettled: string[];
     };
-    return { commit, unsettled: unsettled.map((batch) => batch.split(' ')) };
+    return { transactionMarker: commit, unsettled: unsettled.map((batch) => batch.split(' ')) };
   } catch {
     return undefined;
   }

@@ -137,11 +137,11 @@ function toMessages(prediction: Prediction, record: StreamRecord): OutgoingMessa
 /** The reply to an event that can't be scored: problem details, as over HTTP. */
 function refusals(record: StreamRecord, pipeline: string): OutgoingMessage[] {
   if (isResolution(record)) return [];
-  const letter = readDeadLetter(record, pipeline);
+  const deadLetter = readDeadLetter(record, pipeline);
   // What was scored and could not be stored has had its reply.
-  if (letter.topic !== `${pipeline}.events` && !letter.topic.startsWith('rabbitmq:')) return [];
-  const body = { event_id: letter.eventId, ...problemOf(letter.reason, letter.detail) };
-  const message = outgoing(record, deadLetterId(letter), 'millrace.problem', letter.failedAt, body);
+  if (deadLetter.topic !== `${pipeline}.events` && !deadLetter.topic.startsWith('rabbitmq:')) return [];
+  const body = { event_id: deadLetter.eventId, ...problemOf(deadLetter.reason, deadLetter.detail) };
+  const message = outgoing(record, deadLetterId(deadLetter), 'millrace.problem', deadLetter.failedAt, body);
   return reply(record, message);
 }
 

@@ -28,7 +28,7 @@ export interface StoredDeadLetter extends DeadLetter {
   record: StreamRecord;
 }
 
-/** Headers of this prefix are a letter's own; of an original they are dropped. */
+/** Headers of this prefix are a dead letter's own; of an original they are dropped. */
 export const deadLetterPrefix = 'dead-letter-';
 const prefix = deadLetterPrefix;
 
@@ -36,7 +36,7 @@ const prefix = deadLetterPrefix;
 export const redrivenHeader = 'millrace-redriven';
 
 /** What is wrong with a record, to go into its dead letter. @throws what isn't its fault, as it may pass. */
-export function faultOfRecord(error: unknown): MillraceError {
+export function asDeadLetterReason(error: unknown): MillraceError {
   if (error instanceof MillraceError && !error.retriable) return error;
   throw error;
 }
@@ -63,7 +63,7 @@ export function deadLetterRecord(
     reason: reasonOf(reason),
     detail: reason.message.slice(0, 2000),
     topic: record.topic,
-    // What never was on the log has no place there: readers take that of its letter.
+    // What never was on the log has no place there: readers take that of its dead letter.
     ...(record.offset < 0 ? {} : { partition: String(record.partition), offset: String(record.offset) }),
     timestamp: String(record.timestamp),
     'event-id': eventId,
@@ -82,34 +82,37 @@ export function deadLetterRecord(
 /** Bytes of the original that a dead letter keeps when the whole would be more than the log takes. */
 const keptBytes = 500_000;
 /** Characters of the reason in one that keeps nothing of the original. */
-const minDetail = 200;
+const minDetailCharacters = 200;
 
 /**
  * A dead letter that the log can take: of a record that is too large for it (compressed, it was smaller when it came)
  * the value is cut, key and headers are left out, and `dead-letter-truncated-from` says how many bytes the value had.
  *
- * @param bytes - of the value that are kept. With 0 it is as small as a letter can be, and its reason is cut too.
+ * @param bytes - of the value that are kept. With 0 it is as small as a dead letter can be, and its reason is cut too.
  */
-export function shrinkDeadLetter(letter: NewRecord, bytes = keptBytes): NewRecord {
-  const marks = Object.entries(letter.headers ?? {})
+export function shrinkDeadLetter(deadLetter: NewRecord, bytes = keptBytes): NewRecord {
+  const marks = Object.entries(deadLetter.headers ?? {})
     .filter(([name]) => name.startsWith(prefix) || name === 'traceparent')
     .map(([name, value]): [string, Buffer | string] => [
       name,
-      name === `${prefix}detail` && bytes === 0 ? value.toString().slice(0, minDetail) : value,
+      name === `${prefix}detail` && bytes === 0 ? value.toString().slice(0, minDetailCharacters) : value,
     ]);
-  const eventId = letter.headers?.[`${prefix}event-id`] ?? null;
+  const eventId = deadLetter.headers?.[`${prefix}event-id`] ?? null;
   return {
-    topic: letter.topic,
+    topic: deadLetter.topic,
     key: eventId,
-    value: letter.value?.subarray(0, bytes) ?? null,
-    headers: { ...Object.fromEntries(marks), [`${prefix}truncated-from`]: String(letter.value?.length ?? 0) },
+    value: deadLetter.value?.subarray(0, bytes) ?? null,
+    headers: {
+      ...Object.fromEntries(marks),
+      [`${prefix}truncated-from`]: String(deadLetter.value?.length ?? 0),
+    },
   };
 }
 
 /** A dead letter that the log has refused so often already: first as it is, then shrunk, then as small as it can be. */
-export function smallerDeadLetter(letter: NewRecord, refusals: number): NewRecord {
-  if (refusals === 0) return letter;
-  return refusals === 1 ? shrinkDeadLetter(letter) : shrinkDeadLetter(letter, 0);
+export function smallerDeadLetter(deadLetter: NewRecord, refusals: number): NewRecord {
+  if (refusals === 0) return deadLetter;
+  return refusals === 1 ? shrinkDeadLetter(deadLetter) : shrinkDeadLetter(deadLetter, 0);
 }
 
 /**
@@ -138,13 +141,13 @@ export function readDeadLetter(record: StreamRecord, pipeline: string): DeadLett
 
 /** Reads a dead letter with all that is needed to show it or to put it back. */
 export function openDeadLetter(record: StreamRecord, pipeline: string): StoredDeadLetter {
-  const letter = readDeadLetter(record, pipeline);
+  const deadLetter = readDeadLetter(record, pipeline);
   const redriven = Number(record.headers[redrivenHeader]?.toString());
   return {
-    ...letter,
-    // The topic's own, whatever a forged letter says.
+    ...deadLetter,
+    // The topic's own, whatever a forged dead letter says.
     pipeline,
-    id: deadLetterId(letter),
+    id: deadLetterId(deadLetter),
     redriven: Number.isSafeInteger(redriven) && redriven > 0 ? redriven : 0,
     record,
   };

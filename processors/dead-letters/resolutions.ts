@@ -8,7 +8,7 @@ const kinds = ['redriven', 'discarded'] as const;
 /** What became of a dead letter: put back to where it came from, or set aside for good. */
 export type ResolutionKind = (typeof kinds)[number];
 
-/** A dead letter's end, a record of its own on the topic of the letter. */
+/** A dead letter's end, a record of its own on the topic of the dead letter. */
 export interface Resolution {
   deadLetterId: string;
   pipeline: string;
@@ -20,9 +20,9 @@ export interface Resolution {
 }
 
 /**
- * A resolution as a record: no value, and its marks in `dead-letter-*` headers like a letter's. Nothing that failed can
- * pass for one, since a letter drops such headers of the original. It has the letter's key and partition, so that it comes
- * after the letter and outlives it.
+ * A resolution as a record: no value, and its marks in `dead-letter-*` headers like a dead letter's. Nothing that failed can
+ * pass for one, since a dead letter drops such headers of the original. It has the dead letter's key and partition, so that it comes
+ * after the dead letter and outlives it.
  */
 export function resolutionRecord(
   { id, pipeline, record }: StoredDeadLetter,
@@ -35,7 +35,7 @@ export function resolutionRecord(
   return { topic: record.topic, partition: record.partition, key: record.key, value: null, headers };
 }
 
-/** Whether a record of a dead-letter topic is a resolution, and no letter. */
+/** Whether a record of a dead-letter topic is a resolution, and no dead letter. */
 export function isResolution(record: StreamRecord): boolean {
   return record.headers[`${deadLetterPrefix}resolution`] !== undefined;
 }

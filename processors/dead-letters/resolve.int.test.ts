@@ -158,25 +158,25 @@ test('says of what can’t go back why, and leaves it open', async () => {
   const { done, impossible } = await resolveDeadLetters(streams, options(name));
   expect(done).toBe(1);
   expect(Object.fromEntries(impossible)).toEqual({
-    'the letter holds only the beginning of the value: the log could not take the whole': 1,
-    'its batch can’t be decompressed or parsed, so the letter holds no value': 1,
+    'the dead letter holds only the beginning of the value: the log could not take the whole': 1,
+    'its batch can’t be decompressed or parsed, so the dead letter holds no value': 1,
     [`it did not come from a topic of events, predictions or outcomes of ${name}`]: 2,
     'it has more than 1000000 bytes: its topic took it only compressed': 1,
   });
   expect(await resolveDeadLetters(streams, options(name))).toMatchObject({ resolvedBefore: 1 });
 });
 
-test('a letter that is there twice goes back once, and one that fails again says how often it was put back', async () => {
+test('a dead letter that is there twice goes back once, and one that fails again says how often it was put back', async () => {
   const name = await pipeline();
-  const letter = letterOf(name, failed(name, 1));
-  await write([letter, letter]);
+  const deadLetter = letterOf(name, failed(name, 1));
+  await write([deadLetter, deadLetter]);
   expect(await resolveDeadLetters(streams, options(name))).toMatchObject({ done: 1 });
   const [event] = await eventsOf(name);
   if (event === undefined) throw new Error('nothing was put back');
   await write([letterOf(name, event)]);
-  const letters: StoredDeadLetter[] = [];
-  await eachDeadLetter(streams, [name], (batch) => void letters.push(...batch));
-  expect(letters.map(({ eventId, redriven }) => ({ eventId, redriven }))).toEqual([
+  const deadLetters: StoredDeadLetter[] = [];
+  await eachDeadLetter(streams, [name], (batch) => void deadLetters.push(...batch));
+  expect(deadLetters.map(({ eventId, redriven }) => ({ eventId, redriven }))).toEqual([
     { eventId: 'event-1', redriven: 0 },
     { eventId: 'event-1', redriven: 1 },
   ]);
@@ -215,12 +215,12 @@ test('the one who comes later takes over, and together they put each back once',
 test('what was resolved while a transaction of another stays open is not put back again', async () => {
   const name = await pipeline();
   await write([letterOf(name, failed(name, 1))]);
-  const letters: StoredDeadLetter[] = [];
-  await eachDeadLetter(streams, [name], (batch) => void letters.push(...batch));
-  const [letter] = letters;
-  if (letter === undefined) throw new Error('there is no letter');
-  const transaction = await fixture.openTransaction(letter.record.topic, letter.record.partition);
-  await write([resolutionRecord(letter, { kind: 'redriven', note: '', now: failedAt })]);
+  const deadLetters: StoredDeadLetter[] = [];
+  await eachDeadLetter(streams, [name], (batch) => void deadLetters.push(...batch));
+  const [deadLetter] = deadLetters;
+  if (deadLetter === undefined) throw new Error('there is no dead letter');
+  const transaction = await fixture.openTransaction(deadLetter.record.topic, deadLetter.record.partition);
+  await write([resolutionRecord(deadLetter, { kind: 'redriven', note: '', now: failedAt })]);
 
   const waits = deferred();
   const lastStableOffsets: Streams['lastStableOffsets'] = (...args) => {
@@ -246,7 +246,7 @@ test('asked to stop it ends after what is under way, and run again goes on', asy
   await write(Array.from({ length: 30 }, (_, index) => letterOf(name, failed(name, index))));
   const stopping = new AbortController();
   let readAfterwards = 0;
-  // Its letters are in two partitions, so there is more to read when it is stopped.
+  // Its dead letters are in two partitions, so there is more to read when it is stopped.
   const read: Streams['read'] = (spans, handle) =>
     streams.read(spans, (records) => {
       if (stopping.signal.aborted) readAfterwards += records.length;

@@ -14,13 +14,13 @@ export interface ResolveOptions {
   filter: DeadLetterFilter;
   /** `redriven` puts the records back where they came from; `discarded` only says that they are done with. */
   kind: ResolutionKind;
-  /** Whether letters count that were resolved before. */
+  /** Whether dead letters count that were resolved before. */
   again: boolean;
   /** Goes into the resolutions. */
   note: string;
   /** Only says what would be done. */
   dryRun: boolean;
-  /** Most letters a second. Default: as many as go. */
+  /** Most dead letters a second. Default: as many as go. */
   rate?: number | undefined;
   /** Ends after what is under way. */
   signal?: AbortSignal;
@@ -53,7 +53,7 @@ const maxRecordBytes = 1_000_000;
 
 /**
  * Resolves dead letters of one pipeline. The record that goes back and its resolution are one transaction, so that killed
- * at any moment it has done a letter wholly or not at all, and run again goes on. Whoever comes later takes over from one
+ * at any moment it has done a dead letter wholly or not at all, and run again goes on. Whoever comes later takes over from one
  * that runs already; both look at the log for what is resolved after they have become the only one who can.
  *
  * @throws MillraceError `LOG_FENCED` when another one has taken over, `LOG_UNAVAILABLE` (retriable).
@@ -93,15 +93,15 @@ async function makePlan(streams: Streams, options: ResolveOptions): Promise<Plan
     impossible: new Map(),
     found: new Set(),
   };
-  await eachDeadLetter(streams, [pipeline], (letters) => {
-    for (const letter of letters.filter((each) => matches(each, filter))) {
-      if (filter.ids) summary.found.add(letter.id);
-      const record = kind === 'redriven' ? originalRecord(letter) : undefined;
-      if (resolved.has(letter.id) && !again) summary.resolvedBefore++;
+  await eachDeadLetter(streams, [pipeline], (deadLetters) => {
+    for (const deadLetter of deadLetters.filter((each) => matches(each, filter))) {
+      if (filter.ids) summary.found.add(deadLetter.id);
+      const record = kind === 'redriven' ? originalRecord(deadLetter) : undefined;
+      if (resolved.has(deadLetter.id) && !again) summary.resolvedBefore++;
       else if (record instanceof MillraceError) count(summary.impossible, record.message);
       else {
-        ids.add(letter.id);
-        count(summary.reasons, letter.reason);
+        ids.add(deadLetter.id);
+        count(summary.reasons, deadLetter.reason);
       }
     }
   });
@@ -118,14 +118,14 @@ async function carryOut(
   const size = rate === undefined ? chunkSize : Math.min(chunkSize, Math.ceil(rate / chunksPerSecond));
   const startedAt = performance.now();
   onProgress?.(0, summary.total);
-  await eachDeadLetter(streams, [pipeline], async (letters) => {
-    const planned = letters.filter(({ id }) => ids.has(id));
+  await eachDeadLetter(streams, [pipeline], async (deadLetters) => {
+    const planned = deadLetters.filter(({ id }) => ids.has(id));
     for (let from = 0; from < planned.length; from += size) {
       if (rate !== undefined)
         await pauseUntil(startedAt + (summary.done / rate) * 1000, signal).catch(() => undefined);
       if (signal?.aborted) return false;
       const chunk = planned.slice(from, from + size);
-      const records = chunk.flatMap((letter) => toRecords(letter, kind, note));
+      const records = chunk.flatMap((deadLetter) => toRecords(deadLetter, kind, note));
       await commit(records);
       for (const { id } of chunk) ids.delete(id);
       summary.done += chunk.length;
@@ -135,9 +135,9 @@ async function carryOut(
   });
 }
 
-function toRecords(letter: StoredDeadLetter, kind: ResolutionKind, note: string): NewRecord[] {
-  const resolution = resolutionRecord(letter, { kind, note, now: Date.now() });
-  const original = kind === 'redriven' ? originalRecord(letter) : undefined;
+function toRecords(deadLetter: StoredDeadLetter, kind: ResolutionKind, note: string): NewRecord[] {
+  const resolution = resolutionRecord(deadLetter, { kind, note, now: Date.now() });
+  const original = kind === 'redriven' ? originalRecord(deadLetter) : undefined;
   return original === undefined || original instanceof MillraceError ? [resolution] : [original, resolution];
 }
 
@@ -145,29 +145,29 @@ function toRecords(letter: StoredDeadLetter, kind: ResolutionKind, note: string)
  * The record that failed, to be put back on the topic it came from: the same bytes, key and headers. An event keeps the id
  * and time that it had, also where they followed from its place on the log, so its prediction is the same one.
  *
- * @returns `NOT_REDRIVABLE` when the letter has not all of it, or did not come from a topic that things are put back on.
+ * @returns `NOT_REDRIVABLE` when the dead letter has not all of it, or did not come from a topic that things are put back on.
  */
-export function originalRecord(letter: StoredDeadLetter): NewRecord | MillraceError {
-  const { record, topic, eventId, pipeline } = letter;
+export function originalRecord(deadLetter: StoredDeadLetter): NewRecord | MillraceError {
+  const { record, topic, eventId, pipeline } = deadLetter;
   const { events, predictions, outcomes } = pipelineTopics(pipeline);
   if (record.headers[`${deadLetterPrefix}truncated-from`] !== undefined)
     return notRedrivable(
-      'the letter holds only the beginning of the value: the log could not take the whole',
+      'the dead letter holds only the beginning of the value: the log could not take the whole',
     );
   if (record.headers[unreadableHeader] !== undefined)
-    return notRedrivable('its batch can’t be decompressed or parsed, so the letter holds no value');
+    return notRedrivable('its batch can’t be decompressed or parsed, so the dead letter holds no value');
   if (topic.startsWith('rabbitmq:'))
     return notRedrivable('it never was on the log: move its message back from RabbitMQ’s dead-letter queue');
   if (![events, predictions, outcomes].includes(topic))
     return notRedrivable(`it did not come from a topic of events, predictions or outcomes of ${pipeline}`);
   const kept = Object.entries(record.headers).filter(([name]) => !name.startsWith(deadLetterPrefix));
   const headers: NonNullable<NewRecord['headers']> = Object.fromEntries(kept);
-  headers[redrivenHeader] = String(letter.redriven + 1);
+  headers[redrivenHeader] = String(deadLetter.redriven + 1);
   if (topic === events) {
     const problem = eventIdProblem(record);
     if (problem !== undefined) return notRedrivable(`it would fail again: ${problem}`);
     if (!headers['ce_id']?.length && eventId !== null) headers['ce_id'] = eventId;
-    if (!headers['ce_time']?.length) headers['ce_time'] = new Date(firstTime(letter)).toISOString();
+    if (!headers['ce_time']?.length) headers['ce_time'] = new Date(firstTime(deadLetter)).toISOString();
   }
   const original = { topic, key: record.key, value: record.value, headers };
   return sizeOf(original) > maxRecordBytes
@@ -175,7 +175,7 @@ export function originalRecord(letter: StoredDeadLetter): NewRecord | MillraceEr
     : original;
 }
 
-/** When the failed record was put on the log; for letters that don't say, when it failed. */
+/** When the failed record was put on the log; for dead letters that don't say, when it failed. */
 function firstTime({ record, failedAt }: StoredDeadLetter): number {
   const time = Number(record.headers[`${deadLetterPrefix}timestamp`]?.toString() ?? Number.NaN);
   return isStorable(time) ? time : failedAt;

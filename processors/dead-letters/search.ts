@@ -14,12 +14,15 @@ export interface DeadLetterFilter {
   until?: number;
 }
 
-export function matches(letter: StoredDeadLetter, { ids, reasons, since, until }: DeadLetterFilter): boolean {
+export function matches(
+  deadLetter: StoredDeadLetter,
+  { ids, reasons, since, until }: DeadLetterFilter,
+): boolean {
   return (
-    (ids?.has(letter.id) ?? true) &&
-    (reasons?.has(letter.reason) ?? true) &&
-    letter.failedAt >= (since ?? Number.NEGATIVE_INFINITY) &&
-    letter.failedAt < (until ?? Number.POSITIVE_INFINITY)
+    (ids?.has(deadLetter.id) ?? true) &&
+    (reasons?.has(deadLetter.reason) ?? true) &&
+    deadLetter.failedAt >= (since ?? Number.NEGATIVE_INFINITY) &&
+    deadLetter.failedAt < (until ?? Number.POSITIVE_INFINITY)
   );
 }
 
@@ -54,15 +57,15 @@ export async function readResolutions(
 export async function eachDeadLetter(
   streams: Streams,
   pipelines: readonly string[],
-  handle: (letters: StoredDeadLetter[]) => GoOn | Promise<GoOn>,
+  handle: (deadLetters: StoredDeadLetter[]) => GoOn | Promise<GoOn>,
 ): Promise<void> {
   const seen = new Set<string>();
   await readDeadLetterTopics(streams, pipelines, async (records, pipeline) => {
-    const letters = records
+    const deadLetters = records
       .filter((record) => !isResolution(record))
       .map((record) => openDeadLetter(record, pipeline))
       .filter(({ id }) => !seen.has(id) && seen.add(id));
-    return letters.length === 0 || handle(letters);
+    return deadLetters.length === 0 || handle(deadLetters);
   });
 }
 

@@ -9,7 +9,7 @@ export type FindStored = (eventIds: readonly string[], signal?: AbortSignal) => 
 export interface PredictionCacheOptions {
   /** Predictions kept in memory, about 1.5 KB each. Default 10,000. */
   size?: number;
-  /** Longest wait for one query of the database, milliseconds. Default 1,000. */
+  /** How long one query of the database may take, milliseconds. Default 1,000. */
   timeoutMs?: number;
   /** How long the database is left alone once it failed to answer, milliseconds. Default 5,000. */
   cooldownMs?: number;
@@ -18,7 +18,7 @@ export interface PredictionCacheOptions {
 }
 
 /** Queries in a row that have to fail before the database is left alone: one alone may have been too large. */
-const failuresToRest = 2;
+const failuresToCooldown = 2;
 
 /** How long copies share a prediction, seconds. It is stored within one or two, and found there for good. */
 const sharedForSeconds = 300;
@@ -117,7 +117,7 @@ export class PredictionCache {
       this.#failures = 0;
       return rows;
     } catch (error) {
-      if (++this.#failures >= failuresToRest)
+      if (++this.#failures >= failuresToCooldown)
         this.#failure = { error, until: performance.now() + this.#cooldownMs };
       throw error;
     }

@@ -1,5 +1,5 @@
 import type { RegisteredContract } from '../pipelines/open-pipelines.js';
-import { faultOfRecord } from '../dead-letters/dead-letter.js';
+import { asDeadLetterReason } from '../dead-letters/dead-letter.js';
 import type { LogProducer } from '../../streams/log-producer.js';
 import type { NewRecord, StreamRecord } from '../../streams/records.js';
 import type { Serde } from '../../streams/serde.js';
@@ -146,7 +146,7 @@ export class JobLog {
             'an event of a job has a wrong id or time; it is passed over',
           );
       } catch (error) {
-        const reason = faultOfRecord(error);
+        const reason = asDeadLetterReason(error);
         this.#logger.warn({ err: reason, offset: record.offset }, 'an event of a job can’t be read');
       }
     }

@@ -8,7 +8,7 @@ import { jsonObject } from '../../streams/json-value.js';
 import type { NewRecord, StreamRecord } from '../../streams/records.js';
 import { unreadableHeader } from '../../streams/records.js';
 import { schemaIdOf, type Serde } from '../../streams/serde.js';
-import { deadLetterRecord, faultOfRecord, reasonOf } from '../dead-letters/dead-letter.js';
+import { asDeadLetterReason, deadLetterRecord, reasonOf } from '../dead-letters/dead-letter.js';
 import { isStorable } from '../../analytics/rows.js';
 import { openEnvelope, replyHeaders } from '../events/envelope.js';
 import { eventIdProblem, predictionId, recordEventId } from '../events/ids.js';
@@ -139,7 +139,7 @@ export class StreamScorer {
         return { kind: 'scored', record, eventId, event, prediction: here };
       }
     } catch (error) {
-      faultOfRecord(error);
+      asDeadLetterReason(error);
     }
     return item;
   }
@@ -149,7 +149,7 @@ export class StreamScorer {
       kind: 'failed',
       record,
       eventId,
-      reason: faultOfRecord(error),
+      reason: asDeadLetterReason(error),
     });
     const toItem = (valid: object, eventTime?: number): Item => {
       const source = cloudEventAttribute(record.headers, 'source');

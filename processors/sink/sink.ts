@@ -22,7 +22,7 @@ import { schemaIdOf, type Serde } from '../../streams/serde.js';
 import { pipelineTopics, systemTopics } from '../../streams/topics.js';
 import {
   deadLetterRecord,
-  faultOfRecord,
+  asDeadLetterReason,
   readDeadLetter,
   smallerDeadLetter,
   reasonOf,
@@ -72,15 +72,15 @@ interface Entry {
 }
 
 /** A record that no row can hold. */
-interface Unfit {
+interface RejectedRecord {
   record: StreamRecord;
   target: Target;
   reason: MillraceError;
 }
 
 /**
- * Stores predictions, dead letters, outcomes and the lives of models in ClickHouse. Storing a record again changes nothing, so offsets are
- * committed after the insert and a crash between the two costs only work.
+ * Stores predictions, dead letters, outcomes and the lifecycle of models in ClickHouse. Storing a record again changes
+ * nothing, so offsets are committed after the insert and a crash between the two costs only work.
  */
 export class Sink {
   readonly #options: SinkOptions;
@@ -126,7 +126,7 @@ export class Sink {
       outcomes: [],
       model_events: [],
     };
-    const unfit: Unfit[] = [];
+    const rejected: RejectedRecord[] = [];
     for (const record of records) {
       const target = this.#targetOf(record);
       if (target === undefined) continue;
@@ -134,15 +134,15 @@ export class Sink {
         const row = this.#toRow(target, record);
         entries[target.table].push({ record, row: row instanceof Promise ? await row : row });
       } catch (error) {
-        unfit.push({ record, target, reason: faultOfRecord(error) });
+        rejected.push({ record, target, reason: asDeadLetterReason(error) });
       }
     }
     for (const table of tables) {
       // Of an outcome and its correction with the same time the one stored last counts.
       if (table === 'outcomes' && entries.outcomes.length > 0) await earlier;
-      unfit.push(...(await this.#insert(table, entries[table])));
+      rejected.push(...(await this.#insert(table, entries[table])));
     }
-    await this.#setAside(unfit);
+    await this.#deadLetter(rejected);
   }
 
   #targetOf(record: StreamRecord): Target | undefined {
@@ -152,7 +152,7 @@ export class Sink {
   }
 
   /** @returns what ClickHouse refuses, found by halving. */
-  async #insert(table: Table, entries: Entry[]): Promise<Unfit[]> {
+  async #insert(table: Table, entries: Entry[]): Promise<RejectedRecord[]> {
     const [first] = entries;
     if (first === undefined) return [];
     const { client, metrics } = this.#options;
@@ -193,10 +193,10 @@ export class Sink {
   }
 
   /** Makes dead letters of records that fit no row. */
-  async #setAside(unfit: readonly Unfit[]): Promise<void> {
+  async #deadLetter(rejected: readonly RejectedRecord[]): Promise<void> {
     const { logger, metrics } = this.#options;
-    const letters: NewRecord[] = [];
-    for (const { record, target, reason } of unfit) {
+    const records: NewRecord[] = [];
+    for (const { record, target, reason } of rejected) {
       const { table, pipeline } = target;
       const { topic, partition, offset } = record;
       logger.warn({ err: reason, topic, partition, offset }, 'a record can’t be stored');
@@ -204,36 +204,36 @@ export class Sink {
       // A dead letter about a dead letter could go on for ever; the record itself stays on its topic.
       if (table !== 'predictions' && table !== 'outcomes') continue;
       const schemaId = schemaIdOf(record.value);
-      const letter = { now: this.#now(), schemaId, eventId: await this.#eventIdOf(record, table) };
+      const about = { now: this.#now(), schemaId, eventId: await this.#eventIdOf(record, table) };
       const { deadLetters } = pipelineTopics(pipeline);
-      letters.push(deadLetterRecord(deadLetters, pipeline, record, reason, letter));
+      records.push(deadLetterRecord(deadLetters, pipeline, record, reason, about));
     }
-    await this.#write(letters);
+    await this.#write(records);
   }
 
-  /** The event that a record is about, where it can be read: whoever waits for that event finds the letter by it. */
+  /** The event that a record is about, where it can be read: a client that waits for that event finds the dead letter by it. */
   async #eventIdOf(record: StreamRecord, table: 'predictions' | 'outcomes'): Promise<string> {
     try {
       const { type } = this.#options[table === 'predictions' ? 'prediction' : 'outcome'];
       const { event_id } = (await this.#options.serde.decode(record.value, type)) as Prediction | Outcome;
       if (event_id !== '') return event_id;
     } catch (error) {
-      faultOfRecord(error);
+      asDeadLetterReason(error);
     }
     return positionEventId(record);
   }
 
   /** @throws MillraceError of the first that is refused even when nothing is left of its original. */
-  async #write(letters: readonly NewRecord[], refusals = 0): Promise<void> {
+  async #write(deadLetters: readonly NewRecord[], refusals = 0): Promise<void> {
     const outcomes = await this.#options.producer.sendEach(
-      letters.map((letter) => smallerDeadLetter(letter, refusals)),
+      deadLetters.map((deadLetter) => smallerDeadLetter(deadLetter, refusals)),
     );
     const refused: NewRecord[] = [];
     for (const [index, outcome] of outcomes.entries()) {
       if (!(outcome instanceof MillraceError)) continue;
-      const letter = letters[index];
-      if (outcome.code !== 'RECORD_TOO_LARGE' || refusals === 2 || letter === undefined) throw outcome;
-      refused.push(letter);
+      const deadLetter = deadLetters[index];
+      if (outcome.code !== 'RECORD_TOO_LARGE' || refusals === 2 || deadLetter === undefined) throw outcome;
+      refused.push(deadLetter);
     }
     if (refused.length > 0) await this.#write(refused, refusals + 1);
   }
@@ -264,20 +264,20 @@ function after<Row>(value: unknown, make: (value: unknown) => Row): Row | Promis
 }
 
 function toDeadLetterRow(record: StreamRecord, pipeline: string): DeadLetterRow {
-  const letter = readDeadLetter(record, pipeline);
+  const deadLetter = readDeadLetter(record, pipeline);
   return {
-    dead_letter_id: deadLetterId(letter),
-    pipeline: letter.pipeline,
-    reason: letter.reason,
-    detail: letter.detail,
-    topic: letter.topic,
-    partition: letter.partition,
-    offset: letter.offset,
-    schema_id: letter.schemaId,
-    event_id: letter.eventId,
+    dead_letter_id: deadLetterId(deadLetter),
+    pipeline: deadLetter.pipeline,
+    reason: deadLetter.reason,
+    detail: deadLetter.detail,
+    topic: deadLetter.topic,
+    partition: deadLetter.partition,
+    offset: deadLetter.offset,
+    schema_id: deadLetter.schemaId,
+    event_id: deadLetter.eventId,
     key: record.key,
     value: record.value,
-    failed_at: new Date(letter.failedAt).toISOString(),
+    failed_at: new Date(deadLetter.failedAt).toISOString(),
   };
 }
 

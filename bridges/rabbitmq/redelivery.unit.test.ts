@@ -1,6 +1,6 @@
 import type { ConsumeMessage } from 'amqplib';
 import { describe, expect, it } from 'vitest';
-import { countRepeats, digestOf } from './repeats.js';
+import { countRedelivered, digestOf } from './redelivery.js';
 
 describe('messages that come again', () => {
   it.each([
@@ -23,7 +23,7 @@ describe('messages that come again', () => {
     ['one message was under way', [['a']], ['a', 'b'], 1],
     ['all are the same, so that nothing can be told', [['a', 'a', 'a']], ['a', 'a', 'a', 'a'], 0],
   ])('%s', (_, unsettled, redelivered, repeats) => {
-    expect(countRepeats(unsettled, redelivered)).toBe(repeats);
+    expect(countRedelivered(unsettled, redelivered)).toBe(repeats);
   });
 });
 

@@ -11,13 +11,13 @@ import type { FailedMessage, FailedMessages } from './failed-messages.js';
 import type { Ledger } from './ledger.js';
 import { bodyReader, type ReadBody } from './message-body.js';
 import { type Processing, timed } from '../../platform/tracing/traces.js';
-import { digestOf } from './repeats.js';
+import { digestOf } from './redelivery.js';
 import { senderOf, type TracedMessages, traceMessages } from './traced-messages.js';
 
-/** A letter of a large message is cut down to what the dead-letter topic takes. */
-const largestLetterBytes = 1_500_000;
+/** A dead letter of a large message is cut down to what the dead-letter topic takes. */
+const maxDeadLetterBytes = 1_500_000;
 
-export interface EventsFromMessagesOptions {
+export interface MessageIngestionOptions {
   queue: string;
   pipeline: OpenPipeline;
   acceptor: EventAcceptor;
@@ -26,11 +26,11 @@ export interface EventsFromMessagesOptions {
 }
 
 /** Makes events of the messages of one queue. */
-export class EventsFromMessages {
-  readonly #options: EventsFromMessagesOptions;
+export class MessageIngestion {
+  readonly #options: MessageIngestionOptions;
   readonly #read: ReadBody;
 
-  constructor(options: EventsFromMessagesOptions) {
+  constructor(options: MessageIngestionOptions) {
     this.#options = options;
     this.#read = bodyReader(options.pipeline.event.schema);
   }
@@ -47,7 +47,7 @@ export class EventsFromMessages {
   }
 
   /** Gives messages up: to the dead-letter queue and the dead-letter topic. */
-  async giveUp(failed: readonly FailedMessage[], ledger: Ledger): Promise<void> {
+  async deadLetter(failed: readonly FailedMessage[], ledger: Ledger): Promise<void> {
     const messages = failed.map(({ message }) => message);
     const reasons = failed.map(({ reason }) => reason);
     const spans = traceMessages(messages, this.#options.queue);
@@ -88,18 +88,18 @@ export class EventsFromMessages {
       }
     });
     // First the queue, then the log, by which they count as dealt with.
-    const again = new Set(await failed.bury(bad));
-    const buried = bad.filter(({ message }) => !again.has(message));
-    records.push(...buried.map((each) => this.#letter(each, spans.of(each.message))));
+    const again = new Set(await failed.deadLetter(bad));
+    const deadLettered = bad.filter(({ message }) => !again.has(message));
+    records.push(...deadLettered.map((each) => this.#deadLetterRecord(each, spans.of(each.message))));
     await ledger.write(records, messages.map(digestOf));
-    for (const { reason } of buried)
+    for (const { reason } of deadLettered)
       metrics.deadLetters.inc({ pipeline: pipeline.name, reason: reasonOf(reason) });
     metrics.rabbitReceived.inc({ queue, outcome: 'event' }, messages.length - bad.length);
-    metrics.rabbitReceived.inc({ queue, outcome: 'dead_letter' }, buried.length);
+    metrics.rabbitReceived.inc({ queue, outcome: 'dead_letter' }, deadLettered.length);
     metrics.rabbitReceived.inc({ queue, outcome: 'retried' }, again.size);
   }
 
-  #letter({ message, reason }: FailedMessage, span: Processing | undefined): NewRecord {
+  #deadLetterRecord({ message, reason }: FailedMessage, span: Processing | undefined): NewRecord {
     const { queue, pipeline } = this.#options;
     const { content, properties } = message;
     const given: unknown = properties.messageId;
@@ -113,12 +113,12 @@ export class EventsFromMessages {
       headers: buffers(headersOf(message)),
       span,
     };
-    const letter = deadLetterRecord(pipeline.topics.deadLetters, pipeline.name, record, reason, {
+    const deadLetter = deadLetterRecord(pipeline.topics.deadLetters, pipeline.name, record, reason, {
       now: Date.now(),
       schemaId: undefined,
       eventId: typeof given === 'string' && given !== '' ? given : newEventId(),
     });
-    return sizeOf(letter) > largestLetterBytes ? shrinkDeadLetter(letter) : letter;
+    return sizeOf(deadLetter) > maxDeadLetterBytes ? shrinkDeadLetter(deadLetter) : deadLetter;
   }
 }
 

@@ -4,7 +4,7 @@ import type { ConsumeMessage } from 'amqplib';
 const ofDelivery = /^x-(delivery-count|acquired-count|death$|first-death-|last-death-|opt-)/;
 
 /** Whether RabbitMQ itself sets a header, about how it delivers the message: `x-delivery-count`, `x-death` and others. */
-export function isOfDelivery(header: string): boolean {
+export function isDeliveryHeader(header: string): boolean {
   return ofDelivery.test(header);
 }
 
@@ -34,7 +34,7 @@ export function digestOf(message: ConsumeMessage): string {
   const { messageId, correlationId, replyTo, timestamp, type, appId, userId } = properties;
   const { contentType, contentEncoding, priority, expiration, headers } = properties;
   const sent = Object.entries(headers ?? {})
-    .filter(([name]) => !isOfDelivery(name))
+    .filter(([name]) => !isDeliveryHeader(name))
     // RabbitMQ writes the table anew when it adds to it.
     .toSorted(([one], [other]) => (one < other ? -1 : 1));
   const beside = JSON.stringify([
@@ -56,7 +56,7 @@ export function digestOf(message: ConsumeMessage): string {
  * @param unsettled - batches on the log that RabbitMQ may not have taken the acknowledgement of, oldest first.
  * @param redelivered - the first messages of the session that are marked as delivered before.
  */
-export function countRepeats(
+export function countRedelivered(
   unsettled: readonly (readonly string[])[],
   redelivered: readonly string[],
 ): number {

@@ -5,7 +5,7 @@ const batchMessages = 1_000;
 const batchBytes = 8 * 1024 * 1024;
 
 /** Messages that RabbitMQ has delivered and nobody has taken yet, in order. */
-export class Incoming {
+export class PrefetchBuffer {
   #messages: ConsumeMessage[] = [];
   #wake: () => void = () => undefined;
 
