@@ -1,7 +1,7 @@
 import { type ConfirmChannel, IllegalOperationError, type Message, type Options } from 'amqplib';
 import { messageOf } from '../../platform/errors.js';
 import { Mutex } from '../../platform/mutex.js';
-import { closeChannel, type RabbitConnection } from './connection.js';
+import type { RabbitConnection } from './connection.js';
 
 /** A message to be published. */
 export interface OutgoingMessage {
@@ -44,10 +44,6 @@ export class Publisher {
    */
   publish(messages: readonly OutgoingMessage[]): Promise<Published> {
     return this.#publishing.run(() => this.#publish(messages));
-  }
-
-  async close(): Promise<void> {
-    if (this.#channel !== undefined) await closeChannel(this.#channel);
   }
 
   async #publish(messages: readonly OutgoingMessage[]): Promise<Published> {
