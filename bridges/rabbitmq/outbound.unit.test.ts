@@ -94,4 +94,70 @@ describe('what goes to RabbitMQ', () => {
     expect(Buffer.byteLength(message?.options.messageId ?? '')).toBeLessThanOrEqual(255);
     expect(message?.options.timestamp).toBeUndefined();
   });
+
+  it('is the prediction under its id, for whoever has bound a queue, and for the client that asked', async () => {
+    const headers = { 'millrace-correlation-id': Buffer.from('c'), 'millrace-reply-to': Buffer.from('here') };
+    const [result, reply, ...others] = await publish([
+      prediction({ score: 0.5, features: '{"a":1}' }, headers),
+    ]);
+    expect(others).toEqual([]);
+    expect(result).toMatchObject({
+      exchange: 'millrace.predictions',
+      routingKey: 'credit-default.credit-default.default',
+      options: { messageId: 'p', correlationId: 'c', type: 'millrace.prediction', timestamp: 1_700_000_000 },
+    });
+    expect(JSON.parse(String(result?.content))).toMatchObject({
+      event_id: 'e',
+      score: 0.5,
+      features: { a: 1 },
+      predicted_at: '2023-11-14T22:13:20.000Z',
+    });
+    expect(reply).toMatchObject({ exchange: '', routingKey: 'here', content: result?.content });
+    expect(reply?.options).toMatchObject({ correlationId: 'c', mandatory: true });
+  });
+
+  it('has no result of a shadow, and no word of a routing key that patterns would take for more', async () => {
+    expect(await publish([prediction({ role: 'shadow' })])).toEqual([]);
+    const [message] = await publish([prediction({ label: 'a.b#c*d e' })]);
+    expect(message?.routingKey).toBe('credit-default.credit-default.a_b_c_d_e');
+  });
+
+  it('answers an event that can’t be scored with problem details, and one that was scored not again', async () => {
+    const dead = (topic: string): Partial<StreamRecord> => ({
+      topic: 'letters',
+      value: null,
+      headers: {
+        'dead-letter-reason': Buffer.from('EVENT_INVALID'),
+        'dead-letter-detail': Buffer.from('AGE must be at least 18'),
+        'dead-letter-topic': Buffer.from(topic),
+        'dead-letter-event-id': Buffer.from('e'),
+        'millrace-reply-to': Buffer.from('here'),
+        'millrace-correlation-id': Buffer.from('c'),
+      },
+    });
+    const [reply, second, ...others] = await publish(
+      ['credit-default.events', 'rabbitmq:q', 'credit-default.predictions'].map(dead),
+    );
+    expect(others).toEqual([]);
+    expect(second?.routingKey).toBe('here');
+    expect(reply).toMatchObject({
+      exchange: '',
+      routingKey: 'here',
+      options: { correlationId: 'c', type: 'millrace.problem' },
+    });
+    expect(JSON.parse(String(reply?.content))).toMatchObject({
+      event_id: 'e',
+      status: 422,
+      code: 'EVENT_INVALID',
+      detail: 'AGE must be at least 18',
+    });
+  });
+
+  it('has no reply to a dead letter’s resolution', async () => {
+    const headers = {
+      'dead-letter-resolution': Buffer.from('redriven'),
+      'millrace-reply-to': Buffer.from('here'),
+    };
+    expect(await publish([{ topic: 'letters', value: null, headers }])).toEqual([]);
+  });
 });
