@@ -292,14 +292,6 @@ describeRabbitMq('the RabbitMQ bridge', () => {
       .toEqual({ status: 'up' });
   });
 
-  it('counts equal messages without an id as many, and those with one id as one', async () => {
-    const same = { ...body, PAY_AMT6: 4711 };
-    for (let count = 0; count < 5; count++) await client.send(same);
-    for (let count = 0; count < 5; count++) await client.send(same, { messageId: 'same' });
-    const where = `JSONExtractInt(features, 'PAY_AMT6') = 4711`;
-    await expect.poll(async () => (await rows(where)).length).toBe(6);
-  });
-
   it('takes a queue as it is, whatever its arguments, for another pipeline', async () => {
     const ride = readFileSync(join(projectRoot, 'examples', 'taxi-trip-duration.json'), 'utf8');
     await client.send(ride, { key: 'rides', messageId: 'ride' });

@@ -109,15 +109,6 @@ test('puts the same bytes, key and headers back, once, and says so on the log', 
   });
 });
 
-test('an event without an id keeps the one that followed from its place', async () => {
-  const name = await pipeline();
-  const record = failed(name, 7, { headers: {}, key: null });
-  await write([letterOf(name, record)]);
-  await resolveDeadLetters(streams, options(name));
-  const [event] = await eventsOf(name);
-  expect(headersOf(event)['ce_id']).toBe(positionEventId(record));
-});
-
 test('takes only what the filter means, and counts it in a dry run', async () => {
   const name = await pipeline();
   await write([
@@ -180,16 +171,6 @@ test('a dead letter that is there twice goes back once, and one that fails again
     { eventId: 'event-1', redriven: 0 },
     { eventId: 'event-1', redriven: 1 },
   ]);
-});
-
-test('marks that a failed record brought along make it no resolution', async () => {
-  const name = await pipeline();
-  const forged = failed(name, 1, {
-    headers: { 'dead-letter-resolution': Buffer.from('discarded'), ce_id: Buffer.from('event-1') },
-  });
-  await write([letterOf(name, forged)]);
-  expect((await readResolutions(streams, [name])).size).toBe(0);
-  expect(await resolveDeadLetters(streams, options(name))).toMatchObject({ done: 1 });
 });
 
 test('the one who comes later takes over, and together they put each back once', async () => {
