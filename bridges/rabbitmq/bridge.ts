@@ -56,7 +56,8 @@ const drainMs = 5_000;
 /**
  * Starts the bridge; RabbitMQ need not be there yet.
  *
- * @throws MillraceError `CONFIG_INVALID` for a queue whose pipeline there is not, and for a binding of a queue that is not read.
+ * @throws MillraceError `CONFIG_INVALID` for a queue whose pipeline there is not, and for a binding of a
+ *   queue that is not read.
  */
 export async function startBridge(options: BridgeOptions): Promise<Bridge> {
   const { url, config, streams, metrics, logger, pipelines } = options;
@@ -66,7 +67,8 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
   // RabbitMQ lets a connection that publishes wait when it is short of memory; acknowledgements must not.
   const tls = tlsOptions(config, 'RABBITMQ');
   const reading = mappings.map(
-    // Each queue its own, so that none ends the reading of the others. One says for all when RabbitMQ is away.
+    // A connection for each queue, so that no queue interrupts another. The first reports for all when
+    // RabbitMQ is down.
     ({ queue }, index) =>
       new RabbitConnection({ url, tls, name: `millrace in ${queue}`, logger, quiet: index > 0 }),
   );
@@ -159,7 +161,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
   };
 }
 
-/** Confirmations of a RabbitMQ that is away never come: then closing the connections ends the waiting for them. */
+/** When RabbitMQ is down, confirmations never come: closing the connections ends the wait for them. */
 async function drain(
   queues: readonly InboundQueue[],
   results: Consumption,

@@ -11,10 +11,10 @@ export interface ConnectionOptions {
   url: string;
   /** For `amqps:`, such as an authority of one's own. Read once. Default: Node's. */
   tls?: TlsOptions;
-  /** What RabbitMQ lists it as. */
+  /** Its name in RabbitMQ's list of connections. */
   name: string;
   logger: Logger;
-  /** Whether another connection to the same server says in the log when it is away. */
+  /** Whether another connection to the same server logs when that is down. */
   quiet?: boolean;
   /** Called whenever there is a connection again. What it throws is logged. */
   onConnect?: () => Promise<void>;
@@ -32,7 +32,7 @@ export interface BridgeStatus {
 /** Seconds after which a server that says nothing counts as gone. */
 const heartbeatSeconds = 10;
 
-/** What every AMQP server and client takes. */
+/** The frame size that every AMQP server and client supports. */
 const minFrameMax = 4_096;
 
 /** A connection to RabbitMQ that is made again, for as long as it takes, whenever it is lost. */
@@ -82,7 +82,7 @@ export class RabbitConnection {
   }
 
   /**
-   * A new channel, once there is a connection. Whoever gets it listens for its `close`.
+   * A new channel, once there is a connection. The caller listens for its `close`.
    *
    * @throws MillraceError `RABBITMQ_UNAVAILABLE`, retriable.
    */
@@ -98,7 +98,7 @@ export class RabbitConnection {
     }
   }
 
-  /** Uses a channel for one thing: one that fails closes the channel it came over. @throws what RabbitMQ says. */
+  /** Uses a channel for one operation, since a failure closes the channel. @throws RabbitMQ's error. */
   async use<T>(action: (channel: ConfirmChannel) => Promise<T>): Promise<T> {
     const channel = await this.channel();
     try {

@@ -15,7 +15,10 @@ export interface ConsumeOptions {
   take: (message: ConsumeMessage | null) => void;
 }
 
-/** Whether RabbitMQ gives other readers a part of the messages, as it does at a quorum queue, which passes over `exclusive`. */
+/**
+ * Whether RabbitMQ gives other readers a part of the messages, as it does at a quorum queue, which passes
+ * over `exclusive`.
+ */
 export function isShareable({ isQuorum, isSingle }: QueueKind): boolean {
   return isQuorum && !isSingle;
 }
@@ -73,7 +76,7 @@ function warnOfLimit({ arguments: given }: QueueKind, logger: Logger): void {
   );
 }
 
-/** Says how often messages came back in vain, from the second time on. */
+/** Logs how often RabbitMQ delivered a message again, from the second time on. */
 function deliveryWarnings(logger: Logger): (message: ConsumeMessage) => void {
   let most = 1;
   return ({ properties }) => {

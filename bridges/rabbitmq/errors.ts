@@ -7,11 +7,11 @@ export function codeOf(error: unknown): number | string | undefined {
   return typeof code === 'number' || typeof code === 'string' ? code : undefined;
 }
 
-/** What RabbitMQ refused that has a name of Millrace's own. */
+/** RabbitMQ's refusal, as an error with a code of Millrace. */
 export const ownName = 'RABBITMQ_URL (another vhost): the name is Millrace’s own';
 
 /**
- * What RabbitMQ refused, with the setting that asked for it. Retriable: whoever runs RabbitMQ may mend it.
+ * RabbitMQ's refusal, with the setting that asked for the operation. Retriable: its operator may fix it.
  *
  * @param what - such as `The queue scores`.
  * @param setting - such as `RABBITMQ_QUEUES`, or `ownName`.
@@ -30,7 +30,10 @@ export function refused(what: string, setting: string, error: unknown): Millrace
   );
 }
 
-/** Whether it is about this one queue, exchange or message, and not about the connection: RabbitMQ gave a reason. */
+/**
+ * Whether it is about this one queue, exchange or message, and not about the connection: RabbitMQ gave a
+ * reason.
+ */
 export function isOwnFault(error: unknown): boolean {
   return error instanceof MillraceError && typeof codeOf(error.cause) === 'number';
 }

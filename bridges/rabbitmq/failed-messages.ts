@@ -21,7 +21,7 @@ const maxDelayMs = 600_000;
 
 const maxDetailCharacters = 2_000;
 
-/** Where messages of a queue go that could not be taken: to the dead-letter queue, or to a delay queue and back. */
+/** Moves messages that could not be ingested to the dead-letter queue, or to a delay queue and back. */
 export class FailedMessages {
   readonly #connection: RabbitConnection;
   readonly #publisher: Publisher;
@@ -42,8 +42,8 @@ export class FailedMessages {
   }
 
   /**
-   * Puts messages in the dead-letter queue: bytes and properties as they came, the reason in headers. Those that the queue
-   * rejects, as it is full, come again later, to be put there then.
+   * Puts messages in the dead-letter queue: bytes and properties as they came, the reason in headers. Those
+   * that the queue rejects, as it is full, come again later, to be put there then.
    *
    * @returns the messages that come again.
    * @throws MillraceError `RABBITMQ_UNAVAILABLE` or `RABBITMQ_REFUSED`, retriable.
@@ -62,7 +62,7 @@ export class FailedMessages {
     return refused;
   }
 
-  /** What keeps messages from the dead-letter queue, at the last that went there. */
+  /** Why the dead-letter queue rejected the last message; undefined when it took it. */
   get problem(): string | undefined {
     return this.#problem;
   }
@@ -141,8 +141,9 @@ export function attemptsOf({ properties }: ConsumeMessage): number {
 }
 
 /**
- * The properties of a message to publish it again with. What RabbitMQ would act upon is kept in headers of other names: an
- * expiration would drop it, CC and BCC would route copies of it, and a user id must be the publisher's own.
+ * The properties of a message to publish it again with. What RabbitMQ would act upon is kept in headers of
+ * other names: an expiration would drop it, CC and BCC would route copies of it, and a user id must be the
+ * publisher's own.
  */
 function copyOf({ properties }: ConsumeMessage, marks: Record<string, unknown>): Options.Publish {
   const { expiration, userId, headers, messageId, correlationId, replyTo, contentType, contentEncoding } =

@@ -1,6 +1,9 @@
 import type { Options } from 'amqplib';
 
-/** Header of a message that had more in its properties than can be sent: how many headers were cut or left out. */
+/**
+ * Header of a message that had more in its properties than can be sent: how many headers were cut or left
+ * out.
+ */
 export const cutHeader = 'millrace-headers-cut';
 
 /** AMQP short strings, as properties, routing keys and names of headers are, have at most so many bytes. */
@@ -9,7 +12,10 @@ const maxShortTextBytes = 255;
 /** amqplib writes headers into a buffer of this size. */
 const largestHeaders = 65_536;
 
-/** Of the frame that holds the properties: its own header and end, class, body size, flags, priority, mode and timestamp. */
+/**
+ * Of the frame that holds the properties: its own header and end, class, body size, flags, priority, mode and
+ * timestamp.
+ */
 const besideTexts = 8 + 12 + 2 + 2 + 8;
 
 /** What is kept of a long text. */
@@ -28,8 +34,8 @@ export function isShortText(text: string): boolean {
 }
 
 /**
- * Properties that RabbitMQ and amqplib take, whatever they were: long texts are cut; so are headers, the largest first,
- * until all fit into a frame, and `millrace-headers-cut` counts them.
+ * Properties that RabbitMQ and amqplib take, whatever they were: long texts are cut; so are headers, the
+ * largest first, until all fit into a frame, and `millrace-headers-cut` counts them.
  *
  * @param frameMax - bytes of a frame on the connection.
  */

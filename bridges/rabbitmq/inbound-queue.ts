@@ -33,7 +33,10 @@ export interface InboundQueueOptions {
   logger: Logger;
 }
 
-/** Reads one queue, and acknowledges what the log has acknowledged. It starts again, with backoff, whatever fails. */
+/**
+ * Reads one queue, and acknowledges what the log has acknowledged. It starts again, with backoff, whatever
+ * fails.
+ */
 export class InboundQueue {
   readonly #options: InboundQueueOptions;
   readonly #logger: Logger;
@@ -58,7 +61,7 @@ export class InboundQueue {
     return { ...this.#status, ok: false, problem };
   }
 
-  /** Takes no more, and ends what is under way. What is delivered and not taken goes back to the queue. */
+  /** Takes no more messages and ends the work in flight. Messages in the buffer go back to the queue. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     await this.#running;
@@ -71,17 +74,17 @@ export class InboundQueue {
         await this.#read(() => (attempt = 0));
       } catch (error) {
         if (!signal.aborted) this.#report(error);
-        // Another copy has the stream: for a while it shall have it, else none would get on.
+        // Another copy reads the queue: leave it alone for a while, or neither makes progress.
         if (error instanceof MillraceError && error.code === 'LOG_FENCED') await pause(fencedMs, signal);
       }
       await backoff(attempt, { signal });
     }
   }
 
-  /** One session: a channel of its own, from the first message to the first failure. */
+  /** One session: one channel, from the first message to the first failure. */
   async #read(onReading: () => void): Promise<void> {
     const { queue, bindings, connection, streams, states, prefetch } = this.#options;
-    // Nothing is taken while it can't be put anywhere.
+    // Nothing is read while it can't be written.
     await streams.ping();
     await ensureQueue(connection, queue, 'RABBITMQ_QUEUES');
     for (const binding of bindings) await ensureBinding(connection, binding);
@@ -96,7 +99,7 @@ export class InboundQueue {
     try {
       await channel.prefetch(prefetch);
       const kind = await queueKind((action) => connection.use(action), queue);
-      // Whoever opens it has the stream; any number may read along.
+      // The ledger's owner has the stream; RabbitMQ lets any number read it.
       if (kind.isStream) ledger = await Ledger.open(streams, states, queue, mine);
       this.#isShareable = isShareable(kind);
       const consumerTag = await consumeQueue(channel, {
@@ -125,7 +128,7 @@ export class InboundQueue {
     }
   }
 
-  /** Acknowledges what came before, is on the log, and comes again. */
+  /** Acknowledges redelivered messages that are on the log already. */
   async #acknowledgeRedelivered(
     channel: ConfirmChannel,
     buffer: PrefetchBuffer,
@@ -180,7 +183,8 @@ export class InboundQueue {
     const settled = { last: Promise.resolve() };
     let before: Promise<void> = Promise.resolve();
     let left = false;
-    // What goes back to the queue counts as delivered in vain, so all that has come is dealt with before the end.
+    // RabbitMQ counts a message that goes back as a delivery, so all that have come are ingested before the
+    // end.
     while (!ended.aborted && !(left && buffer.length === 0)) {
       if (stopping.aborted && !left) {
         await leave();
@@ -233,7 +237,7 @@ export class InboundQueue {
     this.#shared = this.#isShareable && consumerCount > 1;
   }
 
-  /** Deals with messages so that they can be acknowledged. @throws what is none of the messages' fault. */
+  /** Ingests messages so that they can be acknowledged. @throws an error that is not the messages' fault. */
   async #handle(messages: readonly ConsumeMessage[], ledger: Ledger, before: Promise<void>): Promise<void> {
     try {
       await this.#options.ingestion.publish(messages, ledger, before);
@@ -245,7 +249,7 @@ export class InboundQueue {
       if (known?.code === 'LOG_UNAVAILABLE') return this.#retryLater(messages, known, ledger);
       if (known !== undefined && known.code !== 'RECORD_TOO_LARGE') throw known;
       if (messages.length > 1) {
-        // One of them is at fault, and the others must not suffer.
+        // One of them is at fault: find it by halving.
         const middle = messages.length >> 1;
         await this.#handle(messages.slice(0, middle), ledger, before);
         await this.#handle(messages.slice(middle), ledger, before);

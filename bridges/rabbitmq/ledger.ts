@@ -8,9 +8,12 @@ import { systemTopics } from '../../streams/topics.js';
 import type { TransactionalProducer } from '../../streams/transactional-producer.js';
 import { positionOf } from './redelivery.js';
 
-/** What the log knows of a queue. */
+/** The state of a queue on the log. */
 interface LedgerState {
-  /** A UUID of the transaction that wrote it, the member `commit` on the log: tells whether a transaction is committed. */
+  /**
+   * A UUID of the transaction that wrote it, the member `commit` on the log: tells whether a transaction is
+   * committed.
+   */
   transactionMarker: string;
   /** Batches whose acknowledgement RabbitMQ may not have, oldest first: the digests of their messages. */
   unsettled: readonly (readonly string[])[];
@@ -49,9 +52,9 @@ export async function followLedgers(streams: Streams): Promise<LedgerStates> {
 }
 
 /**
- * The right to write what comes from one queue, and the memory of what came last. Both are on the log, written in one
- * transaction, so that after a crash it is known which messages that come again are there already. Who opens it shuts out
- * all others who had it open.
+ * The right to write what comes from one queue, and the memory of what came last. Both are on the log,
+ * written in one transaction, so that after a crash it is known which messages that come again are there
+ * already. Opening it fences every process that had it open.
  */
 export class Ledger {
   readonly #streams: Streams;
@@ -72,7 +75,8 @@ export class Ledger {
   }
 
   /**
-   * @param signal - aborts when the queue is no longer this process' own: then nothing is taken over any more.
+   * @param signal - aborts when the queue is no longer this process' own: then nothing is taken over any
+   *   more.
    * @throws MillraceError as the log does.
    */
   static async open(
@@ -104,10 +108,11 @@ export class Ledger {
   }
 
   /**
-   * Writes records, and that the messages with these digests are dealt with. Waits while the log is away.
+   * Writes records, and that the messages with these digests are dealt with. Waits while the log is
+   * unavailable.
    *
-   * @throws MillraceError `LOG_FENCED` when someone else owns the queue now; retriable when nothing was written although
-   *   the log is there; others as the log does.
+   * @throws MillraceError `LOG_FENCED` when someone else owns the queue now; retriable when nothing was
+   *   written although the log is there; others as the log does.
    */
   async write(records: readonly NewRecord[], digests: readonly string[]): Promise<void> {
     const unsettled = digests.length > 0 ? this.#with(digests) : this.#unsettled;
@@ -184,7 +189,7 @@ export class Ledger {
 
   async #takeOver(): Promise<LedgerState | undefined> {
     await this.close();
-    // It answers soon that it is away, where taking over tries for long.
+    // A ping fails soon when the log is unavailable; taking over retries for long.
     await this.#streams.ping();
     this.#signal.throwIfAborted();
     this.#producer = await this.#streams.createTransactionalProducer(`millrace-rabbitmq-${this.#queue}`);
@@ -193,7 +198,7 @@ export class Ledger {
 }
 
 function unavailable(): MillraceError {
-  return new MillraceError('LOG_UNAVAILABLE', 'The log is away.');
+  return new MillraceError('LOG_UNAVAILABLE', 'The log is unavailable.');
 }
 
 function toState({ value }: StreamRecord): LedgerState | undefined {

@@ -3,7 +3,7 @@ import { isStorable } from '../../analytics/rows.js';
 import type { AvroType, ContractField, RecordSchema } from '../../schemas/contracts.js';
 import { isAmbiguousNumber } from '../../schemas/number-text.js';
 
-/** What is taken of a message's properties. */
+/** The properties of a message that matter for its event. */
 interface BodyProperties {
   messageId?: unknown;
   /** Seconds since 1970. */
@@ -27,9 +27,9 @@ function isNumberText(value: string): boolean {
 const envelope = ['event_id', 'event_time'];
 
 /**
- * A reader of JSON bodies: members that the contract doesn't have are dropped, and for a number a text that is one will do
- * (`20000.0` is a whole number in JSON already). The property `message_id` is the event's id, `timestamp` its time. What
- * the fields hold is validated later, as over HTTP.
+ * A reader of JSON bodies: members that the contract doesn't have are dropped, and for a number a text that
+ * is one will do (`20000.0` is a whole number in JSON already). The property `message_id` is the event's id,
+ * `timestamp` its time. What the fields hold is validated later, as over HTTP.
  */
 export function bodyReader(contract: RecordSchema): ReadBody {
   const fields = contract.fields.map((field) => ({ name: field.name, numeric: isNumeric(field) }));

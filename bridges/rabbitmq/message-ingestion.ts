@@ -14,7 +14,7 @@ import { type Processing, timed } from '../../platform/tracing/traces.js';
 import { digestOf } from './redelivery.js';
 import { senderOf, type TracedMessages, traceMessages } from './traced-messages.js';
 
-/** A dead letter of a large message is cut down to what the dead-letter topic takes. */
+/** Dead letters of larger messages are shrunk to fit the dead-letter topic. */
 const maxDeadLetterBytes = 1_500_000;
 
 export interface MessageIngestionOptions {
@@ -36,7 +36,8 @@ export class MessageIngestion {
   }
 
   /**
-   * Puts messages on the log: events, and dead letters of those that can't be any, which go to the dead-letter queue too.
+   * Puts messages on the log: events, and dead letters of those that can't be any, which go to the
+   * dead-letter queue too.
    *
    * @param before - nothing is written until it resolves, and nothing at all when it rejects.
    * @throws MillraceError as the log and RabbitMQ do.
@@ -122,7 +123,9 @@ export class MessageIngestion {
   }
 }
 
-/** What a message says beside its body that its event's record carries on. */
+/**
+ * Headers of the event's record that come from a message's properties: trace, reply queue, correlation id.
+ */
 function headersOf(message: ConsumeMessage): Record<string, string> {
   const { replyTo, correlationId } = message.properties as { replyTo?: unknown; correlationId?: unknown };
   const carried: Record<string, string> = { ...senderOf(message) };

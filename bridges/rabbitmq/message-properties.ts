@@ -2,8 +2,8 @@ import type { MessageProperties } from 'amqplib';
 import { shortText } from './fit-properties.js';
 
 /**
- * A value that amqplib would write as another type: `{ '!': type, value }` is how it is told which one. 64-bit integers
- * that a double can't hold are decimal text.
+ * A value that amqplib would write as another type: `{ '!': type, value }` is how it is told which one.
+ * 64-bit integers that a double can't hold are decimal text.
  */
 interface Typed {
   '!': string;
@@ -32,9 +32,10 @@ const names = [
 ] as const;
 
 /**
- * Reads the properties of a message from the payload of its header frame, whatever they hold: amqplib ends the connection
- * at a type that it does not know (`L`, a signed 64-bit integer of Celery and kombu), and makes doubles of long integers
- * and U+FFFD of bytes that are not UTF-8. Types: https://www.rabbitmq.com/amqp-0-9-1-errata#section_3
+ * Reads the properties of a message from the payload of its header frame, whatever they hold: amqplib ends
+ * the connection at a type that it does not know (`L`, a signed 64-bit integer of Celery and kombu), and
+ * makes doubles of long integers and U+FFFD of bytes that are not UTF-8. Types:
+ * https://www.rabbitmq.com/amqp-0-9-1-errata#section_3
  *
  * @param payload - from the flags on.
  * @returns `timestamp` as text where a double can't hold it.
@@ -53,7 +54,7 @@ export function decodeProperties(payload: Buffer): MessageProperties {
   return properties as unknown as MessageProperties;
 }
 
-/** Tables in tables that are deeper count as unreadable: whoever handles them recurses. */
+/** Deeper nested tables count as unreadable, since they are handled by recursion. */
 const deepest = 100;
 
 class Reader {
@@ -196,7 +197,8 @@ const frameStart = 7;
 const headerFrame = 2;
 
 /**
- * Lets a connection of amqplib read message properties by `decodeProperties`. Its own decoder can't be replaced.
+ * Lets a connection of amqplib read message properties by `decodeProperties`. Its own decoder can't be
+ * replaced.
  *
  * @param connection - `ChannelModel.connection`, once it is open.
  */

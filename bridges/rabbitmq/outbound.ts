@@ -58,8 +58,8 @@ export class Outbound {
   }
 
   /**
-   * Resolves when RabbitMQ has confirmed what follows from the records. The same records may be given again: the messages
-   * then have the same ids.
+   * Resolves when RabbitMQ has confirmed what follows from the records. The same records may be given again:
+   * the messages then have the same ids.
    *
    * @throws MillraceError, retriable, when RabbitMQ or the registry can't be had.
    */
@@ -79,7 +79,7 @@ export class Outbound {
     }
   }
 
-  /** What can't be published is that record's own fault: anyone may write records, with whatever in them. */
+  /** A record that can't be published is skipped: anyone may write records, with anything in them. */
   async #toMessages(record: StreamRecord): Promise<OutgoingMessage[]> {
     const pipeline = this.#byTopic.get(record.topic);
     if (pipeline === undefined) return [];
@@ -117,9 +117,9 @@ export class Outbound {
   }
 }
 
-/** A prediction for whoever has bound a queue, and for the client that asked for it. */
+/** The result of a prediction for the exchange, and the reply to the client that asked for it. */
 function toMessages(prediction: Prediction, record: StreamRecord): OutgoingMessage[] {
-  // It is no answer.
+  // A shadow's prediction is no answer.
   if (prediction.role === 'shadow') return [];
   const row = toPredictionRow(prediction);
   const body = { ...row, features: JSON.parse(row.features) as unknown };
@@ -138,7 +138,7 @@ function toMessages(prediction: Prediction, record: StreamRecord): OutgoingMessa
 function refusals(record: StreamRecord, pipeline: string): OutgoingMessage[] {
   if (isResolution(record)) return [];
   const deadLetter = readDeadLetter(record, pipeline);
-  // What was scored and could not be stored has had its reply.
+  // A prediction that could not be stored was replied to already.
   if (deadLetter.topic !== `${pipeline}.events` && !deadLetter.topic.startsWith('rabbitmq:')) return [];
   const body = { event_id: deadLetter.eventId, ...problemOf(deadLetter.reason, deadLetter.detail) };
   const message = outgoing(record, deadLetterId(deadLetter), 'millrace.problem', deadLetter.failedAt, body);
@@ -159,7 +159,7 @@ function outgoing(record: StreamRecord, messageId: string, type: string, at: num
       ...(seconds >= 0 ? { timestamp: seconds } : {}),
       contentType: 'application/json',
       appId: 'millrace',
-      // Whoever waits for a longer one can't have sent it over AMQP.
+      // A longer correlation id can't have come over AMQP.
       ...(correlationId !== undefined && isShortText(correlationId) ? { correlationId } : {}),
     },
   };
@@ -181,7 +181,10 @@ function reply(record: StreamRecord, message: Unrouted): OutgoingMessage[] {
   return [{ content, options: { ...options, mandatory }, exchange: '', routingKey }];
 }
 
-/** One word of a routing key: patterns take dots for the end of it, and `*` and `#` for any. Three fit into 255 bytes. */
+/**
+ * One word of a routing key: patterns take dots for the end of it, and `*` and `#` for any. Three fit into
+ * 255 bytes.
+ */
 function word(text: string): string {
   return shortText(text.replaceAll(/[.*#\s]/g, '_'), 84);
 }

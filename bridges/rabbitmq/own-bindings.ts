@@ -14,14 +14,15 @@ export interface OwnBindingsOptions {
   producer: LogProducer;
   /** Of the RabbitMQ that they are at. */
   url: string;
-  /** What the settings of now ask for. */
+  /** The bindings of the current settings. */
   wanted: readonly OwnBinding[];
   logger: Logger;
 }
 
 /**
- * The bindings that settings asked for, now and at earlier starts. AMQP can't list bindings, so they are kept on the log,
- * before they are made: those that no setting names any more can be removed, and nothing that others bound.
+ * The bindings that settings asked for, now and at earlier starts. AMQP can't list bindings, so they are kept
+ * on the log, before they are made: those that no setting names any more can be removed, and nothing that
+ * others bound.
  */
 export class OwnBindings {
   readonly #options: OwnBindingsOptions;

@@ -12,11 +12,14 @@ export interface OutgoingMessage {
   options: Options.Publish;
 }
 
-/** What became of messages that were not simply routed. */
+/** The messages that were not routed. */
 export interface Published {
   /** Those that went nowhere, as no queue is bound that takes them. */
   returned: Message[];
-  /** Those that a queue rejected, such as a full one (`x-overflow: reject-publish`); other queues may have taken them. */
+  /**
+   * Those that a queue rejected, such as a full one (`x-overflow: reject-publish`); other queues may have
+   * taken them.
+   */
   refused: OutgoingMessage[];
   /** Those that can't be sent, whatever is done. */
   invalid: { message: OutgoingMessage; problem: string }[];
@@ -37,8 +40,9 @@ export class Publisher {
   }
 
   /**
-   * Resolves when all are confirmed or refused: confirmed ones, as they are persistent, are then on RabbitMQ's disk. Calls
-   * are done one after the other. What is wrong with one message does nothing to the others.
+   * Resolves when all are confirmed or refused: confirmed ones, as they are persistent, are then on
+   * RabbitMQ's disk. Calls are done one after the other. What is wrong with one message does nothing to the
+   * others.
    *
    * @throws MillraceError `RABBITMQ_UNAVAILABLE`, retriable: some may have been published.
    */
@@ -80,7 +84,7 @@ export class Publisher {
   }
 }
 
-/** What amqplib says of a message that RabbitMQ answered with `basic.nack`. */
+/** amqplib's error for a message that RabbitMQ answered with `basic.nack`. */
 const refusal = 'message nacked';
 
 /** Resolves with what is wrong with the message, if anything is. @throws what is wrong with the channel. */

@@ -1,9 +1,12 @@
 import type { Channel } from 'amqplib';
 import { codeOf } from './errors.js';
 
-/** What decides how a queue is read. */
+/** The properties of a queue that decide how it is read. */
 export interface QueueKind {
-  /** Arguments that it was declared with; those that policies add are not among them. Unset: RabbitMQ does not tell. */
+  /**
+   * Arguments that it was declared with; those that policies add are not among them. Unset: RabbitMQ does not
+   * tell.
+   */
   arguments: Readonly<Record<string, string | number | boolean>> | undefined;
   isQuorum: boolean;
   /** Nothing is ever taken out of a stream: who reads it says from where. */
@@ -20,8 +23,9 @@ const difference =
 const maxDifferences = 30;
 
 /**
- * Finds out how a queue was declared. AMQP has no question for it: but whoever declares a queue otherwise than it is gets
- * told the first difference. So it is declared again until nothing differs, which changes nothing.
+ * Finds out how a queue was declared. AMQP has no query for it, but a client that declares a queue
+ * differently gets told the first difference. So it is declared again until nothing differs, which changes
+ * nothing.
  *
  * @param use - does something on a channel of its own, since RabbitMQ closes the channel at a difference.
  */

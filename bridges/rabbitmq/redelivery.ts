@@ -3,7 +3,10 @@ import type { ConsumeMessage } from 'amqplib';
 
 const ofDelivery = /^x-(delivery-count|acquired-count|death$|first-death-|last-death-|opt-)/;
 
-/** Whether RabbitMQ itself sets a header, about how it delivers the message: `x-delivery-count`, `x-death` and others. */
+/**
+ * Whether RabbitMQ itself sets a header, about how it delivers the message: `x-delivery-count`, `x-death` and
+ * others.
+ */
 export function isDeliveryHeader(header: string): boolean {
   return ofDelivery.test(header);
 }
@@ -12,7 +15,7 @@ const positions = new WeakMap<ConsumeMessage, string>();
 
 const positionMark = '@';
 
-/** Notes that a message came from a stream, which has a number for each: that is what its digest is then. */
+/** Notes the offset of a message from a stream: it is the message's digest then. */
 export function markPosition(message: ConsumeMessage): void {
   const offset: unknown = message.properties.headers?.['x-stream-offset'];
   if (typeof offset === 'number') positions.set(message, `${positionMark}${offset}`);
@@ -24,8 +27,8 @@ export function positionOf(digest: string | undefined): number | undefined {
 }
 
 /**
- * What tells messages apart: 8 bytes, base64, of body, how it was routed, and what its sender set. RabbitMQ gives a
- * message no identity of its own that would last beyond a connection.
+ * Tells messages apart: 8 bytes, base64, of the body, the routing and the properties. RabbitMQ gives a
+ * message no identity that lasts beyond a connection.
  */
 export function digestOf(message: ConsumeMessage): string {
   const position = positions.get(message);
@@ -49,11 +52,13 @@ export function digestOf(message: ConsumeMessage): string {
 /**
  * How many of the messages that RabbitMQ delivers once more, at the start of a session, are on the log.
  *
- * A queue keeps its order, and a batch is acknowledged as a whole: so what comes again begins with a batch that is on the
- * log, or with nothing of it; and once it has begun, everything that is on the log follows. Batches of one and the same
- * message say nothing about where it begins; they count as new, since doubling them is better than losing them.
+ * A queue keeps its order, and a batch is acknowledged as a whole: so what comes again begins with a batch
+ * that is on the log, or with nothing of it; and once it has begun, everything that is on the log follows.
+ * Batches of one and the same message say nothing about where it begins; they count as new, since doubling
+ * them is better than losing them.
  *
- * @param unsettled - batches on the log that RabbitMQ may not have taken the acknowledgement of, oldest first.
+ * @param unsettled - batches on the log that RabbitMQ may not have taken the acknowledgement of, oldest
+ *   first.
  * @param redelivered - the first messages of the session that are marked as delivered before.
  */
 export function countRedelivered(

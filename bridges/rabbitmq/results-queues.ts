@@ -33,9 +33,9 @@ const manyUnread = 10_000;
 const maxDelayMs = 60_000;
 
 /**
- * The queues that settings bind to the exchange of predictions. RabbitMQ says that some queue rejected a message, not
- * which one: so the message is offered to each queue by itself, where one that had it already gets it twice, and what a
- * queue rejects waits for that queue alone.
+ * The queues that settings bind to the exchange of predictions. RabbitMQ says that some queue rejected a
+ * message, not which one: so the message is offered to each queue by itself, where one that had it already
+ * gets it twice, and what a queue rejects waits for that queue alone.
  */
 export class ResultsQueues {
   readonly #options: ResultsQueuesOptions;
@@ -68,7 +68,8 @@ export class ResultsQueues {
   }
 
   /**
-   * Makes sure that exchange and queues are there and bound. A queue that can't be used says so, and keeps no other.
+   * Makes sure that exchange and queues are there and bound. A queue that can't be used says so, and keeps no
+   * other.
    *
    * @throws MillraceError, retriable, when RabbitMQ or the exchange can't be had.
    */
@@ -78,7 +79,8 @@ export class ResultsQueues {
   }
 
   /**
-   * Takes note of what became of published results: those that were rejected are offered to the queues one by one.
+   * Takes note of what became of published results: those that were rejected are offered to the queues one by
+   * one.
    *
    * @throws MillraceError `RABBITMQ_UNAVAILABLE`, retriable.
    */
@@ -140,7 +142,7 @@ class Queue {
   #rejects = false;
   #retrying: Promise<void> | undefined;
   #unusable = false;
-  /** What is wrong with the queue itself: it can't be used, or nobody reads it. */
+  /** The problem of the queue: it can't be used, or nobody reads it. */
   #trouble: string | undefined;
   #status: BridgeStatus = { ok: true, since: Date.now() };
 
@@ -228,7 +230,7 @@ class Queue {
         this.#waiting = this.#waiting.filter((each) => !isOver(each));
         if (refused.size === 0 && this.#waiting.length === 0) this.#setRejects(false);
       } catch (error) {
-        // RabbitMQ is away, which its connection says.
+        // RabbitMQ is down: its connection reports it.
         if (!this.#signal.aborted) continue;
         this.#logger.error({ err: error }, 'results could not be published before the end');
         this.#giveUp(this.#waiting.splice(0));

@@ -7,7 +7,10 @@ import { isShortText } from './fit-properties.js';
 /** Topic exchange that predictions go to; the routing key is `<pipeline>.<model>.<label>`. */
 export const predictionsExchange = 'millrace.predictions';
 
-/** Topic exchange that messages which can't be scored go to, and the queue that keeps them. The routing key is the queue they came from. */
+/**
+ * Topic exchange that messages which can't be scored go to, and the queue that keeps them. The routing key is
+ * the queue they came from.
+ */
 export const deadLettersExchange = 'millrace.dead-letters';
 export const deadLettersQueue = 'millrace.dead-letters';
 
@@ -20,12 +23,15 @@ export interface OwnBinding {
 }
 
 /**
- * Argument of bindings that settings ask for. Exchanges pass over it; it tells them from what others bound by hand, which
- * is another binding then, also with the same key.
+ * Argument of bindings that settings ask for. Exchanges pass over it; it tells them from what others bound by
+ * hand, which is another binding then, also with the same key.
  */
 const bindingMark = { 'x-millrace': 'setting' };
 
-/** The binding that `RABBITMQ_BINDINGS` asks for; none to the default exchange, which has every queue by its name. */
+/**
+ * The binding that `RABBITMQ_BINDINGS` asks for; none to the default exchange, which has every queue by its
+ * name.
+ */
 export function bindingOf({ queue, exchange, routing_key: key, headers }: Binding): OwnBinding | undefined {
   if (exchange === '') return undefined;
   // Those modes of a headers exchange compare such arguments too.
@@ -39,8 +45,9 @@ export function resultsBindingOf({ queue, pattern }: ResultsQueue): OwnBinding {
 }
 
 /**
- * Makes sure that a queue is there. One that is, whatever its arguments, is taken as it is; else it is declared as
- * programs usually do, durable and without arguments, so that whoever declares it next agrees.
+ * Makes sure that a queue is there. One that is, whatever its arguments, is taken as it is; else it is
+ * declared as programs usually do, durable and without arguments, so that the next program that declares it
+ * agrees.
  */
 export async function ensureQueue(
   connection: RabbitConnection,
@@ -55,7 +62,11 @@ export async function ensureQueue(
   }
 }
 
-/** Binds a queue to an exchange, which is declared where its type is given. @throws MillraceError `RABBITMQ_REFUSED`. */
+/**
+ * Binds a queue to an exchange, which is declared where its type is given.
+ *
+ * @throws MillraceError `RABBITMQ_REFUSED`.
+ */
 export async function ensureBinding(connection: RabbitConnection, binding: Binding): Promise<void> {
   const own = bindingOf(binding);
   if (own === undefined) return;
@@ -69,7 +80,11 @@ export async function ensureBinding(connection: RabbitConnection, binding: Bindi
   }
 }
 
-/** A queue for predictions, bound to their exchange by its patterns. @throws MillraceError `RABBITMQ_REFUSED`. */
+/**
+ * A queue for predictions, bound to their exchange by its patterns.
+ *
+ * @throws MillraceError `RABBITMQ_REFUSED`.
+ */
 export async function ensureResultsQueue(
   connection: RabbitConnection,
   queue: string,
@@ -103,8 +118,8 @@ export async function removeBinding(connection: RabbitConnection, binding: OwnBi
 }
 
 /**
- * The queue in which messages of another wait for so long; then they return to it. Its name has the delay, so that other
- * settings need other queues.
+ * The queue in which messages of another wait for so long; then they return to it. Its name has the delay, so
+ * that other settings need other queues.
  */
 export async function ensureDelayQueue(
   connection: RabbitConnection,

@@ -2,7 +2,7 @@ import { MillraceError } from '../../platform/errors.js';
 import type { ModelEvent } from '../../schemas/types.js';
 import { isShare, type ModelState, type RegisteredVersion } from './state.js';
 
-/** A version to be registered. Whoever registers it has proven its folder before. */
+/** A version to be registered. Its folder has been checked before. */
 export interface NewVersion {
   version: string;
   /** SHA-256 of its model.onnx, lower-case hex. */
@@ -10,13 +10,19 @@ export interface NewVersion {
 }
 
 export interface ChallengerSettings {
-  /** Whether the challenger scores all events that it does not answer, its predictions marked as shadow. Default false. */
+  /**
+   * Whether the challenger scores all events that it does not answer, its predictions marked as shadow.
+   * Default false.
+   */
   shadow?: boolean;
   /** Share of the record keys whose events it answers, 0 to 1. Default 0. */
   canaryShare?: number;
 }
 
-/** What a command adds to the log, without what the writer knows: model, source and time. None: it is so already. */
+/**
+ * What a command adds to the log, without what the writer knows: model, source and time. None: it is so
+ * already.
+ */
 export type EventDraft = Omit<ModelEvent, 'model' | 'source' | 'at'>;
 
 const plain = {
@@ -33,8 +39,9 @@ const versionPattern = /^\w[\w.-]{0,99}$/;
 /**
  * Makes a version known.
  *
- * @throws MillraceError `MODEL_INVALID` for a version that can be no folder, `MODEL_CONFLICT` when the version is known
- *   with other content, or the content as another version: a prediction's id follows from the digest.
+ * @throws MillraceError `MODEL_INVALID` for a version that can be no folder, `MODEL_CONFLICT` when the
+ *   version is known with other content, or the content as another version: a prediction's id follows from
+ *   the digest.
  */
 export function register(state: ModelState, { version, digest }: NewVersion): EventDraft[] {
   if (!versionPattern.test(version)) {
@@ -60,8 +67,9 @@ export function register(state: ModelState, { version, digest }: NewVersion): Ev
 }
 
 /**
- * Makes the versions known that ship with the program, as far as they are new, and the first of them the champion of a
- * model that has none. What serves changes by no other way than a command, so a newer version that ships only waits.
+ * Makes the versions known that ship with the program, as far as they are new, and the first of them the
+ * champion of a model that has none. What serves changes by no other way than a command, so a newer version
+ * that ships only waits.
  */
 export function seed(state: ModelState, shipped: readonly NewVersion[]): EventDraft[] {
   const known = [...state.versions.values()];
@@ -150,7 +158,7 @@ export function challenge(
   ];
 }
 
-/** Takes the challenger away, if there is one. */
+/** Removes the challenger, if there is one. */
 export function clearChallenger({ challenger }: ModelState): EventDraft[] {
   if (challenger === undefined) return [];
   return [{ ...plain, kind: 'challenger', previous_version: challenger.version }];

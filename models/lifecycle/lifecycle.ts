@@ -44,12 +44,13 @@ export interface LifecycleOptions {
 }
 
 /**
- * The lives of the models: which versions are registered, and which are champion and challenger. All of it is events on
- * the topic `millrace.models`, which this follows, and which its commands add to. Any number of processes may have one.
+ * The lives of the models: which versions are registered, and which are champion and challenger. All of it is
+ * events on the topic `millrace.models`, which this follows, and which its commands add to. Any number of
+ * processes may have one.
  *
- * Every command resolves with the state of the model in which this process sees what it did, and throws a MillraceError:
- * `MODEL_NOT_FOUND`, what the function of the same name in `commands.ts` throws, or, retriable, that the log can't be
- * reached. What is so already is no error and adds no event.
+ * Every command resolves with the state of the model in which this process sees what it did, and throws a
+ * MillraceError: `MODEL_NOT_FOUND`, what the function of the same name in `commands.ts` throws, or,
+ * retriable, that the log can't be reached. What is so already is no error and adds no event.
  */
 export class ModelLifecycle {
   readonly #options: LifecycleOptions;
@@ -130,7 +131,9 @@ export class ModelLifecycle {
     await this.#follower?.whenCaughtUp({ timeoutMs: timeoutMs });
   }
 
-  /** Registers what ships and, where there is no champion yet, makes the first of `shipped` (the newest) that. */
+  /**
+   * Registers what ships and, where there is no champion yet, makes the first of `shipped` (the newest) that.
+   */
   seed(model: string, shipped: readonly NewVersion[]): Promise<ModelState> {
     return this.#command(model, 'millrace/start', (state) => seed(state, shipped));
   }
@@ -167,7 +170,10 @@ export class ModelLifecycle {
     await this.#producer.close();
   }
 
-  /** One command at a time, each on the newest state: of two processes at once the later one has the last word. */
+  /**
+   * One command at a time, each on the newest state: of two processes at once the later one has the last
+   * word.
+   */
   #command(model: string, source: string, decide: (state: ModelState) => EventDraft[]): Promise<ModelState> {
     return this.#commands.run(async () => {
       this.get(model);

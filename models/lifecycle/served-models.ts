@@ -21,7 +21,9 @@ export interface ServedModelsOptions {
   logger: Logger;
 }
 
-/** The versions that score in this process: for each model its champion and, if it has one, its challenger. */
+/**
+ * The versions that score in this process: for each model its champion and, if it has one, its challenger.
+ */
 export class ServedModels {
   readonly #slots: ReadonlyMap<string, ModelSlot>;
 
@@ -30,9 +32,9 @@ export class ServedModels {
   }
 
   /**
-   * Loads what the state of the models says, and from now on follows it: a version takes over when it is loaded and
-   * proven on its golden rows, and the one before ends what it has begun. One that can't be loaded changes nothing, and is
-   * tried again; {@link problems} names it.
+   * Loads what the state of the models says, and from now on follows it: a version takes over when it is
+   * loaded and proven on its golden rows, and the one before ends what it has begun. One that can't be loaded
+   * changes nothing, and is tried again; {@link problems} names it.
    *
    * @throws MillraceError why a model's champion can't be loaded, if the one before can't either.
    */
@@ -56,7 +58,8 @@ export class ServedModels {
   }
 
   /**
-   * What serves a model now. The answer holds for this turn of the event loop: ask again after waiting for anything.
+   * The versions that serve a model now. Valid for this turn of the event loop: call it again after any
+   * await.
    *
    * @throws MillraceError `MODEL_NOT_FOUND` for a model that is not served here.
    */
@@ -66,7 +69,7 @@ export class ServedModels {
     throw new MillraceError('MODEL_NOT_FOUND', `There is no model '${model}' in this process.`);
   }
 
-  /** What ought to serve and doesn't, in words; empty when all is as it should be. */
+  /** Versions that should serve and don't, in words; empty when all is well. */
   problems(): string[] {
     return [...this.#slots.values()].flatMap((slot) => slot.problems);
   }
@@ -100,7 +103,10 @@ type SlotOptions = Omit<ServedModelsOptions, 'lifecycle' | 'models'>;
 
 const retryLimits = { firstMs: 1_000, maxMs: 30_000 };
 
-/** One model in this process: loads and retires versions until those of the wanted state serve, one state after the other. */
+/**
+ * One model in this process: loads and retires versions until those of the wanted state serve, one state
+ * after the other.
+ */
 class ModelSlot {
   readonly #model: string;
   readonly #options: SlotOptions;
@@ -120,7 +126,11 @@ class ModelSlot {
     this.#options = options;
   }
 
-  /** Serves the first state. @throws MillraceError why neither the champion nor the one before can be loaded. */
+  /**
+   * Serves the first state.
+   *
+   * @throws MillraceError why neither the champion nor the one before can be loaded.
+   */
   async start(state: ModelState): Promise<void> {
     this.#wanted = state;
     await this.#work();
@@ -129,7 +139,7 @@ class ModelSlot {
     }
   }
 
-  /** Goes for another state, once the one that it is at now is reached. */
+  /** Sets another state to reach, after the current one. */
   update(state: ModelState): void {
     if (state === this.#wanted || this.#closed) return;
     this.#wanted = state;
@@ -175,7 +185,10 @@ class ModelSlot {
     this.#retireUnused(state);
   }
 
-  /** An alias with its version loaded; undefined when there is none, or it can't be loaded, which is added to `problems`. */
+  /**
+   * An alias with its version loaded; undefined when there is none, or it can't be loaded, which is added to
+   * `problems`.
+   */
   async #loadAlias(
     name: string,
     alias: Alias | undefined,
@@ -186,7 +199,10 @@ class ModelSlot {
     return version && { version, event: alias.event, at: alias.at };
   }
 
-  /** Where a champion can't be loaded the version before it serves: the same in every process, whatever each has served. */
+  /**
+   * Where a champion can't be loaded the version before it serves: the same in every process, whatever each
+   * has served.
+   */
   async #previous({ champion, versions }: ModelState, problems: string[]): Promise<ServedAlias | undefined> {
     const previous = versions.get(champion?.previousVersion ?? '');
     if (previous === undefined) return undefined;
@@ -247,7 +263,9 @@ class ModelSlot {
   }
 }
 
-/** A challenger that is the champion at the same time, as its successor can't be loaded, has nothing to do. */
+/**
+ * A challenger that is the champion at the same time, as its successor can't be loaded, has nothing to do.
+ */
 function withSettings(
   challenger: ServedAlias | undefined,
   champion: ServedAlias,
@@ -287,8 +305,9 @@ export class ServedVersion {
   }
 
   /**
-   * Results in the order of `rows`; see {@link MicroBatcher.predict}. A call made in the turn of the event loop in which
-   * the caller got the version is answered, even if the version is taken out of service meanwhile.
+   * Results in the order of `rows`; see {@link MicroBatcher.predict}. A call made in the turn of the event
+   * loop in which the caller got the version is answered, even if the version is taken out of service
+   * meanwhile.
    */
   async predict(rows: number[][]): Promise<RowResult[]> {
     this.#inFlight += 1;

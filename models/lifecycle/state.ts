@@ -52,8 +52,8 @@ export function modelEventKey({
 }
 
 /**
- * The state after one more event. Pure. An event that says nothing sensible (anybody may write to the topic) changes
- * nothing, and the same state comes back.
+ * The state after one more event. Pure. An event that says nothing sensible (anybody may write to the topic)
+ * changes nothing, and the same state comes back.
  *
  * @param offset - of the event's record.
  */
@@ -62,7 +62,7 @@ export function applyModelEvent(
   event: ModelEvent,
   { key, offset }: { key: string; offset: number },
 ): LifecycleState {
-  // Compaction goes by the key: what stands under another one could vanish, or come back.
+  // Compaction goes by the key: an event under another key could vanish, or come back.
   if (key !== modelEventKey(event) || !isDate(event.at)) return state;
   const before = state.get(event.model) ?? unknownModel(event.model);
   const after = applyToModel(before, event, offset);

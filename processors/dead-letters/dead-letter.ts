@@ -35,7 +35,11 @@ const prefix = deadLetterPrefix;
 /** Header of a record that was put back after it had failed: how often. */
 export const redrivenHeader = 'millrace-redriven';
 
-/** What is wrong with a record, to go into its dead letter. @throws what isn't its fault, as it may pass. */
+/**
+ * An error as the reason of a dead letter.
+ *
+ * @throws the error itself if it is transient or a defect here: the record is not at fault then.
+ */
 export function asDeadLetterReason(error: unknown): MillraceError {
   if (error instanceof MillraceError && !error.retriable) return error;
   throw error;
@@ -63,7 +67,7 @@ export function deadLetterRecord(
     reason: reasonOf(reason),
     detail: reason.message.slice(0, 2000),
     topic: record.topic,
-    // What never was on the log has no place there: readers take that of its dead letter.
+    // A record that never was on the log has no position: readers take that of its dead letter.
     ...(record.offset < 0 ? {} : { partition: String(record.partition), offset: String(record.offset) }),
     timestamp: String(record.timestamp),
     'event-id': eventId,
@@ -81,14 +85,16 @@ export function deadLetterRecord(
 
 /** Bytes of the original that a dead letter keeps when the whole would be more than the log takes. */
 const keptBytes = 500_000;
-/** Characters of the reason in one that keeps nothing of the original. */
+/** Characters of the detail in a dead letter that keeps nothing of the original. */
 const minDetailCharacters = 200;
 
 /**
- * A dead letter that the log can take: of a record that is too large for it (compressed, it was smaller when it came)
- * the value is cut, key and headers are left out, and `dead-letter-truncated-from` says how many bytes the value had.
+ * A dead letter that the log can take: of a record that is too large for it (compressed, it was smaller when
+ * it came) the value is cut, key and headers are left out, and `dead-letter-truncated-from` says how many
+ * bytes the value had.
  *
- * @param bytes - of the value that are kept. With 0 it is as small as a dead letter can be, and its reason is cut too.
+ * @param bytes - of the value that are kept. With 0 it is as small as a dead letter can be, and its reason is
+ *   cut too.
  */
 export function shrinkDeadLetter(deadLetter: NewRecord, bytes = keptBytes): NewRecord {
   const marks = Object.entries(deadLetter.headers ?? {})
@@ -109,15 +115,18 @@ export function shrinkDeadLetter(deadLetter: NewRecord, bytes = keptBytes): NewR
   };
 }
 
-/** A dead letter that the log has refused so often already: first as it is, then shrunk, then as small as it can be. */
+/**
+ * A dead letter that the log has refused so often already: first as it is, then shrunk, then as small as it
+ * can be.
+ */
 export function smallerDeadLetter(deadLetter: NewRecord, refusals: number): NewRecord {
   if (refusals === 0) return deadLetter;
   return refusals === 1 ? shrinkDeadLetter(deadLetter) : shrinkDeadLetter(deadLetter, 0);
 }
 
 /**
- * Reads a dead letter. A record that someone else put on the topic, without the headers, gets its own place on the log
- * and the reason `UNKNOWN`.
+ * Reads a dead letter. A record that someone else put on the topic, without the headers, gets its own place
+ * on the log and the reason `UNKNOWN`.
  */
 export function readDeadLetter(record: StreamRecord, pipeline: string): DeadLetter {
   const text = (name: string): string | undefined => record.headers[prefix + name]?.toString();

@@ -5,10 +5,10 @@ import { deadLetterPrefix, type StoredDeadLetter } from './dead-letter.js';
 import { isStorable } from '../../analytics/rows.js';
 const kinds = ['redriven', 'discarded'] as const;
 
-/** What became of a dead letter: put back to where it came from, or set aside for good. */
+/** `redriven`: the record was put back on its topic. `discarded`: it is done with. */
 export type ResolutionKind = (typeof kinds)[number];
 
-/** A dead letter's end, a record of its own on the topic of the dead letter. */
+/** The end of a dead letter: a record on the same topic. */
 export interface Resolution {
   deadLetterId: string;
   pipeline: string;
@@ -20,9 +20,9 @@ export interface Resolution {
 }
 
 /**
- * A resolution as a record: no value, and its marks in `dead-letter-*` headers like a dead letter's. Nothing that failed can
- * pass for one, since a dead letter drops such headers of the original. It has the dead letter's key and partition, so that it comes
- * after the dead letter and outlives it.
+ * A resolution as a record: no value, and its marks in `dead-letter-*` headers like a dead letter's. Nothing
+ * that failed can pass for one, since a dead letter drops such headers of the original. It has the dead
+ * letter's key and partition, so that it comes after the dead letter and outlives it.
  */
 export function resolutionRecord(
   { id, pipeline, record }: StoredDeadLetter,
@@ -40,7 +40,7 @@ export function isResolution(record: StreamRecord): boolean {
   return record.headers[`${deadLetterPrefix}resolution`] !== undefined;
 }
 
-/** @throws MillraceError `ROW_INVALID` for one that someone else made up. */
+/** @throws MillraceError `ROW_INVALID` for a forged one. */
 export function readResolution(record: StreamRecord, pipeline: string): Resolution {
   const text = (name: string): string => record.headers[deadLetterPrefix + name]?.toString() ?? '';
   const kind = kinds.find((known) => known === text('resolution'));

@@ -27,7 +27,7 @@ export interface ResolveOptions {
   onProgress?: (done: number, total: number) => void;
 }
 
-/** What was done, or for a dry run would be. */
+/** The result, for a dry run the expected one. */
 export interface ResolveSummary {
   done: number;
   /** Those meant, of them `done`; fewer are done when the signal aborts. */
@@ -52,15 +52,15 @@ const chunksPerSecond = 10;
 const maxRecordBytes = 1_000_000;
 
 /**
- * Resolves dead letters of one pipeline. The record that goes back and its resolution are one transaction, so that killed
- * at any moment it has done a dead letter wholly or not at all, and run again goes on. Whoever comes later takes over from one
- * that runs already; both look at the log for what is resolved after they have become the only one who can.
+ * Resolves dead letters of one pipeline. The record that goes back and its resolution are one transaction, so
+ * a run that is killed leaves each dead letter resolved or open, and the next one continues. A later run
+ * fences an earlier one; each reads the resolutions again once it is the only writer.
  *
  * @throws MillraceError `LOG_FENCED` when another one has taken over, `LOG_UNAVAILABLE` (retriable).
  */
 export async function resolveDeadLetters(streams: Streams, options: ResolveOptions): Promise<ResolveSummary> {
   const { pipeline, dryRun } = options;
-  // Whoever has nothing to do here takes nothing over.
+  // A run with nothing to do must not fence one that is running.
   const preview = await makePlan(streams, options);
   if (dryRun || preview.ids.size === 0) return preview.summary;
   const producer = await streams.createTransactionalProducer(`millrace-dead-letters-${pipeline}`);
@@ -76,7 +76,7 @@ export async function resolveDeadLetters(streams: Streams, options: ResolveOptio
 }
 
 interface Plan {
-  /** What is left to do. */
+  /** Ids of the dead letters that are not resolved yet. */
   ids: Set<string>;
   summary: ResolveSummary;
 }
@@ -142,10 +142,12 @@ function toRecords(deadLetter: StoredDeadLetter, kind: ResolutionKind, note: str
 }
 
 /**
- * The record that failed, to be put back on the topic it came from: the same bytes, key and headers. An event keeps the id
- * and time that it had, also where they followed from its place on the log, so its prediction is the same one.
+ * The record that failed, to be put back on the topic it came from: the same bytes, key and headers. An event
+ * keeps the id and time that it had, also where they followed from its place on the log, so its prediction is
+ * the same one.
  *
- * @returns `NOT_REDRIVABLE` when the dead letter has not all of it, or did not come from a topic that things are put back on.
+ * @returns `NOT_REDRIVABLE` when the dead letter has not all of it, or did not come from a topic that things
+ *   are put back on.
  */
 export function originalRecord(deadLetter: StoredDeadLetter): NewRecord | MillraceError {
   const { record, topic, eventId, pipeline } = deadLetter;

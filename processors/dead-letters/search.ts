@@ -26,7 +26,7 @@ export function matches(
   );
 }
 
-/** What a handler answers: `false` when it wants no more. */
+/** A handler's result: `false` ends the reading. */
 type GoOn = boolean | void;
 
 /**
@@ -49,7 +49,8 @@ export async function readResolutions(
 }
 
 /**
- * Hands over all dead letters of some pipelines, one batch after the other, each once: the sink may have written one twice.
+ * Hands over all dead letters of some pipelines, one batch after the other, each once: the sink may have
+ * written one twice.
  *
  * @param handle - `false` ends the reading, and so does what it throws.
  * @throws MillraceError `LOG_UNAVAILABLE`, retriable; `TOPIC_MISSING`; what `handle` throws.

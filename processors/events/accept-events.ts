@@ -35,7 +35,7 @@ export interface EventOrigin {
   trace?: TraceHeaders | undefined;
 }
 
-/** What a transport knows of a request, beside its events. */
+/** What a transport knows of a request. */
 export interface RequestContext extends EventOrigin {
   /** What the events come from, while traces are recorded. */
   work?: Work | undefined;
@@ -55,9 +55,9 @@ export interface AcceptedEvent {
 /** A prediction, or why there is none, for each event in a request. */
 export type PredictResult = PredictionRow | MillraceError;
 
-/** What the log says of one event that it did not acknowledge. The others of its request may be written. */
+/** The error of one event that the log did not acknowledge. The others of its request may be written. */
 export class NotWritten extends MillraceError {
-  /** The event's own id, or the one that it got: sent again under it, it is there once. */
+  /** The event's id, given or made. An event that is sent again under this id is written once. */
   readonly eventId: string;
 
   constructor({ code, message, retriable, misconfigured, cause }: MillraceError, eventId: string) {
@@ -89,14 +89,14 @@ export interface EventAcceptorOptions {
 }
 
 /**
- * Accepts events, whichever transport brought them: validates them, gives them ids, and refuses an id that another event
- * has. {@link accept} leaves the writing to the caller; {@link publish} and {@link predict} answer only what the log has
- * acknowledged.
+ * Accepts events, whichever transport brought them: validates them, gives them ids, and refuses an id that
+ * another event has. {@link accept} leaves the writing to the caller; {@link publish} and {@link predict}
+ * answer only what the log has acknowledged.
  */
 export class EventAcceptor {
   readonly #options: EventAcceptorOptions;
   readonly #now: () => number;
-  /** Events that are being predicted now, so that a repeat that comes meanwhile waits for the first. */
+  /** Predictions in flight, so that a repeat waits for the first. */
   readonly #inFlight = new Map<string, Promise<PredictResult>>();
   readonly #accepted: AcceptedEvents;
 
@@ -124,7 +124,10 @@ export class EventAcceptor {
     );
   }
 
-  /** Notes that the accepted ones among the results of {@link accept} are on the log: from now on no other event can have their ids. */
+  /**
+   * Notes that the accepted ones among the results of {@link accept} are on the log: from now on no other
+   * event can have their ids.
+   */
   confirm(pipeline: OpenPipeline, results: readonly (AcceptedEvent | MillraceError)[]): void {
     const events = results.flatMap((result) => (result instanceof MillraceError ? [] : [result.event]));
     for (const event of events) this.#accepted.add(pipeline, event);
@@ -134,11 +137,11 @@ export class EventAcceptor {
   }
 
   /**
-   * Puts events on the log to be scored by the stream. Resolves when the log has acknowledged all that are valid, or said why
-   * it does not.
+   * Puts events on the log, for the stream to score. Resolves when the log has acknowledged or refused each
+   * valid one.
    *
-   * @returns for each event its id or what is wrong with it: {@link NotWritten} for one that the log did not acknowledge.
-   *   Sending it again under the same id doubles nothing.
+   * @returns for each event its id or what is wrong with it: {@link NotWritten} for one that the log did not
+   *   acknowledge. Sending it again under the same id doubles nothing.
    */
   async publish(
     pipeline: OpenPipeline,
@@ -163,11 +166,11 @@ export class EventAcceptor {
   }
 
   /**
-   * Scores events now. When this resolves each prediction is on the log, in the record of its event. An event id that
-   * has a prediction already gets that one.
+   * Scores events now. When this resolves, each prediction is on the log, in the record of its event. An
+   * event id that already has a prediction gets that one.
    *
-   * @returns for each event its prediction or why there is none: {@link NotWritten} where the log did not acknowledge it.
-   *   Sending it again under the same id doubles nothing.
+   * @returns for each event its prediction or why there is none: {@link NotWritten} where the log did not
+   *   acknowledge it. Sending it again under the same id doubles nothing.
    * @throws MillraceError with `retriable` when the model can't be reached.
    */
   async predict(
@@ -194,7 +197,7 @@ export class EventAcceptor {
     const events: (IdentifiedEvent | MillraceError)[] = [];
     for (const [index, body] of bodies.entries()) {
       events.push(this.#open(pipeline, body, origin, index));
-      // A large request must not keep the others waiting until all of it is validated.
+      // A large request must not block the others until all of it is validated.
       if (index % validatedAtOnce === validatedAtOnce - 1) await nextTurn();
     }
     const repeatable = events.filter(isRepeatable);
@@ -247,7 +250,8 @@ export class EventAcceptor {
     try {
       return await cache.find(pipeline.name, ids);
     } catch (error) {
-      // Scoring again gives the same prediction id, so the row stays one; refusing would make ClickHouse a must for predict.
+      // Scoring again gives the same prediction id, so the row stays one; refusing would make ClickHouse a
+      // must for predict.
       logger.warn({ err: error }, 'could not look for earlier predictions of repeated event ids');
       return noneKnown;
     }

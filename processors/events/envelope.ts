@@ -13,7 +13,7 @@ import type { OpenPipeline } from '../pipelines/open-pipelines.js';
 import { recordKey } from '../pipelines/pipeline.js';
 import type { ReceivedEvent } from '../scoring/prediction.js';
 
-/** What a client may say of an event beside its fields. */
+/** The members of an event that are not fields of its contract. */
 export const envelopeSchema = z.object({
   event_id: z
     .string({ error: 'must be a string' })
@@ -42,7 +42,7 @@ export interface EnvelopedEvent {
   fields: object;
 }
 
-/** Takes the envelope off and validates both parts, naming every wrong field of either. */
+/** Separates the envelope from the fields and validates both, naming every wrong field of either. */
 export function openEnvelope(body: unknown, scorer: Scorer): EnvelopedEvent | MillraceError {
   if (body instanceof MillraceError) return body;
   if (typeof body !== 'object' || body === null || Array.isArray(body)) {
@@ -95,7 +95,7 @@ export function eventRecord(
   };
 }
 
-/** Headers by which an event says where its prediction is to go as a reply, and under which id the client knows it. */
+/** Headers of an event that name the queue for its reply and the client's correlation id. */
 export const replyToHeader = 'millrace-reply-to';
 export const correlationIdHeader = 'millrace-correlation-id';
 

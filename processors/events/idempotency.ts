@@ -18,8 +18,8 @@ export interface RepeatableEvent {
 }
 
 /**
- * The events that were accepted last under ids that may come again: tells a repeat, which is accepted once more under the
- * same id, from another event, which has no right to that id.
+ * The events that were accepted last under ids that may come again: tells a repeat, which is accepted once
+ * more under the same id, from another event, which has no right to that id.
  */
 export class AcceptedEvents {
   readonly #digests = new LRUCache<string, string>({ max: 50_000 });
@@ -35,7 +35,10 @@ export class AcceptedEvents {
     this.#cache = cache;
   }
 
-  /** Learns what other copies accepted under the ids of events, in one round trip; without a shared store nothing. */
+  /**
+   * Learns what other copies accepted under the ids of events, in one round trip; without a shared store
+   * nothing.
+   */
   async learn(pipeline: OpenPipeline, events: readonly RepeatableEvent[]): Promise<void> {
     if (this.#shared === undefined) return;
     const unknown = events.map((event) => keyOf(pipeline, event)).filter((key) => !this.#digests.has(key));
@@ -48,7 +51,8 @@ export class AcceptedEvents {
   }
 
   /**
-   * Whether another event was accepted lately, or comes earlier in the same request, under the id of this one.
+   * Whether another event was accepted lately, or comes earlier in the same request, under the id of this
+   * one.
    *
    * @param inThisRequest - digests of the events before it by id, to which this one is added.
    * @returns `EVENT_ID_CONFLICT` if so.

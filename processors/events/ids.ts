@@ -4,7 +4,9 @@ import { parse, v7 as uuidv7 } from 'uuid';
 import { jsonObject } from '../../streams/json-value.js';
 import type { RecordPosition } from '../../streams/records.js';
 
-/** Millrace's own UUIDv5 name space (RFC 9562, section 5.5): drawn once, and never to change, as stored ids follow from it. */
+/**
+ * Millrace's UUIDv5 name space (RFC 9562, section 5.5). It must never change, as stored ids follow from it.
+ */
 const namespace = Buffer.from(parse('6c234070-236f-4a53-8625-b11280d55c63'));
 
 /** Random bytes for the next ids: asking the system for each one's sixteen takes seven times as long. */
@@ -30,23 +32,32 @@ export function idempotentJobId(pipeline: string, idempotencyKey: string): strin
   return nameId(JSON.stringify(['job', pipeline, idempotencyKey]));
 }
 
-/** A run of a schedule makes the same events however often it is tried; `index` is the event's place in the run. */
+/**
+ * A run of a schedule makes the same events however often it is tried; `index` is the event's place in the
+ * run.
+ */
 export function scheduledEventId(schedule: string, dueAt: number, index: number): string {
   return nameId(JSON.stringify(['schedule', schedule, dueAt, index]));
 }
 
-/** An id for an event that was put on the log without one: it follows from the place, so reading it again gives the same. */
+/**
+ * An id for an event that was put on the log without one: it follows from the place, so reading it again
+ * gives the same.
+ */
 export function positionEventId({ topic, partition, offset }: RecordPosition): string {
   return nameId(JSON.stringify(['record', topic, partition, offset]));
 }
 
-/** What an event's id may be where a client says it beside the fields. */
+/** An event id in JSON: 1 to 256 characters, none of them a control character. */
 export const eventIdPattern = /^[^\p{C}]{1,256}$/u;
 
 /** As over HTTP, where an id has 256 characters at most. */
 const maxEventIdBytes = 1024;
 
-/** Why the `ce_id` header of a record can't be the id of its event: bytes that are no text would be another id once stored. */
+/**
+ * Why the `ce_id` header of a record can't be the id of its event: bytes that are no text would be another id
+ * once stored.
+ */
 export function eventIdProblem({ headers }: { headers: Record<string, Buffer> }): string | undefined {
   const given = headers['ce_id'];
   if (given === undefined) return undefined;
@@ -56,8 +67,8 @@ export function eventIdProblem({ headers }: { headers: Record<string, Buffer> })
 }
 
 /**
- * The id of a record's event: what its `ce_id` header says, else the `event_id` of a value that is JSON, else one that
- * follows from its place; this too where {@link eventIdProblem} finds something.
+ * The id of a record's event: what its `ce_id` header says, else the `event_id` of a value that is JSON, else
+ * one that follows from its place; this too where {@link eventIdProblem} finds something.
  */
 export function recordEventId(
   record: RecordPosition & { headers: Record<string, Buffer>; value: Buffer | null },
@@ -87,7 +98,10 @@ export function deadLetterId({ topic, partition, offset }: RecordPosition): stri
   return nameId(JSON.stringify(['dead-letter', topic, partition, offset]));
 }
 
-/** A UUIDv5, in a third of the time that the uuid package takes, since every prediction needs one (RFC 9562, section 5.5). */
+/**
+ * A UUIDv5, in a third of the time that the uuid package takes, since every prediction needs one (RFC 9562,
+ * section 5.5).
+ */
 function nameId(name: string): string {
   const hex = hash('sha1', Buffer.concat([namespace, Buffer.from(name)]), 'hex');
   const variant = '89ab'[Number.parseInt(hex.charAt(16), 16) & 3] ?? '';

@@ -17,15 +17,17 @@ export interface PredictionCacheOptions {
   shared?: SharedStore | undefined;
 }
 
-/** Queries in a row that have to fail before the database is left alone: one alone may have been too large. */
+/**
+ * Queries in a row that have to fail before the database is left alone: one alone may have been too large.
+ */
 const failuresToCooldown = 2;
 
 /** How long copies share a prediction, seconds. It is stored within one or two, and found there for good. */
 const sharedForSeconds = 300;
 
 /**
- * The predictions made last, in front of those that are stored. It is what lets a repeated event id get the prediction
- * that it got the first time.
+ * The predictions made last, in front of those that are stored. It is what lets a repeated event id get the
+ * prediction that it got the first time.
  */
 export class PredictionCache {
   readonly #recent: LRUCache<string, PredictionRow>;
@@ -73,8 +75,8 @@ export class PredictionCache {
   /**
    * The first prediction that each event got in a pipeline, by event id; events without one are left out.
    *
-   * @throws MillraceError with `retriable` when some are not in memory and the database can't be asked now. A database
-   *   that hangs holds up one request for a moment and the next ones not at all.
+   * @throws MillraceError with `retriable` when some are not in memory and the database can't be asked now. A
+   *   database that hangs holds up one request for a moment and the next ones not at all.
    */
   async find(pipeline: string, eventIds: readonly string[]): Promise<Map<string, PredictionRow>> {
     const found = new Map<string, PredictionRow>();

@@ -65,8 +65,8 @@ export function registeredModels({ MODELS_DIR, DATA_DIR }: Config): string {
 }
 
 /**
- * Makes every pipeline ready. The topics have to be there. A model that has no champion yet gets the newest version that
- * ships.
+ * Makes every pipeline ready. The topics have to be there. A model that has no champion yet gets the newest
+ * version that ships.
  *
  * @throws MillraceError that names the contract, model, registry or log that is at fault.
  */

@@ -3,11 +3,13 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { MillraceError } from '../../platform/errors.js';
 
-/** A value for one input of a model: the number itself, or a text that the model's `encoding` makes one of. */
+/**
+ * A value for one input of a model: the number itself, or a text that the model's `encoding` makes one of.
+ */
 export type Feature = number | string;
 
 /**
- * What makes events of one kind into predictions: with the contract in `schemas/<name>/` and the model in
+ * Turns events of one kind into predictions: with the contract in `schemas/<name>/` and the model in
  * `models/<name>/` this is all there is to a pipeline.
  */
 export interface Pipeline<Event = object> {
@@ -18,15 +20,18 @@ export interface Pipeline<Event = object> {
   /** Which of the models is for an event. Pure. Default: the first. */
   model?(this: void, event: Event): string;
   /**
-   * The model's inputs, in the order of its `model.json`. Pure: the same event gives the same features at any time.
-   * Called only with events that fit the contract; what it throws makes that event a dead letter.
+   * The model's inputs, in the order of its `model.json`. Pure: the same event gives the same features at any
+   * time. Called only with events that fit the contract; what it throws makes that event a dead letter.
    */
   features(this: void, event: Event): Feature[];
-  /** What the event is about (a client, a vehicle): events with one key keep their order. Default: the event's id. */
+  /**
+   * What the event is about (a client, a vehicle): events with one key keep their order. Default: the event's
+   * id.
+   */
   key?(this: void, event: Event): string;
   /**
-   * A realistic event, for the demo, for load tests, and for the check that features fit a model: before it is registered,
-   * and while it serves. Without it nothing checks that.
+   * A realistic event, for the demo, for load tests, and for the check that features fit a model: before it
+   * is registered, and while it serves. Without it nothing checks that.
    *
    * @param random - gives numbers from 0 up to 1; the same numbers give the same event.
    * @param now - when it is to look recent, milliseconds since 1970. Default: now.
@@ -39,7 +44,9 @@ export function recordKey(pipeline: Pipeline, fields: object, eventId: string): 
   return pipeline.key?.(fields) ?? eventId;
 }
 
-/** Checks nothing at run time: it lets a pipeline's file be typed by its own event and used as any pipeline. */
+/**
+ * Checks nothing at run time: it lets a pipeline's file be typed by its own event and used as any pipeline.
+ */
 export function definePipeline<Event extends object>(pipeline: Pipeline<Event>): Pipeline {
   return pipeline;
 }

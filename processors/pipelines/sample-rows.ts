@@ -26,8 +26,9 @@ export function sampleRows(pipelines: readonly OpenPipeline[], manifest: ModelMa
 const misfits = new WeakMap<OpenPipeline, WeakMap<ModelManifest, string[]>>();
 
 /**
- * What is wrong with the champions of a pipeline for its sample events: whatever comes would be a dead letter. A version
- * that fits may have to be promoted by the very process that finds this, so it is no reason to end.
+ * What is wrong with the champions of a pipeline for its sample events: whatever comes would be a dead
+ * letter. A version that fits may have to be promoted by the very process that finds this, so it is no reason
+ * to end.
  */
 export function misfitsOf(open: OpenPipeline): string[] {
   const known = misfits.get(open) ?? new WeakMap<ModelManifest, string[]>();

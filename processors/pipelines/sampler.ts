@@ -20,11 +20,13 @@ interface Figures {
 export type Sampler<Event> = (random: () => number) => Event;
 
 /**
- * Draws realistic events from figures of a training table: each column as it is distributed there, and columns that go
- * together there go together here (a Gaussian copula; Nelsen, "An Introduction to Copulas", section 2.3).
+ * Draws realistic events from figures of a training table: each column as it is distributed there, and
+ * columns that go together there go together here (a Gaussian copula; Nelsen, "An Introduction to Copulas",
+ * section 2.3).
  *
  * @param name - of the figures in `models/training/figures/`.
- * @returns a function from a source of numbers from 0 up to 1 to an event; the same numbers give the same event.
+ * @returns a function from a source of numbers from 0 up to 1 to an event; the same numbers give the same
+ *   event.
  */
 export function loadSampler<Event>(name: string): Sampler<Event> {
   const { probabilities, columns, correlation } = readFigures(name) as Figures;
@@ -45,7 +47,10 @@ export function readFigures(name: string): unknown {
   return JSON.parse(readFileSync(file, 'utf8')) as unknown;
 }
 
-/** Numbers from 0 up to 1 that a seed determines: the generator mulberry32, good enough for samples, not for secrets. */
+/**
+ * Numbers from 0 up to 1 that a seed determines: the generator mulberry32, good enough for samples, not for
+ * secrets.
+ */
 export function seededRandom(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
@@ -65,7 +70,10 @@ function quantile(column: ColumnFigures, probabilities: readonly number[], share
   return Math.round(interpolate(probabilities, column.quantiles, share) / column.step) * column.step;
 }
 
-/** The value that a share of all values does not exceed, linearly between the `quantiles` at the `probabilities`. */
+/**
+ * The value that a share of all values does not exceed, linearly between the `quantiles` at the
+ * `probabilities`.
+ */
 export function interpolate(
   probabilities: readonly number[],
   quantiles: readonly number[],

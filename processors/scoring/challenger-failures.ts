@@ -5,7 +5,7 @@ import type { ModelAssignment } from './model-router.js';
 
 const silenceMs = 10_000;
 
-/** Counts what challengers could not score, and logs it, but not each time: one that always fails would fill the log. */
+/** Counts events that challengers could not score, and logs them at most every ten seconds. */
 export class ChallengerFailures {
   readonly #metrics: Metrics;
   readonly #logger: Logger;

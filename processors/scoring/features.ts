@@ -7,7 +7,8 @@ const encoders = new WeakMap<ModelManifest, FeatureEncoder>();
 /**
  * The row that a model takes of an event.
  *
- * @returns as many 32-bit floats as the model has inputs, or what is wrong with the event: `FEATURES_INVALID`.
+ * @returns as many 32-bit floats as the model has inputs, or what is wrong with the event:
+ *   `FEATURES_INVALID`.
  */
 export function makeRow(
   { name, features }: Pipeline,
@@ -60,7 +61,8 @@ export class FeatureEncoder {
           `Feature ${this.#inputs[index]?.name} is '${feature}', which its model does not know.`,
         );
       }
-      // A model takes 32-bit floats: what does not fit one would reach it as infinite, and pass through it unnoticed.
+      // A model takes 32-bit floats: what does not fit one would reach it as infinite, and pass through it
+      // unnoticed.
       if (!Number.isFinite(Math.fround(code))) {
         return invalid(`Feature ${this.#inputs[index]?.name} is ${code}: not a finite 32-bit float.`);
       }

@@ -4,7 +4,10 @@ import { MillraceError, messageOf } from '../../platform/errors.js';
 import type { Prediction } from '../../schemas/types.js';
 import type { Pipeline } from '../pipelines/pipeline.js';
 
-/** As what a version scores an event: it answers as champion or canary, and says what it would answer as shadow. */
+/**
+ * As what a version scores an event: it answers as champion or canary, and says what it would answer as
+ * shadow.
+ */
 export type Role = Prediction['role'];
 
 /** An event that fits its contract, and the key of its record. */
@@ -38,7 +41,8 @@ export class ModelRouter {
   }
 
   /**
-   * The versions that answer events: the champion of the event's model or, for a share of the keys, its challenger.
+   * The versions that answer events: the champion of the event's model or, for a share of the keys, its
+   * challenger.
    *
    * @param onRefused - called for each event that no model is for, with its index and the reason.
    */
@@ -58,7 +62,10 @@ export class ModelRouter {
     return [...assignments.values()];
   }
 
-  /** The challengers in shadow that score events beside the version that answers; none for the keys they answer. */
+  /**
+   * The challengers in shadow that score events beside the version that answers; none for the keys they
+   * answer.
+   */
   shadows(events: readonly KeyedEvent[]): ModelAssignment[] {
     const assignments = new Map<ServedAlias, ModelAssignment>();
     if (!modelsOf(this.#pipeline).some((model) => this.#served.get(model).challenger?.shadow)) return [];
@@ -92,8 +99,9 @@ export function modelFor(pipeline: Pipeline, fields: object): string | MillraceE
 }
 
 /**
- * Whether the challenger answers the events of a key. SHA-1 spreads the keys evenly over 0 to 1, and the challenger
- * answers those below its share. So an entity keeps its version in every process, and a larger share only adds keys.
+ * Whether the challenger answers the events of a key. SHA-1 spreads the keys evenly over 0 to 1, and the
+ * challenger answers those below its share. So an entity keeps its version in every process, and a larger
+ * share only adds keys.
  *
  * @param model - part of the hash, so that different models send different entities to their challengers.
  */

@@ -4,8 +4,9 @@ import type { RecordPosition } from '../../streams/records.js';
 import { predictionId } from '../events/ids.js';
 import type { Scorer, Score } from './scorer.js';
 /**
- * Header of an event's record that holds, in wire format, the prediction which a synchronous call has already made of it.
- * Event and prediction so get on the log in one record: either both are there or neither, and the event is scored once.
+ * Header of an event's record that holds, in wire format, the prediction which a synchronous call has already
+ * made of it. Event and prediction so get on the log in one record: either both are there or neither, and the
+ * event is scored once.
  */
 export const carriedPredictionHeader = 'millrace-prediction';
 
@@ -30,8 +31,8 @@ export interface ReceivedEvent {
 }
 
 /**
- * Whether a prediction with these `features` was made of an event with these fields. The features count as the contract
- * has them now: a field that they lack has its default, and a number is rounded to its type.
+ * Whether a prediction with these `features` was made of an event with these fields. The features count as
+ * the contract has them now: a field that they lack has its default, and a number is rounded to its type.
  */
 export function isSameEvent(scorer: Pick<Scorer, 'validate'>, features: string, fields: object): boolean {
   const given = JSON.stringify(fields);

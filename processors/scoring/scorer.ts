@@ -23,7 +23,7 @@ export interface ScoredBy {
   at: number | null;
 }
 
-/** What a model says of one event. */
+/** A model's answer for one event. */
 export interface Score {
   score: number;
   /** The class that the score falls into; null for models that don't classify. */
@@ -76,23 +76,24 @@ export class Scorer {
   }
 
   /**
-   * The answers to events that {@link validate} has passed, in their order. An event that can't be scored gets the reason
-   * and does not trouble the others: `FEATURES_INVALID`, `MODEL_FAILED` or `OUTPUT_INVALID`. Where a challenger fails as
-   * canary, the champion answers.
+   * The answers to events that {@link validate} has passed, in their order. An event that can't be scored
+   * gets the reason and does not trouble the others: `FEATURES_INVALID`, `MODEL_FAILED` or `OUTPUT_INVALID`.
+   * Where a challenger fails as canary, the champion answers.
    *
-   * @throws MillraceError with `retriable` when a champion can't run at the moment; no event is at fault then.
+   * @throws MillraceError with `retriable` when a champion can't run at the moment; no event is at fault
+   *   then.
    */
   async score(events: readonly KeyedEvent[]): Promise<(Score | MillraceError)[]> {
     const answers = Array.from<Score | MillraceError>({ length: events.length });
     const assignments = this.#router.route(events, (index, reason) => (answers[index] = reason));
-    // All versions get their rows before anything is waited for: one taken out of service after that still answers.
+    // All versions get their rows before anything is awaited: one that is retired after that still answers.
     await Promise.all(assignments.map((assignment) => this.#answer(assignment, answers)));
     return answers;
   }
 
   /**
-   * The scores of challengers in shadow, in the events' order; undefined (or nothing at all) where there is none, and
-   * where one fails or takes too long: a shadow never harms an event.
+   * The scores of challengers in shadow, in the events' order; undefined (or nothing at all) where there is
+   * none, and where one fails or takes too long: a shadow never harms an event.
    */
   async shadow(events: readonly KeyedEvent[]): Promise<(Score | undefined)[]> {
     const assignments = this.#router.shadows(events);
@@ -143,8 +144,8 @@ export class Scorer {
   }
 
   /**
-   * Scores events with one version, in their order: the only way from an event to a score, through features, model and
-   * threshold. An event that can't be scored gets the reason and does not trouble the others.
+   * Scores events with one version, in their order: the only way from an event to a score, through features,
+   * model and threshold. An event that can't be scored gets the reason and does not trouble the others.
    *
    * @throws MillraceError with `retriable` when the model can't run at the moment; no event is at fault then.
    */

@@ -33,8 +33,8 @@ type Item = { record: StreamRecord; eventId: string } & (
 );
 
 /**
- * Turns each record of `<pipeline>.events` into the record that follows from it: a prediction or a dead letter.
- * Nothing is kept between calls, so any number of copies may run.
+ * Turns each record of `<pipeline>.events` into the record that follows from it: a prediction or a dead
+ * letter. Nothing is kept between calls, so any number of copies may run.
  */
 export class StreamScorer {
   readonly #pipeline: OpenPipeline;
@@ -50,8 +50,10 @@ export class StreamScorer {
   }
 
   /**
-   * @returns one record for each of `records`, in their order, and beside it the prediction of a challenger in shadow.
-   * @throws MillraceError with `retriable` when registry or model can't be had now; calling again loses and doubles nothing.
+   * @returns one record for each of `records`, in their order, and beside it the prediction of a challenger
+   *   in shadow.
+   * @throws MillraceError with `retriable` when registry or model can't be had now; calling again loses and
+   *   doubles nothing.
    */
   async process(records: StreamRecord[]): Promise<NewRecord[]> {
     const items: Item[] = [];
@@ -94,7 +96,8 @@ export class StreamScorer {
       const shadow = shadows.next().value;
       if (shadow === undefined) continue;
       const beside = makePrediction(name, item.event, shadow, this.#now());
-      // A call may have been answered by the version that is in shadow now: then it is one prediction, and an answer.
+      // A call may have been answered by the version that is in shadow now: then it is one prediction, and an
+      // answer.
       if (failed || answer.prediction_id !== beside.prediction_id)
         outputs.push(this.#prediction(item, beside));
     }
@@ -112,8 +115,9 @@ export class StreamScorer {
   }
 
   /**
-   * An event with the prediction that a synchronous call made of it. It counts only if it can be nothing else: anyone
-   * may write to the topic, and programs that enrich events copy headers. Otherwise the event is scored like any other.
+   * An event with the prediction that a synchronous call made of it. It counts only if it can be nothing
+   * else: anyone may write to the topic, and programs that enrich events copy headers. Otherwise the event is
+   * scored like any other.
    */
   async #readScored(reading: Item | Promise<Item>, carried: Buffer): Promise<Item> {
     const item = await reading;
@@ -187,7 +191,10 @@ export class StreamScorer {
     }
   }
 
-  /** When its producer says that the event happened. What can't be read or stored is counted, and is no reason to lose it. */
+  /**
+   * When its producer says that the event happened. What can't be read or stored is counted, and is no reason
+   * to lose it.
+   */
   #timeOf({ headers }: StreamRecord): number | undefined {
     const text = cloudEventAttribute(headers, 'time');
     if (text === undefined) return undefined;

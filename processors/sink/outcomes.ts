@@ -7,7 +7,8 @@ import type { Serde } from '../../streams/serde.js';
 /**
  * Reads the values of `<pipeline>.outcomes`: Avro, or JSON that fits the contract.
  *
- * @returns a function that throws, or whose promise fails with, what `Serde.decode` does, `JSON_INVALID` or `EVENT_INVALID`.
+ * @returns a function that throws, or whose promise fails with, what `Serde.decode` does, `JSON_INVALID` or
+ *   `EVENT_INVALID`.
  */
 export function outcomeReader(
   serde: Serde,

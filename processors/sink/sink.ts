@@ -53,7 +53,10 @@ export interface SinkOptions {
 /** Where a topic's records go. */
 interface Target {
   table: Table;
-  /** Takes what can't be stored as a dead letter; `millrace` for what belongs to no pipeline, which is only logged. */
+  /**
+   * Takes what can't be stored as a dead letter; `millrace` for what belongs to no pipeline, which is only
+   * logged.
+   */
   pipeline: string;
 }
 
@@ -79,8 +82,9 @@ interface RejectedRecord {
 }
 
 /**
- * Stores predictions, dead letters, outcomes and the lifecycle of models in ClickHouse. Storing a record again changes
- * nothing, so offsets are committed after the insert and a crash between the two costs only work.
+ * Stores predictions, dead letters, outcomes and the lifecycle of models in ClickHouse. Storing a record
+ * again changes nothing, so offsets are committed after the insert and a crash between the two costs only
+ * work.
  */
 export class Sink {
   readonly #options: SinkOptions;
@@ -115,8 +119,9 @@ export class Sink {
   /**
    * Stores the records. One that fits no row becomes a dead letter.
    *
-   * @param earlier - resolves once what stands before these records on the log is stored, or will be stored again with them.
-   * @throws MillraceError while ClickHouse, registry or log can't be reached: call again with the same records.
+   * @param earlier - resolves once the records before these are stored, or will be stored again with them.
+   * @throws MillraceError while ClickHouse, registry or log can't be reached: call again with the same
+   *   records.
    */
   async store(records: readonly StreamRecord[], earlier?: Promise<unknown>): Promise<void> {
     const entries: Record<Table, Entry[]> = {
@@ -183,8 +188,9 @@ export class Sink {
   }
 
   /**
-   * The same when the same batch is stored again, another for anything else, even for the same places on the log read
-   * again: a topic made anew has other records there, and rows that were deleted are to come back with a replay.
+   * The same when the same batch is stored again, another for anything else, even for the same places on the
+   * log read again: a topic made anew has other records there, and rows that were deleted are to come back
+   * with a replay.
    */
   #tokenOf(first: StreamRecord, count: number): string {
     const token = this.#tokens.get(first) ?? randomUUID();
@@ -211,7 +217,10 @@ export class Sink {
     await this.#write(records);
   }
 
-  /** The event that a record is about, where it can be read: a client that waits for that event finds the dead letter by it. */
+  /**
+   * The event that a record is about, where it can be read: a client that waits for that event finds the dead
+   * letter by it.
+   */
   async #eventIdOf(record: StreamRecord, table: 'predictions' | 'outcomes'): Promise<string> {
     try {
       const { type } = this.#options[table === 'predictions' ? 'prediction' : 'outcome'];
@@ -258,7 +267,7 @@ export class Sink {
   }
 }
 
-/** Applies a function now to a value that is there, later to one that is on its way. */
+/** Applies a function to a value, or to the value of a promise: decoding returns either. */
 function after<Row>(value: unknown, make: (value: unknown) => Row): Row | Promise<Row> {
   return value instanceof Promise ? value.then(make) : make(value);
 }

@@ -13,7 +13,10 @@ import type { OpenPipeline } from '../pipelines/open-pipelines.js';
 import { definePipeline } from '../pipelines/pipeline.js';
 import { Scorer } from '../scoring/scorer.js';
 
-/** A version without a graph: it adds up the features of a row, and fails on a negative sum with `MODEL_FAILED`. */
+/**
+ * A version without a graph: it adds up the features of a row, and fails on a negative sum with
+ * `MODEL_FAILED`.
+ */
 export class ToyModel {
   readonly manifest: ModelManifest;
   /** Rows that it was asked for. */
@@ -58,8 +61,8 @@ export interface ToyPipeline {
 }
 
 /**
- * A pipeline of events with the numbers `a` and `b`, whose model adds them up, with the real scorer and the real Avro
- * encoding; its registry is in memory.
+ * A pipeline of events with the numbers `a` and `b`, whose model adds them up, with the real scorer and the
+ * real Avro encoding; its registry is in memory.
  *
  * @param type - Avro type of both fields. Default `double`.
  */
