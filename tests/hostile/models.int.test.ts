@@ -14,7 +14,7 @@ import {
   uint8,
   valueInfo,
 } from '../../models/testing/onnx-graph.js';
-import { toForm, VersionFolders } from '../system/model-versions.js';
+import { toForm, VersionFolders } from '../../models/testing/version-folders.js';
 import { startSystem, type TestSystem } from '../system/start.js';
 
 const secret = 'dist/secret-beside-the-server.txt';

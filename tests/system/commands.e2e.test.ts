@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { VersionFolders } from './model-versions.js';
+import { VersionFolders } from '../../models/testing/version-folders.js';
 import { startProgram } from './programs.js';
 import { runsAll } from './size.js';
 import { startSystem, type TestSystem } from './start.js';

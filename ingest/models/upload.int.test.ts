@@ -8,8 +8,8 @@ import { smokeTest } from '../../models/registration/smoke-test.js';
 import { withFloatOutput } from '../../models/onnx-file.js';
 import { withNote } from '../../models/testing/copy-model.js';
 import type { GoldenRow } from '../../models/manifest.js';
-import { creditOnnx, toForm, VersionFolders } from './model-versions.js';
-import { startSystem, type TestSystem } from './start.js';
+import { creditOnnx, toForm, VersionFolders } from '../../models/testing/version-folders.js';
+import { startSystem, type TestSystem } from '../../tests/system/start.js';
 
 const path = '/v1/models/credit-default/versions';
 const maxBytes = 1_000_000;

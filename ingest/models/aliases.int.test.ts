@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { withFloatOutput } from '../../models/onnx-file.js';
 import { projectRoot } from '../../platform/paths.js';
-import { creditOnnx, toForm, VersionFolders } from './model-versions.js';
-import { startSystem, type TestSystem } from './start.js';
+import { creditOnnx, toForm, VersionFolders } from '../../models/testing/version-folders.js';
+import { startSystem, type TestSystem } from '../../tests/system/start.js';
 
 const event = JSON.parse(
   readFileSync(join(projectRoot, 'examples', 'credit-default.json'), 'utf8'),

@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { versionFiles } from '../../models/registration/receive.js';
-import { copyModel, type ModelChanges, withNote } from '../../models/testing/copy-model.js';
+import { versionFiles } from '../registration/receive.js';
+import { copyModel, type ModelChanges, withNote } from './copy-model.js';
 import { projectRoot } from '../../platform/paths.js';
 
 const shipped = (model: string): string => join(projectRoot, 'models', model, '1');

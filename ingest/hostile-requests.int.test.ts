@@ -4,10 +4,10 @@ import { existsSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { serveHttp } from '../../ingest/server.js';
+import { serveHttp } from './server.js';
 import { Hono } from 'hono';
-import { projectRoot } from '../../platform/paths.js';
-import { startSystem, type TestSystem } from './start.js';
+import { projectRoot } from '../platform/paths.js';
+import { startSystem, type TestSystem } from '../tests/system/start.js';
 
 let system: TestSystem;
 let address: URL;

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { projectRoot } from '../../platform/paths.js';
-import { startSystem, type TestSystem } from './start.js';
+import { startSystem, type TestSystem } from '../../tests/system/start.js';
 
 const client = JSON.parse(
   readFileSync(join(projectRoot, 'examples', 'credit-default.json'), 'utf8'),

@@ -3,10 +3,10 @@ import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { makeApiKey } from '../../ingest/api-keys/api-keys.js';
-import { accesses } from '../../ingest/middleware/authorization.js';
+import { makeApiKey } from '../api-keys/api-keys.js';
+import { accesses } from './authorization.js';
 import { projectRoot } from '../../platform/paths.js';
-import { startSystem, type TestSystem } from './start.js';
+import { startSystem, type TestSystem } from '../../tests/system/start.js';
 
 const keys = {
   all: makeApiKey({ name: 'all', scopes: ['score', 'read', 'models', 'jobs'] }),
