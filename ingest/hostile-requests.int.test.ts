@@ -1,24 +1,31 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { existsSync, readFileSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { serveHttp } from './server.js';
 import { Hono } from 'hono';
+import { createLogger } from '../platform/logger.js';
 import { projectRoot } from '../platform/paths.js';
-import { startSystem, type TestSystem } from '../tests/system/start.js';
+import { type ServedApp, serveTestApp } from './testing/served-app.js';
 
-let system: TestSystem;
+let system: ServedApp;
 let address: URL;
+let folder: string;
+let logFile: string;
 
 beforeAll(async () => {
-  system = await startSystem({ REQUEST_TIMEOUT_MS: '3000' });
-  address = new URL(system.endpoints.http);
+  folder = await mkdtemp(join(tmpdir(), 'millrace-hostile-requests-'));
+  logFile = join(folder, 'millrace.log');
+  system = await serveTestApp({ REQUEST_TIMEOUT_MS: '3000' }, createLogger('info', logFile));
+  address = new URL(system.http);
 });
 
 afterAll(async () => {
   await system.stop();
+  await rm(folder, { recursive: true });
 });
 
 /** Sends bytes as they are, and resolves with all that comes back until the connection is closed, or an answer is whole. */
@@ -158,7 +165,7 @@ describe('content', () => {
     expect(await found.json()).toMatchObject({ event_id: id });
     const unknown = await system.get(`/v1/predictions/${encodeURIComponent("' OR 1 = 1 --")}`);
     expect(unknown.status).toBe(404);
-    const log = await readFile(join(system.dataDir, 'millrace.log'), 'utf8');
+    const log = await readFile(logFile, 'utf8');
     expect(log).not.toMatch(/^\{"level":60/m);
   });
 

@@ -5,8 +5,9 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeApiKey } from '../api-keys/api-keys.js';
 import { accesses } from './authorization.js';
+import { createLogger } from '../../platform/logger.js';
 import { projectRoot } from '../../platform/paths.js';
-import { startSystem, type TestSystem } from '../../tests/system/start.js';
+import { type ServedApp, serveTestApp } from '../testing/served-app.js';
 
 const keys = {
   all: makeApiKey({ name: 'all', scopes: ['score', 'read', 'models', 'jobs'] }),
@@ -21,14 +22,18 @@ const keys = {
 type Name = keyof typeof keys;
 
 const folder = mkdtempSync(join(tmpdir(), 'millrace-api-keys-'));
-let system: TestSystem;
+const logFile = join(folder, 'millrace.log');
+let system: ServedApp;
 let client: object;
 
 beforeAll(async () => {
   const file = join(folder, 'keys.json');
   writeFileSync(file, JSON.stringify({ keys: Object.values(keys).map(({ entry }) => entry) }));
   client = JSON.parse(await readFile(join(projectRoot, 'examples', 'credit-default.json'), 'utf8')) as object;
-  system = await startSystem({ API_KEYS_FILE: file });
+  system = await serveTestApp(
+    { API_KEYS_FILE: file, RATE_LIMIT_PER_SECOND: '10000' },
+    createLogger('info', logFile),
+  );
 });
 
 afterAll(async () => {
@@ -59,7 +64,7 @@ function send(path: string, key?: Name, init: RequestInit = {}): Promise<Respons
     ...(init.headers as object),
     ...(key === undefined ? {} : { 'x-api-key': keys[key].key }),
   };
-  return fetch(system.endpoints.http + path, { ...init, headers });
+  return fetch(system.http + path, { ...init, headers });
 }
 
 const json = (body: unknown): RequestInit => ({
@@ -188,7 +193,7 @@ it('names clients in metrics and logs, and shows no key anywhere', async () => {
   const metrics = await (await system.get('/metrics')).text();
   expect(metrics).toMatch(/millrace_http_requests_by_key_total\{key="cars",status="403"\} \d/);
   expect(metrics).toMatch(/millrace_http_requests_by_key_total\{key="",status="401"\} \d/);
-  const log = await readFile(join(system.dataDir, 'millrace.log'), 'utf8');
+  const log = await readFile(logFile, 'utf8');
   expect(log).toMatch(
     /"client":"models","method":"POST","path":"\/v1\/models\/credit-default\/rollback","status":\d+/,
   );

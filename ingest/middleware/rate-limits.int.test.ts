@@ -2,16 +2,16 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { projectRoot } from '../../platform/paths.js';
-import { startSystem, type TestSystem } from '../../tests/system/start.js';
+import { type ServedApp, serveTestApp } from '../testing/served-app.js';
 
 const client = JSON.parse(
   readFileSync(join(projectRoot, 'examples', 'credit-default.json'), 'utf8'),
 ) as object;
 
-let system: TestSystem;
+let system: ServedApp;
 
 beforeAll(async () => {
-  system = await startSystem({ RATE_LIMIT_PER_SECOND: '20', API_KEYS: 'one,two' });
+  system = await serveTestApp({ RATE_LIMIT_PER_SECOND: '20', API_KEYS: 'one,two' });
 });
 
 afterAll(async () => {
@@ -23,7 +23,7 @@ it('limits each key on every route, and probes never', async () => {
   const accepted = await system.post('/v1/pipelines/credit-default/events', events, { 'x-api-key': 'one' });
   expect(accepted.status).toBe(202);
   expect(accepted.headers.get('ratelimit')).toMatch(/^"default";r=0;t=[45]\d$/);
-  const [{ http }] = [system.endpoints];
+  const { http } = system;
   for (const path of ['/v1/pipelines', '/docs', '/openapi.json', '/v2', '/v1/predictions/x', '/nothing']) {
     const { status } = await fetch(http + path, { headers: { authorization: 'Bearer one' } });
     expect(status, path).toBe(429);
@@ -45,7 +45,7 @@ it('limits each key on every route, and probes never', async () => {
 it('lets nobody guess keys faster than the limit of an address', async () => {
   const guesses = await Promise.all(
     Array.from({ length: 200 }, (_, guess) =>
-      fetch(`${system.endpoints.http}/v1/pipelines`, { headers: { 'x-api-key': String(guess) } }),
+      fetch(`${system.http}/v1/pipelines`, { headers: { 'x-api-key': String(guess) } }),
     ),
   );
   const statuses = guesses.map(({ status }) => status);

@@ -1,11 +1,13 @@
 import { readFileSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { withFloatOutput } from '../../models/onnx-file.js';
 import { projectRoot } from '../../platform/paths.js';
+import { systemTopics } from '../../streams/topics.js';
 import { creditOnnx, toForm, VersionFolders } from '../../models/testing/version-folders.js';
-import { startSystem, type TestSystem } from '../../tests/system/start.js';
+import { type ServedApp, serveTestApp } from '../testing/served-app.js';
 
 const event = JSON.parse(
   readFileSync(join(projectRoot, 'examples', 'credit-default.json'), 'utf8'),
@@ -31,15 +33,17 @@ interface Aliases {
   challenger: Alias | null;
 }
 
-let system: TestSystem;
+let system: ServedApp;
+let modelsDir: string;
 const folders = new VersionFolders();
 
 beforeAll(async () => {
-  system = await startSystem({ API_KEYS: key });
+  modelsDir = await mkdtemp(join(tmpdir(), 'millrace-registered-'));
+  system = await serveTestApp({ API_KEYS: key, MODELS_DIR: modelsDir });
   for (const [version, onnx] of [['2'], ['3', withFloatOutput(creditOnnx, 'score')]] as const) {
     const folder = await folders.make(version, onnx === undefined ? {} : { onnx });
     const body = await toForm(folder);
-    const response = await fetch(`${system.endpoints.http}${model}/versions`, {
+    const response = await fetch(`${system.http}${model}/versions`, {
       method: 'POST',
       body,
       headers,
@@ -51,6 +55,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await system.stop();
   await folders.remove();
+  await rm(modelsDir, { recursive: true });
 });
 
 async function ask(
@@ -58,7 +63,7 @@ async function ask(
   path: string,
   body?: unknown,
 ): Promise<{ status: number; answer: Answer }> {
-  const response = await fetch(system.endpoints.http + path, {
+  const response = await fetch(system.http + path, {
     method,
     headers: { ...headers, 'content-type': 'application/json' },
     ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
@@ -83,15 +88,12 @@ const promote = (version: string) => decide('PUT', '/aliases/champion', { versio
 describe('a promotion', () => {
   it('is on the log when it is answered, and this process scores with the version at once or soon', async () => {
     const before = await promote('1');
+    const recordsBefore = system.log.of(systemTopics.models).length;
     const { champion } = await promote('2');
+    expect(system.log.of(systemTopics.models)).toHaveLength(recordsBefore + 1);
     expect(champion).toMatchObject({ version: '2', previous_version: '1' });
     expect(champion.model_event).toBeGreaterThan(before.champion.model_event);
     await expect.poll(scoredBy).toMatchObject({ model_version: '2', model_event: champion.model_event });
-    const rows = () =>
-      system.sql<{ version: string; kind: string }>(
-        `SELECT version, kind FROM millrace.model_events WHERE model_event = ${champion.model_event}`,
-      );
-    await expect.poll(rows).toEqual([{ version: '2', kind: 'champion' }]);
   });
 
   it('of what is champion already adds nothing', async () => {
@@ -119,7 +121,7 @@ describe('a promotion', () => {
   it('of a version that can’t be loaded leaves the one before serving, and says so', async () => {
     const { champion } = await promote('1');
     await expect.poll(scoredBy).toMatchObject({ model_event: champion.model_event });
-    const folder = join(system.dataDir, 'models', 'credit-default', '3');
+    const folder = join(modelsDir, 'credit-default', '3');
     await rm(folder, { recursive: true });
     await promote('3');
     await expect
@@ -204,7 +206,7 @@ describe('a request', () => {
       ['PUT', '/aliases/champion'],
       ['POST', '/rollback'],
     ] as const) {
-      expect((await fetch(system.endpoints.http + model + path, { method })).status).toBe(401);
+      expect((await fetch(system.http + model + path, { method })).status).toBe(401);
     }
   });
 });

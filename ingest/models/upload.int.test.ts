@@ -9,12 +9,12 @@ import { withFloatOutput } from '../../models/onnx-file.js';
 import { withNote } from '../../models/testing/copy-model.js';
 import type { GoldenRow } from '../../models/manifest.js';
 import { creditOnnx, toForm, VersionFolders } from '../../models/testing/version-folders.js';
-import { startSystem, type TestSystem } from '../../tests/system/start.js';
+import { type ServedApp, serveTestApp } from '../testing/served-app.js';
 
 const path = '/v1/models/credit-default/versions';
 const maxBytes = 1_000_000;
 
-let system: TestSystem;
+let system: ServedApp;
 let modelsDir: string;
 const folders = new VersionFolders();
 
@@ -22,7 +22,7 @@ beforeAll(async () => {
   modelsDir = await mkdtemp(join(tmpdir(), 'millrace-registered-'));
   // Far less than a model: what is registered has a limit of its own.
   const settings = { MODELS_DIR: modelsDir, MAX_MODEL_BYTES: String(maxBytes), MAX_BODY_BYTES: '10000' };
-  system = await startSystem(settings);
+  system = await serveTestApp(settings);
 });
 
 afterAll(async () => {
@@ -42,7 +42,7 @@ async function send(
   headers: Record<string, string> = {},
   to = path,
 ): Promise<Answer> {
-  const response = await fetch(system.endpoints.http + to, { method: 'POST', body, headers });
+  const response = await fetch(system.http + to, { method: 'POST', body, headers });
   return { status: response.status, body: (await response.json()) as Answer['body'] };
 }
 
@@ -330,7 +330,7 @@ describe('an upload that is none', () => {
 
   it('whose sender goes away leaves nothing behind', async () => {
     const before = await versions();
-    const { hostname, port } = new URL(system.endpoints.http);
+    const { hostname, port } = new URL(system.http);
     const upload = request({
       hostname,
       port,

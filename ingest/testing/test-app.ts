@@ -10,7 +10,7 @@ import { createModelRuntime } from '../../models/runtime.js';
 import { ModelRegistrar } from '../../models/registration/registrar.js';
 import { type Config, loadConfig } from '../../platform/config.js';
 import { Health } from '../../platform/health.js';
-import { silentLogger } from '../../platform/logger.js';
+import { type Logger, silentLogger } from '../../platform/logger.js';
 import { createMetrics, type Metrics } from '../../platform/metrics.js';
 import { EventAcceptor } from '../../processors/events/accept-events.js';
 import { PredictionCache } from '../../processors/events/prediction-cache.js';
@@ -48,7 +48,10 @@ export interface TestApp {
 }
 
 /** @param settings - of the app, as in the environment. */
-export async function startTestApp(settings: Record<string, string> = {}): Promise<TestApp> {
+export async function startTestApp(
+  settings: Record<string, string> = {},
+  logger: Logger = silentLogger,
+): Promise<TestApp> {
   const folder = await mkdtemp(join(tmpdir(), 'millrace-app-'));
   const config = loadConfig({
     DATA_DIR: folder,
@@ -58,7 +61,7 @@ export async function startTestApp(settings: Record<string, string> = {}): Promi
   });
   const log = new MemoryLog();
   const { streams, serde, producer } = log;
-  const [logger, metrics, health] = [silentLogger, createMetrics(), new Health()];
+  const [metrics, health] = [createMetrics(), new Health()];
   const runtime = createModelRuntime({ workers: config.MODEL_WORKERS });
   const open = await openPipelines({ config, streams, serde, runtime, metrics, logger });
   const { pipelines, lifecycle, served } = open;
@@ -143,8 +146,22 @@ type Surroundings = Pick<TestApp, 'log' | 'health' | 'metrics' | 'stored' | 'dea
 
 function toTestApp(options: AppOptions, surroundings: Surroundings): TestApp {
   const app = createApp(options);
-  const send: TestApp['send'] = async (method, path, body, headers = {}) =>
-    app.request(path, {
+  return {
+    ...surroundings,
+    ...clientOf(async (path, init) => app.request(path, init)),
+    app,
+    options,
+    jobs: options.jobs,
+    with: (others) => toTestApp({ ...options, ...others }, surroundings),
+  };
+}
+
+/** How tests send requests, by what takes a path. */
+export function clientOf(
+  request: (path: string, init: RequestInit) => Promise<Response>,
+): Pick<TestApp, 'get' | 'send' | 'post'> {
+  const send: TestApp['send'] = (method, path, body, headers = {}) =>
+    request(path, {
       method,
       headers: {
         ...(body === undefined || body instanceof FormData ? {} : { 'content-type': 'application/json' }),
@@ -155,13 +172,8 @@ function toTestApp(options: AppOptions, surroundings: Surroundings): TestApp {
         : { body: typeof body === 'string' || body instanceof FormData ? body : JSON.stringify(body) }),
     });
   return {
-    ...surroundings,
-    app,
-    options,
-    jobs: options.jobs,
     send,
     get: (path, headers) => send('GET', path, undefined, headers),
     post: (path, body, headers) => send('POST', path, body, headers),
-    with: (others) => toTestApp({ ...options, ...others }, surroundings),
   };
 }
