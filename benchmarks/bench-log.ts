@@ -10,7 +10,7 @@ import { newEventId } from '../processors/events/ids.js';
 import { type OpenPipeline, openPipelines } from '../processors/pipelines/open-pipelines.js';
 import { seededRandom } from '../processors/pipelines/sampler.js';
 import { cloudEventHeaders } from '../streams/cloud-events.js';
-import type { NewRecord, RecordPosition } from '../streams/records.js';
+import type { NewRecord } from '../streams/records.js';
 import { SchemaRegistryClient } from '../streams/schema-registry.js';
 import { Serde } from '../streams/serde.js';
 import { createStreams, type Streams } from '../streams/streams.js';
@@ -23,8 +23,8 @@ export interface BenchLog {
   serde: Serde;
   metrics: Metrics;
   pipeline: OpenPipeline;
-  /** Puts events on the log as HTTP clients' events are, and answers the last position in each partition. */
-  fill(count: number): Promise<RecordPosition[]>;
+  /** Puts events on the log as HTTP clients' events are, and answers the last offset of each partition. */
+  fill(count: number): Promise<Record<number, number>>;
   close(): Promise<void>;
 }
 
@@ -71,11 +71,11 @@ async function fill(
   serde: Serde,
   pipeline: OpenPipeline,
   count: number,
-): Promise<RecordPosition[]> {
+): Promise<Record<number, number>> {
   const producer = await streams.createProducer();
   const { schemaId, type } = pipeline.event;
   const events = sampleEvents(pipeline, 5_000);
-  const last = new Map<number, RecordPosition>();
+  const last: Record<number, number> = {};
   for (let from = 0; from < count; from += events.length) {
     const records = events.slice(0, count - from).map((event): NewRecord => {
       const id = newEventId();
@@ -87,8 +87,8 @@ async function fill(
         headers: cloudEventHeaders({ id, source: 'bench', type: `millrace.${pipeline.name}.event`, time }),
       };
     });
-    for (const position of await producer.send(records)) last.set(position.partition, position);
+    for (const { partition, offset } of await producer.send(records)) last[partition] = offset;
   }
   await producer.close();
-  return [...last.values()];
+  return last;
 }

@@ -104,7 +104,6 @@ const table = {
   LOG_FENCED: {},
   LOG_TIMEOUT: { retriable: true },
   TOPIC_MISSING: {},
-  PROCESSING_TIMEOUT: { retriable: true },
   CODEC_FAILED: {},
   CODEC_READ_ONLY: {},
 

@@ -7,6 +7,7 @@ import { MillraceError } from '../platform/errors.js';
 import { listening } from '../tests/contract/listening-logger.js';
 import type { BatchConsumerOptions } from './batch-consumer.js';
 import type { Consumption } from './consumption.js';
+import { untilCommitted } from './testing/until-committed.js';
 import type { StreamRecord } from './records.js';
 import type { Streams } from './streams.js';
 
@@ -65,12 +66,9 @@ describe('consume', () => {
   test('holds records back for no longer than asked', async () => {
     const { streams } = fixture.open();
     const topic = await filled(streams, 3);
-    const { consumption, batches } = await collect(streams, {
-      groupId: unique('group'),
-      topics: [topic],
-      maxWaitMs: 20,
-    });
-    await consumption.whenProcessed(topic, 0, 2, { timeoutMs: 10_000 });
+    const groupId = unique('group');
+    const { batches } = await collect(streams, { groupId, topics: [topic], maxWaitMs: 20 });
+    await untilCommitted(streams, { groupId, topic, offsets: { 0: 2 } });
     expect(batches.flat()).toHaveLength(3);
   });
 
@@ -102,17 +100,11 @@ describe('consume', () => {
           handled.push(...records);
         },
       });
-      const goOn = (offset: number): Promise<unknown> =>
-        Promise.all(
-          [0, 2].map((partition) =>
-            consumption.whenProcessed(topic, partition, offset, { timeoutMs: 10_000 }),
-          ),
-        );
-      await goOn(99);
+      await untilCommitted(streams, { groupId, topic, offsets: { 0: 99, 2: 99 } });
       await eventually(() => !consumption.status().ok);
       const producer = await streams.createProducer();
       await producer.send(numbered(topic, 300, 600, 3));
-      await goOn(199);
+      await untilCommitted(streams, { groupId, topic, offsets: { 0: 199, 2: 199 } });
       expect(consumption.status()).toMatchObject({ ok: false, lastError: error.message });
       expect((await streams.committed(groupId, topic)).get(1) ?? 0).toBeLessThanOrEqual(50);
       expect(told).toContainEqual(
@@ -124,7 +116,7 @@ describe('consume', () => {
         }),
       );
       isBroken = false;
-      await consumption.whenProcessed(topic, 1, 199, { timeoutMs: 20_000 });
+      await untilCommitted(streams, { groupId, topic, offsets: { 1: 199 } });
       await eventually(() => consumption.status().ok);
       expect(new Set(handled.map(({ value }) => Number(value)))).toEqual(new Set(range(0, 600)));
     },
@@ -150,12 +142,12 @@ describe('consume', () => {
     await reached.promise;
     await eventually(async () => (await streams.lag(groupId, [topic]))[0]?.committed === 20);
     release.resolve();
-    await consumption.whenProcessed(topic, 0, 29, { timeoutMs: 10_000 });
+    await untilCommitted(streams, { groupId, topic, offsets: { 0: 29 } });
     await consumption.stop();
     const next = await collect(fixture.open().streams, { groupId, topics: [topic] });
     const producer = await streams.createProducer();
     await producer.send(numbered(topic, 30, 31));
-    await next.consumption.whenProcessed(topic, 0, 30, { timeoutMs: 10_000 });
+    await untilCommitted(streams, { groupId, topic, offsets: { 0: 30 } });
     expect(numbersOf(next.batches.flat())).toEqual([30]);
   });
 
@@ -188,7 +180,7 @@ describe('consume', () => {
     await stopped;
     expect(await committed()).toBe(10);
     const next = await collect(fixture.open().streams, { groupId, topics: [topic], maxWaitMs: 10 });
-    await next.consumption.whenProcessed(topic, 0, 39, { timeoutMs: 10_000 });
+    await untilCommitted(streams, { groupId, topic, offsets: { 0: 39 } });
     expect(numbersOf(next.batches.flat())).toEqual(range(10, 40));
   });
 
@@ -223,8 +215,9 @@ describe('consume', () => {
     const topic = await filled(streams, 10);
     const seen: number[][] = [];
     let failures = 3;
+    const groupId = unique('group');
     const consumption = await streams.consume({
-      groupId: unique('group'),
+      groupId,
       topics: [topic],
       maxBatch: 10,
       handle(records) {
@@ -235,7 +228,7 @@ describe('consume', () => {
     await eventually(
       () => consumption.status().lastError === 'the table is away' && !consumption.status().ok,
     );
-    await consumption.whenProcessed(topic, 0, 9, { timeoutMs: 10_000 });
+    await untilCommitted(streams, { groupId, topic, offsets: { 0: 9 } });
     expect(seen).toEqual(Array(4).fill(range(0, 10)));
     await eventually(() => consumption.status().ok);
   });
@@ -245,8 +238,9 @@ describe('consume', () => {
     const topic = await filled(fixture.open().streams, 20_000);
     const release = deferred();
     const handled: number[] = [];
-    const consumption = await streams.consume({
-      groupId: unique('group'),
+    const groupId = unique('group');
+    await streams.consume({
+      groupId,
       topics: [topic],
       maxBatch: 100,
       sessionTimeoutMs: 6_000,
@@ -259,7 +253,7 @@ describe('consume', () => {
     await eventually(() => (network.requests.get(apiKeys.heartbeat) ?? 0) >= 2);
     expect(handled).toEqual([100]);
     release.resolve();
-    await consumption.whenProcessed(topic, 0, 19_999, { timeoutMs: 20_000 });
+    await untilCommitted(streams, { groupId, topic, offsets: { 0: 19_999 } });
     expect(handled.reduce((sum, length) => sum + length, 0)).toBe(20_000);
   });
 
@@ -281,9 +275,7 @@ describe('consume', () => {
     );
     expect(batches.flat()).toHaveLength(committed);
     const next = await collect(fixture.open().streams, { groupId, topics: [topic], maxWaitMs: 10 });
-    await Promise.all(
-      [0, 1].map((partition) => next.consumption.whenProcessed(topic, partition, 249, { timeoutMs: 10_000 })),
-    );
+    await untilCommitted(streams, { groupId, topic, offsets: { 0: 249, 1: 249 } });
     expect(numbersOf([...batches.flat(), ...next.batches.flat()])).toEqual(range(0, 500));
   });
 
@@ -318,8 +310,9 @@ describe('consume', () => {
     const { streams, network } = fixture.open();
     const topic = await filled(fixture.open().streams, 5_000, 2);
     const seen = new Set<number>();
-    const consumption = await streams.consume({
-      groupId: unique('group'),
+    const groupId = unique('group');
+    await streams.consume({
+      groupId,
       topics: [topic],
       maxBatch: 100,
       handle(records) {
@@ -332,9 +325,7 @@ describe('consume', () => {
         return Promise.resolve();
       },
     });
-    await Promise.all(
-      [0, 1].map((partition) => consumption.whenProcessed(topic, partition, 2_499, { timeoutMs: 25_000 })),
-    );
+    await untilCommitted(streams, { groupId, topic, offsets: { 0: 2_499, 1: 2_499 } });
     expect([...seen].toSorted((a, b) => a - b)).toEqual(range(0, 5_000));
   });
 });

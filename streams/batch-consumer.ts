@@ -6,8 +6,6 @@ import type { Consumption } from './consumption.js';
 import { GroupConsumer } from './group-consumer.js';
 import type { Batch, GroupOptions } from './group-consumer.js';
 import { mayPass } from './kafka-errors.js';
-import { Progress } from './progress.js';
-import type { CommittedOffsets } from './progress.js';
 import { toStreamRecord } from './records.js';
 import type { StreamRecord } from './records.js';
 import { spansOf, traceRecords } from './traced-records.js';
@@ -48,7 +46,6 @@ interface Waiting {
 export class BatchConsumer implements Consumption {
   readonly #logger: Logger;
   readonly #options: BatchConsumerOptions;
-  readonly #progress: Progress;
   readonly #group: GroupConsumer;
   readonly #maxBatch: number;
   readonly #maxWaitMs: number;
@@ -63,12 +60,11 @@ export class BatchConsumer implements Consumption {
   /** Ends a wait for more records, or for room. */
   #changed = new AbortController();
 
-  constructor(kafka: Kafka, logger: Logger, options: BatchConsumerOptions, committed: CommittedOffsets) {
+  constructor(kafka: Kafka, logger: Logger, options: BatchConsumerOptions) {
     this.#logger = logger.child({ group: options.groupId });
     this.#options = options;
     this.#maxBatch = options.maxBatch ?? 1_000;
     this.#maxWaitMs = options.maxWaitMs ?? 100;
-    this.#progress = new Progress(committed);
     this.#group = new GroupConsumer(kafka, logger, options, {
       onBatch: (batch) => this.#collect(batch),
       // What waits was not committed, so its new owner, perhaps this member, reads it again.
@@ -88,15 +84,6 @@ export class BatchConsumer implements Consumption {
     // The rest is handled and committed while this is still a member of the group.
     await this.#handling;
     await this.#group.stop();
-  }
-
-  whenProcessed(
-    topic: string,
-    partition: number,
-    offset: number,
-    { timeoutMs }: { timeoutMs: number },
-  ): Promise<void> {
-    return this.#progress.whenProcessed(topic, partition, offset, timeoutMs);
   }
 
   status(): ReturnType<Consumption['status']> {
@@ -292,8 +279,6 @@ export class BatchConsumer implements Consumption {
           offset: String(next),
         })),
       );
-      for (const { topic, partition, next } of positions.values())
-        this.#progress.reached(topic, partition, next);
     } catch (error) {
       // The next commit covers these too; if none comes the records do.
       this.#logger.info({ error: messageOf(error) }, 'Committing offsets failed');

@@ -4,17 +4,6 @@ import type { ConsumptionStatus } from './consumption-health.js';
 export interface Consumption {
   /** Finishes what is in work, commits it, leaves the group. What could not be finished is read again next time. */
   stop(): Promise<void>;
-  /**
-   * Resolves once this record is processed and committed (for `transform`: its outputs are visible).
-   *
-   * @throws MillraceError `PROCESSING_TIMEOUT`, retriable.
-   */
-  whenProcessed(
-    topic: string,
-    partition: number,
-    offset: number,
-    options: { timeoutMs: number },
-  ): Promise<void>;
   status(): ConsumptionStatus;
   /**
    * When (milliseconds since 1970) it last had an answer of the log, or tried once more to become a member of its group.

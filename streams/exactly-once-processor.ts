@@ -7,13 +7,11 @@ import type { Consumption } from './consumption.js';
 import { GroupConsumer, Rejoin } from './group-consumer.js';
 import type { Batch, GroupOptions } from './group-consumer.js';
 import { concernsRecord, isFenced, mayPass, toMillraceError } from './kafka-errors.js';
-import { Progress } from './progress.js';
-import type { CommittedOffsets } from './progress.js';
 import { sizeOf, toStreamRecord } from './records.js';
 import type { NewRecord, StreamRecord } from './records.js';
 import { spansOf, traceRecords } from './traced-records.js';
 import { openSession } from './transaction-session.js';
-import type { TransactionSession } from './transaction-session.js';
+import type { CommittedOffsets, TransactionSession } from './transaction-session.js';
 
 export interface ExactlyOnceProcessorOptions extends GroupOptions {
   /**
@@ -59,7 +57,6 @@ export class ExactlyOnceProcessor implements Consumption {
   readonly #logger: Logger;
   readonly #options: ExactlyOnceProcessorOptions;
   readonly #committed: CommittedOffsets;
-  readonly #progress: Progress;
   readonly #group: GroupConsumer;
   #sessions = new Map<string, TransactionSession>();
 
@@ -77,7 +74,6 @@ export class ExactlyOnceProcessor implements Consumption {
     this.#logger = logger.child({ group: options.groupId });
     this.#options = options;
     this.#committed = committed;
-    this.#progress = new Progress(committed);
     this.#group = new GroupConsumer(consumers, logger, options, {
       onBatch: (batch) => this.#transform(batch),
       onJoin: () => this.#closeSessions(),
@@ -88,15 +84,6 @@ export class ExactlyOnceProcessor implements Consumption {
     await this.#group.stop();
     await Promise.all([...this.#sessions.values()].map((session) => session.close()));
     this.#sessions.clear();
-  }
-
-  whenProcessed(
-    topic: string,
-    partition: number,
-    offset: number,
-    { timeoutMs }: { timeoutMs: number },
-  ): Promise<void> {
-    return this.#progress.whenProcessed(topic, partition, offset, timeoutMs);
   }
 
   status(): ReturnType<Consumption['status']> {
@@ -151,7 +138,6 @@ export class ExactlyOnceProcessor implements Consumption {
             next,
           );
         }
-        this.#progress.reached(topic, partition, next);
         this.#group.release({ topic, partition });
         this.#group.report();
         return true;

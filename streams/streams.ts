@@ -136,11 +136,7 @@ export function createStreams(settings: StreamsSettings): Streams {
         const committed = (topic: string) => admin.committed(options.groupId, topic);
         return new ExactlyOnceProcessor({ consumers, producers }, logger, options, committed);
       }),
-    consume: (options) =>
-      keep(consumptions, () => {
-        const committed = (topic: string) => admin.committed(options.groupId, topic);
-        return new BatchConsumer(consumers, logger, options, committed);
-      }),
+    consume: (options) => keep(consumptions, () => new BatchConsumer(consumers, logger, options)),
     read: (spans, handle) => reader.read(spans, handle),
     whenSettled: (topic, timeoutMs = maxTransactionMs) => reader.whenSettled(topic, timeoutMs),
     lastStableOffsets,

@@ -1,7 +1,9 @@
 import type { Kafka } from 'kafkajs';
-import type { CommittedOffsets } from './progress.js';
 import type { NewRecord } from './records.js';
 import { requests, takeOver } from './transactional-producer.js';
+
+/** Committed offsets of a group as the broker knows them: per partition of a topic the next offset to read. */
+export type CommittedOffsets = (topic: string) => Promise<Map<number, number>>;
 
 interface SessionOptions {
   groupId: string;

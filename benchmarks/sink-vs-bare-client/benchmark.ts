@@ -14,7 +14,7 @@ import { Sink } from '../../processors/sink/sink.js';
 import { StreamScorer } from '../../processors/scoring/stream-scorer.js';
 import { loadContract } from '../../schemas/contracts.js';
 import type { Prediction } from '../../schemas/types.js';
-import type { RecordPosition } from '../../streams/records.js';
+import { untilCommitted } from '../../streams/testing/until-committed.js';
 import type { Benchmark } from '../benchmark.js';
 import { figure, inTurn, ratios } from '../benchmark.js';
 import { type BenchLog, openBenchLog } from '../bench-log.js';
@@ -23,7 +23,8 @@ const rounds = 5;
 
 /** Predictions on the log, the same ones as rows, and how many of them the sink inserted at a time. */
 interface Stored {
-  ends: RecordPosition[];
+  /** The last offset of each partition. */
+  ends: Record<number, number>;
   rows: PredictionRow[];
   batchSizes: number[];
 }
@@ -81,14 +82,15 @@ export const benchmark: Benchmark = {
   },
 };
 
-/** Scores events into the topic of predictions; answers the last position of each partition, and the predictions as rows. */
+/** Scores events into the topic of predictions; answers the last offset of each partition, and the predictions as rows. */
 async function fillPredictions(log: BenchLog, count: number): Promise<Pick<Stored, 'ends' | 'rows'>> {
   const { topics, prediction } = log.pipeline;
   const ends = await log.fill(count);
   const scorer = new StreamScorer(log);
   const rows: PredictionRow[] = [];
+  const groupId = 'bench-fill';
   const scoring = await log.streams.transform({
-    groupId: 'bench-fill',
+    groupId,
     topics: [topics.events],
     process: async (records) => {
       const predictions = await scorer.process(records);
@@ -97,12 +99,11 @@ async function fillPredictions(log: BenchLog, count: number): Promise<Pick<Store
       return predictions;
     },
   });
-  for (const { partition, offset } of ends)
-    await scoring.whenProcessed(topics.events, partition, offset, { timeoutMs: 120_000 });
+  await untilCommitted(log.streams, { groupId, topic: topics.events, offsets: ends, timeoutMs: 120_000 });
   await scoring.stop();
   // What a new group is behind is where the topic ends.
   const lags = await log.streams.lag('bench-none', [topics.predictions]);
-  return { rows, ends: lags.map(({ topic, partition, lag }) => ({ topic, partition, offset: lag - 1 })) };
+  return { rows, ends: Object.fromEntries(lags.map(({ partition, lag }) => [partition, lag - 1])) };
 }
 
 let groups = 0;
@@ -126,9 +127,11 @@ async function timeSink(log: BenchLog, client: ClickHouseClient, stored: Stored)
   });
   const batchSizes: number[] = [];
   let last = 0;
+  const groupId = `bench-sink-${++groups}`;
+  const topic = pipeline.topics.predictions;
   const consumption = await log.streams.consume({
-    groupId: `bench-sink-${++groups}`,
-    topics: [pipeline.topics.predictions],
+    groupId,
+    topics: [topic],
     maxBatch: config.SINK_BATCH_ROWS,
     maxWaitMs: config.SINK_BATCH_DELAY_MS,
     concurrentCalls: concurrentInserts,
@@ -140,8 +143,7 @@ async function timeSink(log: BenchLog, client: ClickHouseClient, stored: Stored)
   });
   while (!consumption.status().ok) await sleep(1);
   const joined = performance.now();
-  for (const { topic, partition, offset } of stored.ends)
-    await consumption.whenProcessed(topic, partition, offset, { timeoutMs: 120_000 });
+  await untilCommitted(log.streams, { groupId, topic, offsets: stored.ends, timeoutMs: 120_000 });
   await consumption.stop();
   await producer.close();
   stored.batchSizes = batchSizes;
