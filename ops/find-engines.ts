@@ -10,7 +10,7 @@ import { createStreams, type Streams } from '../streams/streams.js';
 import { kafkaSettings, registryOptions } from '../app/context.js';
 import { type Endpoints, readEndpoints } from '../app/endpoints.js';
 
-/** Setting that names an engine, by its name among the endpoints. */
+/** Setting for each engine in `endpoints.json`. */
 const settingOf = {
   kafka: 'KAFKA_BROKERS',
   schema_registry: 'SCHEMA_REGISTRY_URL',
@@ -18,9 +18,9 @@ const settingOf = {
 } as const;
 
 /**
- * Where an engine is: what its setting says, else where the system is that runs on the data folder.
+ * Returns the address of an engine: from its setting, otherwise from the system that runs on the data folder.
  *
- * @throws MillraceError `NOT_RUNNING` when neither tells.
+ * @throws MillraceError `NOT_RUNNING` if neither is known.
  */
 export async function findEngine<Name extends keyof typeof settingOf>(
   config: Config,
@@ -35,9 +35,9 @@ export async function findEngine<Name extends keyof typeof settingOf>(
 }
 
 /**
- * Does something with the log, and closes the connection.
+ * Runs an action with a connection to the log, and closes it.
  *
- * @throws MillraceError `LOG_UNAVAILABLE` after 2 s when it does not answer.
+ * @throws MillraceError `LOG_UNAVAILABLE` if the log does not answer within 2 s.
  */
 export async function withLog<T>(config: Config, action: (streams: Streams) => Promise<T>): Promise<T> {
   const streams = createStreams({
@@ -54,7 +54,7 @@ export async function withLog<T>(config: Config, action: (streams: Streams) => P
   }
 }
 
-/** Log, registry and ClickHouse, for a command that reads. */
+/** Connections for commands that read. */
 export interface ReadableEngines {
   streams: Streams;
   serde: Serde;
@@ -62,10 +62,9 @@ export interface ReadableEngines {
 }
 
 /**
- * Does something with log, registry and ClickHouse, and closes the connections.
+ * Runs an action with connections to the log, the registry and ClickHouse, and closes them.
  *
- * @throws MillraceError `NOT_RUNNING`, `LOG_UNAVAILABLE`, `REGISTRY_UNAVAILABLE`, `CLICKHOUSE_UNAVAILABLE` when one of them
- *   does not answer.
+ * @throws MillraceError `NOT_RUNNING`, `LOG_UNAVAILABLE`, `REGISTRY_UNAVAILABLE`, `CLICKHOUSE_UNAVAILABLE`.
  */
 export async function withEngines<T>(
   config: Config,
@@ -87,7 +86,7 @@ export async function withEngines<T>(
   }
 }
 
-/** The schema registry of the settings, else of the system that runs on the data folder. */
+/** Returns a client of the schema registry in the settings, otherwise of the system that runs on the data folder. */
 export async function findRegistry(config: Config): Promise<SchemaRegistryClient> {
   return new SchemaRegistryClient(registryOptions(config, await findEngine(config, 'schema_registry')));
 }

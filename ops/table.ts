@@ -1,4 +1,4 @@
-/** Rows as text, the columns as wide as their widest cell. The first row has all columns. */
+/** Formats rows as a text table. The first row must have all columns. */
 export function toTable(rows: readonly (readonly string[])[]): string {
   const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0))) ?? [];
   return rows

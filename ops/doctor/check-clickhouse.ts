@@ -9,10 +9,10 @@ import type { Config } from '../../platform/config.js';
 import { messageOf } from '../../platform/errors.js';
 import { attempt, type Diagnosis, type Notes } from './diagnosis.js';
 
-/** What is tested, year and release. */
+/** Oldest tested release: year and month. */
 const minVersion = [24, 8] as const;
 const minFreeShare = 0.1;
-/** ClickHouse slows inserts down from 1,000 parts on (`parts_to_delay_insert`). */
+/** ClickHouse delays inserts from 1,000 parts on (`parts_to_delay_insert`). */
 const manyParts = 500;
 
 const views = [
@@ -27,11 +27,11 @@ const storages = views.filter((view) => view !== 'ride_predictions').map((view) 
 
 export type Ask = <Row>(query: string) => Promise<Row[]>;
 
-/** Whether ClickHouse answers, may be written, and has the tables of this version; its clock and disks. */
+/** Checks that ClickHouse is reachable and writable and has the tables of this version. Also checks its clock and disks. */
 export async function checkClickHouse(diagnosis: Diagnosis, config: Config, url: string): Promise<void> {
   const notes = diagnosis.notes('clickhouse');
   const analytics = createAnalytics({ ...clickHouseSettings(config), url, requestTimeoutMs: 4_000 });
-  const ask = askerOf(analytics);
+  const ask = queryRunner(analytics);
   try {
     const fix = 'Check that it runs and CLICKHOUSE_URL, CLICKHOUSE_USER and CLICKHOUSE_PASSWORD are right.';
     const isThere = await attempt(notes, { what: 'ClickHouse can’t be used', fix }, async () => {
@@ -45,7 +45,7 @@ export async function checkClickHouse(diagnosis: Diagnosis, config: Config, url:
       notes.ok(`ClickHouse ${version} answers in ${answeredAt - askedAt} ms`);
       if (isOlder(version))
         notes.error(
-          `ClickHouse ${version} is older than ${minVersion.join('.')}, which is tested`,
+          `ClickHouse ${version} is older than ${minVersion.join('.')}, the oldest tested version`,
           'Upgrade ClickHouse.',
         );
       diagnosis.noteClock('ClickHouse', row?.now ?? 0, { askedAt, answeredAt });
@@ -54,73 +54,77 @@ export async function checkClickHouse(diagnosis: Diagnosis, config: Config, url:
     const also = (what: string, check: () => Promise<void>): Promise<boolean> =>
       attempt(
         notes,
-        { what, fix: 'Grant what the message names, or look at the ClickHouse log.', timeoutMs: 15_000 },
+        { what, fix: 'Grant the missing privilege, or check the ClickHouse log.', timeoutMs: 15_000 },
         check,
       );
-    // Of many questions, each of which has its own time limit.
-    await also('The tables can’t be looked at', () => checkTables(notes, ask, granterOf(analytics)));
-    await also('The disks can’t be looked at', () => checkDisks(diagnosis.notes('disk'), ask));
-    await also('The parts of tables can’t be counted', () => checkParts(notes, ask));
-    await also('Damaged parts can’t be looked for', () => checkDamage(notes, ask));
+    // Each of these checks runs many queries, which have their own time limits.
+    await also('Cannot inspect the tables', () => checkTables(notes, ask, grantChecker(analytics)));
+    await also('Cannot inspect the disks', () => checkDisks(diagnosis.notes('disk'), ask));
+    await also('Cannot count the parts of tables', () => checkParts(notes, ask));
+    await also('Cannot look for damaged parts', () => checkDamage(notes, ask));
   } finally {
     await analytics.close();
   }
 }
 
-async function checkTables(notes: Notes, ask: Ask, mayI: (grant: string) => Promise<string>): Promise<void> {
+async function checkTables(
+  notes: Notes,
+  ask: Ask,
+  checkGrant: (grant: string) => Promise<string>,
+): Promise<void> {
   const tables = await ask<{ name: string }>("SELECT name FROM system.tables WHERE database = 'millrace'");
   const there = new Set(tables.map(({ name }) => name));
-  const start = 'Start a sink of this version: it makes the tables ready.';
+  const start = 'Start a sink of this version: it creates the tables.';
   if (there.size === 0) {
-    notes.warn('There is no database millrace, or it may not be seen', start);
+    notes.warn('The database millrace does not exist or is not visible to this user', start);
     return;
   }
   const missing = [...views, ...storages].filter((name) => !there.has(name));
   if (missing.length > 0) notes.error(`millrace.${missing.join(', millrace.')} is missing`, start);
-  else notes.ok(`All ${views.length} views and their tables are there`);
+  else notes.ok(`All ${views.length} views and their tables exist`);
   await checkMigrations(notes, ask, start);
   const readable = views.filter((name) => there.has(name));
   const writable = storages.filter((name) => there.has(name));
   await Promise.all([
     ...readable.map((view) => {
-      const fix = `GRANT SELECT ON millrace.* TO <user>; or make the view anew: ${start}`;
-      return attempt(notes, { what: `millrace.${view} can’t be read`, fix }, async () => {
+      const fix = `GRANT SELECT ON millrace.* TO <user>; or recreate the view: ${start}`;
+      return attempt(notes, { what: `Cannot read millrace.${view}`, fix }, async () => {
         await ask(`SELECT * FROM millrace.${view} LIMIT 0`);
       });
     }),
     ...writable.map((storage) => {
       const fix = 'GRANT INSERT, SELECT, CREATE, ALTER, DROP VIEW ON millrace.* TO <user>;';
-      return attempt(notes, { what: `millrace.${storage} can’t be written`, fix }, () =>
-        mayInsert(ask, storage),
+      return attempt(notes, { what: `Cannot write to millrace.${storage}`, fix }, () =>
+        checkInsert(ask, storage),
       );
     }),
   ]);
-  await checkGrants(notes, mayI);
+  await checkGrants(notes, checkGrant);
 }
 
-/** An insert of nothing: it is checked for permission, and adds no part. */
-async function mayInsert(ask: Ask, table: string): Promise<void> {
+/** Inserts no rows. ClickHouse checks the privilege and adds no part. */
+async function checkInsert(ask: Ask, table: string): Promise<void> {
   await ask(`INSERT INTO millrace.${table} SELECT * FROM millrace.${table} WHERE 0`);
 }
 
-/** What a sink does at its start. ClickHouse before 24.10 has no such question. */
-async function checkGrants(notes: Notes, mayI: (grant: string) => Promise<string>): Promise<void> {
+/** Checks the privileges that a sink needs at its start. `CHECK GRANT` exists since ClickHouse 24.10. */
+async function checkGrants(notes: Notes, checkGrant: (grant: string) => Promise<string>): Promise<void> {
   const wanted = ['CREATE DATABASE', 'CREATE TABLE', 'CREATE VIEW', 'ALTER TABLE', 'DROP VIEW'];
   const denied: string[] = [];
   for (const grant of wanted) {
     try {
-      if ((await mayI(grant)) === '0') denied.push(grant);
+      if ((await checkGrant(grant)) === '0') denied.push(grant);
     } catch {
-      notes.ok('Rights to make tables were not asked for: this ClickHouse has no CHECK GRANT');
+      notes.ok('Privileges to create tables were not checked: this ClickHouse has no CHECK GRANT');
       return;
     }
   }
   if (denied.length > 0)
     notes.error(
-      `A sink may not ${denied.join(', ')}: it can’t make its tables ready`,
+      `A sink lacks ${denied.join(', ')} and cannot create its tables`,
       `GRANT ${denied.join(', ')} ON millrace.* TO <user>;`,
     );
-  else notes.ok('The user may make tables, read and write them');
+  else notes.ok('The user can create, read and write tables');
 }
 
 async function checkMigrations(notes: Notes, ask: Ask, start: string): Promise<void> {
@@ -137,8 +141,8 @@ async function checkMigrations(notes: Notes, ask: Ask, start: string): Promise<v
     const checksum = createHash('sha256').update(text).digest('hex');
     if ((applied.get(name) ?? checksum) !== checksum)
       notes.error(
-        `The migration ${name} was applied with other contents: no sink of this version starts`,
-        'Restore the file of the version that runs here.',
+        `The migration ${name} was applied with different contents: a sink of this version cannot start`,
+        'Restore the file of the running version.',
       );
   }
   if (pending.length > 0) notes.warn(`Not applied yet: ${pending.join(', ')}`, start);
@@ -152,20 +156,20 @@ async function checkDisks(notes: Notes, ask: Ask): Promise<void> {
     'SELECT name, toFloat64(free_space) AS free, toFloat64(total_space) AS total FROM system.disks WHERE total_space > 0 AND total_space < 9000000000000000000',
   );
   for (const { name, free, total } of disks) {
-    const is = `ClickHouse’s disk ${name} has ${gigabytes(free)} of ${gigabytes(total)} GB free`;
+    const summary = `The ClickHouse disk ${name} has ${gigabytes(free)} of ${gigabytes(total)} GB free`;
     if (free / total < minFreeShare)
-      notes.warn(is, 'Make room, or put a larger disk there: without room inserts fail, and the sink waits.');
-    else notes.ok(is);
+      notes.warn(summary, 'Free space or use a larger disk. On a full disk inserts fail and the sink waits.');
+    else notes.ok(summary);
   }
 }
 
-/** Names each part of a table that ClickHouse found damaged and put aside. */
+/** Reports each damaged part that ClickHouse has detached. */
 export async function checkDamage(notes: Notes, ask: Ask): Promise<void> {
   const damaged = await damagedParts(ask);
   for (const { table, name, reason } of damaged)
     notes.error(
-      `The part ${name} of millrace.${table} was damaged and put aside (${reason}): its rows are missing`,
-      'Run `millrace audit`: it names what is missing. Put the part back from a backup, or have the log stored again by a sink with offsets at the beginning; then ALTER TABLE … DROP DETACHED PART.',
+      `The part ${name} of millrace.${table} was damaged and detached (${reason}): its rows are missing`,
+      'Run `millrace audit` to list the missing rows. Restore the part from a backup, or reset the sink’s offsets to the beginning to store the log again. Then run ALTER TABLE … DROP DETACHED PART.',
     );
   if (damaged.length === 0) notes.ok('No part of a table is damaged');
 }
@@ -178,12 +182,12 @@ async function checkParts(notes: Notes, ask: Ask): Promise<void> {
   for (const { table, parts: count } of parts)
     notes.warn(
       `millrace.${table} has ${count} parts: inserts become slow at 1,000`,
-      'Raise SINK_BATCH_DELAY_MS or SINK_BATCH_ROWS, so that inserts are fewer and larger, and look for merges that fail: SELECT * FROM system.merges.',
+      'Raise SINK_BATCH_DELAY_MS or SINK_BATCH_ROWS for fewer and larger inserts, and look for failing merges: SELECT * FROM system.merges.',
     );
   if (parts.length === 0) notes.ok(`No table has more than ${manyParts} parts`);
 }
 
-function askerOf({ client }: Analytics): Ask {
+function queryRunner({ client }: Analytics): Ask {
   return async <Row>(query: string) => {
     try {
       if (query.startsWith('INSERT')) {
@@ -197,8 +201,8 @@ function askerOf({ client }: Analytics): Ask {
   };
 }
 
-/** The question takes no FORMAT, which the client's queries have. */
-function granterOf({ client }: Analytics): (grant: string) => Promise<string> {
+/** `CHECK GRANT` accepts no FORMAT clause, which the client's `query` adds. */
+function grantChecker({ client }: Analytics): (grant: string) => Promise<string> {
   return async (grant) => {
     const { stream } = await client.exec({ query: `CHECK GRANT ${grant} ON millrace.*` });
     let text = '';

@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import { checkDamage } from './check-clickhouse.js';
 import { Diagnosis } from './diagnosis.js';
 
-it('names each damaged part, and says what to do', async () => {
+it('reports each damaged part with a fix', async () => {
   const rows = ['a', 'b'].map((name) => ({
     table: 'predictions_storage',
     name,
@@ -14,13 +14,13 @@ it('names each damaged part, and says what to do', async () => {
     rows.map(({ name }) => ({
       severity: 'error',
       area: 'clickhouse',
-      what: `The part ${name} of millrace.predictions_storage was damaged and put aside (broken-on-start): its rows are missing`,
+      what: `The part ${name} of millrace.predictions_storage was damaged and detached (broken-on-start): its rows are missing`,
       fix: expect.stringContaining('millrace audit'),
     })),
   );
 });
 
-it('finds nothing wrong without one', async () => {
+it('is ok without damaged parts', async () => {
   const diagnosis = new Diagnosis();
   await checkDamage(diagnosis.notes('clickhouse'), () => Promise.resolve([]));
   expect(diagnosis.findings).toEqual([

@@ -5,7 +5,7 @@ import type { LogToCheck } from './check-topics.js';
 
 const askedAtOnce = 10;
 
-/** Whether this user may do what the roles do; for each thing that it may not the access list entry to add. */
+/** Checks that this user may do what the roles do. Reports the access list entry to add for each denied operation. */
 export async function checkPermissions(
   diagnosis: Diagnosis,
   { config, log, brokers, pipelines, existing }: LogToCheck & { existing: ReadonlySet<string> },
@@ -26,8 +26,8 @@ export async function checkPermissions(
       `kafka-acls --bootstrap-server ${brokers.join(',')} --add --allow-principal User:${user} --operation ${operation} --${resource} '${name}'`,
     );
   if (denied.length === 0 && wanted.length > 0)
-    notes.ok(`Kafka allows all of ${wanted.length} things that the roles do`);
-  if (wanted.length === 0) notes.ok('Permissions on Kafka were not asked for: there are no topics yet');
+    notes.ok(`Kafka allows all ${wanted.length} operations that the roles need`);
+  if (wanted.length === 0) notes.ok('Kafka permissions were not checked: there are no topics yet');
 }
 
 function permissions(pipelines: readonly string[], existing: ReadonlySet<string>): Permission[] {
@@ -44,7 +44,7 @@ function permissions(pipelines: readonly string[], existing: ReadonlySet<string>
         }))
       : [{ operation: 'CREATE', resource: 'topic', name }],
   );
-  // Before anything has run on these brokers, asking would make their own topics of groups and transactions.
+  // On unused brokers, these requests would create the internal topics for groups and transactions.
   if (existing.size === 0) return ofTopics;
   const groups = [...pipelines.map(scoringGroup), sinkGroup];
   const transactions = pipelines.map((name) => `${scoringGroup(name)}/${pipelineTopics(name).events}/0`);

@@ -10,12 +10,12 @@ import { describeBeyondEnd, offsetsBeyondEnd } from '../../streams/offsets-beyon
 import { attempt, type Diagnosis } from './diagnosis.js';
 
 const slowMs = 1_000;
-/** Of a topic's partitions. */
+/** Partitions checked per topic. */
 const maxAsked = 6;
-/** A transaction of the scorer takes some milliseconds; what is beyond this is the clocks. */
+/** A scorer's transaction takes a few milliseconds. A larger difference comes from the clocks. */
 const transactionMs = 1_000;
 
-/** Brokers, topics, permissions, groups and clock of the log. */
+/** Checks the brokers, topics, permissions, groups and clock of the log. */
 export async function checkLog(
   diagnosis: Diagnosis,
   config: Config,
@@ -35,18 +35,18 @@ export async function checkLog(
     const notes = diagnosis.notes('log');
     const isThere = await attempt(
       notes,
-      { what: `The log at ${brokers.join(', ')} can’t be used`, fix, timeoutMs: 7_000 },
+      { what: `Cannot use the log at ${brokers.join(', ')}`, fix, timeoutMs: 7_000 },
       async () => {
         for (const { id, address, connectedInMs, error } of await log.brokers()) {
           if (connectedInMs === undefined)
             notes.error(
               `Broker ${id} (${address}): ${error}`,
-              `Start broker ${id}, or mend the name that it advertises.`,
+              `Start broker ${id}, or fix its advertised address.`,
             );
           else if (connectedInMs > slowMs)
             notes.warn(
-              `Broker ${id} (${address}) took ${Math.round(connectedInMs)} ms to connect to`,
-              'Look at the network and at the load of the broker.',
+              `Broker ${id} (${address}) took ${Math.round(connectedInMs)} ms to connect`,
+              'Check the network and the load of the broker.',
             );
           else notes.ok(`Broker ${id} (${address}) answers, connected in ${Math.round(connectedInMs)} ms`);
         }
@@ -56,23 +56,23 @@ export async function checkLog(
     if (!isThere) return;
     await attempt(
       diagnosis.notes('topics'),
-      { what: 'The topics can’t be looked at', fix, timeoutMs: 18_000 },
+      { what: 'Cannot inspect the topics', fix, timeoutMs: 18_000 },
       async () => {
         const existing = await checkTopics(diagnosis, { config, log, brokers, pipelines });
         await Promise.all([
           attempt(
             diagnosis.notes('permissions'),
-            { what: 'Permissions on the log can’t be looked at', fix, timeoutMs: 9_000 },
+            { what: 'Cannot check permissions on the log', fix, timeoutMs: 9_000 },
             () => checkPermissions(diagnosis, { config, log, brokers, pipelines, existing }),
           ),
           attempt(
             diagnosis.notes('groups'),
-            { what: 'Consumer groups can’t be looked at', fix, timeoutMs: 9_000 },
+            { what: 'Cannot inspect consumer groups', fix, timeoutMs: 9_000 },
             () => checkGroups(diagnosis, { log, settings, pipelines, existing }),
           ),
           attempt(
             diagnosis.notes('clocks'),
-            { what: 'The brokers’ clock can’t be looked at', fix, timeoutMs: 9_000 },
+            { what: 'Cannot check the brokers’ clock', fix, timeoutMs: 9_000 },
             () => checkClock(diagnosis, log, pipelines, existing),
           ),
         ]);
@@ -88,14 +88,14 @@ async function checkVersion(diagnosis: Diagnosis, log: LogInspection): Promise<v
   const missing = await log.missingRequests();
   if (missing.length > 0)
     notes.error(
-      `The broker does not take requests that Millrace makes: ${missing.join(', ')}`,
+      `The broker does not support requests that Millrace sends: ${missing.join(', ')}`,
       'Use Redpanda, or Apache Kafka 2.8 to 4.2.',
     );
-  else notes.ok('The broker takes every request that Millrace makes');
+  else notes.ok('The broker supports every request that Millrace sends');
   if (await log.mayDropMarkers())
     notes.warn(
-      'This is Apache Kafka 4.3 or later. When all copies of a partition are down for a moment, 4.3.0 to 4.4.0 may forget to end a transaction there, and events get two predictions (KAFKA-20734)',
-      'Use Apache Kafka 4.2.1, or Redpanda, unless the release notes of yours name KAFKA-20734 as mended.',
+      'The broker is Apache Kafka 4.3 or later. In 4.3.0 to 4.4.0, a transaction can stay open after all replicas of a partition were down, and events get two predictions (KAFKA-20734)',
+      'Use Apache Kafka 4.2.1 or Redpanda, unless the release notes of your version list KAFKA-20734 as fixed.',
     );
 }
 
@@ -140,26 +140,26 @@ async function checkGroups(
           `Stop \`millrace ${groupId === sinkGroup ? 'sink' : 'process'}\` and reset its offset: see “Reset an offset” in docs/operations.md.`,
         );
       const role = groupId === sinkGroup ? 'sink' : 'process';
-      const is = `${groupId}: ${members} member${members === 1 ? '' : 's'}, ${lag} offset${lag === 1 ? '' : 's'} behind`;
+      const summary = `${groupId}: ${members} member${members === 1 ? '' : 's'}, ${lag} offset${lag === 1 ? '' : 's'} behind`;
       if (members === 0 && state !== 'PreparingRebalance') {
-        const fix = `Start \`millrace ${role}\`, or the whole system by \`npm start\`.`;
-        if (lag > 0) notes.error(`${is}: nobody works on it`, fix);
-        else notes.warn(`${is}: nobody works on it`, fix);
+        const fix = `Start \`millrace ${role}\`, or the whole system with \`npm start\`.`;
+        if (lag > 0) notes.error(`${summary}: no consumer is running`, fix);
+        else notes.warn(`${summary}: no consumer is running`, fix);
       } else if (state !== 'Stable')
         notes.warn(
-          `${is}, and shares its partitions out anew (${state})`,
-          'Ask again in a minute; if it stays so, look at the logs of its copies.',
+          `${summary}, rebalancing (${state})`,
+          'Run the doctor again in a minute. If the group is still rebalancing, check the logs of its members.',
         );
       else if (lag > 100_000)
-        notes.warn(is, `Start more copies of \`millrace ${role}\`, at most one for each partition.`);
-      else notes.ok(is);
+        notes.warn(summary, `Start more instances of \`millrace ${role}\`, at most one per partition.`);
+      else notes.ok(summary);
     }
   } finally {
     await streams.close();
   }
 }
 
-/** By the newest transactions on the predictions topics. */
+/** Compares the brokers' clock with the scorers', based on the newest transactions on the predictions topics. */
 async function checkClock(
   diagnosis: Diagnosis,
   log: LogInspection,
@@ -178,9 +178,7 @@ async function checkClock(
   }
   const found = transactions.toSorted((one, other) => other.at - one.at)[0];
   if (found === undefined)
-    diagnosis
-      .notes('clocks')
-      .ok('The brokers’ clock was not compared: no transaction is on the log to tell it by');
+    diagnosis.notes('clocks').ok('The brokers’ clock was not compared: the log has no transaction yet');
   else {
     const when = new Date(found.at).toISOString();
     diagnosis.noteSkew(`The brokers’ clock (at ${when})`, 'the scorers’', found.aheadMs, transactionMs);

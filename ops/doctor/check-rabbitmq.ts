@@ -14,7 +14,7 @@ import { attempt, type Diagnosis, type Notes } from './diagnosis.js';
 
 const minVersion = [3, 8] as const;
 
-/** Whether RabbitMQ answers, has the queues and exchanges, and allows what the bridge does. */
+/** Checks that RabbitMQ is reachable, has the queues and exchanges, and grants the permissions of the bridge. */
 export async function checkRabbitMq(diagnosis: Diagnosis, config: Config, url: string): Promise<void> {
   const notes = diagnosis.notes('rabbitmq');
   const { host, pathname } = new URL(url);
@@ -27,7 +27,7 @@ export async function checkRabbitMq(diagnosis: Diagnosis, config: Config, url: s
     clientProperties: { connection_name: 'millrace-doctor' },
   });
   try {
-    const isThere = await attempt(notes, { what: `RabbitMQ at ${host} can’t be used`, fix }, async () => {
+    const isThere = await attempt(notes, { what: `Cannot use RabbitMQ at ${host}`, fix }, async () => {
       const startedAt = performance.now();
       model = await connecting;
       model.on('error', () => undefined);
@@ -41,9 +41,9 @@ export async function checkRabbitMq(diagnosis: Diagnosis, config: Config, url: s
     });
     if (!isThere || model === undefined) return;
     await checkQueues(notes, model, config);
-    await checkRights(notes, model, vhost);
+    await checkPermissions(notes, model, vhost);
   } finally {
-    await Promise.race([connecting.then((open) => open.close()).catch(() => undefined), later(1_000)]);
+    await Promise.race([connecting.then((open) => open.close()).catch(() => undefined), timeout(1_000)]);
   }
 }
 
@@ -56,78 +56,82 @@ async function checkQueues(notes: Notes, model: ChannelModel, config: Config): P
     const state = await use(model, (channel) => channel.checkQueue(queue)).catch((error: unknown) => error);
     if (state instanceof Error) {
       if ('code' in state && state.code === 404)
-        notes.warn(`There is no queue ${queue} yet`, 'Start `millrace bridge`: it declares it.');
+        notes.warn(
+          `The queue ${queue} does not exist yet`,
+          'Start `millrace bridge`: it declares the queue.',
+        );
       else
         notes.error(
-          `The queue ${queue} can’t be looked at: ${messageOf(state)}`,
-          'Look at the permissions below, and at the queue in the management UI.',
+          `Cannot inspect the queue ${queue}: ${messageOf(state)}`,
+          'Check the permissions below, and the queue in the management UI.',
         );
       continue;
     }
     const { messageCount, consumerCount } = state as { messageCount: number; consumerCount: number };
-    const is = `The queue ${queue} has ${messageCount} messages ready and ${consumerCount} consumers`;
+    const summary = `The queue ${queue} has ${messageCount} messages ready and ${consumerCount} consumers`;
     const kind = await queueKind((action) => use(model, action), queue);
-    if (inbound.has(queue)) checkInbound(notes, { queue, is, consumerCount, kind });
+    if (inbound.has(queue)) checkInbound(notes, { queue, summary, consumerCount, kind });
     else if (queue === deadLettersQueue && messageCount > 0)
       notes.warn(
-        `${is}: they could not be scored`,
-        'Look at them in the management UI; move them back by a shovel once the cause is mended.',
+        `${summary}: these messages could not be scored`,
+        'Inspect them in the management UI. Once the cause is fixed, move them back with a shovel.',
       );
     else if (results.has(queue) && consumerCount === 0 && messageCount > 0)
       notes.warn(
-        `${is}: nobody reads these results`,
-        'Read it, or take it out of RABBITMQ_RESULTS_QUEUES and delete it.',
+        `${summary}: no consumer reads these results`,
+        'Consume it, or remove it from RABBITMQ_RESULTS_QUEUES and delete it.',
       );
-    else notes.ok(is);
+    else notes.ok(summary);
   }
 }
 
 interface InboundState {
   queue: string;
-  is: string;
+  summary: string;
   consumerCount: number;
   kind: QueueKind;
 }
 
-function checkInbound(notes: Notes, { queue, is, consumerCount, kind }: InboundState): void {
+function checkInbound(notes: Notes, { queue, summary, consumerCount, kind }: InboundState): void {
   const given = kind.arguments ?? {};
-  // Who reads a stream is not counted, and takes nothing from anybody.
-  if (kind.isStream) notes.ok(`The stream ${queue} can be read; RabbitMQ does not tell by how many`);
+  // RabbitMQ does not count the readers of a stream, and they do not compete for messages.
+  if (kind.isStream)
+    notes.ok(`The stream ${queue} exists (RabbitMQ does not report the number of its readers)`);
   else if (consumerCount === 0)
     notes.warn(
-      `${is}: nobody reads it`,
-      'Start `millrace bridge`. If it runs, /health/ready says why it does not read the queue.',
+      `${summary}: no consumer reads it`,
+      'Start `millrace bridge`. If it is running, /health/ready shows why it does not read the queue.',
     );
   else if (consumerCount > 1 && !kind.isSingle)
     notes.warn(
-      `${is}: several readers share it, so not all of it is scored here`,
-      'Stop the other readers, or give them queues of their own.',
+      `${summary}: other consumers take messages, which are not scored`,
+      'Stop the other consumers, or give them separate queues.',
     );
-  else notes.ok(is);
+  else notes.ok(summary);
   const hasDeadLetters = given['x-dead-letter-exchange'] !== undefined;
   const limit = given['x-delivery-limit'];
   if (kind.isQuorum && !hasDeadLetters && limit !== undefined)
     notes.warn(
-      `RabbitMQ throws messages of the queue ${queue} away that it had to deliver more than ${limit} times`,
+      `RabbitMQ drops messages of the queue ${queue} after more than ${limit} deliveries`,
       'Declare it with an x-dead-letter-exchange, or without x-delivery-limit (-1 in RabbitMQ 4).',
     );
   else if (kind.isQuorum && !hasDeadLetters)
     notes.warn(
-      `The quorum queue ${queue} has no x-dead-letter-exchange: with a delivery limit, as RabbitMQ 4 has of 20 by default, messages are thrown away that came back so often`,
-      'Declare it with an x-dead-letter-exchange, or with x-delivery-limit -1 on RabbitMQ 4; a policy does as well.',
+      `The quorum queue ${queue} has no x-dead-letter-exchange: with a delivery limit (20 by default in RabbitMQ 4), messages that return more often are dropped`,
+      'Declare it with an x-dead-letter-exchange, or with x-delivery-limit -1 on RabbitMQ 4. A policy works too.',
     );
   if (given['x-max-length'] !== undefined || given['x-max-length-bytes'] !== undefined)
     notes.warn(
-      `The queue ${queue} has a length limit: while it is full, RabbitMQ drops messages, also those that return to be tried again`,
+      `The queue ${queue} has a length limit: while it is full, RabbitMQ drops messages, including those requeued for a retry`,
       'Watch millrace_rabbitmq_queue_messages, or declare the queue without x-max-length.',
     );
 }
 
 /**
- * Asks for rights by what leaves no trace: a queue that only this connection has and that goes with it, and an exchange
- * that it deletes, bound so that nothing can flow.
+ * Checks permissions without leaving a trace: declares an exclusive queue that disappears with the connection, and an
+ * exchange that it deletes, bound so that no message flows.
  */
-async function checkRights(notes: Notes, model: ChannelModel, vhost: string): Promise<void> {
+async function checkPermissions(notes: Notes, model: ChannelModel, vhost: string): Promise<void> {
   const name = `millrace.doctor.${randomUUID()}`;
   const fix = `rabbitmqctl set_permissions -p '${vhost}' <user> '.*' '.*' '.*' (configure, write, read; \`^millrace\\.\` and the queues’ names are enough)`;
   let allowed = 0;
@@ -154,9 +158,9 @@ async function checkRights(notes: Notes, model: ChannelModel, vhost: string): Pr
       allowed++;
       continue;
     }
-    // Binding asks for the right to write to where messages would go, and to read where they would come from.
+    // Binding requires write permission on the destination and read permission on the source.
     await may(`to write to the exchange ${exchange}`, async (channel) => {
-      // The end of its last binding is its own: each needs it anew.
+      // Auto-delete removes the exchange with its last binding, so declare it again.
       await declare(channel);
       await channel.bindExchange(exchange, name, 'nothing');
       await channel.unbindExchange(exchange, name, 'nothing');
@@ -165,10 +169,12 @@ async function checkRights(notes: Notes, model: ChannelModel, vhost: string): Pr
   await use(model, (channel) => channel.deleteExchange(name)).catch(() => undefined);
   await use(model, (channel) => channel.deleteQueue(name)).catch(() => undefined);
   if (allowed === 4)
-    notes.ok('RabbitMQ allows what the bridge does (reading a queue was not tried: it would take messages)');
+    notes.ok(
+      'RabbitMQ grants the permissions of the bridge (reading was not checked: it would consume messages)',
+    );
 }
 
-/** A refused operation closes its channel, so each has its own. */
+/** Runs an operation on its own channel, because a refused operation closes the channel. */
 async function use<T>(model: ChannelModel, action: (channel: Channel) => Promise<T>): Promise<T> {
   const channel = await model.createChannel();
   channel.on('error', () => undefined);
@@ -179,6 +185,6 @@ async function use<T>(model: ChannelModel, action: (channel: Channel) => Promise
   }
 }
 
-function later(ms: number): Promise<void> {
+function timeout(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms).unref());
 }

@@ -8,7 +8,7 @@ import { attempt, type Diagnosis } from './diagnosis.js';
 
 const minVersion = 6;
 
-/** Whether Redis answers and takes every command that is sent to it. What is written for that is deleted again. */
+/** Checks that Redis is reachable and accepts every command that Millrace sends. Deletes the key that it writes. */
 export async function checkRedis(diagnosis: Diagnosis, config: Config, url: string): Promise<void> {
   const notes = diagnosis.notes('redis');
   const tls = url.startsWith('rediss:') ? { tls: tlsOptions(config, 'REDIS') } : {};
@@ -16,7 +16,7 @@ export async function checkRedis(diagnosis: Diagnosis, config: Config, url: stri
     ...tls,
     connectionName: 'millrace-doctor',
     lazyConnect: true,
-    // It would ask for INFO, which this user may not be allowed.
+    // The ready check sends INFO, which this user may lack.
     enableReadyCheck: false,
     connectTimeout: 3_000,
     commandTimeout: 2_000,
@@ -29,7 +29,7 @@ export async function checkRedis(diagnosis: Diagnosis, config: Config, url: stri
   try {
     const isThere = await attempt(
       notes,
-      { what: 'Redis can’t be used (each copy of `serve` goes on by itself)', fix },
+      { what: 'Cannot use Redis (each instance of `serve` continues without it)', fix },
       async () => {
         const startedAt = performance.now();
         await redis.connect().catch((error: unknown) => {
@@ -44,7 +44,7 @@ export async function checkRedis(diagnosis: Diagnosis, config: Config, url: stri
     await checkCommands(diagnosis, redis);
     await attempt(
       notes,
-      { what: 'Redis does not tell about itself', fix: 'Allow the command INFO to this user.' },
+      { what: 'Redis denies INFO', fix: 'Allow the command INFO for this user.' },
       async () => {
         const info = parse(await redis.info());
         const version = info.get('redis_version') ?? '';
@@ -52,7 +52,7 @@ export async function checkRedis(diagnosis: Diagnosis, config: Config, url: stri
           notes.error(`Redis ${version} is older than ${minVersion}`, 'Upgrade Redis.');
         else notes.ok(`Redis ${version}, ${info.get('used_memory_human')} in use`);
         if (info.get('role') === 'slave')
-          notes.error('This Redis is a replica and takes no writes', 'Set REDIS_URL to the primary.');
+          notes.error('This Redis is a read-only replica', 'Set REDIS_URL to the primary.');
         if (info.get('maxmemory') !== '0' && info.get('maxmemory_policy') === 'noeviction')
           notes.warn(
             'Redis refuses writes when maxmemory is reached (noeviction)',
@@ -65,17 +65,17 @@ export async function checkRedis(diagnosis: Diagnosis, config: Config, url: stri
   }
 }
 
-/** Only the doctor asks for the time: a user that may not is no fault. */
+/** Only the doctor needs TIME, so a missing permission is a warning. */
 async function checkClock(diagnosis: Diagnosis, redis: Redis): Promise<void> {
   try {
     const askedAt = Date.now();
-    // Texts, whatever the types say.
+    // The server returns strings, despite the types.
     const [seconds = 0, micros = 0] = (await redis.time()).map(Number);
     diagnosis.noteClock('Redis', seconds * 1000 + micros / 1000, { askedAt, answeredAt: Date.now() });
   } catch (error) {
     diagnosis
       .notes('redis')
-      .warn(`Redis does not tell its time: ${messageOf(error)}`, 'redis-cli acl setuser <user> +time');
+      .warn(`Redis denies TIME: ${messageOf(error)}`, 'redis-cli acl setuser <user> +time');
   }
 }
 
@@ -94,12 +94,14 @@ async function checkCommands(diagnosis: Diagnosis, redis: Redis): Promise<void> 
   for (const [name, run] of commands) {
     const fix =
       name === 'SET'
-        ? 'Point REDIS_URL to a primary with room, and allow the user ~millrace:* +@read +@write +@scripting.'
+        ? 'Set REDIS_URL to a primary with free memory, and allow the user ~millrace:* +@read +@write +@scripting.'
         : 'redis-cli acl setuser <user> ~millrace:* +@read +@write +@scripting +info +time';
-    if (await attempt(notes, { what: `Redis does not take ${name}`, fix }, () => run().then(() => undefined)))
+    if (
+      await attempt(notes, { what: `Redis does not accept ${name}`, fix }, () => run().then(() => undefined))
+    )
       allowed++;
   }
-  if (allowed === commands.length) notes.ok('Redis takes every command that is sent to it');
+  if (allowed === commands.length) notes.ok('Redis accepts every command that Millrace sends');
 }
 
 function parse(info: string): Map<string, string> {

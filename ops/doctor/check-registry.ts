@@ -5,7 +5,7 @@ import { pipelineTopics, systemTopics } from '../../streams/topics.js';
 import { registryOptions } from '../../app/context.js';
 import { attempt, type Diagnosis } from './diagnosis.js';
 
-/** Whether the registry answers, has the contracts of this version, and would take those that it has not. */
+/** Checks that the registry is reachable, and has or would accept the contracts of this version. */
 export async function checkRegistry(
   diagnosis: Diagnosis,
   config: Config,
@@ -16,7 +16,7 @@ export async function checkRegistry(
   const registry = new SchemaRegistryClient({ ...registryOptions(config, url), timeoutMs: 3_000 });
   const fix =
     'Check that it runs and SCHEMA_REGISTRY_URL, SCHEMA_REGISTRY_USER and SCHEMA_REGISTRY_PASSWORD are right.';
-  const isThere = await attempt(notes, { what: 'The schema registry can’t be used', fix }, async () => {
+  const isThere = await attempt(notes, { what: 'Cannot use the schema registry', fix }, async () => {
     const askedAt = Date.now();
     await registry.ping();
     const time = await registry.time();
@@ -25,7 +25,7 @@ export async function checkRegistry(
     if (time !== undefined) diagnosis.noteClock('The schema registry', time, { askedAt, answeredAt }, 1_000);
   });
   if (!isThere) return;
-  await attempt(notes, { what: 'The schemas can’t be looked at', fix }, async () => {
+  await attempt(notes, { what: 'Cannot check the schemas', fix }, async () => {
     const contracts = contractsByTopic(pipelines);
     const standings = await Promise.all(
       contracts.map(async ([topic, folder, name]) => {
@@ -43,7 +43,7 @@ export async function checkRegistry(
     if (registered.length > 0) notes.ok(`${registered.length} of ${contracts.length} schemas are registered`);
     for (const subject of of('incompatible'))
       notes.error(
-        `${subject} is not compatible with what is registered: roles of this version can’t start`,
+        `${subject} is incompatible with the registered schema: roles of this version cannot start`,
         'Run the version of Millrace that registered it, or add a new version of the contract whose new fields have defaults.',
       );
     const compatible = of('compatible').filter((text) => !optional.has(text.split(' ')[0] ?? ''));
@@ -55,10 +55,10 @@ export async function checkRegistry(
   });
 }
 
-/** Registered only where there are schedules, and file jobs. */
+/** Registered only by schedules and file jobs. */
 const optional = new Set([`${systemTopics.schedules}-value`, `${systemTopics.jobs}-value`]);
 
-/** Topic, and folder and name of the contract of its values. */
+/** Returns each topic with the folder and name of its contract. */
 function contractsByTopic(pipelines: readonly string[]): [topic: string, folder: string, name: string][] {
   return [
     ...pipelines.flatMap((name): [string, string, string][] => {

@@ -7,18 +7,18 @@ import type { Notes } from './diagnosis.js';
 const minKeyLength = 16;
 const warnDaysBefore = 30;
 
-/** What settings say together, or leave open: each alone was checked when they were read. */
+/** Checks settings that depend on each other. Each one was validated when it was read. */
 export function checkSettings(notes: Notes, config: Config): void {
-  const before = { count: 0 };
+  const warnings = { count: 0 };
   const warn = (what: string, fix: string): void => {
-    before.count++;
+    warnings.count++;
     notes.warn(what, fix);
   };
   checkExposure(config, warn);
   checkEncryption(config, warn);
   checkShared(config, warn);
   if (config.KAFKA_TLS_CA !== undefined) checkCertificate(config.KAFKA_TLS_CA, warn);
-  if (before.count === 0) notes.ok('The settings fit together');
+  if (warnings.count === 0) notes.ok('The settings are consistent');
 }
 
 type Warn = (what: string, fix: string) => void;
@@ -27,13 +27,13 @@ function checkExposure(config: Config, warn: Warn): void {
   const { HOST, API_KEYS, KAFKA_BROKERS, CLICKHOUSE_URL, SCHEMA_REGISTRY_URL } = config;
   if (API_KEYS?.some((key) => key.length < minKeyLength))
     warn(
-      `An API key has less than ${minKeyLength} characters and can be guessed`,
-      'Make keys by `openssl rand -hex 24` and put them into API_KEYS.',
+      `An API key has fewer than ${minKeyLength} characters and can be guessed`,
+      'Create keys with `openssl rand -hex 24` and set API_KEYS.',
     );
   if (isLocal(HOST)) return;
   if (API_KEYS === undefined)
     warn(
-      `The HTTP API listens on ${HOST} and asks for no key: whoever reaches it can use it`,
+      `The HTTP API listens on ${HOST} without API keys: anyone who can reach it can use it`,
       'Set API_KEYS, or HOST=127.0.0.1 behind a proxy that authenticates.',
     );
   if ([KAFKA_BROKERS, CLICKHOUSE_URL, SCHEMA_REGISTRY_URL].includes(undefined))
@@ -51,8 +51,8 @@ function checkEncryption(config: Config, warn: Warn): void {
     !KAFKA_BROKERS.every((broker) => isLocal(hostOf(broker)))
   )
     warn(
-      'The login to Kafka and all records cross the network in the clear',
-      'Set KAFKA_TLS=true, and KAFKA_TLS_CA for an authority of your own.',
+      'The Kafka password and all records are sent unencrypted',
+      'Set KAFKA_TLS=true, and KAFKA_TLS_CA for a private certificate authority.',
     );
   const urls = [
     ['CLICKHOUSE_URL', config.CLICKHOUSE_URL, 'https:', config.CLICKHOUSE_PASSWORD],
@@ -65,26 +65,23 @@ function checkEncryption(config: Config, warn: Warn): void {
     const url = new URL(text);
     if (url.protocol === secure || isLocal(url.hostname)) continue;
     if (url.password !== '' || password !== undefined)
-      warn(
-        `The password for ${name} crosses the network in the clear`,
-        `Use an address with ${secure}// in ${name}.`,
-      );
+      warn(`The password in ${name} is sent unencrypted`, `Use ${secure}// in ${name}.`);
   }
 }
 
-/** Several processes need the same folders; with everything embedded there is one process. */
+/** Several processes need shared folders. A system with an embedded log is one process. */
 function checkShared(config: Config, warn: Warn): void {
   if (config.KAFKA_BROKERS === undefined) return;
   const { MODELS_DIR, FILES_DIR } = config;
   const isUnset = [
-    ['MODELS_DIR', MODELS_DIR, 'all processes have to see the model versions that are registered'],
-    ['FILES_DIR', FILES_DIR, 'all copies of `serve` have to see uploaded files and their results'],
+    ['MODELS_DIR', MODELS_DIR, 'all processes must see the registered model versions'],
+    ['FILES_DIR', FILES_DIR, 'all instances of `serve` must see uploaded files and their results'],
   ] as const;
   for (const [name, value, why] of isUnset)
     if (value === undefined)
       warn(
         `${name} is not set: ${why}`,
-        `Set ${name} to a folder on storage that they share; with one process there is no need.`,
+        `Set ${name} to a folder on shared storage. A single process does not need it.`,
       );
 }
 
@@ -94,13 +91,13 @@ function checkCertificate(file: string, warn: Warn): void {
     const days = Math.floor((Date.parse(validTo) - Date.now()) / 86_400_000);
     if (days < warnDaysBefore)
       warn(
-        `The authority in KAFKA_TLS_CA is valid until ${validTo}: ${days < 0 ? 'no more' : `${days} days more`}`,
-        'Put the new authority’s certificate there.',
+        `The certificate in KAFKA_TLS_CA ${days < 0 ? 'expired' : 'expires'} at ${validTo}`,
+        'Replace it with the new certificate of the authority.',
       );
   } catch (error) {
     warn(
-      `KAFKA_TLS_CA can’t be read as a certificate: ${messageOf(error)}`,
-      'Put the authority’s certificate there, PEM.',
+      `KAFKA_TLS_CA is not a readable certificate: ${messageOf(error)}`,
+      'Set KAFKA_TLS_CA to the authority’s certificate in PEM format.',
     );
   }
 }

@@ -11,7 +11,7 @@ import { attempt, type Diagnosis, type Notes } from './diagnosis.js';
 const minFreeShare = 0.1;
 const minFreeBytes = 1e9;
 
-/** Folders of models and files, and room on their disks. */
+/** Checks the folders of models and files, and the free space on their disks. */
 export async function checkStorage(diagnosis: Diagnosis, config: Config): Promise<void> {
   const models = registeredModels(config);
   await checkFolder(diagnosis.notes('models'), 'MODELS_DIR', models);
@@ -23,19 +23,19 @@ export async function checkStorage(diagnosis: Diagnosis, config: Config): Promis
   };
   const seen = new Set<string>();
   for (const [setting, folder] of Object.entries(folders))
-    await checkRoom(diagnosis.notes('disk'), setting, folder, seen);
+    await checkSpace(diagnosis.notes('disk'), setting, folder, seen);
 }
 
 async function checkFolder(notes: Notes, setting: string, folder: string): Promise<void> {
   try {
     await access(folder, constants.R_OK | constants.W_OK | constants.X_OK);
-    notes.ok(`${folder} can be read and written`);
+    notes.ok(`${folder} is readable and writable`);
   } catch (error) {
     if (isSystemError(error, 'ENOENT'))
-      notes.ok(`${folder} is not there: no model was registered on this machine`);
+      notes.ok(`${folder} does not exist: no model is registered on this machine`);
     else
       notes.error(
-        `${folder} can’t be read and written: ${messageOf(error)}`,
+        `${folder} is not readable and writable: ${messageOf(error)}`,
         `chown it to the user that runs Millrace, or set ${setting}.`,
       );
   }
@@ -48,29 +48,29 @@ async function checkModels(notes: Notes, config: Config): Promise<void> {
       () => false,
     );
     if (!isThere) continue;
-    const fix = 'Put back the folder of the version that it names, or register the model again.';
-    await attempt(notes, { what: `The models in ${root} can’t be read`, fix }, async () => {
+    const fix = 'Restore the folder of that version, or register the model again.';
+    await attempt(notes, { what: `Cannot read the models in ${root}`, fix }, async () => {
       const versions = await listModels(root);
       notes.ok(`${root} has ${versions.length} model version${versions.length === 1 ? '' : 's'}`);
     });
   }
 }
 
-async function checkRoom(notes: Notes, setting: string, folder: string, seen: Set<string>): Promise<void> {
+async function checkSpace(notes: Notes, setting: string, folder: string, seen: Set<string>): Promise<void> {
   let existing = folder;
-  let room = await statfs(existing).catch(() => undefined);
-  while (room === undefined && dirname(existing) !== existing) {
+  let space = await statfs(existing).catch(() => undefined);
+  while (space === undefined && dirname(existing) !== existing) {
     existing = dirname(existing);
-    room = await statfs(existing).catch(() => undefined);
+    space = await statfs(existing).catch(() => undefined);
   }
-  if (room === undefined) return;
-  const { bavail, blocks, bsize, type } = room;
+  if (space === undefined) return;
+  const { bavail, blocks, bsize, type } = space;
   const disk = `${type}/${blocks}/${bavail}`;
   if (seen.has(disk)) return;
   seen.add(disk);
   const free = bavail * bsize;
-  const is = `The disk of ${folder} has ${gigabytes(free)} of ${gigabytes(blocks * bsize)} GB free`;
+  const summary = `The disk of ${folder} has ${gigabytes(free)} of ${gigabytes(blocks * bsize)} GB free`;
   if (free < minFreeBytes || bavail / blocks < minFreeShare)
-    notes.warn(is, `Make room, or set ${setting} to a folder on another disk.`);
-  else notes.ok(is);
+    notes.warn(summary, `Free space, or set ${setting} to a folder on another disk.`);
+  else notes.ok(summary);
 }

@@ -1,9 +1,9 @@
 import { attempt, type Diagnosis } from './diagnosis.js';
 
-/** What a running process says of itself at `/health/ready`. */
+/** Checks what a running process reports at `/health/ready`. */
 export async function checkSystem(diagnosis: Diagnosis, url: string): Promise<void> {
   const notes = diagnosis.notes('system');
-  const fix = 'Start it (`npm start`, or the role `millrace serve`), or set MILLRACE_URL to where it is.';
+  const fix = 'Start it (`npm start`, or the role `millrace serve`), or set MILLRACE_URL to its address.';
   await attempt(notes, { what: `The HTTP API at ${url} does not answer`, fix }, async () => {
     const startedAt = performance.now();
     const response = await fetch(`${url.replace(/\/+$/, '')}/health/ready`, {
@@ -12,8 +12,8 @@ export async function checkSystem(diagnosis: Diagnosis, url: string): Promise<vo
     const { status, parts } = (await response.json()) as Report;
     const wrong = Object.entries(parts).filter(([, part]) => part.status !== 'up');
     for (const [name, part] of wrong) {
-      const what = `${name} is ${part.status}: ${part.detail ?? 'it does not say why'}`;
-      const look = 'Look at the findings about it here, and at the process’s log.';
+      const what = `${name} is ${part.status}: ${part.detail ?? 'no detail'}`;
+      const look = 'Check the other findings about it, and the log of the process.';
       if (part.status === 'down') notes.error(what, look);
       else notes.warn(what, look);
     }

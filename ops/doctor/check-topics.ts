@@ -10,10 +10,10 @@ export interface LogToCheck {
   pipelines: readonly string[];
 }
 
-/** Copies that outlive the loss of a broker without a pause. */
+/** Replicas that survive the loss of a broker without a pause. */
 const safeReplicas = 3;
 
-/** @returns names of the topics that exist, of those that ought to. */
+/** Checks the topics of Millrace. @returns names of those that exist. */
 export async function checkTopics(diagnosis: Diagnosis, check: LogToCheck): Promise<Set<string>> {
   const { config, log, brokers, pipelines } = check;
   const notes = diagnosis.notes('topics');
@@ -25,8 +25,8 @@ export async function checkTopics(diagnosis: Diagnosis, check: LogToCheck): Prom
   const missing = specs.filter(({ name }) => !names.has(name)).map(({ name }) => name);
   if (missing.length > 0)
     notes.warn(
-      `There is no topic ${missing.join(', ')} (or it may not be seen)`,
-      'Start any role: it creates them. Where it may not: `millrace doctor` lists permissions below.',
+      `Topics do not exist or are not visible: ${missing.join(', ')}`,
+      'Start any role: it creates them. See the missing permissions below.',
     );
   const states = await log.topics(specs.map(({ name }) => name).filter((name) => names.has(name)));
   const brokerIds = new Set(
@@ -41,16 +41,16 @@ export async function checkTopics(diagnosis: Diagnosis, check: LogToCheck): Prom
   for (const state of states) {
     const spec = specs.find(({ name }) => name === state.name);
     if (spec === undefined) continue;
-    checkCopies(counted, state, { brokers, brokerCount: brokerIds.size });
+    checkReplicas(counted, state, { brokers, brokerCount: brokerIds.size });
     checkSettings(counted, state, spec, brokers);
   }
   checkPartitions(counted, states, pipelines, brokers);
   if (wrong === 0 && states.length > 0)
-    notes.ok(`${states.length} topics have the settings that they need, and all their copies`);
+    notes.ok(`${states.length} topics have the required settings and all their replicas`);
   return new Set(states.map(({ name }) => name));
 }
 
-function checkCopies(
+function checkReplicas(
   notes: Notes,
   { name, partitions, settings }: TopicState,
   { brokers, brokerCount }: { brokers: string[]; brokerCount: number },
@@ -58,36 +58,36 @@ function checkCopies(
   const leaderless = partitions.filter(({ leader }) => leader < 0).map(({ partition }) => partition);
   if (leaderless.length > 0)
     notes.error(
-      `${name}: partition ${leaderless.join(', ')} has no leader: nothing can be written or read`,
-      `Start the brokers that have it: \`kafka-topics --bootstrap-server ${brokers.join(',')} --describe --topic ${name}\`.`,
+      `${name}: partition ${leaderless.join(', ')} has no leader and can be neither written nor read`,
+      `Start the brokers that hold it: \`kafka-topics --bootstrap-server ${brokers.join(',')} --describe --topic ${name}\`.`,
     );
   const behind = partitions.filter(({ replicas, inSync }) => inSync.length < replicas.length);
   if (behind.length > 0)
     notes.warn(
-      `${name}: ${behind.length} of ${partitions.length} partitions have copies that are behind or down`,
-      'Start the missing brokers; if all run, look at their disks and network.',
+      `${name}: ${behind.length} of ${partitions.length} partitions have replicas that are behind or down`,
+      'Start the missing brokers. If all are running, check their disks and network.',
     );
   const replicas = Math.min(...partitions.map((each) => each.replicas.length));
   if (brokerCount > 1 && replicas === 1)
     notes.warn(
-      `${name}: has one copy: it is lost with its broker`,
-      `Set TOPIC_REPLICATION=${safeReplicas} before topics are made; for this one use \`kafka-reassign-partitions\`.`,
+      `${name}: has one replica and is lost with its broker`,
+      `Set TOPIC_REPLICATION=${safeReplicas} before topics are created. For this one, use \`kafka-reassign-partitions\`.`,
     );
-  const least = Number(settings?.get('min.insync.replicas') ?? Number.NaN);
+  const minInSync = Number(settings?.get('min.insync.replicas') ?? Number.NaN);
   const alter = (value: number): string => alterTopic(brokers, name, 'min.insync.replicas', String(value));
-  if (least > replicas)
+  if (minInSync > replicas)
     notes.error(
-      `${name}: min.insync.replicas is ${least} and there are ${replicas} copies: nothing can be written`,
+      `${name}: min.insync.replicas is ${minInSync} with ${replicas} replicas: writes fail`,
       alter(Math.max(1, replicas - 1)),
     );
-  else if (replicas > 1 && least === replicas)
+  else if (replicas > 1 && minInSync === replicas)
     notes.warn(
-      `${name}: min.insync.replicas is ${least}, as many as copies: writing stops with one broker`,
+      `${name}: min.insync.replicas is ${minInSync}, the number of replicas: writes fail when one broker stops`,
       alter(replicas - 1),
     );
-  else if (replicas >= safeReplicas && least === 1)
+  else if (replicas >= safeReplicas && minInSync === 1)
     notes.warn(
-      `${name}: min.insync.replicas is 1: what is acknowledged can be lost with one broker`,
+      `${name}: min.insync.replicas is 1: acknowledged records can be lost with one broker`,
       alter(2),
     );
 }
@@ -100,8 +100,8 @@ function checkSettings(
 ): void {
   if (settings === undefined) {
     notes.warn(
-      `${name}: its settings may not be seen`,
-      'Grant DESCRIBE_CONFIGS on it: see the permissions below.',
+      `${name}: settings are not visible`,
+      'Grant DESCRIBE_CONFIGS on the topic: see the permissions below.',
     );
     return;
   }
@@ -109,30 +109,30 @@ function checkSettings(
     const actual = settings.get(setting);
     if (actual === wanted || actual === undefined) continue;
     const fix = alterTopic(brokers, name, setting, wanted);
-    const is = `${name}: ${setting} is ${actual}, not ${wanted}`;
+    const summary = `${name}: ${setting} is ${actual}, not ${wanted}`;
     if (setting === 'cleanup.policy')
       notes.error(
         wanted === 'compact'
-          ? `${is}: the newest state of each key is not kept`
-          : `${is}: records with the same key are deleted`,
+          ? `${summary}: the newest state of each key is not kept`
+          : `${summary}: records with the same key are deleted`,
         fix,
       );
     else if (setting === 'max.message.bytes' && Number(actual) >= Number(wanted)) continue;
     else if (setting === 'max.message.bytes')
-      notes.warn(`${is}: a dead letter of a large event may not fit`, fix);
+      notes.warn(`${summary}: a dead letter of a large event may not fit`, fix);
     else if (setting === 'retention.ms' && isLonger(actual, wanted)) continue;
-    else if (setting === 'retention.ms') notes.warn(`${is}: what is older can’t be scored again`, fix);
-    else notes.warn(is, fix);
+    else if (setting === 'retention.ms') notes.warn(`${summary}: older records cannot be scored again`, fix);
+    else notes.warn(summary, fix);
   }
   const bytes = settings.get('retention.bytes');
   if (config['retention.ms'] === '-1' && bytes !== undefined && bytes !== '-1')
     notes.warn(
-      `${name}: retention.bytes is ${bytes}: what is older than that can’t be scored again`,
+      `${name}: retention.bytes is ${bytes}: deleted records cannot be scored again`,
       alterTopic(brokers, name, 'retention.bytes', '-1'),
     );
 }
 
-/** A partition more of the events is a scorer more, and nothing for those of the results. */
+/** Warns if predictions have fewer partitions than events, which limits the number of sinks. */
 function checkPartitions(
   notes: Notes,
   states: readonly TopicState[],
@@ -145,8 +145,8 @@ function checkPartitions(
     const [events, predictions] = [count('events'), count('predictions')];
     if (events > 0 && predictions > 0 && predictions < events)
       notes.warn(
-        `${pipeline}.predictions has ${predictions} partitions, fewer than the ${events} of its events: sinks can’t share as much as scorers do`,
-        `kafka-topics --bootstrap-server ${brokers.join(',')} --alter --topic ${pipeline}.predictions --partitions ${events} (order per key is lost for what is on its way)`,
+        `${pipeline}.predictions has ${predictions} partitions, fewer than the ${events} of its events, so fewer sinks than scorers can share the work`,
+        `kafka-topics --bootstrap-server ${brokers.join(',')} --alter --topic ${pipeline}.predictions --partitions ${events} (breaks the order per key for records in flight)`,
       );
   }
 }

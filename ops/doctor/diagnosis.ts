@@ -18,27 +18,27 @@ export type Area =
   | 'clocks'
   | 'system';
 
-/** One thing that was looked at. */
+/** Result of one check. */
 export interface Finding {
-  /** `error`: something does not work, or will lose or stop something; `warning`: it works, and should be looked at. */
+  /** `error`: something fails, or will lose data or stop. `warning`: works, but needs attention. */
   severity: Severity;
   area: Area;
   what: string;
-  /** A command to run, or a setting to change; null where all is well. */
+  /** Command to run or setting to change. Null for `ok`. */
   fix: string | null;
 }
 
-/** What was found of one area. */
+/** Adds findings to one area. */
 export interface Notes {
   ok(what: string): void;
   warn(what: string, fix: string): void;
   error(what: string, fix: string): void;
 }
 
-/** Clocks that differ by more than this make times in reports doubtful, by ten times as much tokens and certificates fail. */
+/** A larger difference of clocks makes reported times unreliable. Tenfold, tokens and certificates fail. */
 const skewMs = 1_000;
 
-/** Everything found, in the order of its areas. */
+/** All findings. */
 export class Diagnosis {
   readonly findings: Finding[] = [];
 
@@ -58,9 +58,9 @@ export class Diagnosis {
     };
   }
 
-  /** Notes how far a clock is from this machine's. @param resolutionMs - what the other clock's answer is exact to. */
+  /** Compares a clock with this machine's. @param resolutionMs - resolution of the other clock's answer. */
   noteClock(name: string, theirs: number, { askedAt, answeredAt }: Asked, resolutionMs = 1): void {
-    // An answer with whole seconds is half of one late on average; the way there and back takes as much again.
+    // Half the round trip, and half the resolution: a truncated time is that late on average.
     const doubt = (answeredAt - askedAt) / 2 + resolutionMs / 2;
     const ahead = Math.round(theirs + (resolutionMs > 1 ? resolutionMs / 2 : 0) - (askedAt + answeredAt) / 2);
     this.noteSkew(`${name}’s clock`, 'this machine’s', ahead, doubt);
@@ -78,16 +78,17 @@ export class Diagnosis {
   }
 }
 
-/** When a question was asked and answered, milliseconds since 1970. */
+/** Times of a request and its response, milliseconds since 1970. */
 export interface Asked {
   askedAt: number;
   answeredAt: number;
 }
 
 /**
- * Does one check and notes that it failed: it never throws, and never takes longer than it may.
+ * Runs one check and reports an error or a timeout as a finding. Never throws.
  *
- * @param fix - what mends it when it can't be done.
+ * @param fix - fix to report if the check fails.
+ * @returns whether the check completed.
  */
 export async function attempt(
   notes: Notes,
@@ -95,11 +96,11 @@ export async function attempt(
   check: () => Promise<void> | void,
 ): Promise<boolean> {
   let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
+  const timedOut = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error(`no answer in ${timeoutMs / 1000} s`)), timeoutMs);
   });
   try {
-    await Promise.race([Promise.resolve().then(check), late]);
+    await Promise.race([Promise.resolve().then(check), timedOut]);
     return true;
   } catch (error) {
     notes.error(`${what}: ${messageOf(error)}`, fix);

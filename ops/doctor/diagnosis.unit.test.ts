@@ -9,7 +9,7 @@ function settingsFindings(environment: Record<string, string>): string[] {
   return diagnosis.findings.map(({ severity, what }) => `${severity}: ${what}`);
 }
 
-it('shows no secret, however it is written', () => {
+it('redacts secrets in every encoding', () => {
   loadConfig({
     CLICKHOUSE_PASSWORD: 'pass word',
     API_KEYS: 'first-key, second-key',
@@ -26,7 +26,7 @@ it('shows no secret, however it is written', () => {
   expect(diagnosis.findings).toEqual([{ severity: 'error', area: 'log', what: cleaned, fix: cleaned }]);
 });
 
-it('gives an answer when a check never does', async () => {
+it('reports a check that hangs', async () => {
   const diagnosis = new Diagnosis();
   const never = attempt(
     diagnosis.notes('log'),
@@ -37,7 +37,7 @@ it('gives an answer when a check never does', async () => {
   expect(diagnosis.findings[0]?.what).toBe('It hangs: no answer in 0.001 s');
 });
 
-it('tells clocks apart only as far as the answer is exact', () => {
+it('compares clocks only within the precision of the answer', () => {
   const diagnosis = new Diagnosis();
   diagnosis.noteClock('Quick', 101_500, { askedAt: 100_000, answeredAt: 100_010 });
   diagnosis.noteClock('Slow', 101_500, { askedAt: 98_000, answeredAt: 102_000 });
@@ -45,12 +45,12 @@ it('tells clocks apart only as far as the answer is exact', () => {
   expect(diagnosis.findings.map(({ severity }) => severity)).toEqual(['warning', 'ok', 'ok']);
 });
 
-it('finds nothing wrong with what is set for one machine', () => {
-  expect(settingsFindings({})).toEqual(['ok: The settings fit together']);
+it('accepts the settings of a single machine', () => {
+  expect(settingsFindings({})).toEqual(['ok: The settings are consistent']);
 });
 
 it.each([
-  [{ HOST: '0.0.0.0' }, 'asks for no key'],
+  [{ HOST: '0.0.0.0' }, 'without API keys'],
   [{ HOST: '0.0.0.0', API_KEYS: 'x'.repeat(32) }, 'without any login'],
   [{ API_KEYS: 'short' }, 'can be guessed'],
   [
@@ -60,13 +60,13 @@ it.each([
       KAFKA_SASL_USERNAME: 'u',
       KAFKA_SASL_PASSWORD: 'p',
     },
-    'in the clear',
+    'sent unencrypted',
   ],
-  [{ CLICKHOUSE_URL: 'http://ch:8123', CLICKHOUSE_PASSWORD: 'p' }, 'in the clear'],
-  [{ REDIS_URL: 'redis://:p@redis' }, 'in the clear'],
-  [{ RABBITMQ_URL: 'amqp://u:p@rabbit' }, 'in the clear'],
+  [{ CLICKHOUSE_URL: 'http://ch:8123', CLICKHOUSE_PASSWORD: 'p' }, 'sent unencrypted'],
+  [{ REDIS_URL: 'redis://:p@redis' }, 'sent unencrypted'],
+  [{ RABBITMQ_URL: 'amqp://u:p@rabbit' }, 'sent unencrypted'],
   [{ KAFKA_BROKERS: 'k:9092' }, 'MODELS_DIR is not set'],
-])('warns of settings that do harm together: %j', (settings, expected) => {
+])('warns about unsafe settings: %j', (settings, expected) => {
   const found = settingsFindings(settings);
   expect(found.filter((text) => text.startsWith('warning:') && text.includes(expected))).toHaveLength(1);
 });

@@ -38,7 +38,7 @@ function wrong(findings: readonly Finding[]): string[] {
   return texts.filter((text) => !text.startsWith('ok')).toSorted();
 }
 
-/** Where the logs end and how many rows there are: what looking must not change. */
+/** Returns log end offsets and row counts, which the doctor must not change. */
 async function stateOf({ endpoints, ...running }: TestSystem): Promise<unknown> {
   const streams = createStreams({ brokers: endpoints.kafka, clientId: 'test', logger: silentLogger });
   try {
@@ -70,8 +70,8 @@ async function whenStored({ endpoints }: TestSystem): Promise<void> {
   }
 }
 
-describe('a system that runs', () => {
-  it('is healthy, and the same after it was looked at', doneIn, async () => {
+describe('a running system', () => {
+  it('is healthy and unchanged by the checks', doneIn, async () => {
     await whenStored(system);
     const before = await stateOf(system);
     const program = startProgram('cli/main.js', ['doctor', '--json'], { DATA_DIR: system.dataDir });
@@ -97,7 +97,7 @@ describe('a system that runs', () => {
     expect(await stateOf(system)).toEqual(before);
   });
 
-  it('is not, when a table was dropped', doneIn, async () => {
+  it('is unhealthy when a table is missing', doneIn, async () => {
     const drop = (name: string): Promise<Response> =>
       fetch(system.endpoints.clickhouse, { method: 'POST', body: `DROP VIEW millrace.${name}` });
     await drop('ride_predictions');
@@ -106,7 +106,7 @@ describe('a system that runs', () => {
   });
 });
 
-describe('engines that are not there', () => {
+describe('unavailable engines', () => {
   const hanging: { server: Server; sockets: Set<Socket> }[] = [];
   afterEach(async () => {
     for (const { server, sockets } of hanging.splice(0)) {
@@ -131,7 +131,7 @@ describe('engines that are not there', () => {
   const secret = 'never-to-be-shown';
 
   it.each(['refuse connections', 'hang'])(
-    'and %s are each named with what to do, within seconds, and no secret is',
+    'that %s are reported with a fix, within seconds and without secrets',
     doneIn,
     async (how) => {
       const at = how === 'hang' ? await hangs() : '127.0.0.1:9';
@@ -160,7 +160,7 @@ describe('engines that are not there', () => {
     },
   );
 
-  it('because the settings are wrong, or there never was a system, are named too', async () => {
+  it('are reported for invalid settings and for an unused data folder', async () => {
     expect(wrong(await diagnose({ KAFKA_BROKERS: ',', CLICKHOUSE_PASSWORD: secret }))[0]).toContain(
       'KAFKA_BROKERS',
     );
@@ -169,7 +169,7 @@ describe('engines that are not there', () => {
   });
 });
 
-it('topics that would lose records are errors, each with the command that mends it', doneIn, async () => {
+it('reports topics that would lose records, with a command to fix each', doneIn, async () => {
   const kafka = await startKafka({ dataDir: join(folder, 'log'), port: 0, registryPort: 0 });
   const brokers = `127.0.0.1:${kafka.port}`;
   const streams = createStreams({ brokers: [brokers], clientId: 'test', logger: silentLogger });
@@ -205,7 +205,7 @@ it('topics that would lose records are errors, each with the command that mends 
     expect(named('credit-default.predictions: retention.bytes is 5')).toMatchObject({ severity: 'warning' });
     expect(named('credit-default.predictions has 1 partitions')).toMatchObject({ severity: 'warning' });
     expect(named('millrace.models: cleanup.policy is delete')).toMatchObject({ severity: 'error' });
-    expect(named('There is no topic ')?.what).toContain('car-price.events');
+    expect(named('Topics do not exist or are not visible')?.what).toContain('car-price.events');
     expect(findings.find(({ what }) => what.startsWith('Not registered yet'))).toMatchObject({
       area: 'registry',
     });
@@ -219,7 +219,7 @@ it('topics that would lose records are errors, each with the command that mends 
 });
 
 describeWithRedis('Redis', () => {
-  it('is told what its user may not do, and keeps nothing', doneIn, async () => {
+  it('reports denied commands and leaves no key behind', doneIn, async () => {
     const redis = await RedisServer.start(
       '--user',
       'limited',
@@ -237,8 +237,8 @@ describeWithRedis('Redis', () => {
       );
       expect(findings.map(({ severity, what }) => `${severity} ${what.split(':')[0]}`)).toEqual([
         expect.stringMatching(/^ok Redis answers/),
-        'error Redis does not take EVAL',
-        'error Redis does not tell about itself',
+        'error Redis does not accept EVAL',
+        'error Redis denies INFO',
       ]);
       const open = await diagnose({ DATA_DIR: folder, REDIS_URL: redis.url });
       expect(wrong(open).filter((text) => text.includes('redis'))).toEqual([]);

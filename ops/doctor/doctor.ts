@@ -13,11 +13,11 @@ import { checkStorage } from './check-storage.js';
 import { checkSystem } from './check-system.js';
 import { type Area, attempt, Diagnosis, type Finding } from './diagnosis.js';
 
-/** Whatever hangs, an answer comes within so long. */
+/** Time limit per engine. */
 const timeoutMs = 25_000;
 
 /**
- * Looks at everything that Millrace needs and changes nothing. Never throws: what can't be looked at is a finding.
+ * Checks everything that Millrace needs, without changing anything. Never throws: a failed check is a finding.
  *
  * @param environment - the settings, as environment variables.
  */
@@ -29,26 +29,26 @@ export async function diagnose(environment: Record<string, string | undefined>):
   } catch (error) {
     diagnosis
       .notes('settings')
-      .error(messageOf(error), 'Mend these environment variables: `millrace settings` lists all.');
+      .error(messageOf(error), 'Fix these environment variables. `millrace settings` lists all of them.');
     return diagnosis.findings;
   }
   checkSettings(diagnosis.notes('settings'), config);
   const pipelines = (await loadPipelines()).map(({ name }) => name);
-  /** Each engine by itself: one that is down takes nothing from the others. */
+  /** Checks one engine. An engine that is down does not affect the checks of the others. */
   const engine = (area: Area, name: string, check: () => Promise<void>): Promise<boolean> =>
     attempt(
       diagnosis.notes(area),
       {
-        what: `${name} can’t be looked at`,
-        fix: 'Start the system (`npm start`), or mend the setting that the message names.',
+        what: `Cannot check ${name}`,
+        fix: 'Start the system (`npm start`), or fix the setting in the message.',
         timeoutMs,
       },
       check,
     );
   const { REDIS_URL: redis, RABBITMQ_URL: rabbitMq } = config;
   await Promise.all([
-    engine('log', 'The log', async () => checkLog(diagnosis, config, await find(config, 'kafka'), pipelines)),
-    engine('registry', 'The schema registry', async () =>
+    engine('log', 'the log', async () => checkLog(diagnosis, config, await find(config, 'kafka'), pipelines)),
+    engine('registry', 'the schema registry', async () =>
       checkRegistry(diagnosis, config, await find(config, 'schema_registry'), pipelines),
     ),
     engine('clickhouse', 'ClickHouse', async () =>
@@ -58,8 +58,8 @@ export async function diagnose(environment: Record<string, string | undefined>):
     rabbitMq === undefined
       ? undefined
       : engine('rabbitmq', 'RabbitMQ', () => checkRabbitMq(diagnosis, config, rabbitMq)),
-    engine('models', 'Folders', () => checkStorage(diagnosis, config)),
-    engine('system', 'The HTTP API', async () => {
+    engine('models', 'the folders', () => checkStorage(diagnosis, config)),
+    engine('system', 'the HTTP API', async () => {
       const url = config.MILLRACE_URL ?? (await readEndpoints(config.DATA_DIR))?.http;
       if (url !== undefined) await checkSystem(diagnosis, url);
     }),
@@ -73,7 +73,7 @@ const find: typeof findEngine = async (config, name) => {
   } catch (error) {
     throw error instanceof MillraceError
       ? error
-      : new Error(`endpoints.json can’t be read: ${messageOf(error)}`, { cause: error });
+      : new Error(`Cannot read endpoints.json: ${messageOf(error)}`, { cause: error });
   }
 };
 
