@@ -1,7 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseManifest } from '../../models/manifest.js';
-import { versionFiles } from '../../models/registration/receive.js';
+import { versionFiles } from '../../models/registration/install.js';
 import type { Config } from '../../platform/config.js';
 import { MillraceError, messageOf } from '../../platform/errors.js';
 import { type ApiClient, createApiClient } from '../api-client.js';

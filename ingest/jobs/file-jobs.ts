@@ -10,7 +10,7 @@ import type { FileParser } from '../../processors/jobs/parser/file-parser.js';
 import { clientOf } from '../middleware/authentication.js';
 import { mayUse } from '../middleware/authorization.js';
 import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
-import { receiveUpload } from '../receive-upload.js';
+import { receiveUpload } from '../files/receive-file.js';
 import type { JobAnswer } from './schemas.js';
 
 /** Of jobs of `/upload`: AIMQ's name for the prices. */

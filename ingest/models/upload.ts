@@ -1,6 +1,7 @@
 import { Hono } from 'hono';
 import { describeRoute } from 'hono-openapi';
-import { receiveVersion, versionFiles } from '../../models/registration/receive.js';
+import { versionFiles } from '../../models/registration/install.js';
+import { receiveVersion } from './receive-version.js';
 import type { ModelRegistrar } from '../../models/registration/registrar.js';
 import { clientOf } from '../middleware/authentication.js';
 import { answer, pathParameter, problems } from '../openapi/describe.js';

@@ -5,7 +5,9 @@ import { isDeepStrictEqual } from 'node:util';
 import { isSystemError, MillraceError, messageOf } from '../../platform/errors.js';
 import { makeFolder } from '../../platform/make-folder.js';
 import { readModel, type ModelArtifact } from '../registry.js';
-import { versionFiles } from './receive.js';
+
+/** The files of a version folder. */
+export const versionFiles = ['model.onnx', 'model.json', 'golden.json'] as const;
 
 /** Folders whose names begin with a dot are no models to the registry. */
 const staging = '.incoming';

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { versionFiles } from '../registration/receive.js';
+import { versionFiles } from '../registration/install.js';
 import { copyModel, type ModelChanges, withNote } from './copy-model.js';
 import { projectRoot } from '../../platform/paths.js';
 

@@ -5,9 +5,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { Busboy, type BusboyInstance } from '@fastify/busboy';
 import { MillraceError, messageOf } from '../../platform/errors.js';
-
-/** The files of a version folder. */
-export const versionFiles = ['model.onnx', 'model.json', 'golden.json'] as const;
+import { versionFiles } from '../../models/registration/install.js';
 
 /** Of model.json and golden.json, which are read at once in the process that serves; they have some kilobytes. */
 const maxJsonBytes = 1024 ** 2;

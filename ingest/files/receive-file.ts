@@ -3,8 +3,8 @@ import { once } from 'node:events';
 import { Readable, Transform } from 'node:stream';
 import { Busboy, type BusboyInstance } from '@fastify/busboy';
 import type { Context } from 'hono';
-import { isSystemError, MillraceError, messageOf } from '../platform/errors.js';
-import type { JobFiles } from '../processors/jobs/job-files.js';
+import { isSystemError, MillraceError, messageOf } from '../../platform/errors.js';
+import type { JobFiles } from '../../processors/jobs/job-files.js';
 
 /** A file that is on this machine's disk, but no job's yet. */
 export interface Upload {
