@@ -1,9 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { once } from 'node:events';
-import { Readable, Transform } from 'node:stream';
-import { Busboy, type BusboyInstance } from '@fastify/busboy';
 import type { Context } from 'hono';
 import { isSystemError, MillraceError, messageOf } from '../../platform/errors.js';
+import { receiveMultipart } from '../receive-multipart.js';
 import type { JobFiles } from '../../processors/jobs/job-files.js';
 
 /** A file that is on this machine's disk, but no job's yet. */
@@ -43,98 +41,36 @@ export async function receiveUpload(c: Context, files: JobFiles, limits: UploadL
     );
   }
   if (Number(c.req.header('content-length') ?? 0) > limits.maxBytes + envelopeBytes) throw tooLarge(limits);
-  const source = Readable.fromWeb(body);
-  const upload = { id: randomUUID(), path: '', name: '', bytes: 0, digest: '' };
+  const upload = { id: randomUUID(), path: '', name: '', bytes: 0 };
   const hash = createHash('sha256');
-  let failure: unknown;
-  let storing: Promise<unknown> | undefined;
-  const fail = (error: unknown): void => {
-    failure ??= error;
-    source.destroy();
-    // All of the body may be with the parser already, which would wait for ever for a reader of its file.
-    parser.destroy(error instanceof Error ? error : undefined);
-  };
-  const parser = createParser(contentType);
-  parser.on('file', (field: string, stream: Readable, fileName: string) => {
-    if (field !== 'file' || storing !== undefined) {
-      stream.on('error', fail).resume();
-      return;
-    }
-    upload.name = safeName(fileName);
-    const counted = new Transform({
-      transform(chunk: Buffer, _encoding, done) {
+  let isThere = false;
+  try {
+    await receiveMultipart(body, {
+      contentType,
+      limits: { parts: 20, fields: 10, fieldSize: envelopeBytes, headerPairs: 100 },
+      maxFileBytes: limits.maxBytes,
+      tooLarge: () => tooLarge(limits),
+      timeoutMs: limits.timeoutMs,
+      tooSlow: () => tooSlow(limits.timeoutMs),
+      onFile: (field, content, fileName) => {
+        if (field !== 'file' || isThere) return undefined;
+        isThere = true;
+        upload.name = safeName(fileName);
+        return files.receive(upload.id, content).then((path) => (upload.path = path));
+      },
+      onChunk: (chunk) => {
         upload.bytes += chunk.length;
-        if (upload.bytes > limits.maxBytes) done(tooLarge(limits));
-        else done(null, chunk);
         hash.update(chunk);
       },
     });
-    // It may break off before the file is open, when nobody else listens.
-    counted.on('error', fail);
-    stream.on('error', (error: Error) => counted.destroy(error));
-    storing = files.receive(upload.id, stream.pipe(counted)).then(
-      (path) => (upload.path = path),
-      (error: unknown) => fail(failure ?? error),
-    );
-    // Or what is received waits for ever for a stream whose source has broken off.
-    source.once('close', () => {
-      if (!source.readableEnded) counted.destroy(new Error('the body ended early'));
-    });
-  });
-  // More than one may come, and one that nobody listens to would end the process.
-  parser.on('error', fail);
-  try {
-    await pump(source, parser, limits.timeoutMs);
   } catch (error) {
-    failure ??= error;
-    parser.destroy();
-    source.destroy();
-  }
-  await storing;
-  if (failure !== undefined) {
     await files.discard(upload.id);
-    throw translated(failure);
+    throw translated(error);
   }
-  if (storing === undefined) {
+  if (!isThere) {
     throw new MillraceError('FILE_MISSING', 'The body has no file in a field `file`. Send `-F file=@…`.');
   }
   return { ...upload, digest: hash.digest('hex') };
-}
-
-function createParser(contentType: string): BusboyInstance {
-  try {
-    const headers = { 'content-type': contentType };
-    return new Busboy({
-      headers,
-      limits: { parts: 20, fields: 10, fieldSize: envelopeBytes, headerPairs: 100 },
-    });
-  } catch (error) {
-    throw broken(error);
-  }
-}
-
-/** Writes all of a body into its parser, as fast as that takes it. */
-async function pump(source: Readable, parser: BusboyInstance, timeoutMs: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const restart = (): void => {
-    clearTimeout(timer);
-    timer = setTimeout(() => source.destroy(tooSlow(timeoutMs)), timeoutMs);
-  };
-  const finished = once(parser, 'finish');
-  finished.catch(() => undefined);
-  // One for all waits: each listener of its own would stay until the end.
-  const closed = once(source, 'close').catch(() => undefined);
-  try {
-    restart();
-    for await (const chunk of source) {
-      restart();
-      if (!parser.write(chunk)) await Promise.race([once(parser, 'drain'), closed]);
-    }
-    parser.end();
-    await finished;
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 /** What follows the last slash or backslash, without control characters. */

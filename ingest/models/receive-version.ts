@@ -1,10 +1,9 @@
 import { createWriteStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { Busboy, type BusboyInstance } from '@fastify/busboy';
 import { MillraceError, messageOf } from '../../platform/errors.js';
+import { receiveMultipart } from '../receive-multipart.js';
 import { versionFiles } from '../../models/registration/install.js';
 
 /** Of model.json and golden.json, which are read at once in the process that serves; they have some kilobytes. */
@@ -34,47 +33,29 @@ export async function receiveVersion(
     throw invalid('it is no multipart/form-data');
   }
   const fields = new Map<string, string>();
-  const received = new Map<string, Promise<void>>();
-  const abandoned = new AbortController();
-  const { signal } = abandoned;
-  const parser = openParser(contentType, maxBytes);
-  parser.on('field', (name, value) => fields.set(name, value));
-  parser.on('file', (name, file) => {
-    const known = versionFiles.find((each) => each === name);
-    if (known === undefined || received.has(known)) {
-      parser.destroy(
-        invalid(
-          known === undefined
-            ? `there is no file '${name.slice(0, 100)}' in a version`
-            : `${known} comes twice`,
-        ),
-      );
-      return;
-    }
-    file.on('limit', () => {
-      abandoned.abort(
+  const received = new Set<string>();
+  try {
+    await receiveMultipart(body, {
+      contentType,
+      limits: { files: 4, fields: 4, parts: 8, fieldSize: 1000, headerPairs: 20 },
+      maxFileBytes: maxBytes,
+      tooLarge: () =>
         new MillraceError(
           'BODY_TOO_LARGE',
           `A file of a model version has at most ${maxBytes} bytes (MAX_MODEL_BYTES).`,
         ),
-      );
+      tooManyParts: () => invalid('it has too many parts'),
+      onFile: (name, content) => {
+        const known = versionFiles.find((each) => each === name);
+        if (known === undefined) throw invalid(`there is no file '${name.slice(0, 100)}' in a version`);
+        if (received.has(known)) throw invalid(`${known} comes twice`);
+        received.add(known);
+        return pipeline(content, createWriteStream(join(folder, known), { flags: 'wx' }));
+      },
+      onField: (name, value) => fields.set(name, value),
     });
-    const written = pipeline(file, createWriteStream(join(folder, known), { flags: 'wx' }), { signal });
-    // It is waited for below; until then its failure is not unhandled.
-    written.catch(() => undefined);
-    received.set(known, written);
-  });
-  for (const limit of ['partsLimit', 'filesLimit', 'fieldsLimit'] as const) {
-    parser.on(limit, () => parser.destroy(invalid('it has too many parts')));
-  }
-  try {
-    await pipeline(Readable.fromWeb(body as never), parser, { signal });
-    await Promise.all(received.values());
   } catch (error) {
-    abandoned.abort(error);
-    await Promise.allSettled(received.values());
-    const reason: unknown = signal.reason;
-    throw reason instanceof MillraceError ? reason : invalid(messageOf(reason), error);
+    throw error instanceof MillraceError ? error : invalid(messageOf(error), error);
   }
   const missing = versionFiles.filter((name) => !received.has(name));
   if (missing.length > 0) throw invalid(`${missing.join(', ')} not in it`);
@@ -89,17 +70,6 @@ export async function receiveVersion(
     }
   }
   return fields;
-}
-
-function openParser(contentType: string, maxBytes: number): BusboyInstance {
-  try {
-    return new Busboy({
-      headers: { 'content-type': contentType },
-      limits: { fileSize: maxBytes, files: 4, fields: 4, parts: 8, fieldSize: 1000, headerPairs: 20 },
-    });
-  } catch (error) {
-    throw invalid(messageOf(error), error);
-  }
 }
 
 function invalid(problem: string, cause?: unknown): MillraceError {
