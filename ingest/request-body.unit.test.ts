@@ -1,8 +1,7 @@
 import { Hono } from 'hono';
 import { expect, it } from 'vitest';
 import { sendProblem } from './problems.js';
-import { type BodyForm, parseJson, readText } from './request-body.js';
-import { readRequestEvents } from './pipelines/request-events.js';
+import { type BodyForm, parseJson, readRequestEvents, readText } from './request-body.js';
 
 const maxEvents = 1_000;
 

@@ -21,7 +21,7 @@ import {
   withMembers,
 } from '../openapi/describe.js';
 import { idempotencyKeyOf, idempotencyKeyParameter } from './idempotency-key.js';
-import { readRequestEvents } from './request-events.js';
+import { readRequestEvents } from '../request-body.js';
 import {
   acceptedSchema,
   type pipelineSchema,
