@@ -43,6 +43,25 @@ test('links from one document to another have a file and a heading', () => {
   expect(links.filter(isBroken)).toEqual([]);
 });
 
+test('source files that documents name exist', () => {
+  const documents = files.filter((file) => file.endsWith('.md') && file !== 'CHANGELOG.md');
+  const named = documents.flatMap((from) =>
+    [...read(from).matchAll(/`((?:[\w-]+\/)+[\w.-]+\.(?:ts|mjs))`/g)].map(([, to = '']) => ({ from, to })),
+  );
+  expect(named.length).toBeGreaterThan(50);
+  expect(
+    named.filter(
+      ({ from, to }) =>
+        !files.includes(to) && !files.includes(join(dirname(from), to)) && !isOfReader(from, to),
+    ),
+  ).toEqual([]);
+});
+
+/** A file that the reader of a guide makes: its content follows the name. */
+function isOfReader(from: string, to: string): boolean {
+  return new RegExp(`\`${to.replaceAll('.', '\\.')}\`:?\\n\\n\`\`\``).test(read(from));
+}
+
 function isFolder(name: string): boolean {
   return statSync(join(projectRoot, name)).isDirectory();
 }
