@@ -9,7 +9,7 @@ import { version as millraceVersion } from '../../platform/version.js';
 import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
 import { modelFor, modelsOf } from '../../processors/scoring/model-router.js';
 import { makeRow } from '../../processors/scoring/features.js';
-import { openEnvelope } from '../../processors/events/envelope.js';
+import { type EnvelopedEvent, openEnvelope } from '../../processors/events/envelope.js';
 import type { Health } from '../../platform/health.js';
 import { type EventAcceptor, NotWritten } from '../../processors/events/accept-events.js';
 import { idempotencyKeyParameter } from '../pipelines/idempotency-key.js';
@@ -137,8 +137,8 @@ export function inferenceRoutes(
     if (count > maxEvents) throw tooManyEvents(count, maxEvents);
     await takeEvents(c, count);
     const rows = toRows(request, pipeline.event.schema);
-    await requireValid(rows, pipeline, models);
-    const results = await acceptor.predict(pipeline, rows, contextOf(c, requestTimeoutMs));
+    const events = await openAll(rows, pipeline, models);
+    const results = await acceptor.predict(pipeline, events, contextOf(c, requestTimeoutMs));
     const predictions = results.map((result, index) => {
       if (result instanceof NotWritten) throw result;
       if (result instanceof MillraceError) throw rowError(index, result);
@@ -231,11 +231,12 @@ async function readJson(c: Context, maxEvents: number): Promise<unknown> {
 }
 
 /** @throws MillraceError `INFER_INVALID` for the first row that does not fit the contract: then none is on the log. */
-async function requireValid(
+async function openAll(
   rows: readonly object[],
   { scorer, pipeline }: OpenPipeline,
   models: readonly ModelManifest[],
-): Promise<void> {
+): Promise<EnvelopedEvent[]> {
+  const events: EnvelopedEvent[] = [];
   for (const [index, row] of rows.entries()) {
     const opened = openEnvelope(row, scorer);
     if (opened instanceof MillraceError) throw rowError(index, opened);
@@ -248,8 +249,10 @@ async function requireValid(
       );
     const features = makeRow(pipeline, manifest, opened.fields);
     if (features instanceof MillraceError) throw rowError(index, features);
+    events.push(opened);
     if (index % checkedAtOnce === checkedAtOnce - 1) await nextTurn();
   }
+  return events;
 }
 
 function rowError(index: number, error: MillraceError): MillraceError {

@@ -35,16 +35,25 @@ export const envelopeSchema = z.object({
 });
 
 /** An event as a client sent it, its fields fit for the contract. */
-export interface EnvelopedEvent {
-  eventId: string | undefined;
+export class EnvelopedEvent {
+  readonly eventId: string | undefined;
   /** Milliseconds since 1970, UTC. */
-  eventTime: number | undefined;
-  fields: object;
+  readonly eventTime: number | undefined;
+  readonly fields: object;
+
+  constructor(eventId: string | undefined, eventTime: number | undefined, fields: object) {
+    this.eventId = eventId;
+    this.eventTime = eventTime;
+    this.fields = fields;
+  }
 }
 
-/** Separates the envelope from the fields and validates both, naming every wrong field of either. */
+/**
+ * Separates the envelope from the fields and validates both, naming every wrong field of either. An event that was opened
+ * before, or refused, stays as it is.
+ */
 export function openEnvelope(body: unknown, scorer: Scorer): EnvelopedEvent | MillraceError {
-  if (body instanceof MillraceError) return body;
+  if (body instanceof MillraceError || body instanceof EnvelopedEvent) return body;
   if (typeof body !== 'object' || body === null || Array.isArray(body)) {
     return new InvalidEvent([{ field: '', problem: 'must be a JSON object' }]);
   }
@@ -53,14 +62,14 @@ export function openEnvelope(body: unknown, scorer: Scorer): EnvelopedEvent | Mi
   const fields = scorer.validate(rest);
   // Most events have no more than an id, and the schema takes its time.
   if (event_time === undefined && isEventId(event_id) && !(fields instanceof InvalidEvent))
-    return { eventId: event_id, eventTime: undefined, fields };
+    return new EnvelopedEvent(event_id, undefined, fields);
   const envelope = envelopeSchema.safeParse({ event_id, event_time });
   if (!envelope.success) {
     const wrong = fieldErrors(envelope.error);
     return new InvalidEvent(fields instanceof InvalidEvent ? [...wrong, ...fields.fields] : wrong);
   }
   if (fields instanceof InvalidEvent) return fields;
-  return { eventId: envelope.data.event_id, eventTime: envelope.data.event_time, fields };
+  return new EnvelopedEvent(envelope.data.event_id, envelope.data.event_time, fields);
 }
 
 function isEventId(value: unknown): value is string | undefined {
