@@ -22,7 +22,8 @@ import { createKafka } from '../../streams/connection.js';
 import type { Streams } from '../../streams/streams.js';
 import { sinkGroup } from '../../streams/topics.js';
 import type { Serde } from '../../streams/serde.js';
-import { killPrograms, startProgram } from '../../tests/system/programs.js';
+import { type Finished, runCommand } from '../../tests/system/run-command.js';
+import { auditCommand } from '../../cli/audit.js';
 import { type Context, openContext, type Role } from '../../app/context.js';
 import { startProcessors } from '../../app/process.js';
 import { startSink } from '../../app/sink.js';
@@ -76,7 +77,6 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  await killPrograms();
   for (const role of roles.toReversed()) await role.stop();
   await context.close();
   await engines.stop();
@@ -145,15 +145,14 @@ async function sql(query: string): Promise<void> {
   await engines.analytics.client.command({ query });
 }
 
-async function runAudit(...args: string[]): Promise<{ exit: unknown; output: string }> {
+function runAudit(...args: string[]): Promise<Finished> {
   const of = {
     ...settings,
     KAFKA_BROKERS: engines.brokers.join(','),
     SCHEMA_REGISTRY_URL: engines.registryUrl,
     CLICKHOUSE_URL: engines.clickHouseUrl,
   };
-  const program = startProgram('cli/main.js', ['audit', ...args], of);
-  return { exit: await program.exited, output: program.output() };
+  return runCommand(auditCommand(), args, of);
 }
 
 it('what nobody has worked on is on its way, and no loss', doneIn, async () => {

@@ -1,9 +1,11 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { modelsCommand } from '../../cli/models/command.js';
+import { overviewCommands } from '../../cli/overview.js';
 import { VersionFolders } from '../../models/testing/version-folders.js';
 import { startProgram } from './programs.js';
-import { runsAll } from './size.js';
+import { type Finished, runCommand } from './run-command.js';
 import { startSystem, type TestSystem } from './start.js';
 
 let system: TestSystem;
@@ -18,42 +20,45 @@ afterAll(async () => {
   await folders.remove();
 });
 
-interface Finished {
-  output: string;
-  exit: number | string;
-}
+const settings = () => ({ MILLRACE_URL: system.endpoints.http, MILLRACE_API_KEY: 'a-key' });
 
-/** Runs `millrace …` and gives what it printed. */
+/** Runs `millrace …` in a process, and gives what it printed. */
 async function millrace(...args: string[]): Promise<Finished> {
-  const settings = { MILLRACE_URL: system.endpoints.http, MILLRACE_API_KEY: 'a-key' };
-  const program = startProgram('cli/main.js', args, settings);
+  const program = startProgram('cli/main.js', args, settings());
   return { exit: await program.exited, output: program.output().trim() };
 }
 
-const models = (...args: string[]): Promise<Finished> => millrace('models', ...args);
+function overview(name: string): Promise<Finished> {
+  const command = overviewCommands().find((each) => each.name() === name);
+  if (command === undefined) throw new Error(`there is no command ${name}`);
+  return runCommand(command, [], settings());
+}
+
+const models = (...args: string[]): Promise<Finished> => runCommand(modelsCommand(), args, settings());
 
 function cells(table: string): string[][] {
   return table.split('\n').map((line) => line.split(/ {2,}/));
 }
 
 it('says how the system is, and what runs in it', async () => {
-  const [status, pipelines, jobs] = await Promise.all(
-    ['status', 'pipelines', 'jobs'].map((name) => millrace(name)),
-  );
-  expect(status?.exit, status?.output).toBe(0);
-  expect(cells(status?.output ?? '')).toEqual(
+  const status = await millrace('status');
+  expect(status.exit, status.output).toBe(0);
+  expect(cells(status.output)).toEqual(
     expect.arrayContaining([
       ['PART', 'STATUS', 'DETAIL'],
       ['models', 'up'],
       ['(all)', 'up', system.endpoints.http],
     ]),
   );
-  expect(cells(pipelines?.output ?? '')).toContainEqual([
+  expect(cells((await overview('pipelines')).output)).toContainEqual([
     'credit-default',
     'credit-default 1',
     'credit-default.events',
   ]);
-  expect(jobs).toEqual({ exit: 0, output: 'JOB  PIPELINE  STATE  ROWS  FAILED  CREATED  FILE' });
+  expect(await overview('jobs')).toEqual({
+    exit: 0,
+    output: 'JOB  PIPELINE  STATE  ROWS  FAILED  CREATED  FILE',
+  });
 });
 
 it('names a command that is none, and starts nothing', async () => {
@@ -113,8 +118,7 @@ it('says when the version does not serve that was promoted', async () => {
   expect((await models('rollback', 'credit-default')).exit).toBe(0);
 });
 
-// A process each: with the larger suites.
-it.runIf(runsAll).each([
+it.each([
   ['a folder that is none', ['register', '/no/such/folder'], 'A version folder contains model.onnx'],
   ['a model that is a path', ['list', '../../etc'], "There is no model '../../etc'"],
   ['an unknown version', ['promote', 'credit-default', '9'], "no version '9'"],

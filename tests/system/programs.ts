@@ -24,19 +24,22 @@ process.once('exit', () => {
   for (const child of running) child.kill('SIGKILL');
 });
 
-/** Settings that a developer's shell may have, and that would lead a test to engines that are not its own. */
-const unset = Object.fromEntries(
-  [
-    'KAFKA_BROKERS',
-    'SCHEMA_REGISTRY_URL',
-    'CLICKHOUSE_URL',
-    'API_KEYS',
-    'REDIS_URL',
-    'RABBITMQ_URL',
-    'NODE_OPTIONS',
-    'OTEL_EXPORTER_OTLP_ENDPOINT',
-  ].map((name) => [name, '']),
-);
+/** Environment variables for a program under test: none leads to engines that are not its own. */
+export const isolated: Record<string, string> = {
+  TAXI_SCHEDULE: 'off',
+  ...Object.fromEntries(
+    [
+      'KAFKA_BROKERS',
+      'SCHEMA_REGISTRY_URL',
+      'CLICKHOUSE_URL',
+      'API_KEYS',
+      'REDIS_URL',
+      'RABBITMQ_URL',
+      'NODE_OPTIONS',
+      'OTEL_EXPORTER_OTLP_ENDPOINT',
+    ].map((name) => [name, '']),
+  ),
+};
 
 /** Starts a compiled file of the project, by its path under `dist/`. */
 export function startProgram(file: string, args: string[], settings: Record<string, string>): Program {
@@ -47,7 +50,7 @@ export function startProgram(file: string, args: string[], settings: Record<stri
 export function startCommand(command: string, args: string[], settings: Record<string, string>): Program {
   const child = spawn(command, args, {
     cwd: projectRoot,
-    env: { ...process.env, ...unset, TAXI_SCHEDULE: 'off', ...settings },
+    env: { ...process.env, ...isolated, ...settings },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   running.add(child);
