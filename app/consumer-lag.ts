@@ -3,7 +3,7 @@ import { Gauge, type Registry } from 'prom-client';
 import type { PartHealth } from '../platform/health.js';
 import type { Streams } from '../streams/streams.js';
 import { pipelineTopics, scoringGroup } from '../streams/topics.js';
-import { describeBeyondEnd, type OffsetBeyondEnd, offsetsBeyondEnd } from '../streams/offsets-beyond-end.js';
+import { describeBeyondEnd, type OffsetBeyondEnd, offsetsBeyondEnd } from '../streams/log-admin.js';
 
 /** How many events of some pipelines wait for their score. @throws {MillraceError} as `Streams.lag`. */
 export async function scoringLag(streams: Streams, pipelines: readonly string[]): Promise<number> {

@@ -10,8 +10,7 @@ import { concernsRecord, isFenced, mayPass, toMillraceError } from './kafka-erro
 import { sizeOf, toStreamRecord } from './records.js';
 import type { NewRecord, StreamRecord } from './records.js';
 import { spansOf, traceRecords } from './traced-records.js';
-import { openSession } from './transaction-session.js';
-import type { CommittedOffsets, TransactionSession } from './transaction-session.js';
+import { type CommittedOffsets, openSession, type TransactionSession } from './transactional-producer.js';
 
 export interface ExactlyOnceProcessorOptions extends GroupOptions {
   /**

@@ -2,7 +2,7 @@ import type { Consumer, EachBatchPayload, Kafka } from 'kafkajs';
 import { messageOf } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 import { atMost, backoff, pause } from '../platform/backoff.js';
-import { ConsumptionHealth, type ConsumptionStatus } from './consumption-health.js';
+import { ConsumptionHealth, type ConsumptionStatus } from './consumption.js';
 
 const stopMs = 15_000;
 

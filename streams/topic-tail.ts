@@ -2,7 +2,7 @@ import type { Kafka } from 'kafkajs';
 import { MillraceError, messageOf } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 import { atMost, backoff, pause } from '../platform/backoff.js';
-import { ConsumptionHealth, type ConsumptionStatus } from './consumption-health.js';
+import { ConsumptionHealth, type ConsumptionStatus } from './consumption.js';
 import { type FetchResult, fetchCommitted, maxEmptyAnswers, type Place } from './fetch-committed.js';
 import { typeOf } from './kafka-errors.js';
 import type { PartitionRange } from './log-admin.js';

@@ -6,7 +6,7 @@ import type { ModelEvent } from '../../schemas/types.js';
 import type { StreamRecord } from '../../streams/records.js';
 import type { Streams } from '../../streams/streams.js';
 import { pipelineTopics, scoringGroup, sinkGroup, systemTopics } from '../../streams/topics.js';
-import { describeBeyondEnd, offsetsBeyondEnd } from '../../streams/offsets-beyond-end.js';
+import { describeBeyondEnd, offsetsBeyondEnd } from '../../streams/log-admin.js';
 import { type Bounds, standingStill, takeBounds, waitUntilDone } from './bounds.js';
 import { compareLog } from './compare-log.js';
 import { compareRows, type Verdict } from './compare-rows.js';

@@ -6,7 +6,7 @@ import { LogInspection } from '../../streams/log-inspection.js';
 import { createStreams } from '../../streams/streams.js';
 import { pipelineTopics, scoringGroup, sinkGroup } from '../../streams/topics.js';
 import { kafkaSettings } from '../../app/context.js';
-import { describeBeyondEnd, offsetsBeyondEnd } from '../../streams/offsets-beyond-end.js';
+import { describeBeyondEnd, offsetsBeyondEnd } from '../../streams/log-admin.js';
 import { attempt, type Diagnosis } from './diagnosis.js';
 
 const slowMs = 1_000;
