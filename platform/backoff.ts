@@ -39,6 +39,23 @@ export function pause(ms: number, signal?: AbortSignal): Promise<void> {
   });
 }
 
+/** Wakes those who wait for a change. */
+export class Condition {
+  #changed = new AbortController();
+
+  notify(): void {
+    const changed = this.#changed;
+    this.#changed = new AbortController();
+    changed.abort();
+  }
+
+  /** Waits for the next {@link notify}, at most for so long; ends early, without an error, when the signal aborts. */
+  wait(ms: number, signal?: AbortSignal): Promise<void> {
+    const changed = this.#changed.signal;
+    return pause(ms, signal ? AbortSignal.any([changed, signal]) : changed);
+  }
+}
+
 /** Waits for what is under way, at most for so long; it goes on then. */
 export async function atMost(ms: number, work: Promise<unknown>): Promise<void> {
   const done = new AbortController();

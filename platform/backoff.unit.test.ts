@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { atMost, backoff, backoffMs, pause } from './backoff.js';
+import { atMost, backoff, backoffMs, Condition, pause } from './backoff.js';
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
@@ -34,5 +34,19 @@ test('work is waited for at most so long', async () => {
   await vi.advanceTimersByTimeAsync(1_000);
   await waiting;
   await atMost(1_000, Promise.resolve());
+  expect(vi.getTimerCount()).toBe(0);
+});
+
+test('a change wakes all who wait for it, and none who come later', async () => {
+  const changed = new Condition();
+  const waits = [changed.wait(60_000), changed.wait(60_000, new AbortController().signal)];
+  changed.notify();
+  await Promise.all(waits);
+  expect(vi.getTimerCount()).toBe(0);
+  const stopping = new AbortController();
+  const later = changed.wait(60_000, stopping.signal);
+  expect(vi.getTimerCount()).toBe(1);
+  stopping.abort();
+  await later;
   expect(vi.getTimerCount()).toBe(0);
 });

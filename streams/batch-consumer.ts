@@ -1,8 +1,7 @@
 import type { Kafka } from 'kafkajs';
 import { messageOf } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
-import { backoff, pause } from '../platform/backoff.js';
-import type { Consumption } from './consumption.js';
+import { backoff, Condition, pause } from '../platform/backoff.js';
 import { GroupConsumer } from './group-consumer.js';
 import type { Batch, GroupOptions } from './group-consumer.js';
 import { mayPass } from './kafka-errors.js';
@@ -43,10 +42,7 @@ interface Waiting {
  * Consumes at least once: reads ahead of the handler, collects records over fetches and partitions into large
  * batches, and commits what is handled.
  */
-export class BatchConsumer implements Consumption {
-  readonly #logger: Logger;
-  readonly #options: BatchConsumerOptions;
-  readonly #group: GroupConsumer;
+export class BatchConsumer extends GroupConsumer<BatchConsumerOptions> {
   readonly #maxBatch: number;
   readonly #maxWaitMs: number;
   readonly #handling: Promise<void>;
@@ -58,43 +54,33 @@ export class BatchConsumer implements Consumption {
   #oldestSince = 0;
   #generation = 0;
   /** Ends a wait for more records, or for room. */
-  #changed = new AbortController();
+  readonly #changed = new Condition();
 
   constructor(kafka: Kafka, logger: Logger, options: BatchConsumerOptions) {
-    this.#logger = logger.child({ group: options.groupId });
-    this.#options = options;
+    super(kafka, logger, options);
     this.#maxBatch = options.maxBatch ?? 1_000;
     this.#maxWaitMs = options.maxWaitMs ?? 100;
-    this.#group = new GroupConsumer(kafka, logger, options, {
-      onBatch: (batch) => this.#collect(batch),
-      // What waits was not committed, so its new owner, perhaps this member, reads it again.
-      onJoin: () => {
-        this.#generation++;
-        this.#waiting = [];
-        this.#holds = new Map();
-        this.#signalChange();
-      },
-    });
     this.#handling = this.#handleAll();
   }
 
-  async stop(): Promise<void> {
+  override async stop(): Promise<void> {
     this.#draining.abort();
-    this.#signalChange();
+    this.#changed.notify();
     // The rest is handled and committed while this is still a member of the group.
     await this.#handling;
-    await this.#group.stop();
+    await super.stop();
   }
 
-  status(): ReturnType<Consumption['status']> {
-    return this.#group.status;
+  /** What waits was not committed, so its new owner, perhaps this member, reads it again. */
+  protected override onJoin(): void {
+    this.#generation++;
+    this.#waiting = [];
+    this.#holds = new Map();
+    this.#changed.notify();
   }
 
-  aliveAt(): number {
-    return this.#group.aliveAt;
-  }
-
-  async #collect(batch: Batch): Promise<void> {
+  /** Collects what was read. */
+  protected override async onBatch(batch: Batch): Promise<void> {
     const { topic, partition, messages } = batch.payload.batch;
     const room = this.#maxBatch * 2;
     const holds = this.#holdsOf({ topic, partition });
@@ -102,7 +88,7 @@ export class BatchConsumer implements Consumption {
     for (let from = 0; from < messages.length; from += slice) {
       while (this.#waiting.length >= room && !this.#draining.signal.aborted) {
         batch.check();
-        await pause(1_000, AbortSignal.any([this.#changed.signal, batch.signal]));
+        await this.#changed.wait(1_000, batch.signal);
       }
       batch.check();
       if (holds !== this.#holdsOf({ topic, partition })) return;
@@ -121,25 +107,19 @@ export class BatchConsumer implements Consumption {
         this.#waiting.push({ record, next: end + 1, holds });
       });
       batch.payload.resolveOffset(chunk.at(-1)?.offset ?? '');
-      this.#signalChange();
+      this.#changed.notify();
     }
   }
 
-  #signalChange(): void {
-    const changed = this.#changed;
-    this.#changed = new AbortController();
-    changed.abort();
-  }
-
   async #handleAll(): Promise<void> {
-    const { concurrentCalls = 1 } = this.#options;
+    const { concurrentCalls = 1 } = this.options;
     /** Oldest first. Each answers whether what comes after it may be committed. */
     const calls: Promise<boolean>[] = [];
     for (;;) {
       const wait = this.#untilDue();
       if (wait > 0) {
         if (this.#draining.signal.aborted && this.#waiting.length === 0) break;
-        await pause(wait, this.#changed.signal);
+        await this.#changed.wait(wait);
         continue;
       }
       if (calls.length >= concurrentCalls) {
@@ -150,7 +130,7 @@ export class BatchConsumer implements Consumption {
       const chunk = this.#waiting.slice(0, this.#maxBatch);
       this.#waiting = this.#waiting.slice(chunk.length);
       this.#oldestSince = Date.now();
-      this.#signalChange();
+      this.#changed.notify();
       calls.push(this.#handleAndCommit(chunk, this.#generation, calls.at(-1)));
     }
     await Promise.all(calls);
@@ -176,7 +156,7 @@ export class BatchConsumer implements Consumption {
 
   /** Answers `false` when the consumption stops before; records that are another generation's by now count as done. */
   async #handleUntilDone(chunk: Waiting[], generation: number, earlier: Promise<boolean>): Promise<boolean> {
-    const { groupId } = this.#options;
+    const { groupId } = this.options;
     const records = traceRecords(
       chunk.map(({ record }) => record),
       { groupId },
@@ -184,11 +164,11 @@ export class BatchConsumer implements Consumption {
     const spans = spansOf(records);
     for (let attempt = 0; ; attempt++) {
       try {
-        await this.#options.handle(records, earlier);
+        await this.options.handle(records, earlier);
         for (const span of spans) span.end();
         if (this.#holds.size > 0)
-          for (const each of chunk) if (this.#isCurrent(each)) this.#group.release(each.record);
-        this.#group.report();
+          for (const each of chunk) if (this.#isCurrent(each)) this.release(each.record);
+        this.report();
         return true;
       } catch (error) {
         for (const span of spans) span.retry(error);
@@ -198,8 +178,8 @@ export class BatchConsumer implements Consumption {
           for (const span of spans) span.end(error);
           return this.#handleEachPartition(chunk, generation, earlier, error);
         }
-        this.#group.report(error);
-        this.#logger.warn(
+        this.report(error);
+        this.logger.warn(
           { records: records.length, attempt, err: error },
           'Handling failed; the same records are tried again',
         );
@@ -242,14 +222,14 @@ export class BatchConsumer implements Consumption {
     const [first] = chunk;
     if (first === undefined || first.holds !== this.#holdsOf(first.record)) return;
     const { topic, partition, offset } = first.record;
-    this.#logger.error(
+    this.logger.error(
       { topic, partition, from: offset, records: chunk.length, err: error },
       'Handling fails for good; the partition waits until the cause is fixed',
     );
     this.#holds.set(nameOf(first.record), first.holds + 1);
     this.#waiting = this.#waiting.filter((each) => this.#isCurrent(each));
-    this.#group.hold({ topic, partition }, error, { firstMs: 1_000, maxMs: 30_000, offset });
-    this.#signalChange();
+    this.hold({ topic, partition }, error, { firstMs: 1_000, maxMs: 30_000, offset });
+    this.#changed.notify();
   }
 
   #holdsOf(place: { topic: string; partition: number }): number {
@@ -272,7 +252,7 @@ export class BatchConsumer implements Consumption {
     }
     if (positions.size === 0) return;
     try {
-      await this.#group.commit(
+      await this.commit(
         [...positions.values()].map(({ topic, partition, next }) => ({
           topic,
           partition,
@@ -281,7 +261,7 @@ export class BatchConsumer implements Consumption {
       );
     } catch (error) {
       // The next commit covers these too; if none comes the records do.
-      this.#logger.info({ error: messageOf(error) }, 'Committing offsets failed');
+      this.logger.info({ error: messageOf(error) }, 'Committing offsets failed');
     }
   }
 }

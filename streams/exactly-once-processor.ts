@@ -3,7 +3,6 @@ import { type MillraceError, messageOf } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 import { type Processing, timed } from '../platform/tracing/traces.js';
 import { backoff } from '../platform/backoff.js';
-import type { Consumption } from './consumption.js';
 import { GroupConsumer, Rejoin } from './group-consumer.js';
 import type { Batch, GroupOptions } from './group-consumer.js';
 import { concernsRecord, isFenced, mayPass, toMillraceError } from './kafka-errors.js';
@@ -51,12 +50,9 @@ const patientAttempts = 3;
  * offsets without the group's generation, so this takeover is what locks a former owner out. The new owner takes over
  * first (which ends a transaction left open), then reads the committed offset, then drops what lies before it.
  */
-export class ExactlyOnceProcessor implements Consumption {
+export class ExactlyOnceProcessor extends GroupConsumer<ExactlyOnceProcessorOptions> {
   readonly #producers: Kafka;
-  readonly #logger: Logger;
-  readonly #options: ExactlyOnceProcessorOptions;
   readonly #committed: CommittedOffsets;
-  readonly #group: GroupConsumer;
   #sessions = new Map<string, TransactionSession>();
 
   /**
@@ -69,33 +65,25 @@ export class ExactlyOnceProcessor implements Consumption {
     options: ExactlyOnceProcessorOptions,
     committed: CommittedOffsets,
   ) {
+    super(consumers, logger, options);
     this.#producers = producers;
-    this.#logger = logger.child({ group: options.groupId });
-    this.#options = options;
     this.#committed = committed;
-    this.#group = new GroupConsumer(consumers, logger, options, {
-      onBatch: (batch) => this.#transform(batch),
-      onJoin: () => this.#closeSessions(),
-    });
   }
 
-  async stop(): Promise<void> {
-    await this.#group.stop();
+  override async stop(): Promise<void> {
+    await super.stop();
     await Promise.all([...this.#sessions.values()].map((session) => session.close()));
     this.#sessions.clear();
   }
 
-  status(): ReturnType<Consumption['status']> {
-    return this.#group.status;
+  protected override onJoin(): void {
+    for (const session of this.#sessions.values()) void session.close();
+    this.#sessions = new Map();
   }
 
-  aliveAt(): number {
-    return this.#group.aliveAt;
-  }
-
-  async #transform(batch: Batch): Promise<void> {
+  protected override async onBatch(batch: Batch): Promise<void> {
     const { topic, partition, messages } = batch.payload.batch;
-    const maxBatch = this.#options.maxBatch ?? 1_000;
+    const maxBatch = this.options.maxBatch ?? 1_000;
     for (let from = 0; from < messages.length; from += maxBatch) {
       batch.check();
       const chunk = messages.slice(from, from + maxBatch);
@@ -109,7 +97,7 @@ export class ExactlyOnceProcessor implements Consumption {
 
   /** Answers whether these records are processed and committed: else the partition pauses. Throws when it is lost. */
   async #processOnce(batch: Batch, records: StreamRecord[], next: number): Promise<boolean> {
-    const traced = traceRecords(records, { groupId: this.#options.groupId, mayBegin: true });
+    const traced = traceRecords(records, { groupId: this.options.groupId, mayBegin: true });
     const spans: Processing[] = [];
     const end = (error?: unknown): void => spans.forEach((span) => span.end(error));
     return timed({ end }, this.#untilCommitted(batch, traced, next, spans));
@@ -124,7 +112,7 @@ export class ExactlyOnceProcessor implements Consumption {
   ): Promise<boolean> {
     const { topic, partition } = batch.payload.batch;
     const refusals: MillraceError[] = [];
-    for (let attempt = this.#group.failuresOf(topic, partition); ; attempt++) {
+    for (let attempt = this.failuresOf(topic, partition); ; attempt++) {
       try {
         const session = await this.#session(topic, partition);
         const fresh = records.filter((record) => record.offset >= session.position);
@@ -137,15 +125,15 @@ export class ExactlyOnceProcessor implements Consumption {
             next,
           );
         }
-        this.#group.release({ topic, partition });
-        this.#group.report();
+        this.release({ topic, partition });
+        this.report();
         return true;
       } catch (error) {
         this.#dropSession(topic, partition);
         batch.check();
         if (isFenced(error)) throw new Rejoin(`${topic}/${partition} has another owner: ${messageOf(error)}`);
         for (const span of spans) span.retry(error);
-        if (concernsRecord(error) && this.#options.instead && refusals.length <= maxRefusals) {
+        if (concernsRecord(error) && this.options.instead && refusals.length <= maxRefusals) {
           if (records.length > 1) return this.#inHalves(batch, records, next, spans);
           const place = `${topic}/${partition}, offset ${records[0]?.offset}`;
           refusals.push(toMillraceError(error, `Writing what follows from ${place}`));
@@ -175,12 +163,12 @@ export class ExactlyOnceProcessor implements Consumption {
   async #outputs(records: StreamRecord[], refusals: readonly MillraceError[]): Promise<NewRecord[]> {
     const [reason] = refusals;
     if (reason !== undefined)
-      return records.flatMap((record) => this.#options.instead?.(record, reason, refusals.length - 1) ?? []);
-    return records.length > 0 ? this.#options.process(records) : [];
+      return records.flatMap((record) => this.options.instead?.(record, reason, refusals.length - 1) ?? []);
+    return records.length > 0 ? this.options.process(records) : [];
   }
 
   #fit(record: NewRecord): NewRecord {
-    const { shrink, maxRecordBytes = 1_000_000 } = this.#options;
+    const { shrink, maxRecordBytes = 1_000_000 } = this.options;
     return shrink && sizeOf(record) > maxRecordBytes ? shrink(record) : record;
   }
 
@@ -199,16 +187,16 @@ export class ExactlyOnceProcessor implements Consumption {
       attempt,
       err: error,
     };
-    if (isTransient) this.#logger.warn(details, 'Processing failed; the same records are tried again');
+    if (isTransient) this.logger.warn(details, 'Processing failed; the same records are tried again');
     else
-      this.#logger.error(details, 'Processing fails for good; the partition waits until the cause is fixed');
+      this.logger.error(details, 'Processing fails for good; the partition waits until the cause is fixed');
     const limits = isTransient ? { firstMs: 100, maxMs: 5_000 } : { firstMs: 1_000, maxMs: 30_000 };
     if (isTransient && attempt < patientAttempts) {
-      this.#group.report(error);
+      this.report(error);
       await backoff(attempt, { ...limits, signal: batch.signal });
       return true;
     }
-    this.#group.hold({ topic, partition }, error, limits);
+    this.hold({ topic, partition }, error, limits);
     return false;
   }
 
@@ -216,7 +204,7 @@ export class ExactlyOnceProcessor implements Consumption {
     const key = `${topic}/${partition}`;
     const known = this.#sessions.get(key);
     if (known) return known;
-    const { groupId, transactionTimeoutMs = 60_000 } = this.#options;
+    const { groupId, transactionTimeoutMs = 60_000 } = this.options;
     const session = await openSession(
       this.#producers,
       { groupId, topic, partition, transactionTimeoutMs },
@@ -231,10 +219,5 @@ export class ExactlyOnceProcessor implements Consumption {
     const session = this.#sessions.get(key);
     this.#sessions.delete(key);
     void session?.close();
-  }
-
-  #closeSessions(): void {
-    for (const session of this.#sessions.values()) void session.close();
-    this.#sessions = new Map();
   }
 }

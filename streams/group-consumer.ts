@@ -2,7 +2,7 @@ import type { Consumer, EachBatchPayload, Kafka } from 'kafkajs';
 import { messageOf } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 import { atMost, backoff, pause } from '../platform/backoff.js';
-import { ConsumptionHealth, type ConsumptionStatus } from './consumption.js';
+import { type Consumption, ConsumptionHealth, type ConsumptionStatus } from './consumption.js';
 
 const stopMs = 15_000;
 
@@ -35,12 +35,6 @@ export interface Batch {
   check(): void;
 }
 
-export interface GroupHandlers {
-  onBatch(batch: Batch): Promise<void>;
-  /** Called before the first batch of each generation, with nothing of the last one still running. */
-  onJoin(): void;
-}
-
 /** Makes kafkajs join the group again: it looks at the `type` alone. */
 export class Rejoin extends Error {
   readonly type = 'REBALANCE_IN_PROGRESS';
@@ -56,11 +50,10 @@ const lingerMs = 20;
  * Membership in a consumer group that ends only with `stop()`: kafkajs' consumer is replaced, with backoff, whenever
  * it crashes. (Its own restart covers some errors only and keeps state across them.)
  */
-export class GroupConsumer {
+export abstract class GroupConsumer<Options extends GroupOptions = GroupOptions> implements Consumption {
+  protected readonly logger: Logger;
+  protected readonly options: Options;
   readonly #kafka: Kafka;
-  readonly #logger: Logger;
-  readonly #options: GroupOptions;
-  readonly #handlers: GroupHandlers;
   readonly #stopping = new AbortController();
   readonly #sessionTimeoutMs: number;
   readonly #heartbeatMs: number;
@@ -73,22 +66,27 @@ export class GroupConsumer {
   readonly #health: ConsumptionHealth;
   #lastAttempt = Date.now();
 
-  constructor(kafka: Kafka, logger: Logger, options: GroupOptions, handlers: GroupHandlers) {
+  constructor(kafka: Kafka, logger: Logger, options: Options) {
     this.#kafka = kafka;
-    this.#logger = logger.child({ group: options.groupId });
-    this.#options = options;
-    this.#handlers = handlers;
+    this.logger = logger.child({ group: options.groupId });
+    this.options = options;
     this.#sessionTimeoutMs = options.sessionTimeoutMs ?? 10_000;
     this.#heartbeatMs = options.heartbeatMs ?? Math.min(500, this.#sessionTimeoutMs / 5);
     this.#health = new ConsumptionHealth(this.#sessionTimeoutMs / 2, 'joining the group');
+    // Joins later than the constructor of the subclass ends: connecting takes I/O.
     this.#running = this.#run();
   }
 
-  get status(): ConsumptionStatus {
+  protected abstract onBatch(batch: Batch): Promise<void>;
+
+  /** Called before the first batch of each generation, with nothing of the last one still running. */
+  protected abstract onJoin(): void;
+
+  status(): ConsumptionStatus {
     return this.#health.status;
   }
 
-  get aliveAt(): number {
+  aliveAt(): number {
     return Math.max(this.#health.lastContact, this.#lastAttempt);
   }
 
@@ -174,28 +172,28 @@ export class GroupConsumer {
         consumer.on('consumer.group_join', ({ payload: { isLeader, memberAssignment } }) => {
           attempt = 0;
           this.#health.contact();
-          this.#logger.info({ isLeader, partitions: memberAssignment }, 'Joined the group');
-          this.#handlers.onJoin();
+          this.logger.info({ isLeader, partitions: memberAssignment }, 'Joined the group');
+          this.onJoin();
           // What another member has now is that member's to tell.
           this.#held.clear();
           this.report();
         });
         await consumer.connect();
         await consumer.subscribe({
-          topics: this.#options.topics,
-          fromBeginning: this.#options.startFrom !== 'latest',
+          topics: this.options.topics,
+          fromBeginning: this.options.startFrom !== 'latest',
         });
         await consumer.run({
           autoCommit: false,
           eachBatchAutoResolve: false,
-          partitionsConsumedConcurrently: this.#options.concurrency ?? 8,
+          partitionsConsumedConcurrently: this.options.concurrency ?? 8,
           eachBatch: (payload) => this.#work(payload),
         });
         const error = await Promise.race([crashed, stopped]);
         if (error) throw error;
       } catch (error) {
         this.report(error);
-        this.#logger.warn({ attempt, error: messageOf(error) }, 'The consumer stopped; starting it again');
+        this.logger.warn({ attempt, error: messageOf(error) }, 'The consumer stopped; starting it again');
       }
       await consumer.disconnect().catch(() => undefined);
       if (!this.stopping.aborted) await backoff(attempt, { signal: this.stopping });
@@ -203,7 +201,7 @@ export class GroupConsumer {
   }
 
   #newConsumer(): Consumer {
-    const { groupId, rebalanceTimeoutMs = 60_000, refreshMs = 30_000 } = this.#options;
+    const { groupId, rebalanceTimeoutMs = 60_000, refreshMs = 30_000 } = this.options;
     return this.#kafka.consumer({
       groupId,
       sessionTimeout: this.#sessionTimeoutMs,
@@ -235,7 +233,7 @@ export class GroupConsumer {
     try {
       // A batch that was fetched with others may begin when the group has been rebalancing for a while.
       await payload.heartbeat();
-      await this.#handlers.onBatch({ payload, signal, check });
+      await this.onBatch({ payload, signal, check });
       await payload.heartbeat();
       // The next fetch then brings what came meanwhile in one batch: one transaction, instead of one for each record.
       if (payload.batch.messages.length < smallBatch) await pause(lingerMs, signal);

@@ -3,6 +3,14 @@ import { expect, test, vi } from 'vitest';
 import { silentLogger } from '../platform/logger.js';
 import { GroupConsumer } from './group-consumer.js';
 
+class IdleConsumer extends GroupConsumer {
+  protected override onBatch(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  protected override onJoin(): void {}
+}
+
 test('a pause that ends after its consumer has crashed ends quietly', async () => {
   const problems: unknown[] = [];
   const note = (error: unknown): void => void problems.push(error);
@@ -21,8 +29,7 @@ test('a pause that ends after its consumer has crashed ends quietly', async () =
   };
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the part of it that is used here
   const kafka = { consumer: () => consumer } as unknown as Kafka;
-  const handlers = { onBatch: () => Promise.resolve(), onJoin: () => undefined };
-  const group = new GroupConsumer(kafka, silentLogger, { groupId: 'g', topics: ['t'] }, handlers);
+  const group = new IdleConsumer(kafka, silentLogger, { groupId: 'g', topics: ['t'] });
   try {
     group.hold({ topic: 't', partition: 0 }, new Error('not now'), { firstMs: 1, maxMs: 1 });
     await vi.waitFor(() => expect(resume).toHaveBeenCalledOnce());

@@ -1,7 +1,7 @@
 import type { Kafka } from 'kafkajs';
 import { MillraceError, messageOf } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
-import { atMost, backoff, pause } from '../platform/backoff.js';
+import { atMost, backoff, Condition, pause } from '../platform/backoff.js';
 import { ConsumptionHealth, type ConsumptionStatus } from './consumption.js';
 import { type FetchResult, fetchCommitted, maxEmptyAnswers, type Place } from './fetch-committed.js';
 import { typeOf } from './kafka-errors.js';
@@ -73,7 +73,8 @@ export class TopicTail implements Follower {
   readonly #places = new Map<string, FollowedPlace>();
   /** Connections in a row over which nothing was read. */
   #failures = 0;
-  #changed = new AbortController();
+  /** Something was handled. */
+  readonly #changed = new Condition();
 
   constructor(kafka: Kafka, logger: Logger, options: TopicTailOptions, lastStableOffsets: LastStableOffsets) {
     this.#kafka = kafka;
@@ -101,7 +102,7 @@ export class TopicTail implements Follower {
           `Reading ${this.#options.topics.join(', ')} took longer than ${timeoutMs} ms. It goes on; check that the brokers answer.`,
         );
       }
-      await pause(pollMs, this.#changed.signal);
+      await this.#changed.wait(pollMs);
     }
   }
 
@@ -251,8 +252,6 @@ export class TopicTail implements Follower {
     place.empties = isEmpty && end > next && !isThrottled ? place.empties + 1 : 0;
     if (isEmpty && place.empties < maxEmptyAnswers) return;
     place.next = isEmpty ? end : next;
-    const changed = this.#changed;
-    this.#changed = new AbortController();
-    changed.abort();
+    this.#changed.notify();
   }
 }
