@@ -37,6 +37,7 @@ export async function startSink(context: Context): Promise<Role> {
     groupId,
     topics: sink.topics,
     sessionTimeoutMs: config.KAFKA_SESSION_TIMEOUT_MS,
+    // When an insert fails, streams/batch-consumer.ts calls again with the same records.
     handle: (records, earlier) => sink.store(records, earlier),
     maxBatch: config.SINK_BATCH_ROWS,
     maxWaitMs: config.SINK_BATCH_DELAY_MS,

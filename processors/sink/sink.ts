@@ -117,7 +117,9 @@ export class Sink {
   }
 
   /**
-   * Stores the records. One that fits no row becomes a dead letter.
+   * Stores the records. One that fits no row becomes a dead letter. Nothing is retried here: after a failed insert
+   * the batch consumer (streams/batch-consumer.ts, `handle`) calls again with the same records, for as long as it
+   * takes, with the pauses of `backoff` (platform/backoff.ts).
    *
    * @param earlier - resolves once the records before these are stored, or will be stored again with them.
    * @throws MillraceError while ClickHouse, registry or log can't be reached: call again with the same
