@@ -238,25 +238,18 @@ const table = {
 /** Stable, upper snake case, safe to branch on and to show to clients. */
 export type ErrorCode = keyof typeof table;
 
-/** The code of what a dead letter says is wrong with its record. */
-export type DeadLetterReason = {
-  [Code in ErrorCode]: (typeof table)[Code] extends { deadLetter: string } ? Code : never;
+/** The codes whose entry has a member. */
+export type ErrorCodeWith<Member extends keyof ErrorKind> = {
+  [Code in ErrorCode]: Member extends keyof (typeof table)[Code] ? Code : never;
 }[ErrorCode];
 
 export const errorKinds: Readonly<Record<ErrorCode, ErrorKind>> = table;
 
 export const errorCodes = Object.keys(table) as ErrorCode[];
 
-/** Reasons for dead letters. */
-export const deadLetterReasons = errorCodes.filter(isDeadLetterReason);
-
 /** Whether a code that was read back is known here: it may be of a newer version. */
 export function isErrorCode(code: string): code is ErrorCode {
   return Object.hasOwn(table, code);
-}
-
-export function isDeadLetterReason(code: ErrorCode): code is DeadLetterReason {
-  return errorKinds[code].deadLetter !== undefined;
 }
 
 /** HTTP status of an error. @param retriable - default: as the code is without a word of the error itself. */

@@ -1,7 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { reasonsPage, withReasons } from './document-reasons.js';
 import { codesWithStatus, errorCodes, errorKinds, isErrorCode, statusOf } from './error-codes.js';
 import { MillraceError } from './errors.js';
 import { projectRoot } from './paths.js';
@@ -64,12 +63,4 @@ function sources(folder: string): string[] {
 test('each code is used', () => {
   const source = sources(projectRoot).join('\n');
   expect(errorCodes.filter((code) => !source.includes(`'${code}'`))).toEqual([]);
-});
-
-test('docs/bad-input.md has the reasons for dead letters as they are here', () => {
-  // The formatter aligns the columns.
-  const unaligned = (page: string): string => page.replaceAll(/ {2,}/g, ' ').replaceAll(/-{3,}/g, '---');
-  const page = readFileSync(reasonsPage, 'utf8');
-  expect(page).toContain('`UNDECODABLE`');
-  expect(unaligned(page)).toBe(unaligned(withReasons(page)));
 });

@@ -1,7 +1,7 @@
 import type { ConsumeMessage, Options } from 'amqplib';
 import { backoffMs } from '../../platform/backoff.js';
 import { MillraceError } from '../../platform/errors.js';
-import { reasonOf } from '../../processors/dead-letters/dead-letter.js';
+import { reasonOf } from '../../processors/dead-letters/reasons.js';
 import type { RabbitConnection } from './connection.js';
 import { cutHeader, fitProperties } from './fit-properties.js';
 import type { OutgoingMessage, Publisher } from './publisher.js';

@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import type { Context } from 'hono';
 import { isSystemError, MillraceError, messageOf } from '../../platform/errors.js';
-import { receiveMultipart } from '../receive-multipart.js';
+import { receiveMultipart } from './receive-multipart.js';
 import type { JobFiles } from '../../processors/jobs/job-files.js';
 
 /** A file that is on this machine's disk, but no job's yet. */

@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { MillraceError, messageOf } from '../../platform/errors.js';
-import { receiveMultipart } from '../receive-multipart.js';
+import { receiveMultipart } from '../files/receive-multipart.js';
 import { versionFiles } from '../../models/registration/install.js';
 
 /** Of model.json and golden.json, which are read at once in the process that serves; they have some kilobytes. */

@@ -1,5 +1,5 @@
-import { type DeadLetterReason, isDeadLetterReason } from '../../platform/error-codes.js';
-import { MillraceError } from '../../platform/errors.js';
+import type { MillraceError } from '../../platform/errors.js';
+import { reasonOf } from './reasons.js';
 import { isStorable } from '../../analytics/rows.js';
 import { deadLetterId } from '../events/ids.js';
 import type { NewRecord, StreamRecord } from '../../streams/records.js';
@@ -34,21 +34,6 @@ const prefix = deadLetterPrefix;
 
 /** Header of a record that was put back after it had failed: how often. */
 export const redrivenHeader = 'millrace-redriven';
-
-/**
- * An error as the reason of a dead letter.
- *
- * @throws the error itself if it is transient or a defect here: the record is not at fault then.
- */
-export function asDeadLetterReason(error: unknown): MillraceError {
-  if (error instanceof MillraceError && !error.retriable) return error;
-  throw error;
-}
-
-/** What a dead letter has as the reason: the code of the error, if readers of dead letters know it. */
-export function reasonOf({ code }: MillraceError): DeadLetterReason {
-  return isDeadLetterReason(code) ? code : 'INTERNAL';
-}
 
 /**
  * The record that keeps what could not be scored: value, key and headers as they came, and beside them, in

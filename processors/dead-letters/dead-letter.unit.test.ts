@@ -3,13 +3,7 @@ import { MillraceError } from '../../platform/errors.js';
 import type { NewRecord, StreamRecord } from '../../streams/records.js';
 import { unreadableHeader } from '../../streams/records.js';
 import { toStreamRecord } from '../testing/fake-log.js';
-import {
-  asDeadLetterReason,
-  deadLetterRecord,
-  openDeadLetter,
-  readDeadLetter,
-  smallerDeadLetter,
-} from './dead-letter.js';
+import { deadLetterRecord, openDeadLetter, readDeadLetter, smallerDeadLetter } from './dead-letter.js';
 import { isResolution, readResolution, resolutionRecord } from './resolutions.js';
 import { originalRecord } from './resolve.js';
 
@@ -83,16 +77,6 @@ describe('a dead letter', () => {
       expect(record.headers).toMatchObject({ 'dead-letter-truncated-from': '2000000' });
       expect(readDeadLetter(toStreamRecord(record), 'toy')).toMatchObject({ offset: 7, eventId: 'e' });
     }
-  });
-
-  test('has as its reason an error that will not pass; what may pass is thrown on', () => {
-    const final = new MillraceError('UNDECODABLE', 'It is bad.');
-    expect(asDeadLetterReason(final)).toBe(final);
-    for (const error of [
-      new MillraceError('LOG_TIMEOUT', 'Later.', { retriable: true }),
-      new TypeError('a defect'),
-    ])
-      expect(() => asDeadLetterReason(error)).toThrow(error);
   });
 });
 

@@ -1,5 +1,5 @@
 import type { RegisteredContract } from '../pipelines/open-pipelines.js';
-import { asDeadLetterReason } from '../dead-letters/dead-letter.js';
+import { asDeadLetterReason } from '../dead-letters/reasons.js';
 import type { LogProducer } from '../../streams/log-producer.js';
 import type { NewRecord, StreamRecord } from '../../streams/records.js';
 import type { Serde } from '../../streams/serde.js';

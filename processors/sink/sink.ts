@@ -20,13 +20,8 @@ import type { NewRecord, StreamRecord } from '../../streams/records.js';
 import { spansOf } from '../../streams/traced-records.js';
 import { schemaIdOf, type Serde } from '../../streams/serde.js';
 import { pipelineTopics, systemTopics } from '../../streams/topics.js';
-import {
-  deadLetterRecord,
-  asDeadLetterReason,
-  readDeadLetter,
-  smallerDeadLetter,
-  reasonOf,
-} from '../dead-letters/dead-letter.js';
+import { deadLetterRecord, readDeadLetter, smallerDeadLetter } from '../dead-letters/dead-letter.js';
+import { asDeadLetterReason, reasonOf } from '../dead-letters/reasons.js';
 import { deadLetterId, positionEventId } from '../events/ids.js';
 import { outcomeReader } from './outcomes.js';
 import { toPredictionRow } from '../scoring/prediction.js';

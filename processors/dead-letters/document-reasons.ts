@@ -1,7 +1,8 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { deadLetterReasons, errorKinds } from './error-codes.js';
-import { projectRoot } from './paths.js';
+import { errorKinds } from '../../platform/error-codes.js';
+import { projectRoot } from '../../platform/paths.js';
+import { deadLetterReasons } from './reasons.js';
 
 /** The page that explains dead letters. */
 export const reasonsPage = join(projectRoot, 'docs', 'bad-input.md');
