@@ -8,7 +8,7 @@ import type { TransactionalProducer } from '../streams/transactional-producer.js
 import type { LogRecord, RegistryLog } from '../embedded/schema-registry/log.js';
 
 /** Not `_schemas`: on an external Kafka that may be another registry's, such as Redpanda's own. */
-export const schemasTopic = 'millrace.schemas';
+const schemasTopic = 'millrace.schemas';
 const appendHeader = 'millrace-append';
 const readMs = 30_000;
 

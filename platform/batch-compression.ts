@@ -7,7 +7,7 @@ import snappy from 'snappyjs';
 const require = createRequire(import.meta.url);
 
 /** A batch never grows beyond this, whatever it claims. */
-export const maxDecompressedBytes = 64 * 1024 * 1024;
+const maxDecompressedBytes = 64 * 1024 * 1024;
 
 /**
  * Most records of a batch. Clients make batches of some 10,000 (librdkafka) or of 16 KiB (Java) by default; 92 KB of

@@ -256,8 +256,3 @@ export function isErrorCode(code: string): code is ErrorCode {
 export function statusOf(code: ErrorCode, retriable = errorKinds[code].retriable): number {
   return errorKinds[code].status ?? (retriable ? 503 : 500);
 }
-
-/** The codes that a status may come with over HTTP. */
-export function codesWithStatus(status: number): ErrorCode[] {
-  return errorCodes.filter((code) => statusOf(code) === status);
-}

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { codesWithStatus, errorCodes, errorKinds, isErrorCode, statusOf } from './error-codes.js';
+import { errorCodes, errorKinds, isErrorCode, statusOf } from './error-codes.js';
 import { MillraceError } from './errors.js';
 import { projectRoot } from './paths.js';
 import { problemOf, toProblem } from './problem.js';
@@ -24,6 +24,7 @@ test('a code without a status is 503 where the error is retriable, else 500', ()
   expect(statusOf('LOG_BUSY')).toBe(503);
   expect(statusOf('LOG_CLOSED')).toBe(500);
   expect(toProblem(new MillraceError('LOG_CLOSED', '', { retriable: true })).status).toBe(503);
+  const codesWithStatus = (status: number) => errorCodes.filter((code) => statusOf(code) === status);
   expect(codesWithStatus(503)).toEqual(expect.arrayContaining(['LOG_BUSY', 'LOG_UNAUTHORIZED']));
   expect(codesWithStatus(409)).toEqual(['JOB_NOT_DONE', 'JOB_FAILED', 'MODEL_CONFLICT']);
 });

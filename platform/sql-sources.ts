@@ -4,17 +4,7 @@ import { z } from 'zod';
  * Sources outside its tables that SQL may access, by ClickHouse's names: each allows the table functions and engines of
  * that kind. `FILE` is read-only.
  */
-export const sqlSources = [
-  'FILE',
-  'URL',
-  'REMOTE',
-  'POSTGRES',
-  'MYSQL',
-  'MONGO',
-  'REDIS',
-  'SQLITE',
-  'S3',
-] as const;
+const sqlSources = ['FILE', 'URL', 'REMOTE', 'POSTGRES', 'MYSQL', 'MONGO', 'REDIS', 'SQLITE', 'S3'] as const;
 export type SqlSource = (typeof sqlSources)[number];
 
 /** The setting `CLICKHOUSE_SOURCES`: names of sources, comma separated. */

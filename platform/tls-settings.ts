@@ -7,7 +7,7 @@ import { MillraceError, messageOf } from './errors.js';
 import { fileVersion } from './file-version.js';
 
 /** Engines that are reached over TLS, as the names of their settings begin. */
-export const tlsEngines = ['KAFKA', 'SCHEMA_REGISTRY', 'CLICKHOUSE', 'RABBITMQ', 'REDIS'] as const;
+const tlsEngines = ['KAFKA', 'SCHEMA_REGISTRY', 'CLICKHOUSE', 'RABBITMQ', 'REDIS'] as const;
 export type TlsEngine = (typeof tlsEngines)[number];
 
 const meanings = {

@@ -19,7 +19,7 @@ export function generateTypes(root: string = schemasFolder): string {
 }
 
 /** Writes `schemas/types.ts`. */
-export function writeTypes(): void {
+function writeTypes(): void {
   writeFileSync(join(schemasFolder, 'types.ts'), generateTypes());
 }
 

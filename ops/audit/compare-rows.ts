@@ -141,7 +141,7 @@ async function compareGaps(
 }
 
 /** Spans of the log that hold every offset of a range which is not among some, ascending. */
-export function gapsOf(
+function gapsOf(
   topic: string,
   { partition, from, to }: { partition: number; from: number; to: number },
   offsets: readonly number[],
