@@ -35,8 +35,8 @@ import { operations, type OperationsOptions } from './operations/routes.js';
 import { pipelineRoutes } from './pipelines/routes.js';
 import { predictionRoutes, type PredictionRoutesOptions } from './predictions/routes.js';
 import { scheduleRoutes } from './schedules/routes.js';
-import { traces } from '../platform/tracing/traces.js';
-import { traceRequests, workOf } from './middleware/trace-requests.js';
+import { isTracing } from '../platform/tracing/traces.js';
+import { spanOf, traceRequests } from './middleware/trace-requests.js';
 
 export interface AppOptions extends OperationsOptions {
   pipelines: ReadonlyMap<string, OpenPipeline>;
@@ -83,7 +83,12 @@ export function createApp(options: AppOptions): Hono {
     const own = error instanceof HTTPException ? error.cause : error;
     if (!(own instanceof MillraceError))
       logger.error(
-        { err: error, path: c.req.path, client: clientOf(c)?.name, trace_id: workOf(c)?.traceId },
+        {
+          err: error,
+          path: c.req.path,
+          client: clientOf(c)?.name,
+          trace_id: spanOf(c)?.spanContext().traceId,
+        },
         'a request failed',
       );
     return sendProblem(c, own);
@@ -95,8 +100,7 @@ export function createApp(options: AppOptions): Hono {
   // Before the limits: a probe that is refused would make a busy process a dead one.
   app.route('/', operations(options));
   app.route('/v2/health', inferenceHealth(options.health));
-  const on = traces();
-  if (on !== undefined) for (const path of calls) app.use(path, traceRequests(on));
+  if (isTracing()) for (const path of calls) app.use(path, traceRequests());
   if (!options.apiKeys.required) app.use(refuseOtherSites(options.host));
   app.use(identifyClient(options.apiKeys));
   // Around all that may refuse a request there.

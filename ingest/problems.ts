@@ -1,7 +1,7 @@
 import type { Context } from 'hono';
 import { toProblem } from '../platform/problem.js';
 import { RateLimited } from './middleware/rate-limits.js';
-import { workOf } from './middleware/trace-requests.js';
+import { spanOf } from './middleware/trace-requests.js';
 
 /**
  * Answers with problem details, below `/v2` in the form of that protocol. A retriable one says when to try again.
@@ -17,10 +17,10 @@ export function sendProblem(c: Context, error: unknown, more: object = {}): Resp
   if (body.status === 503) headers['retry-after'] = '1';
   if (error instanceof RateLimited) headers['retry-after'] = String(error.retryAfterSeconds);
   if (body.status === 401) headers['www-authenticate'] = 'Bearer';
-  const work = workOf(c);
+  const traceId = spanOf(c)?.spanContext().traceId;
   const content = {
     ...(isInference ? { error: body.detail, code: body.code } : body),
-    ...(work === undefined ? {} : { trace_id: work.traceId }),
+    ...(traceId === undefined ? {} : { trace_id: traceId }),
   };
   return c.body(JSON.stringify(content), body.status as 500, headers);
 }

@@ -1,7 +1,7 @@
 import type { Kafka } from 'kafkajs';
 import { type MillraceError, messageOf } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
-import { type Processing, timed } from '../platform/tracing/traces.js';
+import { type ConsumerSpan, endAfter } from '../platform/tracing/spans.js';
 import { backoff } from '../platform/backoff.js';
 import { GroupConsumer, Rejoin } from './group-consumer.js';
 import type { Batch, GroupOptions } from './group-consumer.js';
@@ -98,9 +98,10 @@ export class ExactlyOnceProcessor extends GroupConsumer<ExactlyOnceProcessorOpti
   /** Answers whether these records are processed and committed: else the partition pauses. Throws when it is lost. */
   async #processOnce(batch: Batch, records: StreamRecord[], next: number): Promise<boolean> {
     const traced = traceRecords(records, { groupId: this.options.groupId, mayBegin: true });
-    const spans: Processing[] = [];
-    const end = (error?: unknown): void => spans.forEach((span) => span.end(error));
-    return timed({ end }, this.#untilCommitted(batch, traced, next, spans));
+    const spans: ConsumerSpan[] = [];
+    return endAfter(this.#untilCommitted(batch, traced, next, spans), (error) =>
+      spans.forEach((span) => span.end(error)),
+    );
   }
 
   /** @param spans - gets those of the records that were not committed before. */
@@ -108,7 +109,7 @@ export class ExactlyOnceProcessor extends GroupConsumer<ExactlyOnceProcessorOpti
     batch: Batch,
     records: StreamRecord[],
     next: number,
-    spans: Processing[],
+    spans: ConsumerSpan[],
   ): Promise<boolean> {
     const { topic, partition } = batch.payload.batch;
     const refusals: MillraceError[] = [];
@@ -151,7 +152,7 @@ export class ExactlyOnceProcessor extends GroupConsumer<ExactlyOnceProcessorOpti
     batch: Batch,
     records: StreamRecord[],
     next: number,
-    spans: Processing[],
+    spans: ConsumerSpan[],
   ): Promise<boolean> {
     const middle = Math.ceil(records.length / 2);
     const [first, second] = [records.slice(0, middle), records.slice(middle)];

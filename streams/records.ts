@@ -1,5 +1,5 @@
 import type { KafkaMessage, Message } from 'kafkajs';
-import type { Processing } from '../platform/tracing/traces.js';
+import type { ConsumerSpan } from '../platform/tracing/spans.js';
 
 /** A record as it was read from the log. */
 export interface StreamRecord {
@@ -12,8 +12,8 @@ export interface StreamRecord {
   value: Buffer | null;
   /** Of a header that is there several times, the last value. */
   headers: Record<string, Buffer>;
-  /** Its processing here, where a trace of it is recorded. */
-  span?: Processing | undefined;
+  /** The span of its processing, if its trace is recorded. */
+  span?: ConsumerSpan | undefined;
 }
 
 /** Header of a record that stands for a batch that can't be read, with the reason. Its value is `null`. */

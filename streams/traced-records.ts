@@ -1,48 +1,39 @@
-import type { Processing } from '../platform/tracing/traces.js';
-import { traces } from '../platform/tracing/traces.js';
+import { ConsumerSpan } from '../platform/tracing/spans.js';
 import { isSampled, traceHeadersOf } from '../platform/tracing/trace-headers.js';
+import { isTracing } from '../platform/tracing/traces.js';
 import { cloudEventAttribute } from './cloud-events.js';
 import type { StreamRecord } from './records.js';
 
 /**
- * Begins the processing of those records that a trace is recorded of. {@link spansOf} then ends it.
+ * Starts the spans of processing records, for those whose trace is recorded. The caller ends the {@link spansOf} them.
+ * Attributes: https://opentelemetry.io/docs/specs/semconv/messaging/kafka/
  *
- * @param mayBegin - whether a record that belongs to no trace begins one.
- * @returns the records, in their place copies of those with a `span`: the same list while traces are off.
+ * @param mayBegin - whether a record without trace headers starts a new trace.
+ * @returns the records, those with a `span` as copies; the same list while traces are off.
  */
 export function traceRecords(
   records: StreamRecord[],
   { groupId, mayBegin = false }: { groupId: string; mayBegin?: boolean },
 ): StreamRecord[] {
-  const on = traces();
-  if (on === undefined) return records;
+  if (!isTracing()) return records;
   return records.map((record) => {
-    const { traceparent } = record.headers;
-    if (traceparent !== undefined && !isSampled(traceparent)) return record;
-    const span = on.process(() => deliveryOf(record, groupId), traceHeadersOf(record.headers), mayBegin);
-    return span === undefined ? record : { ...record, span };
-  });
-}
-
-/** The processings that are under way. */
-export function spansOf(records: readonly StreamRecord[]): Processing[] {
-  if (traces() === undefined) return [];
-  return records.flatMap(({ span }) => span ?? []);
-}
-
-/** https://opentelemetry.io/docs/specs/semconv/messaging/kafka/ */
-function deliveryOf(record: StreamRecord, group: string) {
-  const { topic, partition, offset, key, value, headers } = record;
-  return {
-    system: 'kafka' as const,
-    source: topic,
-    group,
-    messageId: cloudEventAttribute(headers, 'id'),
-    attributes: {
+    const { topic, partition, offset, key, value, headers } = record;
+    // Before the headers are parsed.
+    if (headers['traceparent'] !== undefined && !isSampled(headers['traceparent'])) return record;
+    const source = { system: 'kafka' as const, source: topic };
+    const span = ConsumerSpan.start(source, { sender: traceHeadersOf(headers), mayBegin }, () => ({
+      'messaging.consumer.group.name': groupId,
+      'messaging.message.id': cloudEventAttribute(headers, 'id'),
       'messaging.destination.partition.id': String(partition),
       'messaging.kafka.offset': offset,
       'messaging.kafka.message.key': key?.toString(),
       'messaging.message.body.size': value?.length ?? 0,
-    },
-  };
+    }));
+    return span === undefined ? record : { ...record, span };
+  });
+}
+
+/** The spans of those records that have one. */
+export function spansOf(records: readonly StreamRecord[]): ConsumerSpan[] {
+  return isTracing() ? records.flatMap(({ span }) => span ?? []) : [];
 }

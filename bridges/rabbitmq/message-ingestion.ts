@@ -11,9 +11,9 @@ import { type NewRecord, sizeOf } from '../../streams/records.js';
 import type { FailedMessage, FailedMessages } from './failed-messages.js';
 import type { Ledger } from './ledger.js';
 import { bodyReader, type ReadBody } from './message-body.js';
-import { type Processing, timed } from '../../platform/tracing/traces.js';
+import { type ConsumerSpan, endAfter } from '../../platform/tracing/spans.js';
 import { digestOf } from './redelivery.js';
-import { senderOf, type TracedMessages, traceMessages } from './traced-messages.js';
+import { endAll, type MessageSpans, senderOf, traceMessages } from './traced-messages.js';
 
 /** Dead letters of larger messages are shrunk to fit the dead-letter topic. */
 const maxDeadLetterBytes = 1_500_000;
@@ -45,7 +45,7 @@ export class MessageIngestion {
    */
   async publish(messages: readonly ConsumeMessage[], ledger: Ledger, before: Promise<void>): Promise<void> {
     const spans = traceMessages(messages, this.#options.queue);
-    await timed(spans, this.#publish(messages, ledger, before, spans));
+    await endAfter(this.#publish(messages, ledger, before, spans), (error) => endAll(spans, error));
   }
 
   /** Gives messages up: to the dead-letter queue and the dead-letter topic. */
@@ -53,14 +53,14 @@ export class MessageIngestion {
     const messages = failed.map(({ message }) => message);
     const reasons = failed.map(({ reason }) => reason);
     const spans = traceMessages(messages, this.#options.queue);
-    await timed(spans, this.#write(messages, reasons, ledger, spans));
+    await endAfter(this.#write(messages, reasons, ledger, spans), (error) => endAll(spans, error));
   }
 
   async #publish(
     messages: readonly ConsumeMessage[],
     ledger: Ledger,
     before: Promise<void>,
-    spans: TracedMessages,
+    spans: MessageSpans,
   ): Promise<void> {
     const { pipeline, acceptor } = this.#options;
     const bodies = messages.map(({ content, properties }) => this.#read(content, properties));
@@ -76,7 +76,7 @@ export class MessageIngestion {
     messages: readonly ConsumeMessage[],
     outcomes: readonly (EventRecord | MillraceError)[],
     ledger: Ledger,
-    spans: TracedMessages,
+    spans: MessageSpans,
   ): Promise<void> {
     const { queue, failed, pipeline, metrics } = this.#options;
     const records: NewRecord[] = [];
@@ -85,14 +85,14 @@ export class MessageIngestion {
       const outcome = outcomes[index];
       if (outcome instanceof MillraceError) bad.push({ message, reason: outcome });
       else if (outcome !== undefined) {
-        Object.assign(outcome.headers, headersOf(message), spans.of(message)?.send('kafka', outcome.topic));
+        Object.assign(outcome.headers, headersOf(message), spans.get(message)?.send('kafka', outcome.topic));
         records.push(outcome);
       }
     });
     // First the queue, then the log, by which they count as dealt with.
     const again = new Set(await failed.deadLetter(bad));
     const deadLettered = bad.filter(({ message }) => !again.has(message));
-    records.push(...deadLettered.map((each) => this.#deadLetterRecord(each, spans.of(each.message))));
+    records.push(...deadLettered.map((each) => this.#deadLetterRecord(each, spans.get(each.message))));
     await ledger.write(records, messages.map(digestOf));
     for (const { reason } of deadLettered)
       metrics.deadLetters.inc({ pipeline: pipeline.name, reason: reasonOf(reason) });
@@ -101,7 +101,7 @@ export class MessageIngestion {
     metrics.rabbitReceived.inc({ queue, outcome: 'retried' }, again.size);
   }
 
-  #deadLetterRecord({ message, reason }: FailedMessage, span: Processing | undefined): NewRecord {
+  #deadLetterRecord({ message, reason }: FailedMessage, span: ConsumerSpan | undefined): NewRecord {
     const { queue, pipeline } = this.#options;
     const { content, properties } = message;
     const given: unknown = properties.messageId;

@@ -1,47 +1,39 @@
 import type { ConsumeMessage } from 'amqplib';
+import { ConsumerSpan } from '../../platform/tracing/spans.js';
 import { toTraceHeaders, type TraceHeaders } from '../../platform/tracing/trace-headers.js';
-import { type Processing, type Timed, traces } from '../../platform/tracing/traces.js';
+import { isTracing } from '../../platform/tracing/traces.js';
 
-/** The processings of messages that a trace is recorded of. */
-export interface TracedMessages extends Timed {
-  of(message: ConsumeMessage): Processing | undefined;
-}
+export type MessageSpans = ReadonlyMap<ConsumeMessage, ConsumerSpan>;
 
-const noTraces: TracedMessages = { of: () => undefined, end: () => undefined };
-
-/** Begins the processing of messages. One that belongs to no trace may begin one. */
-export function traceMessages(messages: readonly ConsumeMessage[], queue: string): TracedMessages {
-  const on = traces();
-  if (on === undefined) return noTraces;
-  const spans = new Map<ConsumeMessage, Processing>();
+/**
+ * Starts the spans of processing messages, for those whose trace is recorded. A message without trace headers starts a
+ * new trace. Attributes: https://opentelemetry.io/docs/specs/semconv/messaging/rabbitmq/
+ */
+export function traceMessages(messages: readonly ConsumeMessage[], queue: string): MessageSpans {
+  const spans = new Map<ConsumeMessage, ConsumerSpan>();
+  if (!isTracing()) return spans;
   for (const message of messages) {
-    const span = on.process(() => deliveryOf(message, queue), senderOf(message), true);
+    const { content, fields } = message;
+    const { messageId, correlationId } = message.properties as { messageId?: string; correlationId?: string };
+    const source = { system: 'rabbitmq' as const, source: queue };
+    const span = ConsumerSpan.start(source, { sender: senderOf(message), mayBegin: true }, () => ({
+      'messaging.message.id': messageId,
+      'messaging.message.conversation_id': correlationId,
+      'messaging.rabbitmq.destination.routing_key': fields.routingKey,
+      'messaging.rabbitmq.message.delivery_tag': fields.deliveryTag,
+      'messaging.message.body.size': content.length,
+    }));
     if (span !== undefined) spans.set(message, span);
   }
-  return {
-    of: (message) => spans.get(message),
-    end: (error) => spans.forEach((span) => span.end(error)),
-  };
+  return spans;
+}
+
+export function endAll(spans: MessageSpans, error: unknown): void {
+  for (const span of spans.values()) span.end(error);
 }
 
 /** The trace that a message belongs to, by headers with the names that W3C has for HTTP. */
 export function senderOf({ properties }: ConsumeMessage): TraceHeaders | undefined {
   const { headers } = properties;
   return headers && toTraceHeaders(headers['traceparent'], headers['tracestate']);
-}
-
-/** https://opentelemetry.io/docs/specs/semconv/messaging/rabbitmq/ */
-function deliveryOf({ content, fields, properties }: ConsumeMessage, queue: string) {
-  const { messageId, correlationId } = properties as { messageId?: string; correlationId?: string };
-  return {
-    system: 'rabbitmq' as const,
-    source: queue,
-    messageId,
-    attributes: {
-      'messaging.message.conversation_id': correlationId,
-      'messaging.rabbitmq.destination.routing_key': fields.routingKey,
-      'messaging.rabbitmq.message.delivery_tag': fields.deliveryTag,
-      'messaging.message.body.size': content.length,
-    },
-  };
 }

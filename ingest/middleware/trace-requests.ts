@@ -1,40 +1,47 @@
+import { propagation, ROOT_CONTEXT, type Span, SpanKind } from '@opentelemetry/api';
 import type { Context, MiddlewareHandler } from 'hono';
-import { toTraceHeaders, type TraceHeaders } from '../../platform/tracing/trace-headers.js';
-import { type Traces, type Work } from '../../platform/tracing/traces.js';
+import { endSpan } from '../../platform/tracing/spans.js';
+import { headersOf, toTraceHeaders, type TraceHeaders } from '../../platform/tracing/trace-headers.js';
+import { tracer } from '../../platform/tracing/traces.js';
 import { routeOf } from './measure-requests.js';
 
-const workKey = 'work';
+const spanKey = 'span';
 
 /**
  * Records requests, below what the caller's `traceparent` names, and says in `traceresponse` what they are in the trace
  * (https://w3c.github.io/trace-context/#traceresponse-header, a draft). Names and attributes as in
  * https://opentelemetry.io/docs/specs/semconv/http/http-spans/.
  */
-export function traceRequests(traces: Traces): MiddlewareHandler {
+export function traceRequests(): MiddlewareHandler {
   return async (c, next) => {
     const { method, path, url } = c.req;
     const { protocol, hostname, port } = new URL(url);
-    const work = traces.request(method, callerOf(c), {
+    const attributes = {
+      'http.request.method': method,
       'url.path': path,
       'url.scheme': protocol.slice(0, -1),
       'server.address': hostname,
       'server.port': port === '' ? undefined : Number(port),
       'user_agent.original': c.req.header('user-agent'),
-    });
-    c.set(workKey, work);
+    };
+    const parent = propagation.extract(ROOT_CONTEXT, callerOf(c) ?? {});
+    const span = tracer().startSpan(method, { kind: SpanKind.SERVER, attributes }, parent);
+    c.set(spanKey, span);
     await next();
-    c.header('traceresponse', work.headers.traceparent);
+    c.header('traceresponse', headersOf(span.spanContext()).traceparent);
     const route = routeOf(c);
     const { status } = c.res;
-    work.describe({ 'http.route': route, 'http.response.status_code': status }, `${method} ${route}`);
-    // What is the client's own fault is no error of the server.
-    work.end(status < 500 ? undefined : (c.error ?? Object.assign(new Error(), { name: String(status) })));
+    span.updateName(`${method} ${route}`);
+    span.setAttributes({ 'http.route': route, 'http.response.status_code': status });
+    const error = c.error ?? Object.assign(new Error(), { name: String(status) });
+    // A fault of the client is no error of the server.
+    endSpan(span, status < 500 ? undefined : error);
   };
 }
 
-/** The request as it is recorded; undefined while traces are off. */
-export function workOf(c: Context): Work | undefined {
-  return c.get(workKey) as Work | undefined;
+/** The span of a request; undefined while traces are off. */
+export function spanOf(c: Context): Span | undefined {
+  return c.get(spanKey) as Span | undefined;
 }
 
 /** What the caller says of the trace that the request belongs to. */

@@ -7,7 +7,7 @@ import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js'
 import type { EventAcceptor, RequestContext } from '../../processors/events/accept-events.js';
 import { type Problem, toProblem } from '../../platform/problem.js';
 import { sendProblem } from '../problems.js';
-import { callerOf, workOf } from '../middleware/trace-requests.js';
+import { callerOf, spanOf } from '../middleware/trace-requests.js';
 import { mayUse } from '../middleware/authorization.js';
 import { findPipeline } from './find-pipeline.js';
 import {
@@ -153,12 +153,11 @@ function describe({ name, scorer, topics }: OpenPipeline): z.infer<typeof pipeli
 
 /** What a request tells of all its events. @throws MillraceError `IDEMPOTENCY_KEY_INVALID` */
 export function contextOf(c: Context, timeoutMs: number): RequestContext {
-  const work = workOf(c);
   return {
     source: 'millrace/http',
     idempotencyKey: idempotencyKeyOf(c),
-    work,
-    trace: work?.headers ?? callerOf(c),
+    span: spanOf(c),
+    trace: callerOf(c),
     timeoutMs,
   };
 }

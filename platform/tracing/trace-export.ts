@@ -1,4 +1,4 @@
-import { diag, DiagLogLevel, type Tracer } from '@opentelemetry/api';
+import { diag, DiagLogLevel } from '@opentelemetry/api';
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http';
 import {
   defaultResource,
@@ -24,19 +24,14 @@ type ExportResultCode = Parameters<Parameters<SpanExporter['export']>[1]>[0]['co
 // oxlint-disable-next-line typescript/no-unsafe-enum-assignment -- its package is the SDK's own, and no dependency of ours
 const succeeded = 0 as ExportResultCode;
 
-/** The way of spans to whoever collects them. */
-export interface TraceExport {
-  tracer: Tracer;
-  /** Sends what is left, for a bounded time, and ends. It never fails. */
-  stop(): Promise<void>;
-}
-
 /**
  * Sends spans with OTLP over HTTP, as JSON. OpenTelemetry's own environment variables say where and which
  * (https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/ and …/protocol/exporter/); what
  * can't be sent is dropped, once `OTEL_BSP_MAX_QUEUE_SIZE` spans wait.
+ *
+ * @returns `stop` sends the remaining spans, for at most two seconds. It never fails.
  */
-export function startTraceExport(service: string, logger: Logger): TraceExport {
+export function startTraceExport(service: string, logger: Logger): { stop: () => Promise<void> } {
   logOnce(logger);
   const resource = defaultResource()
     .merge(
@@ -49,8 +44,9 @@ export function startTraceExport(service: string, logger: Logger): TraceExport {
     .merge(detectResources({ detectors: [envDetector] }));
   const exporter = withOneWarning(new OTLPTraceExporter(), logger);
   const provider = new NodeTracerProvider({ resource, spanProcessors: [new BatchSpanProcessor(exporter)] });
+  // Contexts are passed on as arguments.
+  provider.register({ contextManager: null });
   return {
-    tracer: provider.getTracer('millrace', version),
     stop: async () => {
       const late = new Promise<void>((resolve) => setTimeout(resolve, flushMs).unref());
       // A collector that is away has been told of already.

@@ -1,3 +1,5 @@
+import { propagation, ROOT_CONTEXT, type SpanContext, trace } from '@opentelemetry/api';
+
 /** Where something belongs in a trace, as W3C Trace Context puts it into headers of requests, records and messages. */
 export interface TraceHeaders {
   traceparent: string;
@@ -39,7 +41,9 @@ export function isSampled(traceparent: string | Buffer): boolean {
   return (Number.parseInt(flags, 16) & 1) === 1;
 }
 
-/** The same place in the trace, for what is not to be recorded. */
-export function unsampled({ traceparent, ...rest }: TraceHeaders): TraceHeaders {
-  return { ...rest, traceparent: `${traceparent.slice(0, flagsAt - 1)}00` };
+/** The headers that make what carries them a child of a span. They are empty while traces are off. */
+export function headersOf(span: SpanContext): TraceHeaders {
+  const headers = {};
+  propagation.inject(trace.setSpanContext(ROOT_CONTEXT, span), headers);
+  return headers as TraceHeaders;
 }

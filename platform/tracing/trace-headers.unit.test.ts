@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { isSampled, isTraceparent, toTraceHeaders, unsampled } from './trace-headers.js';
+import { isSampled, isTraceparent, toTraceHeaders } from './trace-headers.js';
 
 const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
 
@@ -35,12 +35,4 @@ test.each([
   const flagged = traceparent.slice(0, -2) + flags;
   expect(isSampled(flagged)).toBe(sampled);
   expect(isSampled(Buffer.from(flagged))).toBe(sampled);
-  expect(isSampled(unsampled({ traceparent: flagged }).traceparent)).toBe(false);
-});
-
-test('what is not recorded keeps its place in the trace', () => {
-  expect(unsampled({ traceparent, tracestate: 'a=1' })).toEqual({
-    traceparent: traceparent.replace(/01$/, '00'),
-    tracestate: 'a=1',
-  });
 });

@@ -6,7 +6,9 @@ import { afterEach, expect, test, vi } from 'vitest';
 import { loadConfig } from '../config.js';
 import { silentLogger } from '../logger.js';
 import { keepSecret } from '../secrets.js';
-import { startTraces, traces } from './traces.js';
+import { endSpan, sendEvents } from './spans.js';
+import { headersOf } from './trace-headers.js';
+import { isTracing, startTraces, tracer } from './traces.js';
 
 const require = createRequire(import.meta.url);
 
@@ -22,7 +24,8 @@ test.each([{}, { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:9', OTEL_SDK_DIS
   async (settings) => {
     await Promise.all([import('../../app/up.js'), import('../../app/run-role.js')]);
     const { stop } = await startTraces(loadConfig(settings), silentLogger);
-    expect(traces()).toBeUndefined();
+    expect(isTracing()).toBe(false);
+    expect(tracer().startSpan('test').isRecording()).toBe(false);
     expect(loadedPackages()).toEqual([]);
     await stop();
   },
@@ -34,11 +37,42 @@ test('with an endpoint they are on, until they are stopped', async () => {
   const config = loadConfig({ OTEL_EXPORTER_OTLP_ENDPOINT: endpoint });
   const { stop } = await startTraces(config, silentLogger, 'serve');
   expect(loadedPackages()).not.toEqual([]);
-  const work = traces()?.begin('test', {});
-  expect(work?.headers.traceparent).toBe(`00-${work?.traceId}-${work?.headers.traceparent.slice(36, 52)}-01`);
-  work?.end();
+  expect(isTracing()).toBe(true);
+  const span = tracer().startSpan('test', { root: true });
+  const { traceId, spanId } = span.spanContext();
+  expect(headersOf(span.spanContext())).toEqual({ traceparent: `00-${traceId}-${spanId}-01` });
+  span.end();
   await stop();
-  expect(traces()).toBeUndefined();
+  expect(isTracing()).toBe(false);
+  expect(tracer().startSpan('test').isRecording()).toBe(false);
+});
+
+test('the first hundred events of a span are recorded, the others keep their place in its trace', async () => {
+  const endpoint = 'http://127.0.0.1:9';
+  vi.stubEnv('OTEL_EXPORTER_OTLP_ENDPOINT', endpoint);
+  const records = Array.from({ length: 60 }, () => ({
+    headers: { traceparent: 'of the caller', kept: 'kept' },
+  }));
+  const off = tracer().startSpan('test', { root: true });
+  await sendEvents(off, 'topic', records, () => Promise.resolve());
+  expect(records[0]?.headers.traceparent).toBe('of the caller');
+
+  const { stop } = await startTraces(loadConfig({ OTEL_EXPORTER_OTLP_ENDPOINT: endpoint }), silentLogger);
+  const span = tracer().startSpan('test', { root: true });
+  const { traceId } = span.spanContext();
+  const flags: string[] = [];
+  for (let batch = 0; batch < 3; batch++) {
+    await sendEvents(span, 'topic', records, () => Promise.resolve());
+    for (const { headers } of records) {
+      expect(headers).toMatchObject({
+        kept: 'kept',
+        traceparent: expect.stringContaining(traceId) as unknown,
+      });
+      flags.push(headers.traceparent.slice(-2));
+    }
+  }
+  expect(flags).toEqual([...Array<string>(100).fill('01'), ...Array<string>(80).fill('00')]);
+  await stop();
 });
 
 test('a secret in an error does not leave with its span', async () => {
@@ -51,7 +85,7 @@ test('a secret in an error does not leave with its span', async () => {
   vi.stubEnv('OTEL_EXPORTER_OTLP_ENDPOINT', endpoint);
   const { stop } = await startTraces(loadConfig({ OTEL_EXPORTER_OTLP_ENDPOINT: endpoint }), silentLogger);
   keepSecret('a canary');
-  traces()?.begin('test', {}).end(new Error('refused: the password is a canary'));
+  endSpan(tracer().startSpan('test'), new Error('refused: the password is a canary'));
   await stop();
   collector.close();
   const sent = Buffer.concat(received).toString();

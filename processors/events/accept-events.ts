@@ -1,11 +1,12 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Span } from '@opentelemetry/api';
 import type { PredictionRow } from '../../analytics/rows.js';
 import { MillraceError } from '../../platform/errors.js';
 import type { Logger } from '../../platform/logger.js';
 import type { Metrics } from '../../platform/metrics.js';
 import type { SharedStore } from '../../platform/shared-store.js';
 import type { TraceHeaders } from '../../platform/tracing/trace-headers.js';
-import { type Sending, timed, type Work } from '../../platform/tracing/traces.js';
+import { sendEvents } from '../../platform/tracing/spans.js';
 import type { LogProducer } from '../../streams/log-producer.js';
 import type { NewRecord, RecordPosition } from '../../streams/records.js';
 import type { Serde } from '../../streams/serde.js';
@@ -31,14 +32,14 @@ export interface EventOrigin {
   source: string;
   /** Makes event ids for events that bring none, so that a repeated request repeats nothing. */
   idempotencyKey?: string | undefined;
-  /** The trace that the events belong to. */
+  /** Trace headers of the caller. */
   trace?: TraceHeaders | undefined;
 }
 
 /** What a transport knows of a request. */
 export interface RequestContext extends EventOrigin {
-  /** What the events come from, while traces are recorded. */
-  work?: Work | undefined;
+  /** The span of the request, while traces are on. */
+  span?: Span | undefined;
   /** How long to wait for the log, milliseconds. What was sent by then may still get there. */
   timeoutMs: number;
 }
@@ -150,11 +151,8 @@ export class EventAcceptor {
   ): Promise<(string | MillraceError)[]> {
     const events = await this.#identify(pipeline, bodies, context);
     const valid = events.flatMap((event) => (event instanceof MillraceError ? [] : [event]));
-    const outcomes = await this.#send(pipeline, valid.length, context, (sending) =>
-      valid.map((event) =>
-        eventRecord(pipeline, this.#options.serde, event, sending?.nextHeaders() ?? context.trace),
-      ),
-    );
+    const records = valid.map((event) => eventRecord(pipeline, this.#options.serde, event, context.trace));
+    const outcomes = await this.#send(pipeline, records, context);
     const results = outcomes.values();
     return events.map((event) => {
       if (event instanceof MillraceError) return event;
@@ -287,12 +285,10 @@ export class EventAcceptor {
     if (score instanceof MillraceError) return score;
     const { serde, cache } = this.#options;
     const prediction = makePrediction(pipeline.name, event, score, this.#now());
-    const [position] = await this.#send(pipeline, 1, context, (sending) => {
-      const record = eventRecord(pipeline, serde, event, sending?.nextHeaders() ?? context.trace);
-      const { schemaId, type } = pipeline.prediction;
-      record.headers[carriedPredictionHeader] = serde.encode(schemaId, type, prediction);
-      return [record];
-    });
+    const record = eventRecord(pipeline, serde, event, context.trace);
+    const { schemaId, type } = pipeline.prediction;
+    record.headers[carriedPredictionHeader] = serde.encode(schemaId, type, prediction);
+    const [position] = await this.#send(pipeline, [record], context);
     if (position instanceof MillraceError) return new NotWritten(position, event.eventId);
     const row = toPredictionRow({ ...prediction, ...position });
     cache?.remember(row);
@@ -302,13 +298,13 @@ export class EventAcceptor {
 
   async #send(
     pipeline: OpenPipeline,
-    count: number,
-    { timeoutMs, source, work }: RequestContext,
-    toRecords: (sending: Sending | undefined) => NewRecord[],
+    records: NewRecord[],
+    { timeoutMs, source, span }: RequestContext,
   ): Promise<(RecordPosition | MillraceError)[]> {
-    const sending = count === 0 ? undefined : work?.send(pipeline.topics.events);
-    const records = toRecords(sending);
-    const outcomes = await timed(sending, this.#options.producer.sendEach(records, { timeoutMs }));
+    const parent = records.length === 0 ? undefined : span;
+    const outcomes = await sendEvents(parent, pipeline.topics.events, records, () =>
+      this.#options.producer.sendEach(records, { timeoutMs }),
+    );
     const written = outcomes.filter((outcome) => !(outcome instanceof MillraceError)).length;
     this.#options.metrics.eventsAccepted.inc({ pipeline: pipeline.name, source }, written);
     return outcomes;

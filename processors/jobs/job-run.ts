@@ -1,12 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ClickHouseClient } from '@clickhouse/client';
+import type { Span } from '@opentelemetry/api';
 import { countAnswers, countFailures } from '../../analytics/job-queries.js';
 import { isErrorCode } from '../../platform/error-codes.js';
 import { isSystemError, MillraceError } from '../../platform/errors.js';
 import type { Logger } from '../../platform/logger.js';
 import type { Metrics } from '../../platform/metrics.js';
 import { Mutex } from '../../platform/mutex.js';
-import { timed, traces, type Work } from '../../platform/tracing/traces.js';
+import { endSpan, sendEvents } from '../../platform/tracing/spans.js';
+import { isTracing, tracer } from '../../platform/tracing/traces.js';
 import type { NewRecord } from '../../streams/records.js';
 import type { Serde } from '../../streams/serde.js';
 import type { Streams } from '../../streams/streams.js';
@@ -58,7 +60,7 @@ export class JobRun {
   readonly #options: JobRunOptions;
   readonly #pipeline: OpenPipeline;
   readonly #producer: TransactionalProducer;
-  readonly #work: Work | undefined;
+  readonly #span: Span;
   readonly #heartbeat = new JobHeartbeat(() => this.#report({}));
   #job: Job;
   readonly #commits = new Mutex();
@@ -74,7 +76,8 @@ export class JobRun {
     this.#pipeline = pipeline;
     this.#producer = producer;
     this.#job = job;
-    this.#work = traces()?.begin(`score file ${pipeline.name}`, { 'millrace.job.id': job.job_id });
+    const attributes = { 'millrace.job.id': job.job_id };
+    this.#span = tracer().startSpan(`score file ${pipeline.name}`, { attributes, root: true });
   }
 
   /**
@@ -100,14 +103,15 @@ export class JobRun {
     try {
       await this.#finish();
     } catch (error) {
-      this.#work?.end(error);
+      endSpan(this.#span, error);
       throw error;
     } finally {
       this.#heartbeat.stop();
       await this.#commits.whenIdle();
     }
     const { error_code: code, error } = this.#job;
-    this.#work?.end(
+    endSpan(
+      this.#span,
       code === null ? undefined : new MillraceError(isErrorCode(code) ? code : 'INTERNAL', error ?? ''),
     );
   }
@@ -158,14 +162,12 @@ export class JobRun {
     const { serde, metrics } = this.#options;
     const { scorer, event } = this.#pipeline;
     const records: NewRecord[] = [];
-    const sending = this.#work?.send(this.#pipeline.topics.events);
     const eventTime = Date.now();
     for (const [index, row] of rows.entries()) {
       const fields = toEvent(row, event.schema, scorer, typed, this.#decimals);
       if (fields instanceof InvalidEvent) continue;
       const eventId = rowEventId(this.#job, this.#job.rows_read + index + 1);
-      const trace = sending?.nextHeaders();
-      records.push(eventRecord(this.#pipeline, serde, { eventId, eventTime, source, fields }, trace));
+      records.push(eventRecord(this.#pipeline, serde, { eventId, eventTime, source, fields }));
     }
     const invalid = rows.length - records.length;
     const { rows_read, rows_invalid, rows_failed } = this.#job;
@@ -175,7 +177,8 @@ export class JobRun {
       rows_invalid: rows_invalid + invalid,
       rows_failed: rows_failed + invalid,
     };
-    await timed(sending, this.#commit(change, records));
+    const { events } = this.#pipeline.topics;
+    await sendEvents(this.#span, events, records, () => this.#commit(change, records));
     metrics.eventsAccepted.inc({ pipeline: this.#pipeline.name, source }, records.length);
   }
 
@@ -229,7 +232,7 @@ export class JobRun {
     await this.#commit({ ...change, finished_at: Date.now() });
     const { pipeline, state, rows_total, rows_failed, error, created_at, at } = this.#job;
     metrics.jobs.inc({ pipeline, state });
-    const trace_id = this.#work?.traceId;
+    const trace_id = isTracing() ? this.#span.spanContext().traceId : undefined;
     logger.info(
       { pipeline, state, rows_total, rows_failed, error, tookMs: at - created_at, trace_id },
       'a job ended',

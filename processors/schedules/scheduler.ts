@@ -2,7 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { MillraceError, messageOf } from '../../platform/errors.js';
 import type { Logger } from '../../platform/logger.js';
 import type { Metrics } from '../../platform/metrics.js';
-import { type Sending, timed, traces } from '../../platform/tracing/traces.js';
+import { endAfter, endSpan, sendEvents } from '../../platform/tracing/spans.js';
+import { tracer } from '../../platform/tracing/traces.js';
 import type { ScheduleRun } from '../../schemas/types.js';
 import { backoff, pause } from '../../platform/backoff.js';
 import type { NewRecord } from '../../streams/records.js';
@@ -115,9 +116,9 @@ export class Scheduler {
       const due = this.#due();
       if (due === undefined) return;
       const startedAt = this.#now();
-      const work = traces()?.begin(`run ${schedule.name}`, { 'millrace.schedule.due_at': due.dueAt });
-      const sending = work?.send(pipeline.topics.events);
-      const events = this.#makeEvents(due, sending);
+      const attributes = { 'millrace.schedule.due_at': due.dueAt };
+      const span = tracer().startSpan(`run ${schedule.name}`, { attributes, root: true });
+      const events = this.#makeEvents(due);
       const run: ScheduleRun = {
         schedule: schedule.name,
         pipeline: schedule.pipeline,
@@ -127,7 +128,10 @@ export class Scheduler {
         events: events.length,
         catch_up: due.catchUp,
       };
-      await timed(work, timed(sending, producer.commit([...events, this.#toRecord(run)])));
+      const committing = sendEvents(span, pipeline.topics.events, events, () =>
+        producer.commit([...events, this.#toRecord(run)]),
+      );
+      await endAfter(committing, (error) => endSpan(span, error));
       metrics.scheduledRuns.inc({ schedule: schedule.name, catch_up: String(due.catchUp) });
       metrics.eventsAccepted.inc({ pipeline: pipeline.name, source: this.#source }, events.length);
       this.#logger.info({ run, tookMs: this.#now() - startedAt }, 'scheduled run');
@@ -138,7 +142,7 @@ export class Scheduler {
   }
 
   /** The same for the same due time, whoever makes them and however often. */
-  #makeEvents({ dueAt }: DueRun, sending: Sending | undefined): NewRecord[] {
+  #makeEvents({ dueAt }: DueRun): NewRecord[] {
     const { schedule, pipeline, serde } = this.#options;
     const { name, minEvents, maxEvents } = schedule;
     const random = seededRandom(Number.parseInt(scheduledEventId(name, dueAt, -1).slice(0, 8), 16));
@@ -149,7 +153,7 @@ export class Scheduler {
         throw new MillraceError('SCHEDULE_INVALID', `${pipeline.name} makes no samples to schedule.`);
       const eventId = scheduledEventId(name, dueAt, index);
       const event = { eventId, eventTime: dueAt, source: this.#source, fields };
-      return eventRecord(pipeline, serde, event, sending?.nextHeaders());
+      return eventRecord(pipeline, serde, event);
     });
   }
 

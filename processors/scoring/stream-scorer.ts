@@ -211,7 +211,7 @@ export class StreamScorer {
     const { pipeline, model, model_version, role } = prediction;
     this.#metrics.predictions.inc({ pipeline, model, model_version, role });
     if (role !== 'shadow')
-      record.span?.describe({ 'millrace.model': model, 'millrace.model_version': model_version });
+      record.span?.setAttributes({ 'millrace.model': model, 'millrace.model_version': model_version });
     return {
       topic,
       key: record.key ?? eventId,

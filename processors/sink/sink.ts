@@ -12,17 +12,17 @@ import {
 import { MillraceError } from '../../platform/errors.js';
 import type { Logger } from '../../platform/logger.js';
 import type { Metrics } from '../../platform/metrics.js';
-import { type Timed, timed, traces } from '../../platform/tracing/traces.js';
+import { endAfter, endSpan } from '../../platform/tracing/spans.js';
 import type { Contract } from '../../schemas/contracts.js';
 import type { ModelEvent, Outcome, Prediction } from '../../schemas/types.js';
 import type { LogProducer } from '../../streams/log-producer.js';
 import type { NewRecord, StreamRecord } from '../../streams/records.js';
-import { spansOf } from '../../streams/traced-records.js';
 import { schemaIdOf, type Serde } from '../../streams/serde.js';
 import { pipelineTopics, systemTopics } from '../../streams/topics.js';
 import { deadLetterRecord, readDeadLetter, smallerDeadLetter } from '../dead-letters/dead-letter.js';
 import { asDeadLetterReason, reasonOf } from '../dead-letters/reasons.js';
 import { deadLetterId, positionEventId } from '../events/ids.js';
+import { startInsertSpan } from './insert-span.js';
 import { outcomeReader } from './outcomes.js';
 import { toPredictionRow } from '../scoring/prediction.js';
 import { isResolution, readResolution } from '../dead-letters/resolutions.js';
@@ -161,7 +161,8 @@ export class Sink {
     try {
       const rows = entries.map((entry) => entry.row);
       const token = this.#tokenOf(first.record, entries.length);
-      await timed(this.#trace(table, entries), insertRows(client, table, rows as never[], token));
+      const span = startInsertSpan(storageOf(table), entries);
+      await endAfter(insertRows(client, table, rows as never[], token), (error) => endSpan(span, error));
       metrics.sinkRows.inc({ table }, rows.length);
       return [];
     } catch (error) {
@@ -176,12 +177,6 @@ export class Sink {
       const refused = await this.#insert(table, entries.slice(0, middle));
       return refused.concat(await this.#insert(table, entries.slice(middle)));
     }
-  }
-
-  #trace(table: Table, entries: readonly Entry[]): Timed | undefined {
-    if (traces() === undefined) return undefined;
-    const spans = spansOf(entries.map(({ record }) => record));
-    return traces()?.insert(storageOf(table), entries.length, spans);
   }
 
   /**
