@@ -9,7 +9,8 @@ import { StreamsFixture } from '../tests/contract/streams-fixture.js';
 import { TwoBrokers } from '../tests/contract/two-brokers.js';
 import type { StreamsSettings } from './connection.js';
 import { kafkajs } from './kafkajs.js';
-import { LogInspection, type Permission } from './log-inspection.js';
+import { LogInspection } from './log-inspection.js';
+import type { Permission } from './log-permissions.js';
 import type { Streams } from './streams.js';
 
 let fixture: StreamsFixture;

@@ -1,19 +1,11 @@
 import type { Admin, Kafka } from 'kafkajs';
-import { backoff } from '../platform/backoff.js';
 import type { StreamsSettings } from './connection.js';
 import { createKafka } from './connection.js';
 import { toMillraceError, typeOf } from './kafka-errors.js';
-import { kafkajs } from './kafkajs.js';
 import { LogAdmin } from './log-admin.js';
-import { type Broker, type Cluster, createCluster, readCommitted } from './log-cluster.js';
+import { type Broker, type Cluster, createCluster } from './log-cluster.js';
+import { describeSettings, type Permission, probe } from './log-permissions.js';
 import { LogReader } from './log-reader.js';
-
-/** What a client may do: the operations of Kafka's access lists, by the resource that they are granted on. */
-export interface Permission {
-  operation: 'DESCRIBE' | 'READ' | 'WRITE' | 'CREATE' | 'DESCRIBE_CONFIGS';
-  resource: 'topic' | 'group' | 'transactional-id';
-  name: string;
-}
 
 export interface BrokerState {
   id: number;
@@ -36,12 +28,6 @@ export interface GroupState {
   state: string;
   members: number;
 }
-
-/** No topic has so many partitions: a request about this one is refused, and before that checked for permission. */
-const noPartition = 2_147_483_647;
-const groupCoordinator = 0;
-const transactionCoordinator = 1;
-const maxAttempts = 6;
 
 /**
  * The requests that Millrace makes, by number the newest version that kafkajs speaks: from kafkajs' own list. A broker
@@ -182,14 +168,13 @@ export class LogInspection {
   }
 
   /**
-   * Whether this client may do something: by a request that is checked for permission and then fails for another reason,
-   * such as a partition, member or producer that there is not.
+   * Whether this client may do something, as {@link probe} finds out.
    *
    * @throws MillraceError when the broker can't be asked.
    */
   async isAllowed(permission: Permission): Promise<boolean> {
     try {
-      await this.#attempt(permission);
+      await probe(await this.#administer(), await this.#connect(), permission);
       return true;
     } catch (error) {
       const type = typeOf(error);
@@ -228,57 +213,6 @@ export class LogInspection {
       this.#reader.close(),
       this.#ends.close(),
     ]);
-  }
-
-  async #attempt({ operation, resource, name }: Permission): Promise<unknown> {
-    const admin = await this.#administer();
-    if (operation === 'CREATE') {
-      const topic = { topic: name, numPartitions: 1, replicationFactor: 1 };
-      return admin.createTopics({ topics: [topic], validateOnly: true });
-    }
-    if (operation === 'DESCRIBE_CONFIGS') return describeSettings(admin, name);
-    if (operation === 'DESCRIBE') return admin.fetchTopicMetadata({ topics: [name] });
-    const cluster = await this.#connect();
-    if (resource === 'group') {
-      const broker = await this.#coordinator(cluster, name, groupCoordinator);
-      return broker.heartbeat({ groupId: name, groupGenerationId: 0, memberId: 'millrace-doctor' });
-    }
-    if (resource === 'transactional-id') {
-      const broker = await this.#coordinator(cluster, name, transactionCoordinator);
-      // No producer has this id: ids are given out from 0.
-      const nobody = { producerId: '9000000000000000000', producerEpoch: 0 };
-      return broker.endTxn({ transactionalId: name, ...nobody, transactionResult: false });
-    }
-    return this.#attemptOnTopic(await cluster.findControllerBroker(), operation, name);
-  }
-
-  /** Asked directly: kafkajs' own search hides why there is none. Brokers that have just started have none for a moment. */
-  async #coordinator(cluster: Cluster, groupId: string, coordinatorType: number): Promise<Broker> {
-    const any = await cluster.findControllerBroker();
-    for (let attempt = 0; ; attempt++) {
-      try {
-        const { coordinator } = await any.findGroupCoordinator({ groupId, coordinatorType });
-        return await cluster.findBroker({ nodeId: String(coordinator.nodeId) });
-      } catch (error) {
-        if (typeOf(error) !== 'GROUP_COORDINATOR_NOT_AVAILABLE' || attempt >= maxAttempts) throw error;
-        await backoff(attempt, { maxMs: 500 });
-      }
-    }
-  }
-
-  async #attemptOnTopic(broker: Broker, operation: Permission['operation'], topic: string): Promise<unknown> {
-    const partition = noPartition;
-    if (operation === 'WRITE') {
-      const message = { key: Buffer.alloc(0), value: Buffer.alloc(0), timestamp: String(Date.now()) };
-      const topicData = [{ topic, partitions: [{ partition, messages: [message] }] }];
-      return broker.produce({ acks: -1, timeout: 1_000, topicData });
-    }
-    return broker.fetch({
-      isolationLevel: readCommitted,
-      maxWaitTime: 1,
-      maxBytes: 1,
-      topics: [{ topic, partitions: [{ partition, fetchOffset: '0', maxBytes: 1 }] }],
-    });
   }
 
   async #settings(admin: Admin, topic: string): Promise<ReadonlyMap<string, string> | undefined> {
@@ -327,11 +261,4 @@ export class LogInspection {
     })();
     return this.#cluster;
   }
-}
-
-function describeSettings(admin: Admin, name: string) {
-  return admin.describeConfigs({
-    includeSynonyms: false,
-    resources: [{ type: kafkajs.ConfigResourceTypes.TOPIC, name }],
-  });
 }

@@ -1,4 +1,4 @@
-import type { Permission } from '../../streams/log-inspection.js';
+import type { Permission } from '../../streams/log-permissions.js';
 import { pipelineTopics, scoringGroup, sinkGroup, systemTopics } from '../../streams/topics.js';
 import type { Diagnosis } from './diagnosis.js';
 import type { LogToCheck } from './check-topics.js';
