@@ -8,9 +8,9 @@ import { routeOf } from './measure-requests.js';
 const spanKey = 'span';
 
 /**
- * Records requests, below what the caller's `traceparent` names, and says in `traceresponse` what they are in the trace
- * (https://w3c.github.io/trace-context/#traceresponse-header, a draft). Names and attributes as in
- * https://opentelemetry.io/docs/specs/semconv/http/http-spans/.
+ * Records each request in a span below the caller's `traceparent`. The response header `traceresponse` names
+ * the span (https://w3c.github.io/trace-context/#traceresponse-header, a draft). Names and attributes:
+ * https://opentelemetry.io/docs/specs/semconv/http/http-spans/
  */
 export function traceRequests(): MiddlewareHandler {
   return async (c, next) => {
@@ -44,7 +44,7 @@ export function spanOf(c: Context): Span | undefined {
   return c.get(spanKey) as Span | undefined;
 }
 
-/** What the caller says of the trace that the request belongs to. */
+/** The trace headers of the caller. */
 export function callerOf(c: Context): TraceHeaders | undefined {
   const traceparent = c.req.header('traceparent');
   return traceparent === undefined ? undefined : toTraceHeaders(traceparent, c.req.header('tracestate'));

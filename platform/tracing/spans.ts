@@ -110,7 +110,10 @@ export function sendEvents<T>(
   return endAfter(send(), (error) => endSpan(span, error));
 }
 
-/** Ends a span, with the status and attributes of https://opentelemetry.io/docs/specs/semconv/general/recording-errors/. */
+/**
+ * Ends a span. An error is recorded as in
+ * https://opentelemetry.io/docs/specs/semconv/general/recording-errors/.
+ */
 export function endSpan(span: Span | undefined, error?: unknown): void {
   if (error !== undefined && span?.isRecording()) {
     const { message, ...attributes } = errorAttributes(error);

@@ -17,7 +17,7 @@ import { messageOf } from '../errors.js';
 import type { Logger } from '../logger.js';
 import { version } from '../version.js';
 
-/** How long what is left may take to be sent, milliseconds. */
+/** How long sending the remaining spans may take, milliseconds. */
 const flushMs = 2_000;
 
 type ExportResultCode = Parameters<Parameters<SpanExporter['export']>[1]>[0]['code'];
@@ -25,9 +25,9 @@ type ExportResultCode = Parameters<Parameters<SpanExporter['export']>[1]>[0]['co
 const succeeded = 0 as ExportResultCode;
 
 /**
- * Sends spans with OTLP over HTTP, as JSON. OpenTelemetry's own environment variables say where and which
- * (https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/ and …/protocol/exporter/); what
- * can't be sent is dropped, once `OTEL_BSP_MAX_QUEUE_SIZE` spans wait.
+ * Registers the SDK, which sends spans with OTLP over HTTP, as JSON. OpenTelemetry's environment variables
+ * configure it (https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/ and
+ * …/protocol/exporter/). While `OTEL_BSP_MAX_QUEUE_SIZE` spans wait, further ones are dropped.
  *
  * @returns `stop` sends the remaining spans, for at most two seconds. It never fails.
  */
@@ -49,13 +49,13 @@ export function startTraceExport(service: string, logger: Logger): { stop: () =>
   return {
     stop: async () => {
       const late = new Promise<void>((resolve) => setTimeout(resolve, flushMs).unref());
-      // A collector that is away has been told of already.
+      // The log has a warning already if the collector is down.
       await Promise.race([provider.shutdown().catch(() => undefined), late]);
     },
   };
 }
 
-/** What the SDK finds wrong, such as a variable that it can't use, each time in the same words but once in the log. */
+/** Logs each warning of the SDK once. It repeats them, for example about an invalid variable. */
 function logOnce(logger: Logger): void {
   const told = new Set<string>();
   const tell = (message: string, ...details: unknown[]): void => {
@@ -72,7 +72,7 @@ function logOnce(logger: Logger): void {
   );
 }
 
-/** Says once that spans can't be sent, and when they can be again how many are gone. */
+/** Warns once while spans can't be sent, and logs the number of lost spans afterwards. */
 function withOneWarning(exporter: SpanExporter, logger: Logger): SpanExporter {
   let lost = 0;
   return {
@@ -88,7 +88,7 @@ function withOneWarning(exporter: SpanExporter, logger: Logger): SpanExporter {
           logger.info({ spansLost: lost }, 'traces are sent again');
           lost = 0;
         }
-        // Or the SDK would log each batch that fails, with its stack.
+        // Otherwise the SDK logs each failed batch with its stack.
         done({ code: succeeded });
       }),
     shutdown: () => exporter.shutdown(),

@@ -47,7 +47,7 @@ test('with an endpoint they are on, until they are stopped', async () => {
   expect(tracer().startSpan('test').isRecording()).toBe(false);
 });
 
-test('the first hundred events of a span are recorded, the others keep their place in its trace', async () => {
+test('after a hundred events of a span the others keep its trace, but are not recorded', async () => {
   const endpoint = 'http://127.0.0.1:9';
   vi.stubEnv('OTEL_EXPORTER_OTLP_ENDPOINT', endpoint);
   const records = Array.from({ length: 60 }, () => ({
