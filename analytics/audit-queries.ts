@@ -156,7 +156,7 @@ export class AuditQueries {
   }
 
   /** Values of the dead letters of a topic, some at a time: of predictions that no row can hold. */
-  async *letterValues(topic: string): AsyncGenerator<Buffer> {
+  async *deadLetterValues(topic: string): AsyncGenerator<Buffer> {
     let after = { partition: -1, offset: -1 };
     for (;;) {
       const query = `SELECT partition, toFloat64(offset) AS at, base64Encode(ifNull(value, '')) AS value FROM millrace.dead_letters_storage

@@ -49,7 +49,7 @@ const roles: Role[] = [];
 let eventSchema: number;
 let outcomeSchema: number;
 
-/** On the embedded engines, or with the Kafka that `KAFKA_BROKERS` names, which must be a new one. */
+/** Runs on the embedded engines, or on an unused Kafka in `KAFKA_BROKERS`. */
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'millrace-audit-'));
   const brokers = process.env['KAFKA_BROKERS'];
@@ -108,7 +108,7 @@ function audit(
   return auditLog({ streams, serde, client: clickhouse, pipelines, stillMs: 200, ...options });
 }
 
-/** Both ways; what both find. */
+/** Returns the findings of the quick and the deep audit. */
 async function findings(): Promise<{ quick: string[]; deep: string[] }> {
   const named = (report: AuditReport): string[] => {
     expect(report.found).toBe(report.findings.length);
@@ -155,7 +155,7 @@ function runAudit(...args: string[]): Promise<Finished> {
   return runCommand(auditCommand(), args, of);
 }
 
-it('what nobody has worked on is on its way, and no loss', doneIn, async () => {
+it('counts unprocessed records as in flight, not as missing', doneIn, async () => {
   await producer.send([
     event('a', 0),
     event('b', 1),
@@ -177,11 +177,13 @@ it('what nobody has worked on is on its way, and no loss', doneIn, async () => {
   expect(sum(scored, 'credit-default.predictions', 'in_flight')).toBe(3);
   expect(sum(scored, 'credit-default.dead-letters', 'in_flight')).toBe(1);
   const waited = await audit({ waitMs: 1 });
-  expect(waited.unfinished).toContain('millrace-sink has not done credit-default.predictions within 0.001 s');
+  expect(waited.unfinished).toContain(
+    'millrace-sink has not processed credit-default.predictions within 0.001 s',
+  );
 });
 
 it(
-  'what is worked on is clean: also with markers, aborted records, repeats, corrections and dead letters',
+  'is clean with transaction markers, aborted records, repeats, corrections and dead letters',
   doneIn,
   async () => {
     roles.push(await startSink(context));
@@ -215,7 +217,7 @@ it(
   },
 );
 
-it('a row that was deleted is missing, of whatever it is', doneIn, async () => {
+it('reports a deleted row of any kind as missing', doneIn, async () => {
   const before = await audit();
   await sql(
     `ALTER TABLE millrace.predictions_storage DELETE WHERE event_id IN ('b', 'a') SETTINGS mutations_sync = 1`,
@@ -240,7 +242,7 @@ it('a row that was deleted is missing, of whatever it is', doneIn, async () => {
   expect(output).toContain('… and 5 more');
 });
 
-it('what is stored again from the log is missing no more', doneIn, async () => {
+it('is clean again when the rows are stored again from the log', doneIn, async () => {
   const { pipelines, metrics } = context;
   const contracts = {
     prediction: loadContract('shared', 'prediction'),
@@ -262,7 +264,7 @@ it('what is stored again from the log is missing no more', doneIn, async () => {
   expect(await findings()).toEqual({ quick: [], deep: [] });
 });
 
-it('what is there twice is doubled, of whatever it is', doneIn, async () => {
+it('reports a second row of any kind as doubled', doneIn, async () => {
   await sql(`INSERT INTO millrace.predictions_storage (event_id, prediction_id, pipeline, topic, partition, offset, role, predicted_at)
     SELECT event_id, generateUUIDv4(), pipeline, topic, partition, offset, role, predicted_at FROM millrace.predictions WHERE event_id = 'c'`);
   const [original] = (await readAll(topic)).filter(({ headers }) => headers['ce_id']?.toString() === 'after');
@@ -293,38 +295,34 @@ it('what is there twice is doubled, of whatever it is', doneIn, async () => {
   ]);
 });
 
-it(
-  'what nothing led to is stray: a row without its event, and predictions of events that are not there',
-  doneIn,
-  async () => {
-    const known = (await readAll('credit-default.predictions')).find(({ key }) => key?.toString() === 'c');
-    const { type } = loadContract('shared', 'prediction');
-    const prediction = (await serde.decode(known?.value ?? null, type)) as Prediction;
-    const schema = await serde.register('credit-default.predictions', type);
-    const value = serde.encode(schema, type, {
-      ...prediction,
-      event_id: 'nobody',
-      offset: 0,
-      partition: 2,
-      topic: 'x',
-    });
-    await producer.send([{ topic: 'credit-default.predictions', key: 'nobody', value }]);
-    // Of partition 1 the first offset without a record is that of a transaction's marker.
-    const offsets = new Set(
-      (await readAll(topic)).filter(({ partition }) => partition === 1).map(({ offset }) => offset),
-    );
-    const marker = [...offsets.keys()].findIndex((_, offset) => !offsets.has(offset));
-    await sql(`INSERT INTO millrace.predictions_storage (event_id, prediction_id, pipeline, topic, partition, offset, role, predicted_at)
+it('reports rows and predictions without an event as stray', doneIn, async () => {
+  const known = (await readAll('credit-default.predictions')).find(({ key }) => key?.toString() === 'c');
+  const { type } = loadContract('shared', 'prediction');
+  const prediction = (await serde.decode(known?.value ?? null, type)) as Prediction;
+  const schema = await serde.register('credit-default.predictions', type);
+  const value = serde.encode(schema, type, {
+    ...prediction,
+    event_id: 'nobody',
+    offset: 0,
+    partition: 2,
+    topic: 'x',
+  });
+  await producer.send([{ topic: 'credit-default.predictions', key: 'nobody', value }]);
+  // The first offset of partition 1 without a record is that of a transaction marker.
+  const offsets = new Set(
+    (await readAll(topic)).filter(({ partition }) => partition === 1).map(({ offset }) => offset),
+  );
+  const marker = [...offsets.keys()].findIndex((_, offset) => !offsets.has(offset));
+  await sql(`INSERT INTO millrace.predictions_storage (event_id, prediction_id, pipeline, topic, partition, offset, role, predicted_at)
     SELECT 'from nowhere', generateUUIDv4(), pipeline, topic, 1, ${marker}, role, predicted_at FROM millrace.predictions WHERE event_id = 'after'`);
-    const { deep } = await findings();
-    expect(deep.filter((text) => text.startsWith('stray'))).toEqual([
-      'stray events from nowhere',
-      'stray predictions nobody',
-    ]);
-  },
-);
+  const { deep } = await findings();
+  expect(deep.filter((text) => text.startsWith('stray'))).toEqual([
+    'stray events from nowhere',
+    'stray predictions nobody',
+  ]);
+});
 
-it('looks only at what came since a time, when asked', doneIn, async () => {
+it('compares only records since a time with --since', doneIn, async () => {
   const since = Date.now() + 60_000;
   expect(await audit({ since })).toMatchObject({ clean: true });
   await producer.send([{ ...event('later', 0), timestamp: since + 1_000 }]);
@@ -333,12 +331,12 @@ it('looks only at what came since a time, when asked', doneIn, async () => {
   expect([sum(later, topic, 'records'), sum(later, topic, 'rows')]).toEqual([1, 1]);
 });
 
-it('what can’t be compared is said so, with an exit code of its own', doneIn, async () => {
+it('exits with 2 if it cannot compare', doneIn, async () => {
   expect(await runAudit('--pipeline', 'nobody')).toMatchObject({ exit: 2 });
   expect(await runAudit('--wait', 'long')).toMatchObject({ exit: 2 });
 });
 
-it('an offset beyond the end of the log is told by audit, doctor and readiness', doneIn, async () => {
+it('audit, doctor and readiness report an offset beyond the end of the log', doneIn, async () => {
   for (const role of roles.splice(0).toReversed()) await role.stop();
   const { brokers } = engines;
   const kafka = createKafka({ brokers, clientId: 'test', logger: silentLogger });
@@ -362,15 +360,15 @@ it('an offset beyond the end of the log is told by audit, doctor and readiness',
     KAFKA_BROKERS: brokers.join(','),
     CLICKHOUSE_URL: engines.clickHouseUrl,
   });
-  const told = found.filter(({ what }) => what.includes('offset 5000'));
-  expect(told.map(({ severity, area }) => [severity, area])).toContainEqual(['error', 'groups']);
+  const reported = found.filter(({ what }) => what.includes('offset 5000'));
+  expect(reported.map(({ severity, area }) => [severity, area])).toContainEqual(['error', 'groups']);
 });
 
-it('what waits and is not worked on is not clean', doneIn, async () => {
+it('is not clean while a group makes no progress', doneIn, async () => {
   await producer.send([event('waits', 0)]);
   const { output, exit } = await runAudit('--pipeline', 'credit-default', '--since', '10s');
   expect(output).toMatch(
-    /millrace-score-credit-default stands at offset \d+ of credit-default\.events\/0, with/,
+    /millrace-score-credit-default has records to process and has stayed at offset \d+ of credit-default\.events\/0 /,
   );
   expect(output).not.toMatch(/\bclean\b/i);
   expect(exit).not.toBe(0);

@@ -7,7 +7,7 @@ import type { StreamRecord } from '../../streams/records.js';
 import type { Streams } from '../../streams/streams.js';
 import { pipelineTopics, scoringGroup, sinkGroup, systemTopics } from '../../streams/topics.js';
 import { describeBeyondEnd, offsetsBeyondEnd } from '../../streams/log-admin.js';
-import { type Bounds, standingStill, takeBounds, waitUntilDone } from './bounds.js';
+import { type Bounds, stalledPartitions, takeBounds, waitUntilDone } from './bounds.js';
 import { compareLog } from './compare-log.js';
 import { compareRows, type Verdict } from './compare-rows.js';
 import { judgeEvents } from './judge-events.js';
@@ -16,9 +16,9 @@ import type { AuditOptions, PipelineAudit } from './pipeline-audit.js';
 import { type AuditReport, Findings } from './report.js';
 
 /**
- * Compares the log with the rows in ClickHouse. Changes nothing: no consumer group is joined, no offset committed.
+ * Compares the log with the rows in ClickHouse. Changes nothing: joins no consumer group and commits no offset.
  *
- * @throws MillraceError when log, registry or ClickHouse can't be asked, `TOPIC_MISSING`.
+ * @throws MillraceError `TOPIC_MISSING`, and when the log, the registry or ClickHouse is unavailable.
  */
 export async function auditLog(options: AuditOptions): Promise<AuditReport> {
   const {
@@ -45,23 +45,23 @@ export async function auditLog(options: AuditOptions): Promise<AuditReport> {
     const deadline = performance.now() + waitMs;
     const wait = async (group: string, topic: string): Promise<void> => {
       if (waitMs > 0 && !(await waitUntilDone(streams, group, topic, deadline)))
-        unfinished.push(`${group} has not done ${topic} within ${waitMs / 1000} s`);
+        unfinished.push(`${group} has not processed ${topic} within ${waitMs / 1000} s`);
     };
     await wait(scoringGroup(pipeline), topics.events);
     const events = await takeBounds(streams, scoringGroup(pipeline), topics.events, since);
-    // What follows from those events was committed with the group's position; it may take a moment to be seen.
+    // Results are committed in one transaction with the group's offset, but may become visible a moment later.
     for (const topic of [topics.predictions, topics.deadLetters])
       if (!(await streams.whenSettled(topic)))
         unfinished.push(`${topic} ends with a transaction that is open for too long`);
     const results = [topics.predictions, topics.deadLetters, topics.outcomes];
     for (const topic of results) await wait(sinkGroup, topic);
-    // Clocks differ: results may seem to be older than their events.
+    // Clocks differ, so results may have earlier timestamps than their events.
     const early = since === undefined ? undefined : since - 600_000;
     const bounds = {
       events,
       predictions: await takeBounds(streams, sinkGroup, topics.predictions, early),
       outcomes: await takeBounds(streams, sinkGroup, topics.outcomes, since),
-      // Last: what the sink could not store of the others is there by then.
+      // Read last, to include dead letters of rows that the sink could not store.
       deadLetters: await takeBounds(streams, sinkGroup, topics.deadLetters, early),
     };
     const audit = { ...options, queries, found, pipeline, topics, contracts, bounds };
@@ -90,9 +90,9 @@ export async function auditLog(options: AuditOptions): Promise<AuditReport> {
 }
 
 /**
- * Each group has committed no more than there is, and goes on where there is more.
+ * Checks that a group has committed no offset beyond the end of the log, and makes progress.
  *
- * @returns where it does not go on.
+ * @returns a text for each partition without progress.
  */
 async function compareOffsets(
   streams: Streams,
@@ -107,14 +107,14 @@ async function compareOffsets(
     const detail = `is no offset of the log: ${describeBeyondEnd(beyond)}`;
     found.name({ kind: 'stray', topic, partition, offset, event_id: null, detail });
   }
-  const still = await standingStill(streams, group, topic, bounds, stillMs);
-  return still.map(
+  const stalled = await stalledPartitions(streams, group, topic, bounds, stillMs);
+  return stalled.map(
     ({ partition, to }) =>
-      `${group} stands at offset ${to} of ${topic}/${partition}, with records before it, and has not moved in ${stillMs / 1000} s`,
+      `${group} has records to process and has stayed at offset ${to} of ${topic}/${partition} for ${stillMs / 1000} s`,
   );
 }
 
-/** Each event has led to a prediction or a dead letter, and that to a row. */
+/** Checks that each event has a row of its prediction or dead letter. */
 async function compareEvents(audit: PipelineAudit): Promise<void> {
   const { streams, queries, found, topics, bounds } = audit;
   await compareRows({
@@ -128,7 +128,7 @@ async function compareEvents(audit: PipelineAudit): Promise<void> {
   });
 }
 
-/** Each outcome is a row, unless a later one of the same event has replaced it. */
+/** Checks that each outcome has a row, unless a later outcome of the same event has replaced it. */
 async function compareOutcomes(audit: PipelineAudit): Promise<void> {
   const {
     streams,
@@ -149,9 +149,9 @@ async function compareOutcomes(audit: PipelineAudit): Promise<void> {
     const inFlight = await reading;
     return records.map((record, index): Verdict => {
       const eventId = ids[index] ?? null;
-      if (eventId !== null && stored.has(eventId)) return { is: 'repeat' };
-      if (inFlight?.inFlight(record)) return { is: 'in flight' };
-      return { is: 'missing', eventId, detail: 'has no outcome and no dead letter in ClickHouse' };
+      if (eventId !== null && stored.has(eventId)) return { kind: 'repeat' };
+      if (inFlight?.inFlight(record)) return { kind: 'in flight' };
+      return { kind: 'missing', eventId, detail: 'has no outcome and no dead letter in ClickHouse' };
     });
   };
   const readOutcome = outcomeReader(serde, outcome);
@@ -174,7 +174,7 @@ async function compareOutcomes(audit: PipelineAudit): Promise<void> {
   });
 }
 
-/** Each event of a model's life that the log still has is a row; compaction leaves rows of what it took away. */
+/** Checks that each model event on the log has a row. Rows may outlive events that compaction removed. */
 async function compareModels(
   { streams, serde }: AuditOptions,
   queries: AuditQueries,
@@ -187,10 +187,10 @@ async function compareModels(
       records.map(async ({ value }): Promise<Verdict> => {
         try {
           const { model, kind } = (await serde.decode(value, type)) as ModelEvent;
-          return { is: 'missing', eventId: null, detail: `(${model}: ${kind}) has no row in model_events` };
+          return { kind: 'missing', eventId: null, detail: `(${model}: ${kind}) has no row in model_events` };
         } catch (error) {
-          // The sink logs such a record and leaves it where it is.
-          if (error instanceof MillraceError && !error.retriable) return { is: 'elsewhere' };
+          // The sink logs and skips such a record.
+          if (error instanceof MillraceError && !error.retriable) return { kind: 'elsewhere' };
           throw error;
         }
       }),

@@ -2,30 +2,30 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { StreamRecord } from '../../streams/records.js';
 import type { Streams } from '../../streams/streams.js';
 
-/** How much of a partition is compared. */
+/** Compared range of a partition. */
 export interface Bounds {
   partition: number;
-  /** First offset that the log still has. */
+  /** First offset on the log. */
   start: number;
   /** First offset to compare. */
   from: number;
-  /** Up to here, and not at it, the group has done its work. */
+  /** End of the offsets that the group has processed, exclusive. */
   to: number;
-  /** The offset that the group has committed; −1 without one. */
+  /** Committed offset of the group, −1 if none. */
   committed: number;
-  /** Next offset of a producer when the audit began. */
+  /** End of the log when the audit began, exclusive. */
   end: number;
 }
 
-/** Beyond so many offsets their number stands for that of the records, which are then not read to be counted. */
+/** Larger ranges are counted by offsets, without reading the records. */
 const maxCounted = 10_000;
 const pollMs = 250;
 
 /**
- * What a group has done of a topic, as of now. Its position is read before the end of the log, so that it is never
- * taken to be ahead.
+ * Returns the ranges of a topic that a group has processed. Reads the committed offsets before the end of the log, so
+ * that the group never appears to be ahead.
  *
- * @param since - only records of that time (milliseconds since 1970) or later.
+ * @param since - only records with this timestamp (milliseconds since 1970) or later.
  */
 export async function takeBounds(
   streams: Streams,
@@ -42,14 +42,14 @@ export async function takeBounds(
     .map(({ partition, low, high }) => {
       const from = Math.min(high, Math.max(low, firsts?.get(partition) ?? low));
       const next = committed.get(partition) ?? -1;
-      // Beyond the end it is a finding of its own, and all that is there is compared.
+      // An offset beyond the end is reported separately. Here, compare up to the end.
       const to = Math.min(high, Math.max(from, next));
       return { partition, start: low, from, to, committed: next, end: high };
     })
     .toSorted((a, b) => a.partition - b.partition);
 }
 
-/** Records that a group has before it; beyond some thousand of them offsets, transaction markers included. */
+/** Counts the records that a group has yet to process; above {@link maxCounted} offsets, counts offsets instead. */
 export async function countInFlight(
   streams: Streams,
   topic: string,
@@ -62,11 +62,10 @@ export async function countInFlight(
 }
 
 /**
- * Waits until a group has done what is on a topic now: it has come to the end, or there is nothing but transaction
- * markers and aborted records before it.
+ * Waits until a group has processed what is on a topic now: only transaction markers and aborted records are left.
  *
- * @param deadline - by `performance.now()`.
- * @returns whether it has.
+ * @param deadline - as `performance.now()`.
+ * @returns false if the deadline has passed.
  */
 export async function waitUntilDone(
   streams: Streams,
@@ -92,11 +91,11 @@ export async function waitUntilDone(
 }
 
 /**
- * Partitions with records before the group whose committed offset stands where it was, after a moment.
+ * Returns the partitions with records to process whose committed offset has not moved.
  *
- * @param stillMs - the moment, milliseconds.
+ * @param stillMs - how long to watch, in milliseconds.
  */
-export async function standingStill(
+export async function stalledPartitions(
   streams: Streams,
   groupId: string,
   topic: string,

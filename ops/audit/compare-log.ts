@@ -7,13 +7,13 @@ import type { StreamRecord } from '../../streams/records.js';
 import { MillraceError } from '../../platform/errors.js';
 import { type Bounds, countInFlight } from './bounds.js';
 import { judgeEvents } from './judge-events.js';
-import { reportCrowded } from './compare-rows.js';
+import { reportDuplicates } from './compare-rows.js';
 import { PartitionOffsets } from './offset-set.js';
 import { readPrediction } from './in-flight.js';
 import type { PipelineAudit } from './pipeline-audit.js';
 import type { FindingKind, PartitionReport } from './report.js';
 
-/** By the event's place what there is of it: about a byte for each event in all. */
+/** What exists for each event, by its offset. Takes about one byte per event in total. */
 interface Places {
   events: PartitionOffsets;
   /** On the log. */
@@ -27,14 +27,14 @@ interface Places {
 const lookedUpAtOnce = 1_000;
 
 /**
- * Reads all of a pipeline's events, predictions and dead letters, and compares them with each other and with the rows:
- * each event has led to one prediction or one dead letter, each of those to one row, and nothing came from nowhere.
+ * Reads all events, predictions and dead letters of a pipeline, and compares them with each other and with the rows: each
+ * event must have one prediction or dead letter, each of these one row, and each result an event.
  */
 export async function compareLog(audit: PipelineAudit): Promise<void> {
   const places = await readRows(audit);
   await readEvents(audit, places);
   await readPredictions(audit, places);
-  await readLetters(audit, places);
+  await readDeadLetters(audit, places);
   await compareEvents(audit, places);
 }
 
@@ -61,7 +61,12 @@ async function readRows({ queries, found, topics, bounds }: PipelineAudit): Prom
       from: Math.max(bound.from, block * blockSize),
       to: Math.min(bound.to, (block + 1) * blockSize),
     };
-    await reportCrowded({ queries, topic, of: 'events', found }, found.partition(topic, bound), range, rows);
+    await reportDuplicates(
+      { queries, topic, of: 'events', found },
+      found.partition(topic, bound),
+      range,
+      rows,
+    );
     for (const kind of ['answer', 'shadow', 'dead letter'] as const satisfies RowKind[])
       for (const offset of await queries.offsets('events', topic, range, [kind]))
         places.rows[kind].add(partition, offset);
@@ -94,7 +99,7 @@ async function readPredictions(audit: PipelineAudit, places: Places): Promise<vo
         const isDone = record.offset < bound.to;
         if (isDone) report.records++;
         if (prediction !== undefined) {
-          // Of an event that is not looked at, before --since or no more on the log.
+          // Its event is not compared: it is older than --since or no longer on the log.
           if (range !== undefined && prediction.offset < range.from) {
             if (isDone) report.records--;
             continue;
@@ -111,7 +116,7 @@ async function readPredictions(audit: PipelineAudit, places: Places): Promise<vo
   }
 }
 
-/** Notes that an event has this prediction. @returns whether it should be a row of its own. */
+/** Records a prediction for its event. @returns whether it should have its own row. */
 function relate(
   { found, topics }: PipelineAudit,
   report: PartitionReport,
@@ -120,22 +125,22 @@ function relate(
   range: Bounds | undefined,
   places: Places,
 ): boolean {
-  const note = (kind: FindingKind, detail: string): void => {
+  const addFinding = (kind: FindingKind, detail: string): void => {
     found.add(report, kind);
     found.name({ kind, topic: topics.predictions, partition, offset, event_id: prediction.event_id, detail });
   };
   const place = `${prediction.topic}/${prediction.partition}/${prediction.offset}`;
   const isThere = range !== undefined && places.events.has(prediction.partition, prediction.offset);
   if (!isThere && (range === undefined || prediction.offset < range.to)) {
-    note('stray', `says that it is of ${place}, where there is no event`);
+    addFinding('stray', `names the event at ${place}, which does not exist`);
     return true;
   }
-  // Of events that came while this runs nothing is kept.
+  // Events that arrived during the audit are not recorded.
   if (!isThere) return true;
   const set = prediction.role === 'shadow' ? places.shadows : places.answers;
   if (set.add(prediction.partition, prediction.offset)) return true;
   const what = prediction.role === 'shadow' ? 'shadow prediction' : 'prediction';
-  note('doubled', `is a second ${what} of the event at ${place}`);
+  addFinding('doubled', `is a second ${what} of the event at ${place}`);
   return false;
 }
 
@@ -169,7 +174,7 @@ async function judgeRowless(
       found.add(report, 'missing');
       const detail =
         prediction === undefined
-          ? 'can’t be read, and has no dead letter in ClickHouse'
+          ? 'is undecodable and has no dead letter in ClickHouse'
           : 'has no row in ClickHouse';
       found.name({
         kind: 'missing',
@@ -183,7 +188,7 @@ async function judgeRowless(
   }
 }
 
-async function readLetters(audit: PipelineAudit, places: Places): Promise<void> {
+async function readDeadLetters(audit: PipelineAudit, places: Places): Promise<void> {
   const { streams, topics, bounds, found, pipeline } = audit;
   for (const bound of bounds.deadLetters) {
     const report = found.partition(topics.deadLetters, bound);
@@ -204,12 +209,12 @@ async function readLetters(audit: PipelineAudit, places: Places): Promise<void> 
       }
       report.records += done.length;
       for (let from = 0; from < done.length; from += lookedUpAtOnce)
-        await judgeLetters(audit, report, done.slice(from, from + lookedUpAtOnce));
+        await judgeDeadLetters(audit, report, done.slice(from, from + lookedUpAtOnce));
     });
   }
 }
 
-async function judgeLetters(
+async function judgeDeadLetters(
   { queries, found, pipeline }: PipelineAudit,
   report: PartitionReport,
   records: readonly StreamRecord[],
@@ -235,7 +240,7 @@ async function judgeLetters(
   for (const [key, { topic, partition, offsets }] of byPlace)
     deadLetters.set(key, await queries.deadLetters(topic, partition, offsets));
   for (const { record, id, deadLetter } of entries) {
-    // A resolution that someone made up is left where it is.
+    // The sink ignores an invalid resolution.
     const isStored =
       deadLetter === undefined
         ? id === undefined || stored.has(id)
@@ -269,10 +274,10 @@ function resolvedId(record: StreamRecord, pipeline: string): string | undefined 
   }
 }
 
-/** What each event has led to, now that all of it is known. */
+/** Compares the events with everything that was read. */
 async function compareEvents(audit: PipelineAudit, places: Places): Promise<void> {
   const { topics, bounds, found, since } = audit;
-  // Where predictions were deleted, ClickHouse alone can tell.
+  // If predictions were deleted from the log, only ClickHouse is compared.
   const isWhole = since === undefined && bounds.predictions.every(({ start }) => start === 0);
   const judge = judgeEvents(audit);
   for (const bound of bounds.events) {
@@ -285,25 +290,37 @@ async function compareEvents(audit: PipelineAudit, places: Places): Promise<void
       const isAnswered = has(places.rows.answer);
       if (!isEvent) {
         if (isAnswered || has(places.rows['dead letter']) || has(places.rows.shadow))
-          await tell(
+          await addFinding(
             audit,
             report,
             'stray',
             offset,
-            'has a row in ClickHouse, and there is no event at this place',
+            'has a row in ClickHouse, but no event on the log',
           );
         continue;
       }
       const isPredicted = has(places.answers);
       const isDeadLetter = has(places.deadLetters);
-      // Rows that exclude each other were found before.
+      // Conflicting rows are already reported.
       if (isPredicted && isDeadLetter && !(isAnswered && has(places.rows['dead letter'])))
-        await tell(audit, report, 'doubled', offset, 'has both a prediction and a dead letter on the log');
+        await addFinding(
+          audit,
+          report,
+          'doubled',
+          offset,
+          'has both a prediction and a dead letter on the log',
+        );
       if (isPredicted || isDeadLetter || has(places.rows['dead letter'])) report.rows++;
       else if (isAnswered) {
         report.rows++;
         if (isWhole)
-          await tell(audit, report, 'stray', offset, 'has a row in ClickHouse, and no prediction on the log');
+          await addFinding(
+            audit,
+            report,
+            'stray',
+            offset,
+            'has a row in ClickHouse, but no prediction on the log',
+          );
       } else unanswered.push(offset);
     }
     for (let first = 0; first < unanswered.length; first += lookedUpAtOnce)
@@ -332,8 +349,8 @@ async function judgeUnanswered(
     const verdicts = isWhole ? [] : await judge(records);
     for (const [index, record] of records.entries()) {
       const verdict = verdicts[index];
-      if (verdict !== undefined && verdict.is !== 'missing') {
-        report[verdict.is === 'in flight' ? 'in_flight' : 'repeats']++;
+      if (verdict !== undefined && verdict.kind !== 'missing') {
+        report[verdict.kind === 'in flight' ? 'in_flight' : 'repeats']++;
         continue;
       }
       const { topic, partition, offset } = record;
@@ -344,7 +361,7 @@ async function judgeUnanswered(
   });
 }
 
-async function tell(
+async function addFinding(
   { streams, topics, queries, found }: PipelineAudit,
   report: PartitionReport,
   kind: FindingKind,

@@ -10,15 +10,15 @@ import type { Streams } from '../../streams/streams.js';
 import { type Bounds, countInFlight } from './bounds.js';
 import type { Findings, PartitionReport } from './report.js';
 
-/** What became of a record that has no row of its own. */
+/** Status of a record without its own row. */
 export type Verdict =
-  /** Another record's row stands for it. */
-  | { is: 'repeat' }
-  /** It is on its way. */
-  | { is: 'in flight' }
-  /** It can't be a row and is accounted for elsewhere. */
-  | { is: 'elsewhere' }
-  | { is: 'missing'; eventId: string | null; detail: string };
+  /** Another record's row covers it. */
+  | { kind: 'repeat' }
+  /** It is not processed yet. */
+  | { kind: 'in flight' }
+  /** It cannot have a row and is counted elsewhere. */
+  | { kind: 'elsewhere' }
+  | { kind: 'missing'; eventId: string | null; detail: string };
 
 export interface RowComparison {
   streams: Streams;
@@ -27,18 +27,18 @@ export interface RowComparison {
   topic: string;
   of: PlacesOf;
   bounds: readonly Bounds[];
-  /** Looks closer at records without a row, in order. */
+  /** Returns a verdict for each record without a row, in order. */
   judge: (records: StreamRecord[]) => Promise<Verdict[]>;
 }
 
-/** Gaps closer than this are read in one go. */
+/** Gaps closer than this are read together. */
 const gapDistance = 1_000;
 const judgedAtOnce = 1_000;
 
 /**
- * Compares the records of a topic with the rows that name their places: by counting, block by block. Only where a block
- * has fewer rows than offsets the log is read, to tell losses from transaction markers, aborted, compacted and repeated
- * records.
+ * Compares the records of a topic with their rows, by counting rows per block of offsets. Reads the log only for a block
+ * with fewer rows than offsets, to distinguish lost records from transaction markers and from aborted, compacted and
+ * repeated records.
  */
 export async function compareRows(comparison: RowComparison): Promise<void> {
   const { queries, topic, of, bounds, found, streams } = comparison;
@@ -58,14 +58,14 @@ export async function compareRows(comparison: RowComparison): Promise<void> {
       const covered = rows?.covered ?? 0;
       report.rows += covered;
       report.records += covered;
-      await reportCrowded(comparison, report, range, rows);
+      await reportDuplicates(comparison, report, range, rows);
       if (covered < range.to - range.from) await compareGaps(comparison, report, range, covered);
     }
   }
 }
 
-/** Names and counts places that have more than one row, as anyone who asks the documented views sees them. */
-export async function reportCrowded(
+/** Reports offsets that have more than one row in the documented views. */
+export async function reportDuplicates(
   { queries, topic, of, found }: Pick<RowComparison, 'queries' | 'topic' | 'of' | 'found'>,
   report: PartitionReport,
   range: { partition: number; from: number; to: number },
@@ -107,7 +107,7 @@ async function compareGaps(
     covered === 0
       ? []
       : await queries.offsets(of, topic, range, ['answer', 'dead letter', 'outcome', 'model_event']);
-  // The sink may have come further since they were counted.
+  // The sink may have stored more rows since the count.
   report.rows += offsets.length - covered;
   report.records += offsets.length - covered;
   const withRow = new Set(offsets);
@@ -117,10 +117,10 @@ async function compareGaps(
     for (const [index, { partition, offset }] of records.entries()) {
       const verdict = verdicts[index];
       report.records++;
-      if (verdict?.is === 'repeat') report.repeats++;
-      else if (verdict?.is === 'elsewhere') report.rows++;
-      else if (verdict?.is === 'in flight') report.in_flight++;
-      else if (verdict?.is === 'missing') {
+      if (verdict?.kind === 'repeat') report.repeats++;
+      else if (verdict?.kind === 'elsewhere') report.rows++;
+      else if (verdict?.kind === 'in flight') report.in_flight++;
+      else if (verdict?.kind === 'missing') {
         found.add(report, 'missing');
         found.name({
           kind: 'missing',
@@ -140,7 +140,7 @@ async function compareGaps(
   await settle(waiting);
 }
 
-/** Spans of the log that hold every offset of a range which is not among some, ascending. */
+/** Returns spans that cover every offset of a range that is not in `offsets` (ascending). */
 function gapsOf(
   topic: string,
   { partition, from, to }: { partition: number; from: number; to: number },

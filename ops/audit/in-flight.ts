@@ -11,7 +11,7 @@ import { MillraceError } from '../../platform/errors.js';
 import type { Bounds } from './bounds.js';
 import { PartitionOffsets } from './offset-set.js';
 
-/** The prediction in a record's value; `undefined` where it holds none. @throws MillraceError while the registry can't be reached. */
+/** Decodes a prediction. Returns `undefined` if it is not one. @throws MillraceError if the registry is unavailable. */
 export async function readPrediction(
   serde: Serde,
   { type }: Contract,
@@ -25,15 +25,15 @@ export async function readPrediction(
   }
 }
 
-/** Places of events and outcomes whose row is not there for a good reason. */
+/** Events and outcomes that may lack a row. */
 export interface InFlight {
-  /** Their prediction or dead letter is on the log, and the sink has not come to it. */
+  /** Their prediction or dead letter is on the log, but not yet processed by the sink. */
   inFlight: (record: StreamRecord) => boolean;
-  /** Their prediction fits no row and is a dead letter of its own. */
+  /** Their prediction could not be stored and became a dead letter. */
   unfit: (record: StreamRecord) => boolean;
 }
 
-/** Reads what the sink has before it, and what it has set aside. */
+/** Reads what the sink has yet to process, and its own dead letters. */
 export async function readInFlight({
   streams,
   serde,
@@ -75,7 +75,7 @@ export async function readInFlight({
       else add(inFlight.get(topic), partition, offset);
     }
   });
-  for await (const value of queries.letterValues(topics.predictions)) await addUnfit(value);
+  for await (const value of queries.deadLetterValues(topics.predictions)) await addUnfit(value);
   return {
     inFlight: ({ topic, partition, offset }) => inFlight.get(topic)?.has(partition, offset) ?? false,
     unfit: ({ topic, partition, offset }) => topic === topics.events && unfit.has(partition, offset),

@@ -4,7 +4,7 @@ import type { Verdict } from './compare-rows.js';
 import { type InFlight, readInFlight } from './in-flight.js';
 import type { PipelineAudit } from './pipeline-audit.js';
 
-/** What became of events without a row of their own. */
+/** Returns a function that judges events without their own row. */
 export function judgeEvents({ queries, pipeline, ...audit }: PipelineAudit) {
   const { predictions, deadLetters } = audit.bounds;
   let reading: Promise<InFlight> | undefined;
@@ -24,14 +24,14 @@ export function judgeEvents({ queries, pipeline, ...audit }: PipelineAudit) {
     return records.map((record, index): Verdict => {
       const eventId = ids[index] ?? '';
       const places = answered.get(eventId);
-      // The sink may have come to it since the rows were counted.
+      // The sink may have stored the row since the count.
       if (places !== undefined)
         return {
-          is: places.has(`${record.topic}/${record.partition}/${record.offset}`) ? 'elsewhere' : 'repeat',
+          kind: places.has(`${record.topic}/${record.partition}/${record.offset}`) ? 'elsewhere' : 'repeat',
         };
-      if (inFlight?.inFlight(record)) return { is: 'in flight' };
-      if (inFlight?.unfit(record)) return { is: 'elsewhere' };
-      return { is: 'missing', eventId, detail: 'has neither a prediction nor a dead letter in ClickHouse' };
+      if (inFlight?.inFlight(record)) return { kind: 'in flight' };
+      if (inFlight?.unfit(record)) return { kind: 'elsewhere' };
+      return { kind: 'missing', eventId, detail: 'has neither a prediction nor a dead letter in ClickHouse' };
     });
   };
 }

@@ -1,6 +1,6 @@
 const bitsPerChunk = 1 << 20;
 
-/** A set of offsets of one partition: one bit for each from the first to the last, however many are in it. */
+/** Set of offsets of one partition, as bitmaps of chunks. */
 export class OffsetSet {
   readonly #chunks = new Map<number, Uint8Array>();
   size = 0;
@@ -11,7 +11,7 @@ export class OffsetSet {
     return (byte & (1 << (at & 7))) !== 0;
   }
 
-  /** @returns whether it was not in it. */
+  /** @returns whether the offset is new. */
   add(offset: number): boolean {
     const number = Math.floor(offset / bitsPerChunk);
     let chunk = this.#chunks.get(number);
@@ -29,7 +29,7 @@ export class OffsetSet {
   }
 }
 
-/** Sets of offsets, one for each partition that has any. */
+/** Sets of offsets by partition. */
 export class PartitionOffsets {
   readonly #partitions = new Map<number, OffsetSet>();
 
@@ -37,7 +37,7 @@ export class PartitionOffsets {
     return this.#partitions.get(partition)?.has(offset) ?? false;
   }
 
-  /** @returns whether it was not in it. */
+  /** @returns whether the offset is new. */
   add(partition: number, offset: number): boolean {
     let set = this.#partitions.get(partition);
     if (set === undefined) this.#partitions.set(partition, (set = new OffsetSet()));

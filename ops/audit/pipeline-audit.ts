@@ -12,28 +12,28 @@ export interface AuditOptions {
   serde: Serde;
   client: ClickHouseClient;
   pipelines: readonly string[];
-  /** Only records of that time (milliseconds since 1970) or later. */
+  /** Only records with this timestamp (milliseconds since 1970) or later. */
   since?: number | undefined;
-  /** Reads all of the log, not only where rows are missing. */
+  /** Reads the whole log, not only the places where rows are missing. */
   deep?: boolean;
-  /** How long to wait until what is on the log when the audit begins is done, milliseconds. Default: not at all. */
+  /** How long to wait for the records now on the log to be processed, in milliseconds. Default: no wait. */
   waitMs?: number;
-  /** How long a group with records before it may stand where it is, milliseconds: one that runs commits more often. Default 3,000. */
+  /** How long a group with records to process may go without a commit, in milliseconds. Default 3,000. */
   stillMs?: number;
-  /** Most findings that are named. Default 20; all are counted. */
+  /** Maximum number of listed findings. All are counted. Default 20. */
   limit?: number;
-  /** What is known beforehand not to be comparable. */
+  /** What is already known not to be comparable. */
   unfinished?: readonly string[];
   onProgress?: (step: string) => void;
 }
 
-/** What the comparisons of one pipeline share. */
+/** Shared state of the comparisons of one pipeline. */
 export interface PipelineAudit extends AuditOptions {
   queries: AuditQueries;
   found: Findings;
   pipeline: string;
   topics: PipelineTopics;
   contracts: { prediction: Contract; outcome: Contract };
-  /** By topic what the group that reads it has done. */
+  /** Ranges that the consumer group of each topic has processed. */
   bounds: Record<'events' | 'predictions' | 'deadLetters' | 'outcomes', Bounds[]>;
 }

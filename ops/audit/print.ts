@@ -2,7 +2,7 @@ import { printable } from '../dead-letters/printable.js';
 import { toTable } from '../table.js';
 import type { AuditReport } from './report.js';
 
-/** A report as text for people. */
+/** Formats a report as text. */
 export function describeReport({ partitions, findings, found, deep, unfinished }: AuditReport): string {
   const header = [
     'TOPIC',
@@ -30,12 +30,13 @@ export function describeReport({ partitions, findings, found, deep, unfinished }
     ({ kind, topic, partition, offset, event_id: id, detail }) =>
       `${kind}: ${topic}/${partition}/${offset}${id === null ? '' : ` (event ${id})`} ${detail}`,
   );
-  const rest = found > findings.length ? [`… and ${found - findings.length} more: --limit shows more.`] : [];
+  const rest =
+    found > findings.length ? [`… and ${found - findings.length} more. Use --limit to list more.`] : [];
   return [
     toTable([header, ...rows].map((row) => row.map(printable))),
     ...(names.length === 0 ? [] : ['', ...names.map(printable), ...rest]),
     '',
-    ...unfinished.map((what) => `Not done or compared: ${printable(what)}.`),
+    ...unfinished.map((what) => `Not processed or compared: ${printable(what)}.`),
     conclusion(found, deep, unfinished.length > 0),
   ].join('\n');
 }
@@ -43,8 +44,8 @@ export function describeReport({ partitions, findings, found, deep, unfinished }
 function conclusion(found: number, deep: boolean, isUnfinished: boolean): string {
   if (found > 0) return `${found} finding${found === 1 ? '' : 's'}.`;
   const what = deep
-    ? 'Every event has led to one prediction or dead letter on the log, and each of those to its row.'
-    : 'Every event and outcome has its row. Predictions and dead letters on the log were not read: --deep does.';
-  if (isUnfinished) return 'No finding in what was compared, and not all was: see above.';
+    ? 'Every event has one prediction or dead letter on the log, and each of these has its row.'
+    : 'Every event and outcome has its row. Predictions and dead letters on the log were not read: use --deep.';
+  if (isUnfinished) return 'No findings, but the comparison is incomplete: see above.';
   return `Clean. ${what}`;
 }

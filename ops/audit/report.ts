@@ -1,30 +1,30 @@
-/** What may be wrong with a place on the log. */
+/** Kind of disagreement between the log and the rows. */
 export type FindingKind = 'missing' | 'doubled' | 'stray';
 
-/** One place where log and rows disagree. */
+/** One offset where log and rows disagree. */
 export interface Finding {
-  /** `missing`: it has not become what it must; `doubled`: it has become so twice; `stray`: there is something that nothing led to. */
+  /** `missing`: the record has no result. `doubled`: it has two. `stray`: a result without a source record. */
   kind: FindingKind;
   topic: string;
   partition: number;
   offset: number;
-  /** Of the event that it is about, where it is known. */
+  /** Event id, if known. */
   event_id: string | null;
   detail: string;
 }
 
-/** One partition's figures. Counts are of records, each of which is done, on its way, or missing. */
+/** Counts of one partition. */
 export interface PartitionReport {
   topic: string;
   partition: number;
-  /** Offsets compared: from `from` up to, and without, `to`. What comes behind is on its way. */
+  /** Compared offsets: from `from` to `to`, exclusive. Later records are in flight. */
   from: number;
   to: number;
-  /** Committed records among them. Where no record was read, each offset has its row. */
+  /** Committed records among these offsets. */
   records: number;
-  /** Records that have their own row (of events: a prediction's or a dead letter's). */
+  /** Records with their own row. For events: a prediction's or dead letter's row. */
   rows: number;
-  /** Records of an event that another record's row stands for: the same id again, or a correction of an outcome. */
+  /** Records covered by another record's row: a repeated event id, or an outcome that was corrected later. */
   repeats: number;
   in_flight: number;
   missing: number;
@@ -35,17 +35,17 @@ export interface PartitionReport {
 export interface AuditReport {
   /** Whether nothing is missing, doubled or stray. */
   clean: boolean;
-  /** Whether the log itself was read, with its predictions and dead letters. */
+  /** Whether predictions and dead letters on the log were read. */
   deep: boolean;
-  /** What could not be waited for or compared. */
+  /** What was not processed in time or could not be compared. */
   unfinished: string[];
   partitions: PartitionReport[];
-  /** The first ones; `found` counts all. */
+  /** The first findings. `found` counts all. */
   findings: Finding[];
   found: number;
 }
 
-/** Collects what is found: counts all of it, keeps the first ones by name. */
+/** Counts all findings, and keeps the first ones. */
 export class Findings {
   readonly partitions: PartitionReport[] = [];
   readonly named: Finding[] = [];
@@ -57,7 +57,7 @@ export class Findings {
     this.#limit = limit;
   }
 
-  /** How many may be named yet. */
+  /** How many more findings are kept. */
   get room(): number {
     return this.#limit - this.named.length;
   }
@@ -76,13 +76,13 @@ export class Findings {
     return report;
   }
 
-  /** @param count - how many there are, when only some of them are named. */
+  /** Counts findings. */
   add(report: PartitionReport, kind: FindingKind, count = 1): void {
     report[kind] += count;
     this.found += count;
   }
 
-  /** Names one that {@link add} has counted. */
+  /** Keeps a finding that {@link add} has counted. */
   name(finding: Finding): void {
     if (this.room > 0) this.named.push(finding);
   }

@@ -11,7 +11,7 @@ import { withLog } from '../find-engines.js';
 import { toTable } from '../table.js';
 import { printable } from './printable.js';
 
-/** What all of these commands need. */
+/** Options of all dead-letter commands. */
 export interface Selection {
   pipelines: string[];
   filter: DeadLetterFilter;
@@ -20,15 +20,15 @@ export interface Selection {
 export interface ListOptions extends Selection {
   /** `open`, `redriven`, `discarded` or `all`. */
   state: string;
-  /** Most that are shown. */
+  /** Maximum number of dead letters shown. */
   limit: number;
   json?: boolean;
 }
 
-/** What is known of a dead letter without looking into its record. */
+/** A dead letter without its record. */
 export type Summary = ReturnType<typeof summaryOf>;
 
-/** Prints the newest dead letters that are meant, and how many there are of each reason. */
+/** Prints the newest selected dead letters, and their count by reason. */
 export async function listDeadLetters(config: Config, options: ListOptions): Promise<void> {
   const { newest, reasons } = await withLog(config, async (streams) => {
     const { pipelines, filter, state, limit } = options;
@@ -42,7 +42,7 @@ export async function listDeadLetters(config: Config, options: ListOptions): Pro
         counts.set(deadLetter.reason, (counts.get(deadLetter.reason) ?? 0) + 1);
         kept.push(summaryOf(deadLetter, resolution));
       }
-      // Only so many are kept in memory, however many there are.
+      // Bounds the memory for any number of dead letters.
       if (kept.length > 2 * limit + 1000) kept = newestOf(kept, limit);
     });
     return { newest: newestOf(kept, limit), reasons: counts };
@@ -102,7 +102,7 @@ function describe(deadLetters: readonly Summary[]): string {
 function toFooter(shown: number, found: number, reasons: ReadonlyMap<string, number>, state: string): string {
   const counts = [...reasons].toSorted((a, b) => b[1] - a[1]).map(([reason, count]) => `${reason} ${count}`);
   const all = `${found} dead letter${found === 1 ? '' : 's'}${state === 'all' ? '' : ` ${state}`}`;
-  const rest = shown < found ? `, the newest ${shown} of them above` : '';
+  const rest = shown < found ? `, the newest ${shown} above` : '';
   return `${all}${rest}${counts.length === 0 ? '.' : `: ${printable(counts.join(', '))}.`}`;
 }
 

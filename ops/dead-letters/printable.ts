@@ -1,7 +1,6 @@
 /**
- * Text that can be shown on a terminal whatever it holds: what a terminal would act on (control characters, also those
- * above 127) and what changes how other text looks (direction marks, line separators, lone surrogates) becomes `\uXXXX`.
- * JSON stays the same JSON.
+ * Makes untrusted text safe for a terminal. Replaces control characters (also above 127), direction marks, line
+ * separators and lone surrogates by `\uXXXX`. JSON keeps its meaning.
  */
 export function printable(text: string): string {
   return text.replaceAll(/[\p{C}\p{Zl}\p{Zp}]/gu, (character) =>
@@ -9,21 +8,21 @@ export function printable(text: string): string {
   );
 }
 
-/** As {@link printable}, of text in several lines. */
+/** As {@link printable}, but keeps line breaks. */
 export function printableLines(text: string): string {
   return text.split('\n').map(printable).join('\n');
 }
 
 /**
- * Bytes to be looked at: the text if they are nothing but that, else sixteen a line in hex beside what of them is ASCII.
+ * Formats bytes as text if they are text, otherwise as a hex dump of 16 bytes per line.
  *
- * @param limit - bytes shown; how many are left out is said.
+ * @param limit - maximum number of bytes shown. The number of omitted bytes is appended.
  */
 export function printableBytes(bytes: Buffer, limit = 4096): string {
   const shown = bytes.subarray(0, limit);
   const rest = bytes.length > limit ? `\n… and ${bytes.length - limit} bytes more` : '';
   const text = shown.toString();
-  // A character cut in two by the limit is no sign of anything.
+  // Ignores the last character, which the limit may have cut.
   const isText = !text.slice(0, -1).includes('\uFFFD') && !/[^\P{Cc}\t\r\n]/u.test(text);
   return (isText ? printableLines(text) : hexLines(shown)) + rest;
 }

@@ -15,17 +15,17 @@ it.each([
   expect(printable(text)).toBe(shown);
 });
 
-it('keeps JSON the JSON that it was', () => {
+it('keeps the meaning of JSON', () => {
   const value = { 'a\u009b': 'b\u001b\u2028\u{e0001}', c: 'ü' };
   expect(JSON.parse(printable(JSON.stringify(value)))).toEqual(value);
 });
 
-it('shows text as text, also of several lines or cut amid a character', () => {
+it('shows text with several lines or a cut character as text', () => {
   expect(printableBytes(Buffer.from('{"a": "ü"}\nb'))).toBe('{"a": "ü"}\nb');
   expect(printableBytes(Buffer.from('aaaü'), 4)).toBe('aaa\uFFFD\n… and 1 bytes more');
 });
 
-it('shows what is no text in hex', () => {
+it('shows binary data in hex', () => {
   const shown = printableBytes(
     Buffer.from([0, 1, 2, 0x41, 0x1b, 0xff, ...Buffer.from('more than one line')]),
   );
@@ -35,7 +35,7 @@ it('shows what is no text in hex', () => {
   );
 });
 
-it('lets nothing through that a terminal acts on, whatever the bytes', () => {
+it('escapes all control characters in arbitrary bytes', () => {
   const all = Buffer.from(Array.from({ length: 512 }, (_, index) => (index * 7) % 256));
   expect(printableBytes(all)).not.toMatch(harmful);
   expect(printableBytes(Buffer.from('\u001b]0;title\u0007'))).not.toMatch(harmful);

@@ -15,14 +15,14 @@ export interface ResolveCommandOptions extends Selection {
   note: string;
 }
 
-/** Redrives or discards, and says what was done. The first Ctrl-C lets what is under way end. */
+/** Redrives or discards dead letters and prints a summary. The first Ctrl-C stops after the current batch. */
 export async function resolve(config: Config, options: ResolveCommandOptions): Promise<void> {
   const { pipelines, filter, kind, again = false, dryRun = false, rate, note } = options;
   const stopping = new AbortController();
   const stop = (): void => stopping.abort();
   process.once('SIGINT', stop).once('SIGTERM', stop);
   const known = new Set<string>();
-  let isAny = false;
+  let anyMatch = false;
   await withLog(config, async (streams) => {
     for (const pipeline of pipelines) {
       if (stopping.signal.aborted) break;
@@ -50,9 +50,9 @@ export async function resolve(config: Config, options: ResolveCommandOptions): P
         });
         bar.stop();
         for (const id of summary.found) known.add(id);
-        const isOfInterest = summary.total + summary.resolvedBefore + summary.impossible.size > 0;
-        if (isOfInterest) console.log(toText(pipeline, kind, dryRun, summary));
-        isAny ||= isOfInterest;
+        const hasMatch = summary.total + summary.resolvedBefore + summary.impossible.size > 0;
+        if (hasMatch) console.log(toText(pipeline, kind, dryRun, summary));
+        anyMatch ||= hasMatch;
       } catch (error) {
         bar.stop();
         throw explain(error, pipeline, kind, done);
@@ -60,9 +60,9 @@ export async function resolve(config: Config, options: ResolveCommandOptions): P
     }
   });
   const unknown = [...(filter.ids ?? [])].filter((id) => !known.has(id));
-  // Whoever stops early has not looked at all of them.
+  // When stopped early, not all dead letters were read.
   if (stopping.signal.aborted) return;
-  if (!isAny && unknown.length === 0) console.log('No dead letter is meant by this.');
+  if (!anyMatch && unknown.length === 0) console.log('No dead letter matches.');
   if (unknown.length > 0) {
     throw new MillraceError(
       'DEAD_LETTER_UNKNOWN',
@@ -74,14 +74,18 @@ export async function resolve(config: Config, options: ResolveCommandOptions): P
 function toText(pipeline: string, kind: ResolutionKind, dryRun: boolean, summary: ResolveSummary): string {
   const { done, total, reasons, resolvedBefore, impossible } = summary;
   const counts = [...reasons].map(([reason, count]) => `${reason} ${count}`).join(', ');
-  const ofWhich = counts === '' ? '' : ` (${printable(counts)})`;
+  const byReason = counts === '' ? '' : ` (${printable(counts)})`;
   return [
-    dryRun ? `${pipeline}: ${total} would be ${kind}${ofWhich}.` : `${pipeline}: ${done} ${kind}${ofWhich}.`,
-    ...(dryRun || done === total ? [] : [`  Stopped: ${total - done} are left. Run it again to go on.`]),
+    dryRun
+      ? `${pipeline}: ${total} would be ${kind}${byReason}.`
+      : `${pipeline}: ${done} ${kind}${byReason}.`,
+    ...(dryRun || done === total
+      ? []
+      : [`  Stopped: ${total - done} are left. Run the command again to continue.`]),
     ...(resolvedBefore === 0
       ? []
-      : [`  ${resolvedBefore} left alone: resolved before (--again takes them too).`]),
-    ...[...impossible].map(([why, count]) => `  ${count} can’t be redriven: ${printable(why)}.`),
+      : [`  ${resolvedBefore} skipped: already resolved (--again includes them).`]),
+    ...[...impossible].map(([why, count]) => `  ${count} cannot be redriven: ${printable(why)}.`),
   ].join('\n');
 }
 
@@ -89,11 +93,11 @@ function explain(error: unknown, pipeline: string, kind: ResolutionKind, done: n
   if (!(error instanceof MillraceError)) return error;
   const rest =
     error.code === 'LOG_FENCED'
-      ? 'Another redrive or discard has taken over, and does the rest of what it was asked for.'
-      : 'Run it again: it goes on where this one ended, and doubles nothing.';
+      ? 'Another redrive or discard has taken over.'
+      : 'Run the command again: it continues where this run ended, without duplicates.';
   return new MillraceError(
     error.code,
-    `${pipeline}: ended after ${done} ${kind}. ${rest} (${error.message})`,
+    `${pipeline}: stopped after ${done} ${kind}. ${rest} (${error.message})`,
     {
       cause: error,
       retriable: error.retriable,

@@ -12,12 +12,12 @@ import { printable, printableBytes, printableLines } from './printable.js';
 export interface ShowOptions {
   pipelines: string[];
   json?: boolean;
-  /** Only the bytes of the value. */
+  /** Prints only the bytes of the value. */
   raw?: boolean;
 }
 
 /**
- * Prints all of one dead letter.
+ * Prints one dead letter in full.
  *
  * @throws MillraceError `DEAD_LETTER_UNKNOWN`.
  */
@@ -30,7 +30,7 @@ export async function showDeadLetter(config: Config, id: string, options: ShowOp
     if (found === undefined) {
       throw new MillraceError(
         'DEAD_LETTER_UNKNOWN',
-        `There is no dead letter ${printable(id)}. \`millrace dead-letters list --state all\` shows what there is.`,
+        `There is no dead letter ${printable(id)}. \`millrace dead-letters list --state all\` lists all of them.`,
       );
     }
     const resolutions = await readResolutions(streams, [found.pipeline]);
@@ -41,7 +41,7 @@ export async function showDeadLetter(config: Config, id: string, options: ShowOp
     if (process.stdout.isTTY)
       throw new MillraceError(
         'RAW_ON_TERMINAL',
-        'Raw bytes could change your terminal: send them to a file.',
+        'Raw bytes could change the terminal. Redirect the output to a file.',
       );
     process.stdout.write(value ?? '');
     return;
@@ -80,7 +80,7 @@ export async function showDeadLetter(config: Config, id: string, options: ShowOp
   else if (value !== null) console.log(printableBytes(value));
 }
 
-/** The value as JSON when it is, or is Avro whose schema the registry has; `how` says what was made of it. */
+/** Decodes JSON, or Avro with a schema in the registry. `how` describes the encoding or the problem. */
 async function decode(config: Config, value: Buffer | null): Promise<{ how: string; json?: string }> {
   if (value === null) return { how: '' };
   try {
