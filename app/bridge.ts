@@ -6,9 +6,9 @@ import type { Context, Role } from './context.js';
 import { watchConsumption } from './health.js';
 
 /**
- * The RabbitMQ bridge.
+ * Starts the RabbitMQ bridge.
  *
- * @param optional - whether this process does other work: then it is degraded, not down, while RabbitMQ can't be had.
+ * @param optional - whether the process has other roles. If so, it is degraded, not down, while RabbitMQ is unavailable.
  * @throws MillraceError `CONFIG_INVALID`
  */
 export async function startBridge(
@@ -30,7 +30,7 @@ export async function startBridge(
     return wrong === undefined ? { status: 'up' } : toHealth(wrong, failure);
   });
   for (const [part, status] of bridge.parts)
-    // A copy that stands by for another has nothing to be down for.
+    // A standby is not down.
     health.add(part, () => toHealth(status(), 'degraded'));
   watchConsumption(context, 'rabbitmq results', bridge.results, ({ status, ...rest }) => ({
     status: status === 'down' ? failure : status,

@@ -5,7 +5,7 @@ import type { Streams } from '../streams/streams.js';
 import { pipelineTopics, scoringGroup } from '../streams/topics.js';
 import { describeBeyondEnd, type OffsetBeyondEnd, offsetsBeyondEnd } from '../streams/log-admin.js';
 
-/** How many events of some pipelines wait for their score. @throws {MillraceError} as `Streams.lag`. */
+/** Returns the number of unscored events of some pipelines. @throws {MillraceError} as `Streams.lag`. */
 export async function scoringLag(streams: Streams, pipelines: readonly string[]): Promise<number> {
   const lags = await Promise.all(
     pipelines.map((name) => streams.lag(scoringGroup(name), [pipelineTopics(name).events])),
@@ -13,13 +13,13 @@ export async function scoringLag(streams: Streams, pipelines: readonly string[])
   return lags.flat().reduce((sum, { lag }) => sum + lag, 0);
 }
 
-/** How often committed offsets are compared with the ends of the log at most, milliseconds. */
+/** Minimum interval between checks of committed offsets against the log, in milliseconds. */
 const lookEveryMs = 5_000;
 
-/** How long a scrape waits for the log, milliseconds. */
+/** How long a scrape waits for the log, in milliseconds. */
 const timeoutMs = 1_000;
 
-/** Shows how far the consumer groups of this process are behind, asked for anew at each scrape, and whether they are ahead of the log. */
+/** Reports the lag of this process's consumer groups at each scrape, and offsets beyond the end of the log. */
 export class ConsumerLag {
   readonly #groups = new Map<string, readonly string[]>();
   readonly #streams: Streams;
@@ -43,7 +43,7 @@ export class ConsumerLag {
             lag,
           }));
         });
-        // Without the log there are no figures; readiness says that it is down, and the other metrics must not wait.
+        // Omits the lag while the log is unavailable, so that other metrics do not wait. Readiness reports the log.
         const late = sleep(timeoutMs, undefined, { ref: false });
         const figures = await Promise.race([Promise.all(asked).catch(() => undefined), late]);
         gauge.reset();
@@ -52,11 +52,11 @@ export class ConsumerLag {
     });
   }
 
-  /** Adds a group's topics to what is shown. */
+  /** Adds the topics of a group. */
   track(group: string, topics: readonly string[]): void {
     this.#groups.set(group, topics);
   }
-  /** Degraded while a group has committed offsets beyond the end of the log, as of some seconds ago: nobody waits for the log here. */
+  /** Degraded while a group has committed offsets beyond the end of the log. Returns a cached state, without waiting for the log. */
   health(): PartHealth {
     if (performance.now() > this.#nextLook) {
       this.#nextLook = Infinity;
@@ -73,7 +73,7 @@ export class ConsumerLag {
       );
       this.#beyondEnd = (await Promise.all(looks)).flat();
     } catch {
-      // The part `log` says that it can't be asked.
+      // The part `log` reports this error.
     } finally {
       this.#nextLook = performance.now() + lookEveryMs;
     }

@@ -20,7 +20,7 @@ import { Serde } from '../streams/serde.js';
 import { createStreams, type Streams } from '../streams/streams.js';
 import { pipelineTopicSpecs, systemTopicSpecs } from '../streams/topics.js';
 
-/** What the roles of one process share. */
+/** Shared state of the roles in one process. */
 export interface Context extends Starting {
   config: Config;
   metrics: Metrics;
@@ -35,16 +35,16 @@ export interface Context extends Starting {
   close(): Promise<void>;
 }
 
-/** A part of Millrace that runs: `serve`, `process`, `sink`, `schedule` or `bridge`. */
+/** A running part of Millrace: `serve`, `process`, `sink`, `schedule` or `bridge`. */
 export interface Role {
-  /** Takes no more work and ends what is under way. */
+  /** Stops taking work, and completes the work in progress. */
   stop(): Promise<void> | void;
 }
 
 /**
- * Connects to the engines and makes ready what every role needs: topics, schemas, models.
+ * Connects to the engines and prepares what every role needs: topics, schemas and models.
  *
- * @throws MillraceError from whichever of them can't be had; the reason of `base.signal`.
+ * @throws MillraceError if an engine is unavailable; the reason of `base.signal`.
  */
 export async function openContext(
   config: Config,
@@ -62,7 +62,7 @@ export async function openContext(
   const serde = new Serde(registry);
   const runtime = createModelRuntime({ workers: config.MODEL_WORKERS });
   showHealth(metrics.registry, health);
-  // Before anything waits for them: readiness is what says why the start takes so long.
+  // Added before the start waits for the engines: readiness shows why a start takes long.
   health.add('log', async () => {
     await streams.ping();
     return damageHealth(await findDamagedFiles(config));
@@ -109,7 +109,7 @@ export async function openContext(
   }
 }
 
-/** How the schema registry is reached, from the settings `SCHEMA_REGISTRY_USER`, `…_PASSWORD` and `SCHEMA_REGISTRY_TLS_*`. */
+/** Returns the options of the schema registry from `SCHEMA_REGISTRY_USER`, `…_PASSWORD` and `SCHEMA_REGISTRY_TLS_*`. */
 export function registryOptions(config: Config, url: string) {
   const { SCHEMA_REGISTRY_USER: username, SCHEMA_REGISTRY_PASSWORD: password } = config;
   return {
@@ -120,7 +120,7 @@ export function registryOptions(config: Config, url: string) {
   };
 }
 
-/** How the log is reached and what it is asked for, from the settings `KAFKA_SASL_*`, `KAFKA_TLS*` and `TOPIC_REPLICATION`. */
+/** Returns the options of the log from `KAFKA_SASL_*`, `KAFKA_TLS*` and `TOPIC_REPLICATION`. */
 export function kafkaSettings(config: Config) {
   const {
     KAFKA_SASL_MECHANISM: mechanism,

@@ -18,7 +18,7 @@ afterEach(async () => {
   await rm(parent, { recursive: true, force: true });
 });
 
-/** Another process that takes the folder and holds it until it is killed. */
+/** Starts a process that locks the folder until it is killed. */
 async function takeElsewhere(): Promise<() => Promise<void>> {
   const script = `
     const { openDataFolder } = await import(${JSON.stringify(new URL('data-folder.js', import.meta.url).href)});
@@ -35,17 +35,17 @@ async function takeElsewhere(): Promise<() => Promise<void>> {
   };
 }
 
-it('refuses a folder that can’t be there, at once', { skip: process.platform !== 'linux' }, async () => {
+it('rejects an impossible folder at once', { skip: process.platform !== 'linux' }, async () => {
   await expect(openDataFolder('/proc/no/folder')).rejects.toMatchObject({ code: 'DATA_DIR_UNUSABLE' });
 });
 
-it('makes the folders above it', async () => {
+it('creates parent folders', async () => {
   folder = join(parent, 'a', 'b', 'c');
   await (await openDataFolder(folder)).release();
   expect(await readdir(join(parent, 'a', 'b'))).toEqual(['c']);
 });
 
-it('refuses a folder that another process uses, until that is gone, however it went', async () => {
+it('rejects a folder in use until the other process has ended or is killed', async () => {
   const kill = await takeElsewhere();
   await expect(openDataFolder(folder)).rejects.toMatchObject({ code: 'DATA_DIR_IN_USE' });
   await kill();
@@ -55,14 +55,14 @@ it('refuses a folder that another process uses, until that is gone, however it w
   expect(await readdir(folder)).toEqual([]);
 });
 
-it('takes no notice of a lock whose process id belongs to another process by now', async () => {
+it('ignores a lock whose process id was reused', async () => {
   await (await openDataFolder(folder)).release();
   await writeFile(join(folder, 'lock'), `${process.ppid} 1`);
   const taken = await openDataFolder(folder);
   await taken.release();
 });
 
-it('names a folder that can’t be written, and the setting', async () => {
+it('names an unwritable folder and the setting', async () => {
   await writeFile(folder, 'a file');
   await expect(openDataFolder(folder)).rejects.toMatchObject({
     code: 'DATA_DIR_UNUSABLE',

@@ -4,16 +4,16 @@ import { join } from 'node:path';
 import { isSystemError, MillraceError, messageOf } from '../platform/errors.js';
 import { makeFolder } from '../platform/make-folder.js';
 
-/** A data folder that no other process uses until it is released. */
+/** A data folder locked by this process until it is released. */
 export interface DataFolder {
   release(): Promise<void>;
 }
 
 /**
- * Makes the folder if it is missing and takes it for this process, by a file `lock` that names the process. The lock
- * of a process that is gone, however it ended, counts for nothing.
+ * Creates the folder if it is missing, and locks it with a file `lock` that names this process. Ignores the lock of a
+ * process that has ended.
  *
- * @throws MillraceError `DATA_DIR_IN_USE` with the other process's id, or `DATA_DIR_UNUSABLE` when it can't be written.
+ * @throws MillraceError `DATA_DIR_IN_USE` with the other process's id, or `DATA_DIR_UNUSABLE` if it is not writable.
  */
 export async function openDataFolder(folder: string): Promise<DataFolder> {
   const lock = join(folder, 'lock');
@@ -26,7 +26,7 @@ export async function openDataFolder(folder: string): Promise<DataFolder> {
     if (error instanceof MillraceError) throw error;
     throw new MillraceError(
       'DATA_DIR_UNUSABLE',
-      `The data folder ${folder} can't be written: ${messageOf(error)}. Make it writable, or set DATA_DIR to another folder.`,
+      `Cannot write to the data folder ${folder}: ${messageOf(error)}. Make it writable, or set DATA_DIR to another folder.`,
       { cause: error },
     );
   } finally {
@@ -35,7 +35,7 @@ export async function openDataFolder(folder: string): Promise<DataFolder> {
   return { release: () => rm(lock, { force: true }) };
 }
 
-/** Linking is atomic: of several processes one succeeds, and the file is never seen without its content. */
+/** Linking is atomic: only one process succeeds, and the file always has its content. */
 async function tryLink(from: string, to: string): Promise<boolean> {
   try {
     await link(from, to);
@@ -53,10 +53,10 @@ async function removeStale(lock: string, folder: string): Promise<void> {
   if (pid !== process.pid && isAlive(pid) && (await identify(pid)) === owner) {
     throw new MillraceError(
       'DATA_DIR_IN_USE',
-      `Millrace runs on the data folder ${folder} already, as process ${pid}. Stop that one, or set DATA_DIR to another folder.`,
+      `The data folder ${folder} is in use by process ${pid}. Stop that process, or set DATA_DIR to another folder.`,
     );
   }
-  // Moved aside first: another process may have done the same and locked the folder since the content was read.
+  // Renamed first: another process may have removed the stale lock and locked the folder since the content was read.
   const aside = `${lock}.${randomUUID()}`;
   try {
     await rename(lock, aside);
@@ -68,10 +68,10 @@ async function removeStale(lock: string, folder: string): Promise<void> {
   await rm(aside, { force: true });
 }
 
-/** A process's id and, where the system tells (Linux), when it started: ids are used again. */
+/** Process id and, on Linux, start time: ids are reused. */
 async function identify(pid: number): Promise<string> {
   const stat = await readOr(`/proc/${pid}/stat`, '');
-  // proc(5): field 22, counted after the name in brackets, which may hold spaces.
+  // Field 22 of /proc/pid/stat (proc(5)), counted after the name in parentheses, which may contain spaces.
   const startedAt = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
   return startedAt === undefined ? String(pid) : `${pid} ${startedAt}`;
 }

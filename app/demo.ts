@@ -7,7 +7,7 @@ import type { Role } from './context.js';
 
 const intervalMs = 1000;
 
-/** Feeds one realistic event a second, in turn to every pipeline that can make samples. */
+/** Sends one realistic event per second, in turn to every pipeline with samples. */
 export function startDemo(pipelines: readonly OpenPipeline[], acceptor: EventAcceptor, logger: Logger): Role {
   const sampled = pipelines.filter(({ pipeline }) => pipeline.sample !== undefined);
   const stopping = new AbortController();

@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isSystemError } from '../platform/errors.js';
 
-/** Where everything is. Programs find it in `endpoints.json` in the data folder. */
+/** Addresses of a running system, stored as `endpoints.json` in the data folder. */
 export interface Endpoints {
   http: string;
   kafka: string[];
@@ -14,7 +14,7 @@ export async function writeEndpoints(dataDir: string, endpoints: Endpoints): Pro
   await writeFile(fileIn(dataDir), `${JSON.stringify(endpoints, undefined, 2)}\n`);
 }
 
-/** Where the system is that runs, or ran last, on this data folder; nothing if none ever did. */
+/** Returns the endpoints of the current or last system on this data folder, if any. */
 export async function readEndpoints(dataDir: string): Promise<Endpoints | undefined> {
   try {
     return JSON.parse(await readFile(fileIn(dataDir), 'utf8')) as Endpoints;

@@ -6,11 +6,11 @@ import type { Streams } from '../streams/streams.js';
 
 const values: Record<PartHealth['status'], number> = { up: 1, degraded: 0.5, down: 0 };
 
-/** Shows what `/health/ready` says, part by part, asked anew at each scrape: readiness in a form that alerts can use. */
+/** Exports the parts of `/health/ready` as a metric, evaluated at each scrape. */
 export function showHealth(registry: Registry, health: Health): void {
   const gauge = new Gauge({
     name: 'millrace_part_health',
-    help: 'How a part that this process needs is: 1 up, 0.5 degraded, 0 down. One that is down makes the process not ready.',
+    help: 'Health of a part that this process needs: 1 up, 0.5 degraded, 0 down. The process is not ready while a part is down.',
     labelNames: ['part'] as const,
     registers: [registry],
     collect: async () => {
@@ -21,12 +21,12 @@ export function showHealth(registry: Registry, health: Health): void {
   });
 }
 
-/** Degraded until an operator has looked at the copies of damaged files and removed them. */
+/** Degraded until an operator removes the copies of damaged files. */
 export function damageHealth(files: readonly string[]): PartHealth {
   if (files.length === 0) return { status: 'up' };
   return {
     status: 'degraded',
-    detail: `files of the log were damaged, and their intact records are served: look at ${files.join(', ')} (docs/operations.md)`,
+    detail: `files of the log were damaged; their intact records are served. Inspect ${files.join(', ')} (docs/operations.md)`,
   };
 }
 
@@ -37,7 +37,7 @@ export function damageHealth(files: readonly string[]): PartHealth {
 export function modelsHealth(lifecycle: ModelLifecycle, wrong: readonly string[]): PartHealth {
   const { ok, since, lastError } = lifecycle.status();
   const problems = [...wrong];
-  if (!ok) problems.push(`changes are not seen: ${lastError}, since ${new Date(since).toISOString()}`);
+  if (!ok) problems.push(`changes cannot be read: ${lastError}, since ${new Date(since).toISOString()}`);
   return problems.length === 0 ? { status: 'up' } : { status: 'degraded', detail: problems.join('; ') };
 }
 
@@ -61,12 +61,12 @@ export function watchConsumption(
       () => false,
     );
     return answers
-      ? `the log answers, and the consumer has not asked it for ${Math.round(silentMs / 1000)} s`
+      ? `the log answers, but the consumer has not polled it for ${Math.round(silentMs / 1000)} s`
       : undefined;
   });
 }
 
-/** How a consumption is, for readiness. */
+/** Returns the health of a consumption. */
 function consumptionHealth(consumption: Consumption): PartHealth {
   const { ok, since, lastError } = consumption.status();
   return ok

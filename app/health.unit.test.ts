@@ -3,7 +3,7 @@ import { expect, it } from 'vitest';
 import { Health } from '../platform/health.js';
 import { showHealth } from './health.js';
 
-it('shows each part as it is at the scrape', async () => {
+it('shows the state of each part at the scrape', async () => {
   const registry = new Registry();
   const health = new Health();
   let reachable = true;

@@ -4,7 +4,7 @@ import { scoringGroup } from '../streams/topics.js';
 import type { Context, Role } from './context.js';
 import { watchConsumption } from './health.js';
 
-/** The stream scorers: one consumer group a pipeline, its partitions shared among all copies of this role. */
+/** Starts the stream scorers: one consumer group per pipeline, shared by all instances of this role. */
 export async function startProcessors(context: Context): Promise<Role> {
   const { config, streams, lag, pipelines } = context;
   const consumptions = await Promise.all(

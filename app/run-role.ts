@@ -13,28 +13,28 @@ import { startTraces } from '../platform/tracing/traces.js';
 import { type Context, openContext, type Role } from './context.js';
 import { stopAll } from './stop-all.js';
 
-/** Settings without which a process of its own has nothing to work with: embedded engines belong to `millrace up`. */
+/** Engines that a single role requires. Only `millrace up` embeds engines. */
 const needed = ['KAFKA_BROKERS', 'SCHEMA_REGISTRY_URL', 'CLICKHOUSE_URL'] as const;
 
-/** Starts a role in a process whose server answers on `PORT` already. */
+/** Starts a role in a process whose server already listens on `PORT`. */
 export type StartRole = (context: Context, server: HttpServer) => Promise<Role>;
 
 export interface RunRoleOptions {
-  /** Its name, for traces. */
+  /** Name in traces. */
   role: string;
-  /** Whether the role makes the server answer more than health and metrics. */
+  /** Whether the role serves more than health and metrics. */
   servesHttp?: boolean;
-  /** Settings that it needs beside the engines of all roles. */
+  /** Further required settings. */
   needs?: readonly (keyof Config)[];
-  /** Ends the start when it aborts. */
+  /** Aborts the start. */
   signal?: AbortSignal;
 }
 
 /**
- * Runs one role in a process of its own, for production. It logs to standard error. Health and metrics are answered from
- * the start, while engines are waited for, to the end of what is under way when it stops.
+ * Runs a single role in this process, for production. Logs to stderr. Serves health and metrics from before the engines
+ * are available until the role has stopped.
  *
- * @throws MillraceError `CONFIG_INVALID` when an engine is not set, `PORT_IN_USE`; the signal's reason.
+ * @throws MillraceError `CONFIG_INVALID` if an engine is not set, `PORT_IN_USE`; the signal's reason.
  */
 export async function runRole(
   config: Config,
@@ -45,7 +45,7 @@ export async function runRole(
   if (unset.length > 0) {
     throw new MillraceError(
       'CONFIG_INVALID',
-      `A role of its own needs ${unset.join(', ')}. Set them, or run \`millrace up\`.`,
+      `A single role needs ${unset.join(', ')}. Set them, or run \`millrace up\`.`,
     );
   }
   const logger = createLogger(config.LOG_LEVEL);
@@ -77,13 +77,13 @@ export async function runRole(
   }
 }
 
-/** Answers in place of an API that is still starting. */
+/** Responds while the API is starting. */
 function notYet(options: OperationsOptions): Hono {
   const app = operations(options);
   app.notFound((c) =>
     sendProblem(
       c,
-      new MillraceError('STARTING', 'Millrace is starting, or waits for an engine: see /health/ready.'),
+      new MillraceError('STARTING', 'Millrace is starting or waiting for an engine: see /health/ready.'),
     ),
   );
   return app;

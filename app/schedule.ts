@@ -9,7 +9,7 @@ import { loadContract } from '../schemas/contracts.js';
 import { systemTopics } from '../streams/topics.js';
 import type { Context, Role } from './context.js';
 
-/** Puts sample events on the log when their schedules say so. Of several copies one does each run. */
+/** Writes sample events to the log on a schedule. Each run is done by one instance. */
 export async function startSchedules(
   context: Context,
   schedules: readonly Schedule[] = schedulesOf(context.config, context.pipelines),
@@ -45,5 +45,5 @@ function pipelineOf(
   const open = pipelines.get(pipeline);
   if (open?.pipeline.sample !== undefined) return open;
   const problem = open === undefined ? 'there is no such pipeline' : 'it makes no samples';
-  throw new MillraceError('SCHEDULE_INVALID', `The schedule ${name} is for ${pipeline}, and ${problem}.`);
+  throw new MillraceError('SCHEDULE_INVALID', `The schedule ${name} for ${pipeline} is invalid: ${problem}.`);
 }

@@ -19,7 +19,7 @@ afterEach(async () => {
 });
 afterAll(() => fixture.close());
 
-/** A registry of a process of its own, as far as the log can tell. */
+/** Opens a registry as a separate process would. */
 async function start(topic: string): Promise<{ registry: RegistryClient; network: FlakyNetwork }> {
   const { streams, network } = fixture.open();
   const log = new TopicLog(streams, topic);
@@ -108,7 +108,7 @@ test('an append that can’t be settled leaves no producer behind', async () => 
   await expect(log.append(records)).rejects.toThrow('behind');
   expect(producers).toBe(0);
   isBehind = false;
-  await expect(log.append(records)).rejects.toThrow('ask again');
+  await expect(log.append(records)).rejects.toThrow('Try again');
   await log.append(records);
   expect(producers).toBe(1);
   await log.close();

@@ -7,15 +7,14 @@ import type { Streams } from '../streams/streams.js';
 import type { TransactionalProducer } from '../streams/transactional-producer.js';
 import type { LogRecord, RegistryLog } from '../embedded/schema-registry/log.js';
 
-/** Not `_schemas`: on an external Kafka that may be another registry's, such as Redpanda's own. */
+/** Not `_schemas`, which another registry on an external Kafka may use, such as Redpanda's. */
 const schemasTopic = 'millrace.schemas';
 const appendHeader = 'millrace-append';
 const readMs = 30_000;
 
 /**
- * The log of an embedded registry on any Kafka: a compacted topic. The last process that opened it may append, and
- * everyone who has it open reads what is appended: of two registries on one Kafka both answer what is registered, and
- * the one that came first refuses to register.
+ * Stores the log of an embedded registry in a compacted Kafka topic. Only the process that opened it last may append.
+ * All processes read what is appended: two registries on one Kafka both serve lookups, but only the second registers.
  */
 export class TopicLog implements RegistryLog {
   readonly #streams: Streams;
@@ -23,7 +22,7 @@ export class TopicLog implements RegistryLog {
   #producer: TransactionalProducer | undefined;
   #follower: Follower | undefined;
   #takenOver: MillraceError | undefined;
-  /** Told when the records of an append, by its id, have been read back. */
+  /** Callbacks by append id, called when its records have been read back. */
   readonly #appending = new Map<string, () => void>();
 
   constructor(streams: Streams, topic = schemasTopic) {
@@ -37,7 +36,7 @@ export class TopicLog implements RegistryLog {
     await this.#streams.createTopics([
       { name: this.#topic, partitions: 1, config: { 'cleanup.policy': 'compact' } },
     ]);
-    // First, since it ends what its last holder left open: then nothing can come before what is read.
+    // Opens the producer first, which aborts an open transaction of the last owner. Nothing can be added before the read end.
     this.#producer = await this.#takeOver();
     const first: LogRecord[] = [];
     let take = (record: LogRecord): void => void first.push(record);
@@ -54,10 +53,10 @@ export class TopicLog implements RegistryLog {
   }
 
   /**
-   * Resolves when the records are on the topic and whoever reads it here has them.
+   * Resolves when the records are on the topic and have been read back by this process.
    *
-   * @throws MillraceError `REGISTRY_TAKEN_OVER` when another process has opened the log since, `REGISTRY_UNSETTLED`
-   *   (retriable) after an append whose outcome was not known till now; as {@link TransactionalProducer.commit}.
+   * @throws MillraceError `REGISTRY_TAKEN_OVER` if another process has opened the log since, `REGISTRY_UNSETTLED`
+   *   (retriable) after an append with an unknown outcome; as {@link TransactionalProducer.commit}.
    */
   async append(records: readonly { key: Buffer; value: Buffer | null }[]): Promise<void> {
     if (this.#takenOver !== undefined) throw this.#takenOver;
@@ -90,7 +89,7 @@ export class TopicLog implements RegistryLog {
     this.#producer = undefined;
   }
 
-  /** After an append that failed it may be on the log all the same: nothing is to be decided before that is known. */
+  /** A failed append may still be on the log. Determines its outcome before the next decision. */
   async #reopen(): Promise<void> {
     const producer = await this.#takeOver();
     try {
@@ -102,7 +101,7 @@ export class TopicLog implements RegistryLog {
     }
   }
 
-  /** The transactional id is the topic's name. */
+  /** The transactional id is the name of the topic. */
   #takeOver(): Promise<TransactionalProducer> {
     return this.#streams.createTransactionalProducer(this.#topic);
   }
@@ -115,7 +114,7 @@ function isFenced(error: unknown): boolean {
 function takenOver(cause: unknown): MillraceError {
   return new MillraceError(
     'REGISTRY_TAKEN_OVER',
-    'Another process runs an embedded schema registry on this Kafka and has taken over: this one answers what is registered, and registers nothing more. Run one, and set SCHEMA_REGISTRY_URL of the others to its address.',
+    'Another process runs an embedded schema registry on this Kafka and has taken over. This one is read-only now. Run only one, and set SCHEMA_REGISTRY_URL of the others to its address.',
     { cause },
   );
 }
@@ -123,7 +122,7 @@ function takenOver(cause: unknown): MillraceError {
 function unsettled(): MillraceError {
   return new MillraceError(
     'REGISTRY_UNSETTLED',
-    'The log of the schema registry was away, and what was written last may be there or not. It has been looked up: ask again.',
+    'The log of the schema registry was unavailable. The outcome of the last write is known now. Try again.',
   );
 }
 

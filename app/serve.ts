@@ -24,14 +24,14 @@ import { scoringLag } from './consumer-lag.js';
 import type { Config } from '../platform/config.js';
 import type { Context, Role } from './context.js';
 
-/** The HTTP API. */
+/** Dependencies of the HTTP API. */
 export interface ServeRole extends Role {
   port: number;
   acceptor: EventAcceptor;
 }
 
 /**
- * @param open - a server that listens already, and answers for the app from now on. Default: one of its own.
+ * @param open - a listening server to use. Default: a new one.
  * @throws MillraceError `PORT_IN_USE`
  */
 export async function startServe(context: Context, open?: HttpServer): Promise<ServeRole> {
@@ -59,7 +59,7 @@ export async function startServe(context: Context, open?: HttpServer): Promise<S
     pipelines: [...pipelines.keys()],
     logger,
   });
-  // Down: a key that was taken out of a file that is refused still works.
+  // Down, because keys that were removed from the rejected file still work.
   if (config.API_KEYS_FILE !== undefined)
     health.add('api keys', () =>
       apiKeys.problem === undefined ? { status: 'up' } : { status: 'down', detail: apiKeys.problem },
@@ -126,7 +126,7 @@ function startLimits(
   shared: SharedStore | undefined,
 ): { limits: RateLimits; stop: () => void } | undefined {
   if (config.RATE_LIMIT_PER_SECOND === 0 && config.API_KEYS_FILE === undefined) return undefined;
-  // A key may have a limit where there is none for all.
+  // A key may have a limit even without a global one.
   const perSecond = config.RATE_LIMIT_PER_SECOND || 1_000_000_000;
   const limits = new RateLimits({ perSecond, metrics, shared });
   const watch = startLoadShedding({
@@ -143,17 +143,17 @@ function startLimits(
   return { limits, stop };
 }
 
-/** What `serve` does after the last answer: jobs and what is on its way to the log come to an end. */
+/** Ends jobs and pending writes to the log after the last response. */
 const restMs = 5_000;
 
-/** How long requests under way may take once it stops, milliseconds. */
+/** Time limit for open requests when it stops, in milliseconds. */
 function graceForRequests({ STOP_TIMEOUT_MS, STOP_DELAY_MS }: Config): number {
   return Math.max(1_000, STOP_TIMEOUT_MS - STOP_DELAY_MS - restMs);
 }
 
 const dayMs = 24 * 3_600_000;
 
-/** What file jobs need; takes up the jobs that were left unfinished. */
+/** Starts file jobs and resumes unfinished ones. */
 async function openJobs(context: Context, producer: LogProducer): Promise<FileJobs> {
   const { config, streams, serde, pipelines, metrics, logger } = context;
   const { client } = context.analytics;
@@ -170,7 +170,7 @@ async function openJobs(context: Context, producer: LogProducer): Promise<FileJo
     pipelines,
     metrics,
     logger,
-    // The embedded log has no other process that could be at work on a job.
+    // With the embedded log, no other process can run a job.
     heartbeatTimeoutMs: config.KAFKA_BROKERS === undefined ? 0 : config.KAFKA_SESSION_TIMEOUT_MS,
     retentionMs: config.FILES_RETENTION_DAYS * dayMs,
   });

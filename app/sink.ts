@@ -8,17 +8,17 @@ import { sinkGroup } from '../streams/topics.js';
 import type { Context, Role } from './context.js';
 import { watchConsumption } from './health.js';
 
-/** One batch is made ready while ClickHouse works on the other. */
+/** One batch is prepared while the other is inserted. */
 export const concurrentInserts = 2;
 
-/** Stores predictions, dead letters, outcomes and the lives of models in ClickHouse. Starts when ClickHouse does, however long that takes. */
+/** Stores predictions, dead letters, outcomes and model events in ClickHouse. Waits for ClickHouse at the start. */
 export async function startSink(context: Context): Promise<Role> {
   const { config, streams, serde, analytics, pipelines, metrics, logger, health, lag } = context;
   health.add('clickhouse', async () => {
     await ping(analytics.client);
     return storageHealth(analytics.client);
   });
-  await retryForever('Making the tables ready', context, () => migrate(analytics.client));
+  await retryForever('Creating the tables', context, () => migrate(analytics.client));
   await retryForever('Looking for damaged parts', context, () => logDamage(analytics.client, logger));
   const producer = await streams.createProducer();
   const sink = new Sink({

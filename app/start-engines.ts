@@ -6,34 +6,34 @@ import { retryForever } from '../platform/retry.js';
 import type { StreamsSettings } from '../streams/connection.js';
 import { createStreams } from '../streams/streams.js';
 
-/** Where the log, the registry and ClickHouse are, embedded or not. */
+/** Addresses of the log, the registry and ClickHouse, embedded or external. */
 export interface Engines {
   brokers: string[];
   registryUrl: string;
   analytics: Analytics;
-  /** Where ClickHouse answers HTTP. */
+  /** HTTP address of ClickHouse. */
   clickHouseUrl: string;
-  /** Stops the embedded ones. */
+  /** Stops the embedded engines. */
   stop(): Promise<void>;
 }
 
 const clientId = 'millrace-schema-registry';
 
-/** A process that starts. */
+/** Options of a starting process. */
 export interface Starting {
   logger: Logger;
-  /** Aborts when the process is told to stop before it has started. */
+  /** Aborts when the process is stopped before it has started. */
   signal?: AbortSignal;
 }
 
 type Stop = () => Promise<unknown>;
 
 /**
- * Starts an embedded engine for each that no setting names. What is embedded is loaded only then: the container image
- * has none of it.
+ * Starts an embedded engine for each one without a setting. Loads embedded engines on demand: the container image does
+ * not contain them.
  *
- * @param kafka - how an external Kafka is reached, for the embedded registry to keep its schemas there.
- * @throws MillraceError `PORT_IN_USE` that names the setting to change, `CHDB_MISSING`, `CONFIG_INVALID`; the signal's reason.
+ * @param kafka - options of an external Kafka, where the embedded registry stores its schemas.
+ * @throws MillraceError `PORT_IN_USE` with the setting to change, `CHDB_MISSING`, `CONFIG_INVALID`; the signal's reason.
  */
 export async function startEngines(
   config: Config,
@@ -54,7 +54,7 @@ export async function startEngines(
   }
 }
 
-/** Copies of damaged files of the embedded log, until an operator removes them. None with an external Kafka. */
+/** Returns copies of damaged files of the embedded log, until an operator removes them. None with an external Kafka. */
 export async function findDamagedFiles(config: Config): Promise<string[]> {
   if (config.KAFKA_BROKERS !== undefined) return [];
   const { findDamaged } = await import('../embedded/kafka/storage/damage.js');
@@ -115,7 +115,7 @@ async function startLog(config: Config, process: Starting, kafka: Partial<Stream
   };
 }
 
-/** The embedded registry with its schemas on an external Kafka. */
+/** Starts the embedded registry with its schemas on an external Kafka. */
 async function startRegistryOn(
   settings: StreamsSettings & Starting,
   config: Config,

@@ -1,9 +1,9 @@
 import type { Role } from './context.js';
 
 /**
- * Stops roles, the last started first. One that fails to stop keeps no other from being stopped.
+ * Stops roles in reverse order of their start. Continues if one fails to stop.
  *
- * @throws the first failure, once all have been tried.
+ * @throws the first error, after all were stopped.
  */
 export async function stopAll(roles: readonly Role[]): Promise<void> {
   const failures: unknown[] = [];

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { stopAll } from './stop-all.js';
 
-it('stops all, the last first, whatever one of them throws', async () => {
+it('stops all in reverse order, even if one throws', async () => {
   const stopped: string[] = [];
   const role = (name: string, fails = false) => ({
     stop: () => {

@@ -3,19 +3,18 @@ import { messageOf } from '../platform/errors.js';
 import { withoutSecrets } from '../platform/secrets.js';
 import type { Role } from './context.js';
 
-/** `npm start` passes on a signal that the terminal has sent to the whole group already: two within this time are one. */
+/** The terminal signals the whole process group, and `npm start` forwards the signal again. Two within this time count as one. */
 const sameSignalMs = 1_000;
 
-/** How long a start may take to end when it is interrupted. */
+/** Time limit to end an interrupted start. */
 const startEndMs = 2_000;
 
 /**
- * Runs until SIGINT or SIGTERM, then stops in order and ends the process: with 0 when all that was under way is done, with 1
- * when that took too long or failed. A second signal ends it at once, with 130. The first one ends a start, with 0: within two
- * seconds, however it goes, as nothing has been taken on yet. (Without a handler the first process of a container would not
- * even end then.)
+ * Runs until SIGINT or SIGTERM, then stops in order and exits: with 0 when all work is done, with 1 on a timeout or an
+ * error. A second signal exits at once with 130. A signal during the start exits with 0 within two seconds: no work has
+ * been accepted yet. (Without a handler, process 1 of a container would ignore the signal.)
  *
- * @param start - ends when its signal aborts.
+ * @param start - rejects when its signal aborts.
  *
  * @throws what `start` throws.
  */
@@ -26,7 +25,7 @@ export async function runUntilStopped(
   let firstAt = Number.POSITIVE_INFINITY;
   const told = new Promise<void>((resolve) => {
     const onSignal = (): void => {
-      if (performance.now() - firstAt > sameSignalMs) end(130, 'Ended at once, as it was told twice.');
+      if (performance.now() - firstAt > sameSignalMs) end(130, 'Exiting at once after the second signal.');
       firstAt = Math.min(firstAt, performance.now());
       resolve();
     };
@@ -39,22 +38,22 @@ export async function runUntilStopped(
     interrupted.abort();
     const ended = starting.then((started) => started.stop()).catch(() => undefined);
     await atMost(startEndMs, ended);
-    return end(0, 'Stopped before it had started.');
+    return end(0, 'Stopped during the start.');
   }
   await told;
   console.error('Stopping …');
   setTimeout(() => {
     end(
       1,
-      `Not stopped after ${stopTimeoutMs / 1000} s: something that is needed does not answer. Ending as it is; what was under way is taken up at the next start.`,
+      `Not stopped after ${stopTimeoutMs / 1000} s, because an engine does not answer. Exiting; work in progress is resumed at the next start.`,
     );
   }, stopTimeoutMs).unref();
   try {
     await role.stop();
   } catch (error) {
-    return end(1, `Stopping failed: ${messageOf(error)}. What was under way is taken up at the next start.`);
+    return end(1, `Stopping failed: ${messageOf(error)}. Work in progress is resumed at the next start.`);
   }
-  // All is done and on disk; a connection that a library has lost track of in an outage would keep the process.
+  // All work is done and on disk. A leaked connection of a library could keep the process alive.
   return end(0, 'Stopped.');
 }
 

@@ -19,25 +19,25 @@ import { startServe } from './serve.js';
 import { startSink } from './sink.js';
 
 export interface UpOptions {
-  /** Whether to feed sample events. */
+  /** Whether to send sample events. */
   demo: boolean;
-  /** Told of each step while the system comes up. */
+  /** Called for each step of the start. */
   onProgress: (step: string) => void;
-  /** Ends the start when it aborts. */
+  /** Aborts the start. */
   signal?: AbortSignal;
 }
 
-/** The whole system in this process, on embedded engines where no setting names another. */
+/** The whole system in this process. Engines without a setting are embedded. */
 export interface RunningSystem extends Role {
   endpoints: Endpoints;
-  /** The same for people. */
+  /** The endpoints as text. */
   banner: string;
 }
 
-/** Starts everything. What was started is stopped again when a part fails to start. */
+/** Starts all roles. If one fails to start, stops the others again. */
 export async function up(config: Config, { demo, onProgress, signal }: UpOptions): Promise<RunningSystem> {
   const startedAt = performance.now();
-  // Before anything is written: two brokers on one log would ruin it.
+  // Locks first: two brokers on one log would corrupt it.
   const folder = await openDataFolder(config.DATA_DIR);
   const logFile = join(config.DATA_DIR, 'millrace.log');
   rotateLog(logFile);
@@ -46,7 +46,7 @@ export async function up(config: Config, { demo, onProgress, signal }: UpOptions
   const stop = (): Promise<void> => stopAll(roles);
   try {
     roles.push(await startTraces(config, logger));
-    // Its API answers before all roles have started: not ready until then.
+    // The API listens before all roles have started, so it is not ready until then.
     const base = { logger, signal, metrics: createMetrics(), health: new Health(undefined, 'starting') };
     onProgress('engines');
     const engines = await startEngines(config, base, kafkaSettings(config));
@@ -65,7 +65,7 @@ export async function up(config: Config, { demo, onProgress, signal }: UpOptions
     roles.push({ stop: () => context.health.drain() });
     context.health.started();
     onProgress('readiness');
-    // On brokers that outlive this process, a killed predecessor is a member of the groups for so long.
+    // On external brokers, a killed predecessor remains a group member for this long.
     await context.health.whenUp(config.KAFKA_SESSION_TIMEOUT_MS + 30_000);
     const endpoints = {
       http: `http://${config.HOST}:${serve.port}`,
@@ -107,6 +107,6 @@ Millrace ${version} is ready (${seconds.toFixed(1)} s).
   Look at the newest predictions:
     curl '${clickhouse}/' -d 'SELECT event_id, score, label FROM millrace.predictions ORDER BY predicted_at DESC LIMIT 5 FORMAT PrettyCompact'
 
-  ${demo ? 'Sample events come in, one a second; --no-demo leaves them out. ' : ''}Ctrl-C stops everything.
+  ${demo ? 'Sample events arrive every second; --no-demo turns them off. ' : ''}Ctrl-C stops everything.
 `;
 }

@@ -165,7 +165,7 @@ describe.runIf(runsAll)('while engines are away', () => {
     });
     started.program.signal('SIGTERM');
     await expectExit(started, 0);
-    expect(started.program.output()).toContain('Stopped before it had started.');
+    expect(started.program.output()).toContain('Stopped during the start.');
   });
 });
 
@@ -186,7 +186,7 @@ describe.runIf(runsAll)('what can’t work ends it with 1 and one line', () => {
   ])('%s without what it needs', { timeout }, async (role, settings, missing) => {
     const { program } = await start(role, settings);
     expect(await program.exited).toBe(1);
-    expect(program.output().trim()).toMatch(new RegExp(`^A role of its own needs ${missing}\\.[^\n]*$`));
+    expect(program.output().trim()).toMatch(new RegExp(`^A single role needs ${missing}\\.[^\n]*$`));
   });
 
   it('a setting that is wrong', { timeout }, async () => {
