@@ -290,20 +290,14 @@ async function compareEvents(audit: PipelineAudit, places: Places): Promise<void
       const isAnswered = has(places.rows.answer);
       if (!isEvent) {
         if (isAnswered || has(places.rows['dead letter']) || has(places.rows.shadow))
-          await addFinding(
-            audit,
-            report,
-            'stray',
-            offset,
-            'has a row in ClickHouse, but no event on the log',
-          );
+          await addEventFinding(audit, report, 'stray', offset, 'has a row in ClickHouse, but no event');
         continue;
       }
       const isPredicted = has(places.answers);
       const isDeadLetter = has(places.deadLetters);
       // Conflicting rows are already reported.
       if (isPredicted && isDeadLetter && !(isAnswered && has(places.rows['dead letter'])))
-        await addFinding(
+        await addEventFinding(
           audit,
           report,
           'doubled',
@@ -314,7 +308,7 @@ async function compareEvents(audit: PipelineAudit, places: Places): Promise<void
       else if (isAnswered) {
         report.rows++;
         if (isWhole)
-          await addFinding(
+          await addEventFinding(
             audit,
             report,
             'stray',
@@ -361,7 +355,7 @@ async function judgeUnanswered(
   });
 }
 
-async function addFinding(
+async function addEventFinding(
   { streams, topics, queries, found }: PipelineAudit,
   report: PartitionReport,
   kind: FindingKind,
