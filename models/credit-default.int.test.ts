@@ -4,7 +4,7 @@ import { projectRoot } from '../platform/paths.js';
 import { openModel, readModel, type ModelArtifact } from './registry.js';
 import { createModelRuntime, type LoadedModel } from './runtime.js';
 
-// The shipped model, as processors and ingest use it. That it reproduces its golden rows is a condition of loading.
+// Tests the shipped model as processors and ingest use it. Loading already verifies the golden rows.
 const runtime = createModelRuntime();
 let artifact: ModelArtifact;
 let model: LoadedModel;
@@ -17,7 +17,7 @@ beforeAll(async () => {
 
 afterAll(() => runtime.close());
 
-/** Golden rows over and over, amounts stretched a little each time. */
+/** Repeats the golden rows with slightly larger amounts each time. */
 function clients(count: number): Float32Array {
   const rows = Array.from({ length: count }, (_, row) => {
     const stretch = 1 + Math.floor(row / artifact.golden.length) / 50;
@@ -40,13 +40,13 @@ async function reload(times: number): Promise<number> {
 }
 
 describe('credit-default', () => {
-  it('takes the columns of the table in their order', () => {
+  it('has the columns of the table in order', () => {
     const names = artifact.manifest.inputs.map(({ name }) => name);
     expect(names).toHaveLength(23);
     expect([names[0], names[5], names[6], names[22]]).toEqual(['LIMIT_BAL', 'PAY_0', 'PAY_2', 'PAY_AMT6']);
   });
 
-  it('gives a row the same bits alone and in batches of any size', async () => {
+  it('returns identical scores for a row alone and in batches of any size', async () => {
     const count = 1030;
     const rows = clients(count);
     const alone = new Float32Array(count);
@@ -64,7 +64,7 @@ describe('credit-default', () => {
     expect(new Set(alone).size).toBeGreaterThan(200);
   });
 
-  it('gives probabilities, also for codes and amounts it never saw', async () => {
+  it('returns probabilities, also for unknown codes and amounts', async () => {
     const rows = clients(4);
     rows.set([1e9, 9, 9, 9, 120, 9, 9, 9, 9, 9, 9, 1e9, -1e9, 1e9, -1e9, 0, 0, 1e9, 1e9, 0, 0, 0, 0], 0);
     rows.fill(0, 23, 46);
@@ -74,10 +74,10 @@ describe('credit-default', () => {
     }
   });
 
-  it('does not grow with reloads', async () => {
+  it('does not leak memory on reload', async () => {
     const before = await reload(10);
     const after = await reload(15);
-    // One that is kept takes about 11 MB.
+    // A leaked model would take about 11 MB.
     expect(after - before).toBeLessThan(100e6);
   });
 });

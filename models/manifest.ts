@@ -12,7 +12,7 @@ const inputSchema = z
     range: z.tuple([z.number(), z.number()]).optional(),
     /** Code → meaning, for a column of codes. */
     categories: z.record(text, text).optional(),
-    /** Text → number, for a column that pipelines give as text; texts are compared as {@link comparable} has them. */
+    /** Text → number, for a column that pipelines provide as text. Compared after {@link comparable}. */
     encoding: z
       .record(text, z.number())
       .refine(
@@ -20,7 +20,7 @@ const inputSchema = z
         'names a text twice, but for case or spaces around it',
       )
       .optional(),
-    /** The number of a text that `encoding` does not have. None: an event with such a text can't be scored. */
+    /** Number of a text that is not in `encoding`. Unset: events with such a text cannot be scored. */
     unknown: z.number().optional(),
   })
   .refine(({ encoding, unknown }) => encoding !== undefined || unknown === undefined, {
@@ -32,14 +32,14 @@ const outputSchema = z.strictObject({
   name: text,
   dtype: z.enum(['float32', 'float64']),
   meaning: text,
-  /** For a model that decides: which label a score gets. None for a regression. */
+  /** Labels of a classifier. Unset for a regression. */
   decision: z.strictObject({ threshold: z.number(), below: text, at_or_above: text }).optional(),
 });
 
 export const manifestSchema = z.strictObject({
   name: text,
   version: text,
-  /** SHA-256 of model.onnx in lower-case hex. */
+  /** SHA-256 of model.onnx in lowercase hex. */
   digest: z.string().regex(/^[0-9a-f]{64}$/, 'has to be 64 lower-case hex digits'),
   /** SPDX identifier. */
   license: text,
@@ -47,13 +47,13 @@ export const manifestSchema = z.strictObject({
   runtime: z.strictObject({
     format: z.literal('onnx'),
     opsets: z.record(text, z.int()),
-    /** The graph's only input, `[batch, inputs.length]`. */
+    /** The only input of the graph, `[batch, inputs.length]`. */
     input_tensor: text,
-    /** What the input tensor is made of. Default float32; features are 32-bit floats all the same. */
+    /** Element type of the input tensor. Default float32. Features are 32-bit floats in any case. */
     input_dtype: z.enum(['float32', 'float64']).optional(),
-    /** The graph's output that is read, `[batch]` or `[batch, 1]`; with `output_column` `[batch, columns]`. */
+    /** The output to read, `[batch]` or `[batch, 1]`; with `output_column` `[batch, columns]`. */
     output_tensor: text,
-    /** The column of the output tensor that is the score, from 0: for one that has a column for each class. */
+    /** Column of the output tensor that holds the score, from 0. For an output with a column per class. */
     output_column: z.int().min(0).optional(),
   }),
   /** In the order of the input tensor's columns. */
@@ -77,37 +77,41 @@ export const goldenSchema = z.strictObject({
   rows: z.array(z.strictObject({ features: z.array(z.number()), prediction: z.number() })).min(1),
 });
 
-/** Wrong fields that an error names. */
-const maxTold = 20;
+/** Maximum number of invalid fields in an error. */
+const maxIssues = 20;
 
-/** The content of `model.json`: what a model takes, gives, and is good for. */
+/** Content of `model.json`: inputs, output and intended use of a model. */
 export type ModelManifest = z.infer<typeof manifestSchema>;
 
 /** One column of a model's input tensor. */
 export type ModelInput = ModelManifest['inputs'][number];
 
-/** A text of an encoding as it is compared: case and the spaces around it don't matter. */
+/** Normalizes a text of an encoding for comparison: ignores case and surrounding spaces. */
 export function comparable(categoryText: string): string {
   return categoryText.trim().toLowerCase();
 }
 
-/** One row of `golden.json`: features in the manifest's order, and the training library's own prediction for them. */
+/** One row of `golden.json`: features in the manifest's order, and the training library's prediction. */
 export interface GoldenRow {
   features: number[];
   prediction: number;
 }
 
 /**
- * @param json - the text of `file`, which is only named in errors.
- * @throws MillraceError `MODEL_INVALID` that names the file and each wrong field, if they are not too many.
+ * Parses a model.json.
+ *
+ * @param json - content of `file`. `file` is used only in errors.
+ * @throws MillraceError `MODEL_INVALID` with the file and the invalid fields.
  */
 export function parseManifest(json: string, file: string): ModelManifest {
   return parse(manifestSchema, json, file);
 }
 
 /**
- * @param width - how many features each row has to have.
- * @throws MillraceError `MODEL_INVALID` that names the file and each wrong field.
+ * Parses a golden.json.
+ *
+ * @param width - required number of features per row.
+ * @throws MillraceError `MODEL_INVALID` with the file and the invalid fields.
  */
 export function parseGolden(json: string, file: string, width: number): GoldenRow[] {
   const { rows } = parse(goldenSchema, json, file);
@@ -115,7 +119,7 @@ export function parseGolden(json: string, file: string, width: number): GoldenRo
   if (odd !== -1) {
     throw invalid(
       file,
-      `rows.${odd}.features has ${rows[odd]?.features.length} values, the model takes ${width}`,
+      `rows.${odd}.features has ${rows[odd]?.features.length} values, but the model has ${width} inputs`,
     );
   }
   return rows;
@@ -132,15 +136,15 @@ function parse<T>(schema: z.ZodType<T>, json: string, file: string): T {
   if (result.success) return result.data;
   const { issues } = result.error;
   const told = issues
-    .slice(0, maxTold)
+    .slice(0, maxIssues)
     .map(({ path, message }) => `${path.join('.') || 'top level'}: ${message}`);
-  if (issues.length > maxTold) told.push(`and ${issues.length - maxTold} more`);
+  if (issues.length > maxIssues) told.push(`and ${issues.length - maxIssues} more`);
   throw invalid(file, told.join('; '));
 }
 
 function invalid(file: string, problem: string): MillraceError {
   return new MillraceError(
     'MODEL_INVALID',
-    `${file} is wrong: ${problem}. Correct it, or export the model again.`,
+    `${file} is invalid: ${problem}. Correct it, or export the model again.`,
   );
 }

@@ -18,11 +18,11 @@ const parse = (changes: object) =>
   parseManifest(JSON.stringify({ ...valid, ...changes }), 'sum/1/model.json');
 
 describe('parseManifest', () => {
-  it('takes a manifest without training facts', () => {
+  it('accepts a manifest without training data', () => {
     expect(parse({})).toEqual(valid);
   });
 
-  it('names the file and every wrong field', () => {
+  it('names the file and every invalid field', () => {
     const wrong = { digest: 'abc', inputs: [{ name: 'first', dtype: 'float64', meaning: 'any number' }] };
     expect(() => parse(wrong)).toThrow(
       expect.objectContaining({
@@ -32,11 +32,11 @@ describe('parseManifest', () => {
     );
   });
 
-  it('refuses a field it does not know, so that a misspelt one is not lost', () => {
+  it('rejects unknown fields, such as a misspelt one', () => {
     expect(() => parse({ licence: 'MIT' })).toThrow(/licence/);
   });
 
-  it('takes the numbers that texts stand for', () => {
+  it('accepts encodings of texts', () => {
     const fuel = {
       name: 'fuel',
       dtype: 'float32',
@@ -51,34 +51,34 @@ describe('parseManifest', () => {
     expect(() => parse({ inputs: [{ ...fuel, encoding: undefined }] })).toThrow(/inputs\.0\.unknown: needs/);
   });
 
-  it('refuses two inputs of one name', () => {
+  it('rejects duplicate input names', () => {
     expect(() => parse({ inputs: [...valid.inputs, ...valid.inputs] })).toThrow(
       /inputs: names an input twice/,
     );
   });
 
-  it('refuses what is not JSON', () => {
-    expect(() => parseManifest('{', 'model.json')).toThrow(/model\.json is wrong: not JSON/);
+  it('rejects invalid JSON', () => {
+    expect(() => parseManifest('{', 'model.json')).toThrow(/model\.json is invalid: not JSON/);
   });
 });
 
 describe('parseGolden', () => {
-  it('names the row that has another width than the model', () => {
+  it('names a row with the wrong number of features', () => {
     const rows = [
       { features: [1, 2], prediction: 3 },
       { features: [1], prediction: 1 },
     ];
     expect(() => parseGolden(JSON.stringify({ rows }), 'golden.json', 2)).toThrow(
-      /golden\.json is wrong: rows\.1\.features has 1 values, the model takes 2/,
+      /golden\.json is invalid: rows\.1\.features has 1 values, but the model has 2 inputs/,
     );
   });
 
-  it('names no more wrong fields than anybody reads', () => {
+  it('limits the number of fields in the error', () => {
     const rows = Array.from({ length: 1_000 }, () => 1);
     expect(() => parseGolden(JSON.stringify({ rows }), 'golden.json', 2)).toThrow(/and 980 more/);
   });
 
-  it('refuses to check nothing', () => {
+  it('rejects an empty list', () => {
     expect(() => parseGolden('{"rows":[]}', 'golden.json', 2)).toThrow(/rows: /);
   });
 });

@@ -1,19 +1,19 @@
 import { MillraceError } from '../platform/errors.js';
 
-/** One call of a model: `count` rows, one after the other, to one output a row. */
+/** Calls a model with `count` consecutive rows. Resolves to one output per row. */
 export type PredictRows = (rows: Float32Array, count: number) => Promise<ArrayLike<number>>;
 
-/** What became of a row: the model's output, or why there is none. */
+/** Result of a row: the model's output, or an error. */
 export type RowResult = number | MillraceError;
 
 export interface MicroBatcherOptions {
-  /** Values in a row. */
+  /** Values per row. */
   width: number;
-  /** Most rows of one model call. A single larger request is still one call. */
+  /** Maximum rows per model call. A single larger request is still one call. */
   maxRows: number;
-  /** How long a row may wait for others, milliseconds. 0 waits for what is already on its way in this turn of the event loop. */
+  /** Maximum time a row waits for others, in milliseconds. 0 waits only for rows of the same turn of the event loop. */
   maxDelayMs: number;
-  /** Model calls in flight, beyond which rows wait and gather. */
+  /** Maximum number of concurrent model calls. Further rows wait. */
   maxInFlight: number;
   /** Called after each model call. */
   onBatch?(rows: number, seconds: number): void;
@@ -26,8 +26,8 @@ interface Request {
 }
 
 /**
- * Gathers rows of concurrent callers into one model call, which costs little more than a call with one row.
- * A batch leaves when it is full, when its first row has waited `maxDelayMs`, or when a call ends, but never while
+ * Batches rows of concurrent callers into one model call, which costs little more than a call with one row.
+ * Sends a batch when it is full, when its first row has waited `maxDelayMs`, or when a call ends, but never while
  * `maxInFlight` calls run.
  */
 export class MicroBatcher {
@@ -44,10 +44,10 @@ export class MicroBatcher {
   }
 
   /**
-   * Results in the order of `rows`. A row that makes the model fail gets its error alone: the batch is halved until the
-   * row stands by itself.
+   * Returns results in the order of `rows`. If the model fails, halves the batch until the failing row is alone, so that
+   * only this row gets the error.
    *
-   * @throws the model's error when it is retriable (its worker died, say): nothing is known of any row then.
+   * @throws a retriable error of the model, for example if its worker died. It affects all rows.
    */
   predict(rows: number[][]): Promise<RowResult[]> {
     if (rows.length === 0) return Promise.resolve([]);

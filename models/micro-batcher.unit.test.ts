@@ -5,7 +5,7 @@ import { MicroBatcher, type MicroBatcherOptions } from './micro-batcher.js';
 const options: MicroBatcherOptions = { width: 1, maxRows: 4, maxDelayMs: 0, maxInFlight: 1 };
 const rowsOf = (...values: number[]): number[][] => values.map((value) => [value]);
 
-/** A model that waits for its test, and doubles its input. */
+/** A model that doubles its input, and waits until the test releases it. */
 function heldModel(): {
   predict: (rows: Float32Array) => Promise<number[]>;
   batches: number[][];
@@ -41,7 +41,7 @@ function failing(
 const nextTurn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
 
 describe('MicroBatcher', () => {
-  it('puts concurrent requests into one call and gives each its own results', async () => {
+  it('batches concurrent requests into one call', async () => {
     const model = heldModel();
     const batcher = new MicroBatcher(model.predict, options);
     const [first, second] = [batcher.predict(rowsOf(1)), batcher.predict(rowsOf(2, 3))];
@@ -51,7 +51,7 @@ describe('MicroBatcher', () => {
     expect(await Promise.all([first, second])).toEqual([[2], [4, 6]]);
   });
 
-  it('leaves at once when full, and keeps whole requests together', async () => {
+  it('sends a full batch at once, and does not split requests', async () => {
     const model = heldModel();
     const batcher = new MicroBatcher(model.predict, { ...options, maxDelayMs: 60_000, maxInFlight: 9 });
     const requests = [batcher.predict(rowsOf(1, 2, 3)), batcher.predict(rowsOf(4, 5))];
@@ -67,7 +67,7 @@ describe('MicroBatcher', () => {
     ]);
   });
 
-  it('takes a request that is larger than a batch', async () => {
+  it('accepts a request that is larger than a batch', async () => {
     const model = heldModel();
     const request = new MicroBatcher(model.predict, options).predict(rowsOf(1, 2, 3, 4, 5));
     expect(model.batches).toEqual([[1, 2, 3, 4, 5]]);
@@ -75,7 +75,7 @@ describe('MicroBatcher', () => {
     expect(await request).toEqual([2, 4, 6, 8, 10]);
   });
 
-  it('leaves when its first row has waited long enough', async () => {
+  it('sends a batch when its first row has waited long enough', async () => {
     const model = heldModel();
     const request = new MicroBatcher(model.predict, { ...options, maxDelayMs: 1 }).predict(rowsOf(1));
     expect(model.batches).toEqual([]);
@@ -84,7 +84,7 @@ describe('MicroBatcher', () => {
     expect(await request).toEqual([2]);
   });
 
-  it('gathers rows while as many calls run as may', async () => {
+  it('collects rows while the maximum number of calls runs', async () => {
     const model = heldModel();
     const batcher = new MicroBatcher(model.predict, options);
     const first = batcher.predict(rowsOf(1));
@@ -99,13 +99,13 @@ describe('MicroBatcher', () => {
     expect(await Promise.all(others)).toEqual([[4], [6]]);
   });
 
-  it('answers a request with no rows without a call', async () => {
+  it('answers a request without rows without a call', async () => {
     const model = heldModel();
     expect(await new MicroBatcher(model.predict, options).predict([])).toEqual([]);
     expect(model.batches).toEqual([]);
   });
 
-  it('lets a row that the model fails on fail alone', async () => {
+  it('fails only the row that the model fails on', async () => {
     const error = new MillraceError('MODEL_FAILED', 'no');
     const { batcher, sizes } = failing((value) => value < 0, error);
     const [first, second] = [batcher.predict(rowsOf(1, -2, 3, 4)), batcher.predict(rowsOf(5, 6, -7))];
@@ -114,7 +114,7 @@ describe('MicroBatcher', () => {
     expect(sizes[0]).toBe(7);
   });
 
-  it('blames no row when the model can’t run, and goes on afterwards', async () => {
+  it('throws if the model cannot run, and recovers', async () => {
     const { batcher, sizes } = failing((value) => value < 0, new MillraceError('MODEL_WORKER_DIED', 'no'));
     await expect(batcher.predict(rowsOf(1, -1))).rejects.toMatchObject({ code: 'MODEL_WORKER_DIED' });
     expect(sizes).toEqual([2]);

@@ -2,18 +2,18 @@ import { Worker } from 'node:worker_threads';
 import { MillraceError, messageOf } from '../platform/errors.js';
 import type { ModelArtifact } from './registry.js';
 
-/** What a worker thread is started with. */
+/** Options of a worker thread. */
 export interface WorkerModel {
   onnx: Uint8Array;
   width: number;
   inputTensor: string;
   inputDtype: 'float32' | 'float64';
   outputTensor: string;
-  /** None: the output has one column, or is a list. */
+  /** Unset if the output has one column or is a list. */
   outputColumn: number | undefined;
 }
 
-/** A model's outputs, one a row. */
+/** Outputs of a model, one per row. */
 export type Scores = Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer>;
 
 export type ToWorker = { id: number; rows: Float32Array<ArrayBuffer>; count: number } | 'stop';
@@ -25,7 +25,7 @@ interface Call {
   reject: (error: MillraceError) => void;
 }
 
-/** One worker thread with one model, from start to exit. Calls are answered in the order they were made. */
+/** One worker thread with one model, from start to exit. Answers calls in order. */
 export class ModelThread {
   readonly #exited: Promise<void>;
   readonly #name: string;
@@ -49,7 +49,7 @@ export class ModelThread {
     this.#worker = new Worker(new URL('./model-worker.js', import.meta.url), {
       workerData,
       name: this.#name,
-      execArgv: [], // the process's own flags (--input-type, --inspect-brk) are not meant for it
+      execArgv: [], // do not inherit flags such as --input-type and --inspect-brk
     });
     this.#ready = new Promise((resolve, reject) => (this.#settleReady = { resolve, reject }));
     this.#exited = new Promise((resolve) => {
@@ -65,9 +65,11 @@ export class ModelThread {
   }
 
   /**
-   * @param onExit - called when the thread is gone, before any call learns of it.
-   * @throws MillraceError `MODEL_REFUSED` when onnxruntime cannot open the graph or it lacks a tensor of the manifest,
-   * `MODEL_WORKER_DIED` (retriable) when the thread does not live to say so.
+   * Starts the thread and loads the model.
+   *
+   * @param onExit - called when the thread has exited, before its pending calls are rejected.
+   * @throws MillraceError `MODEL_REFUSED` if onnxruntime cannot open the graph or it lacks a tensor of the manifest,
+   * `MODEL_WORKER_DIED` (retriable) if the thread exits before.
    */
   static async start(artifact: ModelArtifact, onExit: () => void): Promise<ModelThread> {
     let thread: ModelThread;
@@ -76,7 +78,7 @@ export class ModelThread {
     } catch (error) {
       throw new MillraceError(
         'MODEL_WORKER_DIED',
-        `No worker thread could be started for the model in ${artifact.folder}: ${messageOf(error)}. Give the process more memory or threads.`,
+        `Cannot start a worker thread for the model in ${artifact.folder}: ${messageOf(error)}. Give the process more memory or threads.`,
         { cause: error },
       );
     }
@@ -90,7 +92,9 @@ export class ModelThread {
   }
 
   /**
-   * @param rows - row-major, `count` rows; taken over, not to be touched afterwards.
+   * Runs the model.
+   *
+   * @param rows - row-major, `count` rows. Transferred: unusable afterwards.
    * @throws MillraceError `MODEL_FAILED` (this call only), `MODEL_WORKER_DIED` (retriable).
    */
   run(rows: Float32Array<ArrayBuffer>, count: number): Promise<Scores> {
@@ -102,7 +106,7 @@ export class ModelThread {
     });
   }
 
-  /** Ends the thread after the calls made so far: only that gives a session's memory back for good. */
+  /** Ends the thread after its pending calls. Only that frees all memory of the session. */
   async stop(): Promise<void> {
     this.#send('stop');
     await this.#exited;

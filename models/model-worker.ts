@@ -1,6 +1,6 @@
-// Runs in a worker thread: one ONNX session, one call after the other.
+// Runs in a worker thread: one ONNX session, one call at a time.
 // onnxruntime-node 1.30's run() looks asynchronous but computes on the calling thread (a setImmediate around a
-// synchronous call): outside a worker it would stall the event loop for the whole run.
+// synchronous call): outside a worker it would block the event loop for the whole run.
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { parentPort, workerData } from 'node:worker_threads';
 import { messageOf } from '../platform/errors.js';
@@ -26,7 +26,7 @@ async function openSession(): Promise<InferenceSession | undefined> {
       executionProviders: ['cpu'],
       intraOpNumThreads: 1,
       interOpNumThreads: 1,
-      logSeverityLevel: 4, // failed runs come back as errors; the library need not print them too
+      logSeverityLevel: 4, // errors are returned, so onnxruntime does not need to print them
     });
     for (const [given, names] of [
       [inputTensor, opened.inputNames],

@@ -1,14 +1,14 @@
 import { MillraceError } from '../platform/errors.js';
 
-/** A field of a protocol-buffers message: a number for varints, bytes for everything that has a length. */
+/** A field of a Protocol Buffers message: a number for varints, bytes for length-delimited fields. */
 interface Field {
   number: number;
   value: number | Uint8Array;
-  /** The field as it stands in the message, tag included. */
+  /** The encoded field with its tag. */
   raw: Uint8Array;
 }
 
-/** Field numbers of onnx.proto (ONNX's `ModelProto`, `GraphProto`, …), as far as they are used here. */
+/** Field numbers of onnx.proto (`ModelProto`, `GraphProto`, …) that are used here. */
 const model = { graph: 7, opsetImport: 8 } as const;
 const opset = { domain: 1, version: 2 } as const;
 const graph = { node: 1, output: 12 } as const;
@@ -23,8 +23,8 @@ const float = 1;
 type Message = 'model' | 'graph' | 'node' | 'attribute' | 'function' | 'training' | 'sparse' | 'tensor';
 
 /**
- * Every way from a model to a tensor, by field number (onnx.proto): initializers, constants and lists in attributes of
- * nodes, graphs inside of nodes, sparse tensors, functions and their defaults, and what training starts from.
+ * All paths from a model to a tensor, by field number (onnx.proto): initializers, constants and lists in attributes of
+ * nodes, graphs in nodes, sparse tensors, functions and their defaults, and training info.
  */
 const waysToTensors: Record<Message, Readonly<Record<number, Message>>> = {
   model: { 7: 'graph', 20: 'training', 25: 'function' },
@@ -37,11 +37,11 @@ const waysToTensors: Record<Message, Readonly<Record<number, Message>>> = {
   tensor: {},
 };
 
-/** Messages inside messages that Protocol Buffers' own readers take (their default recursion limit). */
+/** Default recursion limit of Protocol Buffers parsers. */
 const maxDepth = 100;
 
 /**
- * The operator sets that a model needs, by domain (`ai.onnx` for ONNX's own).
+ * Returns the required operator sets by domain (`ai.onnx` for the standard ones).
  *
  * @throws MillraceError `ONNX_INVALID`.
  */
@@ -55,7 +55,7 @@ export function opsetsOf(onnx: Uint8Array): Record<string, number> {
 }
 
 /**
- * Files beside the model that hold tensors of it, as ONNX exporters write them, wherever in the model the tensors are.
+ * Returns the names of files next to the model that hold its external tensors.
  *
  * @throws MillraceError `ONNX_INVALID`.
  */
@@ -70,10 +70,10 @@ export function externalFilesOf(onnx: Uint8Array): string[] {
 }
 
 /**
- * The model with all its tensors in it, so that one digest covers it.
+ * Embeds all external tensors in the model, so that one digest covers it.
  *
  * @param files - the content of each of {@link externalFilesOf}.
- * @throws MillraceError `ONNX_INVALID` when a file is too short for what the model wants of it.
+ * @throws MillraceError `ONNX_INVALID` if a file is too short.
  */
 export function withWeightsInside(onnx: Uint8Array, files: ReadonlyMap<string, Uint8Array>): Uint8Array {
   return changeTensors(onnx, (each) => {
@@ -83,7 +83,7 @@ export function withWeightsInside(onnx: Uint8Array, files: ReadonlyMap<string, U
     const end = where.length === undefined ? file?.length : where.offset + where.length;
     const fits = end !== undefined && where.offset >= 0 && where.offset <= end;
     if (file === undefined || !fits || end > file.length) {
-      throw invalid(`its weights ${text(each, tensor.name)} are not whole in the file ${where.location}`);
+      throw invalid(`its weights ${text(each, tensor.name)} are incomplete in the file ${where.location}`);
     }
     const kept = fields(each).filter(
       ({ number }) => number !== tensor.externalData && number !== tensor.dataLocation,
@@ -93,13 +93,13 @@ export function withWeightsInside(onnx: Uint8Array, files: ReadonlyMap<string, U
 }
 
 /**
- * Refuses a model that has any tensor in another file. onnxruntime would read that file from wherever the graph says,
- * below the working directory of the process, or from an address in memory; and no digest would cover it.
+ * Rejects a model with external tensors. onnxruntime would read them from a file below the working directory, or from a
+ * memory address, as the graph says, and the digest would not cover them.
  *
  * @throws MillraceError `MODEL_REFUSED`, `ONNX_INVALID`.
  */
 export function requireWeightsInside(onnx: Uint8Array): void {
-  // onnxruntime's own format (FlatBuffers with the file identifier ORTM) has tensors in other files, too, and is not read here.
+  // The ORT format (FlatBuffers with the file identifier ORTM) may also have external tensors, and is not supported.
   if (Buffer.from(onnx.subarray(4, 8)).toString('latin1') === 'ORTM') {
     throw invalid('it is in onnxruntime’s own format (.ort)');
   }
@@ -112,10 +112,8 @@ export function requireWeightsInside(onnx: Uint8Array): void {
 }
 
 /**
- * What goes into each ZipMap: converters of classifiers end their graph with that node, which makes of a tensor of
- * probabilities, `[batch, classes]`, a list of maps that no other runtime reads.
- *
- * @returns the tensor that a ZipMap takes, by the name of the output it gives.
+ * Returns the input tensor of each ZipMap by its output name. Converters end the graph of a classifier with this node,
+ * which turns probabilities, `[batch, classes]`, into a list of maps.
  */
 export function zipMapsOf(onnx: Uint8Array): Map<string, string> {
   const nodes = messages(onnx, model.graph).flatMap((each) => messages(each, graph.node));
@@ -123,15 +121,15 @@ export function zipMapsOf(onnx: Uint8Array): Map<string, string> {
   return new Map(zipMaps.map((each) => [text(each, node.output), text(each, node.input)]));
 }
 
-/** The model with one more output: a float32 tensor that it computes inside. */
+/** Adds an internal float32 tensor to the outputs of a model. */
 export function withFloatOutput(onnx: Uint8Array, name: string): Uint8Array {
   const isFloat = bytes(valueInfo.type, bytes(type.tensorType, varintField(tensorType.elemType, float)));
   const output = concat([bytes(valueInfo.name, new TextEncoder().encode(name)), isFloat]);
-  // Readers merge a message that comes twice, and its repeated fields add up (Protocol Buffers, "Encoding", last one wins).
+  // Parsers merge a repeated message and concatenate its repeated fields (Protocol Buffers, "Encoding").
   return concat([onnx, bytes(model.graph, bytes(graph.output, output))]);
 }
 
-/** Where a tensor's content is, unless it is in the model. The location alone (`EXTERNAL`) counts, too. */
+/** Returns the location of an external tensor. The location `EXTERNAL` alone counts too. */
 function external(
   each: Uint8Array,
 ): { location: string; offset: number; length: number | undefined } | undefined {
@@ -148,7 +146,7 @@ function external(
   };
 }
 
-/** The message with each tensor in it changed; the very same message if none is. */
+/** Maps each tensor in a message. Returns the same message if nothing changed. */
 function changeTensors(
   message: Uint8Array,
   change: (each: Uint8Array) => Uint8Array,
@@ -156,7 +154,7 @@ function changeTensors(
   depth = 0,
 ): Uint8Array {
   if (of === 'tensor') return change(message);
-  if (depth > maxDepth) throw invalid(`it has graphs in graphs, more than ${maxDepth} messages deep`);
+  if (depth > maxDepth) throw invalid(`its graphs are nested more than ${maxDepth} messages deep`);
   const ways = waysToTensors[of];
   let isChanged = false;
   const parts = fields(message).map(({ number, value, raw }) => {
@@ -176,13 +174,13 @@ function messages(message: Uint8Array, wanted: number): Uint8Array[] {
   );
 }
 
-/** The first field of this number as text; empty when there is none. */
+/** Returns the first field with this number as text, or an empty string. */
 function text(message: Uint8Array, wanted: number): string {
   const [first] = messages(message, wanted);
   return first === undefined ? '' : new TextDecoder().decode(first);
 }
 
-/** Protocol Buffers, "Encoding": each field is a tag (number and wire type), then a varint, 4 or 8 bytes, or a length and so many bytes. */
+/** Parses fields (Protocol Buffers, "Encoding"): a tag, then a varint, 4 or 8 bytes, or a length and that many bytes. */
 function fields(message: Uint8Array): Field[] {
   const found: Field[] = [];
   let at = 0;
@@ -198,7 +196,7 @@ function fields(message: Uint8Array): Field[] {
   while (at < message.length) {
     const start = at;
     const tag = varint();
-    // Other readers keep the lower 32 bits of a longer one, and so would see another field here.
+    // Other parsers truncate a longer tag to 32 bits and would see another field.
     if (tag > 0xffff_ffff) throw invalid('it has a field of an impossible number');
     const wireType = tag & 7;
     let value: Field['value'] = 0;
@@ -238,6 +236,6 @@ function concat(parts: readonly Uint8Array[]): Uint8Array {
 function invalid(problem: string): MillraceError {
   return new MillraceError(
     'ONNX_INVALID',
-    `This is no whole ONNX model: ${problem}. Export it or copy it again.`,
+    `The ONNX model is invalid: ${problem}. Export it or copy it again.`,
   );
 }

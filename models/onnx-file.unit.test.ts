@@ -16,7 +16,7 @@ import {
 
 const credit: Uint8Array = readFileSync(join(projectRoot, 'models', 'credit-default', '1', 'model.onnx'));
 
-/** One field of a message: a text, or the fields of a message inside it. */
+/** Encodes one field: a text, or the fields of a nested message. */
 function field(number: number, content: string | Uint8Array): Uint8Array {
   const bytes = Buffer.from(content as string);
   return Buffer.concat([varint(number * 8 + 2), varint(bytes.length), bytes]);
@@ -61,7 +61,7 @@ it('finds no ZipMap and no external file in a plain model', () => {
   expect(Buffer.from(withWeightsInside(credit, new Map())).equals(credit)).toBe(true);
 });
 
-it('adds an output that is computed inside', async () => {
+it('adds an internal tensor to the outputs', async () => {
   const session = await InferenceSession.create(withFloatOutput(credit, 'score'));
   expect(session.outputNames).toEqual(['probability', 'score']);
   const row = new Tensor('float32', new Float32Array(23), [1, 23]);
@@ -71,10 +71,10 @@ it('adds an output that is computed inside', async () => {
   await session.release();
 });
 
-describe('weights in a file of their own', () => {
+describe('weights in a separate file', () => {
   const file = Buffer.concat([Buffer.from('skip'), Buffer.from(Float32Array.from([10, 20]).buffer)]);
 
-  it('are put into the model', async () => {
+  it('are embedded in the model', async () => {
     const onnx = withExternalWeights('weights.bin');
     expect(externalFilesOf(onnx)).toEqual(['weights.bin']);
     const whole = withWeightsInside(onnx, new Map([['weights.bin', file]]));
@@ -126,14 +126,14 @@ describe('a tensor in another file', () => {
     expect(() => requireWeightsInside(Buffer.concat([credit, onnx]))).toThrow(refused);
   });
 
-  it('is put into the model from wherever in it', () => {
+  it('is embedded at any place in the model', () => {
     const onnx = Buffer.concat([inAttribute(5, elsewhere), inGraph(15, field(1, elsewhere))]);
     const whole = withWeightsInside(onnx, new Map([['secret.txt', Buffer.from('abc')]]));
     expect(Buffer.from(whole).toString('latin1').match(/abc/g)).toHaveLength(2);
     requireWeightsInside(whole);
   });
 
-  it('is refused behind a field number that other readers shorten', () => {
+  it('is rejected behind a field number that other parsers truncate', () => {
     // The tag of field 5, and a bit beyond the 32 that are kept.
     const hidden = Buffer.concat([Buffer.from([0xaa, 0x80, 0x80, 0x80, 0x10, elsewhere.length]), elsewhere]);
     expect(() => requireWeightsInside(field(7, hidden))).toThrow(
@@ -141,7 +141,7 @@ describe('a tensor in another file', () => {
     );
   });
 
-  it('is not looked for deeper than any reader goes', () => {
+  it('is not searched beyond the recursion limit', () => {
     let onnx: Uint8Array = elsewhere;
     for (let depth = 0; depth < 60; depth++) onnx = field(1, field(5, field(6, onnx)));
     expect(() => requireWeightsInside(field(7, onnx))).toThrow(
@@ -149,14 +149,14 @@ describe('a tensor in another file', () => {
     );
   });
 
-  it('is refused with all of onnxruntime’s own format', () => {
+  it('is rejected with the ORT format', () => {
     expect(() => requireWeightsInside(Buffer.from('\x08\x08\x0a\x02ORTM', 'latin1'))).toThrow(
       expect.objectContaining({ code: 'ONNX_INVALID' }),
     );
   });
 });
 
-it('reads any bytes to an end, or says that they are no model', () => {
+it('parses or rejects arbitrary bytes', () => {
   assert(
     property(uint8Array({ maxLength: 200 }), (bytes) => {
       try {

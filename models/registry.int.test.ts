@@ -30,13 +30,13 @@ describe('listModels', () => {
     ]);
   });
 
-  it('passes over the folders of the shipped registry that are no models', async () => {
+  it('skips folders of the shipped registry that are not models', async () => {
     const models = await listModels(join(projectRoot, 'models'));
     expect(models.map(({ name }) => name)).toContain('credit-default');
     expect(models.map(({ name }) => name)).not.toContain('training');
   });
 
-  it('says which folder is not there', async () => {
+  it('names a missing folder', async () => {
     await expect(listModels(join(root, 'nowhere'))).rejects.toMatchObject({
       code: 'MODEL_NOT_FOUND',
       message: expect.stringContaining('nowhere'),
@@ -52,16 +52,16 @@ describe('openModel', () => {
     expect(await openModel(root, 'sum', '9')).toMatchObject({ version: '9', manifest: { name: 'sum' } });
   });
 
-  it('says what there is when the name or the version is unknown', async () => {
+  it('lists names or versions if one is unknown', async () => {
     await addVersion('1');
     const notFound = { code: 'MODEL_NOT_FOUND' };
     await expect(openModel(root, 'product')).rejects.toMatchObject({
       ...notFound,
-      message: expect.stringMatching(/There are: sum\./),
+      message: expect.stringMatching(/Models: sum\./),
     });
     await expect(openModel(root, 'sum', '2')).rejects.toMatchObject({
       ...notFound,
-      message: expect.stringMatching(/There are: 1\./),
+      message: expect.stringMatching(/Versions: 1\./),
     });
   });
 
@@ -75,17 +75,17 @@ describe('openModel', () => {
     });
   });
 
-  it('refuses a manifest that lies in the folder of another version', async () => {
+  it('rejects a manifest in the folder of another version', async () => {
     await copyModel(sum, join(root, 'sum', '2'));
     await expect(openModel(root, 'sum')).rejects.toMatchObject({
       code: 'MODEL_INVALID',
-      message: expect.stringMatching(/is of model sum version 1, its folder of sum 2/),
+      message: expect.stringMatching(/is of sum 1, but its folder is of sum 2/),
     });
   });
 });
 
 describe('readModel', () => {
-  it('refuses a model.onnx that is not the one in model.json', async () => {
+  it('rejects a model.onnx with another digest than in model.json', async () => {
     const folder = await addVersion('1');
     await writeFile(join(folder, 'model.onnx'), 'something else');
     await expect(readModel(folder)).rejects.toMatchObject({
@@ -95,7 +95,7 @@ describe('readModel', () => {
     });
   });
 
-  it.each(['model.json', 'model.onnx', 'golden.json'])('says that %s is missing', async (file) => {
+  it.each(['model.json', 'model.onnx', 'golden.json'])('reports a missing %s', async (file) => {
     const folder = await addVersion('1');
     await rm(join(folder, file));
     await expect(readModel(folder)).rejects.toMatchObject({

@@ -13,7 +13,7 @@ export interface ModelVersion {
   manifest: ModelManifest;
 }
 
-/** A version folder's content in memory; `onnx` is what the manifest's digest was checked against. */
+/** Content of a version folder. The digest in the manifest was verified against `onnx`. */
 export interface ModelArtifact {
   folder: string;
   manifest: ModelManifest;
@@ -24,9 +24,9 @@ export interface ModelArtifact {
 const byNumber = new Intl.Collator('en', { numeric: true });
 
 /**
- * All versions, by name, the newest first; digests are not checked. Folders without a model.json are passed over.
+ * Lists all versions by name, newest first, without checking digests. Skips folders without a model.json.
  *
- * @throws MillraceError `MODEL_INVALID` for a wrong model.json, `MODEL_NOT_FOUND` when there is no `root`.
+ * @throws MillraceError `MODEL_INVALID` for an invalid model.json, `MODEL_NOT_FOUND` if `root` does not exist.
  */
 export async function listModels(root: string): Promise<ModelVersion[]> {
   const models: ModelVersion[] = [];
@@ -42,21 +42,21 @@ export async function listModels(root: string): Promise<ModelVersion[]> {
 }
 
 /**
- * A model's versions, the newest first: numbers inside versions compared as numbers (`10` is newer than `9`).
+ * Lists the versions of a model, newest first. Compares numbers in versions numerically (`10` is newer than `9`).
  *
  * @throws MillraceError `MODEL_NOT_FOUND`
  */
 export async function listVersions(root: string, name: string): Promise<string[]> {
-  // Looked up in listings and never joined unseen: names come from clients.
+  // Names come from clients, so they are looked up in listings instead of being joined to a path.
   const names = await foldersIn(root);
   if (!names.includes(name)) {
-    throw new MillraceError('MODEL_NOT_FOUND', `No model ${name} in ${root}. There are: ${list(names)}.`);
+    throw new MillraceError('MODEL_NOT_FOUND', `No model ${name} in ${root}. Models: ${list(names)}.`);
   }
   return versionsIn(root, name);
 }
 
 /**
- * One version, its digest checked against its model.onnx.
+ * Opens a version and verifies the digest of its model.onnx.
  *
  * @param version - default: the newest.
  * @throws MillraceError `MODEL_NOT_FOUND`, `MODEL_INVALID`, `MODEL_DIGEST_MISMATCH`.
@@ -67,14 +67,14 @@ export async function openModel(root: string, name: string, version?: string): P
   return { ...opened, manifest };
 }
 
-/** As {@link openModel}, without a look at model.onnx. */
+/** As {@link openModel}, without checking model.onnx. */
 async function locate(root: string, name: string, version?: string): Promise<ModelVersion> {
   const versions = await listVersions(root, name);
   const wanted = version ?? versions[0];
   if (wanted === undefined || !versions.includes(wanted)) {
     throw new MillraceError(
       'MODEL_NOT_FOUND',
-      `No version ${version ?? 'at all'} of model ${name} in ${root}. There are: ${list(versions)}. A version is a folder with a model.json.`,
+      `No version ${version ?? 'at all'} of model ${name} in ${root}. Versions: ${list(versions)}. A version is a folder with a model.json.`,
     );
   }
   const folder = join(root, name, wanted);
@@ -84,10 +84,10 @@ async function locate(root: string, name: string, version?: string): Promise<Mod
 }
 
 /**
- * The folder of a registered version, in whichever root has it by its model.json; model.onnx is checked when it is loaded.
+ * Finds the folder of a registered version by its model.json. model.onnx is checked when it is loaded.
  *
- * @param roots - the first that has it counts; one that is not there has none.
- * @throws MillraceError `MODEL_NOT_FOUND`, `MODEL_INVALID`, `MODEL_DIGEST_MISMATCH` when only other content is found.
+ * @param roots - searched in order. May not exist.
+ * @throws MillraceError `MODEL_NOT_FOUND`, `MODEL_INVALID`, `MODEL_DIGEST_MISMATCH` if only other content is found.
  */
 export async function findVersion(
   roots: readonly string[],
@@ -100,7 +100,7 @@ export async function findVersion(
       if (found.manifest.digest === digest) return found;
       problem = new MillraceError(
         'MODEL_DIGEST_MISMATCH',
-        `${found.folder} has the digest ${found.manifest.digest}, and ${name} ${version} is registered with ${digest}. Put back what was registered.`,
+        `${found.folder} has the digest ${found.manifest.digest}, but ${name} ${version} is registered with ${digest}. Restore the registered folder.`,
       );
     } catch (error) {
       problem = moreTelling(problem, error);
@@ -109,16 +109,16 @@ export async function findVersion(
   throw problem;
 }
 
-/** That a version is in one root and broken says more than that it is not in another. */
+/** Prefers the error of a broken version over that of a missing one. */
 function moreTelling(one: unknown, other: unknown): unknown {
   return one instanceof MillraceError && one.code !== 'MODEL_NOT_FOUND' ? one : other;
 }
 
 /**
- * Reads a version folder once, so that what is checked is what is used.
+ * Reads a version folder once, so that the checked content is the content in use.
  *
  * @throws MillraceError `MODEL_NOT_FOUND` (a file is missing), `MODEL_INVALID`, `MODEL_DIGEST_MISMATCH`,
- * `MODEL_REFUSED` (model.onnx is no whole model, or has tensors in other files).
+ * `MODEL_REFUSED` (model.onnx is invalid or has external tensors).
  */
 export async function readModel(folder: string): Promise<ModelArtifact> {
   const manifest = await readManifest(folder);
@@ -129,7 +129,7 @@ export async function readModel(folder: string): Promise<ModelArtifact> {
   if (digest !== manifest.digest) {
     throw new MillraceError(
       'MODEL_DIGEST_MISMATCH',
-      `${onnxFile} has SHA-256 ${digest}, its model.json says ${manifest.digest}. The file was changed or not copied whole: restore it, or export the model as a new version.`,
+      `${onnxFile} has the SHA-256 ${digest}, but its model.json has ${manifest.digest}. The file is changed or incomplete: restore it, or export the model as a new version.`,
     );
   }
   requireReadable(onnx, onnxFile);
@@ -141,7 +141,7 @@ function requireReadable(onnx: Uint8Array, file: string): void {
   try {
     requireWeightsInside(onnx);
   } catch (error) {
-    throw new MillraceError('MODEL_REFUSED', `${file} is refused: ${messageOf(error)}.`, { cause: error });
+    throw new MillraceError('MODEL_REFUSED', `${file} was rejected: ${messageOf(error)}.`, { cause: error });
   }
 }
 
@@ -150,12 +150,12 @@ async function readManifest(folder: string): Promise<ModelManifest> {
   return parseManifest((await readPart(file)).toString(), file);
 }
 
-/** A manifest in the wrong folder would give its predictions another model's name. */
+/** With a manifest in the wrong folder, predictions would have the name of another model. */
 function requireIdentity(manifest: ModelManifest, name: string, version: string, folder: string): void {
   if (manifest.name !== name || manifest.version !== version) {
     throw new MillraceError(
       'MODEL_INVALID',
-      `${join(folder, 'model.json')} is of model ${manifest.name} version ${manifest.version}, its folder of ${name} ${version}. Rename one of them.`,
+      `${join(folder, 'model.json')} is of ${manifest.name} ${manifest.version}, but its folder is of ${name} ${version}. Rename one of them.`,
     );
   }
 }
@@ -166,7 +166,7 @@ async function readPart(file: string): Promise<Buffer> {
   } catch (error) {
     throw new MillraceError(
       'MODEL_NOT_FOUND',
-      `Cannot read ${file}: ${messageOf(error)}. A version folder holds model.onnx, model.json and golden.json.`,
+      `Cannot read ${file}: ${messageOf(error)}. A version folder contains model.onnx, model.json and golden.json.`,
       { cause: error },
     );
   }
@@ -175,7 +175,7 @@ async function readPart(file: string): Promise<Buffer> {
 async function foldersIn(folder: string): Promise<string[]> {
   try {
     const entries = await readdir(folder, { withFileTypes: true });
-    // Those with a dot in front are being filled.
+    // Folders with a leading dot are incomplete.
     return entries
       .filter((entry) => entry.isDirectory() && !entry.name.startsWith('.'))
       .map(({ name }) => name);

@@ -11,7 +11,7 @@ import { graph, modelOf, node } from './testing/onnx-graph.js';
 
 const toy = (name: string) => join(testingModels, name, '1');
 const values = (...numbers: number[]) => Float32Array.from(numbers);
-/** A row that keeps `busy` at it for about half a second: what a test does meanwhile needs no luck. */
+/** A row that keeps the model `busy` for about half a second. */
 const longRow = () => values(500_000, 0, 0);
 
 let runtime: ModelRuntime;
@@ -27,7 +27,7 @@ afterEach(async () => {
   await rm(folder, { recursive: true });
 });
 
-/** The worker threads that are started from here to the end of the test. */
+/** Records the worker threads started until the end of the test. */
 function startedWorkers(): Worker[] {
   const workers: Worker[] = [];
   const add = (worker: Worker) => workers.push(worker);
@@ -37,7 +37,7 @@ function startedWorkers(): Worker[] {
 }
 
 describe('load', () => {
-  it('refuses a model that does not reproduce a golden row, and says which', async () => {
+  it('rejects a model that does not reproduce a golden row, with the row', async () => {
     const golden = [
       { features: [1, 2, 3], prediction: 6 },
       { features: [1, 2, 4], prediction: 7.0001 },
@@ -46,20 +46,20 @@ describe('load', () => {
     await expect(runtime.load(join(folder, '1'))).rejects.toMatchObject({
       code: 'MODEL_REFUSED',
       retriable: false,
-      message: expect.stringContaining('golden row 1 alone gives 7, expected 7.0001'),
+      message: expect.stringContaining('golden row 1 alone returns 7, expected 7.0001'),
     });
   });
 
-  it('refuses NaN where a golden row has a number', async () => {
+  it('rejects NaN for a golden row with a number', async () => {
     const golden = [{ features: [-1, 0, 0], prediction: 0 }];
     await copyModel(toy('nan-on-negative'), join(folder, '1'), { golden });
     await expect(runtime.load(join(folder, '1'))).rejects.toMatchObject({
       code: 'MODEL_REFUSED',
-      message: expect.stringMatching(/golden row 0 alone gives NaN/),
+      message: expect.stringMatching(/golden row 0 alone returns NaN/),
     });
   });
 
-  it('refuses a model whose golden rows fail to run', async () => {
+  it('rejects a model whose golden rows fail to run', async () => {
     const golden = [{ features: [-1, 0, 0], prediction: -1 }];
     await copyModel(toy('fails-on-negative'), join(folder, '1'), { golden });
     await expect(runtime.load(join(folder, '1'))).rejects.toMatchObject({
@@ -68,22 +68,22 @@ describe('load', () => {
     });
   });
 
-  it('allows large predictions the last digit of a float32', async () => {
+  it('tolerates float32 rounding of large predictions', async () => {
     const golden = [{ features: [100_000, 0.01, 0], prediction: 100_000.01 }];
     const model = await runtime.load(await copyModel(toy('sum'), join(folder, '1'), { golden }));
     expect(model.manifest.name).toBe('sum');
   });
 
-  it('refuses a file that is no ONNX model', async () => {
+  it('rejects a file that is not an ONNX model', async () => {
     const onnx = Buffer.from('not a model');
     await copyModel(toy('sum'), join(folder, '1'), { onnx });
     await expect(runtime.load(join(folder, '1'))).rejects.toMatchObject({
       code: 'MODEL_REFUSED',
-      message: expect.stringMatching(/no whole ONNX model/),
+      message: expect.stringMatching(/ONNX model is invalid/),
     });
   });
 
-  it('refuses a graph that onnxruntime cannot open', async () => {
+  it('rejects a graph that onnxruntime cannot open', async () => {
     const onnx = modelOf(graph([node('NoSuchOperator', ['features'], 'sum')], [], []));
     await copyModel(toy('sum'), join(folder, '1'), { onnx });
     await expect(runtime.load(join(folder, '1'))).rejects.toMatchObject({
@@ -92,7 +92,7 @@ describe('load', () => {
     });
   });
 
-  it('refuses a manifest that names a tensor the graph does not have', async () => {
+  it('rejects a manifest with an unknown tensor', async () => {
     const tensors = { format: 'onnx', opsets: {}, input_tensor: 'rows', output_tensor: 'result' };
     await copyModel(toy('sum'), join(folder, '1'), { manifest: { runtime: tensors } });
     await expect(runtime.load(join(folder, '1'))).rejects.toMatchObject({
@@ -101,7 +101,7 @@ describe('load', () => {
     });
   });
 
-  it('leaves no thread behind when it refuses', async () => {
+  it('leaves no thread behind when it rejects', async () => {
     const workers = startedWorkers();
     const golden = [{ features: [1, 2, 3], prediction: 0 }];
     await copyModel(toy('sum'), join(folder, '1'), { golden });
@@ -132,7 +132,7 @@ describe('predict', () => {
     expect(order).toEqual(order.toSorted((a, b) => a - b));
   });
 
-  it('spreads calls over the workers', async () => {
+  it('distributes calls over the workers', async () => {
     const workers = startedWorkers();
     const wide = createModelRuntime({ workers: 2 });
     onTestFinished(() => wide.close());
@@ -143,7 +143,7 @@ describe('predict', () => {
     expect(states.toSorted()).toEqual(['fulfilled', 'rejected']);
   });
 
-  it("leaves the caller's array alone", async () => {
+  it("does not change the caller's array", async () => {
     const model = await runtime.load(toy('sum'));
     const rows = values(0, 0, 1, 2, 3).subarray(2);
     expect(await model.predict(rows, 1)).toEqual(values(6));
@@ -162,22 +162,22 @@ describe('predict', () => {
     expect(after).toMatchObject({ value: values(15) });
   });
 
-  it('rejects a wrong shape, and takes no rows at all', async () => {
+  it('rejects a wrong shape, and accepts zero rows', async () => {
     const model = await runtime.load(toy('sum'));
     await expect(model.predict(values(1, 2), 1)).rejects.toMatchObject({
       code: 'MODEL_FAILED',
-      message: expect.stringMatching(/takes 3 values a row; got 2 values for 1 rows/),
+      message: expect.stringMatching(/takes 3 values per row, but got 2 values for 1 rows/),
     });
     expect(await model.predict(values(), 0)).toHaveLength(0);
   });
 
-  it('returns NaN and infinities as they are', async () => {
+  it('returns NaN and infinities unchanged', async () => {
     const model = await runtime.load(toy('nan-on-negative'));
     const scores = await model.predict(values(-1, 0, 0, 0, 0, 0, 1, 0, 0), 3);
     expect(Array.from(scores)).toEqual([Number.NaN, -Infinity, 0]);
   });
 
-  it('does not stall the event loop', async () => {
+  it('does not block the event loop', async () => {
     const model = await runtime.load(toy('busy'));
     const call = model.predict(longRow(), 1);
     let answered = false;
@@ -188,13 +188,13 @@ describe('predict', () => {
     };
     setImmediate(turn);
     await call.finally(() => (answered = true));
-    // A call that ran on this thread would let the first through at most; how many there are is up to the machine.
+    // A call on this thread would allow at most one turn. The exact number depends on the machine.
     expect(turns).toBeGreaterThan(2);
   });
 });
 
 describe('a worker that dies', () => {
-  it('rejects the calls in flight as retriable, and the next call gets another worker', async () => {
+  it('rejects its calls as retriable, and is replaced at the next call', async () => {
     const workers = startedWorkers();
     const model = await runtime.load(toy('busy'));
     const calls = Array.from({ length: 3 }, () => model.predict(longRow(), 1));
@@ -206,7 +206,7 @@ describe('a worker that dies', () => {
     expect(workers).toHaveLength(2);
   });
 
-  it('is replaced without a failed call when it died idle', async () => {
+  it('is replaced without a failed call if it was idle', async () => {
     const workers = startedWorkers();
     const model = await runtime.load(toy('sum'));
     await workers[0]?.terminate();
@@ -214,7 +214,7 @@ describe('a worker that dies', () => {
     expect(workers).toHaveLength(2);
   });
 
-  it('and can’t start again has not made its model a bad one', async () => {
+  it('and cannot restart is a retriable error', async () => {
     const workers = startedWorkers();
     const model = await runtime.load(toy('sum'));
     const start = vi.spyOn(ModelThread, 'start');
@@ -228,7 +228,7 @@ describe('a worker that dies', () => {
     expect(await model.predict(values(1, 2, 3), 1)).toEqual(values(6));
   });
 
-  it('leaves other models alone', async () => {
+  it('does not affect other models', async () => {
     const workers = startedWorkers();
     await runtime.load(toy('sum'));
     const other = await runtime.load(toy('fails-on-negative'));
@@ -239,7 +239,7 @@ describe('a worker that dies', () => {
 });
 
 describe('unload', () => {
-  it('answers the calls made before, and rejects later ones', async () => {
+  it('completes earlier calls and rejects later ones', async () => {
     const model = await runtime.load(toy('sum'));
     const call = model.predict(values(1, 2, 3), 1);
     await model.unload();

@@ -3,44 +3,44 @@ import type { ModelManifest } from './manifest.js';
 import { ModelThread, type Scores } from './model-thread.js';
 import { readModel, type ModelArtifact } from './registry.js';
 
-/** How far a golden row may be off, as a share of the largest golden prediction, or of 1: trees add up float32 of that size. */
+/** Tolerance for golden rows, relative to the largest golden prediction (at least 1): trees sum float32 values of that size. */
 const tolerance = 1e-5;
 
 export interface ModelRuntimeOptions {
-  /** Worker threads of each model (about 11 MB each), at least 1. Default 1. */
+  /** Worker threads per model (about 11 MB each), at least 1. Default 1. */
   workers?: number;
 }
 
 export interface LoadedModel {
   readonly manifest: ModelManifest;
-  /** SHA-256 of the bytes that are loaded, lower-case hex. */
+  /** SHA-256 of the loaded bytes in lowercase hex. */
   readonly digest: string;
   /**
-   * Scores rows off the calling thread. Calls are answered in order, per worker; nothing bounds the queue but the caller.
+   * Scores rows on a worker thread. Each worker answers calls in order. The queue is unbounded.
    *
-   * @param rows - row-major, `count × manifest.inputs.length` values in the manifest's order; copied once, free afterwards.
-   * @returns `count` scores; NaN and infinities as the model gave them.
-   * @throws MillraceError `MODEL_FAILED` (wrong shape, or the run failed: this call only), `MODEL_WORKER_DIED`
+   * @param rows - row-major, `count × manifest.inputs.length` values in the manifest's order. Copied, so reusable at once.
+   * @returns `count` scores, including NaN and infinities of the model.
+   * @throws MillraceError `MODEL_FAILED` (wrong shape or failed run, only this call), `MODEL_WORKER_DIED`
    * (retriable; the next call starts another worker), `MODEL_UNLOADED`.
    */
   predict(rows: Float32Array, count: number): Promise<Scores>;
-  /** Answers the calls made so far, then ends the model's workers. Calls made later are rejected. */
+  /** Completes pending calls, then ends the model's workers. Rejects later calls. */
   unload(): Promise<void>;
 }
 
 export interface ModelRuntime {
   /**
-   * Reads a version folder, starts its workers and proves each on the golden rows, one by one and as a batch.
+   * Reads a version folder, starts its workers and verifies the golden rows on each, one by one and as a batch.
    *
-   * @throws MillraceError `MODEL_REFUSED` (a golden row is not reproduced within 1e-5 of the largest golden prediction, or onnxruntime cannot open the
-   * graph) and what `readModel` throws.
+   * @throws MillraceError `MODEL_REFUSED` (a golden row is not reproduced within 1e-5 of the largest golden prediction,
+   * or onnxruntime cannot open the graph), and as `readModel`.
    */
   load(folder: string): Promise<LoadedModel>;
   /** Unloads every model. */
   close(): Promise<void>;
 }
 
-/** ONNX models in worker threads, each model in its own: one that is slow, dies or is unloaded leaves the others alone. */
+/** Runs each ONNX model in its own worker threads, so that a slow or crashed model does not affect others. */
 export function createModelRuntime({ workers = 1 }: ModelRuntimeOptions = {}): ModelRuntime {
   const models = new Set<Model>();
   let closed = false;
@@ -91,7 +91,7 @@ class Model implements LoadedModel {
     if (!Number.isInteger(count) || count < 0 || rows.length !== count * inputs.length) {
       throw new MillraceError(
         'MODEL_FAILED',
-        `Model ${name} ${version} takes ${inputs.length} values a row; got ${rows.length} values for ${count} rows.`,
+        `Model ${name} ${version} takes ${inputs.length} values per row, but got ${rows.length} values for ${count} rows.`,
       );
     }
     if (count === 0) return new Float32Array(0);
@@ -105,9 +105,9 @@ class Model implements LoadedModel {
   }
 }
 
-/** One place for a thread: filled again by the next call after a thread died, so that a model that kills its thread can't spin. */
+/** Slot of a worker thread. Only a call replaces a dead thread, so that a crashing model cannot restart in a loop. */
 class ModelWorker {
-  /** Calls not answered yet. */
+  /** Pending calls. */
   waiting = 0;
   readonly #artifact: ModelArtifact;
   #thread: Promise<ModelThread> | undefined;
@@ -146,7 +146,7 @@ class ModelWorker {
     return starting;
   }
 
-  /** A version that was proven is as good as it was: what keeps it from starting again is the machine's, and may pass. */
+  /** A verified version fails to restart only for lack of resources, so the error is retriable. */
   async #startProven(onExit: () => void): Promise<ModelThread> {
     try {
       const thread = await startProven(this.#artifact, onExit);
@@ -157,7 +157,7 @@ class ModelWorker {
       const { name, version } = this.#artifact.manifest;
       throw new MillraceError(
         'MODEL_WORKER_DIED',
-        `Model ${name} ${version} ran and can't be started again: ${messageOf(error)}. It may lack memory or threads: the next call tries again.`,
+        `Cannot restart model ${name} ${version}: ${messageOf(error)}. It may lack memory or threads. The next call retries.`,
         { cause: error },
       );
     }
@@ -175,12 +175,12 @@ async function startProven(artifact: ModelArtifact, onExit: () => void): Promise
   }
 }
 
-/** Every golden row alone, then all in one batch; this is the warm-up too. */
+/** Verifies every golden row alone, then all in one batch. Also warms up the model. */
 async function proveGolden(thread: ModelThread, { folder, manifest, golden }: ModelArtifact): Promise<void> {
   const refused = (problem: string, cause?: unknown) =>
     new MillraceError(
       'MODEL_REFUSED',
-      `Model ${manifest.name} ${manifest.version} (${folder}) is refused: ${problem}. The graph is not the model that was trained: export it again.`,
+      `Model ${manifest.name} ${manifest.version} (${folder}) was rejected: ${problem}. The graph differs from the trained model: export it again.`,
       { cause },
     );
   const run = async (rows: number[], count: number, what: string) => {
@@ -195,9 +195,9 @@ async function proveGolden(thread: ModelThread, { folder, manifest, golden }: Mo
     tolerance * golden.reduce((size, { prediction }) => Math.max(size, Math.abs(prediction)), 1);
   const check = (index: number, got: number | undefined, how: string) => {
     const expected = golden[index]?.prediction ?? Number.NaN;
-    // The negation refuses NaN too.
+    // The negation also rejects NaN.
     if (!(Math.abs((got ?? Number.NaN) - expected) <= allowed)) {
-      throw refused(`golden row ${index} ${how} gives ${got}, expected ${expected} within ${allowed}`);
+      throw refused(`golden row ${index} ${how} returns ${got}, expected ${expected} within ${allowed}`);
     }
   };
   for (const [index, { features }] of golden.entries()) {

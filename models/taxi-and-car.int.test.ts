@@ -9,7 +9,7 @@ import type { CarPriceEvent, TaxiTripDurationEvent } from '../schemas/types.js';
 import { openModel } from './registry.js';
 import { createModelRuntime, type LoadedModel } from './runtime.js';
 
-// The shipped models, fed by their pipelines' own features. That they reproduce their golden rows is a condition of loading.
+// Tests the shipped models with the features of their pipelines. Loading already verifies the golden rows.
 const runtime = createModelRuntime();
 afterAll(() => runtime.close());
 
@@ -45,7 +45,7 @@ async function score(name: string, ...events: object[]): Promise<number[]> {
 }
 
 describe.each(names)('%s', (name) => {
-  it('gives a row the same bits alone and in batches of any size', async () => {
+  it('returns identical scores for a row alone and in batches of any size', async () => {
     const model = modelNamed(name);
     const random = seededRandom(3);
     const count = 515;
@@ -100,7 +100,7 @@ describe('taxi-trip-duration', () => {
   const minutes = (changes: Partial<TaxiTripDurationEvent>): Promise<number[]> =>
     score('taxi-trip-duration', { ...ride, ...changes });
 
-  it('gives a ride a credible duration', async () => {
+  it('predicts a plausible duration', async () => {
     const [short = 0, long = 0] = await score('taxi-trip-duration', ride, {
       ...ride,
       pickup_community_area: 76,
@@ -113,7 +113,7 @@ describe('taxi-trip-duration', () => {
     expect(long).toBeLessThan(80);
   });
 
-  it('gives minutes above 0 whatever the ride', async () => {
+  it('always predicts a positive duration', async () => {
     const odd: Partial<TaxiTripDurationEvent>[] = [
       { fare: 0 },
       { trip_miles: 0 },
@@ -129,7 +129,7 @@ describe('taxi-trip-duration', () => {
     }
   });
 
-  it('counts every pair that it does not know as other', async () => {
+  it('treats unknown pairs as other', async () => {
     const { encoding = {}, unknown } = modelNamed('taxi-trip-duration').manifest.inputs[0] ?? {};
     expect(Object.keys(encoding)).toContain('8-32');
     expect(Object.keys(encoding)).not.toContain('54-2');
@@ -167,7 +167,7 @@ describe('car-price', () => {
     }
   });
 
-  it('lets a synthetic column put just the factor on the price that its card says', async () => {
+  it('changes the price by the factor of a synthetic column', async () => {
     const inputs = modelNamed('car-price-a').manifest.inputs.slice(6);
     expect(inputs.map(({ name }) => name)).toEqual(['color', 'line', 'doors', 'seats', 'climate']);
     for (const { name, encoding = {}, unknown, meaning } of inputs) {
@@ -180,7 +180,7 @@ describe('car-price', () => {
     }
   });
 
-  it('counts an unknown fuel, gearbox or vehicle type as the commonest, and disregards case', async () => {
+  it('treats an unknown fuel, gearbox or vehicle type as the most common one, and ignores case', async () => {
     const same = await price({ fuel_type: ' DIESEL' });
     expect(same).toBe(await price());
     expect(await price({ fuel_type: 'Coal' })).toBe(await price({ fuel_type: 'Diesel' }));

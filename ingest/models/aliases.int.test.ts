@@ -114,7 +114,7 @@ describe('a promotion', () => {
       version: '9',
     });
     expect([status, answer.code]).toEqual([404, 'MODEL_NOT_FOUND']);
-    expect(answer.detail).toContain('There are: 1, 2, 3');
+    expect(answer.detail).toContain('Registered versions: 1, 2, 3');
     expect((await ask('GET', model)).answer.champion.version).toBe('1');
   });
 

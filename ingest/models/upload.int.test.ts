@@ -163,7 +163,7 @@ describe('a version that could not take the champion’s place is refused', () =
     [
       'no graph at all',
       () => folders.make('bad', { onnx: Buffer.from('MZ this is a program') }),
-      /no whole ONNX model/,
+      /ONNX model is invalid/,
     ],
     [
       'golden rows that are not reproduced',
@@ -173,7 +173,7 @@ describe('a version that could not take the champion’s place is refused', () =
       },
       /golden row 0/,
     ],
-    ['no golden rows', () => folders.make('bad', { golden: [] }), /golden\.json is wrong/],
+    ['no golden rows', () => folders.make('bad', { golden: [] }), /golden\.json is invalid/],
     [
       'inputs in another order',
       async () => {
@@ -226,14 +226,14 @@ describe('a version that could not take the champion’s place is refused', () =
         await writeFile(join(folder, 'model.json'), '{');
         return folder;
       },
-      /model\.json is wrong: not JSON/,
+      /model\.json is invalid: not JSON/,
     ],
     ...['../../escaped', 'a/b', '.hidden', '-rf', 'x'.repeat(101), 'nul\0', '..'].map(
       (version) =>
         [
           `the version ${JSON.stringify(version).slice(0, 20)}`,
           () => folders.make(version),
-          /can't be a version/,
+          /Invalid version/,
         ] as [string, () => Promise<string>, RegExp],
     ),
   ];
@@ -276,7 +276,7 @@ describe('a version that could not take the champion’s place is refused', () =
     const trial = { folder, rows: new Float32Array(0), count: 0 };
     await expect(smokeTest(trial, { timeoutMs: 1 })).rejects.toMatchObject({
       code: 'MODEL_REFUSED',
-      message: expect.stringContaining('not loaded and tried in 0.001 s') as string,
+      message: expect.stringContaining('not loaded and tested within 0.001 s') as string,
     });
     expect(await smokeTest(trial)).toEqual([]);
   });

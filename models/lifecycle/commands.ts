@@ -2,10 +2,10 @@ import { MillraceError } from '../../platform/errors.js';
 import type { ModelEvent } from '../../schemas/types.js';
 import { isShare, type ModelState, type RegisteredVersion } from './state.js';
 
-/** A version to be registered. Its folder has been checked before. */
+/** A version to register. Its folder is already validated. */
 export interface NewVersion {
   version: string;
-  /** SHA-256 of its model.onnx, lower-case hex. */
+  /** SHA-256 of model.onnx in lowercase hex. */
   digest: string;
 }
 
@@ -20,8 +20,8 @@ export interface ChallengerSettings {
 }
 
 /**
- * What a command adds to the log, without what the writer knows: model, source and time. None: it is so
- * already.
+ * An event to add to the log, without model, source and time, which the writer adds. Empty if nothing
+ * changes.
  */
 export type EventDraft = Omit<ModelEvent, 'model' | 'source' | 'at'>;
 
@@ -33,43 +33,42 @@ const plain = {
   canary_share: 0,
 } as const;
 
-/** Letters, digits, dots, dashes and underscores: a version is a folder's name and part of a record's key. */
+/** Letters, digits, dots, dashes and underscores: a version is a folder name and part of a record key. */
 const versionPattern = /^\w[\w.-]{0,99}$/;
 
 /**
- * Makes a version known.
+ * Registers a version.
  *
- * @throws MillraceError `MODEL_INVALID` for a version that can be no folder, `MODEL_CONFLICT` when the
- *   version is known with other content, or the content as another version: a prediction's id follows from
- *   the digest.
+ * @throws MillraceError `MODEL_INVALID` for an invalid version, `MODEL_CONFLICT` if the version is
+ *   registered with another digest, or the digest as another version: prediction ids depend on the
+ *   digest.
  */
 export function register(state: ModelState, { version, digest }: NewVersion): EventDraft[] {
   if (!versionPattern.test(version)) {
     throw new MillraceError(
       'MODEL_INVALID',
-      `'${version}' can't be a version: use up to 100 letters, digits, dots, dashes and underscores, the first no dot or dash.`,
+      `Invalid version '${version}'. Use up to 100 letters, digits, dots, dashes and underscores, not starting with a dot or dash.`,
     );
   }
   const known = state.versions.get(version);
   if (known?.digest === digest) return [];
   if (known !== undefined) {
     throw conflict(
-      `${state.model} ${version} is registered with the digest ${known.digest}, and this is ${digest}. A version never changes: use a new one.`,
+      `${state.model} ${version} is already registered with the digest ${known.digest}, not ${digest}. A version cannot change: use a new one.`,
     );
   }
   const twin = [...state.versions.values()].find((other) => other.digest === digest);
   if (twin !== undefined) {
     throw conflict(
-      `This model.onnx is registered already, as ${state.model} ${twin.version}. Use that version.`,
+      `This model.onnx is already registered as ${state.model} ${twin.version}. Use that version.`,
     );
   }
   return [{ ...plain, kind: 'registered', version, digest }];
 }
 
 /**
- * Makes the versions known that ship with the program, as far as they are new, and the first of them the
- * champion of a model that has none. What serves changes by no other way than a command, so a newer version
- * that ships only waits.
+ * Registers shipped versions that are new, and makes the first one the champion of a model that has none.
+ * Never replaces a champion: only a command does.
  */
 export function seed(state: ModelState, shipped: readonly NewVersion[]): EventDraft[] {
   const known = [...state.versions.values()];
@@ -89,9 +88,9 @@ export function seed(state: ModelState, shipped: readonly NewVersion[]): EventDr
 }
 
 /**
- * Makes a version the champion. If it is the challenger, it is that no longer.
+ * Makes a version the champion. If it is the challenger, removes it as challenger.
  *
- * @throws MillraceError `MODEL_NOT_FOUND` for a version that is not registered.
+ * @throws MillraceError `MODEL_NOT_FOUND` if the version is not registered.
  */
 export function promote(state: ModelState, version: string): EventDraft[] {
   const { digest } = registered(state, version);
@@ -108,22 +107,22 @@ export function promote(state: ModelState, version: string): EventDraft[] {
 }
 
 /**
- * Makes the version champion again that was so before. Once more, and it is as it was.
+ * Makes the previous champion the champion again. A second rollback reverts the first.
  *
- * @throws MillraceError `MODEL_CONFLICT` when there was none before.
+ * @throws MillraceError `MODEL_CONFLICT` if there was no previous champion.
  */
 export function rollback(state: ModelState): EventDraft[] {
   const previous = state.champion?.previousVersion ?? null;
   if (previous === null) {
-    throw conflict(`${state.model} had no other champion before: there is nothing to roll back to.`);
+    throw conflict(`${state.model} has no previous champion to roll back to.`);
   }
   return promote(state, previous);
 }
 
 /**
- * Makes a version the challenger, or changes what the challenger does.
+ * Makes a version the challenger, or changes the challenger's options.
  *
- * @throws MillraceError `MODEL_NOT_FOUND` for a version that is not registered, `CANARY_SHARE_INVALID`, or
+ * @throws MillraceError `MODEL_NOT_FOUND` if the version is not registered, `CANARY_SHARE_INVALID`, or
  *   `MODEL_CONFLICT` for the champion.
  */
 export function challenge(
@@ -135,11 +134,11 @@ export function challenge(
   if (!isShare(canaryShare)) {
     throw new MillraceError(
       'CANARY_SHARE_INVALID',
-      `The canary share is ${canaryShare}: it has to be from 0 to 1.`,
+      `The canary share is ${canaryShare}. It must be from 0 to 1.`,
     );
   }
   if (state.champion?.version === version) {
-    throw conflict(`${state.model} ${version} is the champion: it can't challenge itself.`);
+    throw conflict(`${state.model} ${version} is the champion and cannot be the challenger.`);
   }
   const { challenger } = state;
   const isSo =
@@ -170,7 +169,7 @@ function registered({ model, versions }: ModelState, version: string): Registere
   const known = [...versions.keys()].join(', ') || 'none';
   throw new MillraceError(
     'MODEL_NOT_FOUND',
-    `${model} has no version '${version}' that is registered. There are: ${known}.`,
+    `${model} has no version '${version}'. Registered versions: ${known}.`,
   );
 }
 

@@ -17,7 +17,7 @@ import {
   unknownModel,
 } from './state.js';
 
-/** The state of a model after one command after the other. */
+/** Applies commands in sequence. Returns the resulting state. */
 function after(...commands: ((state: ModelState) => EventDraft[])[]): ModelState {
   let state: LifecycleState = new Map();
   let offset = 0;
@@ -37,14 +37,14 @@ const promoted = (version: string) => (state: ModelState) => promote(state, vers
 const code = (value: string): object => expect.objectContaining({ code: value }) as object;
 
 describe('seed', () => {
-  it('registers what ships and makes the newest champion, once', () => {
+  it('registers shipped versions and makes the newest the champion, once', () => {
     const state = after(seeded);
     expect([...state.versions.keys()]).toEqual(['2', '1']);
     expect(state.champion?.version).toBe('2');
     expect(seeded(state)).toEqual([]);
   });
 
-  it('leaves the champion alone when a newer version ships', () => {
+  it('keeps the champion when a newer version ships', () => {
     const state = after(
       (before) => seed(before, [v1]),
       (before) => seed(before, [v2, v1]),
@@ -55,20 +55,20 @@ describe('seed', () => {
 });
 
 describe('register', () => {
-  it('adds nothing for what is registered, and refuses a version or a digest that is taken', () => {
+  it('is idempotent, and rejects a version or digest that is taken', () => {
     const state = after(seeded);
     expect(register(state, v1)).toEqual([]);
     expect(() => register(state, { version: '1', digest: 'other' })).toThrow(code('MODEL_CONFLICT'));
     expect(() => register(state, { version: '3', digest: 'd1' })).toThrow(code('MODEL_CONFLICT'));
   });
 
-  it.each(['', '.', '..', '../1', 'a/b', 'a@b', 'x'.repeat(101)])('refuses the version %j', (version) => {
+  it.each(['', '.', '..', '../1', 'a/b', 'a@b', 'x'.repeat(101)])('rejects the version %j', (version) => {
     expect(() => register(unknownModel('m'), { version, digest: 'd' })).toThrow(code('MODEL_INVALID'));
   });
 });
 
 describe('promote and rollback', () => {
-  it('go from version to version and back, and back again', () => {
+  it('switch to a version, back, and forth again', () => {
     const state = after(seeded, promoted('1'));
     expect(state.champion).toMatchObject({ version: '1', digest: 'd1', previousVersion: '2' });
     expect(after(seeded, promoted('1'), rollback).champion?.version).toBe('2');
@@ -76,12 +76,12 @@ describe('promote and rollback', () => {
     expect(promote(state, '1')).toEqual([]);
   });
 
-  it('refuse what is not there', () => {
+  it('reject unknown versions', () => {
     expect(() => promote(after(seeded), '9')).toThrow(code('MODEL_NOT_FOUND'));
     expect(() => rollback(after(seeded))).toThrow(code('MODEL_CONFLICT'));
   });
 
-  it('take the challenger away that becomes champion, and no other', () => {
+  it('remove the challenger only if it becomes the champion', () => {
     const challenged = (state: ModelState): EventDraft[] => challenge(state, '1', { shadow: true });
     expect(after(seeded, challenged, promoted('1')).challenger).toBeUndefined();
     const withThird = (state: ModelState): EventDraft[] => register(state, { version: '3', digest: 'd3' });
@@ -90,7 +90,7 @@ describe('promote and rollback', () => {
 });
 
 describe('challenge', () => {
-  it('says what the challenger does, and is taken back', () => {
+  it('sets the options of the challenger, and clears it', () => {
     const challenged = (state: ModelState): EventDraft[] => challenge(state, '1', { canaryShare: 0.1 });
     const state = after(seeded, challenged);
     expect(state.challenger).toMatchObject({ version: '1', shadow: false, canaryShare: 0.1 });
@@ -99,11 +99,11 @@ describe('challenge', () => {
     expect(clearChallenger(after(seeded))).toEqual([]);
   });
 
-  it.each([-0.1, 1.1, Number.NaN, Number.POSITIVE_INFINITY])('refuses the share %d', (canaryShare) => {
+  it.each([-0.1, 1.1, Number.NaN, Number.POSITIVE_INFINITY])('rejects the share %d', (canaryShare) => {
     expect(() => challenge(after(seeded), '1', { canaryShare })).toThrow(code('CANARY_SHARE_INVALID'));
   });
 
-  it('refuses the champion, and a version that is not registered', () => {
+  it('rejects the champion and an unregistered version', () => {
     expect(() => challenge(after(seeded), '2', {})).toThrow(code('MODEL_CONFLICT'));
     expect(() => challenge(after(seeded), '9', {})).toThrow(code('MODEL_NOT_FOUND'));
   });

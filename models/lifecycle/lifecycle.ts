@@ -30,27 +30,26 @@ import {
 
 const topic = systemTopics.models;
 
-/** How long a command waits for the log, milliseconds. */
+/** How long a command waits for the log, in milliseconds. */
 const timeoutMs = 10_000;
 
 export interface LifecycleOptions {
   streams: Streams;
   serde: Serde;
   logger: Logger;
-  /** Names of the models that there can be. */
+  /** Names of the models in use. */
   models: readonly string[];
   /** Milliseconds since 1970, UTC. Default `Date.now`. */
   now?: () => number;
 }
 
 /**
- * The lives of the models: which versions are registered, and which are champion and challenger. All of it is
- * events on the topic `millrace.models`, which this follows, and which its commands add to. Any number of
- * processes may have one.
+ * Lifecycle of the models: registered versions, champions and challengers. Reads the events on the topic
+ * `millrace.models`, and appends events for commands. Any number of processes may do so.
  *
- * Every command resolves with the state of the model in which this process sees what it did, and throws a
- * MillraceError: `MODEL_NOT_FOUND`, what the function of the same name in `commands.ts` throws, or,
- * retriable, that the log can't be reached. What is so already is no error and adds no event.
+ * Every command resolves with the state of the model once this process has read back its event. It throws
+ * a MillraceError: `MODEL_NOT_FOUND`, errors of the function of the same name in `commands.ts`, or a
+ * retriable error while the log is unavailable. A command without effect adds no event.
  */
 export class ModelLifecycle {
   readonly #options: LifecycleOptions;
@@ -77,9 +76,9 @@ export class ModelLifecycle {
   }
 
   /**
-   * Reads the topic, which has to exist, to its end, and goes on following it.
+   * Reads the existing topic to its end, and keeps following it.
    *
-   * @throws MillraceError with `retriable` when log or schema registry can't be reached.
+   * @throws MillraceError (retriable) if the log or the schema registry is unavailable.
    */
   static async open(options: LifecycleOptions): Promise<ModelLifecycle> {
     const contract = loadContract('shared', 'model-event');
@@ -97,17 +96,17 @@ export class ModelLifecycle {
     }
   }
 
-  /** Names of the models that there can be. */
+  /** Names of the models in use. */
   get models(): readonly string[] {
     return this.#options.models;
   }
 
-  /** What this process has seen so far. */
+  /** State that this process has read so far. */
   get state(): LifecycleState {
     return this.#state;
   }
 
-  /** A model's state. @throws MillraceError `MODEL_NOT_FOUND` for a name that no pipeline uses. */
+  /** Returns the state of a model. @throws MillraceError `MODEL_NOT_FOUND` if no pipeline uses it. */
   get(model: string): ModelState {
     if (!this.#options.models.includes(model)) {
       const names = this.#options.models.join(', ');
@@ -121,24 +120,24 @@ export class ModelLifecycle {
     this.#listeners.add(listener);
   }
 
-  /** Whether changes are seen at the moment, and since when it has been so. */
+  /** Whether changes can be read, and since when. */
   status(): ReturnType<Follower['status']> {
     return this.#follower?.status() ?? { ok: false, since: 0, lastError: 'closed' };
   }
 
-  /** Resolves once this process has seen all that is on the log now. */
+  /** Resolves once this process has read all that is on the log now. */
   async catchUp(): Promise<void> {
     await this.#follower?.whenCaughtUp({ timeoutMs: timeoutMs });
   }
 
   /**
-   * Registers what ships and, where there is no champion yet, makes the first of `shipped` (the newest) that.
+   * Registers shipped versions, and makes the first (newest) one the champion if there is none.
    */
   seed(model: string, shipped: readonly NewVersion[]): Promise<ModelState> {
     return this.#command(model, 'millrace/start', (state) => seed(state, shipped));
   }
 
-  /** @param source - what registers it: kept with the version. */
+  /** Registers a version. @param source - origin, stored with the version. */
   register(model: string, version: NewVersion, source: string): Promise<ModelState> {
     return this.#command(model, source, (state) => register(state, version));
   }
@@ -171,8 +170,7 @@ export class ModelLifecycle {
   }
 
   /**
-   * One command at a time, each on the newest state: of two processes at once the later one has the last
-   * word.
+   * Runs one command at a time on the newest state. Of two concurrent processes, the later one wins.
    */
   #command(model: string, source: string, decide: (state: ModelState) => EventDraft[]): Promise<ModelState> {
     return this.#commands.run(async () => {
@@ -204,7 +202,7 @@ export class ModelLifecycle {
     for (const listener of this.#listeners) listener(state);
   }
 
-  /** @throws what may pass, such as a registry that is down; what is no model event is passed over. */
+  /** Applies records and skips invalid ones. @throws retriable errors, such as an unavailable registry. */
   async #read(value: Buffer, offset: number): Promise<ModelEvent | undefined> {
     try {
       return (await this.#options.serde.decode(value, this.#contract.type)) as ModelEvent;

@@ -38,7 +38,7 @@ afterAll(async () => {
   await rm(folder, { recursive: true });
 });
 
-/** A model of its own, with versions 1, 2, … on disk and registered, the first of them champion. */
+/** Creates a model with registered versions 1, 2, … on disk, the first as champion. */
 interface Life {
   model: string;
   root: string;
@@ -67,7 +67,7 @@ async function begin(versions = 1): Promise<Life> {
   return { model, root, lifecycle, register };
 }
 
-/** Another process' view: a lifecycle, a runtime and the served models of its own. */
+/** Creates the lifecycle, runtime and served models of another process. */
 async function serve({ model, root }: Life): Promise<{ served: ServedModels; runtime: ModelRuntime }> {
   const runtime = createModelRuntime();
   onTestFinished(() => runtime.close());
@@ -87,7 +87,7 @@ async function serve({ model, root }: Life): Promise<{ served: ServedModels; run
 const championOf = ({ champion }: ServedModel): string => champion.version.manifest.version;
 
 describe('served models', () => {
-  it('follow what another process decides, each alias with the event that made it', async () => {
+  it('follow the changes of another process, with the event of each alias', async () => {
     const life = await begin(2);
     const { model, lifecycle } = life;
     const { served } = await serve(life);
@@ -112,7 +112,7 @@ describe('served models', () => {
     expect(served.problems()).toEqual([]);
   });
 
-  it('answer what was begun with the version before, and then end its threads', async () => {
+  it('complete calls of the previous version, then end its threads', async () => {
     const life = await begin(2);
     const workers: Worker[] = [];
     const note = (worker: Worker): void => void workers.push(worker);
@@ -130,7 +130,7 @@ describe('served models', () => {
     await expect.poll(() => thread?.threadId).toBe(-1);
   });
 
-  it('go on with the version before while another cannot be loaded, say so, and take it once it can', async () => {
+  it('keep and report the previous version while the new one cannot be loaded', async () => {
     const life = await begin(2);
     const { model, root, lifecycle } = life;
     const { served } = await serve(life);
@@ -144,7 +144,7 @@ describe('served models', () => {
     await lifecycle.promote(model, '2', 'test');
     await expect
       .poll(() => served.problems())
-      .toEqual([expect.stringContaining(`${model} 2 can’t be loaded`)]);
+      .toEqual([expect.stringContaining(`${model} 2 cannot be loaded`)]);
     expect(served.get(model).champion).toBe(before);
     expect(await before.version.predict([[1, 2, 3]])).toEqual([6]);
 
@@ -159,7 +159,7 @@ describe('served models', () => {
     await expect.poll(() => championOf(restarted.get(model))).toBe('2');
   });
 
-  it('fall back to the same version in every process, whichever of the decisions each has seen in time', async () => {
+  it('fall back to the same version in every process', async () => {
     const life = await begin(3);
     const { model, root, lifecycle } = life;
     const { served } = await serve(life);
@@ -169,7 +169,7 @@ describe('served models', () => {
     for (const each of [served, restarted]) {
       await expect
         .poll(() => each.problems())
-        .toEqual([expect.stringContaining(`${model} 3 can’t be loaded`)]);
+        .toEqual([expect.stringContaining(`${model} 3 cannot be loaded`)]);
       expect(championOf(each.get(model))).toBe('2');
     }
   });
@@ -184,24 +184,24 @@ describe('served models', () => {
     await lifecycle.challenge(model, '3', { canaryShare: 1 }, 'test');
     await expect
       .poll(() => served.problems())
-      .toEqual([expect.stringContaining(`${model} 3 can’t be loaded`)]);
+      .toEqual([expect.stringContaining(`${model} 3 cannot be loaded`)]);
     expect(served.get(model).challenger).toBeUndefined();
     await lifecycle.clearChallenger(model, 'test');
     await expect.poll(() => served.problems()).toEqual([]);
   });
 
-  it('refuse to start with nothing to serve', async () => {
+  it('fail to start without a version to serve', async () => {
     const life = await begin(1);
     await rm(join(life.root, life.model), { recursive: true });
     await expect(serve(life)).rejects.toMatchObject({
       code: 'MODEL_NOT_SERVED',
-      message: expect.stringContaining(`${life.model} 1 can’t be loaded`) as string,
+      message: expect.stringContaining(`${life.model} 1 cannot be loaded`) as string,
     });
   });
 });
 
 describe('a lifecycle', () => {
-  it('passes over what is no model event', async () => {
+  it('skips invalid model events', async () => {
     const { model, lifecycle } = await begin(2);
     const producer = await streams.createProducer();
     const before = lifecycle.get(model);
@@ -215,7 +215,7 @@ describe('a lifecycle', () => {
     expect(lifecycle.get(model).champion?.version).toBe('2');
   });
 
-  it('decides one command after the other, and sees what others decided before', async () => {
+  it('runs commands in sequence, on the changes of other processes', async () => {
     const life = await begin(3);
     const { model, lifecycle } = life;
     const other = await openLifecycle(model);
@@ -225,7 +225,7 @@ describe('a lifecycle', () => {
     expect(back.champion).toMatchObject({ version: '2', previousVersion: '3' });
   });
 
-  it('ends as one when two processes seed a model at once', async () => {
+  it('has one result when two processes seed a model at once', async () => {
     const model = `model-${++models}`;
     const both = await Promise.all([openLifecycle(model), openLifecycle(model)]);
     const shipped = [{ version: '1', digest: 'd' }];
@@ -236,7 +236,7 @@ describe('a lifecycle', () => {
     expect(one?.champion?.version).toBe('1');
   });
 
-  it('knows no other models than it was told of', async () => {
+  it('rejects unknown models', async () => {
     const { lifecycle } = await begin();
     await expect(lifecycle.promote('stranger', '1', 'test')).rejects.toMatchObject({
       code: 'MODEL_NOT_FOUND',

@@ -14,7 +14,7 @@ export interface ServedModelsOptions {
   /** Names of the models to serve. */
   models: readonly string[];
   runtime: ModelRuntime;
-  /** Folders with versions, `<root>/<name>/<version>/`; the first that has a version counts. */
+  /** Folders with versions, `<root>/<name>/<version>/`. The first one with a version wins. */
   roots: readonly string[];
   batching: Batching;
   metrics: Metrics;
@@ -22,7 +22,7 @@ export interface ServedModelsOptions {
 }
 
 /**
- * The versions that score in this process: for each model its champion and, if it has one, its challenger.
+ * The champion and the challenger of each model, loaded in this process.
  */
 export class ServedModels {
   readonly #slots: ReadonlyMap<string, ModelSlot>;
@@ -32,11 +32,11 @@ export class ServedModels {
   }
 
   /**
-   * Loads what the state of the models says, and from now on follows it: a version takes over when it is
-   * loaded and proven on its golden rows, and the one before ends what it has begun. One that can't be loaded
-   * changes nothing, and is tried again; {@link problems} names it.
+   * Loads the versions in the state of the models, and follows changes. A version takes over once it is loaded
+   * and verified on its golden rows, and the previous one completes its calls. A version that cannot be loaded
+   * is retried and listed in {@link problems}.
    *
-   * @throws MillraceError why a model's champion can't be loaded, if the one before can't either.
+   * @throws MillraceError if neither a champion nor its predecessor can be loaded.
    */
   static async open(options: ServedModelsOptions): Promise<ServedModels> {
     const { lifecycle, models } = options;
@@ -58,10 +58,10 @@ export class ServedModels {
   }
 
   /**
-   * The versions that serve a model now. Valid for this turn of the event loop: call it again after any
+   * Returns the current versions of a model. Valid for this turn of the event loop: call again after an
    * await.
    *
-   * @throws MillraceError `MODEL_NOT_FOUND` for a model that is not served here.
+   * @throws MillraceError `MODEL_NOT_FOUND` if the model is not served here.
    */
   get(model: string): ServedModel {
     const served = this.#slots.get(model)?.served;
@@ -69,23 +69,23 @@ export class ServedModels {
     throw new MillraceError('MODEL_NOT_FOUND', `There is no model '${model}' in this process.`);
   }
 
-  /** Versions that should serve and don't, in words; empty when all is well. */
+  /** Descriptions of versions that should serve but do not. */
   problems(): string[] {
     return [...this.#slots.values()].flatMap((slot) => slot.problems);
   }
 
-  /** Follows no more changes. The models stay loaded until the runtime is closed. */
+  /** Stops following changes. The models stay loaded until the runtime is closed. */
   close(): void {
     for (const slot of this.#slots.values()) slot.close();
   }
 }
 
-/** A loaded version, and the alias event by which it serves. */
+/** A loaded version and its alias event. */
 export interface ServedAlias {
   version: ServedVersion;
-  /** Offset of the event on `millrace.models`; -1 when it is not known. */
+  /** Offset of the event on `millrace.models`, -1 if unknown. */
   event: number;
-  /** When the event was made, milliseconds since 1970, UTC. */
+  /** Time of the event, milliseconds since 1970, UTC. */
   at: number | null;
 }
 
@@ -104,8 +104,7 @@ type SlotOptions = Omit<ServedModelsOptions, 'lifecycle' | 'models'>;
 const retryLimits = { firstMs: 1_000, maxMs: 30_000 };
 
 /**
- * One model in this process: loads and retires versions until those of the wanted state serve, one state
- * after the other.
+ * One model in this process. Loads and retires versions to reach the wanted states, one after the other.
  */
 class ModelSlot {
   readonly #model: string;
@@ -127,9 +126,9 @@ class ModelSlot {
   }
 
   /**
-   * Serves the first state.
+   * Loads the versions of the first state.
    *
-   * @throws MillraceError why neither the champion nor the one before can be loaded.
+   * @throws MillraceError if neither the champion nor its predecessor can be loaded.
    */
   async start(state: ModelState): Promise<void> {
     this.#wanted = state;
@@ -139,7 +138,7 @@ class ModelSlot {
     }
   }
 
-  /** Sets another state to reach, after the current one. */
+  /** Sets the next state to reach. */
   update(state: ModelState): void {
     if (state === this.#wanted || this.#closed) return;
     this.#wanted = state;
@@ -152,7 +151,7 @@ class ModelSlot {
     clearTimeout(this.#retry);
   }
 
-  /** Never rejects: what can't be loaded is a problem to tell of. */
+  /** Never rejects: versions that cannot be loaded become problems. */
   async #work(): Promise<void> {
     clearTimeout(this.#retry);
     this.#working = true;
@@ -186,8 +185,8 @@ class ModelSlot {
   }
 
   /**
-   * An alias with its version loaded; undefined when there is none, or it can't be loaded, which is added to
-   * `problems`.
+   * Loads the version of an alias. Returns undefined if there is none or if it cannot be loaded, which is added
+   * to `problems`.
    */
   async #loadAlias(
     name: string,
@@ -200,8 +199,8 @@ class ModelSlot {
   }
 
   /**
-   * Where a champion can't be loaded the version before it serves: the same in every process, whatever each
-   * has served.
+   * Falls back to the previous champion if the champion cannot be loaded. The result is the same in every
+   * process.
    */
   async #previous({ champion, versions }: ModelState, problems: string[]): Promise<ServedAlias | undefined> {
     const previous = versions.get(champion?.previousVersion ?? '');
@@ -221,8 +220,8 @@ class ModelSlot {
       return await this.#loadVersion(version, digest);
     } catch (error) {
       const details = { err: error, model: this.#model, version };
-      this.#options.logger.error(details, `the ${name} can’t be loaded; it is tried again`);
-      problems.push(`${this.#model} ${version} can’t be loaded as ${name}: ${messageOf(error)}`);
+      this.#options.logger.error(details, `the ${name} cannot be loaded; retrying`);
+      problems.push(`${this.#model} ${version} cannot be loaded as ${name}: ${messageOf(error)}`);
       return undefined;
     }
   }
@@ -237,7 +236,7 @@ class ModelSlot {
     return served;
   }
 
-  /** The champion before stays loaded, so that a rollback waits for nothing. */
+  /** The previous champion stays loaded for a fast rollback. */
   #retireUnused({ champion, versions }: ModelState): void {
     const used = new Set([this.served?.champion.version, this.served?.challenger?.version]);
     const previous = versions.get(champion?.previousVersion ?? '')?.digest;
@@ -257,14 +256,14 @@ class ModelSlot {
       if (before !== undefined) metrics.modelEvent.remove(...labels(before));
       if (after !== undefined) metrics.modelEvent.labels(...labels(after)).set(after.event);
       const version = after?.version.manifest.version ?? 'none';
-      logger.info({ model: this.#model, version, event: after?.event }, `the ${alias} is another`);
+      logger.info({ model: this.#model, version, event: after?.event }, `the ${alias} has changed`);
     }
     this.served = served;
   }
 }
 
 /**
- * A challenger that is the champion at the same time, as its successor can't be loaded, has nothing to do.
+ * Omits a challenger that also serves as champion because the new champion cannot be loaded.
  */
 function withSettings(
   challenger: ServedAlias | undefined,
@@ -276,10 +275,10 @@ function withSettings(
   return { ...challenger, shadow: settings.shadow, canaryShare: settings.canaryShare };
 }
 
-/** How rows are gathered into model calls. */
+/** Options for batching rows into model calls. */
 export type Batching = Pick<MicroBatcherOptions, 'maxRows' | 'maxDelayMs' | 'maxInFlight'>;
 
-/** A loaded version at work: rows of all callers, gathered into calls of its model. */
+/** A loaded version that batches the rows of all callers. */
 export class ServedVersion {
   readonly manifest: ModelManifest;
   readonly #model: LoadedModel;
@@ -305,9 +304,8 @@ export class ServedVersion {
   }
 
   /**
-   * Results in the order of `rows`; see {@link MicroBatcher.predict}. A call made in the turn of the event
-   * loop in which the caller got the version is answered, even if the version is taken out of service
-   * meanwhile.
+   * Returns results in the order of `rows`; see {@link MicroBatcher.predict}. Completes a call made in the same
+   * turn of the event loop in which the caller got the version, even if the version is retired meanwhile.
    */
   async predict(rows: number[][]): Promise<RowResult[]> {
     this.#inFlight += 1;
@@ -319,7 +317,7 @@ export class ServedVersion {
     }
   }
 
-  /** Unloads the model once all calls made so far are answered. */
+  /** Unloads the model after all pending calls. */
   retire(): Promise<void> {
     this.#retiring ??= this.#retire();
     return this.#retiring;

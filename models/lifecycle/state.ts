@@ -1,26 +1,26 @@
 import { isDate } from '../../schemas/times.js';
 import type { ModelEvent } from '../../schemas/types.js';
 
-/** A version that may be used. */
+/** A registered version. */
 export interface RegisteredVersion {
   version: string;
-  /** SHA-256 of its model.onnx, lower-case hex. */
+  /** SHA-256 of model.onnx in lowercase hex. */
   digest: string;
-  /** What registered it, such as `millrace/start`, `millrace/http`, or where it was imported from. */
+  /** Origin, such as `millrace/start`, `millrace/http`, or the server it was imported from. */
   source: string;
   /** Milliseconds since 1970, UTC. */
   registeredAt: number;
 }
 
-/** An alias that names a version, and the event that made it so. */
+/** An alias with its version and event. */
 export interface Alias {
   version: string;
   digest: string;
-  /** What the alias named before; null at first. */
+  /** Previous version of the alias. Null at first. */
   previousVersion: string | null;
   /** Offset of the alias event on `millrace.models`. */
   event: number;
-  /** When the event was made, milliseconds since 1970, UTC. */
+  /** Time of the event, milliseconds since 1970, UTC. */
   at: number;
 }
 
@@ -31,7 +31,7 @@ export interface Challenger extends Alias {
   canaryShare: number;
 }
 
-/** All that is known of one model. Never changed: a new event makes a new one. */
+/** Immutable state of one model. */
 export interface ModelState {
   model: string;
   versions: ReadonlyMap<string, RegisteredVersion>;
@@ -42,7 +42,7 @@ export interface ModelState {
 /** Models by name. */
 export type LifecycleState = ReadonlyMap<string, ModelState>;
 
-/** The record key of an event: compaction keeps the newest record of each. */
+/** Returns the record key of an event. Compaction keeps the newest record per key. */
 export function modelEventKey({
   model,
   kind,
@@ -52,8 +52,8 @@ export function modelEventKey({
 }
 
 /**
- * The state after one more event. Pure. An event that says nothing sensible (anybody may write to the topic)
- * changes nothing, and the same state comes back.
+ * Returns the state after an event. Pure. Returns the same state for an invalid event, since any client may write
+ * to the topic.
  *
  * @param offset - of the event's record.
  */
@@ -62,14 +62,14 @@ export function applyModelEvent(
   event: ModelEvent,
   { key, offset }: { key: string; offset: number },
 ): LifecycleState {
-  // Compaction goes by the key: an event under another key could vanish, or come back.
+  // Compaction works by key: an event with a wrong key could disappear or reappear.
   if (key !== modelEventKey(event) || !isDate(event.at)) return state;
   const before = state.get(event.model) ?? unknownModel(event.model);
   const after = applyToModel(before, event, offset);
   return after === before ? state : new Map(state).set(event.model, after);
 }
 
-/** A model of which nothing is known yet. */
+/** Returns the state of a model without events. */
 export function unknownModel(model: string): ModelState {
   return { model, versions: new Map(), champion: undefined, challenger: undefined };
 }
@@ -89,7 +89,7 @@ function applyToModel(before: ModelState, event: ModelEvent, offset: number): Mo
   return isShare(canaryShare) ? { ...before, challenger: { ...alias, shadow, canaryShare } } : before;
 }
 
-/** Whether a number is a share: from 0 to 1. */
+/** Returns whether a number is from 0 to 1. */
 export function isShare(value: number): boolean {
   return value >= 0 && value <= 1;
 }

@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { MlflowClient, type MlflowClientOptions, parseReference } from './client.js';
 
-// A server that is not as it should be. How a real one is used is tested in tests/clients/mlflow.
+// Tests a faulty server. tests/clients/mlflow tests a real one.
 
 type Handler = (request: IncomingMessage, response: ServerResponse) => void;
 
@@ -41,19 +41,16 @@ describe('parseReference', () => {
     expect(parseReference(text)).toEqual(reference);
   });
 
-  it.each(['m', 'm@', '@a', 'm/', 'a/b/c', 'a@b@c', '', 'runs:/1/model'])('refuses %j', (text) => {
+  it.each(['m', 'm@', '@a', 'm/', 'a/b/c', 'a@b@c', '', 'runs:/1/model'])('rejects %j', (text) => {
     expect(() => parseReference(text)).toThrow(expect.objectContaining({ code: 'MLFLOW_REFERENCE_INVALID' }));
   });
 });
 
-it.each(['', 'sqlite:///m.db', 'databricks', '/tmp/mlruns'])(
-  'a tracking URI has to be HTTP, not %j',
-  (trackingUri) => {
-    expect(() => new MlflowClient({ trackingUri })).toThrow(
-      expect.objectContaining({ code: 'MLFLOW_REFERENCE_INVALID' }),
-    );
-  },
-);
+it.each(['', 'sqlite:///m.db', 'databricks', '/tmp/mlruns'])('rejects the tracking URI %j', (trackingUri) => {
+  expect(() => new MlflowClient({ trackingUri })).toThrow(
+    expect.objectContaining({ code: 'MLFLOW_REFERENCE_INVALID' }),
+  );
+});
 
 describe('a stage of an older server', () => {
   const versions = [{ name: 'm', version: '9' }, { name: 'm', version: '10' }]; // prettier-ignore
@@ -78,7 +75,7 @@ describe('a stage of an older server', () => {
     expect(seen.map((query) => query.get('stages'))).toEqual([stages]);
   });
 
-  it('without a version is said to be that', async () => {
+  it('is reported if it has no version', async () => {
     const client = await clientOf(withStages([]));
     await expect(client.findVersion({ name: 'm', alias: 'Production' })).rejects.toMatchObject({
       code: 'MLFLOW_REFUSED',
@@ -86,7 +83,7 @@ describe('a stage of an older server', () => {
     });
   });
 
-  it('is not asked for when an alias is named that is none', async () => {
+  it('is not queried for an unknown alias', async () => {
     const seen: URLSearchParams[] = [];
     const client = await clientOf(withStages(versions, seen));
     await expect(client.findVersion({ name: 'm', alias: 'chmpion' })).rejects.toMatchObject({
@@ -116,7 +113,7 @@ describe('it logs in', () => {
     expect(seen.pop()).toBe(expected);
   });
 
-  it('with what stands in the URI, and does not show it', async () => {
+  it('with the credentials in the URI, without showing them', async () => {
     const { server: address } = await clientOf(remember);
     const client = new MlflowClient({ trackingUri: address.replace('://', '://ada:se%3Acret@') });
     expect(client.server).toBe(address);
@@ -125,7 +122,7 @@ describe('it logs in', () => {
   });
 });
 
-describe('a server that does not answer as it should', () => {
+describe('a faulty server', () => {
   const find = async (handler: Handler, options: Partial<MlflowClientOptions> = {}): Promise<unknown> =>
     (await clientOf(handler, options)).findVersion({ name: 'm', alias: 'a' });
 
@@ -137,14 +134,14 @@ describe('a server that does not answer as it should', () => {
     });
   });
 
-  it('wants a password', async () => {
+  it('requires a password', async () => {
     await expect(find(json({}, 401))).rejects.toMatchObject({
       code: 'MLFLOW_REFUSED',
       message: expect.stringContaining('MLFLOW_TRACKING_USERNAME') as string,
     });
   });
 
-  it('sends us elsewhere: nobody follows', async () => {
+  it('redirects, which is not followed', async () => {
     let asked = 0;
     const redirect: Handler = (_request, response) => {
       asked += 1;
@@ -152,20 +149,20 @@ describe('a server that does not answer as it should', () => {
     };
     await expect(find(redirect, { token: 'secret' })).rejects.toMatchObject({
       code: 'MLFLOW_REFUSED',
-      message: expect.stringContaining('It points to http://127.0.0.1:1/elsewhere') as string,
+      message: expect.stringContaining('It redirects to http://127.0.0.1:1/elsewhere') as string,
     });
     expect(asked).toBe(1);
   });
 
-  it('says nothing', async () => {
+  it('does not respond', async () => {
     await expect(find(() => undefined, { timeoutMs: 50 })).rejects.toMatchObject({
       code: 'MLFLOW_UNREACHABLE',
       retriable: true,
-      message: expect.stringContaining('nothing came for 50 ms') as string,
+      message: expect.stringContaining('no data for 50 ms') as string,
     });
   });
 
-  it('stops in the middle', async () => {
+  it('closes the connection during a response', async () => {
     const cut: Handler = (_request, response) => {
       response.writeHead(200, { 'content-length': '100' }).write('{"model_');
       setImmediate(() => response.destroy());
@@ -183,7 +180,7 @@ describe('a server that does not answer as it should', () => {
     });
   });
 
-  it('is not there', async () => {
+  it('is unreachable', async () => {
     const client = await clientOf(json({}));
     server?.close();
     server?.closeAllConnections();
@@ -212,7 +209,7 @@ describe('artifacts', () => {
     },
   );
 
-  it('with names that lead elsewhere are passed over', async () => {
+  it('with unsafe names are skipped', async () => {
     const names = ['../up.onnx', '/etc/passwd', 'a/b.onnx', '..', '.hidden', 'c\\d', 'e\0f', 'model.onnx'];
     const client = await clientOf(
       serve(
@@ -227,7 +224,7 @@ describe('artifacts', () => {
     );
   });
 
-  it('whose path leads elsewhere are not fetched', async () => {
+  it('with an unsafe path are not fetched', async () => {
     const client = await clientOf(serve('mlflow-artifacts:/1/../../secret', [{ path: 'model.onnx' }]));
     const artifacts = await client.openArtifacts(version);
     await expect(async () => artifacts.download('model.onnx', 1000)).rejects.toMatchObject({
@@ -235,7 +232,7 @@ describe('artifacts', () => {
     });
   });
 
-  it('that are too large are left where they are', async () => {
+  it('that are too large are not fetched', async () => {
     const client = await clientOf(
       serve('mlflow-artifacts:/1', [{ path: 'model.onnx' }], 'x'.repeat(1_000_000)),
     );

@@ -2,19 +2,19 @@ import { z } from 'zod';
 import { MillraceError, messageOf } from '../../platform/errors.js';
 
 /**
- * A model version as its users name it: `name@alias`, `name/version`, or with a stage of older servers (`Staging`,
- * `Production`, `Archived`, or `latest`) in either place.
+ * Reference to a model version: `name@alias`, `name/version`, or a stage of older servers (`Staging`, `Production`,
+ * `Archived`, or `latest`) in place of either.
  */
 export type ModelReference = { name: string } & ({ alias: string } | { version: string });
 
 export interface MlflowClientOptions {
-  /** `http(s)://host[:port][/path]` of the tracking server; a user and password in it are used. */
+  /** `http(s)://[user:password@]host[:port][/path]` of the tracking server. */
   trackingUri: string;
-  /** As MLflow's own clients read them from `MLFLOW_TRACKING_TOKEN`, `…_USERNAME` and `…_PASSWORD`. A token goes before a password. */
+  /** As in MLflow's clients: `MLFLOW_TRACKING_TOKEN`, `…_USERNAME` and `…_PASSWORD`. A token takes precedence. */
   token?: string | undefined;
   username?: string | undefined;
   password?: string | undefined;
-  /** How long the server may stay silent, milliseconds. Default 30,000. */
+  /** Idle timeout, in milliseconds. Default 30,000. */
   timeoutMs?: number;
 }
 
@@ -58,7 +58,7 @@ const filesSchema = z.object({
     .default([]),
 });
 
-/** What a version of an older registry can be in; `latest` stands for all of them. */
+/** Stages of older registries. `latest` means all of them. */
 const stages = ['None', 'Staging', 'Production', 'Archived', 'latest'];
 
 const uriSchema = z.object({ artifact_uri: z.string() });
@@ -67,49 +67,49 @@ const errorSchema = z.object({ error_code: z.string().default(''), message: z.st
 /** A version in an MLflow registry. */
 export type MlflowVersion = z.infer<typeof versionSchema>['model_version'];
 
-/** What was recorded when a model was trained. */
+/** Data of a training run. */
 export type MlflowRun = z.infer<typeof runSchema>['run']['data'];
 
-/** The files at the top of a version's artifacts. */
+/** Top-level artifact files of a version. */
 export interface Artifacts {
-  /** Sizes by name, as far as the server tells them. */
+  /** Sizes by name, if the server returns them. */
   files: ReadonlyMap<string, number | undefined>;
   /**
    * @param name - one of `files`.
-   * @throws MillraceError `MLFLOW_MODEL_UNFIT` when it has more than `maxBytes`, and what every call throws.
+   * @throws MillraceError `MLFLOW_MODEL_UNFIT` if it is larger than `maxBytes`, and as every call.
    */
   download(name: string, maxBytes: number): Promise<Uint8Array>;
 }
 
-/** @throws MillraceError `MLFLOW_REFERENCE_INVALID` */
+/** Parses a reference to a model version. @throws MillraceError `MLFLOW_REFERENCE_INVALID` */
 export function parseReference(reference: string): ModelReference {
   const [, name, mark, which] = /^(?:models:\/)?([^/:@]+)([@/])([^/@]+)$/.exec(reference) ?? [];
   if (name === undefined || which === undefined) {
     throw new MillraceError(
       'MLFLOW_REFERENCE_INVALID',
-      `'${reference}' names no version of a model. Write NAME@ALIAS, NAME/VERSION or NAME/STAGE, as in credit-default@champion.`,
+      `'${reference}' is not a reference to a model version. Use NAME@ALIAS, NAME/VERSION or NAME/STAGE, such as credit-default@champion.`,
     );
   }
-  // Versions are whole numbers in MLflow; what else stands behind a slash is a stage or an alias.
+  // Versions are integers in MLflow. Anything else after a slash is a stage or an alias.
   return mark === '/' && /^\d+$/.test(which) ? { name, version: which } : { name, alias: which };
 }
 
 /**
- * The part of MLflow's REST API 2.0 that an import needs. Every call throws `MLFLOW_UNREACHABLE` (retriable: no answer,
- * or the server failed), `MLFLOW_REFUSED` (the server said no; its own words follow) or `MLFLOW_ANSWER_INVALID`.
+ * Client of the parts of MLflow's REST API 2.0 that an import needs. Every call throws `MLFLOW_UNREACHABLE` (retriable: no
+ * response or a server error), `MLFLOW_REFUSED` (with the server's message) or `MLFLOW_ANSWER_INVALID`.
  */
 export class MlflowClient {
   readonly #base: URL;
   readonly #headers: Record<string, string>;
   readonly #timeoutMs: number;
 
-  /** @throws MillraceError `MLFLOW_REFERENCE_INVALID` for a URI that is no HTTP address. */
+  /** @throws MillraceError `MLFLOW_REFERENCE_INVALID` if the URI is not an HTTP URL. */
   constructor({ trackingUri, token, username, password, timeoutMs = 30_000 }: MlflowClientOptions) {
     const base = URL.canParse(trackingUri) ? new URL(trackingUri) : undefined;
     if (base === undefined || !/^https?:$/.test(base.protocol)) {
       throw new MillraceError(
         'MLFLOW_REFERENCE_INVALID',
-        'The tracking URI has to be the address of an MLflow server, as in http://localhost:5000.',
+        'The tracking URI must be the address of an MLflow server, such as http://localhost:5000.',
       );
     }
     const user = username ?? decodeURIComponent(base.username);
@@ -126,7 +126,7 @@ export class MlflowClient {
     this.#timeoutMs = timeoutMs;
   }
 
-  /** Address of the server, without what is secret. */
+  /** Address of the server, without credentials. */
   get server(): string {
     return this.#base.href.replace(/\/$/, '');
   }
@@ -141,7 +141,7 @@ export class MlflowClient {
     try {
       return (await this.#ask('registered-models/alias', { name, alias }, versionSchema)).model_version;
     } catch (error) {
-      // Servers before 2.3 know no aliases, and newer ones have stages still.
+      // Servers before 2.3 have no aliases. Newer ones still have stages.
       const stage = stages.find((each) => each.toLowerCase() === alias.toLowerCase());
       if (stage === undefined || !(error instanceof MillraceError) || error.code !== 'MLFLOW_REFUSED')
         throw error;
@@ -149,7 +149,7 @@ export class MlflowClient {
     }
   }
 
-  /** As MLflow's own `models:/name/Production` and `models:/name/latest`: the newest version of a stage, or of all. */
+  /** Returns the newest version of a stage, or of all, as MLflow's `models:/name/Production` and `models:/name/latest`. */
   async #latestIn(name: string, stage: string): Promise<MlflowVersion> {
     const query: Record<string, string> = stage === 'latest' ? { name } : { name, stages: stage };
     const { model_versions: versions } = await this.#ask(
@@ -161,7 +161,7 @@ export class MlflowClient {
     if (newest !== undefined) return newest;
     throw new MillraceError(
       'MLFLOW_REFUSED',
-      `${this.server} has no version of ${name} in the stage ${stage}, and no alias of that name. Name a version, as in ${name}/1.`,
+      `${this.server} has no version of ${name} in the stage ${stage}, and no alias with that name. Use a version, such as ${name}/1.`,
     );
   }
 
@@ -169,7 +169,7 @@ export class MlflowClient {
     return (await this.#ask('runs/get', { run_id: runId }, runSchema)).run.data;
   }
 
-  /** @throws MillraceError `MLFLOW_MODEL_UNFIT` when the server does not hand the artifacts out itself. */
+  /** Lists the artifacts of a version. @throws MillraceError `MLFLOW_MODEL_UNFIT` if the server does not serve artifacts. */
   async openArtifacts({ name, version }: MlflowVersion): Promise<Artifacts> {
     const { artifact_uri: uri } = await this.#ask(
       'model-versions/get-download-uri',
@@ -180,7 +180,7 @@ export class MlflowClient {
     if (path === undefined || (host !== undefined && host !== '' && host !== this.#base.host)) {
       throw new MillraceError(
         'MLFLOW_MODEL_UNFIT',
-        `The artifacts of ${name} version ${version} are at ${uri}, which ${this.server} does not hand out. Start that server with --serve-artifacts, or fetch them with \`mlflow artifacts download\` and register the folder.`,
+        `The artifacts of ${name} version ${version} are at ${uri}, which ${this.server} does not serve. Start that server with --serve-artifacts, or fetch them with \`mlflow artifacts download\` and register the folder.`,
       );
     }
     const proxy = 'api/2.0/mlflow-artifacts/artifacts';
@@ -204,21 +204,21 @@ export class MlflowClient {
     } catch (error) {
       throw new MillraceError(
         'MLFLOW_ANSWER_INVALID',
-        `${this.server} does not answer as an MLflow server would (to ${path}): ${problemOf(error)}. Check the tracking URI.`,
+        `${this.server} returned an invalid response for ${path}: ${problemOf(error)}. Check that the tracking URI is an MLflow server.`,
         { cause: error },
       );
     }
   }
 
-  /** The whole answer, in memory. */
+  /** Returns the whole response body. */
   async #bytes(path: string, maxBytes: number): Promise<Uint8Array> {
     const silence = new AbortController();
     const timer = setTimeout(
-      () => silence.abort(new Error(`nothing came for ${this.#timeoutMs} ms`)),
+      () => silence.abort(new Error(`no data for ${this.#timeoutMs} ms`)),
       this.#timeoutMs,
     );
     try {
-      // Redirects are not followed: the password would go along to wherever they point.
+      // Redirects are not followed: they would leak the password.
       const response = await fetch(new URL(path, this.#base), {
         headers: this.#headers,
         redirect: 'manual',
@@ -232,7 +232,7 @@ export class MlflowClient {
         if (size > maxBytes) {
           throw new MillraceError(
             'MLFLOW_MODEL_UNFIT',
-            `${path} has more than the ${maxBytes} bytes that are taken (MAX_MODEL_BYTES).`,
+            `${path} is larger than ${maxBytes} bytes (MAX_MODEL_BYTES).`,
           );
         }
         parts.push(part);
@@ -258,12 +258,12 @@ export class MlflowClient {
     if (status >= 500) {
       return new MillraceError(
         'MLFLOW_UNREACHABLE',
-        `${this.server} failed with status ${status}${said}. Try again, or look into its log.`,
+        `${this.server} failed with status ${status}${said}. Try again, or check its log.`,
       );
     }
     const advice =
       status >= 300 && status < 400
-        ? ` It points to ${headers.get('location') ?? 'elsewhere'}: give that address as the tracking URI if it is right.`
+        ? ` It redirects to ${headers.get('location') ?? 'another address'}. If that address is right, use it as the tracking URI.`
         : status === 401 || status === 403
           ? ' Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN.'
           : '';
@@ -274,7 +274,7 @@ export class MlflowClient {
   }
 }
 
-/** Whether a name stands for a file in the folder itself. Servers name the files; what they name must not lead elsewhere. */
+/** Returns whether a name is a plain file name. Servers are untrusted: names must not leave the folder. */
 function isPlainName(name: string): boolean {
   return /^[\w][\w .+-]*$/.test(name);
 }
@@ -283,7 +283,7 @@ function encodeSegment(segment: string): string {
   if (segment === '.' || segment === '..') {
     throw new MillraceError(
       'MLFLOW_ANSWER_INVALID',
-      `The server names artifacts with '${segment}' in their path.`,
+      `The server returned an artifact path with '${segment}'.`,
     );
   }
   return encodeURIComponent(segment);
@@ -294,7 +294,7 @@ function problemOf(error: unknown): string {
   return error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; ');
 }
 
-/** @returns undefined when it is no JSON. */
+/** @returns undefined if the text is not JSON. */
 export function parseOrNothing(json: string): unknown {
   try {
     return JSON.parse(json);

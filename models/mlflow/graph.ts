@@ -3,25 +3,25 @@ import { MillraceError, messageOf } from '../../platform/errors.js';
 import type { ModelManifest } from '../manifest.js';
 import { withFloatOutput, zipMapsOf } from '../onnx-file.js';
 
-/** Which output of a graph is the prediction, where that is not plain. */
+/** Output of the graph to use as the prediction, if it is ambiguous. */
 export interface OutputChoice {
-  /** An output of the graph. Default: its only one of floating-point numbers. */
+  /** Name of the output. Default: the only floating-point output. */
   output?: string | undefined;
-  /** Column of that output. Default: the second of two (the positive class), none of one. */
+  /** Column of the output. Default: the second of two (the positive class), unset for one. */
   column?: number | undefined;
 }
 
-/** A graph that the runtime can run, and how. */
+/** A graph that the runtime can run, with its tensors. */
 export interface UsableGraph {
   onnx: Uint8Array;
   runtime: Pick<ModelManifest['runtime'], 'input_tensor' | 'input_dtype' | 'output_tensor' | 'output_column'>;
   outputDtype: ModelManifest['output']['dtype'];
-  /** What it says of each of the rows it was tried on. */
+  /** Predictions for the sample rows. */
   predictions: number[];
 }
 
 interface Candidate {
-  /** What the graph's users call it. */
+  /** Name of the output in the graph. */
   name: string;
   tensor: string;
   data: Float32Array | Float64Array;
@@ -29,11 +29,11 @@ interface Candidate {
 }
 
 /**
- * Finds out how a graph from elsewhere is run, by reading its inputs and outputs and running it. A classifier that ends
- * in a ZipMap gets the tensor of probabilities before it as one more output.
+ * Determines how to run an external graph, by reading its inputs and outputs and running it. For a classifier that ends
+ * in a ZipMap, adds the tensor of probabilities before it as another output.
  *
- * @param rows - at least two, each as wide as the model's inputs.
- * @throws MillraceError `MLFLOW_MODEL_UNFIT` that says what does not fit and how to export it otherwise.
+ * @param rows - at least two sample rows with a value for each input.
+ * @throws MillraceError `MLFLOW_MODEL_UNFIT` with the reason and how to export the model.
  */
 export async function useGraph(
   original: Uint8Array,
@@ -68,7 +68,7 @@ export async function useGraph(
     const column = columnOf(columns, tensor, choice.column);
     const predictions = rows.map((_, row) => data[row * columns + column] ?? Number.NaN);
     const odd = predictions.findIndex((prediction) => !Number.isFinite(prediction));
-    if (odd !== -1) throw unfit(`row ${odd} of those it was tried on gives ${predictions[odd]}`);
+    if (odd !== -1) throw unfit(`its prediction for sample row ${odd} is ${predictions[odd]}`);
     return {
       onnx,
       runtime: {
@@ -93,7 +93,7 @@ async function open(onnx: Uint8Array): Promise<InferenceSession> {
   }
 }
 
-/** How a converter is told to make one input of all features. */
+/** Describes how a converter creates a single input with all features. */
 function asFloats(width: number): string {
   return `with skl2onnx: initial_types=[('features', FloatTensorType([None, ${width}]))]`;
 }
@@ -102,7 +102,7 @@ function onlyInput(session: InferenceSession, width: number): { name: string; dt
   const [input, ...more] = session.inputMetadata;
   if (input === undefined || more.length > 0) {
     throw unfit(
-      `it takes ${session.inputNames.length} inputs (${session.inputNames.slice(0, 5).join(', ')}, …), and one is needed that has all ${width} features as its columns; ${asFloats(width)}`,
+      `it takes ${session.inputNames.length} inputs (${session.inputNames.slice(0, 5).join(', ')}, …) instead of one with all ${width} features as columns; export it ${asFloats(width)}`,
     );
   }
   if (!input.isTensor || (input.type !== 'float32' && input.type !== 'float64')) {
@@ -112,22 +112,22 @@ function onlyInput(session: InferenceSession, width: number): { name: string; dt
   }
   const [batch, columns, ...rest] = input.shape;
   if (input.shape.length > 0 && (rest.length > 0 || (typeof columns === 'number' && columns !== width))) {
-    throw unfit(`its input ${input.name} is [${input.shape.join(', ')}], and the model has ${width} inputs`);
+    throw unfit(`its input ${input.name} is [${input.shape.join(', ')}], but the model has ${width} inputs`);
   }
   if (typeof batch === 'number' && batch > 0) {
-    throw unfit(`it takes exactly ${batch} rows at once: export it with a batch dimension that is open`);
+    throw unfit(`it takes exactly ${batch} rows per call: export it with a dynamic batch dimension`);
   }
   return { name: input.name, dtype: input.type };
 }
 
 async function run(session: InferenceSession, feeds: Record<string, Tensor>, outputs: readonly string[]) {
   if (outputs.length === 0) {
-    throw unfit(`it has no output of floating-point numbers, only ${session.outputNames.join(', ')}`);
+    throw unfit(`it has no floating-point output, only ${session.outputNames.join(', ')}`);
   }
   try {
     return await session.run(feeds, outputs);
   } catch (error) {
-    throw unfit(`it failed on the rows it was tried on: ${messageOf(error)}`, error);
+    throw unfit(`it failed on the sample rows: ${messageOf(error)}`, error);
   }
 }
 
@@ -141,15 +141,15 @@ function choose(candidates: Candidate[], { output }: OutputChoice, all: readonly
   throw unfit(
     first === undefined
       ? `no output ${output ?? ''} of one number or more a row is among ${names || all.join(', ')}`
-      : `more than one of its outputs could be the prediction: ${names}. Choose with --output`,
+      : `several of its outputs could be the prediction: ${names}. Choose one with --output`,
   );
 }
 
-/** Converters order the columns by class: of a model of two classes the second one is the positive. */
+/** Converters order the columns by class, so the second of two columns is the positive class. */
 function columnOf(columns: number, tensor: string, wanted: number | undefined): number {
   const column = wanted ?? { 1: 0, 2: 1 }[columns];
   if (column === undefined) {
-    throw unfit(`its output ${tensor} has ${columns} columns. Choose one, counted from 0, with --column`);
+    throw unfit(`its output ${tensor} has ${columns} columns. Choose one with --column, from 0`);
   }
   if (column >= columns) {
     throw unfit(`its output ${tensor} has ${columns} columns; there is no column ${column}`);
@@ -158,5 +158,5 @@ function columnOf(columns: number, tensor: string, wanted: number | undefined): 
 }
 
 function unfit(problem: string, cause?: unknown): MillraceError {
-  return new MillraceError('MLFLOW_MODEL_UNFIT', `The ONNX graph can't be used: ${problem}.`, { cause });
+  return new MillraceError('MLFLOW_MODEL_UNFIT', `Cannot use the ONNX graph: ${problem}.`, { cause });
 }

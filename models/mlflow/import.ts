@@ -19,31 +19,31 @@ import { readSignature, type Signature } from './signature.js';
 export interface ImportOptions {
   client: MlflowClient;
   reference: ModelReference;
-  /** The model's champion: what the imported version has to be exchangeable with. */
+  /** Champion of the model, with which the imported version must be compatible. */
   champion: { manifest: ModelManifest; golden: GoldenRow[] };
-  /** What the imported version is called. Default: `mlflow-` and its number there. */
+  /** Name of the imported version. Default: `mlflow-<version in MLflow>`. */
   version?: string | undefined;
   choice?: OutputChoice;
-  /** Most bytes of all that is fetched. */
+  /** Maximum size of each download, in bytes. */
   maxBytes: number;
-  /** An empty folder; afterwards it has model.onnx, model.json and golden.json. */
+  /** An empty folder, to be filled with model.onnx, model.json and golden.json. */
   folder: string;
 }
 
 export interface Imported {
   manifest: ModelManifest;
-  /** What its user should know of how the version was made. */
+  /** Notes for the user on assumptions of the import. */
   notes: string[];
 }
 
-/** Golden rows that are kept of an example: each is run alone at every load. */
+/** Maximum golden rows from an example. Each is run separately at every load. */
 const maxGoldenRows = 100;
 
 /**
- * Makes a version folder from a model in an MLflow registry: from the model.json and golden.json among its artifacts
- * when it has them, else from the champion's model.json and what MLflow knows of the model.
+ * Creates a version folder from a model in an MLflow registry. Uses model.json and golden.json from its artifacts if
+ * present, otherwise the champion's model.json and the data in MLflow.
  *
- * @throws MillraceError `MLFLOW_MODEL_UNFIT` (with the reason), `ONNX_INVALID`, and what {@link MlflowClient} throws.
+ * @throws MillraceError `MLFLOW_MODEL_UNFIT` (with the reason), `ONNX_INVALID`, and as {@link MlflowClient}.
  */
 export async function importFromMlflow(options: ImportOptions): Promise<Imported> {
   const { client, reference, folder } = options;
@@ -84,7 +84,7 @@ async function fetchModel(
   const name = names.includes('model.onnx') ? 'model.onnx' : names[0];
   if (name === undefined && [...files.keys()].some((file) => pickle.test(file))) {
     throw unfit(
-      `it is a pickle, which only Python can load, and only with the packages that made it. Where these are, with skl2onnx beside them, this adds a version with the same model as ONNX:\n${conversion(found, server)}\nThen import that version, or log the model as ONNX`,
+      `it is a pickle, which only Python can load with the packages that created it. With these packages and skl2onnx installed, this command adds the model as an ONNX version:\n${conversion(found, server)}\nThen import that version, or log the model as ONNX`,
     );
   }
   if (name === undefined || (names.length > 1 && name !== 'model.onnx')) {
@@ -95,7 +95,8 @@ async function fetchModel(
   const onnx = await fetchFile(name);
   const weights = new Map<string, Uint8Array>();
   for (const file of externalFilesOf(onnx)) {
-    if (!files.has(file)) throw unfit(`its weights are in a file ${file}, which is not among its artifacts`);
+    if (!files.has(file))
+      throw unfit(`its weights are in the file ${file}, which is not among its artifacts`);
     weights.set(file, await fetchFile(file));
   }
   const whole = withWeightsInside(onnx, weights);
@@ -103,10 +104,10 @@ async function fetchModel(
   return whole;
 }
 
-/** How MLflow and its flavours name files that Python has pickled. */
+/** Names of pickled files in MLflow. */
 const pickle = /\.(?:pkl|pickle|joblib|cloudpickle|skops)$/;
 
-/** The command that makes ONNX of a scikit-learn model in the registry, as a further version of it. */
+/** Returns a command that converts a scikit-learn model in the registry to ONNX, as a new version. */
 function conversion({ name, version }: MlflowVersion, server: string): string {
   const lines = [
     'import mlflow, sys, skl2onnx',
@@ -153,7 +154,7 @@ async function makeLikeChampion({
   const encoded = inputs.filter(({ encoding }) => encoding !== undefined).map(({ name }) => name);
   if (encoded.length > 0) {
     throw unfit(
-      `inputs of ${champion.manifest.name} are text (${encoded.join(', ')}), and MLflow does not say which number stood for which text in training. Log model.json and golden.json beside model.onnx`,
+      `inputs of ${champion.manifest.name} are text (${encoded.join(', ')}), and MLflow does not store their encoding. Log model.json and golden.json next to model.onnx`,
     );
   }
   const signature = artifacts.files.has('MLmodel')
@@ -168,12 +169,14 @@ async function makeLikeChampion({
   const golden = rows.map((features, index) => ({ features, prediction: graph.predictions[index] }));
   const run = found.run_id === '' ? { metrics: {}, params: {} } : await client.findRun(found.run_id);
   const notes = [
-    `golden.json holds what this graph says of ${example === undefined ? 'the golden rows of the champion' : 'the input example of MLflow'}: it proves that the graph runs here as it did at its import, and nothing of its training.`,
+    `golden.json holds the graph's own predictions for ${example === undefined ? 'the golden rows of the champion' : 'the input example of MLflow'}. It detects later changes, but does not verify the training.`,
     ...(signature !== undefined && 'columns' in signature
       ? []
-      : ['MLflow names no columns of this model: that their order is the champion’s is taken on trust.']),
+      : [
+          'MLflow stores no column names for this model. The order of columns is assumed to be the champion’s.',
+        ]),
     ...(choice.column === undefined && graph.runtime.output_column !== undefined
-      ? ['The score is the second of two columns: the probability of the class that comes last in order.']
+      ? ['The score is the second of two columns, the probability of the second class.']
       : []),
   ];
   const manifest = describe({
@@ -205,7 +208,7 @@ function describe(made: {
     license: String(found.tags['license'] ?? 'NOASSERTION'),
     description: found.description || `${found.name} version ${found.version} of an MLflow registry.`,
     runtime: { format: 'onnx', opsets: opsetsOf(graph.onnx), ...graph.runtime },
-    // Its ranges are of the champion's training data.
+    // Omits ranges, which describe the champion's training data.
     inputs: champion.inputs.map((input) => ({ ...input, range: undefined })),
     output: { ...champion.output, dtype: graph.outputDtype },
     metrics: run.metrics,
@@ -221,7 +224,7 @@ function describe(made: {
       },
     },
     model_card: {
-      intended_use: `As ${champion.name} version ${champion.version}, whose inputs and output it was imported with.`,
+      intended_use: `As ${champion.name} version ${champion.version}, whose inputs and output were used for the import.`,
       limits: [
         ...notes,
         ...(champion.output.decision === undefined
@@ -238,7 +241,7 @@ function requireSameInputs(signature: Signature | undefined, inputs: ModelManife
     const width = signature.shape.at(-1);
     if (signature.shape.length === 2 && (width === inputs.length || width === -1)) return;
     throw unfit(
-      `its signature is a tensor [${signature.shape.join(', ')}], and the champion has ${inputs.length} inputs`,
+      `its signature is a tensor [${signature.shape.join(', ')}], but the champion has ${inputs.length} inputs`,
     );
   }
   const { columns } = signature;
@@ -246,7 +249,7 @@ function requireSameInputs(signature: Signature | undefined, inputs: ModelManife
   if (at !== -1 || columns.length !== inputs.length) {
     const place = at === -1 ? inputs.length : at;
     throw unfit(
-      `its signature has ${columns.length} columns, the champion ${inputs.length} inputs, and column ${place} is ${columns[place]?.name ?? 'none'} where the champion has ${inputs[place]?.name ?? 'none'}. Names and order have to be the same`,
+      `its signature has ${columns.length} columns, the champion ${inputs.length} inputs, and column ${place} is ${columns[place]?.name ?? 'none'} where the champion has ${inputs[place]?.name ?? 'none'}. Names and order must be the same`,
     );
   }
 }
@@ -257,7 +260,7 @@ const exampleSchema = z.union([
   z.array(row).transform((data) => ({ columns: undefined, data })),
 ]);
 
-/** Two rows or more of MLflow's input example, in the order of the inputs; none when they are no such rows. */
+/** Returns at least two rows of MLflow's input example in the order of the inputs, or undefined. */
 function readExample(json: string, inputs: ModelManifest['inputs']): number[][] | undefined {
   const example = exampleSchema.safeParse(parseOrNothing(json)).data;
   if (example === undefined) return undefined;
@@ -272,5 +275,5 @@ function readExample(json: string, inputs: ModelManifest['inputs']): number[][] 
 }
 
 function unfit(problem: string): MillraceError {
-  return new MillraceError('MLFLOW_MODEL_UNFIT', `The model can't be imported: ${problem}.`);
+  return new MillraceError('MLFLOW_MODEL_UNFIT', `Cannot import the model: ${problem}.`);
 }

@@ -2,7 +2,7 @@ import { parse } from 'yaml';
 import { z } from 'zod';
 import { MillraceError, messageOf } from '../../platform/errors.js';
 
-/** What an MLflow model takes: named columns in their order, or a tensor of which only the shape is known. */
+/** Inputs of an MLflow model: ordered named columns, or a tensor shape. */
 export type Signature = { columns: { name: string; type: string }[] } | { shape: number[] };
 
 const inputsSchema = z.union([
@@ -21,10 +21,10 @@ const inputsSchema = z.union([
 const fileSchema = z.looseObject({ signature: z.looseObject({ inputs: z.unknown() }).nullish() });
 
 /**
- * The inputs of the signature in an `MLmodel` file. That file is YAML; MLflow writes the inputs as a string of JSON.
+ * Parses the inputs of the signature in an `MLmodel` file, which is YAML with the inputs as a JSON string.
  *
- * @returns none when the model was logged without a signature.
- * @throws MillraceError `MLFLOW_MODEL_UNFIT` when there is one that can't be read.
+ * @returns undefined if the model was logged without a signature.
+ * @throws MillraceError `MLFLOW_MODEL_UNFIT` if the signature is unreadable.
  */
 export function readSignature(mlmodel: string): Signature | undefined {
   try {
@@ -39,7 +39,7 @@ export function readSignature(mlmodel: string): Signature | undefined {
   } catch (error) {
     throw new MillraceError(
       'MLFLOW_MODEL_UNFIT',
-      `The signature in the file MLmodel can't be read: ${messageOf(error)}. Log the model again with one that names its columns.`,
+      `Cannot read the signature in the file MLmodel: ${messageOf(error)}. Log the model again with a signature of named columns.`,
       { cause: error },
     );
   }

@@ -3,8 +3,8 @@ import { isShare } from '../lifecycle/state.js';
 import type { GoldenRow, ModelInput, ModelManifest } from '../manifest.js';
 
 /**
- * Refuses a version that could not take the champion's place: it has to take the same inputs in the same order, and what
- * it says has to mean the same.
+ * Rejects a version that cannot replace the champion: the inputs with their order, and the meaning of the output, must
+ * be the same.
  *
  * @throws MillraceError `MODEL_REFUSED` with the first differences.
  */
@@ -17,14 +17,14 @@ export function requireCompatible(candidate: ModelManifest, champion: ModelManif
   const more = differences.length > 5 ? `; and ${differences.length - 5} more` : '';
   throw new MillraceError(
     'MODEL_REFUSED',
-    `${candidate.name} ${candidate.version} can't take the place of the champion, version ${champion.version}: ${differences.slice(0, 5).join('; ')}${more}. What a pipeline gives and what its readers expect stays the same over versions.`,
+    `${candidate.name} ${candidate.version} cannot replace the champion, version ${champion.version}: ${differences.slice(0, 5).join('; ')}${more}. All versions of a model must have the same inputs and output.`,
   );
 }
 
 /**
- * Refuses scores of another kind than the champion's: a model that decides by a probability has to give one.
+ * Rejects scores of another kind than the champion's: a classifier must return a probability.
  *
- * @param scores - the version's own, of sample events.
+ * @param scores - scores of the version for sample events.
  * @throws MillraceError `MODEL_REFUSED`
  */
 export function requireSameScale(
@@ -41,7 +41,7 @@ export function requireSameScale(
   if (outside !== undefined) {
     throw new MillraceError(
       'MODEL_REFUSED',
-      `A sample event of the pipeline gets the score ${outside}, and ${manifest.output.name} of the champion is a probability. Export the graph so that it ends in one.`,
+      `A sample event of the pipeline gets the score ${outside}, but ${manifest.output.name} of the champion is a probability. Export the graph with a probability as its output.`,
     );
   }
 }
@@ -50,7 +50,7 @@ function inputDifferences(candidate: readonly ModelInput[], champion: readonly M
   const differences =
     candidate.length === champion.length
       ? []
-      : [`it takes ${candidate.length} inputs, the champion ${champion.length}`];
+      : [`it has ${candidate.length} inputs, the champion ${champion.length}`];
   for (const [index, input] of champion.entries()) {
     const own = candidate[index];
     if (own === undefined) break;

@@ -9,11 +9,11 @@ import { readModel, type ModelArtifact } from '../registry.js';
 /** The files of a version folder. */
 export const versionFiles = ['model.onnx', 'model.json', 'golden.json'] as const;
 
-/** Folders whose names begin with a dot are no models to the registry. */
+/** The registry ignores folders whose names begin with a dot. */
 const staging = '.incoming';
 const staleMs = 24 * 3_600_000;
 
-/** Makes an empty folder, on the disk where versions are kept. @throws MillraceError `MODELS_DIR_UNUSABLE` */
+/** Creates an empty folder on the same disk as the versions. @throws MillraceError `MODELS_DIR_UNUSABLE` */
 export async function makeStagingFolder(root: string): Promise<string> {
   const folder = join(root, staging, randomUUID());
   try {
@@ -24,7 +24,7 @@ export async function makeStagingFolder(root: string): Promise<string> {
   }
 }
 
-/** Removes what processes that were killed have left. @throws what stands in the way of that. */
+/** Removes leftovers of killed processes. @throws if that fails. */
 export async function removeStaleStaging(root: string): Promise<void> {
   const entries = await readdir(join(root, staging)).catch(() => []);
   for (const entry of entries) {
@@ -35,10 +35,10 @@ export async function removeStaleStaging(root: string): Promise<void> {
 }
 
 /**
- * Moves a staged version to its place, `<root>/<name>/<version>/`. It is there whole and on disk, or not at all. A folder
- * with the same content that is there already is left as it is.
+ * Moves a staged version to `<root>/<name>/<version>/`, atomically and durably. Keeps an existing folder with the same
+ * content.
  *
- * @throws MillraceError `MODEL_CONFLICT` when another content is there, `MODELS_DIR_UNUSABLE`.
+ * @throws MillraceError `MODEL_CONFLICT` if the folder exists with other content, `MODELS_DIR_UNUSABLE`.
  */
 export async function installVersion(root: string, staged: ModelArtifact): Promise<void> {
   const { name, version } = staged.manifest;
@@ -58,12 +58,12 @@ export async function installVersion(root: string, staged: ModelArtifact): Promi
   if (!(await hasContent(target, staged))) {
     throw new MillraceError(
       'MODEL_CONFLICT',
-      `The folder of ${name} ${version} is there already with other content, which may be registered at this moment. Use another version, or remove ${target} if nobody does.`,
+      `The folder of ${name} ${version} already exists with other content, which may be being registered. Use another version, or remove ${target} if it is not.`,
     );
   }
 }
 
-/** Whether a version folder has the same graph, card and golden rows. One that can't be read has not. */
+/** Returns whether two version folders are readable and have the same graph, model.json and golden rows. */
 export async function hasContent(folder: string, { manifest, golden }: ModelArtifact): Promise<boolean> {
   const there = await readModel(folder).catch(() => undefined);
   return (
@@ -95,7 +95,7 @@ async function sync(path: string): Promise<void> {
 function unusable(root: string, cause: unknown): MillraceError {
   return new MillraceError(
     'MODELS_DIR_UNUSABLE',
-    `The folder of model versions ${root} can't be written: ${messageOf(cause)}. Make it writable, or set MODELS_DIR to another folder.`,
+    `Cannot write to the folder of model versions ${root}: ${messageOf(cause)}. Make it writable, or set MODELS_DIR to another folder.`,
     { cause },
   );
 }

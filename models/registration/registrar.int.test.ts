@@ -8,7 +8,7 @@ import { ModelRegistrar } from './registrar.js';
 
 const dayMs = 24 * 3_600_000;
 
-/** Without any right to files of others. */
+/** Runs without permissions on files of other users. */
 const nobody = 65_534;
 
 let root: string;
@@ -26,7 +26,7 @@ afterEach(async () => {
   await rm(root, { recursive: true });
 });
 
-/** A folder of an upload that was last changed some time ago. */
+/** Creates an upload folder that was last changed some time ago. */
 async function stage(name: string, agoMs: number): Promise<void> {
   const then = new Date(Date.now() - agoMs);
   await mkdir(join(staging, name), { recursive: true });
@@ -40,7 +40,7 @@ function begin(): ModelRegistrar {
   return new ModelRegistrar({ lifecycle, root, roots: [root], sampleRows: () => [], logger });
 }
 
-it('removes what uploads of a day ago have left, and not those that may be under way', async () => {
+it('removes leftovers of uploads after a day, but no recent ones', async () => {
   await stage('old', 2 * dayMs);
   await stage('young', dayMs / 2);
   begin();
@@ -48,10 +48,10 @@ it('removes what uploads of a day ago have left, and not those that may be under
   expect(told).toEqual([]);
 });
 
-it('goes on when what an upload has left can’t be removed, and says so', async () => {
+it('logs leftovers that it cannot remove, and continues', async () => {
   await stage('old', 2 * dayMs);
   await chmod(staging, 0o555);
-  const message = expect.stringMatching(/^Left-over uploads of models in .+ stay there: EACCES/) as string;
+  const message = expect.stringMatching(/^Cannot remove leftover model uploads in .+: EACCES/) as string;
   await asAnybody(async () => {
     begin();
     await expect.poll(() => told).toEqual([{ level: 'warn', message }]);
@@ -59,7 +59,7 @@ it('goes on when what an upload has left can’t be removed, and says so', async
   expect(await readdir(staging)).toEqual(['old']);
 });
 
-/** To root no folder is closed: meanwhile it is somebody else. */
+/** Changes the user id, since root can access every folder. */
 async function asAnybody(act: () => Promise<void>): Promise<void> {
   const isRoot = process.getuid?.() === 0;
   if (isRoot) process.seteuid?.(nobody);

@@ -14,14 +14,14 @@ import { smokeTest } from './smoke-test.js';
 
 export interface RegistrarOptions {
   lifecycle: ModelLifecycle;
-  /** Where registered versions are kept: `MODELS_DIR`. */
+  /** Folder of registered versions: `MODELS_DIR`. */
   root: string;
   /** All folders with versions. */
   roots: readonly string[];
   /**
-   * What a version would be given for sample events of every pipeline that uses its model, as rows in the order of its inputs.
+   * Returns the features of sample events of every pipeline that uses the model, as rows in the order of its inputs.
    *
-   * @throws MillraceError `MODEL_REFUSED` when the pipeline's features do not fit the version.
+   * @throws MillraceError `MODEL_REFUSED` if the features of a pipeline do not fit the version.
    */
   sampleRows: (manifest: ModelManifest) => number[][];
   /** See {@link smokeTest}. */
@@ -33,20 +33,20 @@ export interface RegistrarOptions {
 export interface Sender {
   /** Versions of one client are checked one after the other. */
   client: string;
-  /** What the version's registration names as its source; asked for after the files came in. */
+  /** Returns the recorded source of the version. Called after the upload. */
   source: () => string;
 }
 
-/** Versions that are checked at once, each of another client: each takes memory and a core. */
+/** Maximum number of concurrent checks, each of another client. A check takes memory and a core. */
 const trialsAtOnce = 2;
 
 export interface Registration {
   version: RegisteredVersion;
-  /** Whether the version had been registered before, with the same content. */
+  /** Whether the version was already registered with the same content. */
   existed: boolean;
 }
 
-/** Takes in versions from outside. What it has registered, any process can load. */
+/** Registers uploaded versions. Every process can load a registered version. */
 export class ModelRegistrar {
   readonly #options: RegistrarOptions;
   readonly #trials = new Semaphore(trialsAtOnce);
@@ -55,16 +55,16 @@ export class ModelRegistrar {
   constructor(options: RegistrarOptions) {
     this.#options = options;
     removeStaleStaging(options.root).catch((error: unknown) =>
-      options.logger.warn(`Left-over uploads of models in ${options.root} stay there: ${messageOf(error)}.`),
+      options.logger.warn(`Cannot remove leftover model uploads in ${options.root}: ${messageOf(error)}.`),
     );
   }
 
   /**
-   * Checks a version and registers it: its digest, its golden rows, whether it is exchangeable with the champion, and
-   * sample events of the pipelines that use it. Then its folder is put in its place, and then the event on the log.
-   * Registering the same again changes nothing.
+   * Validates and registers a version. Checks its digest, its golden rows, its compatibility with the champion, and
+   * sample events of the pipelines that use it. Then moves its folder into place and writes the event to the log.
+   * Idempotent.
    *
-   * @param fill - puts model.onnx, model.json and golden.json into the empty folder that it gets.
+   * @param fill - writes model.onnx, model.json and golden.json to the given empty folder.
    * @throws MillraceError `MODEL_NOT_FOUND` (no such model), `MODEL_REFUSED` (with the reason), `MODEL_CONFLICT` (the
    * version exists with other content), `MODELS_DIR_UNUSABLE`, and what `fill` and the log throw.
    */
@@ -74,7 +74,7 @@ export class ModelRegistrar {
     { client, source }: Sender,
   ): Promise<Registration> {
     const { lifecycle, root } = this.#options;
-    // Before anything is written: the name comes from a client.
+    // Checked before any write: the name comes from a client.
     lifecycle.get(model);
     const folder = await makeStagingFolder(root);
     try {
@@ -85,7 +85,7 @@ export class ModelRegistrar {
     }
   }
 
-  /** One client's endless graphs keep only that client waiting. */
+  /** Runs one check per client at a time, so that slow graphs of a client delay only that client. */
   async #inTurnOf<T>(client: string, check: () => Promise<T>): Promise<T> {
     const mutex = this.#clients.get(client) ?? new Mutex();
     this.#clients.set(client, mutex);
@@ -101,10 +101,10 @@ export class ModelRegistrar {
     const staged = await asRefusal(folder, () => readModel(folder));
     const { manifest } = staged;
     if (manifest.name !== model) {
-      throw refused(`its model.json is of model ${manifest.name}, and it was sent as ${model}`);
+      throw refused(`its model.json is of model ${manifest.name}, but it was sent as ${model}`);
     }
     const state = lifecycle.get(model);
-    // Also says whether the version can be a folder's name: nothing is joined to a path before.
+    // Also validates the version as a folder name, before any path is built from it.
     register(state, manifest);
     const known = state.versions.get(manifest.version);
     if (known !== undefined) {
@@ -112,7 +112,7 @@ export class ModelRegistrar {
       if (there !== undefined && !(await hasContent(there.folder, staged))) {
         throw new MillraceError(
           'MODEL_CONFLICT',
-          `${model} ${known.version} is registered with another model.json or golden.json. A version never changes: use a new one.`,
+          `${model} ${known.version} is already registered with another model.json or golden.json. A version cannot change: use a new one.`,
         );
       }
       if (there !== undefined) return { version: known, existed: true };
@@ -124,7 +124,7 @@ export class ModelRegistrar {
     if (version === undefined) {
       throw new MillraceError(
         'MODEL_NOT_REGISTERED',
-        'The log took the version and does not show it. Try again.',
+        'The version was written to the log but not read back. Try again.',
       );
     }
     return { version, existed: known !== undefined };
@@ -141,7 +141,7 @@ export class ModelRegistrar {
   }
 }
 
-/** Whatever is wrong with the files that were sent is one thing to their sender; where they lay for the check is none. */
+/** Converts errors of uploaded files to one code, and removes the path of the staging folder from the message. */
 async function asRefusal<Result>(folder: string, attempt: () => Promise<Result>): Promise<Result> {
   try {
     return await attempt();

@@ -1,4 +1,4 @@
-// Runs in a process of its own, started by smokeTest(): tries one version and says how that went.
+// Runs in a separate process, started by smokeTest(): tests one version and sends the result.
 import { MillraceError, messageOf } from '../../platform/errors.js';
 import { createModelRuntime } from '../runtime.js';
 import type { Trial, Verdict } from './smoke-test.js';
@@ -17,7 +17,7 @@ async function attempt({ folder, rows, count }: Trial): Promise<Verdict> {
     const model = await createModelRuntime().load(folder);
     return { scores: Array.from(await model.predict(rows, count)) };
   } catch (error) {
-    // A thread that died has died of this version: nothing else runs here, and trying again would not help.
+    // A worker can only die of this version, since nothing else runs here. A retry would not help.
     const isPlain = error instanceof MillraceError && !error.retriable;
     return { code: isPlain ? error.code : 'MODEL_REFUSED', message: messageOf(error) };
   }

@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 import type { ErrorCode } from '../../platform/error-codes.js';
 import { MillraceError } from '../../platform/errors.js';
 
-/** What the process that tries a version is told. */
+/** Request to the test process. */
 export interface Trial {
   folder: string;
   /** Row-major, for `predict`. */
@@ -14,7 +14,7 @@ export interface Trial {
   count: number;
 }
 
-/** What it answers. */
+/** Response of the test process. */
 export type Verdict = { scores: number[] } | { code: ErrorCode; message: string };
 
 const program = fileURLToPath(new URL('./smoke-test-process.js', import.meta.url));
@@ -22,14 +22,14 @@ const program = fileURLToPath(new URL('./smoke-test-process.js', import.meta.url
 export interface TrialLimits {
   /** Default 60,000. */
   timeoutMs?: number;
-  /** Memory that the trial may take beyond {@link graphCopies} of the graph, MiB. Default 512. */
+  /** Memory for the test in addition to {@link graphCopies} of the graph, in MiB. Default 512. */
   memoryMb?: number;
 }
 
-/** Copies of a graph that loading it takes at the same time: of the file, the thread, and onnxruntime's own. */
+/** Concurrent copies of a graph during loading: of the file, of the thread, and in onnxruntime. */
 const graphCopies = 6;
 
-/** Prints what a process with one thread has mapped, KiB, before it does anything; 0 where there is no /proc. */
+/** Prints the mapped memory of an idle process with one thread, in KiB, or 0 without /proc. */
 const measureReserved = `
 const { Worker } = require('node:worker_threads');
 const { existsSync, readFileSync } = require('node:fs');
@@ -42,13 +42,13 @@ worker.once('online', () => {
 let reservedKb: Promise<number> | undefined;
 
 /**
- * Loads a version, which proves it on its golden rows, and scores rows with it, in a process of its own: a graph that
- * never ends, takes all memory or crashes onnxruntime must not take down the process that serves. The process begins in
- * an empty folder, since onnxruntime reads files relative to it, and has limits of time and memory (`RLIMIT_DATA`, which
- * Linux applies to all memory that is written to; macOS has no such limit).
+ * Loads a version, which verifies its golden rows, and scores rows with it, in a separate process: a graph that never
+ * ends, exhausts memory or crashes onnxruntime must not affect the serving process. The process runs in an empty folder,
+ * since onnxruntime resolves files relative to it, with limits of time and memory (`RLIMIT_DATA`, which Linux applies to
+ * all writable memory; macOS has no such limit).
  *
  * @returns the scores of the rows.
- * @throws MillraceError `MODEL_REFUSED`, and what loading and scoring throw.
+ * @throws MillraceError `MODEL_REFUSED`, and as loading and scoring.
  */
 export async function smokeTest(
   { folder, rows, count }: Trial,
@@ -56,7 +56,7 @@ export async function smokeTest(
 ): Promise<number[]> {
   const graph = await stat(join(folder, 'model.onnx'));
   const allowedKb = memoryMb * 1024 + Math.ceil((graphCopies * graph.size) / 1024);
-  const limit = `A trial may take ${Math.floor(allowedKb / 1024)} MiB of memory for a graph of this size (MODEL_TRIAL_MEMORY_MB)`;
+  const limit = `A test of a graph of this size may take ${Math.floor(allowedKb / 1024)} MiB of memory (MODEL_TRIAL_MEMORY_MB)`;
   reservedKb ??= reserved();
   const limitKb = allowedKb + (await reservedKb);
   const cwd = await mkdtemp(join(dirname(folder), 'trial-'));
@@ -65,7 +65,7 @@ export async function smokeTest(
     ['-c', 'ulimit -d "$0"; exec "$@"', String(limitKb), process.execPath, program],
     {
       cwd,
-      // It needs no setting, and the secrets among them are no business of a graph's.
+      // The process needs no settings, and a graph must not see secrets.
       env: { PATH: process.env['PATH'] ?? '' },
       serialization: 'advanced',
       stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
@@ -75,15 +75,13 @@ export async function smokeTest(
   try {
     const verdict = await new Promise<Verdict>((resolve, reject) => {
       timer = setTimeout(() => {
-        reject(refused(`it was not loaded and tried in ${timeoutMs / 1000} s`));
+        reject(refused(`it was not loaded and tested within ${timeoutMs / 1000} s`));
       }, timeoutMs);
       child.once('message', (message) => resolve(message as Verdict));
       child.once('error', reject);
       child.once('exit', (exitCode, signal) => {
         const how = signal ?? `exit code ${exitCode}`;
-        reject(
-          refused(`the process that tried it ended (${how}), which may be for want of memory. ${limit}`),
-        );
+        reject(refused(`the test process ended (${how}), possibly for lack of memory. ${limit}`));
       });
       child.send(
         { folder: toAbsolute(folder), rows, count } satisfies Trial,
@@ -100,7 +98,7 @@ export async function smokeTest(
   }
 }
 
-/** V8 reserves memory that it may never touch (1 GiB in Node 24, 60 MiB in Node 22), and the limit counts that too. */
+/** V8 reserves memory that it may never use (1 GiB in Node 24, 60 MiB in Node 22). The limit counts it too. */
 async function reserved(): Promise<number> {
   try {
     const { stdout } = await promisify(execFile)(process.execPath, ['-e', measureReserved], { env: {} });
@@ -112,5 +110,5 @@ async function reserved(): Promise<number> {
 }
 
 function refused(problem: string): MillraceError {
-  return new MillraceError('MODEL_REFUSED', `The model is refused: ${problem}. Export it again.`);
+  return new MillraceError('MODEL_REFUSED', `The model was rejected: ${problem}. Export it again.`);
 }

@@ -4,13 +4,13 @@ import { join } from 'node:path';
 import { projectRoot } from '../../platform/paths.js';
 import type { GoldenRow } from '../manifest.js';
 
-/** Registry of the tiny models: `sum`, `fails-on-negative`, `nan-on-negative`, `busy`; each takes three features. */
+/** Folder of the test models `sum`, `fails-on-negative`, `nan-on-negative` and `busy`, each with three features. */
 export const testingModels = join(projectRoot, 'models', 'testing');
 
 export interface ModelChanges {
   manifest?: Record<string, unknown>;
   golden?: GoldenRow[];
-  /** New content of model.onnx; the digest in the copy's model.json is changed to match. */
+  /** New content of model.onnx. Also updates the digest in model.json. */
   onnx?: Uint8Array;
 }
 
@@ -27,7 +27,7 @@ export async function copyModel(source: string, target: string, changes: ModelCh
   return target;
 }
 
-/** The same model under another digest: a model file may end in any number of notes, of which the last one counts. */
+/** Changes the digest of a model by appending a doc string. Parsers use the last one. */
 export function withNote(onnx: Uint8Array, note: string): Uint8Array {
   const text = Buffer.from(note);
   const docString = 6;

@@ -1,7 +1,7 @@
-/** Fields of onnx.proto's messages, by number: enough to write small graphs by hand. */
+/** Message fields of onnx.proto by number, to write small graphs. */
 export type Fields = readonly (readonly [number: number, value: string | number | Uint8Array])[];
 
-/** A message of Protocol Buffers: numbers as varints, texts and messages with their length. */
+/** Encodes a Protocol Buffers message: numbers as varints, texts and messages with their length. */
 export function message(fields: Fields): Uint8Array {
   return Buffer.concat(
     fields.flatMap(([number, value]) => {
@@ -12,7 +12,7 @@ export function message(fields: Fields): Uint8Array {
   );
 }
 
-/** A node: `op` of `inputs`, with attributes by name (a tensor, a graph or a whole number each). */
+/** Encodes a node: `op` of `inputs`, with attributes by name (a tensor, a graph or an integer). */
 export function node(
   op: string,
   inputs: readonly string[],
@@ -38,7 +38,7 @@ export const uint8 = 2;
 export const int64 = 7;
 export const bool = 9;
 
-/** A tensor of numbers, or of bytes of a file that the process which loads it can read. */
+/** Encodes a tensor of numbers, or an external tensor in a file. */
 export function tensor(
   type: number,
   dims: readonly number[],
@@ -61,7 +61,7 @@ export function tensor(
   ]);
 }
 
-/** An input or output of a graph; a dimension that is a text may be any. */
+/** Encodes an input or output of a graph. A dimension that is a text is dynamic. */
 export function valueInfo(name: string, type: number, dims: readonly (number | string)[]): Uint8Array {
   const shape = message(
     dims.map((dim) => [1, message([typeof dim === 'number' ? [1, dim] : [2, dim]])] as const),
@@ -84,7 +84,7 @@ export function graph(
   ]);
 }
 
-/** A model of operator set 17. */
+/** Encodes a model of operator set 17. */
 export function modelOf(of: Uint8Array): Uint8Array {
   return message([[1, 8], [7, of], [8, message([[2, 17]])]]); // prettier-ignore
 }

@@ -2,7 +2,7 @@ import { createMetrics } from '../../platform/metrics.js';
 import { type ServedAlias, ServedVersion } from '../lifecycle/served-models.js';
 import type { ModelRuntime } from '../runtime.js';
 
-/** A version folder loaded and at work, as if the alias event at `event` had named it. */
+/** Loads a version folder, as if set by the alias event at offset `event`. */
 export async function serveFolder(runtime: ModelRuntime, folder: string, event = 1): Promise<ServedAlias> {
   const batching = { maxRows: 64, maxDelayMs: 0, maxInFlight: 2 };
   const version = new ServedVersion(await runtime.load(folder), batching, createMetrics());

@@ -11,11 +11,11 @@ const shipped = (model: string): string => join(projectRoot, 'models', model, '1
 /** The shipped graph of `credit-default`. */
 export const creditOnnx: Uint8Array = readFileSync(join(shipped('credit-default'), 'model.onnx'));
 
-/** Folders with versions of the shipped models, with changes. */
+/** Temporary folders with modified versions of the shipped models. */
 export class VersionFolders {
   readonly #roots: string[] = [];
 
-  /** A version of its own: another name, and another digest as its graph has a note in it. Of `credit-default` by default. */
+  /** Creates a version with another name and digest (by a note in the graph). Default model: `credit-default`. */
   async make(version: string, changes: ModelChanges = {}, model = 'credit-default'): Promise<string> {
     const root = await mkdtemp(join(tmpdir(), 'millrace-version-'));
     this.#roots.push(root);
@@ -29,7 +29,7 @@ export class VersionFolders {
   }
 }
 
-/** A folder as the body of a registration. */
+/** Returns a folder as a registration body. */
 export async function toForm(folder: string): Promise<FormData> {
   const form = new FormData();
   for (const name of versionFiles) form.set(name, new Blob([await readFile(join(folder, name))]), name);

@@ -113,7 +113,7 @@ it('says when the version does not serve that was promoted', async () => {
   await rm(join(system.dataDir, 'models', 'credit-default', 'gone'), { recursive: true });
   expect(await models('promote', 'credit-default', 'gone')).toMatchObject({
     exit: 1,
-    output: expect.stringMatching(/still serves version 1: credit-default gone can’t be loaded/) as string,
+    output: expect.stringMatching(/still serves version 1: credit-default gone cannot be loaded/) as string,
   });
   expect((await models('rollback', 'credit-default')).exit).toBe(0);
 });
