@@ -263,7 +263,7 @@ describe('xlsx', () => {
   });
 
   const sheetOf = (text: string): string => `<worksheet><sheetData>${text}`;
-  const bombBytes = 40_000_000;
+  const bombBytes = 6_000_000;
   it.each<[string, Uint8Array, RegExp]>([
     ['macros', workbook({ contentType: 'application/vnd.ms-excel.sheet.macroEnabled.main+xml' }), /macros/],
     ['a macro project', workbook({ more: [{ name: 'xl/vbaProject.bin', content: 'x' }] }), /macros/],
@@ -276,7 +276,7 @@ describe('xlsx', () => {
     ['another zip file', workbook({}).subarray(0, 200), /damaged/],
     [
       'a size that is a lie',
-      workbook({ sheet: { content: sheetOf('<row/>'.repeat(1e6)), claimedBytes: 500 } }),
+      workbook({ sheet: { content: sheetOf('<row/>'.repeat(1e4)), claimedBytes: 500 } }),
       /damaged/,
     ],
     ['a size that is absurd', workbook({ sheet: { content: 'x', claimedBytes: 4e9 } }), /Unpacked/],
@@ -371,7 +371,7 @@ describe('reading', () => {
 
   it('takes no more of a large sheet than is used, and lets others have their turn', async () => {
     const row = `<row>${'<c><v>12345</v></c>'.repeat(20)}</row>`;
-    const content = `<worksheet><sheetData><row><c t="str"><v>a</v></c>${'<c t="str"><v>b</v></c>'.repeat(19)}</row>${row.repeat(100_000)}</sheetData></worksheet>`;
+    const content = `<worksheet><sheetData><row><c t="str"><v>a</v></c>${'<c t="str"><v>b</v></c>'.repeat(19)}</row>${row.repeat(20_000)}</sheetData></worksheet>`;
     const file = await xlsx.open(await save(workbook({ sheet: { content } })));
     opened.push(file);
     let largest = 0;
