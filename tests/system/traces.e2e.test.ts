@@ -91,7 +91,7 @@ const fromTheLog = [
   '          sink CLIENT INSERT predictions_storage',
 ];
 
-it.runIf(runsAll).each(['predict', 'events'])(
+it.each(['predict', 'events'])(
   'a request to %s is one trace, from its caller to the insert of the row',
   async (route) => {
     const { traceId, spanId, traceparent } = caller();
@@ -144,7 +144,7 @@ it.runIf(runsAll).each(['predict', 'events'])(
   },
 );
 
-it.runIf(runsAll)('tells the collector who it is, as the environment says', () => {
+it('tells the collector who it is, as the environment says', () => {
   expect(collector.headers.authorization).toBe('Bearer secret');
   expect(collector.resources.get('millrace-serve')).toMatchObject({
     'service.version': expect.any(String) as unknown,
@@ -153,7 +153,7 @@ it.runIf(runsAll)('tells the collector who it is, as the environment says', () =
   });
 });
 
-it.runIf(runsAll)('begins a trace where there is none, and names it in problems', async () => {
+it('begins a trace where there is none, and names it in problems', async () => {
   const response = await post('predict', { ...body, LIMIT_BAL: 'much' });
   const { trace_id: traceId } = (await response.json()) as { trace_id: string };
   expect(response.status).toBe(422);
@@ -161,7 +161,7 @@ it.runIf(runsAll)('begins a trace where there is none, and names it in problems'
   expect(find(traceId, 'POST /v1/pipelines/:pipeline/predict').error).toBeUndefined();
 });
 
-it.runIf(runsAll)('an insert of many is in one trace, and linked with the others', async () => {
+it('an insert of many is in one trace, and linked with the others', async () => {
   const callers = Array.from({ length: 20 }, () => caller());
   await Promise.all(callers.map(({ traceparent }) => post('events', body, { traceparent })));
   const processed = 'process credit-default.predictions';
@@ -179,7 +179,7 @@ it.runIf(runsAll)('an insert of many is in one trace, and linked with the others
   }
 });
 
-it.runIf(runsAll)('of a request with many events the first hundred are shown', async () => {
+it('of a request with many events the first hundred are shown', async () => {
   const { traceId, traceparent } = caller();
   const response = await post(
     'events',
@@ -199,7 +199,7 @@ it.runIf(runsAll)('of a request with many events the first hundred are shown', a
   });
 });
 
-it.runIf(runsAll)('what is not to be recorded leaves nothing', async () => {
+it('what is not to be recorded leaves nothing', async () => {
   const { traceId, traceparent } = caller('00');
   const response = await post('predict', body, { traceparent });
   expect(response.headers.get('traceresponse')).toMatch(new RegExp(`^00-${traceId}-[0-9a-f]{16}-00$`));
