@@ -86,8 +86,8 @@ export class ConsumerSpan {
 }
 
 /**
- * Sends the records of events within one span. Their headers name that span as their parent. After 100 events of
- * `parent` they name it as not recorded.
+ * Sends the records of events within one span. Their headers name that span as their parent. After 100
+ * events of `parent` they name it as not recorded.
  *
  * @param parent - the span of the request, file or run.
  */

@@ -19,7 +19,7 @@ export function isTraceparent(value: string): boolean {
   return value.length === 55 || (!value.startsWith(version) && value[55] === '-');
 }
 
-/** Validates headers of others. If `traceparent` is invalid, both are dropped; else only an invalid `tracestate`. */
+/** Validates headers of others. Without a valid `traceparent` a `tracestate` is dropped too. */
 export function toTraceHeaders(traceparent: unknown, tracestate?: unknown): TraceHeaders | undefined {
   if (typeof traceparent !== 'string' || !isTraceparent(traceparent)) return undefined;
   return typeof tracestate === 'string' && tracestatePattern.test(tracestate)
