@@ -1,33 +1,33 @@
 import type { ClickHouseClient } from '@clickhouse/client';
 import { translateError } from './errors.js';
 
-/** Offsets are compared in blocks of so many: what is complete is settled by counting, without reading the log. */
+/** Size of the compared blocks of offsets. Complete blocks are verified by counting, without reading the log. */
 export const blockSize = 65_536;
 
-/** What a row says of a place on the log: the answer to an event, a prediction beside it, a dead letter, an outcome, a change of models. */
+/** Kind of a row. */
 export type RowKind = 'answer' | 'shadow' | 'dead letter' | 'outcome' | 'model_event';
 
-/** Which offsets count, by partition: from `from` up to, and without, `to`. */
+/** Range of offsets of a partition, from `from` to `to`, exclusive. */
 export interface OffsetRange {
   partition: number;
   from: number;
   to: number;
 }
 
-/** What ClickHouse has of one block of offsets: block 2 holds the offsets from 2 × {@link blockSize} on. */
+/** Row counts of one block of offsets. Block 2 starts at 2 × {@link blockSize}. */
 export interface BlockRows {
   partition: number;
   block: number;
-  /** Offsets that have a row of any kind but shadow. */
+  /** Offsets with a row of any kind except shadow. */
   covered: number;
-  /** Rows of any kind but shadow: more than `covered` when an offset has several. */
+  /** Rows of any kind except shadow. More than `covered` if an offset has several. */
   rows: number;
   shadows: number;
-  /** Offsets that have a shadow prediction. */
+  /** Offsets with a shadow prediction. */
   shadowed: number;
 }
 
-/** A place with more than one row, or with rows that exclude each other. */
+/** An offset with more than one row, or with conflicting rows. */
 export interface CrowdedOffset {
   partition: number;
   offset: number;
@@ -37,7 +37,7 @@ export interface CrowdedOffset {
   others: number;
 }
 
-/** Rows as the documented views show them, by the place on the log that they are about. */
+/** Subqueries on the documented views, by the offset of the source record. */
 const places: Record<'events' | 'outcomes' | 'models', string> = {
   events: `SELECT partition, offset, if(role = 'shadow', 'shadow', 'answer') AS kind FROM millrace.predictions WHERE topic = {topic:String}
     UNION ALL SELECT partition, offset, 'dead letter' AS kind FROM millrace.dead_letters WHERE topic = {topic:String}`,
@@ -48,13 +48,13 @@ const places: Record<'events' | 'outcomes' | 'models', string> = {
 
 export type PlacesOf = keyof typeof places;
 
-/** A live system goes first: two threads at most, and no hash table beyond a gigabyte. */
+/** Limits threads and memory, to give priority to the live system. */
 const gently = 'SETTINGS max_threads = 2, max_memory_usage = 2000000000';
 
 const inRange =
   'offset >= {froms:Array(Int64)}[partition + 1] AND offset < {tos:Array(Int64)}[partition + 1]';
 
-/** Read-only questions about which places of the log have rows. Each @throws MillraceError as {@link translateError}. */
+/** Read-only queries for rows by offset. Each @throws MillraceError as {@link translateError}. */
 export class AuditQueries {
   readonly #client: ClickHouseClient;
 
@@ -62,7 +62,7 @@ export class AuditQueries {
     this.#client = client;
   }
 
-  /** Per block with any row in the ranges what it has. */
+  /** Returns the row counts of each block with rows in the ranges. */
   blocks(of: PlacesOf, topic: string, ranges: readonly OffsetRange[]): Promise<BlockRows[]> {
     const query = `SELECT partition, toUInt32(intDiv(offset, ${blockSize})) AS block,
         toUInt32(groupBitmapIf(toUInt32(offset % ${blockSize}), kind != 'shadow')) AS covered,
@@ -74,7 +74,7 @@ export class AuditQueries {
     return this.#rows(query, { topic, ...bounds(ranges) });
   }
 
-  /** The offsets in one range that have rows of some kinds, ascending. */
+  /** Returns the offsets in a range with rows of some kinds, ascending. */
   async offsets(
     of: PlacesOf,
     topic: string,
@@ -88,7 +88,7 @@ export class AuditQueries {
     return rows.map(({ at }) => at);
   }
 
-  /** The first places in a range with more rows than there may be. */
+  /** Returns the first offsets in a range with too many rows. */
   crowded(of: PlacesOf, topic: string, range: OffsetRange, limit: number): Promise<CrowdedOffset[]> {
     const query = `SELECT toInt32({partition:Int32}) AS partition, toFloat64(at) AS offset, answers, deadLetters, shadows, others FROM (
         SELECT offset AS at, toUInt32(countIf(kind = 'answer')) AS answers, toUInt32(countIf(kind = 'dead letter')) AS deadLetters,
@@ -100,7 +100,7 @@ export class AuditQueries {
     return this.#rows(query, { topic, ...range, limit });
   }
 
-  /** Event ids by place of the answers and letters at some offsets: to name what is wrong. */
+  /** Returns the event ids of predictions and dead letters by offset. */
   async eventIds(topic: string, partition: number, offsets: readonly number[]): Promise<Map<number, string>> {
     const query = `SELECT toFloat64(at) AS offset, any(id) AS event_id FROM (
         SELECT offset AS at, event_id AS id FROM millrace.predictions WHERE topic = {topic:String} AND partition = {partition:Int32} AND offset IN {offsets:Array(Int64)}
@@ -110,7 +110,7 @@ export class AuditQueries {
     return new Map(rows.map(({ offset, event_id }) => [offset, event_id]));
   }
 
-  /** Those of some events that a pipeline has answered, and the places of their records: `topic/partition/offset`. */
+  /** Returns the answered events, with the positions of their records as `topic/partition/offset`. */
   async answered(pipeline: string, eventIds: readonly string[]): Promise<Map<string, Set<string>>> {
     const query = `SELECT event_id, concat(topic, '/', toString(partition), '/', toString(offset)) AS place
       FROM millrace.predictions WHERE event_id IN {some:Array(String)} AND pipeline = {pipeline:String} AND role != 'shadow' ${gently}`;
@@ -120,7 +120,7 @@ export class AuditQueries {
     return byEvent;
   }
 
-  /** Those of some predictions that are there. `ids` of predictions by the event that they are of. */
+  /** Returns the predictions that have a row. @param ids - prediction ids and their event ids. */
   async predictions(ids: ReadonlyMap<string, string>): Promise<Set<string>> {
     return this.#ids(
       `SELECT toString(prediction_id) AS id FROM millrace.predictions WHERE event_id IN {some:Array(String)} ${gently}`,
@@ -129,7 +129,7 @@ export class AuditQueries {
     );
   }
 
-  /** Those of some events of which a pipeline has the outcome. */
+  /** Returns the events with an outcome in a pipeline. */
   async outcomes(pipeline: string, eventIds: readonly string[]): Promise<Set<string>> {
     return this.#ids(
       `SELECT DISTINCT event_id AS id FROM millrace.outcomes WHERE event_id IN {some:Array(String)} AND pipeline = {pipeline:String} ${gently}`,
@@ -138,7 +138,7 @@ export class AuditQueries {
     );
   }
 
-  /** Those of some places, `topic/partition/offset`, that have a dead letter. */
+  /** Returns the offsets with a dead letter. */
   async deadLetters(topic: string, partition: number, offsets: readonly number[]): Promise<Set<number>> {
     const query = `SELECT DISTINCT toFloat64(offset) AS at FROM millrace.dead_letters_storage
       WHERE topic = {topic:String} AND partition = {partition:Int32} AND offset IN {offsets:Array(Int64)} ${gently}`;
@@ -146,7 +146,7 @@ export class AuditQueries {
     return new Set(rows.map(({ at }) => at));
   }
 
-  /** Those of some dead letters, by their ids, that have a resolution. */
+  /** Returns the ids of the dead letters with a resolution. */
   async resolutions(ids: readonly string[]): Promise<Set<string>> {
     return this.#ids(
       `SELECT DISTINCT toString(dead_letter_id) AS id FROM millrace.dead_letter_resolutions WHERE dead_letter_id IN {some:Array(UUID)} ${gently}`,
@@ -155,7 +155,7 @@ export class AuditQueries {
     );
   }
 
-  /** Values of the dead letters of a topic, some at a time: of predictions that no row can hold. */
+  /** Yields the values of the dead letters of a topic. */
   async *deadLetterValues(topic: string): AsyncGenerator<Buffer> {
     let after = { partition: -1, offset: -1 };
     for (;;) {
@@ -182,7 +182,7 @@ export class AuditQueries {
     return new Set(rows.map(({ id }) => id));
   }
 
-  /** Ids travel in the request's URL, which has room for a few hundred. */
+  /** Splits ids into chunks, since they are sent in the request URL. */
   async #among<T>(query: string, ids: readonly string[], parameters: Record<string, unknown>): Promise<T[]> {
     const rows: T[] = [];
     for (let from = 0; from < ids.length; from += 250)
@@ -200,7 +200,7 @@ export class AuditQueries {
   }
 }
 
-/** Bounds as arrays that a partition's number is the index of; a partition that is left out has none. */
+/** Converts bounds to arrays indexed by partition. Missing partitions have empty ranges. */
 function bounds(ranges: readonly OffsetRange[]): { froms: number[]; tos: number[] } {
   const count = Math.max(0, ...ranges.map(({ partition }) => partition + 1));
   const froms = Array.from({ length: count }, () => 0);

@@ -8,37 +8,37 @@ import {
 import type { Config } from '../platform/config.js';
 import { TlsAgent, tlsOptions } from '../platform/tls-settings.js';
 
-/** A ClickHouse server. */
+/** Options of a ClickHouse server. */
 export interface ServerOptions {
-  /** Its HTTP address. */
+  /** HTTP address. */
   url: string;
-  /** Default ClickHouse's own: `default`, no password. */
+  /** Default: `default` without a password. */
   username?: string | undefined;
   password?: string | undefined;
-  /** For `https:`, such as an authority of one's own. Default: Node's. */
+  /** Options for `https:`, such as a private authority. Default: Node's. */
   tls?: ConnectionOptions | undefined;
-  /** Milliseconds a request may take. Default 30 000. */
+  /** Request timeout, in milliseconds. Default 30,000. */
   requestTimeoutMs?: number | undefined;
 }
 
-/** An engine in this process. Its requests have no timeout. */
+/** An engine in this process. Requests have no timeout. */
 export interface EngineOptions {
   connection: NonNullable<ClickHouseClientConfigOptions['connection']>;
 }
 
 export interface Analytics {
-  /** The official client; the same calls work on a server and on an engine in this process. */
+  /** The official client. Works the same for a server and an engine in this process. */
   readonly client: ClickHouseClient;
   close(): Promise<void>;
 }
 
-/** The client would write to the console what it throws as well. */
+/** Disables the client's log, which repeats thrown errors on the console. */
 const log = { level: ClickHouseLogLevel.OFF };
 
-/** As many as the client takes by default. */
+/** Default of the client. */
 const maxConnections = 10;
 
-/** How a server is reached, from the settings `CLICKHOUSE_USER`, `…_PASSWORD` and `CLICKHOUSE_TLS_*`. */
+/** Returns the options of a server from `CLICKHOUSE_USER`, `…_PASSWORD` and `CLICKHOUSE_TLS_*`. */
 export function clickHouseSettings(config: Config) {
   return {
     username: config.CLICKHOUSE_USER,
@@ -47,7 +47,7 @@ export function clickHouseSettings(config: Config) {
   };
 }
 
-/** Opens a client of ClickHouse. Nothing is sent yet. Closing it also closes an engine in this process. */
+/** Creates a client of ClickHouse without connecting. Closing it also closes an engine in this process. */
 export function createAnalytics(options: ServerOptions | EngineOptions): Analytics {
   const client =
     'url' in options ? clientOfServer(options) : createClient({ connection: options.connection, log });

@@ -6,7 +6,7 @@ import { silentLogger } from '../platform/logger.js';
 import { logDamage, storageHealth } from './damage.js';
 import { openEmbeddedAnalytics } from './testing/embedded-analytics.js';
 
-test('a part that was damaged on disk is named at the start and by readiness', async () => {
+test('reports a damaged part at the start and in readiness', async () => {
   const dataDir = await mkdtemp(join(tmpdir(), 'millrace-damage-'));
   try {
     const before = await openEmbeddedAnalytics(dataDir);

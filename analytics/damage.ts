@@ -1,15 +1,15 @@
 import type { ClickHouseClient } from '@clickhouse/client';
 import type { Logger } from '../platform/logger.js';
 
-/** A part of a table that ClickHouse could not read and put aside. Its rows are not in the table any more. */
+/** A part of a table that ClickHouse could not read and has detached. Its rows are missing. */
 export interface DamagedPart {
   table: string;
   name: string;
-  /** ClickHouse's word for it, such as `broken-on-start`. */
+  /** Reason from ClickHouse, such as `broken-on-start`. */
   reason: string;
 }
 
-/** The damaged parts of the database `millrace`. */
+/** Returns the damaged parts of the database `millrace`. */
 export async function damagedParts(ask: (query: string) => Promise<unknown[]>): Promise<DamagedPart[]> {
   const rows = await ask(
     "SELECT table, name, reason FROM system.detached_parts WHERE database = 'millrace' AND startsWith(reason, 'broken') ORDER BY table, name",
@@ -21,7 +21,7 @@ function askerOf(client: ClickHouseClient): (query: string) => Promise<unknown[]
   return async (query) => (await client.query({ query, format: 'JSONEachRow' })).json();
 }
 
-/** `degraded`, with the names, while there are {@link damagedParts}. Rejects when ClickHouse can't be asked. */
+/** Degraded while there are {@link damagedParts}. @throws if ClickHouse is unavailable. */
 export async function storageHealth(
   client: ClickHouseClient,
 ): Promise<{ status: 'up' } | { status: 'degraded'; detail: string }> {
@@ -35,7 +35,7 @@ export async function storageHealth(
   };
 }
 
-/** Logs what {@link damagedParts} finds, at level error. */
+/** Logs {@link damagedParts} at level error. */
 export async function logDamage(client: ClickHouseClient, logger: Logger): Promise<void> {
   for (const part of await damagedParts(askerOf(client))) {
     logger.error(

@@ -8,7 +8,7 @@ import { expect, test } from 'vitest';
 import { migrate } from './migrate.js';
 import { openEmbeddedAnalytics } from './testing/embedded-analytics.js';
 
-/** Migrates, then inserts ten rows at a time for ever, and prints the number of each insert once it has resolved. */
+/** Migrates, then keeps inserting ten rows at a time, and prints the number of each resolved insert. */
 const writer = `
   const [dataDir, run] = process.argv.slice(1);
   const { openEmbeddedAnalytics } = await import(${JSON.stringify(new URL('testing/embedded-analytics.js', import.meta.url).href)});
@@ -24,7 +24,7 @@ const writer = `
   }
 `;
 
-/** @returns how many inserts the process was told to be done before it was killed. */
+/** @returns the number of resolved inserts before the process was killed. */
 async function insertUntilKilled(dataDir: string, run: number, inserts: number): Promise<number> {
   const child = spawn(process.execPath, ['--input-type=module', '-e', writer, dataDir, String(run)], {
     stdio: ['ignore', 'pipe', 'inherit'],

@@ -3,7 +3,7 @@ import { tlsAdvice } from '../platform/tls-problems.js';
 
 // Numbers from ClickHouse's src/Common/ErrorCodes.cpp.
 
-/** The server's state, not the query's: time can mend it. */
+/** Transient errors of the server. */
 const unavailableCodes = new Set([
   '159', // TIMEOUT_EXCEEDED
   '160', // TOO_SLOW
@@ -28,7 +28,7 @@ const unavailableCodes = new Set([
   '999', // KEEPER_EXCEPTION
 ]);
 
-/** The user or its rights. */
+/** Errors of the user or its privileges. */
 const unauthorizedCodes = new Set([
   '192', // UNKNOWN_USER
   '193', // WRONG_PASSWORD
@@ -37,7 +37,7 @@ const unauthorizedCodes = new Set([
   '516', // AUTHENTICATION_FAILED
 ]);
 
-/** Rows that this table can't hold, whenever they are sent. */
+/** Errors of rows that do not fit the table. */
 const badRowsCodes = new Set([
   '6', // CANNOT_PARSE_TEXT
   '25', // CANNOT_PARSE_ESCAPE_SEQUENCE
@@ -59,15 +59,15 @@ const badRowsCodes = new Set([
 ]);
 
 /**
- * What the client or the engine threw, as one of
+ * Converts an error of the client or the engine to one of
  *
- * - `CLICKHOUSE_UNAVAILABLE`, retriable: not reached, timed out, overloaded, read-only, out of memory or space;
+ * - `CLICKHOUSE_UNAVAILABLE`, retriable: unreachable, timeout, overloaded, read-only, out of memory or disk space;
  * - `CLICKHOUSE_BAD_ROWS`: the inserted rows don't fit the table;
- * - `CLICKHOUSE_REFUSED`: anything else it refused (unknown table, wrong password): rows are fine, an operator is needed.
+ * - `CLICKHOUSE_REFUSED`: any other error (unknown table, wrong password), which an operator must fix.
  *
  * A {@link MillraceError} passes unchanged.
  *
- * @param task - what was being done, to go after "could not".
+ * @param task - the failed action, to follow "could not".
  */
 export function translateError(error: unknown, task: string): MillraceError {
   if (error instanceof MillraceError) return error;
@@ -75,7 +75,7 @@ export function translateError(error: unknown, task: string): MillraceError {
   const text = messageOf(error).slice(0, 1000);
   const cause = { cause: error };
   if (code === undefined) {
-    // A programming error here, such as a value that JSON can't hold: sending it again would fail again.
+    // A bug, such as a value that is not valid JSON: a retry would fail again.
     if (error instanceof TypeError || error instanceof RangeError) {
       return new MillraceError('CLICKHOUSE_REFUSED', `Could not ${task}: ${text}`, cause);
     }
@@ -103,7 +103,7 @@ export function translateError(error: unknown, task: string): MillraceError {
   );
 }
 
-/** By shape: chdb throws a `ClickHouseError` of another copy of that class. A socket error's code has letters. */
+/** Checks the shape: chdb throws a `ClickHouseError` of another copy of the class. Codes of socket errors are not numeric. */
 function codeOf(error: unknown): string | undefined {
   if (!(error instanceof Error) || !('code' in error)) return undefined;
   return typeof error.code === 'string' && /^\d+$/.test(error.code) ? error.code : undefined;

@@ -31,7 +31,7 @@ describe('translateError', () => {
     expect(translateError(thrown, 'do it')).toMatchObject({ code, retriable, cause: thrown });
   });
 
-  test('keeps an error that is ours', () => {
+  test('keeps a MillraceError', () => {
     const ours = new MillraceError('MIGRATION_CHANGED', 'changed');
     expect(translateError(ours, 'do it')).toBe(ours);
   });

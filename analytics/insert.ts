@@ -71,12 +71,12 @@ const nullable = new Set([
 ]);
 
 /**
- * Inserts rows in one block and resolves when ClickHouse has written them. Safe to repeat: the same token within the
- * last 1,000 inserts is skipped, and the views keep one row per key in any case.
+ * Inserts rows in one block and resolves when ClickHouse has written them. Idempotent: ClickHouse skips a token of the
+ * last 1,000 inserts, and the views keep one row per key in any case.
  *
- * @param rows - as many as one insert should carry; 1,000 to 100,000 suit ClickHouse.
- * @param dedupToken - unique to these rows. ClickHouse drops a block with a token that it has seen, whatever is in it;
- * places on the log are no such token, since a topic that is made anew has other rows at the same places.
+ * @param rows - rows of one insert. 1,000 to 100,000 are efficient.
+ * @param dedupToken - unique to these rows. ClickHouse drops a block with a known token, whatever its content. Offsets are
+ * not unique: a recreated topic has other rows at the same offsets.
  * @throws {MillraceError} as {@link translateError}: retry while `retriable`, with the same token.
  */
 export async function insertRows<T extends Table>(
@@ -97,7 +97,7 @@ export async function insertRows<T extends Table>(
       clickhouse_settings: {
         async_insert: 0,
         insert_deduplicate: 1,
-        // Encoded, because chDB puts it into SQL and would take a backslash for an escape.
+        // Encoded, because chDB inserts it into SQL, where a backslash is an escape.
         insert_deduplication_token: encodeURIComponent(dedupToken),
         date_time_input_format: 'best_effort',
         input_format_skip_unknown_fields: 0,
@@ -109,12 +109,12 @@ export async function insertRows<T extends Table>(
   }
 }
 
-/** The table of the database `millrace` that rows are inserted into; the other name is the view's. */
+/** Returns the table that stores the rows of a view. */
 export function storageOf(table: Table): string {
   return `${table}_storage`;
 }
 
-/** In JSON a NaN becomes null, and ClickHouse stores 0 for it and for what is missing, whatever its settings say. */
+/** Rejects NaN and missing values: JSON has null for NaN, and ClickHouse stores 0 for both. */
 function refuseLostValues(table: Table, row: object, index: number): void {
   for (const column of columns[table]) {
     const value: unknown = Reflect.get(row, column);
@@ -136,7 +136,7 @@ function isInfinite(value: unknown): boolean {
   return value === Infinity || value === -Infinity;
 }
 
-/** JSON can't carry bytes that are not UTF-8; the table decodes base64 (see the migration). */
+/** JSON cannot contain bytes that are not UTF-8, so the table decodes base64 (see the migration). */
 function withBase64({ key, value, ...rest }: DeadLetterRow): object {
   return { ...rest, key_base64: base64(key), value_base64: base64(value) };
 }

@@ -1,7 +1,7 @@
 import type { ClickHouseClient } from '@clickhouse/client';
 import { translateError } from './errors.js';
 
-/** Event ids from the first to before the second, by byte order. */
+/** Range of event ids in byte order, excluding the end. */
 export interface EventIdRange {
   from: string;
   to: string;
@@ -18,7 +18,7 @@ export interface AnswerRow {
   features: string;
 }
 
-/** Why an event has no prediction. */
+/** Reason why an event has no prediction. */
 export interface FailureRow {
   event_id: string;
   reason: string;
@@ -26,19 +26,19 @@ export interface FailureRow {
 }
 
 const inRange = 'event_id >= {from:String} AND event_id < {to:String}';
-/** Answered from the primary key. The storage without FINAL: what is counted or picked is the same for a row that is there twice. */
+/** Uses the primary key. Reads the storage without FINAL, because duplicate rows do not change the results. */
 const predictions = `millrace.predictions_storage WHERE ${inRange} AND role != 'shadow'`;
 const failures = `millrace.dead_letters WHERE ${inRange} AND pipeline = {pipeline:String}
   AND event_id NOT IN (SELECT event_id FROM ${predictions})`;
 
-/** How many events of a range have a prediction. @throws {MillraceError} as {@link translateError}. */
+/** Counts the events of a range with a prediction. @throws {MillraceError} as {@link translateError}. */
 export async function countAnswers(client: ClickHouseClient, range: EventIdRange): Promise<number> {
   const query = `SELECT toUInt32(uniqExact(event_id)) AS count FROM ${predictions}`;
   const [row] = await select<{ count: number }>(client, query, { ...range });
   return row?.count ?? 0;
 }
 
-/** How many events of a range have a dead letter and no prediction. @throws {MillraceError} as {@link translateError}. */
+/** Counts the events of a range with a dead letter but no prediction. @throws {MillraceError} as {@link translateError}. */
 export async function countFailures(
   client: ClickHouseClient,
   pipeline: string,
@@ -49,7 +49,7 @@ export async function countFailures(
   return row?.count ?? 0;
 }
 
-/** The first prediction of each event of a range. @throws {MillraceError} as {@link translateError}. */
+/** Returns the first prediction of each event of a range. @throws {MillraceError} as {@link translateError}. */
 export function findAnswers(client: ClickHouseClient, range: EventIdRange): Promise<AnswerRow[]> {
   const query = `SELECT event_id, first.1 AS score, first.2 AS label, first.3 AS model, first.4 AS model_version, first.5 AS features FROM (
     SELECT event_id, argMin((score, label, model, model_version, features), predicted_at) AS first
@@ -57,7 +57,7 @@ export function findAnswers(client: ClickHouseClient, range: EventIdRange): Prom
   return select<AnswerRow>(client, query, { ...range });
 }
 
-/** A dead letter of each event of a range that has no prediction. @throws {MillraceError} as {@link translateError}. */
+/** Returns a dead letter of each event of a range without a prediction. @throws {MillraceError} as {@link translateError}. */
 export function findFailures(
   client: ClickHouseClient,
   pipeline: string,

@@ -6,7 +6,7 @@ import { MillraceError } from '../platform/errors.js';
 import { projectRoot } from '../platform/paths.js';
 import { translateError } from './errors.js';
 
-/** Where the files of the database's own migrations are. */
+/** Folder of the migrations. */
 export const migrationsFolder = join(projectRoot, 'analytics', 'migrations');
 
 const ownTables = [
@@ -17,15 +17,14 @@ const ownTables = [
 ];
 
 /**
- * Brings the database `millrace` up to date: applies the files of `analytics/migrations/` in the order of their names.
- * Statements are idempotent, so an interrupted run is finished by the next, two processes that start at once do no harm,
- * and a table that was dropped is there again. A file is recorded after its last statement, and never changes then.
- * Where a newer version has applied files that are not here, nothing that was applied runs again: an older view would
- * take the place of a newer one.
+ * Migrates the database `millrace`: applies the files of `analytics/migrations/` in the order of their names. Statements
+ * are idempotent, so that the next run completes an interrupted one, concurrent runs are safe, and dropped tables are
+ * recreated. A file is recorded after its last statement, and must not change after that. If a newer version has applied
+ * further files, applied files are not run again, so that an older view does not replace a newer one.
  *
  * @param folder - for tests.
  * @returns the names of the files applied for the first time.
- * @throws {MillraceError} `MIGRATION_CHANGED` when an applied file was edited since; else as {@link translateError}.
+ * @throws {MillraceError} `MIGRATION_CHANGED` if an applied file has changed; otherwise as {@link translateError}.
  */
 export async function migrate(client: ClickHouseClient, folder = migrationsFolder): Promise<string[]> {
   const names = (await readdir(folder)).filter((name) => name.endsWith('.sql')).toSorted();
@@ -39,7 +38,7 @@ export async function migrate(client: ClickHouseClient, folder = migrationsFolde
     const isNewer = [...applied.keys()].some((name) => !names.includes(name));
     for (const { name, text, checksum } of files) {
       if (isNewer && applied.has(name)) continue;
-      // Those of applied files too: whatever was dropped since is made again.
+      // Includes applied files, to recreate dropped tables.
       for (const statement of splitStatements(text)) await client.command({ query: statement });
       if (applied.has(name)) continue;
       await client.insert({
@@ -62,7 +61,7 @@ async function readMigration(folder: string, name: string) {
   return { name, text, checksum: createHash('sha256').update(text).digest('hex') };
 }
 
-/** Statements of a migration: each ends with a semicolon at the end of a line. */
+/** Splits a migration into statements, which end with a semicolon at the end of a line. */
 export function splitStatements(text: string): string[] {
   const withoutComments = text.replaceAll(/^\s*--.*$/gm, '');
   return withoutComments
@@ -83,6 +82,6 @@ async function appliedChecksums(client: ClickHouseClient): Promise<Map<string, s
 function changedFile(name: string): MillraceError {
   return new MillraceError(
     'MIGRATION_CHANGED',
-    `The migration ${name} was applied to this database with other contents. Restore the file and put the change into a new one.`,
+    `The migration ${name} was applied to this database with different contents. Restore the file and add the change in a new one.`,
   );
 }

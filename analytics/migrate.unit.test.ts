@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { splitStatements } from './migrate.js';
 
-test('splits a migration at semicolons that end a line, and leaves comments out', () => {
+test('splits a migration at semicolons that end a line, and removes comments', () => {
   const text =
     "-- first; second\nCREATE TABLE a (b String COMMENT 'x;y');\n\n  -- note\nSELECT 1;  \nSELECT ';'\n, 2;\n";
   expect(splitStatements(text)).toEqual([
@@ -11,6 +11,6 @@ test('splits a migration at semicolons that end a line, and leaves comments out'
   ]);
 });
 
-test('takes a last statement without a semicolon', () => {
+test('accepts a last statement without a semicolon', () => {
   expect(splitStatements('SELECT 1')).toEqual(['SELECT 1']);
 });

@@ -48,7 +48,7 @@ beforeAll(async () => {
     .join('&');
   analytics = createAnalytics({ url: `http://127.0.0.1:${endpoint.port}/?${query}` });
   await migrate(analytics.client);
-  // They would make one row of equal ones before they are counted.
+  // Merges would collapse equal rows before they are counted.
   await analytics.client.command({ query: 'SYSTEM STOP MERGES' });
   for (const table of ['predictions', 'dead_letters', 'dead_letter_resolutions', 'outcomes', 'model_events'])
     await analytics.client.command({
@@ -72,11 +72,11 @@ async function count(from: string): Promise<number> {
   return row?.count ?? 0;
 }
 
-test('migrations have nothing to do the second time', async () => {
+test('applies migrations only once', async () => {
   expect(await migrate(analytics.client)).toEqual([]);
 });
 
-test('what is inserted again and again is there once, though nothing skips a repeated insert', async () => {
+test('has one row for repeated inserts, even without deduplication', async () => {
   const rows = Array.from({ length: 100 }, (_, index) => predictionRow({ event_id: `again-${index}` }));
   for (const token of ['same', 'same', 'other']) {
     await insertRows(analytics.client, 'predictions', rows, token);
@@ -84,7 +84,7 @@ test('what is inserted again and again is there once, though nothing skips a rep
     await insertRows(analytics.client, 'dead_letter_resolutions', [resolutionRow()], token);
     await insertRows(analytics.client, 'outcomes', [outcomeRow()], token);
   }
-  // Else this test would show nothing.
+  // Verifies that the server does not deduplicate.
   expect(await count('predictions_storage')).toBe(300);
   expect(await count('predictions')).toBe(100);
   for (const view of ['dead_letters', 'dead_letter_resolutions', 'outcomes']) {
@@ -93,7 +93,7 @@ test('what is inserted again and again is there once, though nothing skips a rep
   }
 });
 
-test('rows come back as they were, whatever the defaults of formats, times and nulls', async () => {
+test('returns rows unchanged with other defaults of formats, times and nulls', async () => {
   const row = predictionRow({
     event_id: 'as-it-was',
     event_time: '2026-01-31T23:59:59.999Z',
@@ -105,7 +105,7 @@ test('rows come back as they were, whatever the defaults of formats, times and n
   expect(await findPredictions(analytics.client, ['as-it-was'])).toEqual([row]);
 });
 
-test('rows that do not fit are refused', async () => {
+test('rejects rows that do not fit', async () => {
   for (const wrong of [{ extra: 1 }, { event_time: 'yesterday' }, { model: null }]) {
     const row = Object.assign(predictionRow({ event_id: 'bad' }), wrong);
     const inserted = insertRows(analytics.client, 'predictions', [row], 'bad');
@@ -113,7 +113,7 @@ test('rows that do not fit are refused', async () => {
   }
 });
 
-test('what became of a job is counted and listed', async () => {
+test('counts and lists the results of a job', async () => {
   const range = { from: 'job-', to: 'job.' };
   const answer = predictionRow({ event_id: 'job-1', pipeline: 'credit-default' });
   const deadLetter = deadLetterRow({ event_id: 'job-2', topic: 'job', pipeline: 'credit-default' });

@@ -2,13 +2,13 @@ import type { ClickHouseClient } from '@clickhouse/client';
 import { translateError } from './errors.js';
 import type { PredictionRow } from './rows.js';
 
-/** Ids travel in the request's URL, of which a server takes 1 MB; the longest have 256 characters, each up to 12 when encoded. */
+/** Ids are sent in the request URL, limited to 1 MB. An id has up to 256 characters, each up to 12 bytes encoded. */
 export const idsPerQuery = 250;
 
 /**
- * All answers that some events got, in no order, without predictions of a shadow; events without one are missing. Answered from the primary key.
+ * Returns the answers of some events, unordered and without shadow predictions. Uses the primary key.
  *
- * @param signal - gives up when it aborts.
+ * @param signal - aborts the query.
  * @throws {MillraceError} as {@link translateError}.
  */
 export async function findPredictions(
@@ -34,7 +34,7 @@ export async function findPredictions(
   }
 }
 
-/** Why an event has no prediction. */
+/** Reason why an event has no prediction. */
 export interface FoundDeadLetter {
   pipeline: string;
   reason: string;
@@ -42,7 +42,7 @@ export interface FoundDeadLetter {
 }
 
 /**
- * Dead letters of an event that were not put back on the log, the newest first.
+ * Returns the dead letters of an event that were not redriven, newest first.
  *
  * @throws {MillraceError} as {@link translateError}.
  */
@@ -61,7 +61,7 @@ export async function findDeadLetters(client: ClickHouseClient, eventId: string)
 }
 
 /**
- * Whether ClickHouse answers a query.
+ * Resolves if ClickHouse answers a query.
  *
  * @throws {MillraceError} as {@link translateError}.
  */

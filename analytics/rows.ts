@@ -1,30 +1,30 @@
 import { MillraceError } from '../platform/errors.js';
 
-/** Times that ClickHouse's DateTime64(3) holds, milliseconds since 1970, UTC. It stores others as something else. */
+/** Range of ClickHouse's DateTime64(3), milliseconds since 1970, UTC. Other times are stored wrongly. */
 const storableTime = { from: Date.UTC(1900, 0, 1), to: Date.UTC(2299, 11, 31) };
 
-/** Whether a time, milliseconds since 1970, is one that can be stored: other clients write what they like. */
+/** Returns whether a time (milliseconds since 1970) can be stored. Other clients may write any time. */
 export function isStorable(time: number): boolean {
   return time >= storableTime.from && time <= storableTime.to;
 }
 
 /**
- * A time as rows have it, ISO 8601.
+ * Formats a time for a row, as ISO 8601.
  *
- * @param name - of the column, for the error.
- * @throws MillraceError `ROW_INVALID` for one that ClickHouse can't hold.
+ * @param name - name of the column, for the error.
+ * @throws MillraceError `ROW_INVALID` if ClickHouse cannot store the time.
  */
 export function toRowTime(name: string, time: number): string {
   if (isStorable(time)) return new Date(time).toISOString();
   throw new MillraceError(
     'ROW_INVALID',
-    `${name} is ${time} ms since 1970: the years 1900 to 2299 can be stored.`,
+    `${name} is ${time} ms since 1970, but only the years 1900 to 2299 can be stored.`,
   );
 }
 
 /**
- * Rows as they are inserted and read, named as their columns. Times are ISO 8601 in UTC with milliseconds
- * (`2026-01-31T12:00:00.123Z`); `topic`, `partition`, `offset` say where the record is on the log.
+ * Rows for inserts and queries, with the names of the columns. Times are ISO 8601 in UTC with milliseconds
+ * (`2026-01-31T12:00:00.123Z`). `topic`, `partition` and `offset` are the position of the record on the log.
  */
 export interface PredictionRow {
   event_id: string;
@@ -36,9 +36,9 @@ export interface PredictionRow {
   model_digest: string;
   event_time: string;
   predicted_at: string;
-  /** Finite: ClickHouse's JSON has no NaN, such a row is refused. */
+  /** Finite. A row with NaN is rejected. */
   score: number;
-  /** `null` where the model predicts no class. */
+  /** `null` if the model predicts no class. */
   label: string | null;
   /** The event's fields as a JSON object, in text. */
   features: string;
@@ -48,9 +48,9 @@ export interface PredictionRow {
   offset: number;
   schema_id: number | null;
   latency_ms: number;
-  /** A shadow prediction is no answer: it is kept beside the answer for comparison. */
+  /** A shadow prediction is not an answer, but stored for comparison. */
   role: 'champion' | 'canary' | 'shadow';
-  /** Offset on `millrace.models` of the alias event under which the model scored; -1 when none is known. */
+  /** Offset on `millrace.models` of the alias event of the model, -1 if unknown. */
   model_event: number;
   model_event_at: string | null;
 }
@@ -92,7 +92,7 @@ export interface OutcomeRow {
   offset: number;
 }
 
-/** An event of a model's life, from `millrace.models`. */
+/** A model event from `millrace.models`. */
 export interface ModelEventRow {
   /** Offset of its record. */
   model_event: number;
@@ -107,7 +107,7 @@ export interface ModelEventRow {
   at: string;
 }
 
-/** The views of the database `millrace` that take rows, and what their rows look like. */
+/** Views of the database `millrace` and their rows. */
 export interface RowsByTable {
   predictions: PredictionRow;
   dead_letters: DeadLetterRow;

@@ -10,7 +10,7 @@ import { testMigrations } from './migrate.test-suite.js';
 import { deadLetterRow, outcomeRow, predictionRow, resolutionRow } from './rows.js';
 
 /**
- * What holds for ClickHouse whichever way it is reached: called by a test file for each way.
+ * Tests for every kind of ClickHouse connection, called by one test file for each.
  *
  * @param open - its database `millrace` is dropped first.
  */

@@ -1,6 +1,6 @@
 import type { DeadLetterResolutionRow, DeadLetterRow, OutcomeRow, PredictionRow } from '../rows.js';
 
-/** Rows for tests: valid, with what a test cares about set by it. */
+/** Valid rows for tests, with overrides. */
 export function predictionRow(set: Partial<PredictionRow> = {}): PredictionRow {
   return {
     event_id: 'event-1',
