@@ -44,7 +44,7 @@ export interface Contract {
 export const schemasFolder = join(projectRoot, 'schemas');
 
 /**
- * Every version of a contract, oldest first, from `schemas/<folder>/<name>.v<N>.avsc`.
+ * Loads every version of a contract, oldest first, from `schemas/<folder>/<name>.v<N>.avsc`.
  *
  * @throws MillraceError `CONTRACT_INVALID` when there is none, or one is not a valid Avro record.
  */
@@ -65,7 +65,7 @@ export function loadContractVersions(folder: string, name: string, root: string 
   return versions;
 }
 
-/** The newest version of a contract: see {@link loadContractVersions}. */
+/** Loads the newest version of a contract: see {@link loadContractVersions}. */
 export function loadContract(folder: string, name: string, root: string = schemasFolder): Contract {
   const newest = loadContractVersions(folder, name, root).at(-1);
   if (newest === undefined) throw new Error('unreachable: an empty list of versions is refused above');

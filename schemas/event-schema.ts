@@ -4,13 +4,13 @@ import type { AvroType, ContractField, RecordSchema } from './contracts.js';
 import { numberHint } from './number-text.js';
 import { lastDate, parseDay, parseTime, timeExample } from './times.js';
 
-/** What is wrong with one field of an event. */
+/** An invalid field of an event. */
 export interface FieldError {
   field: string;
   problem: string;
 }
 
-/** An event that does not fit its contract, with every field that is wrong. Code `EVENT_INVALID`. */
+/** An event that does not match its contract, with all invalid fields. Code `EVENT_INVALID`. */
 export class InvalidEvent extends MillraceError {
   readonly fields: FieldError[];
 
@@ -64,10 +64,10 @@ export function eventCheck(contract: RecordSchema): (event: unknown) => boolean 
   };
 }
 
-/** Fields of one event that are named when they are wrong: it may bring any number of unknown ones. */
+/** Maximum number of invalid fields in an error. An event may have any number of unknown ones. */
 const maxNamed = 100;
 
-/** The fields that a failed parse complains of, by name, each once, and at most a hundred. */
+/** Returns the invalid fields of a failed parse by name, without duplicates, at most a hundred. */
 export function fieldErrors(error: z.ZodError): FieldError[] {
   const problems = new Map<string, string>();
   for (const issue of error.issues) {

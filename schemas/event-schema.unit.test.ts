@@ -31,7 +31,7 @@ describe('eventSchema', () => {
     expect(eventSchema(ride).parse(withoutCompany)).toEqual(good);
   });
 
-  it('names every wrong field at once', () => {
+  it('names every invalid field', () => {
     const event = {
       area: 78,
       miles: Number.NaN,
@@ -52,7 +52,7 @@ describe('eventSchema', () => {
     });
   });
 
-  it('tells a missing field from a wrong one', () => {
+  it('distinguishes a missing field from an invalid one', () => {
     expect(errorsOf(ride, { ...good, area: undefined, miles: null })).toEqual({
       area: 'is missing',
       miles: expect.stringMatching(/^must be a number/) as string,
@@ -200,7 +200,7 @@ describe('eventCheck', () => {
     fc.double(),
   );
 
-  it('passes what the schema gives back as it is, and nothing else', () => {
+  it('accepts only events that the schema returns unchanged', () => {
     const names = fields.map(({ name }) => name);
     const [schema, check] = [eventSchema(record(...fields)), eventCheck(record(...fields))];
     fc.assert(

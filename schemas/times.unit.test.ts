@@ -41,7 +41,7 @@ it.each([
   '1769795100000',
   'today',
   '',
-])('reads no time of %j', (text) => {
+])('rejects %j', (text) => {
   expect(parseTime(text)).toBeUndefined();
 });
 
