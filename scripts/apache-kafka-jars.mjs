@@ -1,7 +1,7 @@
 // The jars of Apache Kafka (server, command line tools, Streams), fetched from Maven Central into a cache folder.
 //
-//   node scripts/apache-kafka-jars.mjs             fetches them if need be, prints their folder
-//   node scripts/apache-kafka-jars.mjs --cached    prints their folder, or fails when they are not there yet
+//   node scripts/apache-kafka-jars.mjs             downloads them if missing, prints their folder
+//   node scripts/apache-kafka-jars.mjs --cached    prints their folder, or fails if they are missing
 //
 // Needs Maven. Settings: KAFKA_VERSION, APACHE_KAFKA_CACHE (folder of the downloads).
 import { spawnSync } from 'node:child_process';
@@ -11,14 +11,14 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-// Not newer: from 4.3.0 to 4.4.0 at least it drops markers of transactions when it is killed (KAFKA-20734).
+// Not newer: 4.3.0 to 4.4.0 can drop transaction markers when a broker is killed (KAFKA-20734).
 export const version = process.env.KAFKA_VERSION ?? '4.2.1';
 
 const artifacts = [
   `org.apache.kafka:kafka_2.13:${version}`,
   `org.apache.kafka:kafka-tools:${version}`,
   `org.apache.kafka:kafka-streams:${version}`,
-  // Without it the warnings of clients and server are lost.
+  // Required to see warnings of clients and server.
   'org.slf4j:slf4j-simple:1.7.36',
 ];
 const cacheFolder =
@@ -42,7 +42,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   console.log(fetchJars());
 }
 
-/** Downloads the jars once; a half-finished download never counts. Returns their folder. */
+/** Downloads the jars once and atomically. Returns their folder. */
 export function fetchJars() {
   if (existsSync(folder)) return folder;
   mkdirSync(cacheFolder, { recursive: true });

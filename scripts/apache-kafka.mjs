@@ -26,7 +26,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => v
 try {
   kafka = await ApacheKafkaCluster.start(Number(process.env.APACHE_KAFKA_BROKERS_COUNT ?? 1), {
     jvmOptions: ['-Xmx512m', '-XX:+UseG1GC'],
-    // Where a resource has no list, everybody may do everything. Lists cost time, so benchmarks do without.
+    // Resources without an access list are open to all. Benchmarks omit the authorizer, which costs time.
     settings: process.env.APACHE_KAFKA_ACCESS_LISTS
       ? {
           'authorizer.class.name': 'org.apache.kafka.metadata.authorizer.StandardAuthorizer',

@@ -1,4 +1,4 @@
-// Asks the process of this container how it is, and ends with 0 when the answer is good. The image has no curl.
+// Probes the process of this container, and exits with 0 if it is healthy. The image has no curl.
 //
 //   node scripts/probe.mjs /health/ready
 const [path = '/health/live'] = process.argv.slice(2);

@@ -1,4 +1,4 @@
-// Removes the native libraries of other platforms: onnxruntime-node brings 210 MB for all of them.
+// Removes the native libraries of other platforms: onnxruntime-node ships 210 MB for all of them.
 //
 //   node scripts/prune-native-libraries.mjs     in the folder of node_modules
 import { existsSync, readdirSync, rmSync } from 'node:fs';

@@ -27,7 +27,7 @@ let rabbitMq;
 let child;
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
   process.on(signal, () => {
-    // The command ends first, with RabbitMQ still there. In a process group of its own no signal reaches it but from here.
+    // Ends the command before RabbitMQ. In a separate process group, it gets signals only from here.
     if (child === undefined) void stop(0);
     else signalAll(signal);
   });
@@ -51,7 +51,7 @@ if (stopped) {
   console.error(`RabbitMQ was ready after ${((performance.now() - started) / 1000).toFixed(1)} s.`);
   for (const [name, value] of Object.entries(addresses)) console.log(`${name}=${value}`);
 } else {
-  // In its own group a Ctrl-C reaches it once. At a terminal it stays in this one, for it may read from there.
+  // In a separate group it gets Ctrl-C once. On a terminal it stays in this group, to be able to read from it.
   child = spawn(command, args, {
     stdio: 'inherit',
     detached: !process.stdin.isTTY,
@@ -71,7 +71,7 @@ function signalAll(signal) {
     if (!process.stdin.isTTY) process.kill(-child.pid, signal);
     else if (signal !== 'SIGINT') child.kill(signal);
   } catch {
-    // It has ended.
+    // It has already ended.
   }
 }
 

@@ -1,5 +1,5 @@
-// Makes a checkout runnable with nothing but Node: installs what the lock file names, compiles what changed.
-// Plain JavaScript without dependencies, because it runs before there are any.
+// Prepares a checkout with only Node: installs the dependencies of the lock file, and compiles changed code.
+// Plain JavaScript without dependencies, because it runs before they are installed.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
