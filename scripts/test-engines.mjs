@@ -16,7 +16,7 @@ const suite = [
   'dist/processors/schedules/scheduler',
   'dist/models/lifecycle/served-models',
   'dist/app/schema-registry-topic',
-  'dist/analytics/analytics.int',
+  'dist/analytics/analytics.component',
 ];
 
 const root = fileURLToPath(new URL('..', import.meta.url));

@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config';
 // They need tools beyond Node (install.sh), so `npm test` leaves them out.
 export default defineConfig({
   test: {
-    include: ['dist/tests/deploy/**/*.e2e.test.js'],
+    include: ['dist/tests/deploy/**/*.system.test.js'],
     pool: 'forks',
     maxWorkers: 2,
     // Every test by name, so that what is skipped can be seen.

@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
   test: {
-    include: ['dist/tests/faults/*.e2e.test.js'],
+    include: ['dist/tests/faults/*.system.test.js'],
     pool: 'forks',
     fileParallelism: false,
     reporters: ['verbose'],

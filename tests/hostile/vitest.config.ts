@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config';
 // One file at a time: several of them fill memory, logs or queues on purpose.
 export default defineConfig({
   test: {
-    include: ['dist/tests/hostile/**/*.{int,e2e}.test.js'],
+    include: ['dist/tests/hostile/**/*.system.test.js'],
     pool: 'forks',
     fileParallelism: false,
     reporters: ['verbose'],
