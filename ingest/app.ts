@@ -112,7 +112,12 @@ export function createApp(options: AppOptions): Hono {
   app.get('/swagger/*', (c) => c.redirect('/docs'));
   let document: Promise<object> | undefined;
   app.get('/openapi.json', async (c) => {
-    document ??= openApiDocument(app, [...pipelines.values()], options.apiKeys.required);
+    document ??= openApiDocument(app, [...pipelines.values()], options.apiKeys.required).catch(
+      (error: unknown) => {
+        document = undefined;
+        throw error;
+      },
+    );
     return c.json(await document);
   });
 

@@ -65,18 +65,18 @@ export function jobRoutes(jobs: FileJobs): Hono {
   );
 
   app.get(
-    '/:job',
+    '/:jobId',
     describeRoute({
       tags,
       summary: 'The state of a job.',
       parameters,
       responses: { 200: answer('Its present state.', jobSchema), ...problems(...jobCodes) },
     }),
-    async (c) => c.json(describeJob(await findJob(c, jobs, c.req.param('job')))),
+    async (c) => c.json(describeJob(await findJob(c, jobs, c.req.param('jobId')))),
   );
 
-  app.get('/:job/events', describeEvents, async (c) => {
-    const first = await findJob(c, jobs, c.req.param('job'));
+  app.get('/:jobId/events', describeEvents, async (c) => {
+    const first = await findJob(c, jobs, c.req.param('jobId'));
     return streamSSE(c, async (stream) => {
       let latest: Job | undefined = first;
       let wake: () => void = () => undefined;
@@ -108,8 +108,8 @@ export function jobRoutes(jobs: FileJobs): Hono {
     });
   });
 
-  app.get('/:job/result', describeResult, async (c) => {
-    const job = await findJob(c, jobs, c.req.param('job'));
+  app.get('/:jobId/result', describeResult, async (c) => {
+    const job = await findJob(c, jobs, c.req.param('jobId'));
     const path = jobs.files.result(job.job_id);
     if (job.state !== 'done') throw notDone(job);
     const size = await stat(path).then(

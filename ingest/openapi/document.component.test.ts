@@ -119,13 +119,13 @@ const requests: Record<string, Requests> = {
     await api.get('/v1/predictions/unknown'),
   ],
   'GET /v1/jobs': async () => [await api.get('/v1/jobs')],
-  'GET /v1/jobs/{job}': async () => [
+  'GET /v1/jobs/{jobId}': async () => [
     await api.get(`/v1/jobs/${doneJob}`),
     await api.get(`/v1/jobs/${randomUUID()}`),
     await whileLogIsDown(() => api.get(`/v1/jobs/${randomUUID()}`)),
   ],
-  'GET /v1/jobs/{job}/events': async () => [await api.get(`/v1/jobs/${doneJob}/events`)],
-  'GET /v1/jobs/{job}/result': async () => {
+  'GET /v1/jobs/{jobId}/events': async () => [await api.get(`/v1/jobs/${doneJob}/events`)],
+  'GET /v1/jobs/{jobId}/result': async () => {
     const pending = await api.post(
       '/v1/pipelines/credit-default/files',
       csvUpload(examples['credit-default'] ?? {}),

@@ -173,7 +173,7 @@ it('every answer is snake_case', async () => {
   for (const path of Object.keys(paths).filter((each) => 'get' in (paths[each] ?? {}))) {
     const filled = path
       .replace('{eventId}', id.event_id)
-      .replace('{job}', job.job_id)
+      .replace('{jobId}', job.job_id)
       .replace(/\{(?:name|model)\}/, 'credit-default')
       .replace('{version}', '1');
     const response = await system.get(filled);

@@ -1,3 +1,4 @@
+import { readdirSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -149,8 +150,22 @@ test('a signal that is aborted ends the reading of a file', async () => {
     aborting.abort();
     return examined;
   });
-  await expect(reading).rejects.toThrow('ended');
+  await expect(reading).rejects.toThrow('aborted');
   expect(await parser.read(await save('a\n1\n'), { format: 'csv' }, (file) => file.columns)).toEqual(['a']);
+});
+
+test('a pass that is not read to its end leaves no file open', async () => {
+  const path = await save(`a\n${'1\n'.repeat(200_000)}`);
+  const openFiles = (): number => readdirSync('/dev/fd').length;
+  const readOneBatch = (): Promise<void> =>
+    parser.read(path, { format: 'csv' }, async (file) => {
+      for await (const rows of file.rows({ maxRows: 10 })) if (rows.length > 0) break;
+    });
+  await readOneBatch();
+  const before = openFiles();
+  for (let pass = 0; pass < 5; pass++) await readOneBatch();
+  // Before the thread ends, which is after ten seconds without a file.
+  await expect.poll(openFiles, { timeout: 5_000 }).toBeLessThanOrEqual(before);
 });
 
 test('files wait when all threads are busy, and none is read once the parser is closed', async () => {

@@ -6,7 +6,7 @@ import { type AddedValues, type FileFormat, type ParsedRow, toValues } from '../
 import { maxJobRows } from '../job.js';
 import { type Opened, ParserThread, type RowMessage } from './parser-thread.js';
 
-/** Two for the jobs at work, two for requests. */
+/** Jobs and requests share them. */
 const maxThreads = 4;
 /** A thread takes a tenth of a second to start, and keeps memory of a large workbook until it ends. */
 const maxIdleMs = 10_000;
@@ -41,7 +41,7 @@ export class FileParser {
    * Opens a file for `use`, and closes it afterwards.
    *
    * @throws MillraceError `FILE_INVALID` for a file that has none of the formats, is damaged or takes too much memory; what
-   *   the file system and `use` throw; an Error when the thread ends.
+   *   the file system and `use` throw; the reason of `signal` when it aborts; an Error when the thread ends.
    */
   read<Result>(
     path: string,
@@ -64,6 +64,8 @@ export class FileParser {
         return result;
       } catch (error) {
         await thread.stop();
+        // The thread was ended on purpose then.
+        signal?.throwIfAborted();
         throw error;
       } finally {
         signal?.removeEventListener('abort', stop);
@@ -103,7 +105,7 @@ export class FileParser {
   }
 }
 
-/** A file that is open in a worker thread. One pass over it at a time, each to its end. */
+/** A file that is open in a worker thread. One pass over it at a time. */
 export class ParsedFile {
   readonly format: FileFormat;
   /** As in {@link InputFile}. */

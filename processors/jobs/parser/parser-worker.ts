@@ -45,6 +45,9 @@ async function answer(request: Request): Promise<Reply> {
     pass = write(format, request.write, file, request.added, batches);
     return nextBatch(undefined);
   }
+  // A pass that was not read to its end holds the file open.
+  await pass?.return();
+  pass = undefined;
   file.close();
   file = undefined;
   return { closed: true };
@@ -63,13 +66,17 @@ function toMessage({ values, problem, original }: InputRow): RowMessage {
 /** Reads the next batch while the last one is used in the other thread. */
 async function* readAhead<Batch>(source: AsyncGenerator<Batch>): AsyncGenerator<Batch, void, undefined> {
   let next = source.next();
-  for (;;) {
-    const { done, value } = await next;
-    if (done === true) return;
-    next = source.next();
-    // Thrown when it is awaited, which may be later than it fails.
-    next.catch(() => undefined);
-    yield value;
+  try {
+    for (;;) {
+      const { done, value } = await next;
+      if (done === true) return;
+      next = source.next();
+      // Thrown when it is awaited, which may be later than it fails.
+      next.catch(() => undefined);
+      yield value;
+    }
+  } finally {
+    await source.return(undefined);
   }
 }
 
