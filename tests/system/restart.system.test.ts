@@ -16,7 +16,7 @@ beforeEach(async () => {
 
 afterEach(() => whole.remove());
 
-it.runIf(runsAll)(
+it(
   'stores the rows of a log that was begun anew, at places that the old one had too',
   { timeout: patience * 60_000 },
   async () => {

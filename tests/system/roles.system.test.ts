@@ -46,7 +46,7 @@ async function expectExit({ program }: Started, code: number): Promise<void> {
   expect(await program.exited, program.output()).toBe(code);
 }
 
-describe.runIf(runsAll).each(fullSize ? all : (['process'] as const))('%s', (role) => {
+describe.each(fullSize ? all : (['process'] as const))('%s', (role) => {
   it('shows metrics, and ends with 0 on SIGTERM', { timeout }, async () => {
     const started = await startReady(role, { STOP_DELAY_MS: '0' });
     expect(await statusOf(`${started.http}/health/live`)).toBe(200);

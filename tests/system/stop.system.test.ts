@@ -122,6 +122,6 @@ describe('what keeps it from starting is one line that names the setting', () =>
     await writeFile(file, '');
     const system = whole.start({ DATA_DIR: file });
     expect(await system.exited).toBe(1);
-    expect(linesOf(system)).toEqual([expect.stringMatching(/^The data folder .*DATA_DIR/)]);
+    expect(linesOf(system)).toEqual([expect.stringMatching(/^Cannot write to the data folder .*DATA_DIR/)]);
   });
 });
