@@ -13,9 +13,6 @@ export default defineConfig({
       'dist/tests/faults/*.system.test.js',
       'dist/tests/hostile/**',
     ],
-    // npm test lets files share processes (--isolate=false): to start one for each, and to load the system in it, takes
-    // longer than most of them do. The contract's files keep their own: their client is kafkajs as published, and
-    // streams/kafkajs.ts replaces parts of the copy that a process has.
     pool: 'forks',
     // Node itself loads what ships, as it does for users; vitest takes a fifth longer to load it for each file.
     server: { deps: { external: [/\/dist\/(?!tests\/)(?!.*\/testing\/)(?!.*\.test\.js$)/] } },
