@@ -92,7 +92,7 @@ it.runIf(runsAll)(
       const second = whole.start({ ...otherPorts, ...engines });
       expect(await second.exited).toBe(1);
       expect(linesOf(second)).toEqual([
-        expect.stringMatching(/data folder .* already, as process \d+\. .*DATA_DIR/),
+        expect.stringMatching(/data folder .* in use by process \d+\. .*DATA_DIR/),
       ]);
     }
     await load.postEvents(500);
