@@ -32,7 +32,7 @@ describeRabbitMq('the RabbitMQ bridge', () => {
   beforeAll(async () => {
     rabbit = await RabbitMq.start();
     client = await RabbitClient.connect(rabbit.url);
-    // Old programs and other people were here first.
+    // Declared beforehand, as existing programs and operators would.
     await client.channel.assertQueue('alicpp_records', { durable: true });
     await client.channel.assertQueue('rides', { durable: true, arguments: { 'x-max-length': 1000 } });
     await client.channel.assertQueue('full', {
@@ -72,7 +72,7 @@ describeRabbitMq('the RabbitMQ bridge', () => {
     );
   }
 
-  it('takes what every type of exchange routes to its queue', async () => {
+  it('ingests messages from every type of exchange bound to its queue', async () => {
     await client.send(body, { messageId: 'x1' });
     await client.send(body, { exchange: 'by-key', key: 'credit', messageId: 'x2' });
     await client.send(body, { exchange: 'to-all', key: 'whatever', messageId: 'x3' });
@@ -114,7 +114,7 @@ describeRabbitMq('the RabbitMQ bridge', () => {
     expect(sure?.content).toEqual(result?.content);
   });
 
-  it('answers clients at the queues they name, each with its own correlation id, errors too', async () => {
+  it('sends each reply, errors included, to the queue that the client names, with the client’s correlation id', async () => {
     const replies: [unknown, unknown, Record<string, unknown>][] = [];
     const note = (queue: string) =>
       client.channel.consume(
@@ -146,13 +146,13 @@ describeRabbitMq('the RabbitMQ bridge', () => {
       answer: { event_id: 'r3', code: 'EVENT_INVALID', status: 422 },
     });
     expect(byId.get('5')).toMatchObject({ answer: { event_id: 'r5' } });
-    // Clients have their replies before the bridge has its confirms.
+    // Clients get their replies before the bridge gets its confirms.
     await expect
       .poll(async () => (await system.get('/metrics')).text())
       .toMatch(/published_total\{kind="reply",outcome="unroutable"\} 1\n/);
   });
 
-  it('sets bad messages aside, with bytes and properties as they came, and goes on', async () => {
+  it('dead-letters bad messages with their original bytes and properties, and continues', async () => {
     await client.drain('millrace.dead-letters');
     await client.send('no JSON', {
       messageId: 'bad1',
@@ -195,7 +195,7 @@ describeRabbitMq('the RabbitMQ bridge', () => {
     ]);
   });
 
-  it('scores what carries headers of any type, and sets aside what has too many beside others', async () => {
+  it('scores messages with headers of any type, and dead-letters those with too many', async () => {
     await client.drain('millrace.dead-letters');
     const text = (name: string, size: number): Buffer => {
       const start = Buffer.from(`${String.fromCharCode(name.length)}${name}S\0\0\0\0`);
@@ -228,7 +228,7 @@ describeRabbitMq('the RabbitMQ bridge', () => {
     expect(headers[2]).toMatchObject({ at: 2 ** 63, no: Buffer.from([0, 0xff]), huge: -1e300 });
   });
 
-  it('lets messages come again that the dead-letter queue rejects, and nothing else wait', async () => {
+  it('retries messages that the dead-letter queue rejects, without blocking others', async () => {
     await client.drain('millrace.dead-letters');
     await client.send('the first', { messageId: 'first' });
     await expect
@@ -258,7 +258,7 @@ describeRabbitMq('the RabbitMQ bridge', () => {
     expect(deadLetters.map(({ content }) => String(content))).toEqual(['the first', 'rejected']);
   });
 
-  it('goes on with the others when a queue rejects results, and says which', async () => {
+  it('keeps publishing to other queues when one rejects results, and reports which one', async () => {
     await client.drain('results');
     const car = JSON.parse(readFileSync(join(projectRoot, 'examples', 'car-price.json'), 'utf8')) as object;
     const predict = async (id: string): Promise<void> => {
@@ -278,10 +278,10 @@ describeRabbitMq('the RabbitMQ bridge', () => {
     expect(seen.length).toBeLessThanOrEqual(7);
     const part = 'rabbitmq results queue full';
     const problem = expect.stringMatching(/the queue full rejects results/) as string;
-    // The others have their messages before the bridge knows that this one has rejected some.
+    // The other queues get their messages before the bridge knows that this one has rejected some.
     await expect.poll(() => health(part)).toMatchObject({ status: 'degraded', detail: problem });
     expect(await health('rabbitmq results')).toEqual({ status: 'up' });
-    // Whatever waited was tried again, or given up by now.
+    // By now, every waiting result was retried or given up.
     await expect.poll(async () => (await client.drain('full')).length).toBeGreaterThan(0);
     await expect
       .poll(async () => {
@@ -292,7 +292,7 @@ describeRabbitMq('the RabbitMQ bridge', () => {
       .toEqual({ status: 'up' });
   });
 
-  it('takes a queue as it is, whatever its arguments, for another pipeline', async () => {
+  it('reads an existing queue, whatever its arguments, for another pipeline', async () => {
     const ride = readFileSync(join(projectRoot, 'examples', 'taxi-trip-duration.json'), 'utf8');
     await client.send(ride, { key: 'rides', messageId: 'ride' });
     await expect
@@ -301,7 +301,7 @@ describeRabbitMq('the RabbitMQ bridge', () => {
   });
 
   describe('at the end', () => {
-    it.runIf(runsAll)('goes on after RabbitMQ was restarted, or took its queue away', async () => {
+    it.runIf(runsAll)('continues after RabbitMQ was restarted or deleted its queue', async () => {
       await client.close();
       await rabbit.restart();
       client = await RabbitClient.connect(rabbit.url);
@@ -315,7 +315,7 @@ describeRabbitMq('the RabbitMQ bridge', () => {
       await expect.poll(() => rows(`event_id = 'after-delete'`)).toHaveLength(1);
     });
 
-    it('is degraded, and nothing else, while RabbitMQ is away', async () => {
+    it('is degraded, and nothing else, while RabbitMQ is unavailable', async () => {
       await client.close();
       await rabbit.kill();
       await expect.poll(() => health('rabbitmq')).toMatchObject({ status: 'degraded' });

@@ -26,7 +26,7 @@ import { ResultsQueues } from './results-queues.js';
 import { OwnBindings } from './own-bindings.js';
 import { bindingOf, deadLettersQueue, ensureDeadLetters, resultsBindingOf } from './topology.js';
 
-/** Consumer group of what goes to RabbitMQ. */
+/** Consumer group of the topics that are published to RabbitMQ. */
 export const bridgeGroup = 'millrace-rabbitmq';
 
 export interface BridgeOptions {
@@ -39,24 +39,24 @@ export interface BridgeOptions {
   logger: Logger;
 }
 
-/** Events from RabbitMQ's queues to the log, and predictions from the log to RabbitMQ. */
+/** Moves events from RabbitMQ's queues to the log, and predictions from the log to RabbitMQ. */
 export interface Bridge {
   connections(): BridgeStatus[];
-  /** Queues in and out, by the names that readiness gives them. */
+  /** Input and output queues, by their names in the readiness report. */
   parts: ReadonlyMap<string, () => BridgeStatus>;
   results: Consumption;
   resultTopics: string[];
-  /** Takes no more, ends what is under way, and disconnects. */
+  /** Stops consuming, finishes the work in flight, and disconnects. */
   stop(): Promise<void>;
 }
 
-/** How long what is under way may take to end, milliseconds. */
+/** Time limit for finishing the work in flight, milliseconds. */
 const drainMs = 5_000;
 
 /**
- * Starts the bridge; RabbitMQ need not be there yet.
+ * Starts the bridge. RabbitMQ may be unavailable at that time.
  *
- * @throws MillraceError `CONFIG_INVALID` for a queue whose pipeline there is not, and for a binding of a
+ * @throws MillraceError `CONFIG_INVALID` for a queue with an unknown pipeline, and for a binding of a
  *   queue that is not read.
  */
 export async function startBridge(options: BridgeOptions): Promise<Bridge> {
@@ -64,11 +64,11 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
   const mappings = queueMappings(config, pipelines);
   const bindings = parseBindings(config.RABBITMQ_BINDINGS);
   checkBindings(bindings, mappings);
-  // RabbitMQ lets a connection that publishes wait when it is short of memory; acknowledgements must not.
+  // RabbitMQ blocks publishing connections when it is short of memory; acknowledgements must not be blocked.
   const tls = tlsOptions(config, 'RABBITMQ');
   const reading = mappings.map(
-    // A connection for each queue, so that no queue interrupts another. The first reports for all when
-    // RabbitMQ is down.
+    // One connection per queue, so that queues do not interrupt each other. The first one reports RabbitMQ's
+    // outages for all.
     ({ queue }, index) =>
       new RabbitConnection({ url, tls, name: `millrace in ${queue}`, logger, quiet: index > 0 }),
   );
@@ -124,7 +124,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     ...parseResultsQueues(config.RABBITMQ_RESULTS_QUEUES).map(resultsBindingOf),
   ];
   const ownBindings = await OwnBindings.open({ streams, producer, url, wanted, logger });
-  // Before the first message: programs may bind their queues to exchanges that are there.
+  // Before the first message: programs may bind their queues only to exchanges that exist.
   const prepare = async (): Promise<void> => {
     await ownBindings.removeStale(writing);
     await outbound.prepare();
@@ -161,7 +161,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
   };
 }
 
-/** When RabbitMQ is down, confirmations never come: closing the connections ends the wait for them. */
+/** While RabbitMQ is down, confirms never arrive. Closing the connections ends the wait for them. */
 async function drain(
   queues: readonly InboundQueue[],
   results: Consumption,
@@ -207,7 +207,7 @@ function checkBindings(bindings: readonly { queue: string }[], mappings: readonl
 
 const depthMetric = 'millrace_rabbitmq_queue_messages';
 
-/** How many messages wait in each queue, asked for anew at each scrape. */
+/** Number of messages waiting in each queue, queried at each scrape. */
 function watchDepth(metrics: Metrics, connection: RabbitConnection, queues: readonly string[]): string {
   const gauge = new Gauge({
     name: depthMetric,
@@ -221,7 +221,7 @@ function watchDepth(metrics: Metrics, connection: RabbitConnection, queues: read
         const { messageCount } = await connection.use((channel) => channel.checkQueue(queue));
         gauge.set({ queue }, messageCount);
       });
-      // One that is not there has no figure.
+      // A missing queue has no value.
       await Promise.allSettled(asked);
     },
   });

@@ -9,33 +9,33 @@ import { readPropertiesOf } from './message-properties.js';
 export interface ConnectionOptions {
   /** `amqp://` or `amqps://`. Its password is never logged. */
   url: string;
-  /** For `amqps:`, such as an authority of one's own. Read once. Default: Node's. */
+  /** For `amqps:`, such as a private authority. Read once. Default: Node's. */
   tls?: TlsOptions;
-  /** Its name in RabbitMQ's list of connections. */
+  /** The name in RabbitMQ's list of connections. */
   name: string;
   logger: Logger;
-  /** Whether another connection to the same server logs when that is down. */
+  /** Whether another connection to the same server logs its outages. */
   quiet?: boolean;
-  /** Called whenever there is a connection again. What it throws is logged. */
+  /** Called after each connect. Its errors are logged. */
   onConnect?: () => Promise<void>;
 }
 
-/** How a part of the bridge is. */
+/** State of a part of the bridge. */
 export interface BridgeStatus {
   ok: boolean;
   /** Since when, milliseconds since 1970. */
   since: number;
-  /** What is wrong, or why it does nothing. */
+  /** What is wrong, or why the part is idle. */
   problem?: string;
 }
 
-/** Seconds after which a server that says nothing counts as gone. */
+/** Seconds without traffic after which the server counts as gone. */
 const heartbeatSeconds = 10;
 
 /** The frame size that every AMQP server and client supports. */
 const minFrameMax = 4_096;
 
-/** A connection to RabbitMQ that is made again, for as long as it takes, whenever it is lost. */
+/** A connection to RabbitMQ that reconnects, without a limit, whenever it is lost. */
 export class RabbitConnection {
   readonly #model: Promise<RecoveringChannelModel>;
   readonly #logger: Logger;
@@ -44,7 +44,7 @@ export class RabbitConnection {
   readonly #onConnect: (() => Promise<void>) | undefined;
   #status: BridgeStatus = { ok: false, since: Date.now(), problem: 'connecting' };
   #frameMax = minFrameMax;
-  /** Whether the log says already that it can't be reached. */
+  /** Whether the current outage is logged. */
   #told = false;
 
   constructor({ url, tls = {}, name, logger, quiet = false, onConnect }: ConnectionOptions) {
@@ -76,13 +76,16 @@ export class RabbitConnection {
     return this.#status;
   }
 
-  /** Most bytes of a frame, as agreed with RabbitMQ: the properties of a message have to fit into one. */
+  /**
+   * Maximum frame size in bytes, as negotiated with RabbitMQ. The properties of a message have to fit into
+   * one frame.
+   */
   get frameMax(): number {
     return this.#frameMax;
   }
 
   /**
-   * A new channel, once there is a connection. The caller listens for its `close`.
+   * Opens a channel once there is a connection. The caller listens for its `close`.
    *
    * @throws MillraceError `RABBITMQ_UNAVAILABLE`, retriable.
    */
@@ -90,7 +93,7 @@ export class RabbitConnection {
     try {
       const model = await this.#model;
       const channel = await model.createConfirmChannel();
-      // An error is told by the operation that failed, or by `close`, which follows.
+      // The failed operation, or the `close` that follows, reports the error.
       channel.on('error', () => undefined);
       return channel;
     } catch (error) {
@@ -98,7 +101,7 @@ export class RabbitConnection {
     }
   }
 
-  /** Uses a channel for one operation, since a failure closes the channel. @throws RabbitMQ's error. */
+  /** Runs one operation on its own channel, since a failure closes the channel. @throws RabbitMQ's error. */
   async use<T>(action: (channel: ConfirmChannel) => Promise<T>): Promise<T> {
     const channel = await this.channel();
     try {
@@ -108,7 +111,7 @@ export class RabbitConnection {
     }
   }
 
-  /** Ends it, and everything that waits for it fails. */
+  /** Closes the connection. Everything that waits for it fails. */
   async close(): Promise<void> {
     const model = await this.#model;
     await model.close();
@@ -162,6 +165,6 @@ export async function closeChannel(channel: ConfirmChannel): Promise<void> {
   try {
     await channel.close();
   } catch {
-    // It was.
+    // It was closed already.
   }
 }

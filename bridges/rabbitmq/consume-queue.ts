@@ -8,23 +8,23 @@ import { markPosition } from './redelivery.js';
 export interface ConsumeOptions {
   queue: string;
   kind: QueueKind;
-  /** Offset in a stream that was dealt with last. Unset: it is read from its beginning. */
+  /** Offset in the stream that was processed last. Unset: the stream is read from its beginning. */
   position: number | undefined;
   logger: Logger;
-  /** Given `null` when RabbitMQ ends the reading. */
+  /** Called with `null` when RabbitMQ cancels the consumer. */
   take: (message: ConsumeMessage | null) => void;
 }
 
 /**
- * Whether RabbitMQ gives other readers a part of the messages, as it does at a quorum queue, which passes
- * over `exclusive`.
+ * Whether RabbitMQ distributes messages to several consumers, as at a quorum queue, which ignores
+ * `exclusive`.
  */
 export function isShareable({ isQuorum, isSingle }: QueueKind): boolean {
   return isQuorum && !isSingle;
 }
 
 /**
- * Begins to read a queue as the only reader.
+ * Starts to consume a queue as its only consumer.
  *
  * @returns the consumer's tag.
  * @throws MillraceError `QUEUE_IN_USE`, retriable, while another program reads the queue.
@@ -33,7 +33,7 @@ export async function consumeQueue(
   channel: ConfirmChannel,
   { queue, kind, position, logger, take }: ConsumeOptions,
 ): Promise<string> {
-  // There `exclusive` keeps nobody out.
+  // A quorum queue ignores `exclusive`.
   if ((kind.isQuorum || kind.isSingle) && (await channel.checkQueue(queue)).consumerCount > 0)
     throw readByOther(queue);
   if (kind.arguments === undefined)
@@ -44,7 +44,7 @@ export async function consumeQueue(
   const warn = deliveryWarnings(logger);
   const options = kind.isStream
     ? { arguments: { 'x-stream-offset': position === undefined ? 'first' : position + 1 } }
-    : // RabbitMQ refuses it where it sees to one consumer itself.
+    : // RabbitMQ refuses `exclusive` with a single active consumer.
       { exclusive: !kind.isSingle };
   const onMessage = (message: ConsumeMessage | null): void => {
     if (message !== null && kind.isStream) markPosition(message);
@@ -55,7 +55,7 @@ export async function consumeQueue(
     return (await channel.consume(queue, onMessage, options)).consumerTag;
   } catch (error) {
     if (codeOf(error) !== 403) throw error;
-    // The other reason is that the user may not read it.
+    // The other reason is that the user lacks the permission to read.
     const isInUse = /exclusive/.test(messageOf(error));
     throw isInUse ? readByOther(queue) : refused(`The queue ${queue}`, 'RABBITMQ_QUEUES', error);
   }

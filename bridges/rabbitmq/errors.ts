@@ -1,17 +1,17 @@
 import { MillraceError, messageOf } from '../../platform/errors.js';
 
-/** AMQP reply code (such as 404 or 406) or system error code of what amqplib threw. */
+/** Returns the AMQP reply code (such as 404 or 406) or system error code of an amqplib error. */
 export function codeOf(error: unknown): number | string | undefined {
   if (!(error instanceof Error) || !('code' in error)) return undefined;
   const { code } = error;
   return typeof code === 'number' || typeof code === 'string' ? code : undefined;
 }
 
-/** RabbitMQ's refusal, as an error with a code of Millrace. */
+/** Converts RabbitMQ's refusal into a MillraceError. */
 export const ownName = 'RABBITMQ_URL (another vhost): the name is Millrace’s own';
 
 /**
- * RabbitMQ's refusal, with the setting that asked for the operation. Retriable: its operator may fix it.
+ * Converts RabbitMQ's refusal into an error that names the setting. Retriable: an operator may fix the cause.
  *
  * @param what - such as `The queue scores`.
  * @param setting - such as `RABBITMQ_QUEUES`, or `ownName`.
@@ -31,8 +31,7 @@ export function refused(what: string, setting: string, error: unknown): Millrace
 }
 
 /**
- * Whether it is about this one queue, exchange or message, and not about the connection: RabbitMQ gave a
- * reason.
+ * Whether the error concerns one queue, exchange or message and not the connection: RabbitMQ gave a reason.
  */
 export function isOwnFault(error: unknown): boolean {
   return error instanceof MillraceError && typeof codeOf(error.cause) === 'number';

@@ -8,13 +8,13 @@ import type { OutgoingMessage, Publisher } from './publisher.js';
 import { isDeliveryHeader } from './redelivery.js';
 import { deadLettersExchange, deadLettersQueue, ensureDeadLetters, ensureDelayQueue } from './topology.js';
 
-/** A message that could not be taken, and why. */
+/** A message that could not be ingested, and why. */
 export interface FailedMessage {
   message: ConsumeMessage;
   reason: MillraceError;
 }
 
-/** Header of a message that is tried again: how often that was. */
+/** Header of a retried message: the number of retries. */
 const attemptsHeader = 'millrace-attempts';
 
 const maxDelayMs = 600_000;
@@ -42,10 +42,10 @@ export class FailedMessages {
   }
 
   /**
-   * Puts messages in the dead-letter queue: bytes and properties as they came, the reason in headers. Those
-   * that the queue rejects, as it is full, come again later, to be put there then.
+   * Puts messages into the dead-letter queue: original bytes and properties, the reason in headers. Messages
+   * that the queue rejects because it is full are delayed and retried.
    *
-   * @returns the messages that come again.
+   * @returns the messages to retry.
    * @throws MillraceError `RABBITMQ_UNAVAILABLE` or `RABBITMQ_REFUSED`, retriable.
    */
   async deadLetter(failed: readonly FailedMessage[]): Promise<ConsumeMessage[]> {
@@ -62,13 +62,13 @@ export class FailedMessages {
     return refused;
   }
 
-  /** Why the dead-letter queue rejected the last message; undefined when it took it. */
+  /** Why the dead-letter queue rejected the last message; undefined if it accepted the message. */
   get problem(): string | undefined {
     return this.#problem;
   }
 
   /**
-   * Lets messages come again after a delay that doubles each time.
+   * Retries messages after a delay that doubles each time.
    *
    * @throws MillraceError `RABBITMQ_UNAVAILABLE` or `RABBITMQ_REFUSED`, retriable.
    */
@@ -103,7 +103,7 @@ export class FailedMessages {
       outgoing.set({ ...to(message), content: message.content, options }, copy);
     }
     const { refused, invalid } = await this.#publisher.publish([...outgoing.keys()]);
-    // Whatever its properties have that can't be sent, its bytes are not lost.
+    // The bytes are kept even if some properties can't be sent.
     const bare = new Map<OutgoingMessage, Copy>();
     for (const { message } of invalid) {
       const copy = outgoing.get(message);
@@ -128,22 +128,22 @@ export class FailedMessages {
   }
 }
 
-/** A message to be published again, with headers that say why. */
+/** Copies a message for publishing, with headers that give the reason. */
 interface Copy {
   message: ConsumeMessage;
   marks: Record<string, unknown>;
 }
 
-/** How often a message has been tried again. */
+/** Returns how often a message was retried. */
 export function attemptsOf({ properties }: ConsumeMessage): number {
   const attempts: unknown = properties.headers?.[attemptsHeader];
   return typeof attempts === 'number' && attempts > 0 ? attempts : 0;
 }
 
 /**
- * The properties of a message to publish it again with. What RabbitMQ would act upon is kept in headers of
- * other names: an expiration would drop it, CC and BCC would route copies of it, and a user id must be the
- * publisher's own.
+ * Returns the properties for publishing a message again. Properties that RabbitMQ acts on are kept in renamed
+ * headers: an expiration would drop the message, CC and BCC would route copies of it, and a user id must be
+ * the publisher's own.
  */
 function copyOf({ properties }: ConsumeMessage, marks: Record<string, unknown>): Options.Publish {
   const { expiration, userId, headers, messageId, correlationId, replyTo, contentType, contentEncoding } =
@@ -153,12 +153,12 @@ function copyOf({ properties }: ConsumeMessage, marks: Record<string, unknown>):
   const kept: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(headers ?? {})) {
     if (name === 'CC' || name === 'BCC') kept[`millrace-${name.toLowerCase()}`] = value;
-    // With its way through delay queues RabbitMQ would take it for a message that goes in circles.
+    // With the `x-death` history of its delay queues, RabbitMQ would treat the message as cycling.
     else if (!isDeliveryHeader(name)) kept[name] = value;
   }
   if (expiration !== undefined) kept['millrace-expiration'] = expiration;
   if (userId !== undefined) kept['millrace-user-id'] = userId;
-  // Text: no double holds it, and amqplib writes nothing else.
+  // As text: a double can't hold it, and amqplib writes no other type.
   if (typeof timestamp === 'string') kept['millrace-timestamp'] = timestamp;
   const copied = {
     messageId,

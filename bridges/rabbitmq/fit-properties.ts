@@ -1,41 +1,41 @@
 import type { Options } from 'amqplib';
 
 /**
- * Header of a message that had more in its properties than can be sent: how many headers were cut or left
- * out.
+ * Header of a message whose properties were too large to send: the number of headers that were cut or
+ * dropped.
  */
 export const cutHeader = 'millrace-headers-cut';
 
-/** AMQP short strings, as properties, routing keys and names of headers are, have at most so many bytes. */
+/** Maximum bytes of an AMQP short string, such as a property, a routing key or a header name. */
 const maxShortTextBytes = 255;
 
-/** amqplib writes headers into a buffer of this size. */
+/** Size of the buffer into which amqplib writes headers. */
 const largestHeaders = 65_536;
 
 /**
- * Of the frame that holds the properties: its own header and end, class, body size, flags, priority, mode and
- * timestamp.
+ * Overhead of the frame with the properties: its own header and end, class, body size, flags, priority, mode
+ * and timestamp.
  */
 const besideTexts = 8 + 12 + 2 + 2 + 8;
 
-/** What is kept of a long text. */
+/** Kept length of a long text. */
 const keptCharacters = 200;
 
-/** The beginning of a text that fits into a short string. */
+/** Returns the beginning of a text that fits into a short string. */
 export function shortText(text: string, bytes = maxShortTextBytes): string {
   if (Buffer.byteLength(text) <= bytes) return text;
-  // The decoder holds a character back that is not complete.
+  // The decoder holds back an incomplete character.
   return new TextDecoder().decode(Buffer.from(text).subarray(0, bytes), { stream: true });
 }
 
-/** Whether a text can be a property or a routing key. */
+/** Whether a text fits into a property or a routing key. */
 export function isShortText(text: string): boolean {
   return Buffer.byteLength(text) <= maxShortTextBytes;
 }
 
 /**
- * Properties that RabbitMQ and amqplib take, whatever they were: long texts are cut; so are headers, the
- * largest first, until all fit into a frame, and `millrace-headers-cut` counts them.
+ * Fits properties to the limits of RabbitMQ and amqplib. Long texts are cut. Headers are cut as well, the
+ * largest first, until all fit into a frame; `millrace-headers-cut` counts them.
  *
  * @param frameMax - bytes of a frame on the connection.
  */
@@ -67,7 +67,7 @@ function fitHeaders(given: Record<string, unknown>, limit: number): Record<strin
   const kept = new Map<string, unknown>(Object.entries(given));
   const cut = new Set<string>();
   const largestFirst = (one: Header, other: Header): number => other.bytes - one.bytes;
-  // Each long text to its beginning; if that is not enough, whole headers.
+  // First cut each long text; if that is not enough, drop whole headers.
   const shorter = headers.toSorted(largestFirst).map(({ name, value, bytes }): Header => {
     if (over <= 0 || typeof value !== 'string' || value.length <= keptCharacters)
       return { name, value, bytes };
@@ -90,7 +90,7 @@ function toHeader(name: string, value: unknown): Header {
   return { name, value, bytes: 1 + Buffer.byteLength(name) + bytesOf(value) };
 }
 
-/** Most bytes that amqplib writes for a value, with the tag of its type. */
+/** Maximum bytes that amqplib writes for a value, including its type tag. */
 function bytesOf(value: unknown): number {
   if (typeof value === 'string') return 5 + Buffer.byteLength(value);
   if (Buffer.isBuffer(value)) return 5 + value.length;

@@ -5,8 +5,8 @@ import { cutHeader, fitProperties, shortText } from './fit-properties.js';
 const headersOf = (headers: Record<string, unknown>, frameMax = 131_072): Record<string, unknown> =>
   fitProperties({ headers }, frameMax).headers as Record<string, unknown>;
 
-describe('properties that go into a frame', () => {
-  it('stay as they are when they fit', () => {
+describe('properties for a frame', () => {
+  it('are unchanged when they fit', () => {
     const options: Options.Publish = { messageId: 'id', headers: { a: 'x'.repeat(65_500), b: 1 } };
     expect(fitProperties(options, 131_072)).toEqual(options);
   });

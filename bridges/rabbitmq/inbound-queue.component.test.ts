@@ -26,7 +26,7 @@ describeRabbitMq('the reading of a queue', () => {
     return content.toString() === 'poison';
   }
 
-  it('tries a message that breaks something again, ever later, and sets it aside at last; others pass it by', async () => {
+  it('retries a failing message with growing delays, then dead-letters it; other messages are not blocked', async () => {
     const at = await fixture.names();
     const tries: number[] = [];
     const good = Array.from({ length: 100 }, (_, index) => `good ${index}`);
@@ -52,7 +52,7 @@ describeRabbitMq('the reading of a queue', () => {
     expect(third - second).toBeGreaterThan(39);
   });
 
-  it('waits while the log is away, and burns no retries', async () => {
+  it('waits while the log is unavailable, and uses no retries', async () => {
     const at = await fixture.names();
     const texts = Array.from({ length: 300 }, (_, index) => `text ${index % 40}`);
     let written = 0;
@@ -86,14 +86,14 @@ describeRabbitMq('the reading of a queue', () => {
     },
   );
 
-  it('knows messages again that are on the log and were never acknowledged', async () => {
+  it('recognises messages that are on the log but were never acknowledged', async () => {
     const at = await fixture.names();
     const texts = Array.from({ length: 200 }, (_, index) => `text ${index % 30}`);
     await fixture.fill(at.queue, texts);
     let ends = 0;
     await fixture.read(at, (publish) => async (messages, ledger, before) => {
       await publish(messages, ledger, before);
-      // As if it were killed now: nothing is acknowledged.
+      // As if killed now: nothing is acknowledged.
       if (++ends <= 2) throw new MillraceError('LOG_REFUSED', 'the end');
     });
     await expectOnLog(at.topic, texts);
@@ -102,7 +102,7 @@ describeRabbitMq('the reading of a queue', () => {
     expect(ends).toBeGreaterThanOrEqual(2);
   });
 
-  it('leaves a queue to whoever reads it, and takes over when that one has ended', async () => {
+  it('leaves a queue to its current reader, and takes over when that reader ends', async () => {
     const at = await fixture.names();
     await fixture.fill(at.queue, ['before']);
     const first = await fixture.read(at);
@@ -119,7 +119,7 @@ describeRabbitMq('the reading of a queue', () => {
 
   const quorum = { 'x-queue-type': 'quorum' };
 
-  it('knows messages of a quorum queue again, although RabbitMQ counts in them how often it delivers them', async () => {
+  it('recognises redelivered messages of a quorum queue, whose headers count the deliveries', async () => {
     const at = await fixture.names();
     const texts = Array.from({ length: 50 }, (_, index) => `text ${index % 7}`);
     await fixture.fill(at.queue, texts, quorum);
@@ -133,7 +133,7 @@ describeRabbitMq('the reading of a queue', () => {
     await expectOnLog(at.topic, [...texts, 'one more']);
   });
 
-  it('leaves a quorum queue to whoever reads it, and says so when somebody joins', async () => {
+  it('leaves a quorum queue to its current reader, and reports a second reader', async () => {
     const at = await fixture.names();
     await fixture.fill(at.queue, [], quorum);
     const old = await fixture.client.channel.consume(at.queue, () => undefined, { noAck: true });
@@ -155,27 +155,24 @@ describeRabbitMq('the reading of a queue', () => {
     await fixture.client.channel.cancel(joined.consumerTag);
   });
 
-  it.runIf(runsAll).each([{}, quorum])(
-    'stands by at a queue with a single active consumer: %j',
-    async (type) => {
-      const at = await fixture.names();
-      const args = { ...type, 'x-single-active-consumer': true };
-      await fixture.fill(at.queue, ['before'], args);
-      const first = await fixture.read(at);
-      await expectOnLog(at.topic, ['before']);
-      const second = await fixture.read(at);
-      await expect.poll(() => second.inbound.status().problem).toMatch('another copy of the bridge');
-      await fixture.fill(at.queue, ['to the first'], args);
-      await expectOnLog(at.topic, ['before', 'to the first']);
-      expect(first.inbound.status().ok).toBe(true);
-      await first.inbound.stop();
-      await fixture.fill(at.queue, ['to the second'], args);
-      await expectOnLog(at.topic, ['before', 'to the first', 'to the second']);
-      await expect.poll(() => second.inbound.status().ok).toBe(true);
-    },
-  );
+  it.runIf(runsAll).each([{}, quorum])('waits at a queue with a single active consumer: %j', async (type) => {
+    const at = await fixture.names();
+    const args = { ...type, 'x-single-active-consumer': true };
+    await fixture.fill(at.queue, ['before'], args);
+    const first = await fixture.read(at);
+    await expectOnLog(at.topic, ['before']);
+    const second = await fixture.read(at);
+    await expect.poll(() => second.inbound.status().problem).toMatch('another copy of the bridge');
+    await fixture.fill(at.queue, ['to the first'], args);
+    await expectOnLog(at.topic, ['before', 'to the first']);
+    expect(first.inbound.status().ok).toBe(true);
+    await first.inbound.stop();
+    await fixture.fill(at.queue, ['to the second'], args);
+    await expectOnLog(at.topic, ['before', 'to the first', 'to the second']);
+    await expect.poll(() => second.inbound.status().ok).toBe(true);
+  });
 
-  it('reads a stream from its beginning, and from where it was after each end', async () => {
+  it('reads a stream from its beginning, and resumes at its position after each end', async () => {
     const at = await fixture.names();
     const args = { 'x-queue-type': 'stream' };
     await fixture.fill(at.queue, ['1', '2'], args);
@@ -194,7 +191,7 @@ describeRabbitMq('the reading of a queue', () => {
   });
 
   it.runIf(runsAll)(
-    'deals with all that has come before it stops, so that nothing counts as delivered in vain',
+    'processes every delivered message before it stops, so that no delivery is counted in vain',
     async () => {
       const at = await fixture.names();
       const limited = { ...quorum, 'x-delivery-limit': 1 };
@@ -210,7 +207,7 @@ describeRabbitMq('the reading of a queue', () => {
     },
   );
 
-  it('leads to bindings being removed that settings no longer name, and none that others made', async () => {
+  it('removes bindings that settings no longer name, and no others', async () => {
     const { streams } = fixture.log.open();
     const producer = await streams.createProducer();
     fixture.toStop.push(() => producer.close());
@@ -268,7 +265,7 @@ describeRabbitMq('the reading of a queue', () => {
     await fixture.client.channel.deleteExchange(exchange);
   });
 
-  it('says what it can’t use and which setting asked for it, and goes on when that is mended', async () => {
+  it('names what it can’t use and the setting that asked for it, and continues when that is fixed', async () => {
     const at = await fixture.names();
     const exchange = unique('exchange');
     await fixture.client.channel.assertExchange(exchange, 'direct', { durable: true });

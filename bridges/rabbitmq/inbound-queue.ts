@@ -25,17 +25,17 @@ export interface InboundQueueOptions {
   states: LedgerStates;
   ingestion: Pick<MessageIngestion, 'publish' | 'deadLetter'>;
   failed: FailedMessages;
-  /** Most messages that RabbitMQ delivers before they are acknowledged. */
+  /** Maximum number of unacknowledged messages that RabbitMQ delivers. */
   prefetch: number;
-  /** How often a message is tried again. */
+  /** Maximum number of retries of a message. */
   retryLimit: number;
   metrics: Metrics;
   logger: Logger;
 }
 
 /**
- * Reads one queue, and acknowledges what the log has acknowledged. It starts again, with backoff, whatever
- * fails.
+ * Reads one queue, and acknowledges messages once the log has acknowledged them. After any failure it starts
+ * again, with backoff.
  */
 export class InboundQueue {
   readonly #options: InboundQueueOptions;
@@ -43,7 +43,7 @@ export class InboundQueue {
   readonly #stopping = new AbortController();
   readonly #running: Promise<void>;
   #status: BridgeStatus = { ok: false, since: Date.now(), problem: 'waiting for RabbitMQ' };
-  /** Whether RabbitMQ would let others read it too. */
+  /** Whether RabbitMQ would allow further readers of the queue. */
   #isShareable = false;
   #shared = false;
 
@@ -61,7 +61,7 @@ export class InboundQueue {
     return { ...this.#status, ok: false, problem };
   }
 
-  /** Takes no more messages and ends the work in flight. Messages in the buffer go back to the queue. */
+  /** Stops consuming and finishes the work in flight. Messages in the buffer return to the queue. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     await this.#running;
@@ -74,7 +74,7 @@ export class InboundQueue {
         await this.#read(() => (attempt = 0));
       } catch (error) {
         if (!signal.aborted) this.#report(error);
-        // Another copy reads the queue: leave it alone for a while, or neither makes progress.
+        // Another copy reads the queue: wait, or neither makes progress.
         if (error instanceof MillraceError && error.code === 'LOG_FENCED') await pause(fencedMs, signal);
       }
       await backoff(attempt, { signal });
@@ -84,7 +84,7 @@ export class InboundQueue {
   /** One session: one channel, from the first message to the first failure. */
   async #read(onReading: () => void): Promise<void> {
     const { queue, bindings, connection, streams, states, prefetch } = this.#options;
-    // Nothing is read while it can't be written.
+    // Nothing is read while the log can't be written.
     await streams.ping();
     await ensureQueue(connection, queue, 'RABBITMQ_QUEUES');
     for (const binding of bindings) await ensureBinding(connection, binding);
@@ -99,7 +99,7 @@ export class InboundQueue {
     try {
       await channel.prefetch(prefetch);
       const kind = await queueKind((action) => connection.use(action), queue);
-      // The ledger's owner has the stream; RabbitMQ lets any number read it.
+      // The ledger's owner reads the stream; RabbitMQ allows any number of readers.
       if (kind.isStream) ledger = await Ledger.open(streams, states, queue, mine);
       this.#isShareable = isShareable(kind);
       const consumerTag = await consumeQueue(channel, {
@@ -128,7 +128,7 @@ export class InboundQueue {
     }
   }
 
-  /** Acknowledges redelivered messages that are on the log already. */
+  /** Acknowledges redelivered messages that are already on the log. */
   async #acknowledgeRedelivered(
     channel: ConfirmChannel,
     buffer: PrefetchBuffer,
@@ -151,7 +151,7 @@ export class InboundQueue {
     ledger.settle(ledger.unsettled.at(-1));
   }
 
-  /** Resolves when so many messages are delivered, or no more can come that were delivered before. */
+  /** Resolves when this number of messages is delivered, or when no more messages from before can arrive. */
   async #whenRedelivered(
     channel: ConfirmChannel,
     buffer: PrefetchBuffer,
@@ -160,7 +160,7 @@ export class InboundQueue {
   ): Promise<void> {
     const { queue, prefetch } = this.#options;
     const enough = Math.min(count, prefetch);
-    // RabbitMQ's answer that no more wait may overtake a delivery, but not two.
+    // RabbitMQ's answer that no more messages wait may overtake one delivery, but not two.
     for (let quiet = 0, seen = 0; quiet < 2; seen = buffer.length) {
       if (buffer.length >= enough || buffer.redelivered().length < buffer.length) return;
       const { messageCount } = await channel.checkQueue(queue);
@@ -183,7 +183,7 @@ export class InboundQueue {
     const settled = { last: Promise.resolve() };
     let before: Promise<void> = Promise.resolve();
     let left = false;
-    // RabbitMQ counts a message that goes back as a delivery, so all that have come are ingested before the
+    // RabbitMQ counts a requeued message as a delivery, so all delivered messages are ingested before the
     // end.
     while (!ended.aborted && !(left && buffer.length === 0)) {
       if (stopping.aborted && !left) {
@@ -193,7 +193,7 @@ export class InboundQueue {
       const batch = buffer.takeBatch();
       metrics.rabbitUnacknowledged.set({ queue }, batch.length + buffer.length);
       if (batch.length > 0) {
-        // It is made ready while the one before is being written.
+        // The next batch is prepared while the previous one is written.
         const ingesting = this.#ingest(channel, batch, ledger, before, settled);
         ingesting.catch(() => undefined);
         await before;
@@ -222,7 +222,7 @@ export class InboundQueue {
     await this.#handle(batch, ledger, before);
     acknowledge(channel, batch);
     const last = ledger.unsettled.at(-1);
-    // The queue answers after it has taken the acknowledgement.
+    // The queue answers after it has processed the acknowledgement.
     settled.last = this.#settle(channel, ledger, last);
     settled.last.catch(() => undefined);
   }
@@ -237,7 +237,7 @@ export class InboundQueue {
     this.#shared = this.#isShareable && consumerCount > 1;
   }
 
-  /** Ingests messages so that they can be acknowledged. @throws an error that is not the messages' fault. */
+  /** Ingests messages so that they can be acknowledged. @throws an error that the messages did not cause. */
   async #handle(messages: readonly ConsumeMessage[], ledger: Ledger, before: Promise<void>): Promise<void> {
     try {
       await this.#options.ingestion.publish(messages, ledger, before);
@@ -245,11 +245,11 @@ export class InboundQueue {
       await before;
       if (this.#stopping.signal.aborted) throw error;
       const known = error instanceof MillraceError ? error : undefined;
-      // The log is there and does not take them now.
+      // The log is available but does not accept the messages now.
       if (known?.code === 'LOG_UNAVAILABLE') return this.#retryLater(messages, known, ledger);
       if (known !== undefined && known.code !== 'RECORD_TOO_LARGE') throw known;
       if (messages.length > 1) {
-        // One of them is at fault: find it by halving.
+        // One of the messages is at fault: find it by halving.
         const middle = messages.length >> 1;
         await this.#handle(messages.slice(0, middle), ledger, before);
         await this.#handle(messages.slice(middle), ledger, before);
@@ -286,7 +286,7 @@ export class InboundQueue {
       await ingestion.deadLetter(givenUp, ledger);
     } catch (error) {
       if (!(error instanceof MillraceError) || error.code !== 'LOG_UNAVAILABLE') throw error;
-      // They are in the dead-letter queue; it may be the dead-letter topic that is at fault.
+      // The messages are in the dead-letter queue; the dead-letter topic may be at fault.
       ledger.note(over.map(digestOf));
     }
   }
@@ -298,7 +298,7 @@ export class InboundQueue {
     const since = this.#status.ok === ok ? this.#status.since : Date.now();
     this.#status = problem === undefined ? { ok, since } : { ok, since, problem };
     if (ok) this.#logger.info('reading the queue');
-    // Its connection says so itself.
+    // The connection reports its outage.
     else if (this.#options.connection.status().ok)
       this.#logger.warn(`The queue is not read: ${problem} Trying on.`);
   }

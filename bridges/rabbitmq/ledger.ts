@@ -11,11 +11,11 @@ import { positionOf } from './redelivery.js';
 /** The state of a queue on the log. */
 interface LedgerState {
   /**
-   * A UUID of the transaction that wrote it, the member `commit` on the log: tells whether a transaction is
-   * committed.
+   * UUID of the transaction that wrote the state, in the member `commit` on the log. It tells whether a
+   * transaction is committed.
    */
   transactionMarker: string;
-  /** Batches whose acknowledgement RabbitMQ may not have, oldest first: the digests of their messages. */
+  /** Batches whose acknowledgement RabbitMQ may have missed, oldest first: the digests of their messages. */
   unsettled: readonly (readonly string[])[];
 }
 
@@ -27,7 +27,7 @@ export interface LedgerStates {
 
 const catchUpMs = 10_000;
 
-/** Tries of a transaction that the log, which is there, does not take. */
+/** Maximum number of attempts when the log is available but refuses a transaction. */
 const attempts = 3;
 
 /** Starts to follow `millrace.rabbitmq`. */
@@ -52,9 +52,9 @@ export async function followLedgers(streams: Streams): Promise<LedgerStates> {
 }
 
 /**
- * The right to write what comes from one queue, and the memory of what came last. Both are on the log,
- * written in one transaction, so that after a crash it is known which messages that come again are there
- * already. Opening it fences every process that had it open.
+ * The exclusive right to write the messages of one queue, and the record of the last batches. Both are on the
+ * log and written in one transaction, so that after a crash the redelivered messages that are already on the
+ * log can be recognised. Opening the ledger fences every process that had it open.
  */
 export class Ledger {
   readonly #streams: Streams;
@@ -64,7 +64,7 @@ export class Ledger {
   #producer: TransactionalProducer | undefined;
   #transactionMarker: string | undefined;
   #unsettled: (readonly string[])[] = [];
-  /** Whether the log knows of batches that are settled by now. */
+  /** Whether the log lists batches that are settled by now. */
   #stale = false;
 
   private constructor(streams: Streams, states: LedgerStates, queue: string, signal: AbortSignal) {
@@ -75,9 +75,10 @@ export class Ledger {
   }
 
   /**
-   * @param signal - aborts when the queue is no longer this process' own: then nothing is taken over any
-   *   more.
-   * @throws MillraceError as the log does.
+   * Takes over the queue.
+   *
+   * @param signal - aborts when this process no longer owns the queue; the takeover then ends.
+   * @throws MillraceError of the log.
    */
   static async open(
     streams: Streams,
@@ -96,23 +97,22 @@ export class Ledger {
     return this.#unsettled;
   }
 
-  /** Offset in the stream that was dealt with last. Unset: none, or the queue is no stream. */
+  /** Offset in the stream that was processed last. Unset: none, or the queue is no stream. */
   get position(): number | undefined {
     return positionOf(this.#unsettled.at(-1)?.at(-1));
   }
 
-  /** Forgets what was known, but for messages that came again and are on the log. */
+  /** Forgets the known batches, except redelivered messages that are on the log. */
   begin(repeats: readonly string[]): void {
     this.#stale = this.#unsettled.length > 0;
     this.#unsettled = repeats.length > 0 ? [repeats] : [];
   }
 
   /**
-   * Writes records, and that the messages with these digests are dealt with. Waits while the log is
-   * unavailable.
+   * Writes records, and the digests of the messages that they complete. Waits while the log is unavailable.
    *
-   * @throws MillraceError `LOG_FENCED` when someone else owns the queue now; retriable when nothing was
-   *   written although the log is there; others as the log does.
+   * @throws MillraceError `LOG_FENCED` when another process owns the queue now; retriable when nothing was
+   *   written although the log is available; other errors of the log.
    */
   async write(records: readonly NewRecord[], digests: readonly string[]): Promise<void> {
     const unsettled = digests.length > 0 ? this.#with(digests) : this.#unsettled;
@@ -127,21 +127,21 @@ export class Ledger {
     if (digests.length > 0) this.#unsettled = this.#with(digests);
   }
 
-  /** Messages that are dealt with elsewhere than on the log. The next `write` puts that on it. */
+  /** Notes messages that were completed without the log. The next `write` records them. */
   note(digests: readonly string[]): void {
     this.#unsettled = this.#with(digests);
   }
 
-  /** RabbitMQ has the acknowledgement of this batch of digests and of all before it. */
+  /** Notes that RabbitMQ has the acknowledgement of this batch of digests and of all earlier ones. */
   settle(batch: readonly string[] | undefined): void {
     const index = this.#unsettled.findIndex((each) => each === batch);
-    // A stream takes nothing out for an acknowledgement: its last position stays.
+    // A stream removes nothing on an acknowledgement: its last position stays.
     if (index < 0 || this.position !== undefined) return;
     this.#stale = true;
     this.#unsettled = this.#unsettled.slice(index + 1);
   }
 
-  /** Brings the log up to date with what is settled. */
+  /** Writes the settled batches to the log. */
   async writeSettled(): Promise<void> {
     if (this.#stale) await this.write([], []);
   }
@@ -151,7 +151,7 @@ export class Ledger {
     this.#producer = undefined;
   }
 
-  /** Of a stream the last position says all. */
+  /** For a stream, the last position is enough. */
   #with(digests: readonly string[]): (readonly string[])[] {
     return positionOf(digests.at(-1)) === undefined ? [...this.#unsettled, digests] : [digests.slice(-1)];
   }
@@ -174,7 +174,7 @@ export class Ledger {
     }
   }
 
-  /** The outcome of the last transaction is unknown: once the log is back it is not. */
+  /** Resolves the unknown outcome of the last transaction once the log is available. */
   async #takeOverAgain(): Promise<LedgerState | undefined> {
     for (;;) {
       this.#signal.throwIfAborted();
@@ -189,7 +189,7 @@ export class Ledger {
 
   async #takeOver(): Promise<LedgerState | undefined> {
     await this.close();
-    // A ping fails soon when the log is unavailable; taking over retries for long.
+    // A ping fails quickly when the log is unavailable; a takeover retries for a long time.
     await this.#streams.ping();
     this.#signal.throwIfAborted();
     this.#producer = await this.#streams.createTransactionalProducer(`millrace-rabbitmq-${this.#queue}`);

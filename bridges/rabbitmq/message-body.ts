@@ -11,25 +11,25 @@ interface BodyProperties {
   contentEncoding?: unknown;
 }
 
-/** Reads messages of one contract the tolerant way that consumers of queues usually do. */
+/** Reads messages of one contract leniently, as consumers of queues usually do. */
 export type ReadBody = (content: Buffer, properties: BodyProperties) => object | MillraceError;
 
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
-/** As JSON has numbers; a text that is one counts as one. */
+/** JSON's syntax of numbers; a text in this syntax counts as a number. */
 const numberText = /^\s*[+-]?\d+(\.\d+)?([eE][+-]?\d+)?\s*$/;
 
 function isNumberText(value: string): boolean {
   return numberText.test(value) && !isAmbiguousNumber(value);
 }
 
-/** Envelope fields that a body may bring itself, as over HTTP. */
+/** Envelope fields that a body may contain, as over HTTP. */
 const envelope = ['event_id', 'event_time'];
 
 /**
- * A reader of JSON bodies: members that the contract doesn't have are dropped, and for a number a text that
- * is one will do (`20000.0` is a whole number in JSON already). The property `message_id` is the event's id,
- * `timestamp` its time. What the fields hold is validated later, as over HTTP.
+ * Returns a reader of JSON bodies. Unknown members are dropped, and numeric text is accepted for a number
+ * (`20000.0` is a whole number in JSON already). The property `message_id` is the event's id, `timestamp` its
+ * time. The values are validated later, as over HTTP.
  */
 export function bodyReader(contract: RecordSchema): ReadBody {
   const fields = contract.fields.map((field) => ({ name: field.name, numeric: isNumeric(field) }));
@@ -45,7 +45,7 @@ export function bodyReader(contract: RecordSchema): ReadBody {
       return new MillraceError('EVENT_INVALID', 'The message must be one JSON object.');
     const given = body as Record<string, unknown>;
     const event: Record<string, unknown> = {};
-    // In the contract's order, which is the quickest to validate.
+    // In the contract's order, which is the fastest to validate.
     for (const { name, numeric } of fields) {
       const value = given[name];
       if (value === undefined) continue;
@@ -71,7 +71,7 @@ function nameOf(type: unknown): unknown {
   return typeof type === 'object' && type !== null && 'type' in type ? nameOf(type.type) : type;
 }
 
-/** How to say that a body is compressed, where its sender says so. */
+/** Describes how a body is compressed, if its sender says so. */
 function compression(encoding: unknown): string {
   const isOne =
     typeof encoding === 'string' && /^(x-)?(gzip|deflate|br|zstd|compress|bzip2|zlib|lzma)$/i.test(encoding);

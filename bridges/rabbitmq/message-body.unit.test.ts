@@ -8,7 +8,7 @@ const body = (value: unknown, properties = {}): object | MillraceError =>
   read(Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)), properties);
 
 describe('a message’s body', () => {
-  it('may have members that the contract does not', () => {
+  it('may have members that the contract does not have', () => {
     expect(body({ ID: 1, AGE: 30, timestamp: 'now', 'default payment next month': 0 })).toEqual({ AGE: 30 });
   });
 
@@ -21,7 +21,7 @@ describe('a message’s body', () => {
   });
 
   it.each(['', 'x', '0x1f', '1,5', '90.000', 'NaN', 'Infinity', true, null, [30]])(
-    'keeps %j as it is, for the contract to refuse',
+    'keeps %j unchanged, for the contract to refuse',
     (AGE) => {
       expect(body({ AGE })).toEqual({ AGE });
     },
@@ -35,13 +35,13 @@ describe('a message’s body', () => {
     });
   });
 
-  it('may bring its id itself; that of the message wins, an empty one does not count', () => {
+  it('may contain its id; the message’s id takes precedence, an empty one is ignored', () => {
     expect(body({ event_id: 'own' })).toEqual({ event_id: 'own' });
     expect(body({ event_id: 'own' }, { messageId: 'm' })).toEqual({ event_id: 'm' });
     expect(body({ event_id: 'own' }, { messageId: '' })).toEqual({ event_id: 'own' });
   });
 
-  it.each([-1e15, 1e300, Number.NaN, '1700000000'])('passes over the time %s', (timestamp) => {
+  it.each([-1e15, 1e300, Number.NaN, '1700000000'])('ignores the time %s', (timestamp) => {
     expect(body({}, { timestamp })).toEqual({});
   });
 
@@ -55,11 +55,11 @@ describe('a message’s body', () => {
     expect(body(text)).toMatchObject({ code });
   });
 
-  it('has to be UTF-8', () => {
+  it('must be UTF-8', () => {
     expect(read(Buffer.from([0x22, 0xff, 0x22]), {})).toMatchObject({ code: 'JSON_INVALID' });
   });
 
-  it('may write numbers of any type as text, times among them', () => {
+  it('may write numbers of any type as text, including times', () => {
     const fields = [
       { name: 'at', type: { type: 'long', logicalType: 'timestamp-millis' } },
       { name: 'maybe', type: ['null', { type: 'double' }] },
@@ -76,7 +76,7 @@ describe('a message’s body', () => {
     });
   });
 
-  it('is said to be compressed when that is what is wrong', () => {
+  it('is reported as compressed when that is the cause', () => {
     const compressed = Buffer.from([0x1f, 0x8b, 8, 0]);
     const message = (contentEncoding: string): string =>
       (read(compressed, { contentEncoding }) as MillraceError).message;

@@ -26,7 +26,7 @@ export interface MessageIngestionOptions {
   metrics: Metrics;
 }
 
-/** Makes events of the messages of one queue. */
+/** Converts the messages of one queue into events. */
 export class MessageIngestion {
   readonly #options: MessageIngestionOptions;
   readonly #read: ReadBody;
@@ -37,18 +37,18 @@ export class MessageIngestion {
   }
 
   /**
-   * Puts messages on the log: events, and dead letters of those that can't be any, which go to the
-   * dead-letter queue too.
+   * Writes messages to the log: events, and dead letters of invalid messages, which also go to the
+   * dead-letter queue.
    *
    * @param before - nothing is written until it resolves, and nothing at all when it rejects.
-   * @throws MillraceError as the log and RabbitMQ do.
+   * @throws MillraceError of the log and of RabbitMQ.
    */
   async publish(messages: readonly ConsumeMessage[], ledger: Ledger, before: Promise<void>): Promise<void> {
     const spans = traceMessages(messages, this.#options.queue);
     await endAfter(this.#publish(messages, ledger, before, spans), (error) => endAll(spans, error));
   }
 
-  /** Gives messages up: to the dead-letter queue and the dead-letter topic. */
+  /** Gives messages up: moves them to the dead-letter queue and the dead-letter topic. */
   async deadLetter(failed: readonly FailedMessage[], ledger: Ledger): Promise<void> {
     const messages = failed.map(({ message }) => message);
     const reasons = failed.map(({ reason }) => reason);
@@ -89,7 +89,7 @@ export class MessageIngestion {
         records.push(outcome);
       }
     });
-    // First the queue, then the log, by which they count as dealt with.
+    // First the queue, then the log: the log marks them as completed.
     const again = new Set(await failed.deadLetter(bad));
     const deadLettered = bad.filter(({ message }) => !again.has(message));
     records.push(...deadLettered.map((each) => this.#deadLetterRecord(each, spans.get(each.message))));

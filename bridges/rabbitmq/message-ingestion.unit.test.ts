@@ -16,7 +16,7 @@ const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 let toy: ToyPipeline;
 let ingestion: MessageIngestion;
-/** What was done, in order. */
+/** Log of the calls, in order. */
 let steps: string[];
 let records: NewRecord[];
 let digests: string[];
@@ -67,7 +67,7 @@ const received = async (): Promise<Record<string, number>> =>
   );
 
 describe('a message', () => {
-  test('becomes the record of an event, whose id, time and sender come from its properties', async () => {
+  test('becomes the record of an event with the id, time and sender from its properties', async () => {
     const first = message(
       { a: 1, b: '2', more: true },
       { messageId: 'm', timestamp: 1_769_860_800, replyTo: 'replies', correlationId: 'c' },
@@ -97,7 +97,7 @@ describe('a message', () => {
     ]);
   });
 
-  test('is written after those before it, and not at all when their writing fails', async () => {
+  test('is written after earlier messages, and not at all when their write fails', async () => {
     const lost = Promise.reject(new MillraceError('LOG_FENCED', 'Another process reads the queue.'));
     lost.catch(() => undefined);
     await expect(ingestion.publish([message({ a: 1, b: 2 })], ledger, lost)).rejects.toMatchObject({
@@ -106,7 +106,7 @@ describe('a message', () => {
     expect(steps).toEqual([]);
   });
 
-  test('delivered again under its id is written again, and another under that id is a dead letter', async () => {
+  test('is written again when redelivered with its id; a different message with that id is a dead letter', async () => {
     const event = { a: 1, b: 2 };
     await publish(message(event, { messageId: 'm' }));
     await publish(message(event, { messageId: 'm' }));
@@ -115,7 +115,7 @@ describe('a message', () => {
     expect(deadLettered).toMatchObject([{ reason: { code: 'EVENT_ID_CONFLICT' } }]);
   });
 
-  test('whose writing failed leaves its id free', async () => {
+  test('releases its id when its write fails', async () => {
     const broken = {
       write: () => Promise.reject(new MillraceError('LOG_REFUSED', 'No.')),
     } as unknown as Ledger;
@@ -129,7 +129,7 @@ describe('a message', () => {
 });
 
 describe('a message that is no event', () => {
-  test('goes to the dead-letter queue, then to the dead-letter topic beside the events of the others', async () => {
+  test('goes to the dead-letter queue, then to the dead-letter topic, beside the events of other messages', async () => {
     const bad = message('no JSON', { messageId: 'bad', replyTo: 'replies', correlationId: 'c' });
     const invalid = message({ a: 'x', b: 1 });
     await publish(bad, message({ a: 1, b: 2 }), invalid);
@@ -155,7 +155,7 @@ describe('a message that is no event', () => {
     expect(await received()).toMatchObject({ event: 1, dead_letter: 2 });
   });
 
-  test('and that the dead-letter queue rejects comes again: it is no dead letter yet', async () => {
+  test('that the dead-letter queue rejects is retried, without a dead letter yet', async () => {
     const bad = message('no JSON');
     rejected = [bad];
     await publish(bad);
@@ -164,7 +164,7 @@ describe('a message that is no event', () => {
     expect(await received()).toMatchObject({ dead_letter: 0, retried: 1 });
   });
 
-  test('and that is large is cut down to what the dead-letter topic takes', async () => {
+  test('that is too large is cut to the limit of the dead-letter topic', async () => {
     await publish(message('x'.repeat(2_000_000), { messageId: 'large' }));
     expect(records[0]?.value).toHaveLength(500_000);
     expect(records[0]?.headers).toMatchObject({ 'dead-letter-truncated-from': '2000000' });

@@ -2,15 +2,15 @@ import type { MessageProperties } from 'amqplib';
 import { shortText } from './fit-properties.js';
 
 /**
- * A value that amqplib would write as another type: `{ '!': type, value }` is how it is told which one.
- * 64-bit integers that a double can't hold are decimal text.
+ * A value that amqplib would write as another type: `{ '!': type, value }` tells amqplib its type. 64-bit
+ * integers that a double can't hold are decimal text.
  */
 interface Typed {
   '!': string;
   value: unknown;
 }
 
-/** Header that keeps the bytes of a table from where it can't be read on. */
+/** Header with the bytes of a table from the first unreadable position. */
 export const undecodedHeader = 'millrace-undecoded-headers';
 
 /** In the order of their flags, from the highest bit. AMQP 0-9-1, class basic. */
@@ -32,9 +32,9 @@ const names = [
 ] as const;
 
 /**
- * Reads the properties of a message from the payload of its header frame, whatever they hold: amqplib ends
- * the connection at a type that it does not know (`L`, a signed 64-bit integer of Celery and kombu), and
- * makes doubles of long integers and U+FFFD of bytes that are not UTF-8. Types:
+ * Reads the properties of a message from the payload of its header frame, whatever they contain. amqplib's
+ * decoder ends the connection at an unknown type (`L`, a signed 64-bit integer of Celery and kombu), and
+ * converts long integers to doubles and non-UTF-8 bytes to U+FFFD. Types:
  * https://www.rabbitmq.com/amqp-0-9-1-errata#section_3
  *
  * @param payload - from the flags on.
@@ -54,7 +54,7 @@ export function decodeProperties(payload: Buffer): MessageProperties {
   return properties as unknown as MessageProperties;
 }
 
-/** Deeper nested tables count as unreadable, since they are handled by recursion. */
+/** Tables nested deeper than this count as unreadable, since they are handled by recursion. */
 const deepest = 100;
 
 class Reader {
@@ -77,7 +77,7 @@ class Reader {
     return this.bytes(count).readUIntBE(0, count);
   }
 
-  /** Headers as far as they can be read, with the bytes of the rest. */
+  /** Reads headers as far as possible, and keeps the bytes of the rest. */
   headers(): Record<string, unknown> {
     const read = new Reader(this.bytes(this.uint(4)));
     const fields: [string, unknown][] = [];
@@ -98,7 +98,7 @@ class Reader {
   }
 
   #field(): [string, unknown] {
-    // One that is not UTF-8 grows.
+    // A name that is not UTF-8 grows.
     return [shortText(this.bytes(this.uint(1)).toString()), this.#value()];
   }
 
@@ -161,7 +161,7 @@ class Reader {
     const fields: [string, unknown][] = [];
     while (!this.#ended) fields.push(this.#field());
     const table = Object.fromEntries(fields);
-    // Else amqplib would take it for a value with a type.
+    // Otherwise amqplib would treat it as a typed value.
     return Object.hasOwn(table, '!') ? ({ '!': 'object', value: table } satisfies Typed) : table;
   }
 }
@@ -187,7 +187,7 @@ function text(bytes: Buffer): string | Buffer {
   return Buffer.byteLength(decoded) === bytes.length && Buffer.from(decoded).equals(bytes) ? decoded : bytes;
 }
 
-/** The part of amqplib's connection that takes frames from the bytes that have come. */
+/** The part of amqplib's connection that extracts frames from the received bytes. */
 interface FrameSource {
   rest: Buffer;
   recvFrame(): unknown;
@@ -197,7 +197,7 @@ const frameStart = 7;
 const headerFrame = 2;
 
 /**
- * Lets a connection of amqplib read message properties by `decodeProperties`. Its own decoder can't be
+ * Makes an amqplib connection read message properties with `decodeProperties`. Its own decoder can't be
  * replaced.
  *
  * @param connection - `ChannelModel.connection`, once it is open.
@@ -210,12 +210,14 @@ export function readPropertiesOf(connection: unknown): void {
   source.recvFrame = () => takeHeaderFrame(source) ?? original();
 }
 
-/** The next frame if it is the header of a message and all of it has come, as amqplib hands frames on. */
+/**
+ * Returns the next frame if it is a complete message header, in the form in which amqplib passes frames on.
+ */
 function takeHeaderFrame(source: FrameSource): object | undefined {
   const { rest } = source;
   if (rest.length < frameStart || rest[0] !== headerFrame) return undefined;
   const end = frameStart + rest.readUInt32BE(3);
-  // Byte 206 ends a frame; amqplib says what is wrong with one that ends otherwise.
+  // Byte 206 ends a frame; amqplib reports a frame that ends otherwise.
   if (rest.length <= end || rest[end] !== 206) return undefined;
   source.rest = rest.subarray(end + 1);
   const payload = rest.subarray(frameStart, end);

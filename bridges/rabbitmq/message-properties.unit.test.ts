@@ -74,7 +74,7 @@ describe('properties of a message', () => {
     });
   });
 
-  it('keep the bytes of what can’t be read', () => {
+  it('keep the bytes of unreadable fields', () => {
     const unknown = field('what', bytes('z', [1, 2, 3]));
     expect(headersOf(field('good', bytes('t', [1])), unknown)).toEqual({
       good: true,
@@ -85,7 +85,7 @@ describe('properties of a message', () => {
     expect(headersOf(field('deep', deep))).toEqual({ [undecodedHeader]: field('deep', deep) });
   });
 
-  it('have names that can be sent again, also a name that JavaScript has a use for', () => {
+  it('have names that can be sent again, including names that JavaScript reserves', () => {
     const grows = Buffer.concat([Buffer.from([255]), Buffer.alloc(255, 0xff), bytes('t', [1])]);
     const [name = ''] = Object.keys(headersOf(grows));
     expect(Buffer.byteLength(name)).toBeLessThan(256);
@@ -102,7 +102,7 @@ describe('properties of a message', () => {
     });
   });
 
-  it('are read for a client that takes frames in the known way alone', () => {
+  it('are read only for a client that parses frames in the known way', () => {
     expect(() => readPropertiesOf({})).toThrow('amqplib');
   });
 });

@@ -28,11 +28,11 @@ export interface OutboundOptions {
   logger: Logger;
 }
 
-/** Publishes predictions to the exchange, and answers messages that asked for a reply. */
+/** Publishes predictions to the exchange, and replies to messages that asked for a reply. */
 export class Outbound {
   readonly #options: OutboundOptions;
   readonly #byTopic = new Map<string, OpenPipeline>();
-  /** The connection, by its beginning, on which exchange and queues are known to be there. */
+  /** The connection, by its start, on which exchange and queues are known to exist. */
   #preparedFor: number | undefined;
 
   constructor(options: OutboundOptions) {
@@ -48,7 +48,7 @@ export class Outbound {
     return [...this.#byTopic.keys()];
   }
 
-  /** Makes sure, once for each connection, that exchange and queues are there. */
+  /** Ensures, once per connection, that exchange and queues exist. */
   async prepare(): Promise<void> {
     const { connection, resultsQueues } = this.#options;
     const { since } = connection.status();
@@ -58,10 +58,10 @@ export class Outbound {
   }
 
   /**
-   * Resolves when RabbitMQ has confirmed what follows from the records. The same records may be given again:
+   * Resolves when RabbitMQ has confirmed all messages for the records. The same records may be passed again:
    * the messages then have the same ids.
    *
-   * @throws MillraceError, retriable, when RabbitMQ or the registry can't be had.
+   * @throws MillraceError, retriable, when RabbitMQ or the registry is unavailable.
    */
   async publish(records: readonly StreamRecord[]): Promise<void> {
     const messages: OutgoingMessage[] = [];
@@ -79,7 +79,7 @@ export class Outbound {
     }
   }
 
-  /** A record that can't be published is skipped: anyone may write records, with anything in them. */
+  /** Skips a record that can't be published: anyone may write records, with any content. */
   async #toMessages(record: StreamRecord): Promise<OutgoingMessage[]> {
     const pipeline = this.#byTopic.get(record.topic);
     if (pipeline === undefined) return [];
@@ -109,7 +109,7 @@ export class Outbound {
       metrics.rabbitPublished.inc({ kind, outcome: 'routed' }, all - unroutable - rejected - unfit);
       metrics.rabbitPublished.inc({ kind, outcome: 'unroutable' }, unroutable);
       metrics.rabbitPublished.inc({ kind, outcome: 'invalid' }, unfit);
-      // Results are tried again.
+      // Results are retried.
       if (kind === 'reply') metrics.rabbitPublished.inc({ kind, outcome: 'refused' }, rejected);
     }
     for (const { message, problem } of invalid)
@@ -117,9 +117,9 @@ export class Outbound {
   }
 }
 
-/** The result of a prediction for the exchange, and the reply to the client that asked for it. */
+/** Returns the result of a prediction for the exchange, and the reply to the client that asked for it. */
 function toMessages(prediction: Prediction, record: StreamRecord): OutgoingMessage[] {
-  // A shadow's prediction is no answer.
+  // A shadow's prediction is no reply.
   if (prediction.role === 'shadow') return [];
   const row = toPredictionRow(prediction);
   const body = { ...row, features: JSON.parse(row.features) as unknown };
@@ -134,11 +134,11 @@ function toMessages(prediction: Prediction, record: StreamRecord): OutgoingMessa
   return [result, ...reply(record, message)];
 }
 
-/** The reply to an event that can't be scored: problem details, as over HTTP. */
+/** Returns the reply to an event that can't be scored: problem details, as over HTTP. */
 function refusals(record: StreamRecord, pipeline: string): OutgoingMessage[] {
   if (isResolution(record)) return [];
   const deadLetter = readDeadLetter(record, pipeline);
-  // A prediction that could not be stored was replied to already.
+  // A prediction that could not be stored was already sent as a reply.
   if (deadLetter.topic !== `${pipeline}.events` && !deadLetter.topic.startsWith('rabbitmq:')) return [];
   const body = { event_id: deadLetter.eventId, ...problemOf(deadLetter.reason, deadLetter.detail) };
   const message = outgoing(record, deadLetterId(deadLetter), 'millrace.problem', deadLetter.failedAt, body);
@@ -155,17 +155,17 @@ function outgoing(record: StreamRecord, messageId: string, type: string, at: num
     options: {
       messageId: shortText(messageId),
       type,
-      // AMQP has none before 1970.
+      // AMQP has no times before 1970.
       ...(seconds >= 0 ? { timestamp: seconds } : {}),
       contentType: 'application/json',
       appId: 'millrace',
-      // A longer correlation id can't have come over AMQP.
+      // A longer correlation id can't come from AMQP.
       ...(correlationId !== undefined && isShortText(correlationId) ? { correlationId } : {}),
     },
   };
 }
 
-/** A message that carries the trace of its record on. */
+/** Returns a message that continues the trace of its record. */
 function traced(record: StreamRecord, { content, options }: Unrouted, exchange: string): Unrouted {
   const headers: TraceHeaders | undefined =
     record.span?.send('rabbitmq', exchange) ?? traceHeadersOf(record.headers);
@@ -175,15 +175,15 @@ function traced(record: StreamRecord, { content, options }: Unrouted, exchange: 
 function reply(record: StreamRecord, message: Unrouted): OutgoingMessage[] {
   const routingKey = record.headers[replyToHeader]?.toString() ?? '';
   if (routingKey === '' || !isShortText(routingKey)) return [];
-  // RabbitMQ returns what goes to a pseudo-queue of direct replies although it delivers it.
+  // RabbitMQ returns messages to a pseudo-queue of direct replies although it delivers them.
   const mandatory = !routingKey.startsWith('amq.rabbitmq.reply-to');
   const { content, options } = traced(record, message, 'amq.default');
   return [{ content, options: { ...options, mandatory }, exchange: '', routingKey }];
 }
 
 /**
- * One word of a routing key: patterns take dots for the end of it, and `*` and `#` for any. Three fit into
- * 255 bytes.
+ * Returns one word of a routing key. In patterns a dot ends a word, and `*` and `#` are wildcards. Three
+ * words fit into 255 bytes.
  */
 function word(text: string): string {
   return shortText(text.replaceAll(/[.*#\s]/g, '_'), 84);

@@ -18,7 +18,7 @@ const good = {
   role: 'champion',
 };
 
-/** What is published of records that say `prediction`, or are dead letters. */
+/** Returns what is published for records that say `prediction`, or are dead letters. */
 async function publish(records: Partial<StreamRecord>[]): Promise<OutgoingMessage[]> {
   const sent: OutgoingMessage[] = [];
   const topics = { predictions: 'predictions', deadLetters: 'letters' };
@@ -56,8 +56,8 @@ const prediction = (fields: object, headers: Record<string, Buffer> = {}): Parti
   headers,
 });
 
-describe('what goes to RabbitMQ', () => {
-  it('leaves out a record that is no prediction, and no other', async () => {
+describe('a message to RabbitMQ', () => {
+  it('is skipped for a record that is no prediction, and for no other record', async () => {
     const messages = await publish([
       prediction({ prediction_id: 'first' }),
       prediction({ features: 'no JSON' }),
@@ -68,7 +68,7 @@ describe('what goes to RabbitMQ', () => {
     expect(messages.map(({ options }) => options.messageId)).toEqual(['first', 'last']);
   });
 
-  it.each([300, 255])('has a correlation id of %i bytes only if AMQP can have it', async (bytes) => {
+  it.each([300, 255])('has a correlation id of %i bytes only if AMQP allows it', async (bytes) => {
     const headers = {
       'millrace-correlation-id': Buffer.alloc(bytes, 'c'),
       'millrace-reply-to': Buffer.from('here'),
@@ -79,12 +79,12 @@ describe('what goes to RabbitMQ', () => {
     expect(reply).toMatchObject({ exchange: '', routingKey: 'here' });
   });
 
-  it('gets no reply where no queue can have the name', async () => {
+  it('gets no reply to an impossible queue name', async () => {
     const grows = Buffer.alloc(200, 0xff);
     expect(await publish([prediction({}, { 'millrace-reply-to': grows })])).toHaveLength(1);
   });
 
-  it('has a routing key, an id and a time that AMQP can have', async () => {
+  it('has a routing key, an id and a time that AMQP allows', async () => {
     const long = '日本'.repeat(200);
     const [message] = await publish([
       prediction({ prediction_id: long, pipeline: long, model: long, label: long, predicted_at: -5_000 }),
@@ -95,7 +95,7 @@ describe('what goes to RabbitMQ', () => {
     expect(message?.options.timestamp).toBeUndefined();
   });
 
-  it('is the prediction under its id, for whoever has bound a queue, and for the client that asked', async () => {
+  it('is the prediction with its id, for every bound queue and for the client that asked', async () => {
     const headers = { 'millrace-correlation-id': Buffer.from('c'), 'millrace-reply-to': Buffer.from('here') };
     const [result, reply, ...others] = await publish([
       prediction({ score: 0.5, features: '{"a":1}' }, headers),
@@ -116,13 +116,13 @@ describe('what goes to RabbitMQ', () => {
     expect(reply?.options).toMatchObject({ correlationId: 'c', mandatory: true });
   });
 
-  it('has no result of a shadow, and no word of a routing key that patterns would take for more', async () => {
+  it('has no result of a shadow, and no word of a routing key that is a wildcard', async () => {
     expect(await publish([prediction({ role: 'shadow' })])).toEqual([]);
     const [message] = await publish([prediction({ label: 'a.b#c*d e' })]);
     expect(message?.routingKey).toBe('credit-default.credit-default.a_b_c_d_e');
   });
 
-  it('answers an event that can’t be scored with problem details, and one that was scored not again', async () => {
+  it('replies with problem details to an event that can’t be scored, and never twice to a scored one', async () => {
     const dead = (topic: string): Partial<StreamRecord> => ({
       topic: 'letters',
       value: null,

@@ -12,7 +12,7 @@ const catchUpMs = 10_000;
 export interface OwnBindingsOptions {
   streams: Streams;
   producer: LogProducer;
-  /** Of the RabbitMQ that they are at. */
+  /** Identity of the RabbitMQ server. */
   url: string;
   /** The bindings of the current settings. */
   wanted: readonly OwnBinding[];
@@ -20,9 +20,9 @@ export interface OwnBindingsOptions {
 }
 
 /**
- * The bindings that settings asked for, now and at earlier starts. AMQP can't list bindings, so they are kept
- * on the log, before they are made: those that no setting names any more can be removed, and nothing that
- * others bound.
+ * The bindings that settings asked for, now and at earlier starts. AMQP can't list bindings, so they are
+ * stored on the log before they are made. Bindings that no setting names any more can then be removed, and no
+ * others.
  */
 export class OwnBindings {
   readonly #options: OwnBindingsOptions;
@@ -35,11 +35,11 @@ export class OwnBindings {
     this.#stale = stale;
   }
 
-  /** Reads what was kept, and keeps what is wanted beside it. @throws MillraceError as the log does. */
+  /** Reads the stored bindings, and adds the wanted ones. @throws MillraceError of the log. */
   static async open(options: OwnBindingsOptions): Promise<OwnBindings> {
     const { streams, url, wanted } = options;
     const { host, pathname } = new URL(url);
-    // No queue, whose ledger has its name for a key, is called like that.
+    // No queue, whose ledger is keyed by its name, has this name.
     const key = `\0bindings ${host}${pathname}`;
     const kept = await read(streams, key);
     const stale = kept.filter((each) => !wanted.some((other) => isDeepStrictEqual(each, other)));
@@ -48,7 +48,7 @@ export class OwnBindings {
     return own;
   }
 
-  /** Removes what settings no longer ask for. @throws what RabbitMQ says. */
+  /** Removes the bindings that settings no longer ask for. @throws RabbitMQ's error. */
   async removeStale(connection: RabbitConnection): Promise<void> {
     const { logger, wanted } = this.#options;
     if (this.#stale.length === 0) return;

@@ -1,10 +1,10 @@
 import type { ConsumeMessage } from 'amqplib';
 
-/** Most messages, and about most bytes, that are worked on together. */
+/** Maximum messages, and approximate maximum bytes, of one batch. */
 const batchMessages = 1_000;
 const batchBytes = 8 * 1024 * 1024;
 
-/** Messages that RabbitMQ has delivered and nobody has taken yet, in order. */
+/** Messages that RabbitMQ has delivered and that no batch contains yet, in order. */
 export class PrefetchBuffer {
   #messages: ConsumeMessage[] = [];
   #wake: () => void = () => undefined;
@@ -18,7 +18,7 @@ export class PrefetchBuffer {
     this.#wake();
   }
 
-  /** The first messages as long as they are marked as delivered before. */
+  /** Returns the leading messages that are marked as redelivered. */
   redelivered(): ConsumeMessage[] {
     const fresh = this.#messages.findIndex(({ fields }) => !fields.redelivered);
     return fresh < 0 ? [...this.#messages] : this.#messages.slice(0, fresh);

@@ -12,14 +12,14 @@ function filled(...messages: ConsumeMessage[]): PrefetchBuffer {
   return buffer;
 }
 
-test('a batch has a thousand messages at most, and about 8 MiB', () => {
+test('a batch has at most a thousand messages, and about 8 MiB', () => {
   const many = filled(...Array.from({ length: 1_500 }, () => message(1)));
   expect([many.takeBatch().length, many.takeBatch().length, many.length]).toEqual([1_000, 500, 0]);
   const large = filled(message(5 << 20), message(5 << 20), message(20 << 20));
   expect([large.takeBatch().length, large.takeBatch().length, large.takeBatch().length]).toEqual([1, 1, 1]);
 });
 
-test('messages count as redelivered up to the first that is new', () => {
+test('messages count as redelivered up to the first new one', () => {
   const messages = [message(1, true), message(2, true), message(3), message(4, true)];
   expect(filled(...messages).redelivered()).toEqual(messages.slice(0, 2));
   expect(filled(message(1, true)).redelivered()).toHaveLength(1);

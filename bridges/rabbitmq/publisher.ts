@@ -3,7 +3,7 @@ import { messageOf } from '../../platform/errors.js';
 import { Mutex } from '../../platform/mutex.js';
 import type { RabbitConnection } from './connection.js';
 
-/** A message to be published. */
+/** A message to publish. */
 export interface OutgoingMessage {
   /** Empty: the default exchange, where the routing key is a queue's name. */
   exchange: string;
@@ -12,16 +12,16 @@ export interface OutgoingMessage {
   options: Options.Publish;
 }
 
-/** The messages that were not routed. */
+/** Messages that were not routed. */
 export interface Published {
-  /** Those that went nowhere, as no queue is bound that takes them. */
+  /** Messages that matched no binding. */
   returned: Message[];
   /**
-   * Those that a queue rejected, such as a full one (`x-overflow: reject-publish`); other queues may have
-   * taken them.
+   * Messages that a queue rejected, such as a full one (`x-overflow: reject-publish`); other queues may have
+   * accepted them.
    */
   refused: OutgoingMessage[];
-  /** Those that can't be sent, whatever is done. */
+  /** Messages that can never be sent. */
   invalid: { message: OutgoingMessage; problem: string }[];
 }
 
@@ -33,16 +33,18 @@ export class Publisher {
   #returned: Message[] = [];
   readonly #publishing = new Mutex();
 
-  /** @param onUnconfirmed - told how many more (or, negative, fewer) messages wait for their confirmation. */
+  /**
+   * @param onUnconfirmed - called with the change in the number of unconfirmed messages, which may be
+   *   negative.
+   */
   constructor(connection: RabbitConnection, onUnconfirmed: (count: number) => void) {
     this.#connection = connection;
     this.#onUnconfirmed = onUnconfirmed;
   }
 
   /**
-   * Resolves when all are confirmed or refused: confirmed ones, as they are persistent, are then on
-   * RabbitMQ's disk. Calls are done one after the other. What is wrong with one message does nothing to the
-   * others.
+   * Publishes messages. Resolves when all are confirmed or refused: confirmed ones, which are persistent, are
+   * then on RabbitMQ's disk. Calls run one after the other. A refused message does not affect the others.
    *
    * @throws MillraceError `RABBITMQ_UNAVAILABLE`, retriable: some may have been published.
    */
@@ -87,7 +89,7 @@ export class Publisher {
 /** amqplib's error for a message that RabbitMQ answered with `basic.nack`. */
 const refusal = 'message nacked';
 
-/** Resolves with what is wrong with the message, if anything is. @throws what is wrong with the channel. */
+/** Resolves with the message's error, if any. @throws the channel's error. */
 function sent(
   channel: ConfirmChannel,
   { exchange, routingKey, content, options }: OutgoingMessage,
@@ -106,7 +108,7 @@ function sent(
         },
       );
     } catch (error) {
-      // It encodes all of a message before it sends anything of it.
+      // amqplib encodes the whole message before it sends any part of it.
       if (error instanceof IllegalOperationError) reject(error);
       else resolve(messageOf(error));
     }

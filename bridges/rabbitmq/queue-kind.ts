@@ -3,19 +3,16 @@ import { codeOf } from './errors.js';
 
 /** The properties of a queue that decide how it is read. */
 export interface QueueKind {
-  /**
-   * Arguments that it was declared with; those that policies add are not among them. Unset: RabbitMQ does not
-   * tell.
-   */
+  /** Arguments of its declaration, without those that policies add. Unset: RabbitMQ does not tell. */
   arguments: Readonly<Record<string, string | number | boolean>> | undefined;
   isQuorum: boolean;
-  /** Nothing is ever taken out of a stream: who reads it says from where. */
+  /** A stream keeps its messages: a reader says where it starts. */
   isStream: boolean;
-  /** RabbitMQ itself lets one consumer after the other have it (`x-single-active-consumer`). */
+  /** RabbitMQ itself allows one consumer at a time (`x-single-active-consumer`). */
   isSingle: boolean;
 }
 
-/** An argument that RabbitMQ compares when a queue is declared that is there. */
+/** An argument that RabbitMQ compares when an existing queue is declared. */
 const difference =
   /inequivalent arg '([^']+)' .*but current is (?:the value )?'(.*?)'(?: of type '(\w+)')?"?$/s;
 
@@ -23,11 +20,11 @@ const difference =
 const maxDifferences = 30;
 
 /**
- * Finds out how a queue was declared. AMQP has no query for it, but a client that declares a queue
- * differently gets told the first difference. So it is declared again until nothing differs, which changes
- * nothing.
+ * Finds out how a queue was declared. AMQP has no query for that, but RabbitMQ reports the first difference
+ * to a client that declares the queue differently. So the queue is declared again until nothing differs,
+ * which changes nothing.
  *
- * @param use - does something on a channel of its own, since RabbitMQ closes the channel at a difference.
+ * @param use - runs an operation on its own channel, since RabbitMQ closes the channel at a difference.
  */
 export async function queueKind(
   use: (action: (channel: Channel) => Promise<unknown>) => Promise<unknown>,
@@ -50,7 +47,7 @@ async function argumentsOf(
   const found: Record<string, string | number | boolean> = {};
   for (let attempt = 0; attempt < maxDifferences; attempt++) {
     try {
-      // It must not be made in the moment that it is gone.
+      // The declaration must not create the queue if it was just deleted.
       await use(async (channel) => {
         await channel.checkQueue(queue);
         await channel.assertQueue(queue, { ...properties, arguments: { ...found } });

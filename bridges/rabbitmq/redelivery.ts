@@ -3,10 +3,7 @@ import type { ConsumeMessage } from 'amqplib';
 
 const ofDelivery = /^x-(delivery-count|acquired-count|death$|first-death-|last-death-|opt-)/;
 
-/**
- * Whether RabbitMQ itself sets a header, about how it delivers the message: `x-delivery-count`, `x-death` and
- * others.
- */
+/** Whether RabbitMQ itself sets a header about the delivery: `x-delivery-count`, `x-death` and others. */
 export function isDeliveryHeader(header: string): boolean {
   return ofDelivery.test(header);
 }
@@ -15,20 +12,20 @@ const positions = new WeakMap<ConsumeMessage, string>();
 
 const positionMark = '@';
 
-/** Notes the offset of a message from a stream: it is the message's digest then. */
+/** Notes the offset of a message from a stream, which serves as the message's digest. */
 export function markPosition(message: ConsumeMessage): void {
   const offset: unknown = message.properties.headers?.['x-stream-offset'];
   if (typeof offset === 'number') positions.set(message, `${positionMark}${offset}`);
 }
 
-/** The offset in a stream that a digest says. */
+/** Returns the offset in a stream that a digest contains. */
 export function positionOf(digest: string | undefined): number | undefined {
   return digest?.startsWith(positionMark) ? Number(digest.slice(positionMark.length)) : undefined;
 }
 
 /**
- * Tells messages apart: 8 bytes, base64, of the body, the routing and the properties. RabbitMQ gives a
- * message no identity that lasts beyond a connection.
+ * Returns a digest that tells messages apart: 8 bytes, base64, of the body, the routing and the properties.
+ * RabbitMQ gives a message no identity beyond a connection.
  */
 export function digestOf(message: ConsumeMessage): string {
   const position = positions.get(message);
@@ -38,7 +35,7 @@ export function digestOf(message: ConsumeMessage): string {
   const { contentType, contentEncoding, priority, expiration, headers } = properties;
   const sent = Object.entries(headers ?? {})
     .filter(([name]) => !isDeliveryHeader(name))
-    // RabbitMQ writes the table anew when it adds to it.
+    // RabbitMQ rewrites the table when it adds to it.
     .toSorted(([one], [other]) => (one < other ? -1 : 1));
   const beside = JSON.stringify([
     [fields.exchange, fields.routingKey],
@@ -50,16 +47,16 @@ export function digestOf(message: ConsumeMessage): string {
 }
 
 /**
- * How many of the messages that RabbitMQ delivers once more, at the start of a session, are on the log.
+ * Counts how many of the messages that RabbitMQ redelivers at the start of a session are on the log.
  *
- * A queue keeps its order, and a batch is acknowledged as a whole: so what comes again begins with a batch
- * that is on the log, or with nothing of it; and once it has begun, everything that is on the log follows.
- * Batches of one and the same message say nothing about where it begins; they count as new, since doubling
- * them is better than losing them.
+ * A queue keeps its order, and a batch is acknowledged as a whole. So the redelivered messages begin with a
+ * batch that is on the log, or with nothing of it; once such a batch has begun, everything that is on the log
+ * follows. Batches of identical messages do not tell where a batch begins. They count as new, since a
+ * duplicate is better than a loss.
  *
- * @param unsettled - batches on the log that RabbitMQ may not have taken the acknowledgement of, oldest
+ * @param unsettled - batches on the log whose acknowledgement RabbitMQ may have missed, oldest
  *   first.
- * @param redelivered - the first messages of the session that are marked as delivered before.
+ * @param redelivered - the first messages of the session that are marked as redelivered.
  */
 export function countRedelivered(
   unsettled: readonly (readonly string[])[],

@@ -2,7 +2,7 @@ import type { ConsumeMessage } from 'amqplib';
 import { describe, expect, it } from 'vitest';
 import { countRedelivered, digestOf } from './redelivery.js';
 
-describe('messages that come again', () => {
+describe('redelivered messages', () => {
   it.each([
     ['nothing was under way', [], ['a', 'b'], 0],
     ['RabbitMQ has all acknowledgements', [['a', 'b']], ['c', 'd'], 0],
@@ -35,7 +35,7 @@ describe('a digest', () => {
       properties: { headers, messageId: undefined, ...more },
     }) as unknown as ConsumeMessage;
 
-  it('is the same for a message that RabbitMQ delivers again', () => {
+  it('is the same for a redelivered message', () => {
     const first = digestOf(message({ kind: 'card', at: { '!': 'int64', value: '9223372036854775807' } }));
     for (const header of ['x-delivery-count', 'x-acquired-count', 'x-first-death-queue', 'x-opt-delivery'])
       expect(

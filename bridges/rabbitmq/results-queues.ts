@@ -14,28 +14,28 @@ export interface ResultsQueuesOptions {
   queues: readonly ResultsQueue[];
   connection: RabbitConnection;
   publisher: Publisher;
-  /** How often a result that a queue rejects is tried again. */
+  /** Maximum number of retries of a result that a queue rejects. */
   retryLimit: number;
-  /** Delay before the first of these, milliseconds; it doubles each time, up to a minute. */
+  /** Delay before the first retry, milliseconds; it doubles each time, up to a minute. */
   retryDelayMs: number;
-  /** How often the queues are looked at. Default: 5,000 ms. */
+  /** Interval of the checks of the queues. Default: 5,000 ms. */
   watchMs?: number;
   metrics: Metrics;
   logger: Logger;
 }
 
-/** Results that wait to be tried again at one queue, at most; beyond them the oldest are given up. */
+/** Maximum number of results waiting for a retry at one queue; beyond it the oldest are given up. */
 const maxWaiting = 10_000;
 
-/** So many results that nobody reads make a queue degraded. */
+/** This number of unread results makes a queue degraded. */
 const manyUnread = 10_000;
 
 const maxDelayMs = 60_000;
 
 /**
- * The queues that settings bind to the exchange of predictions. RabbitMQ says that some queue rejected a
- * message, not which one: so the message is offered to each queue by itself, where one that had it already
- * gets it twice, and what a queue rejects waits for that queue alone.
+ * The queues that settings bind to the exchange of predictions. RabbitMQ reports that some queue rejected a
+ * message, not which one. So the message is offered to each queue separately; a queue that accepted it before
+ * gets it twice. A rejected message waits for its own queue only.
  */
 export class ResultsQueues {
   readonly #options: ResultsQueuesOptions;
@@ -55,7 +55,7 @@ export class ResultsQueues {
     this.#watching = this.#watch();
   }
 
-  /** How each queue is, and the exchange for those that settings do not name. */
+  /** State of each queue, and of the exchange for queues that settings do not name. */
   get parts(): ReadonlyMap<string, () => BridgeStatus> {
     const parts = [...this.#queues].map(
       ([name, queue]) => [`rabbitmq results queue ${name}`, () => queue.status()] as const,
@@ -68,10 +68,10 @@ export class ResultsQueues {
   }
 
   /**
-   * Makes sure that exchange and queues are there and bound. A queue that can't be used says so, and keeps no
-   * other.
+   * Ensures that exchange and queues exist and are bound. A queue that can't be used reports that, and does
+   * not block the others.
    *
-   * @throws MillraceError, retriable, when RabbitMQ or the exchange can't be had.
+   * @throws MillraceError, retriable, when RabbitMQ or the exchange is unavailable.
    */
   async ensure(): Promise<void> {
     await ensurePredictions(this.#options.connection);
@@ -79,8 +79,7 @@ export class ResultsQueues {
   }
 
   /**
-   * Takes note of what became of published results: those that were rejected are offered to the queues one by
-   * one.
+   * Handles the outcome of published results: rejected ones are offered to the queues one by one.
    *
    * @throws MillraceError `RABBITMQ_UNAVAILABLE`, retriable.
    */
@@ -130,7 +129,7 @@ interface Waiting {
   tries: number;
 }
 
-/** One queue for results, and what it rejected. */
+/** One queue for results, and the results that it rejected. */
 class Queue {
   readonly #name: string;
   readonly #patterns: readonly string[];
@@ -142,7 +141,7 @@ class Queue {
   #rejects = false;
   #retrying: Promise<void> | undefined;
   #unusable = false;
-  /** The problem of the queue: it can't be used, or nobody reads it. */
+  /** The problem of the queue: it can't be used, or it has no reader. */
   #trouble: string | undefined;
   #status: BridgeStatus = { ok: true, since: Date.now() };
 
@@ -173,7 +172,7 @@ class Queue {
     }
   }
 
-  /** Whether it is still there, and read. */
+  /** Whether the queue still exists and has a reader. */
   async look(): Promise<void> {
     const { connection } = this.#options;
     if (this.#unusable) return this.ensure().catch(() => undefined);
@@ -194,7 +193,7 @@ class Queue {
       this.#setRejects(false);
   }
 
-  /** @returns those of the messages that this queue rejects; it tries them again by itself. */
+  /** @returns the messages that this queue rejects; the queue retries them by itself. */
   async offer(messages: readonly OutgoingMessage[]): Promise<OutgoingMessage[]> {
     const mine = messages.filter((message) => this.#takes(message));
     const refused = this.#waiting.length > 0 ? mine : await this.#publish(mine);
@@ -214,7 +213,7 @@ class Queue {
     return this.#patterns.some((pattern) => matchesPattern(pattern, routingKey));
   }
 
-  /** Until all are taken or given up. */
+  /** Retries until all results are accepted or given up. */
   async #retry(): Promise<void> {
     const { retryLimit, retryDelayMs } = this.#options;
     for (let attempt = 0; this.#waiting.length > 0; attempt++) {
@@ -242,14 +241,14 @@ class Queue {
   async #publish(messages: readonly OutgoingMessage[]): Promise<OutgoingMessage[]> {
     const direct = new Map(messages.map((message) => [this.#direct(message), message]));
     const { refused, returned } = await this.#options.publisher.publish([...direct.keys()]);
-    // A queue that was deleted returns them; it is declared again when that is seen.
+    // A deleted queue returns them; it is declared again when the deletion is noticed.
     const missing = new Set(returned.map(({ properties }) => properties.messageId as unknown));
     return [...direct.keys()]
       .filter((message) => refused.includes(message) || missing.has(message.options.messageId))
       .flatMap((message) => direct.get(message) ?? []);
   }
 
-  /** The message to this queue alone. */
+  /** Addresses the message to this queue only. */
   #direct(message: OutgoingMessage): OutgoingMessage {
     const headers = { ...message.options.headers, 'millrace-routing-key': message.routingKey };
     return { ...message, exchange: '', routingKey: this.#name, options: { ...message.options, headers } };

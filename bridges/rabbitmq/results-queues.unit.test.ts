@@ -13,7 +13,7 @@ const result: OutgoingMessage = {
   options: { messageId: 'a' },
 };
 
-test('a result that waits for a queue is tried again when the queue is deleted meanwhile', async () => {
+test('a waiting result is retried when its queue is deleted meanwhile', async () => {
   const returned = [{ properties: { messageId: 'a' } } as Message];
   const outcomes: ((messages: readonly OutgoingMessage[]) => Partial<Published>)[] = [
     (messages) => ({ refused: [...messages] }),

@@ -1,7 +1,4 @@
-/**
- * Whether a routing key is one that a binding to a topic exchange lets through: `*` is one word, `#` none or
- * more.
- */
+/** Whether a routing key matches a binding to a topic exchange: `*` is one word, `#` none or more. */
 export function matchesPattern(pattern: string, routingKey: string): boolean {
   return matchWords(pattern.split('.'), routingKey.split('.'));
 }

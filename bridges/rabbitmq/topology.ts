@@ -4,17 +4,17 @@ import type { RabbitConnection } from './connection.js';
 import { codeOf, ownName, refused } from './errors.js';
 import { isShortText } from './fit-properties.js';
 
-/** Topic exchange that predictions go to; the routing key is `<pipeline>.<model>.<label>`. */
+/** Topic exchange of predictions; the routing key is `<pipeline>.<model>.<label>`. */
 export const predictionsExchange = 'millrace.predictions';
 
 /**
- * Topic exchange that messages which can't be scored go to, and the queue that keeps them. The routing key is
- * the queue they came from.
+ * Topic exchange of messages that can't be scored, and the queue that keeps them. The routing key is their
+ * original queue.
  */
 export const deadLettersExchange = 'millrace.dead-letters';
 export const deadLettersQueue = 'millrace.dead-letters';
 
-/** A binding as RabbitMQ knows it. */
+/** A binding in RabbitMQ's terms. */
 export interface OwnBinding {
   queue: string;
   exchange: string;
@@ -23,14 +23,14 @@ export interface OwnBinding {
 }
 
 /**
- * Argument of bindings that settings ask for. Exchanges pass over it; it tells them from what others bound by
- * hand, which is another binding then, also with the same key.
+ * Argument of bindings that settings ask for. Exchanges ignore it. It distinguishes these bindings from
+ * manual ones, even with the same key.
  */
 const bindingMark = { 'x-millrace': 'setting' };
 
 /**
- * The binding that `RABBITMQ_BINDINGS` asks for; none to the default exchange, which has every queue by its
- * name.
+ * Returns the binding that `RABBITMQ_BINDINGS` asks for; none to the default exchange, which is bound to
+ * every queue by its name.
  */
 export function bindingOf({ queue, exchange, routing_key: key, headers }: Binding): OwnBinding | undefined {
   if (exchange === '') return undefined;
@@ -39,15 +39,15 @@ export function bindingOf({ queue, exchange, routing_key: key, headers }: Bindin
   return { queue, exchange, key, arguments: { ...headers, ...mark } };
 }
 
-/** The binding that `RABBITMQ_RESULTS_QUEUES` asks for. */
+/** Returns the binding that `RABBITMQ_RESULTS_QUEUES` asks for. */
 export function resultsBindingOf({ queue, pattern }: ResultsQueue): OwnBinding {
   return { queue, exchange: predictionsExchange, key: pattern, arguments: bindingMark };
 }
 
 /**
- * Makes sure that a queue is there. One that is, whatever its arguments, is taken as it is; else it is
- * declared as programs usually do, durable and without arguments, so that the next program that declares it
- * agrees.
+ * Ensures that a queue exists. An existing queue is used unchanged, whatever its arguments. Otherwise the
+ * queue is declared as programs usually do, durable and without arguments, so that the next program's
+ * declaration matches.
  */
 export async function ensureQueue(
   connection: RabbitConnection,
@@ -63,7 +63,7 @@ export async function ensureQueue(
 }
 
 /**
- * Binds a queue to an exchange, which is declared where its type is given.
+ * Binds a queue to an exchange, which is declared if its type is given.
  *
  * @throws MillraceError `RABBITMQ_REFUSED`.
  */
@@ -81,7 +81,7 @@ export async function ensureBinding(connection: RabbitConnection, binding: Bindi
 }
 
 /**
- * A queue for predictions, bound to their exchange by its patterns.
+ * Declares a queue for predictions and binds it to their exchange by its patterns.
  *
  * @throws MillraceError `RABBITMQ_REFUSED`.
  */
@@ -99,27 +99,27 @@ export async function ensureResultsQueue(
   }
 }
 
-/** The exchange of predictions. */
+/** Declares the exchange of predictions. */
 export async function ensurePredictions(connection: RabbitConnection): Promise<void> {
   await ensureOwnExchange(connection, predictionsExchange);
 }
 
-/** Exchange and queue of messages that can't be scored. */
+/** Declares the exchange and the queue of messages that can't be scored. */
 export async function ensureDeadLetters(connection: RabbitConnection): Promise<void> {
   await ensureOwnExchange(connection, deadLettersExchange);
   await ensureQueue(connection, deadLettersQueue, ownName);
   await connection.use((channel) => channel.bindQueue(deadLettersQueue, deadLettersExchange, '#'));
 }
 
-/** Removes a binding. One that is not there, or whose queue or exchange is not, counts as removed. */
+/** Removes a binding. A missing binding, queue or exchange counts as removed. */
 export async function removeBinding(connection: RabbitConnection, binding: OwnBinding): Promise<void> {
   const { queue, exchange, key } = binding;
   await exists(connection.use((channel) => channel.unbindQueue(queue, exchange, key, binding.arguments)));
 }
 
 /**
- * The queue in which messages of another wait for so long; then they return to it. Its name has the delay, so
- * that other settings need other queues.
+ * Declares the queue in which messages of another queue wait for this delay before they return. Its name
+ * contains the delay, so that other settings use other queues.
  */
 export async function ensureDelayQueue(
   connection: RabbitConnection,
@@ -155,7 +155,7 @@ async function ensureOwnExchange(connection: RabbitConnection, exchange: string)
   }
 }
 
-/** One that is there is taken as it is as long as it has the type: it is that by which it routes. */
+/** An existing exchange is used unchanged if it has the type, which determines its routing. */
 async function ensureExchange(
   connection: RabbitConnection,
   exchange: string,
@@ -166,7 +166,8 @@ async function ensureExchange(
   try {
     await connection.use((channel) => channel.assertExchange(exchange, type, { durable }));
   } catch (error) {
-    // RabbitMQ compares the type first, then what else it has. 403: it may be used, not declared.
+    // RabbitMQ compares the type first, then the other properties. 403: the exchange may be used, not
+    // declared.
     const isOfType = codeOf(error) === 406 && !/inequivalent arg 'type'/.test(String(error));
     if (!isThere || !(isOfType || codeOf(error) === 403)) throw error;
   }

@@ -6,9 +6,8 @@ import { isTracing } from '../../platform/tracing/traces.js';
 export type MessageSpans = ReadonlyMap<ConsumeMessage, ConsumerSpan>;
 
 /**
- * Starts the spans of processing messages, for those whose trace is recorded. A message without trace
- * headers starts a new trace. Attributes:
- * https://opentelemetry.io/docs/specs/semconv/messaging/rabbitmq/
+ * Starts the processing spans of messages whose trace is recorded. A message without trace headers starts a
+ * new trace. Attributes: https://opentelemetry.io/docs/specs/semconv/messaging/rabbitmq/
  */
 export function traceMessages(messages: readonly ConsumeMessage[], queue: string): MessageSpans {
   const spans = new Map<ConsumeMessage, ConsumerSpan>();
@@ -34,7 +33,7 @@ export function endAll(spans: MessageSpans, error: unknown): void {
   for (const span of spans.values()) span.end(error);
 }
 
-/** The trace headers of a message. They have the names that W3C defines for HTTP. */
+/** Returns the trace headers of a message. Their names are those that W3C defines for HTTP. */
 export function senderOf({ properties }: ConsumeMessage): TraceHeaders | undefined {
   const { headers } = properties;
   return headers && toTraceHeaders(headers['traceparent'], headers['tracestate']);

@@ -15,7 +15,10 @@ import { RabbitClient } from './rabbit-client.js';
 
 export type Publish = InboundQueueOptions['ingestion']['publish'];
 
-/** RabbitMQ and a log, and queues that are read into topics: each message becomes a record with its bytes. */
+/**
+ * RabbitMQ and a log, and queues that are read into topics: each message becomes a record with the same
+ * bytes.
+ */
 export class InboundFixture {
   readonly rabbit: RabbitMq;
   readonly client: RabbitClient;
@@ -50,7 +53,7 @@ export class InboundFixture {
     await this.rabbit.stop();
   }
 
-  /** Reads a queue into a topic. `around` may do what goes wrong. */
+  /** Reads a queue into a topic. `around` may inject failures. */
   async read(
     { queue, topic, bindings = [] }: { queue: string; topic: string } & Partial<InboundQueueOptions>,
     around: (publish: Publish) => Publish = (publish) => publish,
@@ -114,7 +117,7 @@ export class InboundFixture {
     await channel.waitForConfirms();
   }
 
-  /** The values of a topic as text, sorted, once it has so many records. */
+  /** Returns the values of a topic as text, sorted, once the topic has this number of records. */
   async textsOnLog(topic: string, count: number): Promise<string[]> {
     const records = await this.log.readAll(topic, count);
     return records.map(({ value }) => String(value)).toSorted();

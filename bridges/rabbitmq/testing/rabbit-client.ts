@@ -4,7 +4,7 @@ interface Wire {
   sendBytes(bytes: Buffer): void;
 }
 
-/** What a test does at RabbitMQ. */
+/** A test's RabbitMQ client. */
 export class RabbitClient {
   readonly #model: ChannelModel;
   readonly channel: ConfirmChannel;
@@ -21,7 +21,7 @@ export class RabbitClient {
     return new RabbitClient(model, await model.createConfirmChannel());
   }
 
-  /** Sends a body, text as it is and anything else as JSON, and waits until it is confirmed. */
+  /** Sends a body, text unchanged and anything else as JSON, and waits for the confirm. */
   async send(
     body: unknown,
     options: Options.Publish & { exchange?: string; key?: string } = {},
@@ -59,11 +59,11 @@ export class RabbitClient {
       start.writeUInt32BE(payload.length, 3);
       connection.sendBytes(Buffer.concat([start, payload, Buffer.from([206])]));
     }
-    // RabbitMQ answers once it has dealt with what came before.
+    // RabbitMQ answers once it has processed the earlier commands.
     await channel.close();
   }
 
-  /** Takes everything out of a queue. */
+  /** Removes all messages from a queue. */
   async drain(queue: string): Promise<GetMessage[]> {
     const messages: GetMessage[] = [];
     for (;;) {
