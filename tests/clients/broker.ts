@@ -9,7 +9,10 @@ const codecs = ['none', 'gzip', 'snappy', 'lz4', 'zstd'] as const;
 export type Codec = (typeof codecs)[number];
 export const compressions = ['gzip', 'snappy', 'lz4', 'zstd'] as const satisfies readonly Codec[];
 
-/** Like the contract tests, the clients run on the embedded broker, or on the one that `KAFKA_BROKERS` names. */
+/**
+ * Starts the broker of the client tests: embedded, or the one that `KAFKA_BROKERS` names, as in the contract
+ * tests.
+ */
 export class BrokerFixture {
   private broker: TestBroker | undefined;
 
@@ -36,7 +39,7 @@ export class BrokerFixture {
     if (errorCode !== 0) throw new Error(`Creating topic ${name} failed with Kafka error ${errorCode}.`);
   }
 
-  /** How the first batch of a topic lies in the log. */
+  /** How the first batch of a topic is stored in the log. */
   async codecOf(topic: string): Promise<Codec | undefined> {
     return this.ask(async (wire) => {
       const { records } = await wire.fetch(topic, 0, 0);
@@ -74,7 +77,7 @@ export class BrokerFixture {
   }
 }
 
-/** A name that no other test has, on a broker that others use too. */
+/** A unique name, on a broker that others use too. */
 export function unique(name: string): string {
   return `${name}-${randomUUID().slice(0, 8)}`;
 }

@@ -41,7 +41,7 @@ describeClient(franzGo(), (sources) => {
     });
   });
 
-  test('what rpk and Redpanda Console ask is answered as Kafka does', async () => {
+  test('requests of rpk and Redpanda Console are answered as by Kafka', async () => {
     expect(await play('tools', unique('go-tools'))).toEqual({
       created: [2, 1, 'zstd'],
       listed: ['Stable: Stable', 'stable: Stable'],
@@ -53,9 +53,9 @@ describeClient(franzGo(), (sources) => {
     });
   });
 
-  test("every answer, in every version, is what Kafka's message definitions say", async () => {
+  test("every answer, in every version, conforms to Kafka's message definitions", async () => {
     const checked = Object.values((await play('grammar', unique('go-grammar'))) as Record<string, number>);
-    // Of Produce, versions 0 to 2 are there for librdkafka to see, not to use.
+    // Produce versions 0 to 2 are listed for librdkafka only, and not served.
     const versions = apis.reduce((sum, { minVersion, maxVersion }) => sum + maxVersion - minVersion + 1, -3);
     if (broker.embedded) expect(checked.reduce((sum, each) => sum + each, 0)).toBe(versions);
     else expect(checked.length).toBeGreaterThan(0);
@@ -68,7 +68,7 @@ describeClient(franzGo(), (sources) => {
     for (const codec of compressions) expect(await broker.codecOf(`${topic}-${codec}`)).toBe(codec);
   });
 
-  test('a group takes in a second member cooperatively, and goes on after a restart', async () => {
+  test('a group adds a second member cooperatively, and continues after a restart', async () => {
     const topic = unique('go-group');
     await broker.createTopic(topic, 4);
     expect(await play('group', topic)).toEqual({ readOnce: 220, sharedPartitions: 2 });

@@ -10,14 +10,14 @@ const sources = join(projectRoot, 'tests', 'clients');
 const cache = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'millrace');
 const installScript = 'tests/clients/install.sh';
 
-/** A client: how to start it, and, when it is not on this machine, where to get it. */
+/** A client: how to start it, and where to get it if it is not installed. */
 export interface Client<Start> {
   name: string;
   start: Start;
   missing?: string;
 }
 
-/** The tests of one client. When it is not installed they are skipped, and their heading says so. */
+/** Declares the tests of one client. They are skipped if it is not installed, and their heading says so. */
 export function describeClient<Start>(
   { name, start, missing }: Client<Start>,
   tests: (start: Start) => void,
@@ -34,7 +34,10 @@ export function kcat(): Client<Command> {
   return version === undefined ? { ...client, missing: 'apt-get install kcat' } : client;
 }
 
-/** Apache Kafka's own clients and tools; `start` is a small JVM that has them, and wants a main class or a source file. */
+/**
+ * Apache Kafka's own clients and tools; `start` is a small JVM that has them, and takes a main class or a
+ * source file.
+ */
 export function apacheKafka(): Client<Command> {
   const script = join(projectRoot, 'scripts', 'apache-kafka-jars.mjs');
   const jars = output(process.execPath, [script, '--cached']);
@@ -60,7 +63,7 @@ export function franzGo(): Client<string> {
   return { name: `franz-go ${version ?? ''}`, start: folder };
 }
 
-/** A Python package, and the program of this folder that uses it. */
+/** A Python package, and the program in this folder that uses it. */
 export function pythonClient(distribution: string, program: string): Client<Command> {
   const python = join(cache, 'python-clients', 'bin', 'python');
   const ask = `import importlib.metadata as m; print(m.version("${distribution}"))`;
@@ -72,7 +75,7 @@ export function pythonClient(distribution: string, program: string): Client<Comm
   return version === '' ? { ...client, missing: installScript } : client;
 }
 
-/** A client for Node in versions that Millrace itself need not run on. */
+/** A client for Node in versions that Millrace itself does not support. */
 export function platformaticKafka(): Client<Command> {
   const folder = join(sources, 'node');
   const manifest = join(folder, 'node_modules', '@platformatic', 'kafka', 'package.json');
@@ -87,7 +90,7 @@ export function platformaticKafka(): Client<Command> {
   return version === '' ? { ...client, missing: installScript } : client;
 }
 
-/** An MLflow server, and the program of this folder that logs models to it. */
+/** An MLflow server, and the program in this folder that logs models to it. */
 export function mlflow(): Client<{ server: Command; models: Command }> {
   const python = join(cache, 'mlflow', 'bin', 'python');
   const version = output(python, ['-c', 'import importlib.metadata as m; print(m.version("mlflow-skinny"))']);
@@ -101,7 +104,7 @@ export function mlflow(): Client<{ server: Command; models: Command }> {
   return version === '' ? { ...client, missing: installScript } : client;
 }
 
-/** `start` is the folder of PostgreSQL's programs; Debian has those of the server not on the PATH. */
+/** `start` is the folder of PostgreSQL's programs; Debian does not put the server's programs on the PATH. */
 export function postgresql(): Client<string> {
   const versions = '/usr/lib/postgresql';
   const debian = existsSync(versions) ? readdirSync(versions).map((name) => join(versions, name, 'bin')) : [];
@@ -113,7 +116,7 @@ export function postgresql(): Client<string> {
   return isMissing ? { ...client, missing: 'apt-get install postgresql' } : client;
 }
 
-/** What a program prints, or nothing when it fails or is not there. */
+/** Returns a program's output, or nothing when it fails or is missing. */
 function output(command: string, args: string[]): string {
   const { status, stdout } = spawnSync(command, args, { encoding: 'utf8' });
   return status === 0 ? stdout.trim() : '';

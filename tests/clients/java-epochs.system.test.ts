@@ -25,7 +25,7 @@ describeClient(apacheKafka(), (java) => {
     await rm(folder, { recursive: true, force: true });
   });
 
-  test('a transactional producer that lost an answer goes on in a higher epoch', async () => {
+  test('a transactional producer that lost an answer continues in a higher epoch', async () => {
     const asked: unknown[] = [];
     broker.intercept(api.initProducerId, ({ version, body }) => {
       asked.push({ version, ...Object(body) });
@@ -45,7 +45,7 @@ describeClient(apacheKafka(), (java) => {
       const values = async (committed: boolean): Promise<string[]> =>
         (await wire.readAll('bump', 0, committed)).map(({ value }) => value);
       expect(await values(true)).toEqual(['kept']);
-      // It was written once, though it was sent again and again.
+      // It was written once, though it was sent repeatedly.
       expect((await values(false)).filter((value) => value === 'lost')).toHaveLength(1);
     } finally {
       wire.close();

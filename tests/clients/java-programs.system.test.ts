@@ -16,7 +16,7 @@ describeClient(apacheKafka(), (java) => {
     await run(java, [...producer, '--topic', topic], values.map((value) => `${value}\n`).join(''));
   };
 
-  /** Prints `key<tab>value` of what is committed, from the start on, until it is stopped. */
+  /** Prints `key<tab>value` of committed records, from the beginning, until it is stopped. */
   const reader = (topic: string): Program =>
     new Program(java, [
       'org.apache.kafka.tools.consumer.ConsoleConsumer',
@@ -43,7 +43,7 @@ describeClient(apacheKafka(), (java) => {
     try {
       expect(await copy(4, 'abort')).toBe('abort');
       expect(await copy(4, 'fence')).toBe('fenced');
-      // It gets all four again: the offsets went the way of the records.
+      // It gets all four again: the offsets were aborted with the records.
       expect(await copy(4, 'commit')).toBe('commit');
       await produce(from, ['e', 'f']);
       expect(await copy(2, 'commit')).toBe('commit');
@@ -93,7 +93,7 @@ describeClient(apacheKafka(), (java) => {
       const everyCount = Array.from({ length: sentences }, (_, index) => index + 1);
       for (const word of words) {
         const counts = updates.filter(([counted]) => counted === word).map(([, count]) => Number(count));
-        // Each count once, and in order: nothing was lost, nothing counted twice.
+        // Each count once, and in order: nothing was lost or counted twice.
         expect(counts, word).toEqual(everyCount);
       }
       expect(countsSeen()).toBe(total);

@@ -9,7 +9,7 @@ import { apacheKafka, describeClient } from './installed.js';
 import { lines, Program, run } from './program.js';
 import type { Output } from './program.js';
 
-/** The programs behind the scripts of Apache Kafka's `bin` folder. */
+/** The programs behind the scripts in Apache Kafka's `bin` folder. */
 const tools = {
   'kafka-topics': 'org.apache.kafka.tools.TopicCommand',
   'kafka-console-producer': 'org.apache.kafka.tools.ConsoleProducer',
@@ -54,7 +54,7 @@ describeClient(apacheKafka(), (java) => {
       [0, 1, 2].map((partition) => `Topic: ${topic} Partition: ${partition} Leader: 1 Replicas: 1 Isr: 1`),
     );
     expect(await topics('--list')).toContain(topic);
-    // Neither partitions nor replicas named: −1 on the wire.
+    // Neither partitions nor replicas given: −1 on the wire.
     const plain = unique('java-defaults');
     await topics('--create', '--topic', plain);
     expect((await topics('--describe', '--topic', plain))[0]).toContain(
@@ -155,7 +155,7 @@ describeClient(apacheKafka(), (java) => {
     } finally {
       await consumer.stop();
     }
-    // It committed, and left the group, as it was asked to stop.
+    // It committed, and left the group, when it was asked to stop.
     expect((await groups('--describe', '--group', group)).at(-1)).toBe(`${group} ${topic} 0 1 1 0 - - -`);
   });
 
@@ -245,7 +245,7 @@ describeClient(apacheKafka(), (java) => {
     expect(ends.map((row) => Number(row.split(':')[2])).reduce((sum, end) => sum + end, 0)).toBe(21_000);
   });
 
-  test('kafka-broker-api-versions: what this client knows is served in a version that it speaks, or left out on purpose', async () => {
+  test('kafka-broker-api-versions: every API of this client is served in one of its versions, or left out on purpose', async () => {
     const versions = rows(await tool('kafka-broker-api-versions', []));
     expect(versions.find((row) => row.startsWith('Produce(0)'))).toMatch(/usable: \d+/);
     expect(versions.filter((row) => row.includes('to ') && !row.includes('usable'))).toEqual([]);
@@ -258,7 +258,7 @@ describeClient(apacheKafka(), (java) => {
   });
 });
 
-/** What a tool prints as tables, one blank between the columns. */
+/** Returns a tool's table output, with single blanks between the columns. */
 function rows({ stdout }: Output): string[] {
   return lines(stdout).map((line) => line.replaceAll(/\s+/g, ' ').trim());
 }

@@ -52,7 +52,7 @@ describeClient(kcat(), (program) => {
     expect((await consume(topic)).map(({ payload }) => payload)).toEqual(['a', 'b']);
   });
 
-  test.each(compressions)('%s passes through untouched', async (codec) => {
+  test.each(compressions)('%s is unchanged', async (codec) => {
     const topic = unique(`kcat-${codec}`);
     const text = 'compressible '.repeat(100);
     await produce(topic, `${text}1\n${text}2\n`, '-z', codec);
@@ -60,7 +60,7 @@ describeClient(kcat(), (program) => {
     expect(await broker.codecOf(topic)).toBe(codec);
   });
 
-  test('balances a group, which takes over from a member that leaves', async () => {
+  test('balances a group, and takes over from a member that leaves', async () => {
     const topic = unique('kcat-group');
     const fill = (text: string): Promise<unknown[]> =>
       Promise.all(
@@ -101,7 +101,7 @@ describeClient(kcat(), (program) => {
     }
   });
 
-  test('commits transactions; read_committed leaves out what was aborted', async () => {
+  test('commits transactions; read_committed leaves out aborted messages', async () => {
     const topic = unique('kcat-transactions');
     await produce(topic, 'committed-1\n', '-X', `transactional.id=${topic}`);
     await broker.writeAborted(topic, 'aborted');
@@ -122,14 +122,14 @@ describeClient(kcat(), (program) => {
     expect(await query(early?.ts ?? 0)).toBe(`${topic} [0] offset 0`);
     expect(await query((early?.ts ?? 0) + 1)).toBe(`${topic} [0] offset 1`);
     expect(await query(late?.ts ?? 0)).toBe(`${topic} [0] offset 1`);
-    // Later than everything: the end of the log.
+    // Later than every record: the end of the log.
     expect(await query((late?.ts ?? 0) + 1)).toBe(`${topic} [0] offset -1`);
     const since = await consume(topic, '-o', `s@${late?.ts ?? 0}`);
     expect(since.map(({ payload }) => payload)).toEqual(['late']);
   });
 });
 
-/** The partitions that a group member has by now. */
+/** Returns the partitions that a group member has so far. */
 function assigned({ stderr }: Program): string[] {
   const last = lines(stderr).findLast((line) => line.includes('assigned:') || line.includes('revoked:'));
   if (last === undefined || last.includes('revoked:')) return [];

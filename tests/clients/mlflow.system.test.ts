@@ -22,7 +22,7 @@ describeClient(mlflow(), ({ server, models }) => {
   let registry: Program;
   let uri: string;
   let system: TestSystem;
-  /** What each model's maker says of the first golden row of the champion. */
+  /** The prediction of each model's own library for the first golden row of the champion. */
   let expected: Record<string, number>;
   let event: Record<string, number>;
 
@@ -30,7 +30,7 @@ describeClient(mlflow(), ({ server, models }) => {
     folder = await mkdtemp(join(tmpdir(), 'millrace-mlflow-'));
     const port = await freePort();
     uri = `http://127.0.0.1:${port}`;
-    // Its jobs would take packages that a registry does not need; and it must not tell anybody of its use.
+    // Its jobs would need packages that a registry does not use; and telemetry stays off.
     process.env['MLFLOW_SERVER_ENABLE_JOB_EXECUTION'] = 'false';
     process.env['DO_NOT_TRACK'] = 'true';
     const store = ['--backend-store-uri', `sqlite:///${folder}/mlflow.db`];
@@ -76,7 +76,7 @@ describeClient(mlflow(), ({ server, models }) => {
     return (await (await system.get(`/v1/models/credit-default/versions/${version}`)).json()) as Detail;
   }
 
-  describe('what is imported scores as its maker’s library does:', () => {
+  describe('an imported model scores as its library does:', () => {
     test.each(['zipmap', 'columns', 'double', 'regressor', 'external'])('%s', async (name) => {
       await importVersion(`${name}@champion`, name);
       await millrace('promote', 'credit-default', name);
@@ -87,7 +87,7 @@ describeClient(mlflow(), ({ server, models }) => {
     });
   });
 
-  test('its card says where it comes from and what MLflow knows of it', async () => {
+  test("its card has its origin and MLflow's data about it", async () => {
     const { source, manifest, golden } = await detail('zipmap');
     expect(source).toBe(`${uri} zipmap@champion`);
     expect(manifest).toMatchObject({
@@ -97,19 +97,19 @@ describeClient(mlflow(), ({ server, models }) => {
       output: { name: 'probability_of_default', decision: { at_or_above: 'default' } },
     });
     expect(golden.rows).toHaveLength(5);
-    // It was imported without an example when zipmap was champion.
+    // It was imported without an example while zipmap was champion.
     const features = ({ golden: { rows } }: Detail) => rows.map((row) => row.features);
     expect(features(await detail('columns'))).toEqual(features(await detail('zipmap')));
   });
 
-  test('a model.json and golden.json among its artifacts are taken as they are', async () => {
+  test('a model.json and golden.json among its artifacts are used unchanged', async () => {
     await millrace('import', 'documented/1', '--tracking-uri', uri, '--name', 'credit-default');
     const { manifest, golden } = await detail('2.1');
     expect(manifest.description).toBe('Its own card.');
     expect(golden).toEqual(await read('golden.json'));
   });
 
-  test('what is imported again is there already', async () => {
+  test('a second import finds the version', async () => {
     expect(await importVersion('external/1', 'external')).toContain('is already registered');
   });
 
@@ -123,7 +123,7 @@ describeClient(mlflow(), ({ server, models }) => {
     },
   );
 
-  test('a pickle is refused with the command that makes ONNX of it', async () => {
+  test('a pickle is refused with the command that converts it to ONNX', async () => {
     const refusal = await importVersion('no-onnx@champion', 'refused').catch(String);
     const command = /^MLFLOW_TRACKING_URI=.* 'no-onnx' '1'$/m.exec(refusal)?.[0] ?? '';
     expect(command).not.toBe('');

@@ -29,7 +29,7 @@ describeClient(pythonClient('pika', 'pika_producer.py'), (producer) => {
   const example = JSON.parse(
     readFileSync(join(projectRoot, 'examples', 'credit-default.json'), 'utf8'),
   ) as Record<string, number>;
-  /** Told apart by an amount. */
+  /** Distinguished by an amount. */
   const clients = Array.from({ length: 40 }, (_, number) => ({
     ...example,
     LIMIT_BAL: 10_000 * (1 + (number % 7)),
@@ -40,7 +40,7 @@ describeClient(pythonClient('pika', 'pika_producer.py'), (producer) => {
   describeRabbitMq('', () => {
     let rabbitMq: RabbitMq;
     let system: TestSystem;
-    /** What `predict` says of the same clients. */
+    /** Answers of `predict` for the same clients. */
     let expected: Scored[];
 
     beforeAll(async () => {
@@ -58,14 +58,14 @@ describeClient(pythonClient('pika', 'pika_producer.py'), (producer) => {
 
     test('a producer and a consumer of results', async () => {
       const before = clients.length;
-      // `predict` has put the same clients on the results queue: everybody's predictions go there.
+      // `predict` has put the same clients on the results queue: it receives all predictions.
       const consumer = new Program(program('pika_consumer.py'), [
         rabbitMq.url,
         resultsQueue,
         String(before + clients.length),
       ]);
       await consumer.until(({ stderr }) => stderr.includes('waiting'));
-      // Data frames make every number a float.
+      // Data frames convert every number to a float.
       const floats = JSON.stringify(clients).replaceAll(/"(AGE|PAY_0)":(-?\d+)/g, '"$1":$2.0');
       expect(floats).toContain('"AGE":34.0');
       await run(producer, [rabbitMq.url, floats, queue]);
@@ -86,7 +86,7 @@ describeClient(pythonClient('pika', 'pika_producer.py'), (producer) => {
       }
     });
 
-    test('several that ask and wait for the reply, at once', async () => {
+    test('several clients that ask and wait for the reply, at once', async () => {
       const asking = [0, 1, 2, 3, 4].map(async (client) => {
         const own = clients.slice(client * 8, client * 8 + 8);
         const { stdout } = await run(program('pika_request_reply.py'), [
@@ -100,7 +100,7 @@ describeClient(pythonClient('pika', 'pika_producer.py'), (producer) => {
       expect(replies.map(({ score, label }) => ({ score, label }))).toEqual(expected);
     });
 
-    test('one that asks what can’t be answered is told so, and those after it are served', async () => {
+    test('an invalid request gets an error reply, and later ones are served', async () => {
       const requests = JSON.stringify([{ ...example, AGE: 17 }, clients[3]]);
       const { stdout } = await run(program('pika_request_reply.py'), [rabbitMq.url, queue, requests]);
       const [refused, answered] = JSON.parse(stdout) as [{ status: number; detail: string }, Scored];
@@ -121,7 +121,7 @@ describeClient(pythonClient('pika', 'pika_producer.py'), (producer) => {
           }),
         { timeout: 10_000, interval: 100 },
       );
-      // What others asked for is a result too.
+      // Results of other clients' requests are on the queue too.
       expect(await rabbitMq.queue(resultsQueue)).toMatchObject({
         durable: true,
         arguments: {},

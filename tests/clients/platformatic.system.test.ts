@@ -3,7 +3,7 @@ import { BrokerFixture, compressions, unique } from './broker.js';
 import { describeClient, platformaticKafka } from './installed.js';
 import { run } from './program.js';
 
-// It knows the newer, flexible versions of every API alone.
+// It supports only the newer, flexible versions of every API.
 describeClient(platformaticKafka(), (client) => {
   const broker = new BrokerFixture();
   const play = async (scenario: string, topic: string): Promise<unknown> => {
@@ -31,7 +31,7 @@ describeClient(platformaticKafka(), (client) => {
     for (const codec of compressions) expect(await broker.codecOf(`${topic}-${codec}`)).toBe(codec);
   });
 
-  test('a group goes on where a member that left has committed', async () => {
+  test('a group continues where a member that left has committed', async () => {
     expect(await play('group', unique('platformatic-group'))).toEqual({ inOrder: true });
   });
 

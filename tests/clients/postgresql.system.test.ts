@@ -15,7 +15,7 @@ import {
 import { describeClient, postgresql } from './installed.js';
 import { lines, run } from './program.js';
 
-/** The `sh` blocks of the page, which are run as they stand but for the ports. */
+/** The `sh` blocks of the page, which are run unchanged except for the ports. */
 const page = readFileSync(join(projectRoot, 'docs', 'postgresql.md'), 'utf8');
 const blocks = [...page.matchAll(/^```sh\n([\s\S]*?)^```$/gm)].map(([, text = '']) => text);
 const [copying = '', starting = '', writing = '', reading = ''] = blocks;
@@ -35,7 +35,7 @@ describeClient(postgresql(), (programs) => {
     const data = ['-D', join(folder, 'postgres')];
     const access = ['-U', 'postgres', `--pwfile=${password}`, '-A', 'scram-sha-256', '--no-sync'];
     execFileSync('env', [...asServer, join(programs, 'initdb'), ...data, ...access], { cwd: folder });
-    // Another time zone than that of ClickHouse's times.
+    // A time zone other than that of ClickHouse's times.
     const settings = ['timezone=America/New_York', `unix_socket_directories=${folder}`, 'fsync=off'];
     const place = ['-p', String(ports.postgres), ...settings.flatMap((setting) => ['-c', setting])];
     server = startCommand('env', [...asServer, join(programs, 'postgres'), ...data, ...place], {});
@@ -50,7 +50,7 @@ describeClient(postgresql(), (programs) => {
       DATA_DIR: join(folder, 'millrace'),
     });
     await whenReady(millrace, `http://127.0.0.1:${ports.http}`);
-    // The sample events have rides.
+    // The sample events contain rides.
     await vi.waitUntil(async () => (await stored()).length > 1, { timeout: 30_000, interval: 200 });
   }, 240_000);
 
@@ -77,14 +77,14 @@ describeClient(postgresql(), (programs) => {
     return lines(await shell(`psql -qAt -F ' ' -v ON_ERROR_STOP=1 -c "${query}"`));
   }
 
-  /** What ClickHouse has: id, start in seconds since 1970 and fare of each ride. */
+  /** The rows in ClickHouse: id, start in seconds since 1970 and fare of each ride. */
   async function stored(): Promise<string[]> {
     const columns = 'trip_id, toUnixTimestamp(assumeNotNull(trip_start_timestamp)), round(fare, 2)';
     const query = `SELECT concatWithSeparator(' ', ${columns}) FROM millrace.ride_predictions`;
     return lines(await shell(`curl -s localhost:8123 -d "${query}"`));
   }
 
-  /** The same of PostgreSQL. */
+  /** The same rows in PostgreSQL. */
   function copied(): Promise<string[]> {
     return psql(
       'SELECT trip_id, extract(epoch FROM trip_start_timestamp)::bigint, fare FROM ride_predictions ORDER BY trip_id',
@@ -107,7 +107,7 @@ describeClient(postgresql(), (programs) => {
     await expectCopied();
   });
 
-  test('ClickHouse writes what PostgreSQL does not have yet, as often as one likes', async () => {
+  test('ClickHouse writes the rows that PostgreSQL lacks, any number of times', async () => {
     const [first = ''] = await copied();
     await psql('DELETE FROM ride_predictions WHERE trip_id = (SELECT min(trip_id) FROM ride_predictions)');
     expect(await copied()).not.toContain(first);
@@ -123,7 +123,7 @@ describeClient(postgresql(), (programs) => {
   });
 });
 
-/** PostgreSQL does not run as root: then it is its own user, to whom the files are given. */
+/** PostgreSQL does not run as root: as root, it runs as its own user, who gets the files. */
 async function serverUser(...files: string[]): Promise<string[]> {
   if (process.getuid?.() !== 0) return [];
   const id = (kind: string): number =>

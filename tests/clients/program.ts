@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import type { ChildProcessWithoutNullStreams } from 'node:child_process';
 import { once } from 'node:events';
 
-/** How to start a client program: its command and the arguments that every run has. */
+/** How to start a client program: its command and the arguments of every run. */
 export type Command = readonly [string, ...string[]];
 
 export interface Output {
@@ -10,7 +10,7 @@ export interface Output {
   stderr: string;
 }
 
-/** A client program that runs: what it has printed, and ways to wait for it. */
+/** A running client program: its output, and ways to wait for it. */
 export class Program {
   private readonly child: ChildProcessWithoutNullStreams;
   private readonly name: string;
@@ -26,7 +26,7 @@ export class Program {
     this.child.stderr.setEncoding('utf8').on('data', (text: string) => (this.stderr += text));
     this.ended = once(this.child, 'close').then(() => undefined);
     this.failure = new Promise((_resolve, reject) => this.child.once('error', reject));
-    // Whoever waits hears of it; a program that nobody waits for may fail.
+    // Waiting callers get the error; without any, the program may fail.
     this.failure.catch(() => undefined);
     // A program may end without reading all of its input.
     this.child.stdin.on('error', () => undefined);
@@ -48,7 +48,7 @@ export class Program {
     return { stdout: this.stdout, stderr: this.stderr };
   }
 
-  /** Resolves once `holds` does after some output; rejects when the program ends before that. */
+  /** Resolves once `holds` returns true after some output; rejects when the program ends before that. */
   async until(holds: (output: Output) => boolean): Promise<void> {
     let ended = false;
     const end = this.ended.then(() => (ended = true));
@@ -81,7 +81,7 @@ export function run(command: Command, args: readonly string[], input = ''): Prom
   return new Program(command, args, input).finished();
 }
 
-/** The lines of a text, without the empty ones. */
+/** Returns the lines of a text, without the empty ones. */
 export function lines(text: string): string[] {
   return text.split('\n').filter((line) => line !== '');
 }

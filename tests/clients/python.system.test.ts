@@ -21,7 +21,7 @@ describeClient(pythonClient('aiokafka', 'aiokafka_client.py'), (client) => {
   testScenarios(client, 'aiokafka', administered);
 });
 
-/** Both programs play the same scenarios; administration is as wide as the library's. */
+/** Both programs run the same scenarios; administration covers what the library supports. */
 function testScenarios(client: Command, name: string, administration: object): void {
   const broker = new BrokerFixture();
   const play = async (scenario: string, topic: string): Promise<unknown> => {
@@ -40,13 +40,13 @@ function testScenarios(client: Command, name: string, administration: object): v
     for (const codec of compressions) expect(await broker.codecOf(`${topic}-${codec}`)).toBe(codec);
   });
 
-  test('a group goes on where a member that left has committed', async () => {
+  test('a group continues where a member that left has committed', async () => {
     expect(await play('group', unique(`${name}-group`))).toEqual({ inOrder: true });
   });
 
   test('an aborted transaction leaves nothing behind, a committed one moves records and offsets', async () => {
     expect(await play('transactions', unique(`${name}-transactions`))).toEqual({
-      // Each library's word for "nothing committed".
+      // Each library's value for "nothing committed".
       abort: name === 'confluent' ? -1001 : null,
       commit: 20,
       read_committed: 'commit 0',

@@ -12,7 +12,7 @@ describeClient(pythonClient('tritonclient', 'triton_client.py'), (client) => {
   ) as Record<string, number>;
   const rows = [example, { ...example, LIMIT_BAL: 10_000, PAY_0: 3, PAY_2: 3 }];
   let system: TestSystem;
-  /** What `predict` says of the same rows. */
+  /** Answers of `predict` for the same rows. */
   let expected: { score: number[]; label: string[] };
 
   beforeAll(async () => {
@@ -58,7 +58,7 @@ describeClient(pythonClient('tritonclient', 'triton_client.py'), (client) => {
     expect(refused).toEqual(['400', expect.stringContaining('binary_data=False')]);
   });
 
-  test('one bad row refuses all', async () => {
+  test('one bad row fails the whole request', async () => {
     expect(await play('refused')).toEqual({
       status: '400',
       message: expect.stringMatching(/^Row 2: AGE must be a whole number from 18 to 120/),

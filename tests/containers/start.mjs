@@ -1,10 +1,11 @@
 import { GenericContainer, getContainerRuntimeClient } from 'testcontainers';
 
 /**
- * Starts a container whose ports are fixed ones of this machine, so that they stay the same when it is started again.
- * testcontainers removes it when this process is gone.
+ * Starts a container with fixed ports on this machine, so that they stay the same after a restart.
+ * testcontainers removes it when this process has ended.
  *
- * @param {{ image: string, ports: Record<number, number>, command?: string[], environment?: Record<string, string>, files?: Record<string, string> }} options
+ * @param {{ image: string, ports: Record<number, number>, command?: string[], environment?: Record<string,
+ *   string>, files?: Record<string, string> }} options
  *   ports: of the container, to those of this machine; files: texts by their path in the container.
  */
 export async function startContainer({ image, ports, command = [], environment = {}, files = {} }) {

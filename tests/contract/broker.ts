@@ -5,7 +5,7 @@ import { startKafka } from '../../embedded/kafka/start.js';
 import { testEngines } from '../system/engines/chosen.js';
 import { startExternalLog } from '../system/engines/external.js';
 
-/** A broker that a test file may use: a given one, or an embedded one of its own. */
+/** The broker of a test file: external, or embedded. */
 export interface TestBroker {
   /** `host:port` of each. */
   brokers: string[];
@@ -15,8 +15,9 @@ export interface TestBroker {
 }
 
 /**
- * The broker under test: `KAFKA_BROKERS` (comma-separated) when set, else one for this test file alone, as
- * `MILLRACE_TEST_ENGINES` says: the embedded one on a free port and a temporary folder unless it says otherwise.
+ * Starts the broker under test. `KAFKA_BROKERS` (comma-separated) names an external one. Otherwise
+ * `MILLRACE_TEST_ENGINES` selects the kind of a broker for this test file only; the default is an embedded
+ * one on a free port and a temporary folder.
  */
 export async function startTestBroker(): Promise<TestBroker> {
   const given = process.env['KAFKA_BROKERS'];

@@ -14,7 +14,7 @@ import { startTestBroker } from './broker.js';
 
 const require = createRequire(import.meta.url);
 
-/** What kafkajs' own low-level client offers beyond its types: one request, one answer, no retries in between. */
+/** Members of kafkajs' low-level client that its types lack: one request, one answer, no retries. */
 export interface RawBroker {
   findGroupCoordinator(request: { groupId: string; coordinatorType: 0 | 1 }): Promise<unknown>;
   heartbeat(request: { groupId: string; groupGenerationId: number; memberId: string }): Promise<unknown>;
@@ -94,7 +94,7 @@ export interface Read {
   headers: KafkaMessage['headers'];
 }
 
-/** kafkajs clients on the broker under test; everything it hands out is closed by `close()`. */
+/** kafkajs clients of the broker under test; `close()` closes everything that it created. */
 export class ContractClient {
   readonly kafka: Kafka;
   readonly brokers: string[];
@@ -116,7 +116,7 @@ export class ContractClient {
     });
   }
 
-  /** On a broker that the caller stops, or else on one of its own. */
+  /** On a broker that the caller stops, or else on a new one. */
   static async start(broker?: { brokers: string[]; embedded: boolean }): Promise<ContractClient> {
     if (broker) return new ContractClient({ ...broker, stop: () => Promise.resolve() });
     return new ContractClient(await startTestBroker());
@@ -162,7 +162,7 @@ export class ContractClient {
     return topic;
   }
 
-  /** One connection that sends single requests; the only broker of the cluster leads and coordinates everything. */
+  /** A connection for single requests; the only broker of the cluster leads and coordinates everything. */
   async rawBroker(): Promise<RawBroker> {
     const Cluster = require('kafkajs/src/cluster');
     const { createLogger } = require('kafkajs/src/loggers');
@@ -183,7 +183,10 @@ export class ContractClient {
     return (await cluster.findControllerBroker()) as RawBroker;
   }
 
-  /** A transactional id with its producer id, initialised. Retries while the broker finishes an earlier transaction. */
+  /**
+   * Initialises a transactional id and returns it with its producer id. Retries while the broker finishes an
+   * earlier transaction.
+   */
   async initTransactions(
     raw: RawBroker,
     transactionalId: string,
@@ -214,7 +217,7 @@ export class ContractClient {
     );
   }
 
-  /** Reads a topic from its beginning until `count` messages are there (by a throw-away group). */
+  /** Reads a topic from its beginning until `count` messages are there (with a temporary group). */
   async read(topic: string, count: number, config: Partial<ConsumerConfig> = {}): Promise<Read[]> {
     const messages: Read[] = [];
     const consumer = this.kafka.consumer({ maxWaitTimeInMs: 100, groupId: unique('reader'), ...config });
@@ -268,7 +271,7 @@ export async function eventually<T>(attempt: () => Promise<T> | T, timeoutMs = 2
   }
 }
 
-/** A promise with its ends in hand (`Promise.withResolvers` needs Node 22). */
+/** A promise with its resolvers (`Promise.withResolvers` needs Node 22). */
 export function deferred(): { promise: Promise<void>; resolve(): void; reject(error: Error): void } {
   const ends: { resolve?: () => void; reject?: (error: Error) => void } = {};
   const promise = new Promise<void>((resolve, reject) => {
@@ -290,7 +293,7 @@ async function within<T>(promise: Promise<T>, timeoutMs: number, state: () => st
   }
 }
 
-/** The protocol error's type of what a call rejects with, through kafkajs' wrappers. */
+/** Returns the type of the protocol error with which a call rejects, unwrapped from kafkajs' errors. */
 export async function errorType(call: Promise<unknown>): Promise<string> {
   try {
     await call;

@@ -2,7 +2,7 @@ import { connect } from 'node:net';
 import type { Socket } from 'node:net';
 import type { ISocketFactory } from 'kafkajs';
 
-/** Numbers of requests that tests disturb. */
+/** API keys of the requests that tests disturb. */
 export const apiKeys = {
   produce: 0,
   fetch: 1,
@@ -13,12 +13,12 @@ export const apiKeys = {
   initProducerId: 22,
 } as const;
 
-/** The way between kafkajs and the broker, for tests that break it. */
+/** The network between kafkajs and the broker, for tests that break it. */
 export class FlakyNetwork {
   readonly #sockets = new Set<Socket>();
   readonly #faults: { apiKey: number; kind: 'request' | 'answer' }[] = [];
   #down = false;
-  /** Requests seen, by number. */
+  /** Requests seen, by API key. */
   readonly requests = new Map<number, number>();
 
   /** Ends all connections and refuses new ones until `restore()`. */
@@ -41,7 +41,7 @@ export class FlakyNetwork {
     this.#faults.push({ apiKey, kind: 'answer' });
   }
 
-  /** How many are open or about to be. */
+  /** Number of connections that are open or about to open. */
   get connections(): number {
     return this.#sockets.size;
   }
@@ -52,7 +52,7 @@ export class FlakyNetwork {
   }
 
   readonly socketFactory: ISocketFactory = ({ host, port, onConnect }) => {
-    // A port that nothing listens on stands for a broker that is away.
+    // A port without a listener represents an unavailable broker.
     const socket = connect({ host, port: this.#down ? 1 : port });
     socket.setNoDelay(true);
     socket.once('connect', onConnect);
@@ -60,7 +60,7 @@ export class FlakyNetwork {
     socket.once('close', () => this.#sockets.delete(socket));
     const write = socket.write.bind(socket);
     socket.write = (data: Buffer, ...rest: []): boolean => {
-      // kafkajs writes a request at once: size (4 bytes), then the API key.
+      // kafkajs writes a request in one piece: size (4 bytes), then the API key.
       const apiKey = data.length >= 6 ? data.readInt16BE(4) : -1;
       this.requests.set(apiKey, (this.requests.get(apiKey) ?? 0) + 1);
       const index = this.#faults.findIndex((fault) => fault.apiKey === apiKey);
@@ -79,7 +79,7 @@ export class FlakyNetwork {
   };
 }
 
-/** As when the other side is killed. (Of its own end of a connection kafkajs hears nothing.) */
+/** As when the other side is killed. (kafkajs does not notice when its own end is closed.) */
 function reset(socket: Socket): void {
   socket.destroy(Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' }));
 }

@@ -11,7 +11,7 @@ afterAll(() => client.close());
 interface Member {
   consumer: Consumer;
   seen: string[];
-  /** Partitions of its newest assignment. */
+  /** Partitions of the member's newest assignment. */
   assigned(): number[];
   joins: ConsumerGroupJoinEvent['payload'][];
 }
@@ -75,7 +75,7 @@ describe('consumer groups', () => {
     expect(sorted([...first.seen, ...second.seen])).toEqual(numbers(0, 80));
   });
 
-  test('a group goes on after its last commit', async () => {
+  test('a group continues after its last commit', async () => {
     const topic = await client.createTopic(1);
     const groupId = unique('group');
     await fill(topic, numbers(0, 10), 1);
@@ -88,7 +88,7 @@ describe('consumer groups', () => {
     expect(second.seen).toEqual(numbers(10, 20));
   });
 
-  test('two groups read the same topic without touching each other', async () => {
+  test('two groups read the same topic independently', async () => {
     const topic = await client.createTopic(1);
     await fill(topic, numbers(0, 5), 1);
     const [one, two] = [await member(unique('group'), topic), await member(unique('group'), topic)];
@@ -96,7 +96,7 @@ describe('consumer groups', () => {
     expect(one.seen).toEqual(two.seen);
   });
 
-  test('more members than partitions: the surplus waits and steps in', async () => {
+  test('more members than partitions: the surplus waits and takes over', async () => {
     const topic = await client.createTopic(1);
     const groupId = unique('group');
     const members = [await member(groupId, topic), await member(groupId, topic)];
@@ -169,7 +169,7 @@ describe('consumer groups', () => {
     ).rejects.toThrow(/consumer group must have no running instances/i);
   });
 
-  test('a heartbeat of an unknown member and of an old generation is refused', async () => {
+  test('heartbeats of an unknown member and of an old generation are refused', async () => {
     const topic = await client.createTopic(1);
     const groupId = unique('group');
     const only = await member(groupId, topic);
@@ -201,7 +201,7 @@ describe('consumer groups', () => {
     await consumer.disconnect();
   });
 
-  test('a group that lost its position starts again at the earliest offset', async () => {
+  test('a group that lost its position restarts at the earliest offset', async () => {
     const topic = await client.createTopic(1);
     await fill(topic, numbers(0, 5), 1);
     const groupId = unique('group');
@@ -211,7 +211,7 @@ describe('consumer groups', () => {
     expect(only.seen).toEqual(numbers(0, 5));
   });
 
-  test('partitions that are added while the group runs are picked up', async () => {
+  test('partitions added while the group runs are picked up', async () => {
     const topic = await client.createTopic(1);
     const consumer = await client.consumer({ groupId: unique('group'), metadataMaxAge: 300 });
     const seen: string[] = [];

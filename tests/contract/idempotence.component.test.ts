@@ -17,7 +17,7 @@ interface Batch {
   producer: { producerId: string; producerEpoch: number };
 }
 
-/** Sends one batch as an idempotent producer would and answers its base offset. */
+/** Sends one batch as an idempotent producer would, and returns its base offset. */
 async function produce({ topic, firstSequence, values, producer }: Batch): Promise<number> {
   const { topics } = await raw.produce({
     ...producer,
@@ -32,7 +32,7 @@ const newProducer = (): ReturnType<RawBroker['initProducerId']> =>
   eventually(() => raw.initProducerId({ transactionTimeout: 60_000 }));
 
 describe('idempotent producer', () => {
-  test('each gets an id of its own', async () => {
+  test('each gets its own id', async () => {
     const ids = [(await newProducer()).producerId, (await newProducer()).producerId];
     expect(new Set(ids).size).toBe(2);
   });

@@ -1,6 +1,6 @@
 import { type Logger, silentLogger } from '../../platform/logger.js';
 
-/** A logger that hands over what it is told. */
+/** A logger that passes on every line. */
 export function listening(
   hear: (level: 'info' | 'warn' | 'error', details: object, message: string) => void,
 ): Logger {

@@ -37,7 +37,7 @@ describe('offsets', () => {
     expect(await at(base - 5_000)).toBe('0');
     expect(await at(base + 1_000)).toBe('1');
     expect(await at(base + 1_001)).toBe('2');
-    // After the last message the log has no answer; kafkajs turns that into the latest offset.
+    // After the last message the log has no offset; kafkajs converts that to the latest offset.
     expect(await at(base + 9_000)).toBe('3');
   });
 
@@ -62,7 +62,7 @@ describe('offsets', () => {
     expect(offsets[0]?.partitions.map((partition) => partition.offset)).toEqual(['-1', '-1']);
   });
 
-  test('offsets set by an admin are what the group reads on from', async () => {
+  test('a group reads on from offsets set by an admin', async () => {
     const topic = await topicWith([1, 2, 3, 4]);
     const groupId = unique('group');
     const admin = await client.admin();

@@ -10,7 +10,7 @@ beforeAll(async () => {
 afterAll(() => client.close());
 
 describe('produce and fetch', () => {
-  test('key, value, headers and timestamp come back as sent', async () => {
+  test('key, value, headers and timestamp come back unchanged', async () => {
     const topic = await client.createTopic();
     const producer = await client.producer();
     const [ack] = await producer.send({
@@ -98,7 +98,7 @@ describe('produce and fetch', () => {
     expect((await client.read(topic, 1))[0]?.value).toBe('written');
   });
 
-  test('a connection goes on after acks=0, which has no answer', async () => {
+  test('a connection continues after acks=0, which has no answer', async () => {
     const topic = await client.createTopic();
     const producer = await client.producer();
     for (let index = 0; index < 20; index++)
@@ -147,7 +147,7 @@ describe('produce and fetch', () => {
     expect(messages.map((message) => message.value?.length)).toEqual([300_000, 300_000, 4]);
   });
 
-  test('a consumer that starts inside a batch gets the rest of it only', async () => {
+  test('a consumer that starts inside a batch gets only the rest of it', async () => {
     const topic = await client.createTopic();
     const producer = await client.producer();
     await producer.send({
@@ -159,7 +159,7 @@ describe('produce and fetch', () => {
     expect((await client.read(topic, 3, { groupId })).map((message) => message.offset)).toEqual([7, 8, 9]);
   });
 
-  test('a fetch that waits is answered as soon as a message arrives', async () => {
+  test('a waiting fetch is answered as soon as a message arrives', async () => {
     const topic = await client.createTopic();
     const raw = await client.rawBroker();
     const started = Date.now();
@@ -199,7 +199,7 @@ describe('produce and fetch', () => {
     }
   });
 
-  test('many producers and a reader at the same time lose nothing and keep each order', async () => {
+  test('concurrent producers and a reader lose nothing and keep each order', async () => {
     const topic = await client.createTopic(2);
     const producers = await Promise.all(Array.from({ length: 4 }, () => client.producer()));
     const reading = client.read(topic, 400);
@@ -227,7 +227,7 @@ describe('produce and fetch', () => {
     const admin = await client.admin();
     for (let index = 0; index < 10; index++)
       await producer.send({ topic, messages: [{ value: String(index) }] });
-    await admin.fetchTopicOffsets(topic); // kafkajs' admin looks for the leader in what it already knows
+    await admin.fetchTopicOffsets(topic); // kafkajs' admin looks for the leader in its cached metadata
     await admin.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: '6' }] });
     await eventually(async () => (await admin.fetchTopicOffsets(topic))[0]?.low === '6');
     expect((await client.read(topic, 4)).map((message) => message.value)).toEqual(['6', '7', '8', '9']);

@@ -9,7 +9,7 @@ import type { TestBroker } from './broker.js';
 import { eventually, unique } from './client.js';
 import { FlakyNetwork } from './flaky-network.js';
 
-/** Streams on the broker under test, each on a network of its own that the test can break. */
+/** Streams on the broker under test, each on its own network, which the test can break. */
 export class StreamsFixture {
   readonly broker: TestBroker;
   readonly #opened: { streams: Streams; network: FlakyNetwork }[] = [];
@@ -22,7 +22,7 @@ export class StreamsFixture {
     return new StreamsFixture(await startTestBroker());
   }
 
-  /** `LOG_LEVEL` shows what happens inside. */
+  /** `LOG_LEVEL` makes its log visible. */
   open(logger: Logger = process.env['LOG_LEVEL'] ? createLogger(process.env['LOG_LEVEL']) : silentLogger): {
     streams: Streams;
     network: FlakyNetwork;
@@ -51,7 +51,10 @@ export class StreamsFixture {
     return name;
   }
 
-  /** A transaction that stays open until it is aborted: what is written after it is not to be seen. */
+  /**
+   * A transaction that stays open until it is aborted: later records are invisible to readers of committed
+   * records.
+   */
   async openTransaction(topic: string, partition = 0): Promise<{ abort(): Promise<void> }> {
     const { brokers } = this.broker;
     const producer = new kafkajs.Kafka({ brokers, logLevel: kafkajs.logLevel.NOTHING }).producer({
@@ -70,7 +73,7 @@ export class StreamsFixture {
     };
   }
 
-  /** Reads committed records of a topic until there are `count` and none more within the last fetch. */
+  /** Reads committed records of a topic until there are `count` and the last fetch has no more. */
   async readAll(topic: string, count: number): Promise<StreamRecord[]> {
     const { streams } = this.open();
     const records: StreamRecord[] = [];
@@ -85,7 +88,7 @@ export class StreamsFixture {
       },
     });
     await eventually(() => records.length >= count);
-    // Whatever stands after them is read too, before the group has no lag left but markers.
+    // Later records are read too, before the group's lag consists of markers only.
     await eventually(async () => (await streams.lag(groupId, [topic])).every(({ lag }) => lag <= 1));
     return records;
   }

@@ -125,7 +125,7 @@ describe('topics', () => {
     await admin.disconnect();
   });
 
-  test('partitions can be added, and not taken away', async () => {
+  test('partitions can be added, and not removed', async () => {
     const admin = await client.admin();
     const topic = await client.createTopic(1);
     await admin.createPartitions({ topicPartitions: [{ topic, count: 3 }] });
@@ -141,7 +141,7 @@ describe('topics', () => {
     expect((await client.read(topic, 1)).map((message) => message.value)).toEqual(['first']);
   });
 
-  test('metadata without leave to create does not create', async () => {
+  test('metadata without permission to create does not create', async () => {
     const topic = unique('never');
     const admin = await client.admin();
     expect(await errorType(admin.fetchTopicMetadata({ topics: [topic] }))).toBe('UNKNOWN_TOPIC_OR_PARTITION');

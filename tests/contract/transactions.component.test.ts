@@ -55,7 +55,7 @@ async function overlappingAborts(): Promise<string> {
 }
 
 describe('transactions', () => {
-  test('committed messages show, over several topics and partitions', async () => {
+  test('committed messages are visible, over several topics and partitions', async () => {
     const [one, two] = [await client.createTopic(2), await client.createTopic()];
     const transaction = await (await transactional()).transaction();
     await transaction.send({
@@ -71,7 +71,7 @@ describe('transactions', () => {
     expect(await values(two, 1)).toEqual(['c']);
   });
 
-  test('aborted messages show to read_uncommitted only', async () => {
+  test('aborted messages are visible to read_uncommitted only', async () => {
     const topic = await client.createTopic();
     const producer = await transactional();
     const aborted = await producer.transaction();
@@ -84,7 +84,7 @@ describe('transactions', () => {
     expect(await values(topic, 3, true)).toEqual(['no', 'no', 'yes']);
   });
 
-  test('open messages hold the last stable offset back, for later ones too', async () => {
+  test('open transactions hold back the last stable offset, for later messages too', async () => {
     const topic = await client.createTopic();
     const plain = await client.producer();
     await plain.send({ topic, messages: [{ value: 'before' }] });
@@ -102,7 +102,7 @@ describe('transactions', () => {
     expect(await values(topic, 3)).toEqual(['before', 'open', 'after']);
   });
 
-  test('interleaved transactions: each decision stands alone', async () => {
+  test('interleaved transactions commit and abort independently', async () => {
     const topic = await client.createTopic();
     const [keep, drop] = [
       await (await transactional()).transaction(),
@@ -117,7 +117,7 @@ describe('transactions', () => {
     expect(await values(topic, 3)).toEqual(['keep-0', 'keep-1', 'keep-2']);
   });
 
-  test('a fetch lists every aborted transaction that reaches into it', async () => {
+  test('a fetch lists every aborted transaction that overlaps it', async () => {
     const topic = await overlappingAborts();
     const firstOffsets = async (offset: number): Promise<string[]> =>
       (await fetchFrom(topic, offset, 1)).abortedTransactions
@@ -128,7 +128,7 @@ describe('transactions', () => {
     expect(await firstOffsets(5)).toEqual([]);
   });
 
-  // Apache Kafka lists them in the order of their markers, where kafkajs by itself leaks aborted messages.
+  // Apache Kafka lists them in the order of their markers, for which kafkajs alone leaks aborted messages.
   test.skipIf(process.env['KAFKA_BROKERS'])('aborted transactions are listed by first offset', async () => {
     const topic = await overlappingAborts();
     const { abortedTransactions } = await fetchFrom(topic, 0, 1);
@@ -136,7 +136,7 @@ describe('transactions', () => {
     expect(await values(topic, 1)).toEqual(['plain']);
   });
 
-  test('a marker takes an offset and is never shown', async () => {
+  test('a marker takes an offset and is never visible', async () => {
     const topic = await client.createTopic();
     const transaction = await (await transactional()).transaction();
     await transaction.send({ topic, messages: [{ value: 'a' }] });
@@ -149,7 +149,7 @@ describe('transactions', () => {
     );
   });
 
-  test('offsets in a transaction show after the commit only', async () => {
+  test('offsets in a transaction are visible after the commit only', async () => {
     const topic = await client.createTopic();
     const groupId = unique('group');
     const producer = await transactional();
@@ -212,7 +212,7 @@ describe('transactions', () => {
     );
   });
 
-  test('ending: repeated is fine, the opposite and an ending of nothing are not', async () => {
+  test('ending: repeating it is fine, the opposite and ending nothing are refused', async () => {
     const topic = await client.createTopic();
     const producer = await client.initTransactions(raw, unique('txn'));
     expect(await errorType(raw.endTxn({ ...producer, transactionResult: true }))).toBe('INVALID_TXN_STATE');

@@ -7,22 +7,22 @@ import { apiKeys } from './flaky-network.js';
 const metadata = 3;
 const leaderNotAvailable = 5;
 
-/** One of the two. */
+/** One of the two brokers. */
 export interface Front {
   /** Cuts its connections and refuses new ones. */
   cut(): void;
-  /** Takes requests and hands none on; connections stay. */
+  /** Accepts requests and forwards none; connections stay open. */
   hang(): void;
-  /** Requests to write are carried out, and their connection ends before the answer. */
+  /** Forwards requests to write, and ends the connection before the answer. */
   loseAnswers(): void;
   restore(): void;
-  /** Requests to write that were handed on. */
+  /** Requests to write that were forwarded. */
   readonly produced: number;
 }
 
 /**
- * Two addresses of one broker that clients take for two: to whom a client asks for topics, even partitions are led by the
- * first, odd ones by the second. Each can fail alone.
+ * Two addresses of one broker, which clients see as two brokers: in the metadata, the first leads even
+ * partitions, the second odd ones. Each can fail alone.
  */
 export class TwoBrokers {
   /** Partitions (`topic/number`) that have no leader. */
@@ -52,7 +52,7 @@ export class TwoBrokers {
     for (const front of this.#fronts) await front.stop();
   }
 
-  /** Version 6, which kafkajs asks for; it differs from 5 in nothing that is written. */
+  /** Version 6, which kafkajs requests; it differs from 5 in nothing on the wire. */
   #rewriteMetadata(answer: Buffer): Buffer {
     const reader = new Reader(answer);
     const writer = new Writer();
@@ -150,7 +150,7 @@ class BrokerFront implements Front {
     this.#keep(server);
     client.once('close', () => server.destroy());
     server.once('close', () => client.destroy());
-    /** By correlation id what was asked. */
+    /** Requests by their correlation id. */
     const asked = new Map<number, number>();
     onFrames(client, (frame) => {
       if (this.#mode === 'hang') return;

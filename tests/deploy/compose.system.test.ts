@@ -49,7 +49,7 @@ describeWithTools('the compose file', { compose: 'docker-compose' }, ({ compose 
     expect(await config(example, '--quiet')).toEqual({ status: 0, output: '' });
   });
 
-  it('names each setting of the example that is not set, and what to do', async () => {
+  it('names each missing setting of the example, and what to do', async () => {
     const names = [...example.matchAll(/^(\w+)=/gm)].map(([, name]) => name);
     expect(names).toContain('KAFKA_PASSWORD');
     for (const name of names) {
@@ -60,7 +60,7 @@ describeWithTools('the compose file', { compose: 'docker-compose' }, ({ compose 
     }
   });
 
-  it('is checked: what compose does not know fails', async () => {
+  it('is checked: anything unknown to compose fails', async () => {
     const broken = join(folder, 'broken.yaml');
     const text = readFileSync(join(projectRoot, file), 'utf8');
     await writeFile(broken, text.replace('read_only: true', 'read_onyl: true'));
@@ -71,7 +71,7 @@ describeWithTools('the compose file', { compose: 'docker-compose' }, ({ compose 
     expect(output).toContain('read_onyl');
   });
 
-  it('has every engine and role, and no password of its own', () => {
+  it('has every engine and role, and no password', () => {
     const engines = ['redpanda', 'console', 'clickhouse', 'rabbitmq', 'redis', 'prometheus', 'grafana'];
     expect(Object.keys(services).toSorted()).toEqual([...engines, ...roles].toSorted());
     const text = readFileSync(join(projectRoot, file), 'utf8');
@@ -104,7 +104,7 @@ describeWithTools('the compose file', { compose: 'docker-compose' }, ({ compose 
       expect(published).toContain(port);
   });
 
-  it('gives the roles settings that Millrace has and takes', () => {
+  it('gives the roles settings that exist, with valid values', () => {
     const known = new Set(describeSettings().map(({ name }) => name));
     for (const role of roles) {
       const { environment = {}, command } = services[role] ?? {};
@@ -119,7 +119,7 @@ describeWithTools('the compose file', { compose: 'docker-compose' }, ({ compose 
     }
   });
 
-  it('shows the models to every role, for serve alone to write, and mounts files that are there', () => {
+  it('mounts the models in every role, writable for serve only, and mounts existing files', () => {
     for (const role of roles) {
       const models = services[role]?.volumes?.find(({ target }) => target === '/var/lib/millrace/models');
       expect(models, role).toMatchObject({ type: 'volume', source: 'models' });

@@ -8,11 +8,11 @@ import { runTool } from './run-tool.js';
 const dockerfile = readFileSync(join(projectRoot, 'Dockerfile'), 'utf8');
 
 describeWithTools('the Dockerfile', { hadolint: 'python/bin/hadolint' }, ({ hadolint }) => {
-  it('has no finding', () => {
+  it('has no lint warnings', () => {
     expect(runTool(hadolint, ['-'], dockerfile)).toEqual({ status: 0, output: '' });
   });
 
-  it('is checked: a bad line is one', () => {
+  it('is checked: a bad line gives a warning', () => {
     const { status, output } = runTool(
       hadolint,
       ['-'],
@@ -22,7 +22,7 @@ describeWithTools('the Dockerfile', { hadolint: 'python/bin/hadolint' }, ({ hado
     expect(output).toContain('DL3004');
   });
 
-  it('names an exact version of its base, and ends as an ordinary user', () => {
+  it('names an exact version of its base, and ends as an unprivileged user', () => {
     expect(dockerfile).toMatch(/^ARG NODE_IMAGE=node:\d+\.\d+\.\d+-bookworm-slim$/m);
     const bases = [...dockerfile.matchAll(/^FROM (\S+)/gm)].map(([, base]) => base);
     expect(new Set(bases)).toEqual(new Set(['${NODE_IMAGE}']));

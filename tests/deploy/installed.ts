@@ -5,13 +5,13 @@ import { describe } from 'vitest';
 
 const cache = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'millrace', 'deploy-tools');
 
-/** Where install.sh puts a tool; unset when it has not. */
+/** Where install.sh puts a tool; unset if the tool is missing. */
 export function tool(path: string): string | undefined {
   const file = join(cache, path);
   return existsSync(file) ? file : undefined;
 }
 
-/** The tests that need tools. Without one of them they are skipped, and their heading says so. */
+/** Declares tests that need tools. They are skipped if a tool is missing, and their heading says so. */
 export function describeWithTools<Names extends string>(
   name: string,
   tools: Record<Names, string>,

@@ -54,7 +54,10 @@ describeWithTools('the manifests', tools, ({ kustomize, validate, packages, node
     expect(status, output).toBe(0);
     return { text: output, resources: parseAllDocuments(output).map((one) => one.toJS() as Resource) };
   };
-  /** Against the schemas of Kubernetes itself; unknown members and kinds are errors, but for those of operators. */
+  /**
+   * Validates against the schemas of Kubernetes; unknown members and kinds are errors, except those of
+   * operators.
+   */
   const check = (text: string): Outcome => {
     writeFileSync(join(folder, 'resources.yaml'), text);
     const args = ['--strict', '--quiet', '-k', '1.37', join(folder, 'resources.yaml')];
@@ -125,7 +128,7 @@ describeWithTools('the manifests', tools, ({ kustomize, validate, packages, node
         }
       });
 
-      it('sets what Millrace has settings for, secrets by reference alone', () => {
+      it('sets only settings that Millrace has, and secrets by reference only', () => {
         const known = new Set(describeSettings().map(({ name }) => name));
         expect(ofKind('Secret')).toEqual([]);
         for (const { data = {} } of ofKind('ConfigMap')) {
@@ -140,7 +143,7 @@ describeWithTools('the manifests', tools, ({ kustomize, validate, packages, node
           }
       });
 
-      it('selects pods that there are', () => {
+      it('selects existing pods', () => {
         const labels = workloads().map(([, { template }]) => template.metadata.labels);
         const selectors = resources.flatMap(({ kind, spec = {} }) => {
           type Selector = { matchLabels?: object };
@@ -154,7 +157,7 @@ describeWithTools('the manifests', tools, ({ kustomize, validate, packages, node
           expect(labels, JSON.stringify(selector)).toContainEqual(expect.objectContaining(selector));
       });
 
-      it('scales deployments that leave their number open', () => {
+      it('scales deployments that do not set their replicas', () => {
         for (const { spec = {} } of resources.filter(({ kind }) => /Autoscaler|ScaledObject/.test(kind))) {
           const { name } = spec['scaleTargetRef'] as { name: string };
           const target = workloads().find(([one]) => one === name)?.[1];
@@ -175,7 +178,7 @@ describeWithTools('the manifests', tools, ({ kustomize, validate, packages, node
     });
   }
 
-  it('scales by the lag of every pipeline’s own group and topic', async () => {
+  it('scales by the lag of every pipeline’s group and topic', async () => {
     const { resources } = build('overlays/production');
     const scaled = resources.find(
       ({ kind, metadata }) => kind === 'ScaledObject' && metadata.name === 'millrace-process',

@@ -23,11 +23,11 @@ interface Dashboard {
   panels: { type: string; title: string; datasource?: { uid: string }; targets?: { expr: string }[] }[];
 }
 
-/** Names of metrics and labels are all that a query has besides these. */
+/** All other words of a query are names of metrics and labels. */
 const language =
   /\b(sum|max|min|count|avg|rate|increase|delta|changes|absent|histogram_quantile|min_over_time|vector|by|on|or|and|offset|unless|sort_desc)\b/g;
 
-/** The metrics that a query asks for. */
+/** Returns the metrics of a query. */
 function metricsIn(query: string): string[] {
   const bare = query
     .replaceAll(/\{[^}]*\}/g, ' ')
@@ -62,7 +62,7 @@ describeWithTools('alerts and dashboards', tools, ({ promtool, prometheus }) => 
 
   beforeAll(async () => {
     const ports = await freePorts('prometheus', 'rabbitmq', 'redis');
-    // Neither is there: their metrics are, and so are the failures.
+    // Neither engine is there: their metrics and the failures are.
     system = await startSystem({
       API_KEYS: key,
       RABBITMQ_URL: `amqp://127.0.0.1:${ports.rabbitmq}`,
@@ -110,7 +110,7 @@ scrape_configs:
     return { status, rows: data?.result ?? [], ...(error === undefined ? {} : { error }) };
   };
 
-  it('use metrics that a running system shows, and no others', async () => {
+  it('use metrics that a running system exports, and no others', async () => {
     const page = await (await system.get('/metrics')).text();
     const shown = new Set(['up']);
     for (const [, name = '', type] of page.matchAll(/^# TYPE (\S+) (\S+)$/gm)) {
@@ -123,19 +123,19 @@ scrape_configs:
     expect(metricsIn('sum by (a) (rate(millrace_nothing_total{b="c"}[5m])) > 0')).toEqual([
       'millrace_nothing_total',
     ]);
-    // And all of ours are on a dashboard.
+    // All of Millrace's metrics are on a dashboard.
     const ours = [...page.matchAll(/^# TYPE (millrace_\S+)/gm)].map(([, name = '']) => name);
     const onDashboards = queries.map(({ expr }) => expr).join('\n');
     expect(ours.filter((name) => !onDashboards.includes(name))).toEqual([]);
   });
 
-  it('are queries that Prometheus understands, and that find what is there', async () => {
-    // What has not happened in this test is not there; a query with a wrong label would be missing as well.
+  it('are queries that Prometheus parses, and that return data', async () => {
+    // Events that this test does not cause have no series; a query with a wrong label would have none either.
     const notHappened =
       /^(Millrace|millrace.json: (Refused by limits|File jobs ended|Dead letters|Challengers that fail|Inserts that failed|Scheduled runs|Messages|Delivered|Published|Requests that fail))/;
     await vi.waitFor(
       async () => {
-        // A counter has a rate from its second figure on.
+        // A counter has a rate from its second sample on.
         for (const path of ['predict', 'events'])
           expect(
             (await system.post(`/v1/pipelines/credit-default/${path}`, event, { 'x-api-key': key })).ok,
@@ -154,7 +154,7 @@ scrape_configs:
     expect(wrong.status).toBe('error');
   });
 
-  it('fire when they ought to, and stay silent otherwise', () => {
+  it('fire when they should, and are silent otherwise', () => {
     const { status, output } = runTool(promtool, ['test', 'rules', deploy('prometheus', 'alerts.test.yaml')]);
     expect(status, output).toBe(0);
     const tested = readFileSync(deploy('prometheus', 'alerts.test.yaml'), 'utf8');
@@ -172,7 +172,7 @@ scrape_configs:
     expect(runTool(promtool, ['check', 'rules', join(folder, 'alerts.yaml')]).status).not.toBe(0);
   });
 
-  it('have a configuration that Prometheus takes, and dashboards on the provisioned data source', () => {
+  it('have a configuration that Prometheus accepts, and dashboards on the provisioned data source', () => {
     const { status, output } = runTool(promtool, [
       'check',
       'config',

@@ -1,13 +1,13 @@
 import { spawnSync } from 'node:child_process';
 import { projectRoot } from '../../platform/paths.js';
 
-/** How a program ended, and everything that it wrote. */
+/** How a program ended, and all of its output. */
 export interface Outcome {
   status: number | null;
   output: string;
 }
 
-/** Runs a program in the project's folder, with nothing of this shell's environment but the search path. */
+/** Runs a program in the project's folder, with only the PATH of this shell's environment. */
 export function runTool(command: string, args: string[], input?: string): Outcome {
   const { status, stdout, stderr, error } = spawnSync(command, args, {
     cwd: projectRoot,

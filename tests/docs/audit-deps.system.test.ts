@@ -24,7 +24,7 @@ const advisory = {
   range: '<2.0.0',
 };
 
-/** Runs the script with an `npm` that answers this. */
+/** Runs the script with an `npm` that gives this answer. */
 function audit(answer: object, explanations: object[] = []) {
   writeFileSync(join(folder, 'npm'), `#!/bin/sh\ncat <<'END'\n${JSON.stringify(answer)}\nEND\nexit 1\n`);
   chmodSync(join(folder, 'npm'), 0o755);
@@ -53,14 +53,14 @@ const explanation = {
   expires: '2999-01-01',
 };
 
-it('passes when there is nothing high', () => {
+it('passes without high advisories', () => {
   expect(audit({ vulnerabilities: {} })).toMatchObject({
     status: 0,
     stdout: expect.stringContaining('0 high'),
   });
 });
 
-it('fails on a high advisory that nothing explains', () => {
+it('fails on a high advisory without an explanation', () => {
   expect(audit(report)).toMatchObject({
     status: 1,
     stdout: expect.stringMatching(/Unexplained, high: left[^]*1 high/),
@@ -76,11 +76,11 @@ it('passes with an explanation, until that expires', () => {
   expect(expired).toMatchObject({ status: 1, stdout: expect.stringContaining('2020-01-01 only') });
 });
 
-it('says what needs no explanation any more', () => {
+it('reports explanations that are no longer needed', () => {
   expect(audit({ vulnerabilities: {} }, [explanation]).stdout).toContain('No more needed');
 });
 
-it('takes a registry that does not answer for no pass', () => {
+it('fails when the registry does not answer', () => {
   const refused = audit({ message: '405 Method Not Allowed', error: {} });
   expect(refused).toMatchObject({
     status: 75,

@@ -26,7 +26,7 @@ test('messages that docs/operations.md names are in the code', () => {
   expect(messages.filter((message) => !code.includes(message.replaceAll(/\s+/g, ' ')))).toEqual([]);
 });
 
-test('links from one document to another have a file and a heading', () => {
+test('links between documents have a file and a heading', () => {
   const documents = files.filter((file) => file.endsWith('.md'));
   const links = documents.flatMap((from) =>
     [...read(from).matchAll(/\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]+))?\)/g)].map(([, path = '', anchor]) => ({
@@ -57,7 +57,7 @@ test('source files that documents name exist', () => {
   ).toEqual([]);
 });
 
-/** A file that the reader of a guide makes: its content follows the name. */
+/** A file that the reader of a guide creates: its content follows the name. */
 function isOfReader(from: string, to: string): boolean {
   return new RegExp(`\`${to.replaceAll('.', '\\.')}\`:?\\n\\n\`\`\``).test(read(from));
 }
@@ -66,7 +66,7 @@ function isFolder(name: string): boolean {
   return statSync(join(projectRoot, name)).isDirectory();
 }
 
-/** As GitHub makes them of headings. */
+/** Anchors, as GitHub derives them from headings. */
 function anchorsOf(markdown: string): Set<string> {
   const headings = markdown.replaceAll(/^```[\s\S]*?^```$/gm, '').matchAll(/^#+ (.*)$/gm);
   return new Set(

@@ -1,7 +1,8 @@
-// Does what a document says, to the letter, in a fresh clone: `node tests/docs/follow.mjs README.md`.
-// A block under a line that holds nothing but a path, such as `examples/pump.json`:, is written to that file. A `sh` block is
-// run as it stands: one that ends with `npm start` in the background, `npm test` not here (it has a run of its own). A
-// block passes when it ends well, prints something (if it asks the running system), and what it prints is no problem.
+// Follows a document literally, in a fresh clone: `node tests/docs/follow.mjs README.md`. A block after a
+// line with only a path, such as `examples/pump.json`:, is written to that file. A `sh` block runs unchanged,
+// except that one that ends with `npm start` runs in the background, and `npm test` is left out (it has its
+// own run). A block passes when it succeeds, prints something (if it queries the running system), and prints
+// no problem.
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -71,7 +72,7 @@ async function stop() {
   if (!screen.includes('Stopped.')) throw new Error(`Ctrl-C did not stop it cleanly:\n${screen}`);
 }
 
-/** A row shows up a moment after its event: what prints nothing is tried again for five seconds. */
+/** A row appears a moment after its event: a block without output is retried for five seconds. */
 async function run(text) {
   for (let attempt = 0; ; attempt++) {
     const { status, stdout, stderr } = spawnSync('bash', ['-euo', 'pipefail', '-c', text], {

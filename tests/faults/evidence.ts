@@ -7,7 +7,7 @@ import { sql } from '../system/audit.js';
 import type { LogWriter } from './log-writer.js';
 import { pipelineNames } from './samples.js';
 
-/** Where a record is: `topic/partition/offset`. */
+/** Position of a record: `topic/partition/offset`. */
 export type Place = string;
 
 /** A record of an events topic. */
@@ -22,7 +22,7 @@ export interface EventRecord {
 
 /** A record of a predictions topic. */
 export interface PredictionRecord {
-  /** Of the event. */
+  /** Position of the event's record. */
   source: Place;
   pipeline: string;
   id: string;
@@ -55,7 +55,7 @@ export interface DeadLetterRow {
   source: Place;
 }
 
-/** What a run has left behind: the log as a reader of committed records sees it, and the views in ClickHouse. */
+/** The results of a run: the log as a reader of committed records sees it, and the views in ClickHouse. */
 export interface Evidence {
   events: EventRecord[];
   predictions: PredictionRecord[];

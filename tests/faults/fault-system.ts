@@ -10,8 +10,8 @@ import { type Engine, type MemberName, members, sessionTimeoutMs } from './plan.
 import { RegistryProxy } from './registry-proxy.js';
 
 /**
- * Millrace as in production, each role in several processes, on Apache Kafka, Redis, a schema registry and ClickHouse (the
- * embedded engines for the last two). Each process reaches each engine through a proxy of its own.
+ * Millrace as in production, each role in several processes, on Apache Kafka, Redis, a schema registry and
+ * ClickHouse (the embedded engines for the last two). Each process reaches each engine through its own proxy.
  */
 export class FaultSystem {
   /** Of each topic. */
@@ -20,7 +20,7 @@ export class FaultSystem {
   readonly redis: RedisServer;
   readonly registry: RegistryProxy;
   readonly members: readonly Member[];
-  /** Where the checks reach the engines: past the proxies. */
+  /** Addresses of the engines for the checks, without proxies. */
   readonly direct: { kafka: string[]; schema_registry: string; clickhouse: string };
   readonly #lives: { name: string; program: Program }[] = [];
   readonly #startClickHouse: () => Program;
@@ -49,7 +49,7 @@ export class FaultSystem {
   /**
    * Resolves when every process is ready.
    *
-   * @param folder - gets the data of the engines that are processes of ours.
+   * @param folder - for the data of the engines that run as our processes.
    */
   static async start(folder: string): Promise<FaultSystem> {
     const ports = await freePorts('registry', 'registryLog', 'seenRegistry', 'clickhouse');
@@ -153,7 +153,7 @@ export class FaultSystem {
     else this.#clickHouse.signal('SIGCONT');
   }
 
-  /** What each process has written, by its name and life. */
+  /** The output of each process, by its name and life. */
   logs(): Map<string, string> {
     const lives = [...this.members.flatMap((member) => member.lives), ...this.#lives];
     return new Map([
@@ -167,7 +167,7 @@ export class FaultSystem {
     await Promise.all([...this.logs()].map(([name, text]) => writeFile(join(folder, `${name}.log`), text)));
   }
 
-  /** Ends everything at once. */
+  /** Stops everything at once. */
   async stop(): Promise<void> {
     await killPrograms();
     await Promise.all(

@@ -8,10 +8,10 @@ export interface HttpAnswer {
 }
 
 const retryMs = 100;
-/** Longer than the API's own limit, which has to come first unless the process hangs. */
+/** Longer than the API's own limit, which must apply first unless the process hangs. */
 const timeoutMs = 8_000;
 
-/** A client of several copies of the HTTP API, which sends a request until it is answered. */
+/** A client of several copies of the HTTP API, which retries a request until it is answered. */
 export class HttpClient {
   readonly #copies: readonly string[];
   readonly #ledger: Ledger;
@@ -22,9 +22,9 @@ export class HttpClient {
   }
 
   /**
-   * Posts to any copy, and when that refuses for now or does not answer, again to any.
+   * Posts to any copy, and retries on any copy when that one refuses for now or does not answer.
    *
-   * @param onNoAnswer - called after each try without an answer; what it returns is whether to go on trying.
+   * @param onNoAnswer - called after each attempt without an answer; returns whether to retry.
    * @returns `undefined` when the client gave up.
    */
   async post(

@@ -4,42 +4,42 @@ import { createHash } from 'node:crypto';
 export interface SentEvent {
   id: string;
   pipeline: string;
-  /** Of its record; the id where the sender gave none. */
+  /** Key of its record; the id if the sender gave none. */
   key: string;
-  /** Its fields; of one that can't be read, nothing. */
+  /** Its fields; empty for an unreadable event. */
   fields: object;
-  /** Of the dead letter that it has to become; none where it is to be scored. */
+  /** Reason of its expected dead letter; none if it should be scored. */
   reason?: string;
-  /** Whether someone was told that it is on the log. */
+  /** Whether a client was told that it is on the log. */
   accepted: boolean;
 }
 
-/** What `predict` answered. */
+/** The answer of `predict`. */
 export interface Answer {
   event_id: string;
   prediction_id: string;
   score: number;
 }
 
-/** What the clients of one run sent, and what they were told. */
+/** The events that the clients of one run sent, and the answers they got. */
 export class Ledger {
   readonly events = new Map<string, SentEvent>();
   readonly answers: Answer[] = [];
   /** Ids in the order in which one client sent events of one key, by pipeline and key. */
   readonly sequences = new Map<string, string[]>();
-  /** Events without an id of their own that were sent and not answered: how often, by what is in them. */
+  /** Unanswered events without their own id: their number, by content. */
   readonly unanswered = new Map<string, number>();
   /** Answers that no fault excuses. */
   readonly problems: string[] = [];
   accepted = 0;
-  /** Requests that were sent again, as they were refused for now or not answered. */
+  /** Requests that were retried after a temporary refusal or no answer. */
   repeatedRequests = 0;
-  /** Events that were sent again under an id that had been sent before. */
+  /** Events that were sent again under an earlier id. */
   repeatedEvents = 0;
   /** Events that were refused, and may be nowhere. */
   refused = 0;
 
-  /** Notes what is about to be sent. */
+  /** Notes an event before it is sent. */
   send(event: Omit<SentEvent, 'accepted'>): SentEvent {
     const known = this.events.get(event.id);
     if (known !== undefined) {
@@ -65,14 +65,14 @@ export class Ledger {
     else sequence.push(id);
   }
 
-  /** Notes an event without an id whose request got no answer: it may be on the log, under an id that nobody knows. */
+  /** Notes an event without an id whose request got no answer: it may be on the log, under an unknown id. */
   noAnswer(pipeline: string, fields: object): void {
     const print = fingerprint(pipeline, fields);
     this.unanswered.set(print, (this.unanswered.get(print) ?? 0) + 1);
   }
 }
 
-/** Names the fields of an event, whatever their order. */
+/** Returns a name for the fields of an event, whatever their order. */
 export function fingerprint(pipeline: string, fields: object): string {
   const sorted = Object.entries(fields).toSorted(([a], [b]) => (a < b ? -1 : 1));
   return createHash('sha1').update(pipeline).update(JSON.stringify(sorted)).digest('base64');

@@ -9,7 +9,7 @@ import { createStreams, type Streams } from '../../streams/streams.js';
 import type { SentEvent } from './ledger.js';
 import { pipelineNames } from './samples.js';
 
-/** How an event's record is spoilt, and the dead letter's reason that follows. */
+/** How an event's record is corrupted, and the resulting reason of the dead letter. */
 export const spoiltRecords = {
   garbage: 'UNDECODABLE',
   'cut off': 'UNDECODABLE',
@@ -26,7 +26,7 @@ interface Writer {
   notes: Record<string, null>;
 }
 
-/** Puts events on the log as a program would that knows nothing of Millrace but its contracts. */
+/** Writes events to the log as a program would that knows only Millrace's contracts. */
 export class LogWriter {
   readonly streams: Streams;
   readonly serde: Serde;
@@ -54,7 +54,10 @@ export class LogWriter {
     return this.streams.createProducer();
   }
 
-  /** Goes on with a schema that has one more field: scorers meet an id that they have to ask the registry for. */
+  /**
+   * Continues with a schema that has one more field: scorers get an id that they must look up in the
+   * registry.
+   */
   async useNewSchema(pipeline: string, version: number): Promise<void> {
     const { schema } = loadContract(pipeline, 'event');
     const names = Array.from({ length: version }, (_, index) => `note_${index + 1}`);

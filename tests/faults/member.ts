@@ -10,13 +10,13 @@ export interface Life {
   program: Program;
 }
 
-/** A process of Millrace on ports of its own, killed and started again as often as it takes. */
+/** A process of Millrace on its own ports, which is killed and restarted any number of times. */
 export class Member {
   readonly name: MemberName;
   readonly http: string;
   readonly proxies: Record<Engine, TcpProxy>;
   readonly lives: Life[] = [];
-  /** Ends that nobody had asked for. */
+  /** Unexpected exits. */
   readonly deaths: string[] = [];
   readonly #settings: Record<string, string>;
   #ending = false;
@@ -65,7 +65,7 @@ export class Member {
     await this.program.kill();
   }
 
-  /** Asks it to end, and answers with its exit code. */
+  /** Asks it to end, and returns its exit code. */
   async stop(): Promise<number | NodeJS.Signals> {
     this.#ending = true;
     this.program.signal('SIGTERM');

@@ -14,30 +14,36 @@ export type MemberName = (typeof members)[number];
 export type Role = 'serve' | 'process' | 'sink';
 export type Engine = 'kafka' | 'clickhouse' | 'redis';
 
-/** What is done to one process or engine, and undone `ms` later. */
+/** A fault of one process or engine, which ends `ms` later. */
 export type Fault =
-  /** kill -9, and started again. */
+  /** kill -9, and a restart. */
   | { kind: 'kill'; member: MemberName; ms: number }
   /** SIGSTOP and SIGCONT. */
   | { kind: 'pause'; member: MemberName; ms: number }
-  /** Of its connections to an engine: `reset` cuts them once, `closed` also refuses new ones, `hanging` lets nothing through. */
+  /**
+   * Of its connections to an engine: `reset` cuts them once, `closed` also refuses new ones, `hanging`
+   * forwards nothing.
+   */
   | { kind: 'cut'; member: MemberName; engine: Engine; how: 'reset' | 'closed' | 'hanging'; ms: number }
   | { kind: 'engine'; engine: Engine; how: 'killed' | 'paused'; ms: number }
   | { kind: 'registry'; trouble: RegistryTrouble; ms: number };
 
 export interface PlannedFault {
-  /** After the round began, milliseconds. */
+  /** After the start of the round, milliseconds. */
   atMs: number;
   fault: Fault;
 }
 
-/** Faults that overlap. The next round begins when the system has recovered. */
+/** Overlapping faults. The next round begins when the system has recovered. */
 export type Round = PlannedFault[];
 
-/** Brokers allow no shorter one: the time after which a process that is silent loses its partitions. */
+/** The minimum that brokers allow: the time after which a silent process loses its partitions. */
 export const sessionTimeoutMs = 6_000;
 
-/** Every kind of fault, in an order, on targets and for times that follow from the seed; several at once. */
+/**
+ * Plans every kind of fault, in an order, on targets and for times that follow from the seed; several at
+ * once.
+ */
 export function makePlan(random: () => number): Round[] {
   const between = (least: number, most: number): number => Math.round(least + random() * (most - least));
   const oneOf = <T>(items: readonly T[]): T => pick(items, random());
@@ -89,7 +95,7 @@ export function makePlan(random: () => number): Round[] {
   return deal(shuffle(faults, random), random);
 }
 
-/** Into rounds in which no process and no engine has two faults. */
+/** Groups faults into rounds in which no process and no engine has two faults. */
 function deal(faults: Fault[], random: () => number): Round[] {
   const rounds: Round[] = [];
   let left = faults;
@@ -112,7 +118,7 @@ export function targetOf(fault: Fault): string {
   return fault.kind === 'engine' ? fault.engine : fault.kind;
 }
 
-/** In words, for people who read along. */
+/** Describes a fault for people who read along. */
 export function describeFault(fault: Fault): string {
   switch (fault.kind) {
     case 'kill':

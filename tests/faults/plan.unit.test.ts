@@ -4,7 +4,7 @@ import { makePlan, targetOf } from './plan.js';
 
 const seeds = Array.from({ length: 200 }, (_, seed) => seed);
 
-it('follows from the seed alone', () => {
+it('depends on the seed only', () => {
   expect(makePlan(seededRandom(7))).toEqual(makePlan(seededRandom(7)));
   expect(makePlan(seededRandom(7))).not.toEqual(makePlan(seededRandom(8)));
 });
@@ -28,7 +28,7 @@ it('has every kind of fault, whatever the seed', () => {
   }
 });
 
-it('does one thing at a time to a target', () => {
+it('has one fault at a time per target', () => {
   for (const seed of seeds) {
     for (const round of makePlan(seededRandom(seed))) {
       const targets = round.map(({ fault }) => targetOf(fault));

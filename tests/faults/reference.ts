@@ -11,8 +11,8 @@ interface Model {
 }
 
 /**
- * Scores events one by one with the models as they ship, in plain onnxruntime sessions: no batches, no worker threads and no
- * encoder of Millrace's. Of Millrace it takes a pipeline's own function of features, which is pure.
+ * Scores events one by one with the shipped models, in plain onnxruntime sessions, without Millrace's
+ * batches, worker threads and encoder. It uses only a pipeline's feature function, which is pure.
  */
 export class Reference {
   readonly #pipelines: Map<string, Pipeline>;

@@ -23,7 +23,7 @@ afterEach(async () => {
   await new Promise((resolve) => registry.close(resolve));
 });
 
-it.each(registryTroubles)('%s is an outage, until it is over', async (trouble) => {
+it.each(registryTroubles)('%s counts as an outage until it ends', async (trouble) => {
   expect(await client.schema(1)).toMatchObject({ schema: '"int"' });
   proxy.trouble = trouble;
   await expect(client.schema(1)).rejects.toMatchObject({ code: 'REGISTRY_UNAVAILABLE', retriable: true });

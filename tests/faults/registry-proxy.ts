@@ -1,15 +1,18 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from 'node:http';
 
-/** How a registry fails: answers with an error, with a page that some web server has for unknown paths, not at all, or cuts. */
+/**
+ * How a registry fails: with an error, with a web server's page for unknown paths, with no answer, or with a
+ * cut connection.
+ */
 export const registryTroubles = ['status 500', 'status 503', 'page 404', 'hangs', 'cuts'] as const;
 export type RegistryTrouble = (typeof registryTroubles)[number];
 
-/** Stands before the schema registry and lets it fail for those who come through here. */
+/** A proxy of the schema registry that makes it fail for its clients. */
 export class RegistryProxy {
-  /** None: everything goes through. */
+  /** None: requests are forwarded. */
   trouble: RegistryTrouble | undefined;
-  /** Requests that met with trouble. */
+  /** Requests that failed. */
   failed = 0;
   readonly #target: number;
   readonly #server: Server;
@@ -27,7 +30,7 @@ export class RegistryProxy {
     return proxy;
   }
 
-  /** Lets requests through again, also those that hang: they are cut, to be made anew. */
+  /** Forwards requests again. Hanging ones are cut, so that clients retry. */
   heal(): void {
     this.trouble = undefined;
     for (const answer of this.#hanging) answer.destroy();

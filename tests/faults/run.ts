@@ -17,7 +17,7 @@ import { pipelineNames, Samples } from './samples.js';
 import { Traffic } from './traffic.js';
 import { type Verdict, verify } from './verify.js';
 
-/** One run in figures, and all that is wrong. */
+/** Figures of one run, and all problems. */
 export interface RunReport {
   seed: number;
   /** Event records on the log. */
@@ -41,16 +41,19 @@ export interface RunReport {
   seconds: number;
   slowestRecoverySeconds: number;
   problems: string[];
-  /** Where the logs of all processes are, when there are problems. */
+  /** Folder with the logs of all processes, when there are problems. */
   logs?: string;
 }
 
-/** Less than the 60 s for which a broker keeps a transaction open whose owner was killed: nobody may have to wait for that. */
+/**
+ * Less than the 60 s for which a broker keeps the open transaction of a killed owner: no process may have to
+ * wait for that.
+ */
 const recoveryTimeoutMs = 45_000;
-/** How long clients may take for the events that are still missing once the faults are over. */
+/** Time limit for clients to send the missing events once the faults are over. */
 const sendingTimeoutMs = 180_000;
 
-/** Runs the whole system under load and the faults of a seed, and checks what is left behind. */
+/** Runs the whole system under load and the faults of a seed, and checks the results. */
 export class Run {
   readonly #seed: number;
   readonly #minEvents: number;
@@ -176,7 +179,7 @@ export class Run {
         break;
       case 'registry':
         registry.trouble = fault.trouble;
-        // Those that are known already need no registry.
+        // Known schemas need no registry.
         this.#schemas++;
         for (const pipeline of pipelineNames) await this.#writer.useNewSchema(pipeline, this.#schemas);
         await sleep(fault.ms);
@@ -199,9 +202,9 @@ export class Run {
   }
 
   /**
-   * Resolves once events that come now, to each partition of each pipeline, have their rows.
+   * Resolves once new events, one for each partition of each pipeline, have their rows.
    *
-   * @throws when that takes too long: something stands still.
+   * @throws when that takes too long: something is stuck.
    */
   async #recover(after: string): Promise<void> {
     const startedAt = performance.now();
@@ -231,7 +234,7 @@ export class Run {
     const ms = performance.now() - startedAt;
     this.#slowestRecoveryMs = Math.max(this.#slowestRecoveryMs, ms);
     this.#say(`after ${after} recovered in ${Math.round(ms)} ms; ${this.#ledger.accepted} events accepted`);
-    // Beyond that: a process that was started again is ready, so the next fault does not find it asleep.
+    // In addition, a restarted process must be ready, so that the next fault does not hit it while it starts.
     await this.#system.whenReady();
   }
 
@@ -271,7 +274,7 @@ export class Run {
     return (pipeline, fields) => scores.get(JSON.stringify([pipeline, fields])) ?? Number.NaN;
   }
 
-  /** Ends them in order, and reads what they have written. */
+  /** Stops them in order, and returns their output. */
   async #examineProcesses(): Promise<void> {
     const { members } = this.#system;
     await Promise.all(
@@ -318,7 +321,7 @@ export class Run {
     };
   }
 
-  /** Generations of the groups that share work: each has one leader, which says so. */
+  /** Generations of the groups that share work: each has one leader, which logs it. */
   #rebalances(): number {
     const isNew = (line: string): boolean =>
       line.includes('"isLeader":true') && /"group":"millrace-(?:score-|sink)/.test(line);
@@ -333,7 +336,7 @@ export class Run {
 
 export interface RunOptions {
   seed: number;
-  /** Events that have to be accepted before the run may end. */
+  /** Number of events that must be accepted before the run may end. */
   minEvents: number;
 }
 
@@ -341,7 +344,9 @@ function roleOf(member: string): string {
   return member.split('-')[0] ?? member;
 }
 
-/** What no process may write, whatever happens to it: errors by its own account, and what it did not expect. */
+/**
+ * Log lines that no process may write, whatever happens to it: errors that it caused, and unexpected ones.
+ */
 function isAlarming(line: string): boolean {
   if (line.startsWith('{')) return /"level":[56]0/.test(line);
   return /unhandled|uncaught|Warning: |FATAL ERROR|^\w*Error\b/i.test(line);

@@ -1,10 +1,10 @@
 import { loadPipelines } from '../../processors/pipelines/pipeline.js';
 import { pick } from './plan.js';
 
-/** The day on which sample events happen: the same seed makes the same events at any time. */
+/** Date of the sample events: the same seed makes the same events at any time. */
 const day = Date.UTC(2026, 0, 15);
 
-/** Takes a pipeline's event out of its contract: by a field that is beyond its range. */
+/** Makes a pipeline's event violate its contract: one field is out of range. */
 const spoilt: Record<string, object> = {
   'taxi-trip-duration': { pickup_community_area: 78 },
   'credit-default': { SEX: 9 },
@@ -38,7 +38,7 @@ export class Samples {
     return make(random);
   }
 
-  /** One that does not fit its contract, and can be written as Avro all the same. */
+  /** Makes an event that violates its contract, and can still be written as Avro. */
   bad(pipeline: string, random: () => number): object {
     return { ...this.good(pipeline, random), ...spoilt[pipeline] };
   }

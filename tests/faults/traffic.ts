@@ -9,24 +9,24 @@ import { type LogWriter, type Spoilt, spoiltRecords } from './log-writer.js';
 import { pick } from './plan.js';
 import type { Samples } from './samples.js';
 
-/** How many of each kind work at the same time, and how long each rests after an answer, milliseconds. */
+/** Number of concurrent clients of each kind, and how long each rests after an answer, milliseconds. */
 const senders = {
   events: { count: 2, restMs: 90 },
   predict: { count: 4, restMs: 35 },
   log: { count: 2, restMs: 90 },
 };
-/** Requests of one sender to the log that are not acknowledged yet, at most. */
+/** Maximum unacknowledged requests of one sender to the log. */
 const maxInFlight = 4;
 const keysOfSender = 10;
-/** So many times as long they rest when enough was sent. */
+/** Factor of the rest times once enough was sent. */
 const slowness = 10;
 const shares = { repeated: 0.05, bad: 0.03, givesUp: 0.1 };
 
 type Event = Omit<SentEvent, 'accepted'>;
 
 /**
- * Sends events of every pipeline in every way until it is told to stop: to `events` and to `predict` of any copy, and as a
- * Kafka client, with keys. Each sender's decisions follow from the seed.
+ * Sends events of every pipeline in every way until it is stopped: to `events` and to `predict` of any copy,
+ * and as a Kafka client, with keys. The seed determines each sender's decisions.
  */
 export class Traffic {
   readonly #samples: Samples;
@@ -35,7 +35,7 @@ export class Traffic {
   readonly #writer: LogWriter;
   readonly #seed: number;
   readonly #stopping = new AbortController();
-  /** Good events with ids of their own, to be sent again. */
+  /** Valid events with their own ids, to be sent again. */
   readonly #recent: Event[] = [];
   #running: Promise<unknown> = Promise.resolve();
   #plenty = Number.POSITIVE_INFINITY;
@@ -70,7 +70,9 @@ export class Traffic {
     this.#running.catch(() => undefined);
   }
 
-  /** From so many more accepted events on little is sent: a machine that is slow to recover is not flooded meanwhile. */
+  /**
+   * From this number of accepted events on, little is sent: a slow machine is not flooded while it recovers.
+   */
   slowDownAfter(events: number): void {
     this.#plenty = this.#ledger.accepted + events;
   }
@@ -85,7 +87,7 @@ export class Traffic {
     await this.#running;
   }
 
-  /** An event of an id that no other has. */
+  /** Returns an event with a unique id. */
   make(pipeline: string, random: () => number, key?: string): Event {
     const id = this.#newId();
     return { id, pipeline, key: key ?? id, fields: this.#samples.good(pipeline, random) };
@@ -102,7 +104,7 @@ export class Traffic {
     return `${this.#seed}-${this.#sent++}`;
   }
 
-  /** A new event, or one that was sent before in any way. */
+  /** Returns a new event, or one that was sent before in any way. */
   #next(pipeline: string, random: () => number): Event {
     const before = random() < shares.repeated ? pickOrNone(this.#recent, random()) : undefined;
     if (before !== undefined && before.pipeline === pipeline) return before;
@@ -216,14 +218,14 @@ export class Traffic {
     await producer.close();
   }
 
-  /** An event's record, or one that was written before, to be written again. */
+  /** Returns an event's record, or an earlier one to be written again. */
   #entry(
     name: string,
     random: () => number,
     sent: { event: Event; record: NewRecord }[],
   ): { event: Event; record: NewRecord } {
     const before = random() < shares.repeated ? pickOrNone(sent, random()) : undefined;
-    // The producer's own objects must not be shared by two sends.
+    // Two sends must not share the producer's objects.
     if (before !== undefined) return { event: before.event, record: { ...before.record } };
     const pipeline = this.#samples.pipeline(random);
     const key = `${name}-${Math.floor(random() * keysOfSender)}`;

@@ -2,32 +2,36 @@ import { groupBy } from './group-by.js';
 import type { Evidence, PredictionRecord } from './evidence.js';
 import { fingerprint, type Ledger, type SentEvent } from './ledger.js';
 
-/** Everything that is wrong, by what it is: empty lists when the promises were kept. */
+/** All violations by kind: empty lists when the guarantees hold. */
 export interface Verdict {
-  /** Accepted events, or events on the log, that have no outcome. */
+  /** Accepted events, or events on the log, without an outcome. */
   losses: string[];
-  /** Outcomes beyond the one that is promised. */
+  /** Outcomes beyond the guaranteed one. */
   duplicates: string[];
   /** Scores other than the reference, fields or reasons other than those of the event. */
   wrong: string[];
-  /** Events of one key out of their order. */
+  /** Events of one key out of order. */
   disorder: string[];
-  /** Outcomes of events that nobody sent. */
+  /** Outcomes of unknown events. */
   strangers: string[];
 }
 
-/** The score that an event has to get. */
+/** The expected score of an event. */
 export type ReferenceScore = (pipeline: string, fields: object) => number;
 
 /**
- * Holds what clients were told against what is there.
+ * Compares the answers to clients with the results.
  *
- * - Each accepted event is on the log, and has one row: in `predictions`, or in `dead_letters` if that is its fate.
- * - Each record of an event has one outcome among committed records: a prediction or a dead letter. An id that is on the
- *   log several times, as it was sent several times, has as many predictions there, all with one prediction id, and one row.
- *   A dead letter is one of a record, not of an id: there are as many rows as records.
- * - Predictions of a key are in the order of its events; its events are in the order in which they were sent first.
- * - Nothing is there but what was sent.
+ * - Each accepted event is on the log, and has one row: in `predictions`, or in `dead_letters` if it is
+ *   invalid.
+ * - Each record of an event has one outcome among committed records: a prediction or a dead letter. An id
+ *   that was sent
+ *   several times, and is on the log several times, has as many predictions there, all with one prediction
+ *   id, and one row.
+ *   A dead letter belongs to a record, not to an id: there are as many rows as records.
+ * - Predictions of a key are in the order of its events; its events are in the order in which they were first
+ *   sent.
+ * - There are no results of unknown events.
  */
 export function verify(ledger: Ledger, evidence: Evidence, reference: ReferenceScore): Verdict {
   const verdict: Verdict = { losses: [], duplicates: [], wrong: [], disorder: [], strangers: [] };
@@ -39,7 +43,7 @@ export function verify(ledger: Ledger, evidence: Evidence, reference: ReferenceS
   return verdict;
 }
 
-/** Events by id, with those that came without one in requests that nobody answered: they have the fields of one. */
+/** Maps events by id. Events without one, from unanswered requests, are matched by their fields. */
 function withStrangers(
   { events, unanswered }: Ledger,
   { predictionRows }: Evidence,

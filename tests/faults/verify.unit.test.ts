@@ -6,7 +6,7 @@ import { type Verdict, verify } from './verify.js';
 const clean: Verdict = { losses: [], duplicates: [], wrong: [], disorder: [], strangers: [] };
 const scoreOf = (_pipeline: string, fields: object): number => Number(Reflect.get(fields, 'n')) / 10;
 
-/** What is there after five events of one key, the fourth of them bad, and one whose request was not answered. */
+/** The results of five events of one key, the fourth of them bad, and one whose request was not answered. */
 function aRun(): { ledger: Ledger; evidence: Evidence } {
   const ledger = new Ledger();
   const evidence: Evidence = {
@@ -60,11 +60,11 @@ function at<T>(items: readonly T[], index: number): T {
   return item;
 }
 
-it('finds nothing where everything is as it was promised', () => {
+it('finds nothing when the guarantees hold', () => {
   expect(judge()).toEqual(clean);
 });
 
-it('lets an event that was sent twice be on the log twice, with one row', () => {
+it('accepts that an event that was sent twice is on the log twice, with one row', () => {
   const verdict = judge(({ events, predictions }) => {
     events.push({ ...at(events, 0), offset: 6, place: 'taxi.events/0/6' });
     predictions.push({ ...at(predictions, 0), offset: 6, source: 'taxi.events/0/6' });
@@ -72,7 +72,7 @@ it('lets an event that was sent twice be on the log twice, with one row', () => 
   expect(verdict).toEqual(clean);
 });
 
-describe('finds what is lost', () => {
+describe('finds losses', () => {
   it.each<[string, (evidence: Evidence) => unknown]>([
     ['a row', ({ predictionRows }) => predictionRows.splice(0, 1)],
     ['a dead letter’s row', ({ deadLetterRows }) => deadLetterRows.splice(0, 1)],
@@ -83,7 +83,7 @@ describe('finds what is lost', () => {
     expect(judge(change)).not.toMatchObject({ losses: [], strangers: [] });
   });
 
-  it('an accepted event and all that follows from it', () => {
+  it('an accepted event and everything that follows from it', () => {
     const verdict = judge((evidence) => {
       evidence.events.splice(0, 1);
       evidence.predictions.splice(0, 1);
@@ -93,7 +93,7 @@ describe('finds what is lost', () => {
   });
 });
 
-describe('finds what is doubled', () => {
+describe('finds duplicates', () => {
   it.each<[string, (evidence: Evidence) => unknown]>([
     ['a row', ({ predictionRows }) => predictionRows.push({ ...at(predictionRows, 0) })],
     ['a dead letter’s row', ({ deadLetterRows }) => deadLetterRows.push({ ...at(deadLetterRows, 0) })],
@@ -125,7 +125,7 @@ describe('finds what is doubled', () => {
   });
 });
 
-describe('finds what is wrong', () => {
+describe('finds wrong values', () => {
   it.each<[string, (evidence: Evidence, ledger: Ledger) => unknown]>([
     ['a score in a row', ({ predictionRows }) => (at(predictionRows, 0).score += 1e-9)],
     ['a score on the log', ({ predictions }) => (at(predictions, 0).score += 1e-9)],
@@ -142,7 +142,7 @@ describe('finds what is wrong', () => {
   });
 });
 
-describe('finds what is out of order', () => {
+describe('finds a wrong order', () => {
   it('predictions', () => {
     const verdict = judge(({ predictions }) => {
       [at(predictions, 0).offset, at(predictions, 1).offset] = [1, 0];
@@ -165,7 +165,7 @@ describe('finds what is out of order', () => {
   });
 });
 
-describe('finds what nobody sent', () => {
+describe('finds results of unknown events', () => {
   it('a row', () => {
     const verdict = judge(({ predictionRows }) =>
       predictionRows.push({ ...at(predictionRows, 0), event_id: 'stranger' }),
@@ -180,7 +180,7 @@ describe('finds what nobody sent', () => {
     expect(verdict.strangers).toHaveLength(1);
   });
 
-  it('one more of an event whose answer was lost than was sent', () => {
+  it('more unanswered events on the log than were sent', () => {
     const verdict = judge((evidence) => {
       const source = 'taxi.events/0/8';
       evidence.events.push({ ...at(evidence.events, 5), id: 'again', offset: 8, place: source });

@@ -31,7 +31,7 @@ const upload = (content: string, key: string, name = 'cars.csv'): Promise<Respon
 const driven = (kilometers: number): Car => ({ ...car, kilometers });
 
 describe('an Idempotency-Key that others can guess', () => {
-  it('gives nobody a row of the job, whatever events were sent before it', async () => {
+  it('gives no client a row of the job, whatever events were sent before it', async () => {
     const key = '2026-11-28';
     const jobId = idempotentJobId('car-price', JSON.stringify(['', key]));
     const cheap = { ...driven(400_000), age_in_months: 200 };
@@ -56,7 +56,7 @@ describe('an Idempotency-Key that others can guess', () => {
 });
 
 describe('an Idempotency-Key with another file', () => {
-  it('is refused; with the same file under any name the job is answered as it stands', async () => {
+  it('is refused; with the same file under any name the existing job is returned', async () => {
     const first = (await (await upload(csvOf(car), 'one', 'a.csv')).json()) as JobAnswer;
     await whenFinished(system.endpoints.http, first.job_id);
     const again = await upload(csvOf(car), 'one', 'b.csv');
@@ -69,7 +69,7 @@ describe('an Idempotency-Key with another file', () => {
     }
   });
 
-  it('at once: one file wins, and the others are refused', async () => {
+  it('sent concurrently: one file wins, and the others are refused', async () => {
     const files = Array.from({ length: 5 }, (_, index) =>
       csvOf(...Array.from({ length: index + 1 }, () => car)),
     );
@@ -83,7 +83,7 @@ describe('an Idempotency-Key with another file', () => {
     });
   });
 
-  it('at once, with the same file: all get the one job', async () => {
+  it('sent concurrently with the same file: all get the same job', async () => {
     const answers = await Promise.all([1, 2, 3, 4].map(() => upload(csvOf(car, car), 'same')));
     const jobs = (await Promise.all(answers.map((answer) => answer.json()))) as JobAnswer[];
     expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([202]));

@@ -19,7 +19,7 @@ afterAll(async () => {
   await system.stop();
 });
 
-/** Sends bytes, and gives what comes back until the connection ends. */
+/** Sends bytes, and returns the bytes received until the connection ends. */
 async function send(request: string, { cut = false } = {}): Promise<string> {
   const socket = connect(port, '127.0.0.1');
   let answer = '';
@@ -34,7 +34,7 @@ async function send(request: string, { cut = false } = {}): Promise<string> {
 
 const statusOf = (answer: string): number => Number(/^HTTP\/1\.1 (\d{3})/.exec(answer)?.[1]);
 
-/** The longest time that a probe waited while something was under way, milliseconds. */
+/** Returns the longest time that a probe waited while `action` ran, milliseconds. */
 async function maxProbe(work: Promise<unknown>): Promise<number> {
   const state = { isDone: false };
   void work.finally(() => (state.isDone = true));
@@ -76,12 +76,12 @@ describe('a body of many small things', () => {
     const response = await sent;
     expect(statuses).toContain(response.status);
     expect((await response.text()).length).toBeLessThan(10_000_000);
-    // On a machine with nothing else to do it is a tenth of this; a process that is being filled takes minutes.
+    // An idle machine takes a tenth of this; a process whose memory fills up takes minutes.
     expect(longest).toBeLessThan(5_000);
   });
 });
 
-it('a client that leaves inside its body is no error of the server', async () => {
+it('a client that leaves in the middle of its body is no error of the server', async () => {
   const head = (path: string, type: string): string =>
     `POST ${path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: ${type}\r\nContent-Length: 1000\r\n\r\n`;
   const requests = [
@@ -121,7 +121,7 @@ describe('text that is not UTF-8', () => {
     ['/v1/pipelines/car-price/events', 'application/x-ndjson'],
     ['/v2/models/car-price/infer', 'application/json'],
     ['/predict', 'application/json'],
-  ])('is refused by %s as %s, with the place of it', async (path, type) => {
+  ])('is refused by %s as %s, with its position', async (path, type) => {
     const request = (contentType: string): string =>
       `POST ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: ${contentType}\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
     const answer = await send(request(type));
@@ -131,7 +131,7 @@ describe('text that is not UTF-8', () => {
   });
 });
 
-describe('HTTP that is none', () => {
+describe('invalid HTTP', () => {
   it.each([
     'GET / HTTP/9.9\r\n\r\n',
     'no http at all\r\n\r\n',
@@ -144,11 +144,11 @@ describe('HTTP that is none', () => {
     expect(answer).toContain('"REQUEST_MALFORMED"');
   });
 
-  it('is not HTTP/1.0, which old probes speak without a Host', async () => {
+  it('does not include HTTP/1.0, which old probes speak without a Host', async () => {
     expect(statusOf(await send('GET /health/live HTTP/1.0\r\n\r\n'))).toBe(200);
   });
 
-  it('ends a connection with tens of thousands of requests and no ear for answers', async () => {
+  it('ends a connection with tens of thousands of requests whose client does not read', async () => {
     const flood = send('GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n'.repeat(60_000));
     expect(await maxProbe(flood)).toBeLessThan(2_000);
   });

@@ -41,7 +41,7 @@ afterEach(async () => {
 const place = (name: string): string => join(dataDir, 'topics', `${topic}-0`, name);
 const first = '00000000000000000000.log';
 
-/** What is there is read to the end, and a new record gets a place that none had before. */
+/** Reads all records to the end, and writes a new record, which must get a new offset. */
 async function expectGoesOn(): Promise<string[]> {
   const before = await client.readAll(topic, 0, true);
   await client.produce(topic, 0, textBatch(['new']));
@@ -57,7 +57,7 @@ describe.each([true, false])('a log with a checkpoint: %s', (hasCheckpoint) => {
     if (!hasCheckpoint) await rm(place('checkpoint'));
   });
 
-  test('whichever byte flips, no more than a batch is lost, and somebody is told', async () => {
+  test('whichever byte flips, at most a batch is lost, and the loss is reported', async () => {
     const whole = await readFile(place(first));
     await copyFile(place(first), place('whole'));
     for (let at = 0; at < 140; at += 7) {
@@ -67,7 +67,7 @@ describe.each([true, false])('a log with a checkpoint: %s', (hasCheckpoint) => {
       await start();
       const values = (await client.readAll(topic, 0, true)).map(({ value }) => value);
       expect(values.length, `byte ${at}`).toBeGreaterThanOrEqual(count - 1);
-      // The leader's epoch is of no use on one node.
+      // The leader's epoch is not used on a single node.
       if (at < 12 || at > 16) expect(await findDamaged(dataDir), `byte ${at}`).not.toEqual([]);
       await stop();
       for (const name of await findDamaged(dataDir)) await rm(join(dataDir, name));
@@ -77,7 +77,7 @@ describe.each([true, false])('a log with a checkpoint: %s', (hasCheckpoint) => {
     expect(await expectGoesOn()).toEqual(all);
   });
 
-  test('a segment in the middle that is gone or cut costs its records alone', async () => {
+  test('a missing or truncated segment in the middle loses only its own records', async () => {
     await start();
     await stop();
     const { size, path, last } = await secondSegment();
@@ -100,7 +100,7 @@ async function secondSegment(): Promise<{ path: string; size: number; last: numb
   return { path, size: (await readFile(path)).length, last: Number.parseInt(names[2] ?? '', 10) };
 }
 
-test('a byte in the state costs what that entry held: topics, offsets and the rest stay', async () => {
+test('a damaged byte in the state loses only its entry: topics, offsets and the rest stay', async () => {
   const path = join(dataDir, 'state.log');
   const whole = await readFile(path);
   for (const at of [3, 12, Math.floor(whole.length / 2)]) {

@@ -21,7 +21,7 @@ const secret = 'dist/secret-beside-the-server.txt';
 const features = valueInfo('features', float, ['batch', 23]);
 const score = valueInfo('probability', float, ['batch', 1]);
 
-/** The probability is `term`, whatever the features. */
+/** A model whose probability is `term`, whatever the features. */
 function withTerm(term: Uint8Array[], more: Uint8Array[] = []): Uint8Array {
   const nothing = tensor(float, [1, 1], Buffer.alloc(4), 'nothing');
   return modelOf(
@@ -47,7 +47,7 @@ let modelsDir: string;
 const folders = new VersionFolders();
 
 beforeAll(async () => {
-  // onnxruntime reads files relative to the working directory of the process.
+  // onnxruntime resolves files relative to the working directory of the process.
   await writeFile(secret, 'SECRET_TOKEN=hunter2\n');
   modelsDir = await mkdtemp(join(tmpdir(), 'millrace-hostile-'));
   system = await startSystem({ MODELS_DIR: modelsDir, API_KEYS: 'key-of-one,key-of-another' });
@@ -97,7 +97,7 @@ describe('a graph that would read a file of the server', () => {
         [tensor(bool, [], Buffer.from([1]), 'yes')],
       ),
     ],
-  ])('%s is refused, and tells nothing of it', async (_where, onnx) => {
+  ])('%s is refused, and reveals nothing of it', async (_where, onnx) => {
     const [status, detail] = await register('reads', onnx);
     expect(status).toBe(422);
     expect(detail).toContain(`weights are in another file, "${secret}"`);
@@ -106,8 +106,8 @@ describe('a graph that would read a file of the server', () => {
   });
 });
 
-describe('a graph that takes what it can get', () => {
-  /** Highest resident memory of any process that this one started, MiB. */
+describe('a graph that exhausts a resource', () => {
+  /** Returns the highest resident memory of any process started by this one, MiB. */
   async function peakOfChildren(until: Promise<unknown>): Promise<number> {
     let peak = 0;
     const over = new AbortController();
@@ -122,7 +122,7 @@ describe('a graph that takes what it can get', () => {
     return peak;
   }
 
-  it('of memory is refused long before it has it', { skip: process.platform !== 'linux' }, async () => {
+  it('of memory is refused long before it is exhausted', { skip: process.platform !== 'linux' }, async () => {
     const size = tensor(int64, [1], int64s(1_500_000_000), 'size');
     const onnx = withTerm(
       [
@@ -138,7 +138,7 @@ describe('a graph that takes what it can get', () => {
     expect(peak).toBeLessThan(700);
   });
 
-  it('of time keeps no other client waiting', async () => {
+  it('of time delays no other client', async () => {
     const endless = withTerm(
       [
         node('Loop', ['often', 'yes', 'one'], 'term', {

@@ -32,7 +32,7 @@ function batchOf(innerOffsets: readonly number[], count = innerOffsets.length, c
   return buildBatch(fields, codec === 1 ? gzipSync(content) : content);
 }
 
-/** Events that are accepted on each partition are all scored. */
+/** Checks that new events on each partition are all scored. */
 async function expectAllScored(name: string): Promise<void> {
   const event = JSON.parse(
     await readFile(join(projectRoot, 'examples', 'credit-default.json'), 'utf8'),
@@ -49,14 +49,14 @@ async function expectAllScored(name: string): Promise<void> {
     .toBe(30);
 }
 
-describe('a batch that is not what its header says', () => {
+describe('a batch that contradicts its header', () => {
   it.each<[string, Buffer]>([
     ['with inner offsets far ahead', batchOf([126])],
     ['with inner offsets before its beginning', batchOf([125])],
     ['with inner offsets that are all the same', batchOf([0, 0, 0])],
     ['with more records than it counts', batchOf([0, 2, 4], 2)],
     ['with millions of records that it does not have', batchOf([0], 9_000_000)],
-  ])('%s is refused, and no event of others is passed over', async (what, batch) => {
+  ])('%s is refused, and no other event is skipped', async (what, batch) => {
     for (const partition of [0, 1, 2]) {
       expect(await client.produce(topic, partition, batch)).toMatchObject({ errorCode: invalidRecord });
     }
@@ -72,7 +72,7 @@ describe('millions of records in a few bytes', () => {
     const content = Buffer.alloc(count * 9);
     let at = 0;
     for (let index = 0; index < count; index++) {
-      // The inner offset as a zigzag varint of three bytes, whatever it needs.
+      // The inner offset as a zigzag varint of three bytes, even if fewer suffice.
       const offset = offsetOf(index) * 2;
       content.set([16, 0, 0, (offset & 127) | 128, ((offset >> 7) & 127) | 128, offset >> 14, 1, 1, 0], at);
       at += 9;

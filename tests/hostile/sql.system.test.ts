@@ -15,7 +15,7 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'millrace-hostile-sql-'));
   const { port } = await freePorts('port');
   url = `http://127.0.0.1:${port}`;
-  // A process group of its own: SYSTEM KILL ends the group.
+  // A separate process group: SYSTEM KILL ends the group.
   engine = spawn(process.execPath, [join(projectRoot, 'dist/tests/system/engines/clickhouse.js')], {
     env: { ...process.env, DATA_DIR: join(folder, 'data'), CLICKHOUSE_PORT: String(port) },
     stdio: 'ignore',
@@ -40,7 +40,7 @@ async function status(sql: string, parameters: Record<string, string> = {}, meth
 }
 
 test.each(['SYSTEM KILL', '/* x */ system\n\tkill', 'SYSTEM SHUTDOWN', 'system shutdown;'])(
-  'the process lives on after %j',
+  'the process survives %j',
   async (sql) => {
     expect(await status(sql)).toBe(403);
     expect(await status('SELECT 1')).toBe(200);
@@ -48,7 +48,7 @@ test.each(['SYSTEM KILL', '/* x */ system\n\tkill', 'SYSTEM SHUTDOWN', 'system s
   },
 );
 
-test.each(['00', '+0', '0'])('GET writes nothing, with readonly %s too', async (readonly) => {
+test.each(['00', '+0', '0'])('GET writes nothing, even with readonly %s', async (readonly) => {
   const out = join(folder, 'out');
   for (const sql of [
     'CREATE TABLE default.got (a Int8) ENGINE = Memory',
@@ -61,7 +61,7 @@ test.each(['00', '+0', '0'])('GET writes nothing, with readonly %s too', async (
   expect(await status('SELECT * FROM default.got')).toBe(404);
 });
 
-test('a page of another port is another site', async () => {
+test('a page on another port is another site', async () => {
   const { port } = new URL(url);
   for (const origin of ['http://localhost:3000', 'http://127.0.0.1:1', 'http://[::1]:3000', 'null'])
     expect(await status('SELECT 1', {}, 'POST', { origin })).toBe(403);
@@ -69,7 +69,7 @@ test('a page of another port is another site', async () => {
     expect(await status('SELECT 1', {}, 'POST', { origin: `http://${name}:${port}` })).toBe(200);
 });
 
-test('KILL QUERY does not wait behind the queries that it is to end', async () => {
+test('KILL QUERY does not wait behind the queries that it should end', async () => {
   const long = 'SELECT count() FROM system.numbers';
   const clients = [0, 1, 2, 3].map(() => status(long, { max_execution_time: '60' }));
   const kill = async () => {
@@ -89,7 +89,7 @@ test('KILL QUERY does not wait behind the queries that it is to end', async () =
   expect(await ended).toEqual([500, 500, 500, 500]);
 });
 
-test('an INSERT brings no second statement', async () => {
+test("an INSERT can't contain a second statement", async () => {
   await status(
     "INSERT INTO FUNCTION null('a Int8') SELECT 1; CREATE TABLE default.multi (a Int8) ENGINE = Memory",
   );

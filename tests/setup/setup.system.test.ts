@@ -8,12 +8,12 @@ import { projectRoot } from '../../platform/paths.js';
 
 const run = promisify(execFile);
 
-/** The whole tree, then the package of the embedded engines. */
+/** The whole project, then the package of the embedded engines. */
 const compiled = 'compiled compiled ';
 
 let root: string;
 
-/** A project of its own, whose compiler and npm write down that they ran. */
+/** A separate project, whose compiler and npm record their runs. */
 beforeEach(async () => {
   root = await mkdtemp(join(tmpdir(), 'millrace-setup-'));
   for (const folder of ['scripts', 'bin', 'source', 'node_modules/typescript/bin']) {
@@ -35,7 +35,7 @@ fs.appendFileSync('ran', '${line} ');
 
 afterEach(() => rm(root, { recursive: true }));
 
-/** What the compiler and npm wrote down in one run. */
+/** Returns the recorded runs of the compiler and npm during one setup. */
 async function setUp(): Promise<string> {
   await rm(join(root, 'ran'), { force: true });
   const env = { ...process.env, PATH: `${join(root, 'bin')}:${process.env['PATH']}` };
@@ -56,7 +56,7 @@ it('does nothing when nothing has changed', async () => {
   expect(await setUp()).toBe('');
 });
 
-it('compiles a file that was added, however old, and one that was removed or put back', async () => {
+it('compiles after a file was added, however old, removed or restored', async () => {
   await source('two.ts', new Date('2020-01-01'));
   expect(await setUp()).toBe(compiled);
   await rename(join(root, 'source/two.ts'), join(root, 'two'));
@@ -66,13 +66,13 @@ it('compiles a file that was added, however old, and one that was removed or put
   expect(await setUp()).toBe('');
 });
 
-it('installs what another lock file names, however old that is', async () => {
+it('installs when the lock file changed, however old it is', async () => {
   await lockFile('package-lock.json', '0.9.0');
   await utimes(join(root, 'package-lock.json'), new Date('2020-01-01'), new Date('2020-01-01'));
   expect(await setUp()).toBe(`installed ${compiled}`);
 });
 
-it('says in one line that too few files may be open', async () => {
+it('reports in one line that the limit of open files is too low', async () => {
   const script = `ulimit -n 64; exec "$0" "$1"`;
   await expect(
     run('/bin/sh', ['-c', script, process.execPath, join(root, 'scripts/setup.mjs')]),

@@ -10,11 +10,11 @@ export interface AuditedSystem {
   clickhouse: string;
 }
 
-/** What was counted, and everything that is wrong: empty when nothing was lost or doubled. */
+/** Counts, and all problems: empty when nothing was lost or doubled. */
 export interface AuditReport {
   rows: number;
   eventRecords: number;
-  /** Event records beyond one for an id: a client sent it again, as its first answer was lost. */
+  /** Event records beyond one per id: a client sent the event again, as its first answer was lost. */
   repeatedRecords: number;
   problems: string[];
 }
@@ -28,7 +28,7 @@ interface Row {
 
 /** Runs a query on a ClickHouse endpoint. */
 export async function sql<T>(clickhouse: string, query: string): Promise<T[]> {
-  // Comparing 100,000 rows may take longer than a server keeps a connection that nobody uses.
+  // Comparing 100,000 rows may take longer than a server keeps an idle connection.
   const headers = { connection: 'close' };
   const response = await fetch(clickhouse, { method: 'POST', headers, body: `${query} FORMAT JSONEachRow` });
   const text = await response.text();
@@ -37,8 +37,8 @@ export async function sql<T>(clickhouse: string, query: string): Promise<T[]> {
 }
 
 /**
- * Compares what clients were told with what is there: on the log one prediction for each event record, in the view one
- * row for each acknowledged event, with the score that `predict` gives for the same fields now.
+ * Compares the answers to clients with the results: on the log one prediction for each event record, in the
+ * view one row for each acknowledged event, with the score that `predict` now gives for the same fields.
  */
 export async function audit(load: Load, system: AuditedSystem, timeoutMs = 60_000): Promise<AuditReport> {
   const reference = await load.predictAll();
@@ -94,7 +94,7 @@ export async function audit(load: Load, system: AuditedSystem, timeoutMs = 60_00
   };
 }
 
-/** Waits for as many rows as there are different events on the log; more would be there already. */
+/** Waits for as many rows as there are different events on the log; surplus rows would already be there. */
 async function readRows({ clickhouse }: AuditedSystem, count: number, timeoutMs: number): Promise<Row[]> {
   const parts = 8;
   await vi
@@ -108,7 +108,7 @@ async function readRows({ clickhouse }: AuditedSystem, count: number, timeoutMs:
       },
       { timeout: timeoutMs, interval: 100 },
     )
-    // What is missing is named by the comparison.
+    // The comparison names the missing rows.
     .catch(() => undefined);
   const read = (part: number): Promise<Row[]> =>
     sql<Row>(
@@ -120,7 +120,7 @@ async function readRows({ clickhouse }: AuditedSystem, count: number, timeoutMs:
   return rows;
 }
 
-/** Names an event's fields, whatever their order. */
+/** Returns a name for an event's fields, whatever their order. */
 function fingerprint(fields: object): string {
   const sorted = Object.entries(fields).toSorted(([a], [b]) => a.localeCompare(b));
   return createHash('sha1').update(JSON.stringify(sorted)).digest('base64');

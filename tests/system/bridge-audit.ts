@@ -15,10 +15,10 @@ interface Row {
   features: string;
 }
 
-/** Where each message turned up, by its number. */
+/** Where each message was found, by its number. */
 type Found<T> = Map<number, T[]>;
 
-/** What was counted, and everything that is wrong: empty when nothing was lost or doubled. */
+/** Counts, and all problems: empty when nothing was lost or doubled. */
 export interface BridgeReport {
   events: number;
   predictions: number;
@@ -29,8 +29,9 @@ export interface BridgeReport {
 }
 
 /**
- * Compares what a producer published to a queue with what is there: each message one record on the log, one prediction
- * and one row, and at least one result and, where it was wanted, one reply, all of them with that prediction's id.
+ * Compares the messages that a producer published to a queue with the results. Each message has one record on
+ * the log, one prediction and one row, at least one result and, if requested, one reply, all with that
+ * prediction's id.
  */
 export async function auditBridge(
   published: readonly QueuedMessage[],
@@ -79,7 +80,9 @@ export async function auditBridge(
   };
 }
 
-/** Event ids and predictions on the topics of `credit-default`, as a consumer of committed records sees them. */
+/**
+ * Reads event ids and predictions from the topics of `credit-default`, as a consumer of committed records.
+ */
 async function readLog({ kafka, schema_registry: url }: AuditedSystem): Promise<{
   events: Found<string>;
   predictions: Found<Prediction>;

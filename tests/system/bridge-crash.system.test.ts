@@ -20,12 +20,12 @@ const timeout = patience * (60_000 + (kills + restarts) * 20_000 + size * 5);
 const queue = 'alicpp_records';
 const resultsQueue = 'alicpp_results';
 const replyTo = 'alicpp_replies';
-/** The shortest that brokers allow: results go on when the bridge that was killed is missed, after this time. */
+/** The minimum that brokers allow: after this time results continue when the bridge was killed. */
 const sessionTimeoutMs = 6_000;
 
 describeRabbitMq('the RabbitMQ bridge', () => {
   let rabbitMq: RabbitMq;
-  /** Engines, scorer and sink in one process that nothing happens to. */
+  /** Engines, scorer and sink in one undisturbed process. */
   let system: WholeSystem;
   let bridgePort: number;
 
@@ -79,12 +79,13 @@ describeRabbitMq('the RabbitMQ bridge', () => {
         replyTo,
         random,
       });
-      // Old programs have declared their queues before the bridge comes.
+      // Existing programs have declared their queues before the bridge starts.
       await producer.publish(0);
       let bridge = startBridge();
       await whenReady(bridge, bridgeUrl);
 
-      // A producer whose confirms are lost publishes again, and doubles its messages itself: RabbitMQ goes between waves.
+      // A producer whose confirms are lost publishes again, and doubles its messages itself. So RabbitMQ
+      // stops between waves.
       let last: Promise<unknown> = Promise.resolve();
       const oneAfterTheOther = async (task: () => Promise<unknown>): Promise<void> => {
         const before = last;
@@ -109,14 +110,18 @@ describeRabbitMq('the RabbitMQ bridge', () => {
         await bridge.kill();
         bridge = startBridge();
       };
-      // Acknowledgements of a classic queue that are not on its disk yet are forgotten when it is killed, and nobody else knows them.
+      // A killed classic queue forgets acknowledgements that are not on its disk yet, and no other part knows
+      // them.
       const restart = (): Promise<void> =>
         oneAfterTheOther(async () => {
           if (type === 'quorum') await rabbitMq.kill();
           await rabbitMq.restart();
         });
       const rounds = shuffled([...Array(kills).fill(kill), ...Array(restarts).fill(restart)], random);
-      /** At a random moment while the messages of a round come; half of the time not before results of them go out. */
+      /**
+       * Kills at a random moment while the messages of a round arrive; half of the time only after results
+       * have been published.
+       */
       const run = async (round: number, disturb: () => Promise<void>): Promise<void> => {
         const share = Math.floor((messages * (round + 1)) / rounds.length) - producer.published.length;
         const threshold = producer.published.length + random() * 0.8 * share;
@@ -136,7 +141,7 @@ describeRabbitMq('the RabbitMQ bridge', () => {
       const results: QueuedResult[] = [];
       for (const [round, disturb] of rounds.entries()) {
         await run(round, disturb);
-        // A queue of results that nobody reads makes the bridge degraded.
+        // A queue of results without a reader makes the bridge degraded.
         results.push(...(await drain(rabbitMq.url, resultsQueue)));
       }
       await whenReady(bridge, bridgeUrl);
@@ -169,7 +174,7 @@ describeRabbitMq('the RabbitMQ bridge', () => {
   );
 });
 
-/** Waits until the number grows, for 2 s at most: everything may have been there before. */
+/** Waits until the number grows, for at most 2 s: all messages may have arrived before. */
 async function growth(count: () => Promise<number>): Promise<void> {
   const before = await count();
   const deadline = performance.now() + 2_000;
@@ -182,7 +187,7 @@ async function resultsOf(http: string): Promise<number> {
   return Number(/^millrace_rabbitmq_published_total\{.*result.*routed.*\} (\d+)$/m.exec(metrics)?.[1] ?? 0);
 }
 
-/** In an order that follows from the seed (Fisher and Yates). */
+/** Shuffles by the seed (Fisher and Yates). */
 function shuffled<T>(items: readonly T[], random: () => number): T[] {
   const result = [...items];
   for (let last = result.length - 1; last > 0; last--) {

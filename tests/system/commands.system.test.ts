@@ -22,7 +22,7 @@ afterAll(async () => {
 
 const settings = () => ({ MILLRACE_URL: system.endpoints.http, MILLRACE_API_KEY: 'a-key' });
 
-/** Runs `millrace …` in a process, and gives what it printed. */
+/** Runs `millrace …` in a process, and returns its output. */
 async function millrace(...args: string[]): Promise<Finished> {
   const program = startProgram('cli/main.js', args, settings());
   return { exit: await program.exited, output: program.output().trim() };
@@ -40,7 +40,7 @@ function cells(table: string): string[][] {
   return table.split('\n').map((line) => line.split(/ {2,}/));
 }
 
-it('says how the system is, and what runs in it', async () => {
+it('shows the state of the system, and its parts', async () => {
   const status = await millrace('status');
   expect(status.exit, status.output).toBe(0);
   expect(cells(status.output)).toEqual(
@@ -61,7 +61,7 @@ it('says how the system is, and what runs in it', async () => {
   });
 });
 
-it('names a command that is none, and starts nothing', async () => {
+it('refuses an unknown command, and starts nothing', async () => {
   expect(await millrace('jbos')).toMatchObject({
     exit: 1,
     output: expect.stringMatching(/^Unknown command 'jbos'\. Commands: .*\bjobs\b/) as string,
@@ -95,7 +95,7 @@ it('takes a version from its folder to champion and back', async () => {
     output: expect.stringMatching(/no challenger\.$/) as string,
   });
 
-  // It waits for that: the process serves it when the command is done.
+  // The command waits for that: the process serves the version when the command ends.
   const promoted = await models('promote', 'credit-default', '2', '--json');
   expect(promoted.exit).toBe(0);
   const { champion } = JSON.parse(promoted.output) as { champion: { version: string; model_event: number } };
@@ -108,7 +108,7 @@ it('takes a version from its folder to champion and back', async () => {
   });
 }, 120_000);
 
-it('says when the version does not serve that was promoted', async () => {
+it('reports when the promoted version is not served', async () => {
   expect((await models('register', await folders.make('gone'))).exit).toBe(0);
   await rm(join(system.dataDir, 'models', 'credit-default', 'gone'), { recursive: true });
   expect(await models('promote', 'credit-default', 'gone')).toMatchObject({

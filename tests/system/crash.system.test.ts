@@ -24,7 +24,7 @@ beforeEach(async () => {
 
 afterEach(() => endpoints.remove());
 
-/** Waits until the number grows, for 2 s at most: everything may have been stored before. */
+/** Waits until the number grows, for at most 2 s: all rows may have been stored before. */
 async function growth(count: () => Promise<number>): Promise<void> {
   const before = await count();
   const deadline = performance.now() + 2_000;
@@ -49,7 +49,7 @@ test(`${events} events over ${kills} kills: each is a row once, with its score`,
     }
   };
   const predict = async (): Promise<void> => {
-    // As the events come, so that there are some before, during and after each kill.
+    // While events arrive, so that there are some before, during and after each kill.
     while (load.predicted.size < events / eventsPerPredict) {
       if (load.predicted.size <= load.accepted.size / eventsPerPredict) await load.predict();
       else await sleep(1);
@@ -61,8 +61,9 @@ test(`${events} events over ${kills} kills: each is a row once, with its score`,
     return row?.rows ?? 0;
   };
   /**
-   * At a random moment after its share of the events was accepted; half of the time while rows come in, which is amid
-   * transactions and inserts; half of the time once more while it comes up. Every other time a log of its own instead.
+   * Kills at a random moment after its share of the events was accepted; half of the time while rows arrive,
+   * which is during transactions and inserts; half of the time again during the start. Every second kill hits
+   * a separate log instead.
    */
   const kill = async (): Promise<void> => {
     for (let round = 0; round < kills; round++) {

@@ -55,7 +55,7 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-/** Runs a command for a user who has the system's data folder, and nothing else. */
+/** Runs a command for a user who has only the system's data folder. */
 function deadLetters(...args: string[]): Promise<Finished> {
   return runCommand(deadLettersCommand(), args, { DATA_DIR: folder });
 }
@@ -65,7 +65,7 @@ async function list(...args: string[]): Promise<DeadLetter[]> {
   return (JSON.parse(output) as { dead_letters: DeadLetter[] }).dead_letters;
 }
 
-/** What the scorer writes when it is a model's fault, such as one that was mended since. */
+/** The scorer's dead letter for a failing model, such as one that was fixed since. */
 async function failFairEvent(eventId: string, bytes = value): Promise<void> {
   const producer = await streams.createProducer();
   const record = {
@@ -84,7 +84,7 @@ async function failFairEvent(eventId: string, bytes = value): Promise<void> {
   ]);
 }
 
-it('an event that failed is scored once when it is put back, however often that is', patient, async () => {
+it('an event that failed is scored once after a replay, however often it is replayed', patient, async () => {
   await failFairEvent('mended');
   const [deadLetter] = await list('--reason', 'MODEL_FAILED');
   const id = deadLetter?.dead_letter_id ?? '';
@@ -104,7 +104,7 @@ it('an event that failed is scored once when it is put back, however often that 
   const filter = { ids: new Set([id]) };
   expect(await resolveDeadLetters(streams, { ...again, filter })).toMatchObject({ done: 1 });
 
-  // Of the same key, so it is scored and stored after all of them.
+  // They have the same key, so this event is scored and stored after all of them.
   const producer = await streams.createProducer();
   await producer.send([{ topic: events, key: 'mended', value, headers: { ce_id: 'after' } }]);
   const rowsOf = (eventId: string) =>
@@ -117,7 +117,7 @@ it('an event that failed is scored once when it is put back, however often that 
   await expect.poll(() => system.sql(state)).toEqual([{ resolution: 'redriven', note: '' }]);
 });
 
-it('an event that is JSON is shown and put back as it came', patient, async () => {
+it('an event that is JSON is shown and replayed unchanged', patient, async () => {
   await failFairEvent('mended json', Buffer.from(JSON.stringify(client, undefined, 2)));
   const [deadLetter] = await list('--reason', 'MODEL_FAILED');
   const id = deadLetter?.dead_letter_id ?? '';
@@ -128,20 +128,24 @@ it('an event that is JSON is shown and put back as it came', patient, async () =
   await expect.poll(() => system.sql(rows)).toHaveLength(1);
 });
 
-it('an event that fails again is a new dead letter that says so, and can be discarded', patient, async () => {
-  const producer = await streams.createProducer();
-  await producer.send([{ topic: events, key: 'b', value: Buffer.from('bad'), headers: { ce_id: 'bad' } }]);
-  const failures = `SELECT event_id FROM millrace.dead_letters WHERE event_id = 'bad'`;
-  await expect.poll(() => system.sql(failures)).toHaveLength(1);
-  await deadLetters('redrive', '--reason', 'UNDECODABLE', '--since', '1h');
-  await expect.poll(() => system.sql(failures)).toHaveLength(2);
-  await deadLetters('discard', '--all', '--note', 'garbage');
-  const found = await list('--state', 'all', '--reason', 'UNDECODABLE');
-  expect(found.map(({ state, redriven_before }) => [state, redriven_before])).toEqual([
-    ['discarded', 1],
-    ['redriven', 0],
-  ]);
-});
+it(
+  'an event that fails again becomes a new dead letter that says so, and can be discarded',
+  patient,
+  async () => {
+    const producer = await streams.createProducer();
+    await producer.send([{ topic: events, key: 'b', value: Buffer.from('bad'), headers: { ce_id: 'bad' } }]);
+    const failures = `SELECT event_id FROM millrace.dead_letters WHERE event_id = 'bad'`;
+    await expect.poll(() => system.sql(failures)).toHaveLength(1);
+    await deadLetters('redrive', '--reason', 'UNDECODABLE', '--since', '1h');
+    await expect.poll(() => system.sql(failures)).toHaveLength(2);
+    await deadLetters('discard', '--all', '--note', 'garbage');
+    const found = await list('--state', 'all', '--reason', 'UNDECODABLE');
+    expect(found.map(({ state, redriven_before }) => [state, redriven_before])).toEqual([
+      ['discarded', 1],
+      ['redriven', 0],
+    ]);
+  },
+);
 
 it.each([
   [['redrive'], /Select dead letters by/],
@@ -149,13 +153,13 @@ it.each([
   [['show', 'x'], /There is no dead letter x/],
   [['list', '--pipeline', 'other'], /There is no pipeline 'other'/],
   [['list', '--since', 'soon'], /Must be an age such as/],
-])('says what is wrong with %j', async (args, problem) => {
+])('reports the error of %j', async (args, problem) => {
   const { exit, output } = await deadLetters(...args);
   expect(exit).toBe(1);
   expect(output).toMatch(problem);
 });
 
-/** What `GET /v1/predictions/{id}` answers when there is no prediction. */
+/** The answer of `GET /v1/predictions/{id}` without a prediction. */
 async function whyNone(eventId: string): Promise<{ status: number; code?: string; detail?: string }> {
   const response = await system.get(`/v1/predictions/${eventId}`);
   return { ...((await response.json()) as object), status: response.status };
@@ -165,7 +169,7 @@ function noPrediction(detail: RegExp): object {
   return { status: 404, code: 'PREDICTION_UNKNOWN', detail: expect.stringMatching(detail) as string };
 }
 
-it('whoever asks for the prediction of a dead letter is told so, with the reason', async () => {
+it('the prediction of a dead letter is answered with its reason', async () => {
   expect(await whyNone('hopeless')).toMatchObject(noPrediction(/just accepted/));
   const producer = await streams.createProducer();
   const headers = { ce_id: 'hopeless' };

@@ -20,7 +20,7 @@ const kills = sized('MILLRACE_CRASH_KILLS', { quick: 2, full: 8 });
 const seed = Number(process.env['MILLRACE_CRASH_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
 const timeout = patience * (60_000 + kills * 10_000 + rows * 3);
 
-/** Rows repeat after so many, and one of them is bad. */
+/** Rows repeat after this number, and one of them is bad. */
 const kinds = 40;
 const isBad = (row: number): boolean => row % kinds === 7;
 
@@ -46,7 +46,7 @@ async function makeCsv(): Promise<string> {
   return [['ID', ...names].join(','), ...lines].join('\n');
 }
 
-/** How often each event id of a job is on a topic, as consumers of committed records see it. */
+/** Counts each event id of a job on a topic, as a consumer of committed records. */
 async function countIds(brokers: string[], topic: string, rowIds: string): Promise<Map<string, number>> {
   const streams = createStreams({ brokers, clientId: 'audit', logger: silentLogger });
   const counts = new Map<string, number>();
@@ -91,7 +91,7 @@ test.runIf(runsAll)(
         const { state, rows: done } = await stateNow();
         if (state !== 'done') expect(done.published).toBeGreaterThanOrEqual(threshold);
       };
-      // Half of the kills come as soon as the API answers, which is before the job is at work again.
+      // Half of the kills come as soon as the API answers, before the job continues.
       if (random() < 0.5) await vi.waitFor(isFar, { timeout, interval: 5 });
       await sleep(random() * 200);
       const { state } = await stateNow();

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** A job as `/v1/jobs/{id}` has it. */
+/** A job in the form of `/v1/jobs/{id}`. */
 export interface JobAnswer {
   job_id: string;
   state: string;
@@ -18,7 +18,7 @@ export function fileForm(content: string | Uint8Array<ArrayBuffer>, name: string
   return form;
 }
 
-/** The job once it is done or failed. */
+/** Returns the job once it is done or failed. */
 export async function whenFinished(http: string, jobId: string, timeoutMs = 30_000): Promise<JobAnswer> {
   const deadline = performance.now() + timeoutMs;
   for (;;) {

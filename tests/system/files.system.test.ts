@@ -78,7 +78,7 @@ describe('a job', () => {
     expect(opens).toHaveBeenCalledTimes(3);
   });
 
-  it('gives each row of a csv what predict gives it, in order; bad rows keep their place', async () => {
+  it('gives each row of a csv the same prediction as predict, in order; bad rows keep their place', async () => {
     const rows = [client, { ...client, AGE: 'old' }, { ...client, LIMIT_BAL: 500_000 }];
     const { job, result } = await scored(
       csvOf(
@@ -137,7 +137,7 @@ describe('a job', () => {
     expect(third).toMatchObject({ line: '{', error: expect.stringContaining('is no JSON') as string });
   });
 
-  it('tells how it stands by server-sent events until it ends, and its result has a safe name', async () => {
+  it('reports its progress by server-sent events until it ends, and its result has a safe name', async () => {
     const response = await send(csvOf([client], names), '../..\\ä (x);.csv');
     expect(response.headers.get('location')).toMatch(/^\/v1\/jobs\/[0-9a-f-]{36}$/);
     const job = (await response.json()) as JobAnswer;
@@ -166,7 +166,7 @@ describe('a job', () => {
     expect(await uploads()).toEqual([]);
   });
 
-  it('fails with the reason when its file is damaged further down, and puts nothing on the log', async () => {
+  it('fails with the reason when its file is damaged further down, and writes nothing to the log', async () => {
     const rows = Array.from({ length: 600 }, () => client);
     const job = (await (await send(`${csvOf(rows, names)}\n"1,2`, 'a.csv')).json()) as JobAnswer;
     expect(await whenFinished(http, job.job_id)).toMatchObject({
@@ -221,7 +221,7 @@ describe('POST /upload', () => {
     expect(columns).not.toContain('prediction');
   });
 
-  it('says so when the files of a job that is sent again were removed', async () => {
+  it('reports that the files of a repeated job were removed', async () => {
     const car = await example('car-price');
     const upload = (): Promise<Response> =>
       fetch(`${http}/upload`, {
@@ -243,7 +243,7 @@ describe('POST /upload', () => {
   });
 });
 
-describe('uploads that come to nothing leave nothing behind', () => {
+describe('failed uploads leave nothing behind', () => {
   it.each<[string, string | Uint8Array<ArrayBuffer>, string, number, string]>([
     ['a file over the limit', 'x'.repeat(250_000), 'a.csv', 413, 'FILE_TOO_LARGE'],
     ['columns that are missing', 'AGE\n1', 'a.csv', 422, 'FILE_INVALID'],
@@ -276,7 +276,7 @@ describe('uploads that come to nothing leave nothing behind', () => {
     expect(await uploads()).toEqual([]);
   });
 
-  it('a client that goes away', async () => {
+  it('a client that disconnects', async () => {
     const headers = { 'content-type': 'multipart/form-data; boundary=b', 'content-length': '100000' };
     const upload = request(`${http}/v1/pipelines/credit-default/files`, { method: 'POST', headers });
     upload.on('error', () => undefined);

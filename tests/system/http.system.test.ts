@@ -51,7 +51,10 @@ async function predict(body: unknown, headers?: Record<string, string>): Promise
   return (await response.json()) as Prediction;
 }
 
-/** Records on all partitions of the events topic, as the event ids' count in ClickHouse can't show a double. */
+/**
+ * Counts the records on all partitions of the events topic, since a count of event ids in ClickHouse can't
+ * show duplicates.
+ */
 async function eventsOnTheLog(): Promise<number> {
   const metrics = await (await system.get('/metrics')).text();
   const line = /^millrace_events_accepted_total\{pipeline="credit-default",source="millrace\/http"\} (\d+)$/m;
@@ -59,7 +62,7 @@ async function eventsOnTheLog(): Promise<number> {
 }
 
 describe('POST predict', () => {
-  it('answers with a prediction that is a row a moment later, and looked up by its event id at once', async () => {
+  it('answers with a prediction that is a row a moment later, and can be looked up by its event id at once', async () => {
     const prediction = await predict(client);
     expect(prediction).toMatchObject({ model: 'credit-default', model_version: '1', label: 'no_default' });
     expect(prediction.score).toBeGreaterThan(0);
@@ -73,7 +76,7 @@ describe('POST predict', () => {
     await expect.poll(() => countRows(prediction.event_id)).toBe(1);
   });
 
-  it('gives requests with one event id that come at once the same prediction', async () => {
+  it('gives concurrent requests with one event id the same prediction', async () => {
     const before = await eventsOnTheLog();
     const all = await Promise.all(
       Array.from({ length: 20 }, () => predict({ ...client, event_id: 'at-once' })),
@@ -85,7 +88,7 @@ describe('POST predict', () => {
 });
 
 describe('POST events', () => {
-  it('accepts an event, an array and lines, each scored as predict scores it', async () => {
+  it('accepts an event, an array and lines, each scored like by predict', async () => {
     const { score } = await predict(client);
     const lines = [1, 2].map((n) => JSON.stringify({ ...client, event_id: `line-${n}` })).join('\n');
     const answers = await Promise.all([
@@ -107,7 +110,7 @@ describe('POST events', () => {
 describe('ids', () => {
   const other = { ...client, AGE: 61 };
 
-  it('of accepted events are not given to others, by events or by predict', async () => {
+  it('of accepted events are refused for other events, by events and by predict', async () => {
     expect((await system.post(eventsPath, { ...client, event_id: 'kept' })).status).toBe(202);
     expect((await system.post(eventsPath, { ...client, event_id: 'kept' })).status).toBe(202);
     for (const path of [eventsPath, predictPath]) {
@@ -122,7 +125,7 @@ describe('ids', () => {
 });
 
 describe('operations', () => {
-  it('is live and ready, and says so of each part', async () => {
+  it('is live and ready, and reports the state of each part', async () => {
     expect((await system.get('/health/live')).status).toBe(200);
     const ready = await system.get('/health/ready');
     expect(ready.status).toBe(200);
@@ -132,7 +135,7 @@ describe('operations', () => {
     });
   });
 
-  it('shows how far each group is behind', async () => {
+  it('shows the lag of each group', async () => {
     const lag =
       /^millrace_consumer_lag_records\{group="millrace-(?:sink|score-credit-default)",topic="[a-z.-]+",partition="\d"\} \d+$/gm;
     const partitions = 3;
@@ -165,7 +168,7 @@ describe('taxi-trip-duration', () => {
     ]);
   });
 
-  it('takes the start in milliseconds as the same, and refuses one in seconds', async () => {
+  it('accepts the start in milliseconds as the same, and refuses one in seconds', async () => {
     const scoreOf = async (start: unknown): Promise<unknown> =>
       ((await (await predictRide({ trip_start_timestamp: start })).json()) as { score: number }).score;
     const start = Date.UTC(2026, 0, 30, 17, 45);
@@ -213,7 +216,7 @@ describe('POST /predict', () => {
   const predictCar = (body: unknown, headers = {}): Promise<Response> =>
     system.post('/predict', body, headers);
 
-  it('answers AIMQ’s own request in its shape, with a price that is a row a moment later', async () => {
+  it('answers AIMQ’s own request in its format, with a price that is a row a moment later', async () => {
     const response = await predictCar(car);
     expect(response.status).toBe(200);
     const answer = (await response.json()) as { predicted_price: number; event_id: string };
@@ -225,7 +228,7 @@ describe('POST /predict', () => {
     await expect.poll(find).toEqual([{ score: answer.predicted_price }]);
   });
 
-  it('takes what AIMQ takes: any content type, numbers as text, other fields, unknown categories', async () => {
+  it('accepts what AIMQ accepts: any content type, numbers as text, other fields, unknown categories', async () => {
     const { predicted_price } = (await (await predictCar(car)).json()) as { predicted_price: number };
     const body = { ...car, model: '180', kilometers: '5000', age_in_months: '12', plate: 'none' };
     const lenient = await predictCar(body, { 'content-type': 'application/x-www-form-urlencoded' });
@@ -233,7 +236,7 @@ describe('POST /predict', () => {
     expect((await predictCar({ ...car, color: 'Mauve', fuel_type: 'Coal' })).status).toBe(200);
   });
 
-  it('repeats nothing for a repeated event id', async () => {
+  it('has no effect for a repeated event id', async () => {
     const first = await (await predictCar({ ...car, event_id: 'aimq-1' })).json();
     expect(await (await predictCar({ ...car, event_id: 'aimq-1' })).json()).toEqual(first);
   });

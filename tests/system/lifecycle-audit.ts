@@ -8,16 +8,21 @@ import type { Streams } from '../../streams/streams.js';
 import { systemTopics } from '../../streams/topics.js';
 import type { AcceptedEvent } from './traffic.js';
 
-/** A change of models: when it was decided, and when every process was seen to have picked it up, milliseconds since 1970. */
+/**
+ * A change of models: when it was decided, and when every process had picked it up, milliseconds since 1970.
+ */
 export interface Change {
   at: number;
   pickedUpAt: number;
 }
 
-/** An event that moved an alias, and where it is on `millrace.models`. */
+/** An alias event, and its position on `millrace.models`. */
 export type AliasEvent = ModelEvent & { offset: number };
 
-/** What the log has of one model: its alias events, and all predictions of the pipeline of the same name. */
+/**
+ * The records of one model on the log: its alias events, and all predictions of the pipeline of the same
+ * name.
+ */
 export interface Lives {
   model: string;
   aliases: AliasEvent[];
@@ -27,7 +32,7 @@ export interface Lives {
   shadows: Map<string, Prediction[]>;
 }
 
-/** Reads all of it from the beginning, as a consumer of committed records sees it. */
+/** Reads all of it from the beginning, as a consumer of committed records. */
 export async function readLives(log: Streams, serde: Serde, model: string): Promise<Lives> {
   const contracts = {
     prediction: loadContract('shared', 'prediction'),
@@ -53,7 +58,9 @@ export async function readLives(log: Streams, serde: Serde, model: string): Prom
   return lives;
 }
 
-/** Everything that is wrong with the answer to an event: version 1 is the shipped one, any other adds the fields up. */
+/**
+ * Returns all errors of the answer to an event: version 1 is the shipped one, any other adds up the fields.
+ */
 export function problemsOf(
   event: AcceptedEvent,
   { model, aliases, answers }: Lives,
@@ -88,8 +95,8 @@ export function problemsOf(
 }
 
 /**
- * When the stream scorer had come past an event, milliseconds since 1970: at the latest when it scored the next one of the
- * partition itself, as what `predict` answered it only passes on.
+ * When the stream scorer had passed an event, milliseconds since 1970: at the latest when it scored the next
+ * event of the partition itself. It only forwards events that `predict` answered.
  */
 export function streamTimes({ answers }: Lives, events: readonly AcceptedEvent[]): Map<string, number> {
   const placed = events.flatMap((event) =>

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { loadPipelines } from '../../processors/pipelines/pipeline.js';
 
-/** What `predict` answered, as far as it must be found again. */
+/** The part of a `predict` answer that the results must contain. */
 export interface AnsweredPrediction {
   prediction_id: string;
   score: number;
@@ -18,28 +18,28 @@ export interface LoadOptions {
   /** Base address of the HTTP API. */
   http: string;
   random: () => number;
-  /** Different clients that the events are made of. Default 200. */
+  /** Number of different clients in the events. Default 200. */
   clients?: number;
 }
 
 const retryMs = 50;
 
 /**
- * A client of the HTTP API that sends every request until it is answered, as a careful client would, and keeps account
- * of what was acknowledged. Any answer but success and "not now" fails it.
+ * A client of the HTTP API that retries every request until it is answered, as a careful client would, and
+ * keeps a list of the acknowledged ones. Any answer but success and "not now" is a failure.
  */
 export class Load {
   readonly clients: object[];
   /** Index of the client in each acknowledged event, by event id. */
   readonly accepted = new Map<string, number>();
   readonly predicted = new Map<string, AnsweredPrediction>();
-  /** Event ids that the client itself chose: acknowledged or not, they may be on the log. */
+  /** Event ids chosen by the client: acknowledged or not, they may be on the log. */
   readonly chosen = new Map<string, number>();
-  /** Events without ids in requests that got no success: each may be on the log under an id that nobody was told. */
+  /** Events without ids in requests without success: each may be on the log under an unknown id. */
   unanswered = 0;
-  /** Requests that had to be repeated. */
+  /** Requests that were retried. */
   retries = 0;
-  /** The answers that were "not now", with how long they took. */
+  /** The "not now" answers, with their durations. */
   readonly refusals: (Answer & { ms: number })[] = [];
   readonly #http: string;
   readonly #random: () => number;
@@ -79,7 +79,7 @@ export class Load {
     for (const [index, id] of ids.entries()) this.accepted.set(id, picks[index] ?? -1);
   }
 
-  /** Predicts for one client; now and then for an event that was sent before. */
+  /** Predicts for one client; sometimes for an event that was sent before. */
   async predict(): Promise<void> {
     const [known] = this.#random() < 0.1 ? this.chosen : [];
     const [event_id, pick] = known ?? [randomUUID(), this.#pick()];
@@ -104,7 +104,7 @@ export class Load {
     return predictions;
   }
 
-  /** Sends a little of everything, over and over, until it is told to stop; resolves then once all is answered. */
+  /** Sends a mix of requests repeatedly until it is stopped; resolves once all are answered. */
   start(): { stop: () => Promise<void> } {
     const stopping = new AbortController();
     const run = async (): Promise<void> => {
@@ -148,7 +148,7 @@ export class Load {
     }
   }
 
-  /** Answers `undefined` when the connection broke. */
+  /** Returns `undefined` when the connection broke. */
   async #send(route: string, body: unknown, headers: Record<string, string>): Promise<Answer | undefined> {
     try {
       const response = await fetch(`${this.#http}/v1/pipelines/credit-default/${route}`, {

@@ -10,14 +10,14 @@ import { createStreams } from '../../streams/streams.js';
 
 /** The topics of `credit-default`, as a consumer with read_committed sees them. */
 export interface LogContents {
-  /** Event id by the record's place, `partition/offset`. */
+  /** Event id by the record's position, `partition/offset`. */
   events: Map<string, string>;
   predictions: Prediction[];
 }
 
 /**
- * Reads both topics from their beginning until each event has a prediction and the predictions of `lastIds` are there:
- * nothing on the log is older than those.
+ * Reads both topics from their beginning until each event has a prediction and the predictions of `lastIds`
+ * are there: nothing on the log is older than those.
  */
 export async function readLog(
   { kafka, schema_registry: url }: { kafka: string[]; schema_registry: string },

@@ -28,7 +28,7 @@ let streams: Streams;
 let serde: Serde;
 let http: string;
 let clickhouse: string;
-/** Where each process that scores answers. */
+/** Address of each process that scores. */
 let scorers: string[];
 
 beforeEach(async () => {
@@ -41,7 +41,9 @@ afterEach(async () => {
   await whole.remove();
 });
 
-/** The whole system in one process, and scorers in another; version 2 of the model lies in the folder of both. */
+/**
+ * The whole system in one process, and scorers in another; version 2 of the model is in the folder of both.
+ */
 async function startSystem(): Promise<void> {
   const { engines } = whole;
   ({ http, clickhouse } = whole);
@@ -57,7 +59,7 @@ async function startSystem(): Promise<void> {
   serde = new Serde(new SchemaRegistryClient({ url: engines.SCHEMA_REGISTRY_URL }));
 }
 
-/** Waits until every process serves by these alias events. */
+/** Waits until every process serves the state after these alias events. */
 async function whenPickedUp({ champion, challenger }: ModelState): Promise<void> {
   const expected = [`champion ${champion?.event}`];
   if (challenger !== undefined) expected.push(`challenger ${challenger.event}`);
@@ -75,7 +77,7 @@ async function whenPickedUp({ champion, challenger }: ModelState): Promise<void>
   );
 }
 
-/** Or a busy machine would score what was sent under one state only under the next. */
+/** Otherwise a busy machine would score the events of one state only during the next. */
 async function whenMostAreScored(events: readonly AcceptedEvent[]): Promise<void> {
   const ids = events.slice(0, 300).map(({ id }) => `'${id}'`);
   const query = `SELECT toUInt32(uniqExact(event_id)) AS scored FROM millrace.predictions WHERE event_id IN (${ids.join()})`;
@@ -85,7 +87,7 @@ async function whenMostAreScored(events: readonly AcceptedEvent[]): Promise<void
   );
 }
 
-/** Does one change after the other while events come in. */
+/** Makes one change after the other while events arrive. */
 async function changeUnderLoad(): Promise<{ accepted: AcceptedEvent[]; changes: Change[] }> {
   const lifecycle = await ModelLifecycle.open({ streams, serde, logger: silentLogger, models: [model] });
   const changes: Change[] = [];
@@ -127,7 +129,10 @@ async function changeUnderLoad(): Promise<{ accepted: AcceptedEvent[]; changes: 
   return { accepted: traffic.accepted, changes };
 }
 
-/** Events sent when all processes had picked up the nth challenge, and scored before the change after it. */
+/**
+ * Returns the events sent after all processes had picked up the nth challenge, and scored before the next
+ * change.
+ */
 function eventsUnder(
   challenge: number,
   lives: Lives,
@@ -152,7 +157,7 @@ test.runIf(runsAll)(
     const { predictions, answers, shadows } = lives;
     const roleOf = ({ id }: AcceptedEvent): string | undefined => answers.get(id)?.[0]?.role;
 
-    // None lost, none doubled, each by the version whose turn it was.
+    // None lost, none doubled, each by the version of its time.
     expect(answers.size).toBe(accepted.length);
     const problems = accepted.flatMap((event) =>
       problemsOf(event, lives, changes).map((each) => `${event.id} ${each}`),
@@ -160,7 +165,7 @@ test.runIf(runsAll)(
     expect(problems.slice(0, 10)).toEqual([]);
     expect(await sql(clickhouse, 'SELECT * FROM millrace.dead_letters')).toEqual([]);
 
-    // The challenger answers its share of the keys and no others, and is the shadow of what it does not answer.
+    // The challenger answers its share of the keys and no others, and shadows the rest.
     for (const [index, { share, shadow }] of [
       { share: 0, shadow: true },
       { share: 0.3, shadow: true },
@@ -180,7 +185,7 @@ test.runIf(runsAll)(
     expect(new Set(ofClients.map(roleOf)).size).toBe(2);
     for (const [shadow] of shadows.values()) expect(shadow?.model_version).toBe('2');
 
-    // In SQL: rows are what the log has, and each finds its alias event.
+    // In SQL: the rows match the log, and each finds its alias event.
     expect(new Set(predictions.map(({ prediction_id: id }) => id)).size).toBe(predictions.length);
     const [rows] = await sql<{ count: number; astray: number }>(
       clickhouse,
@@ -189,7 +194,7 @@ test.runIf(runsAll)(
     );
     expect(rows).toEqual({ count: predictions.length, astray: 0 });
 
-    // Over HTTP: a shadow is no answer, and the state is there to see.
+    // Over HTTP: a shadow is no answer, and the state is visible.
     const shadowed = [...shadows.keys()].at(-1) ?? '';
     const found = (await (await fetch(`${http}/v1/predictions/${shadowed}`)).json()) as Prediction;
     expect(found.prediction_id).toBe(answers.get(shadowed)?.[0]?.prediction_id);

@@ -8,11 +8,11 @@ import { patience } from './engines/chosen.js';
 
 /** A process under test. */
 export interface Program {
-  /** Everything that it has written so far. */
+  /** All of its output so far. */
   output(): string;
   readonly pid: number;
   signal(signal: NodeJS.Signals): void;
-  /** Ends it with SIGKILL and waits until it is gone. */
+  /** Kills it with SIGKILL and waits until it has exited. */
   kill(): Promise<void>;
   /** Its exit code, or the signal that ended it. */
   readonly exited: Promise<number | NodeJS.Signals>;
@@ -24,7 +24,7 @@ process.once('exit', () => {
   for (const child of running) child.kill('SIGKILL');
 });
 
-/** Environment variables for a program under test: none leads to engines that are not its own. */
+/** Environment variables for a program under test: none points to engines of others. */
 export const isolated: Record<string, string> = {
   TAXI_SCHEDULE: 'off',
   ...Object.fromEntries(
@@ -46,7 +46,10 @@ export function startProgram(file: string, args: string[], settings: Record<stri
   return startCommand(process.execPath, [join(projectRoot, 'dist', file), ...args], settings);
 }
 
-/** Starts any command, in the project's folder. It has exited when all that it started has closed its output. */
+/**
+ * Starts any command, in the project's folder. It has exited when all its descendants have closed their
+ * output.
+ */
 export function startCommand(command: string, args: string[], settings: Record<string, string>): Program {
   const child = spawn(command, args, {
     cwd: projectRoot,
@@ -75,7 +78,7 @@ export function startCommand(command: string, args: string[], settings: Record<s
   };
 }
 
-/** Ends every program that is left, whatever state it is in. */
+/** Kills every remaining program, whatever its state. */
 export async function killPrograms(): Promise<void> {
   await Promise.all(
     [...running].map(async (child) => {
@@ -86,12 +89,13 @@ export async function killPrograms(): Promise<void> {
   );
 }
 
-// Below those that Linux and macOS give to outgoing connections: one of these could take a port before its server does.
+// Below those that Linux and macOS give to outgoing connections: one of these could take a port before its
+// server does.
 const portsFrom = 10_000;
 const portsTo = 32_000;
 const given = new Set<number>();
 
-/** Ports that nothing listens on, to be kept over restarts. None is given twice. */
+/** Returns free ports, which stay reserved over restarts. None is returned twice. */
 export async function freePorts<Names extends string>(...names: Names[]): Promise<Record<Names, number>> {
   const ports = await Promise.all(names.map(async (name) => [name, await freePort()] as const));
   return Object.fromEntries(ports) as Record<Names, number>;
@@ -114,7 +118,7 @@ function isFree(port: number): Promise<boolean> {
   });
 }
 
-/** Status and parts of a process, by its `/health/ready`; what does not answer is down. */
+/** Returns status and parts of a process, from its `/health/ready`; a process without an answer is down. */
 export async function readiness(http: string): Promise<Readiness> {
   try {
     const response = await fetch(`${http}/health/ready`, { signal: AbortSignal.timeout(5_000) });
@@ -129,7 +133,7 @@ export interface Readiness {
   parts: Record<string, { status: string; detail?: string }>;
 }
 
-/** Waits until a process is ready; its output is in the error when it never is. */
+/** Waits until a process is ready; the error contains its output. */
 export async function whenReady(
   program: Program,
   http: string,

@@ -14,17 +14,17 @@ export interface QueuedMessage {
 export interface QueueProducerOptions {
   url: string;
   queue: string;
-  /** Of the queue. Default none. */
+  /** Arguments of the queue. Default none. */
   arguments?: Record<string, unknown>;
-  /** Queue that replies are wanted in. */
+  /** Reply queue. */
   replyTo: string;
   random: () => number;
 }
 
 /**
- * Publishes `credit-default` messages as programs with a queue do: declared durable without arguments, persistent JSON
- * with columns beyond the contract's. Every other message has a `message_id`, each tenth wants a reply. The number of a
- * message is its `BILL_AMT1`, so that it can be told wherever it turns up.
+ * Publishes `credit-default` messages as programs with a queue do: durable queue without arguments,
+ * persistent JSON with columns beyond the contract's. Every second message has a `message_id`, each tenth
+ * asks for a reply. The number of a message is its `BILL_AMT1`, so that it can be identified anywhere.
  */
 export class QueueProducer {
   readonly published: QueuedMessage[] = [];
@@ -42,7 +42,10 @@ export class QueueProducer {
     return new QueueProducer(options, sample);
   }
 
-  /** Publishes so many over a connection of their own, and resolves when RabbitMQ has confirmed all of them. */
+  /**
+   * Publishes this number of messages over a separate connection, and resolves when RabbitMQ has confirmed
+   * all of them.
+   */
   async publish(count: number): Promise<void> {
     const { url, queue, replyTo, arguments: options = {} } = this.#options;
     const connection = await connect(url);
@@ -73,14 +76,14 @@ export class QueueProducer {
   }
 }
 
-/** A message that came out. */
+/** A message from an output queue. */
 export interface QueuedResult {
   id: unknown;
   correlationId: unknown;
   body: Record<string, unknown>;
 }
 
-/** Takes all that is in a queue now. */
+/** Takes all messages that are in a queue now. */
 export async function drain(url: string, queue: string): Promise<QueuedResult[]> {
   const connection = await connect(url);
   const channel = await connection.createChannel();
@@ -92,7 +95,7 @@ export async function drain(url: string, queue: string): Promise<QueuedResult[]>
     channel
       .consume(queue, (message) => {
         if (message === null) return reject(new Error(`The queue ${queue} was deleted.`));
-        // What came meanwhile goes back to the queue when the connection ends.
+        // Later messages return to the queue when the connection ends.
         if (results.length === messageCount) return;
         const { messageId: id, correlationId }: { messageId?: unknown; correlationId?: unknown } =
           message.properties;

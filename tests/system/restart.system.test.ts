@@ -17,7 +17,7 @@ beforeEach(async () => {
 afterEach(() => whole.remove());
 
 it(
-  'stores the rows of a log that was begun anew, at places that the old one had too',
+  'stores the rows of a recreated log, including those at offsets of the old one',
   { timeout: patience * 60_000 },
   async () => {
     const { http } = whole;
@@ -43,7 +43,7 @@ it(
 );
 
 it.runIf(runsAll)(
-  'comes up beside the memory that a running broker has of its killed predecessor',
+  'starts although a running broker still knows its killed predecessor',
   { timeout: patience * 90_000 },
   async () => {
     const engines = await startEnginesApart();

@@ -57,7 +57,7 @@ describe.each(fullSize ? all : (['process'] as const))('%s', (role) => {
 });
 
 it.runIf(runsAll)(
-  'serve ends what is under way, and takes more until the load balancer has noticed',
+  'serve finishes requests in flight, and accepts more until the load balancer has noticed',
   { timeout },
   async () => {
     const started = await startReady('serve', { STOP_DELAY_MS: '2000' });
@@ -103,7 +103,7 @@ describe.runIf(runsAll)('a stop that takes too long', () => {
     const started = await startReady('serve', { STOP_DELAY_MS: '20000' });
     started.program.signal('SIGTERM');
     await expect.poll(async () => (await readiness(started.http)).status).toBe('down');
-    // Until it counts as another one.
+    // Until it counts as a second signal.
     await vi.waitFor(
       () => {
         started.program.signal('SIGTERM');
@@ -115,7 +115,7 @@ describe.runIf(runsAll)('a stop that takes too long', () => {
   });
 });
 
-/** Begins a request that does not come to its end. */
+/** Starts a request that does not end. */
 async function holdRequest(http: string): Promise<void> {
   const held = request(`${http}/v1/pipelines/credit-default/events`, {
     method: 'POST',
@@ -131,9 +131,9 @@ async function holdRequest(http: string): Promise<void> {
   });
 }
 
-describe.runIf(runsAll)('while engines are away', () => {
+describe.runIf(runsAll)('while engines are unavailable', () => {
   it.each(fullSize ? all : (['serve'] as const))(
-    '%s waits, says so, and is alive; it starts when they are back',
+    '%s waits, reports it, and is alive; it starts when they are back',
     { timeout },
     async (role) => {
       await engines.log.kill();
@@ -169,7 +169,7 @@ describe.runIf(runsAll)('while engines are away', () => {
   });
 });
 
-describe.runIf(runsAll)('what can’t work ends it with 1 and one line', () => {
+describe.runIf(runsAll)('a permanent error ends it with 1 and one line', () => {
   it('a port in use', { timeout }, async () => {
     const holder = createServer().listen(0, '127.0.0.1');
     await once(holder, 'listening');
@@ -183,13 +183,13 @@ describe.runIf(runsAll)('what can’t work ends it with 1 and one line', () => {
   it.each([
     ['process', { KAFKA_BROKERS: '' }, 'KAFKA_BROKERS'],
     ['bridge', {}, 'RABBITMQ_URL'],
-  ])('%s without what it needs', { timeout }, async (role, settings, missing) => {
+  ])('%s without a required setting', { timeout }, async (role, settings, missing) => {
     const { program } = await start(role, settings);
     expect(await program.exited).toBe(1);
     expect(program.output().trim()).toMatch(new RegExp(`^A single role needs ${missing}\\.[^\n]*$`));
   });
 
-  it('a setting that is wrong', { timeout }, async () => {
+  it('an invalid setting', { timeout }, async () => {
     const { program } = await start('process', { STOP_TIMEOUT_MS: 'soon' });
     expect(await program.exited).toBe(1);
     expect(program.output()).toMatch(/^Wrong settings:\n {2}STOP_TIMEOUT_MS is "soon": /);

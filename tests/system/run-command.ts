@@ -7,13 +7,13 @@ import { isolated } from './programs.js';
 /** How a command ended. */
 export interface Finished {
   exit: number | string;
-  /** What it printed, without line ends around it. */
+  /** Its output, trimmed. */
   output: string;
 }
 
 /**
- * Runs a command of `millrace` in this process, as `cli/main.js` runs it in its own: a process takes half a CPU second.
- * One at a time, as it replaces what commands have of the process.
+ * Runs a command of `millrace` in this process, as `cli/main.js` runs it in a process: a process takes half a
+ * CPU second. One at a time, as it replaces the process's globals that commands use.
  *
  * @param command - a new one: commander keeps options from one run to the next.
  * @param settings - its environment variables, beside those of this process.

@@ -28,7 +28,7 @@ async function schedule(): Promise<Schedules['schedules'][0]> {
   return schedules[0];
 }
 
-it('rides come in on schedule, are scored, and can be asked for as a view', async () => {
+it('rides arrive on schedule, are scored, and can be queried in a view', async () => {
   await expect.poll(async () => (await schedule()).runs).toBeGreaterThanOrEqual(2);
   const { last_run, next_run, runs } = await schedule();
   expect(last_run).toMatchObject({ events: 3, catch_up: false });

@@ -28,11 +28,11 @@ export interface ScorerCopy {
   http: string;
 }
 
-/** How long scoring stood still while something happened, milliseconds between two predictions on the log. */
+/** How long scoring paused during an action, milliseconds between two predictions on the log. */
 export interface Stalls {
   /** Longest time without a prediction for any event. */
   all: number;
-  /** By partition of the events: longest time without a prediction for one of it. */
+  /** By partition of the events: longest time without a prediction for it. */
   byPartition: number[];
 }
 
@@ -44,8 +44,8 @@ export interface FleetOptions {
 }
 
 /**
- * Copies of the scorer on a given Kafka, under a steady load: an event to each partition, 50 times a second. All
- * predictions are read as they are written, with the time at which the broker appended them.
+ * Copies of the scorer on a given Kafka, under a steady load: an event to each partition, 50 times a second.
+ * All predictions are read as they are written, with the time at which the broker appended them.
  */
 export class ScoringFleet {
   readonly #options: FleetOptions;
@@ -93,7 +93,7 @@ export class ScoringFleet {
       PORT: String(PORT),
       KAFKA_BROKERS: this.#options.brokers.join(','),
       SCHEMA_REGISTRY_URL: this.#registryUrl,
-      // Nothing is asked of it by this role.
+      // This role does not use it.
       CLICKHOUSE_URL: 'http://127.0.0.1:9',
       DATA_DIR: join(this.#folder, 'millrace'),
       TOPIC_PARTITIONS: String(this.#options.partitions),
@@ -104,7 +104,7 @@ export class ScoringFleet {
     return copy;
   }
 
-  /** Starts the load, and the reading of what comes of it. */
+  /** Starts the load, and the reading of its predictions. */
   async startLoad(): Promise<void> {
     const { type } = loadContract('shared', 'prediction');
     await this.#streams.consume({
@@ -122,7 +122,7 @@ export class ScoringFleet {
     await this.whenCaughtUp();
   }
 
-  /** Does something, waits until scoring has caught up, and tells how long it stood still meanwhile. */
+  /** Runs an action, waits until scoring has caught up, and returns how long it paused meanwhile. */
   async measure(action: () => Promise<unknown>): Promise<Stalls> {
     const from = Date.now();
     await action();
@@ -154,7 +154,7 @@ export class ScoringFleet {
     );
   }
 
-  /** Ends the load. Answers how many events there were, and the ids that do not have exactly one prediction. */
+  /** Stops the load. Returns the number of events, and the ids that do not have exactly one prediction. */
   async stopLoad(): Promise<{ events: number; wrong: string[] }> {
     this.#stopLoad.abort();
     await this.#load;

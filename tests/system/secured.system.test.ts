@@ -18,7 +18,7 @@ import { freePorts, killPrograms, type Program, readiness, startProgram, whenRea
 const missing = [...(hasOpenssl ? [] : ['openssl']), ...(rabbitMqInstalled ? [] : ['rabbitmq-server'])];
 const title = `secured engines${missing.length === 0 ? '' : ` NEED ${missing.join(', ')} (apt-get install)`}`;
 
-// A minute or two: `npm run test:secured`.
+// Takes a minute or two: `npm run test:secured`.
 (runsAll ? describeApacheKafka : describe.skip)(title, () => {
   let engines: SecuredEngines;
   let system: Program;
@@ -26,7 +26,7 @@ const title = `secured engines${missing.length === 0 ? '' : ` NEED ${missing.joi
   const programs: Program[] = [];
   const answers: string[] = [];
 
-  /** Starts a part of Millrace on the secured engines, some settings of which are wrong. */
+  /** Starts a part of Millrace on the secured engines, with some wrong settings. */
   async function start(
     args: string[],
     wrong: Record<string, string> = {},
@@ -93,7 +93,7 @@ const title = `secured engines${missing.length === 0 ? '' : ` NEED ${missing.joi
     );
   }, 60_000);
 
-  it('are looked at and audited with the same settings', async () => {
+  it('are inspected and audited with the same settings', async () => {
     const [doctor, audit] = await Promise.all([start(['doctor']), start(['audit', '--wait', '30'])]);
     await doctor.program.exited;
     const findings = doctor.program.output();
@@ -104,7 +104,7 @@ const title = `secured engines${missing.length === 0 ? '' : ` NEED ${missing.joi
     expect(await audit.program.exited, audit.program.output()).toBe(0);
   }, 60_000);
 
-  it.each(['plain', 'scram-sha-256'])('let users in by %s too', async (mechanism) => {
+  it.each(['plain', 'scram-sha-256'])('accept users by %s too', async (mechanism) => {
     const config = loadConfig({ ...engines.settings, KAFKA_SASL_MECHANISM: mechanism });
     const brokers = config.KAFKA_BROKERS ?? [];
     const streams = createStreams({
@@ -117,7 +117,7 @@ const title = `secured engines${missing.length === 0 ? '' : ` NEED ${missing.joi
     await streams.close();
   });
 
-  it('take a server under another name when KAFKA_TLS_SERVER_NAME says so', async () => {
+  it('accept a server under another name when KAFKA_TLS_SERVER_NAME says so', async () => {
     const [broker = ''] = engines.settings['KAFKA_BROKERS']?.split(',') ?? [];
     const brokers = [broker.replace('localhost', '127.0.0.1')];
     const config = loadConfig({ ...engines.settings, KAFKA_TLS_SERVER_NAME: 'localhost' });
@@ -131,7 +131,7 @@ const title = `secured engines${missing.length === 0 ? '' : ` NEED ${missing.joi
     await streams.close();
   });
 
-  it('end a role that is set up wrongly, with what to put right', async () => {
+  it('end a misconfigured role, with the setting to correct', async () => {
     const { stranger, settings } = engines;
     const otherHost = (name: string): Record<string, string> => ({
       [name]: settings[name]?.replace('localhost', '127.0.0.1') ?? '',
@@ -169,7 +169,7 @@ const title = `secured engines${missing.length === 0 ? '' : ` NEED ${missing.joi
     );
   }, 120_000);
 
-  it('are missed by a role that can do without, which says so once and in its readiness', async () => {
+  it('are optional for a role that can work without, which logs it once and reports it in its readiness', async () => {
     const { stranger, settings } = engines;
     const redisAdvice = /Check user and password in REDIS_URL/;
     const rabbitAdvice = /Check user, password and vhost in RABBITMQ_URL/;
@@ -228,7 +228,7 @@ const title = `secured engines${missing.length === 0 ? '' : ` NEED ${missing.joi
       },
       { timeout: 20_000 },
     );
-    // Now they are renewed, and want client certificates of another authority.
+    // Now they are renewed, and require client certificates of another authority.
     for (const gate of [clickHouseGate, registryGate])
       gate.present(server, readFileSync(stranger.caFile, 'utf8'));
     await vi.waitFor(
@@ -246,7 +246,7 @@ const title = `secured engines${missing.length === 0 ? '' : ` NEED ${missing.joi
     );
   }, 90_000);
 
-  it('get their passwords, and nobody and nothing else does', async () => {
+  it('get their passwords, which appear nowhere else', async () => {
     for (const path of [
       '/health/ready',
       '/metrics',
@@ -285,7 +285,7 @@ const title = `secured engines${missing.length === 0 ? '' : ` NEED ${missing.joi
     const log = files
       .filter((file) => file.endsWith('millrace.log'))
       .map((file) => readFileSync(file, 'utf8'));
-    // Or there would be nothing to find anything in.
+    // Otherwise there would be nothing to search.
     expect(log.join('').length + written.join('').length).toBeGreaterThan(20_000);
     for (const [name, canary] of Object.entries(canaries)) {
       for (const form of formsOf(canary)) {
@@ -308,7 +308,7 @@ function formsOf(secret: string): string[] {
   ];
 }
 
-/** What is around a text in another; empty when it is not there. */
+/** Returns the surroundings of a text in another; empty when it is missing. */
 function excerpt(text: string, part: string): string {
   const at = text.indexOf(part);
   return at < 0 ? '' : text.slice(Math.max(0, at - 200), at + part.length + 50);

@@ -1,4 +1,4 @@
-/** Numbers from 0 up to 1 that follow from the seed (mulberry32), so that a run can be repeated. */
+/** Returns numbers from 0 up to 1 that follow from the seed (mulberry32), so that a run can be repeated. */
 export function seededRandom(seed: number): () => number {
   let state = seed | 0;
   return () => {

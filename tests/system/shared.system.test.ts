@@ -65,7 +65,7 @@ describeWithRedis('two copies of the HTTP API on one Redis', () => {
       .toBe('EVENT_ID_CONFLICT');
   });
 
-  it.runIf(runsAll)('without it both go on, degraded, and are up again when it is', async () => {
+  it.runIf(runsAll)('both continue without it, degraded, and are up again when it is', async () => {
     await redis.kill();
     for (const http of [one.endpoints.http, other]) {
       await expect.poll(async () => (await readiness(http)).status).toBe('degraded');

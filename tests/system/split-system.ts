@@ -8,20 +8,20 @@ import { startExternalEngines, stopExternalEngines } from './engines/external.js
 import { freePorts, killPrograms, type Program, startProgram } from './programs.js';
 import { TcpProxy } from './tcp-proxy.js';
 
-/** Engines in processes of their own, each to be taken away and brought back on the same port and data. */
+/** Engines in separate processes, each of which can be stopped and restarted on the same port and data. */
 export interface Engines extends AuditedSystem {
   log: SeparateEngine;
   clickHouse: SeparateEngine;
-  /** What Millrace sees of the registry. */
+  /** Millrace's view of the registry. */
   registryProxy: TcpProxy;
   /** Starts a part of Millrace on these engines. */
   startMillrace(args: string[], settings?: Record<string, string>): Program;
-  /** Where the part of Millrace that answers on `PORT` is. */
+  /** Address of the part of Millrace that listens on `PORT`. */
   http: string;
   stop(): Promise<void>;
 }
 
-/** Starts the engines, and makes the rest ready to be started. */
+/** Starts the engines, and prepares the start of the rest. */
 export async function startEnginesApart(): Promise<Engines> {
   const folder = await mkdtemp(join(tmpdir(), 'millrace-outages-'));
   const external = await startExternalEngines();
@@ -86,7 +86,7 @@ export async function startEnginesApart(): Promise<Engines> {
   }
 }
 
-/** Runs `engines/<name>.js`, an embedded engine in a process of its own. */
+/** Runs `engines/<name>.js`, an embedded engine in a separate process. */
 async function startEngine(
   name: string,
   url: string,

@@ -6,9 +6,12 @@ import { loadConfig } from '../../platform/config.js';
 import { sql } from './audit.js';
 import { startExternalEngines, stopExternalEngines } from './engines/external.js';
 
-/** The whole system in this process, on free ports, a folder and external engines of its own, and what a client of it does. */
+/**
+ * The whole system in this process, on free ports and its own folder and external engines, with client
+ * functions.
+ */
 export interface TestSystem extends RunningSystem {
-  /** Posts a body to a path; text goes as it is, anything else as JSON. */
+  /** Posts a body to a path; text unchanged, anything else as JSON. */
   post(path: string, body: unknown, headers?: Record<string, string>): Promise<Response>;
   get(path: string): Promise<Response>;
   /** Its data folder. */
@@ -17,7 +20,7 @@ export interface TestSystem extends RunningSystem {
   sql<Row>(query: string): Promise<Row[]>;
 }
 
-/** @param settings - beyond those that keep it apart from everything else on this machine. */
+/** @param settings - beyond those that isolate it from everything else on this machine. */
 export async function startSystem(settings: Record<string, string> = {}): Promise<TestSystem> {
   const folder = await mkdtemp(join(tmpdir(), 'millrace-test-'));
   const external = await startExternalEngines();
@@ -27,7 +30,7 @@ export async function startSystem(settings: Record<string, string> = {}): Promis
     SCHEMA_REGISTRY_PORT: '0',
     CLICKHOUSE_PORT: '0',
     DATA_DIR: folder,
-    // Rides that come by the clock would be there in some runs of a test and not in others.
+    // Scheduled rides would be there in some runs of a test and not in others.
     TAXI_SCHEDULE: 'off',
     ...external.settings,
     ...settings,

@@ -21,14 +21,14 @@ beforeEach(async () => {
 
 afterEach(() => whole.remove());
 
-/** Those of what is embedded in it; of these one stands for all in the quick size. */
+/** Processes with embedded engines; in the quick size one of them represents all. */
 const ownPorts = {
   embedded: runsAll ? names : (['PORT'] as const),
   'apache-kafka': names.filter((name) => name !== 'KAFKA_PORT'),
   containers: ['PORT'] as const,
 }[testEngines];
 
-/** Free ports of its own for a second process. */
+/** Free ports for a second process. */
 const otherPorts = Object.fromEntries(names.map((name) => [name, '0']));
 
 function linesOf(program: Program): string[] {
@@ -38,7 +38,7 @@ function linesOf(program: Program): string[] {
     .filter((line) => line !== '' && !line.startsWith('Starting '));
 }
 
-// With the larger suites: npm test has its time.
+// Only with the larger suites, to keep npm test short.
 describe.runIf(runsAll).each(fullSize ? (['SIGTERM', 'SIGINT'] as const) : (['SIGTERM'] as const))(
   '%s under load',
   (signal) => {
@@ -70,17 +70,17 @@ describe.runIf(runsAll).each(fullSize ? (['SIGTERM', 'SIGINT'] as const) : (['SI
   },
 );
 
-it.runIf(runsAll)('ends with npm when npm is told to', { timeout: patience * 60_000 }, async () => {
+it.runIf(runsAll)('ends with npm when npm is stopped', { timeout: patience * 60_000 }, async () => {
   const system = startCommand('npm', ['start', '--', '--no-demo'], whole.settings);
   await whenReady(system, whole.http);
   system.signal('SIGTERM');
-  // It is over when all that npm started has closed its output.
+  // It has ended when all processes started by npm have closed their output.
   await system.exited;
   await expect(fetch(`${whole.http}/health/live`)).rejects.toThrow('fetch failed');
 });
 
 it.runIf(runsAll)(
-  'a second process on the same folder is refused in one line and harms nothing',
+  'a second process on the same folder is refused in one line and does no harm',
   { timeout: patience * 60_000 },
   async () => {
     const first = whole.start();
@@ -102,7 +102,7 @@ it.runIf(runsAll)(
   },
 );
 
-describe('what keeps it from starting is one line that names the setting', () => {
+describe('a startup error is one line that names the setting', () => {
   it.each(ownPorts)('%s in use', { timeout: patience * 30_000 }, async (name) => {
     const holder = createServer().listen(whole.ports[name], '127.0.0.1');
     await once(holder, 'listening');

@@ -41,7 +41,7 @@ afterAll(async () => {
   await system.stop();
 });
 
-/** Puts a value on the events topic under an event id, as any Kafka client could. */
+/** Writes a value to the events topic under an event id, as any Kafka client could. */
 async function produce(
   eventId: string,
   value: Buffer | null,
@@ -65,7 +65,7 @@ async function eventually<T>(read: () => Promise<T | undefined>): Promise<T> {
 }
 
 describe('records on the events topic', () => {
-  it('are scored when another Kafka client wrote them, with where they came from', async () => {
+  it('are scored when another Kafka client wrote them, with their origin', async () => {
     const id = await serde.register(topic, contract.type);
     const { partition, offset } = await produce('from-kafka', serde.encode(id, contract.type, client));
     const row = await eventually(async () => {
@@ -77,7 +77,7 @@ describe('records on the events topic', () => {
     expect(row).toEqual({ topic, partition, offset, schema_id: id, source: 'kafka' });
   });
 
-  it('are scored as the same Avro is when they are JSON, with what their headers say', async () => {
+  it('are scored like the same Avro when they are JSON, with the metadata of their headers', async () => {
     const id = await serde.register(topic, contract.type);
     await produce('as-avro', serde.encode(id, contract.type, client));
     const value = Buffer.from(`\ufeff${JSON.stringify(client, undefined, 2)}\n`);
@@ -108,7 +108,7 @@ describe('records on the events topic', () => {
     expect(letter.value ?? '').toBe((value?.toString('hex') ?? '').toUpperCase());
   });
 
-  it('whose prediction the log refuses as too large become dead letters, and the stream goes on', async () => {
+  it('whose prediction the log refuses as too large become dead letters, and the stream continues', async () => {
     const id = await serde.register(topic, contract.type);
     const value = serde.encode(id, contract.type, client);
     // With its key and headers the event just fits; its prediction has the same key and is longer.
@@ -127,7 +127,7 @@ describe('records on the events topic', () => {
     );
   });
 
-  it('keep to the contract by the level of their subject, which lets in whose values can be read', async () => {
+  it('follow the compatibility level of their subject, which allows schemas whose values can be read', async () => {
     const register = async (change: object): Promise<Response> =>
       await fetch(`${system.endpoints.schema_registry}/subjects/${topic}-value/versions`, {
         method: 'POST',
@@ -151,14 +151,14 @@ describe('records on the events topic', () => {
       detail: expect.stringContaining('AGE is null, the contract has int') as string,
       schema_id: id,
     });
-    // The contract itself may grow after them.
+    // The contract itself may be extended after them.
     const more = [...contract.schema.fields, { name: 'note', type: ['null', 'string'], default: null }];
     expect((await register({ fields: more })).status).toBe(200);
   });
 });
 
 describe('records on the predictions topic', () => {
-  it('that fit no row become dead letters, and the sink goes on', async () => {
+  it('that fit no row become dead letters, and the sink continues', async () => {
     const predictions = 'credit-default.predictions';
     await producer.send([{ topic: predictions, key: 'x', value: Buffer.from('garbage') }]);
     const rows = await eventually(async () => {

@@ -7,7 +7,7 @@ import { seededRandom } from './seeded-random.js';
 import { runsAll } from './size.js';
 import { type Engines, startEnginesApart } from './split-system.js';
 
-/** The shortest that brokers allow: a copy that is gone is missed after this time. */
+/** The minimum that brokers allow: after this time a lost copy is noticed. */
 const sessionTimeoutMs = 6_000;
 const timeout = patience * 120_000;
 
@@ -37,7 +37,7 @@ async function startRole(role: string): Promise<Copy> {
   return { program, http: `http://127.0.0.1:${PORT}` };
 }
 
-/** Predictions that a copy of the scorer has made. */
+/** Predictions made by a copy of the scorer. */
 async function predictionsOf({ http }: Copy): Promise<number> {
   const metrics = await (await fetch(`${http}/metrics`)).text();
   return Number(/^millrace_predictions_total\{.*\} (\d+)$/m.exec(metrics)?.[1] ?? 0);
@@ -51,7 +51,7 @@ async function whenPredicts(copy: Copy): Promise<void> {
   });
 }
 
-/** Waits until everything acknowledged so far is a row. */
+/** Waits until every acknowledged event is a row. */
 async function whenStored(): Promise<void> {
   const ids = load.accepted.size;
   await vi.waitFor(
@@ -89,7 +89,7 @@ async function expectNothingLostOrDoubled(): Promise<void> {
   expect(report.problems).toEqual([]);
 }
 
-it.runIf(runsAll)('the partitions of a scorer that is killed go to the other', { timeout }, async () => {
+it.runIf(runsAll)('the partitions of a killed scorer go to the other', { timeout }, async () => {
   await startAll();
   await first.program.kill();
   await load.postEvents(1_000);
@@ -98,11 +98,11 @@ it.runIf(runsAll)('the partitions of a scorer that is killed go to the other', {
 });
 
 it.runIf(runsAll)(
-  'those of one that hangs too, and it does no harm when it wakes; nor does a sink that dies',
+  'those of a hanging scorer too, and it does no harm when it wakes; nor does a killed sink',
   { timeout },
   async () => {
     await startAll();
-    // It wakes up in the middle of its batch, and believes that the partitions are still its own.
+    // It wakes up in the middle of its batch, and assumes that it still owns the partitions.
     const large = load.postEvents(2_000);
     await whenPredicts(second);
     second.program.signal('SIGSTOP');

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 
-/** Stands between a client and a server, so that the server can seem to be gone, or to hang, for this client alone. */
+/** A proxy between a client and a server that makes the server unavailable, or hang, for this client only. */
 export class TcpProxy {
   readonly #port: number;
   readonly #target: number;
@@ -14,7 +14,7 @@ export class TcpProxy {
     this.#target = target;
   }
 
-  /** Lets connections through. */
+  /** Forwards connections. */
   async open(): Promise<void> {
     this.#hanging = false;
     this.#server = createServer((socket) => this.#join(socket)).listen(this.#port, '127.0.0.1');
@@ -29,7 +29,7 @@ export class TcpProxy {
     this.#server = undefined;
   }
 
-  /** Cuts all connections; takes new ones and lets nothing through. */
+  /** Cuts all connections; accepts new ones and forwards nothing. */
   hang(): void {
     this.#hanging = true;
     for (const socket of this.#sockets) socket.destroy();

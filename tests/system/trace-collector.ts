@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { gunzipSync } from 'node:zlib';
 
-/** A span as it came, with its attributes by name. */
+/** A span as received, with its attributes by name. */
 export interface CollectedSpan {
   service: string;
   traceId: string;
@@ -16,7 +16,7 @@ export interface CollectedSpan {
   attributes: Record<string, unknown>;
   events: string[];
   links: { traceId: string; spanId: string }[];
-  /** The error's message, where it ended in one. */
+  /** The error's message, if it ended in one. */
   error: string | undefined;
   startedAt: bigint;
   endedAt: bigint;
@@ -55,7 +55,7 @@ interface OtlpRequest {
   }[];
 }
 
-/** Takes what a collector would: OTLP over HTTP, as JSON. */
+/** Accepts what a collector would: OTLP over HTTP, as JSON. */
 export class TraceCollector {
   readonly spans: CollectedSpan[] = [];
   /** Of the last request. */
@@ -76,7 +76,7 @@ export class TraceCollector {
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
-  /** Spans of one trace, in the order in which they began. */
+  /** Spans of one trace, in the order of their start. */
   of(traceId: string): CollectedSpan[] {
     const spans = this.spans.filter((span) => span.traceId === traceId);
     return spans.toSorted((a, b) => Number(a.startedAt - b.startedAt));

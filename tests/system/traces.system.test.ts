@@ -47,7 +47,7 @@ async function start(role: string, settings: Record<string, string> = {}): Promi
   return program;
 }
 
-/** What a caller sends that records a trace, or belongs to one that is not recorded. */
+/** Headers of a caller that records a trace, or belongs to an unrecorded one. */
 function caller(flags = '01') {
   const traceId = randomBytes(16).toString('hex');
   const spanId = randomBytes(8).toString('hex');
@@ -62,7 +62,7 @@ async function post(path: string, content: unknown, headers: Record<string, stri
   });
 }
 
-/** A trace as lines: service, kind and name of each span, below that which caused it. */
+/** Formats a trace as lines: service, kind and name of each span, below its parent. */
 function tree(traceId: string): string[] {
   const spans = collector.of(traceId);
   const ids = new Set(spans.map(({ spanId }) => spanId));
@@ -144,7 +144,7 @@ it.each(['predict', 'events'])(
   },
 );
 
-it('tells the collector who it is, as the environment says', () => {
+it('identifies itself to the collector by the environment variables', () => {
   expect(collector.headers.authorization).toBe('Bearer secret');
   expect(collector.resources.get('millrace-serve')).toMatchObject({
     'service.version': expect.any(String) as unknown,
@@ -153,7 +153,7 @@ it('tells the collector who it is, as the environment says', () => {
   });
 });
 
-it('begins a trace where there is none, and names it in problems', async () => {
+it('starts a trace if the caller has none, and names it in problems', async () => {
   const response = await post('predict', { ...body, LIMIT_BAL: 'much' });
   const { trace_id: traceId } = (await response.json()) as { trace_id: string };
   expect(response.status).toBe(422);
@@ -179,7 +179,7 @@ it('an insert of many is in one trace, and linked with the others', async () => 
   }
 });
 
-it('of a request with many events the first hundred are shown', async () => {
+it('of a request with many events the first hundred are recorded', async () => {
   const { traceId, traceparent } = caller();
   const response = await post(
     'events',
@@ -199,11 +199,11 @@ it('of a request with many events the first hundred are shown', async () => {
   });
 });
 
-it('what is not to be recorded leaves nothing', async () => {
+it('an unrecorded trace leaves nothing', async () => {
   const { traceId, traceparent } = caller('00');
   const response = await post('predict', body, { traceparent });
   expect(response.headers.get('traceresponse')).toMatch(new RegExp(`^00-${traceId}-[0-9a-f]{16}-00$`));
-  // One that is recorded, behind it on the same way.
+  // A recorded one, behind it on the same path.
   const { traceId: later, traceparent: recorded } = caller();
   await post('events', body, { traceparent: recorded });
   await expect.poll(() => tree(later).length).toBe(6);
@@ -241,7 +241,7 @@ it.runIf(runsAll)(
     const span = find(traceId, 'process credit-default.events');
     expect(span.error).toBeTruthy();
     expect(span.attributes['error.type']).toBe('UNDECODABLE');
-    // A record of someone who knows nothing of traces begins one.
+    // A record of a sender without traces starts one.
     const own = (): CollectedSpan | undefined =>
       collector.spans.find((each) => each.attributes['messaging.message.id'] === 'alone');
     await expect.poll(own).toMatchObject({ parentSpanId: '', error: span.error });
@@ -307,7 +307,7 @@ it.runIf(runsAll)(
     }
   });
 
-  it('a bad message fails in its trace, and one that is not recorded leaves nothing', async () => {
+  it('a bad message fails in its trace, and an unrecorded one leaves nothing', async () => {
     const silent = caller('00');
     await client.send(body, { messageId: 'silent', headers: { traceparent: silent.traceparent } });
     const { traceId, traceparent } = caller();
@@ -327,13 +327,13 @@ it.runIf(runsAll)(
 });
 
 it.runIf(fullSize)(
-  'outages and a sink that is killed leave one way through each trace',
+  'each trace has one path after outages and a killed sink',
   { timeout: 90_000 },
   async () => {
     await engines.clickHouse.kill();
     const { traceId, traceparent } = caller();
     await post('events', body, { traceparent });
-    // The spans of this one die with it.
+    // The spans of this one are lost with it.
     const failedInsert = () =>
       collector.of(traceId).some(({ kind, error }) => kind === 'CLIENT' && error !== undefined);
     await expect.poll(failedInsert).toBe(true);
@@ -353,18 +353,22 @@ it.runIf(fullSize)(
   },
 );
 
-it.runIf(fullSize)('a process that ends in order sends what it has', { timeout: 60_000 }, async () => {
-  const serve = await start('serve', { OTEL_BSP_SCHEDULE_DELAY: '3600000' });
-  await whenReady(serve, roles.get('serve')?.http ?? '');
-  const { traceId, traceparent } = caller();
-  await post('events', body, { traceparent });
-  serve.signal('SIGTERM');
-  expect(await serve.exited, serve.output()).toBe(0);
-  expect(tree(traceId)).toContain('serve SERVER POST /v1/pipelines/:pipeline/events');
-});
+it.runIf(fullSize)(
+  'a process that ends in order sends its remaining spans',
+  { timeout: 60_000 },
+  async () => {
+    const serve = await start('serve', { OTEL_BSP_SCHEDULE_DELAY: '3600000' });
+    await whenReady(serve, roles.get('serve')?.http ?? '');
+    const { traceId, traceparent } = caller();
+    await post('events', body, { traceparent });
+    serve.signal('SIGTERM');
+    expect(await serve.exited, serve.output()).toBe(0);
+    expect(tree(traceId)).toContain('serve SERVER POST /v1/pipelines/:pipeline/events');
+  },
+);
 
 it.runIf(fullSize)(
-  'a collector that is away is told of once, and changes nothing',
+  'an unavailable collector is logged once, and changes nothing',
   { timeout: 60_000 },
   async () => {
     const { closed } = await freePorts('closed');

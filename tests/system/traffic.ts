@@ -9,7 +9,7 @@ import type { Serde } from '../../streams/serde.js';
 import { patience } from './engines/chosen.js';
 import { seededRandom } from './seeded-random.js';
 
-/** An event that was accepted, whichever way it came. */
+/** An accepted event, whichever way it was sent. */
 export interface AcceptedEvent {
   id: string;
   fields: Record<string, number>;
@@ -18,7 +18,7 @@ export interface AcceptedEvent {
   /** Before it was sent, and once it was acknowledged: milliseconds since 1970. */
   sentAt: number;
   acceptedAt: number;
-  /** What `predict` answered. */
+  /** The answer of `predict`. */
   answer?: AnsweredEvent;
 }
 
@@ -34,7 +34,10 @@ const tickMs = 20;
 const perTick = { events: 6, predict: 2, kafka: 2 };
 const clients = 40;
 
-/** Sends `credit-default` events at an even pace: to `events`, to `predict`, and as any Kafka client, with a client's key. */
+/**
+ * Sends `credit-default` events at an even pace: to `events`, to `predict`, and as any Kafka client, with a
+ * client's key.
+ */
 export class Traffic {
   readonly accepted: AcceptedEvent[] = [];
   readonly #http: string;
@@ -68,7 +71,7 @@ export class Traffic {
     return new Traffic(http, producer, { serde, schemaId }, () => sample(random) as Record<string, number>);
   }
 
-  /** Waits until so many events are accepted that were sent after a time. */
+  /** Waits until this number of events sent after a time are accepted. */
   async since(time: number, count: number): Promise<void> {
     await vi.waitFor(
       () => {
@@ -79,7 +82,7 @@ export class Traffic {
     );
   }
 
-  /** Ends it. @throws the first failure, if any event was not accepted. */
+  /** Stops it. @throws the first failure, if any event was not accepted. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     await this.#running;
@@ -126,7 +129,7 @@ export class Traffic {
 
   async #predict(): Promise<void> {
     const event = this.#make();
-    // Without an id: one of the client's own would be looked up in ClickHouse first.
+    // Without an id: a client's own id would be looked up in ClickHouse first.
     const answer = (await this.#post('predict', event.fields)) as AnsweredEvent;
     this.#accept([{ ...event, id: answer.event_id, key: answer.event_id, answer }]);
   }

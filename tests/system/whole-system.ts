@@ -12,9 +12,12 @@ import { freePorts, killPrograms, type Program, startProgram } from './programs.
 
 const portNames = ['PORT', 'KAFKA_PORT', 'SCHEMA_REGISTRY_PORT', 'CLICKHOUSE_PORT'] as const;
 
-/** `millrace up` in a process of its own, to be killed and started again on the same ports, data and external engines. */
+/**
+ * `millrace up` in a separate process, which can be killed and restarted on the same ports, data and external
+ * engines.
+ */
 export class WholeSystem implements AuditedSystem {
-  /** For everything that a test keeps on disk: its data folder is `data` in it. */
+  /** For all files of a test: its data folder is `data` in it. */
   readonly folder: string;
   readonly ports: Readonly<Record<(typeof portNames)[number], number>>;
   external: ExternalEngines;
@@ -25,7 +28,7 @@ export class WholeSystem implements AuditedSystem {
     this.external = external;
   }
 
-  /** Starts its external engines, and makes the rest ready to be started. */
+  /** Starts its external engines, and prepares its start. */
   static async create(): Promise<WholeSystem> {
     const folder = await mkdtemp(join(tmpdir(), 'millrace-system-'));
     const external = await startExternalEngines();
@@ -41,13 +44,13 @@ export class WholeSystem implements AuditedSystem {
     return {
       ...(Object.fromEntries(ports) as Record<string, string>),
       ...this.external.settings,
-      // A log that outlives a killed process waits so long for it: the shortest that brokers allow.
+      // The time that an external log waits for a killed process: the minimum that brokers allow.
       ...(this.external.log === undefined ? {} : { KAFKA_SESSION_TIMEOUT_MS: '6000' }),
       DATA_DIR: this.dataDir,
     };
   }
 
-  /** What leads another process to its engines. */
+  /** Settings that point another process to its engines. */
   get engines(): Record<'KAFKA_BROKERS' | 'SCHEMA_REGISTRY_URL' | 'CLICKHOUSE_URL', string> {
     return {
       KAFKA_BROKERS: this.kafka.join(','),
@@ -78,7 +81,7 @@ export class WholeSystem implements AuditedSystem {
     return this.external.settings['CLICKHOUSE_URL'] ?? `http://127.0.0.1:${this.ports.CLICKHOUSE_PORT}`;
   }
 
-  /** Takes the log away and gives it an empty one. It has to be stopped meanwhile. */
+  /** Replaces the log by an empty one. The system must be stopped meanwhile. */
   async beginLogAnew(): Promise<void> {
     if (this.external.log === undefined) {
       await rm(join(this.dataDir, 'log'), { recursive: true });
@@ -89,7 +92,7 @@ export class WholeSystem implements AuditedSystem {
     this.external = { ...this.external, log, settings: { ...this.external.settings, ...settings } };
   }
 
-  /** Ends every program of the test and the external engines, and removes what is on disk. */
+  /** Stops every program of the test and the external engines, and removes all files. */
   async remove(): Promise<void> {
     await killPrograms();
     await stopExternalEngines(this.external);

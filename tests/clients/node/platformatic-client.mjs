@@ -1,4 +1,4 @@
-// A client of @platformatic/kafka that plays one scenario and prints what it saw as JSON.
+// A client of @platformatic/kafka that runs one scenario and prints its observations as JSON.
 //
 //   node platformatic-client.mjs <brokers> admin|records|group|transactions <topic>
 import {
@@ -74,7 +74,10 @@ async function admin() {
   return seen;
 }
 
-/** Sends keys and headers with every codec that the client has, to <topic>-<codec>; counts what came back as it was sent. */
+/**
+ * Sends keys and headers with every codec of the client, to <topic>-<codec>; counts the records that come
+ * back unchanged.
+ */
 async function records() {
   const seen = {};
   for (const codec of ['none', 'gzip', 'snappy', 'lz4', 'zstd']) {
@@ -95,7 +98,7 @@ async function records() {
   return seen;
 }
 
-/** Reads and commits, then goes on as another member of the group. */
+/** Reads and commits, then continues as another member of the group. */
 async function group() {
   await produce(
     {},
@@ -131,7 +134,7 @@ async function transactions() {
       serializers: stringSerializers,
       idempotent: true,
       transactionalId: `${topic}-copy`,
-      // "No producer yet". By default it claims to be producer 0, and Kafka fences who is not.
+      // "No producer yet". By default it claims to be producer 0, and Kafka fences any other.
       producerId: -1n,
       producerEpoch: -1,
     });
@@ -171,7 +174,7 @@ function newConsumer(groupId) {
   return new Consumer({ ...connection, groupId, deserializers: stringDeserializers });
 }
 
-/** With a group it commits what it has read; without, it reads from the beginning. */
+/** With a group it commits what it has read; without one, it reads from the beginning. */
 async function read(name, count, { groupId, isolationLevel } = {}) {
   const consumer = newConsumer(groupId ?? `${name}-${Math.random()}`);
   const stream = await consumer.consume({

@@ -1,9 +1,11 @@
-// Does the steps of the Dockerfile without a Docker engine: each stage is an overlay on this machine's root, where `RUN`
-// is a chroot. It all happens in memory and in a mount namespace of its own, which lives until standard input ends:
+// Runs the steps of the Dockerfile without a Docker engine: each stage is an overlay on this machine's root,
+// where `RUN` is a chroot. Everything happens in memory and in a private mount namespace, which lasts until
+// standard input ends:
 //
 //   unshare --mount node dist/tests/deploy/image/build.js <Dockerfile> <folder> [<program of another Node>]
 //
-// Then <folder>/<stage>/layer has what a stage wrote; `built` on standard output says so.
+// Then <folder>/<stage>/layer contains the files that a stage wrote; `built` on standard output marks the
+// end.
 import { spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
@@ -16,7 +18,7 @@ const included = readFileSync(join(context, '.dockerignore'), 'utf8')
   .filter((line) => line.startsWith('!'))
   .map((line) => line.slice(1));
 
-// Layers of an overlay may not lie in each other: the folder must be a file system of its own.
+// Layers of an overlay may not be nested: the folder must be a separate file system.
 run('mount', ['-t', 'tmpfs', 'tmpfs', folder]);
 const binaries = join(folder, 'base', 'usr', 'local', 'bin');
 mkdirSync(binaries, { recursive: true });
@@ -41,7 +43,7 @@ function build(stage: Stage): void {
   }
 }
 
-/** The project itself and everything temporary is hidden, so that a stage has only what was copied. */
+/** The project and all temporary files are hidden, so that a stage sees only copied files. */
 function openStage(name: string): string {
   const stage = join(folder, name);
   const root = rootOf(name);
@@ -71,7 +73,7 @@ function copy(root: string, workdir: string, words: string[]): void {
   }
 }
 
-/** Paths of the build's context, without what `.dockerignore` leaves out. */
+/** Returns the paths of the build's context, without those that `.dockerignore` excludes. */
 function inContext(source: string): string[] {
   if (source === '.') return included.map((name) => join(context, name));
   const [top = ''] = source.split('/');

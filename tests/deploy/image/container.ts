@@ -7,7 +7,7 @@ import { vi } from 'vitest';
 import { projectRoot } from '../../../platform/paths.js';
 import { type Runtime, readDockerfile, runtimeOf } from './dockerfile.js';
 
-/** A program in the image, as process 1 of its own. */
+/** A program in the image, as process 1 of a private PID namespace. */
 export interface Container {
   output(): string;
   /** Signals process 1, as `docker stop` does. */
@@ -17,7 +17,7 @@ export interface Container {
 
 export interface ContainerOptions {
   settings?: Record<string, string>;
-  /** Folders of this machine, by where they are mounted. */
+  /** Folders of this machine, by their mount point. */
   volumes?: Record<string, string>;
 }
 
@@ -38,7 +38,7 @@ export class Image {
 
   /**
    * @param folder - an empty one, for mounts that only the image sees.
-   * @param node - the program of the Node that the Dockerfile names; unset: this machine's.
+   * @param node - the program of the Node version in the Dockerfile; unset: this machine's.
    */
   static async build(folder: string, node: string | undefined): Promise<Image> {
     const dockerfile = join(projectRoot, 'Dockerfile');
@@ -60,12 +60,12 @@ export class Image {
     return new Image(folder, holder, last.name, runtimeOf(last));
   }
 
-  /** What the last stage wrote, as this machine's programs see it. */
+  /** The files of the last stage, by their path on this machine. */
   path(file: string): string {
     return join(`/proc/${this.#holder.pid}/root`, this.#folder, this.#stage, 'layer', file);
   }
 
-  /** Runs the image's entry point as its user, without capabilities, on a root that can't be written. */
+  /** Runs the image's entry point as its user, without capabilities, on a read-only root. */
   async run(args: string[], options: ContainerOptions = {}): Promise<Container> {
     return this.exec([...this.runtime.entrypoint, ...args], options);
   }
@@ -130,7 +130,7 @@ export class Image {
   }
 }
 
-/** What is process 1 inside; nothing before and after. */
+/** Host pid of the container's process 1; undefined before and after. */
 function firstProcess({ pid }: ChildProcess): number | undefined {
   const list = `/proc/${pid}/task/${pid}/children`;
   const [first] = existsSync(list) ? readFileSync(list, 'utf8').split(' ') : [];

@@ -1,13 +1,13 @@
 import { readFileSync } from 'node:fs';
 
-/** One stage of a Dockerfile: what it starts from, and its instructions in their order. */
+/** One stage of a Dockerfile: its base, and its instructions in their order. */
 export interface Stage {
   name: string;
   from: string;
   instructions: { name: string; text: string }[];
 }
 
-/** What a container of the last stage runs as. */
+/** How a container of the last stage runs. */
 export interface Runtime {
   environment: Record<string, string>;
   folder: string;
@@ -16,7 +16,7 @@ export interface Runtime {
   healthCheck: string[];
 }
 
-/** Reads the instructions that this project's Dockerfile uses. @throws on one that it doesn't know. */
+/** Reads the instructions that this project's Dockerfile uses. @throws on an unknown one. */
 export function readDockerfile(path: string): Stage[] {
   const lines = readFileSync(path, 'utf8')
     .split('\n')

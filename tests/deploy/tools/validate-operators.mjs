@@ -1,4 +1,5 @@
-// Checks resources of operators (KEDA, Prometheus Operator, External Secrets) against the schemas that npm packages carry.
+// Validates resources of operators (KEDA, Prometheus Operator, External Secrets) against the schemas in npm
+// packages.
 //
 //   node validate-operators.mjs <folder of the packages> < resources, a JSON list
 import { join } from 'node:path';

@@ -2,8 +2,8 @@ import { freePorts } from '../programs.js';
 import { ApacheKafka, type ApacheKafkaOptions } from './apache-kafka.js';
 
 /**
- * Several Apache Kafka brokers that are one cluster: the first is its controller as well and is not to be ended. Topics have
- * a copy on each broker, and a write needs all but one.
+ * A cluster of several Apache Kafka brokers: the first is also the controller and must not be stopped. Topics
+ * have a copy on each broker, and a write needs all but one.
  */
 export class ApacheKafkaCluster {
   readonly nodes: readonly ApacheKafka[];
@@ -48,7 +48,7 @@ export class ApacheKafkaCluster {
     return this.nodes.flatMap(({ brokers }) => brokers);
   }
 
-  /** Resolves with how one of them ended, when one ends without being told to. */
+  /** Resolves when a broker exits unexpectedly, with its exit status. */
   ended(): Promise<string> {
     return Promise.race(this.nodes.map((node) => node.ended()));
   }

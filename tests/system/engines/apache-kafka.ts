@@ -16,7 +16,7 @@ const startTimeoutMs = 90_000;
 /** Folder of Apache Kafka's jars, once `scripts/apache-kafka-jars.mjs` has fetched them. */
 export const apacheKafkaJars = jarsFolder();
 
-/** The tests that need Apache Kafka. Without it they are skipped, and their heading says so. */
+/** Declares tests that need Apache Kafka. Without it they are skipped, and their heading says so. */
 export function describeApacheKafka(name: string, tests: () => void): void {
   const reason = apacheKafkaJars
     ? ''
@@ -27,35 +27,41 @@ export function describeApacheKafka(name: string, tests: () => void): void {
 }
 
 export interface ApacheKafkaOptions {
-  /** Lines of `server.properties` beyond, or in place of, those that every test broker has. */
+  /** Lines of `server.properties` that extend or replace those of every test broker. */
   settings?: Record<string, string | number>;
-  /** Options for formatting its storage, such as users of SCRAM. */
+  /** Options for formatting its storage, such as SCRAM users. */
   formatOptions?: readonly string[];
-  /** A listener `SASL_SSL` on this port of localhost, beside the one without security; `settings` say the rest. */
+  /** A listener `SASL_SSL` on this port of localhost, beside the plain one; `settings` has the details. */
   securePort?: number;
-  /** Listeners beyond its own, each telling clients to come to another port: a proxy's, which leads back here. */
+  /** Further listeners, each advertising another port to clients: that of a proxy in front of it. */
   proxied?: readonly ProxiedListener[];
-  /** Which broker of a cluster it is; the one with the id 1 is its controller too. Default: a cluster of its own. */
+  /**
+   * Id of a broker of a cluster; the one with the id 1 is its controller too. Default: a separate cluster.
+   */
   member?: { id: number; controller: number; clusterId: string };
-  /** Options of the JVM. Default: those that make it start soonest, which are not those that make it fastest in the end. */
+  /**
+   * Options of the JVM. Default: those with the fastest start, which are not those with the highest speed
+   * later.
+   */
   jvmOptions?: readonly string[];
 }
 
 export interface ProxiedListener {
   /** Where the broker listens. */
   port: number;
-  /** Where clients of this listener are told that the broker is. */
+  /** The address that this listener advertises. */
   advertised: number;
 }
 
 type Ports = Record<'broker' | 'controller', number>;
 
-/** Simple compiler and collector, and classes as an earlier start has left them: a third of the time to start. */
+/** Simple compiler and collector, and classes archived by an earlier start: a third of the time to start. */
 const quickStart = ['-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC', '-Xmx384m'];
 
 /**
- * An Apache Kafka of one's own: one process that is broker and controller (KRaft), on loopback, with ports and data that
- * are in nobody's way. It can be killed, halted and started again on the same data and ports; `stop` leaves nothing.
+ * A dedicated Apache Kafka: one process that is broker and controller (KRaft), on loopback, with free ports
+ * and temporary data. It can be killed, halted and restarted on the same data and ports; `stop` leaves
+ * nothing behind.
  */
 export class ApacheKafka {
   /** For `KAFKA_BROKERS`. */
@@ -104,12 +110,12 @@ export class ApacheKafka {
     return kafka;
   }
 
-  /** Of the server that runs, or ran last. */
+  /** Of the current server, or of the last one. */
   get pid(): number {
     return this.#server?.pid ?? 0;
   }
 
-  /** Starts it on the data that is there; ends it in order first if it runs. */
+  /** Starts it on the existing data; stops a running one in order first. */
   async restart(): Promise<void> {
     await this.shutDown();
     this.#server = await this.#java('kafka.Kafka', this.#settingsFile);
@@ -121,12 +127,12 @@ export class ApacheKafka {
     }
   }
 
-  /** Ends it with SIGKILL. What the kernel has of its log stays, as with any process that is killed. */
+  /** Kills it with SIGKILL. The part of its log that the kernel has survives, as with any killed process. */
   kill(): Promise<void> {
     return this.#end('SIGKILL');
   }
 
-  /** Ends it in order; `restart` brings it back. */
+  /** Stops it in order; `restart` starts it again. */
   shutDown(): Promise<void> {
     return this.#end('SIGTERM');
   }
@@ -140,21 +146,21 @@ export class ApacheKafka {
     this.#server?.kill('SIGCONT');
   }
 
-  /** Ends it for good and removes all that it wrote. */
+  /** Stops it for good and removes all its files. */
   async stop(): Promise<void> {
     await this.#end('SIGKILL');
     process.off('exit', this.#killNow);
     await rm(this.#folder, { recursive: true, force: true });
   }
 
-  /** Resolves with how it ended, when it ends without being told to. */
+  /** Resolves with the exit status when it exits unexpectedly. */
   async ended(): Promise<string> {
     const server = this.#server;
     if (server !== undefined && !hasEnded(server)) await once(server, 'exit');
     return `Apache Kafka ended (${server?.exitCode ?? server?.signalCode}). Its output ends with:\n${this.output().slice(-3_000)}`;
   }
 
-  /** What it has printed: warnings and errors. */
+  /** Its output: warnings and errors. */
   output(): string {
     return readFileSync(join(this.#folder, 'server.log'), 'utf8');
   }
@@ -193,7 +199,7 @@ export class ApacheKafka {
       [
         ...this.#jvmOptions,
         '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn',
-        // Says which markers of transactions it gives up: whoever finds a record lost or doubled has to know.
+        // Logs the transaction markers that it gives up, to explain lost or doubled records.
         '-Dorg.slf4j.simpleLogger.log.kafka.coordinator.transaction.TransactionMarkerChannelManager=info',
         '-cp',
         join(apacheKafkaJars, '*'),
@@ -216,7 +222,7 @@ export class ApacheKafka {
     clearTimeout(hardStop);
   }
 
-  /** Whether an ApiVersions request is answered: a broker does that once it serves clients. */
+  /** Whether an ApiVersions request is answered, which a broker does once it serves clients. */
   #answers(): Promise<boolean> {
     // Size, api key 18, version 0, correlation id 1, null client id.
     const request = Buffer.from('0000000a0012000000000001ffff', 'hex');
@@ -233,7 +239,9 @@ export class ApacheKafka {
   }
 }
 
-/** Makes the archive of loaded classes (JVM's AppCDS) beside the jars, where there is none yet. @returns its path. */
+/**
+ * Makes the archive of loaded classes (JVM's AppCDS) beside the jars, if it is missing. @returns its path.
+ */
 async function classesArchive(): Promise<string> {
   const archive = `${apacheKafkaJars}.jsa`;
   if (existsSync(archive)) return archive;
@@ -270,7 +278,7 @@ function defaults(folder: string): Record<string, string | number> {
     'transaction.state.log.num.partitions': 4,
     'share.coordinator.state.topic.replication.factor': 1,
     'share.coordinator.state.topic.min.isr': 1,
-    // A broker that was killed is let in again when its session has ended.
+    // A killed broker can rejoin when its session has ended.
     'broker.session.timeout.ms': 3_000,
     'broker.heartbeat.interval.ms': 500,
   };
@@ -310,7 +318,7 @@ function listeners(
   };
 }
 
-/** All but the first of a cluster are brokers alone. */
+/** All brokers of a cluster but the first are brokers only. */
 function joinCluster(properties: Record<string, string | number>, id: number): void {
   properties['node.id'] = id;
   if (id === 1) return;

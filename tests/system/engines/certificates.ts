@@ -6,20 +6,20 @@ import { join } from 'node:path';
 export interface IssuedCertificate {
   certFile: string;
   keyFile: string;
-  /** Key and certificate, as Apache Kafka and Redis want them or not. */
+  /** Key and certificate in the form that Apache Kafka and Redis may need. */
   bothFile: string;
   /** For `tls.createServer`. */
   cert: string;
   key: string;
 }
 
-/** An authority of a test, made with openssl when it runs. */
+/** A test's certificate authority, made with openssl at run time. */
 export class Authority {
   readonly caFile: string;
   readonly #folder: string;
   readonly #name: string;
 
-  /** @param folder - where everything goes, under the authority's name. */
+  /** @param folder - for all files, under the authority's name. */
   constructor(folder: string, name: string) {
     this.#folder = folder;
     this.#name = name;
@@ -51,7 +51,7 @@ export class Authority {
   }
 }
 
-/** Puts a certificate where another was, as a renewal does. */
+/** Replaces a certificate by another, as a renewal does. */
 export function replaceCertificate(place: IssuedCertificate, renewed: IssuedCertificate): void {
   copyFileSync(renewed.certFile, place.certFile);
   copyFileSync(renewed.keyFile, place.keyFile);

@@ -1,23 +1,27 @@
 /**
- * On which engines the tests of the whole system run, by the environment variable `MILLRACE_TEST_ENGINES`: `embedded`, the
- * default; `apache-kafka`: the log is an Apache Kafka on this machine, the rest embedded; `containers`: Redpanda with its
- * registry, ClickHouse, RabbitMQ and Redis by Docker. RabbitMQ and Redis are always real ones.
+ * The engines of the system tests, chosen by the environment variable `MILLRACE_TEST_ENGINES`: `embedded`,
+ * the default; `apache-kafka`: the log is an Apache Kafka on this machine, the rest embedded; `containers`:
+ * Redpanda with its registry, ClickHouse, RabbitMQ and Redis in Docker. RabbitMQ and Redis are always real
+ * servers.
  */
 export const testEngines = chosen();
 
-/** How many times longer tests wait than on embedded engines: others start slower, and share the machine's processors. */
+/**
+ * Factor of the test timeouts relative to embedded engines: other engines start slower, and share the
+ * processors.
+ */
 export const patience = testEngines === 'embedded' ? 1 : 3;
 
-/** An engine in processes of its own, to be taken away and brought back on the same port and data. */
+/** An engine in separate processes, which can be stopped and restarted on the same port and data. */
 export interface SeparateEngine {
-  /** Ends it with SIGKILL. */
+  /** Kills it with SIGKILL. */
   kill(): Promise<void>;
   /** Resolves when it answers again. */
   restart(): Promise<void>;
   /** Halts it: connections stay, answers don't come. */
   pause(): void | Promise<void>;
   resume(): void | Promise<void>;
-  /** Ends it for good and removes all that it wrote. */
+  /** Stops it for good and removes all its files. */
   stop(): Promise<void>;
 }
 

@@ -14,14 +14,14 @@ const images = {
 } as const;
 
 export interface Container extends SeparateEngine {
-  /** Ends it in order; `restart` brings it back. */
+  /** Stops it in order; `restart` starts it again. */
   shutDown(): Promise<void>;
   output(): Promise<string>;
 }
 
 interface ContainerOptions {
   image: keyof typeof images;
-  /** Of the container, to those of this machine. */
+  /** Ports of the container, to those of this machine. */
   ports: Record<number, number>;
   command?: string[];
   environment?: Record<string, string>;
@@ -33,7 +33,7 @@ interface ContainerOptions {
 
 /** Starts a container; resolves when it serves clients, and so does its `restart`. */
 export async function startContainer({ image, check, ...options }: ContainerOptions): Promise<Container> {
-  // Not a part of this project's own packages: `npm run test:containers` installs it.
+  // Not one of this project's packages: `npm run test:containers` installs it.
   const url = pathToFileURL(join(projectRoot, 'tests', 'containers', 'start.mjs')).href;
   const { startContainer: start } = (await import(url)) as {
     startContainer: (options: object) => Promise<Container>;
@@ -58,7 +58,7 @@ export async function startContainer({ image, check, ...options }: ContainerOpti
   };
 }
 
-/** Redpanda and its registry. It has to know at its start what address clients see. */
+/** Starts Redpanda and its registry. It must know its advertised address at the start. */
 export async function startRedpanda(): Promise<{ brokers: string; registry: string; engine: Container }> {
   const { kafka, registry, admin } = await freePorts('kafka', 'registry', 'admin');
   const brokers = `127.0.0.1:${kafka}`;
@@ -66,7 +66,7 @@ export async function startRedpanda(): Promise<{ brokers: string; registry: stri
   const engine = await startContainer({
     image: 'redpanda',
     ports: { 9092: kafka, 8081: registry, 9644: admin },
-    // Not `--mode dev-container`: that acknowledges what is not on the disk yet.
+    // Not `--mode dev-container`, which acknowledges records before they are on disk.
     command: [
       'redpanda',
       'start',

@@ -3,7 +3,7 @@ import { startClickHouse, startRedpanda } from './containers.js';
 
 /** The engines of one system that are not embedded in it. */
 export interface ExternalEngines {
-  /** What leads Millrace to them: `KAFKA_BROKERS` and so on; nothing when all are embedded. */
+  /** Millrace's settings for them: `KAFKA_BROKERS` and so on; empty when all are embedded. */
   settings: Record<string, string>;
   log?: SeparateEngine;
   clickHouse?: SeparateEngine;
@@ -11,7 +11,7 @@ export interface ExternalEngines {
 
 type LogSettings = { KAFKA_BROKERS: string; SCHEMA_REGISTRY_URL?: string };
 
-/** Starts those that {@link testEngines} asks for, empty. */
+/** Starts the engines that {@link testEngines} asks for, empty. */
 export async function startExternalEngines(): Promise<ExternalEngines> {
   if (testEngines === 'embedded') return { settings: {} };
   if (testEngines === 'apache-kafka') return startExternalLog();
@@ -19,13 +19,13 @@ export async function startExternalEngines(): Promise<ExternalEngines> {
   return { ...external, settings: { ...external.settings, CLICKHOUSE_URL: url }, clickHouse: engine };
 }
 
-/** Starts the log alone. */
+/** Starts the log only. */
 export async function startExternalLog(): Promise<{ settings: LogSettings; log: SeparateEngine }> {
   if (testEngines === 'containers') {
     const { brokers, registry, engine } = await startRedpanda();
     return { settings: { KAFKA_BROKERS: brokers, SCHEMA_REGISTRY_URL: registry }, log: engine };
   }
-  // Only then: it looks for the jars when it is loaded.
+  // Imported only then: the module looks for the jars when it is loaded.
   const { ApacheKafka } = await import('./apache-kafka.js');
   const log = await ApacheKafka.start();
   return { settings: { KAFKA_BROKERS: log.brokers.join(',') }, log };

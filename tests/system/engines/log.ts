@@ -1,6 +1,9 @@
 import { startKafka } from '../../../embedded/kafka/start.js';
 
-/** The embedded broker and registry in a process of their own, to be killed apart from what uses them. */
+/**
+ * Runs the embedded broker and registry in a separate process, which can be killed independently of their
+ * clients.
+ */
 await startKafka({
   dataDir: process.env['DATA_DIR'] ?? '',
   port: Number(process.env['KAFKA_PORT']),

@@ -11,15 +11,16 @@ import { freePorts } from '../programs.js';
 import { type Container, startContainer } from './containers.js';
 import { testEngines } from './chosen.js';
 
-// Not the one on the path: Debian's there is a wrapper that becomes the user `rabbitmq` and ignores the environment.
+// Not the one on the PATH: Debian's is a wrapper that switches to the user `rabbitmq` and ignores the
+// environment.
 const serverProgram = '/usr/lib/rabbitmq/bin/rabbitmq-server';
 const epmdProgram = ['/usr/bin/epmd', '/usr/local/bin/epmd'].find(existsSync) ?? 'epmd';
 const startTimeoutMs = 60_000;
 
-/** Whether RabbitMQ is on this machine as Debian's package `rabbitmq-server` installs it. */
+/** Whether RabbitMQ is installed as by Debian's package `rabbitmq-server`. */
 export const rabbitMqInstalled = existsSync(serverProgram);
 
-/** The tests that need RabbitMQ. Without it they are skipped, and their heading says so. */
+/** Declares tests that need RabbitMQ. Without it they are skipped, and their heading says so. */
 export function describeRabbitMq(name: string, tests: () => void): void {
   const isHere = rabbitMqInstalled || testEngines === 'containers';
   const reason = isHere ? '' : ' NEEDS RABBITMQ, WHICH IS NOT INSTALLED (apt-get install rabbitmq-server)';
@@ -28,7 +29,7 @@ export function describeRabbitMq(name: string, tests: () => void): void {
   });
 }
 
-/** What the management API says of a queue, as far as tests ask. */
+/** The part of the management API's data about a queue that tests use. */
 export interface QueueState {
   name: string;
   durable: boolean;
@@ -40,8 +41,8 @@ export interface QueueState {
 }
 
 /**
- * A RabbitMQ server of one's own: node name, ports, cookie and data are in nobody's way, everything listens on loopback
- * alone, and `stop` leaves nothing behind. It can be killed and started again on the same data and ports.
+ * A dedicated RabbitMQ server: unique node name, ports, cookie and data, everything on loopback only; `stop`
+ * leaves nothing behind. It can be killed and restarted on the same data and ports.
  */
 export class RabbitMq {
   /** For `RABBITMQ_URL`. */
@@ -52,7 +53,7 @@ export class RabbitMq {
   readonly #ports: Ports;
   readonly #epmd: ChildProcess | undefined;
   #server: ChildProcess | undefined;
-  /** Instead of a process of this machine, with `MILLRACE_TEST_ENGINES=containers`. */
+  /** Instead of a local process, with `MILLRACE_TEST_ENGINES=containers`. */
   #container: Container | undefined;
 
   private constructor(folder: string, ports: Ports, epmd?: ChildProcess) {
@@ -67,8 +68,8 @@ export class RabbitMq {
   /**
    * Resolves when it serves clients and its management API answers.
    *
-   * @param settings - lines of `rabbitmq.conf` beyond those that every test server has.
-   * @param usual - ports for clients and the management API that are wanted; free ones where they are not given.
+   * @param settings - lines of `rabbitmq.conf` beyond those of every test server.
+   * @param usual - ports for clients and the management API; free ones by default.
    */
   static async start(
     usual: Partial<Pick<Ports, 'amqp' | 'management'>> = {},
@@ -95,12 +96,13 @@ export class RabbitMq {
     return rabbitMq;
   }
 
-  /** Starts it on the data that is there; ends it first if it runs. */
+  /** Starts it on the existing data; stops a running one first. */
   async restart(): Promise<void> {
     if (this.#container !== undefined) return this.#container.restart();
     await this.#end('SIGTERM');
     const log = await open(join(this.#folder, 'output.log'), 'a');
-    // Erlang makes room for as many files as it may open: a limit of a billion would cost gigabytes.
+    // Erlang allocates memory for the maximum number of open files: a limit of a billion would cost
+    // gigabytes.
     const limited = 'ulimit -n 4096; exec "$0" -noinput';
     this.#server = spawn('sh', ['-c', limited, serverProgram], {
       stdio: ['ignore', log.fd, log.fd],
@@ -117,19 +119,19 @@ export class RabbitMq {
     }
   }
 
-  /** Ends it with SIGKILL, as a machine that loses power would. */
+  /** Kills it with SIGKILL, as a power loss would. */
   kill(): Promise<void> {
     return this.#end('SIGKILL');
   }
 
-  /** Ends it in order; `restart` brings it back. */
+  /** Stops it in order; `restart` starts it again. */
   shutDown(): Promise<void> {
     return this.#end('SIGTERM');
   }
 
-  /** Ends it for good and removes all that it wrote. */
+  /** Stops it for good and removes all its files. */
   async stop(): Promise<void> {
-    // In order takes it 5 s, to save what is removed next.
+    // An orderly stop takes 5 s, to save data that is removed next.
     await this.#end('SIGKILL');
     await this.#container?.stop();
     const epmd = this.#epmd;
@@ -140,18 +142,18 @@ export class RabbitMq {
     await rm(this.#folder, { recursive: true, force: true });
   }
 
-  /** What the server has printed. */
+  /** The server's output. */
   output(): string {
     return readFileSync(join(this.#folder, 'output.log'), 'utf8');
   }
 
-  /** What it has logged: warnings and errors, among them channels closed with PRECONDITION_FAILED. */
+  /** The server's log: warnings and errors, among them channels closed with PRECONDITION_FAILED. */
   async log(): Promise<string> {
     if (this.#container !== undefined) return this.#container.output();
     return readFileSync(join(this.#folder, 'log', 'server.log'), 'utf8');
   }
 
-  /** Asks the management API for a path under `/api/`. */
+  /** Requests a path under `/api/` from the management API. */
   async manage<Answer>(path: string, init: RequestInit = {}): Promise<Answer> {
     const { origin, username, password } = new URL(this.managementUrl);
     const authorization = `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
@@ -164,7 +166,10 @@ export class RabbitMq {
     return (response.status === 200 ? await response.json() : undefined) as Answer;
   }
 
-  /** State of a queue of the default virtual host, with numbers of now: those of the queue's own path are up to 5 s old. */
+  /**
+   * State of a queue of the default virtual host, with current numbers: those of the queue's own path are up
+   * to 5 s old.
+   */
   async queue(name: string): Promise<QueueState> {
     const path = 'queues/%2F?disable_stats=true&enable_queue_totals=true';
     const queue = (await this.manage<QueueState[]>(path)).find((each) => each.name === name);
@@ -232,7 +237,7 @@ export class RabbitMq {
     return {
       PATH: process.env['PATH'],
       LANG: 'C.UTF-8',
-      // The Erlang cookie is made there.
+      // The Erlang cookie is created there.
       HOME: inFolder('home'),
       RABBITMQ_CONF_ENV_FILE: inFolder('none'),
       RABBITMQ_CONFIG_FILE: inFolder('rabbitmq.conf'),
@@ -247,7 +252,7 @@ export class RabbitMq {
       RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: '-kernel inet_dist_use_interface {127,0,0,1} -start_epmd false',
       ERL_EPMD_ADDRESS: '127.0.0.1',
       ERL_EPMD_PORT: String(epmd),
-      // Makes the script become the server instead of staying as its parent, so that signals reach the server.
+      // Makes the script exec the server instead of staying its parent, so that signals reach the server.
       RABBITMQ_ALLOW_INPUT: '1',
     };
   }

@@ -3,7 +3,7 @@ import { TopicLog } from '../../../app/schema-registry-topic.js';
 import { createLogger } from '../../../platform/logger.js';
 import { createStreams } from '../../../streams/streams.js';
 
-/** The embedded registry on an external Kafka, in a process of its own. */
+/** Runs the embedded registry on an external Kafka, in a separate process. */
 const logger = createLogger('warn');
 const brokers = (process.env['KAFKA_BROKERS'] ?? '').split(',');
 const log = new TopicLog(createStreams({ brokers, clientId: 'schema-registry', logger }));

@@ -11,21 +11,21 @@ import { Authority, type IssuedCertificate } from './certificates.js';
 import { RabbitMq } from './rabbitmq-server.js';
 import { TlsGate } from './tls-gate.js';
 
-/** Passwords of one run that are nowhere else: in a log or an answer they would be found. */
+/** Passwords that are unique to one run, so that a leak into a log or an answer can be found. */
 export const canaries = Object.fromEntries(
   ['kafka', 'registry', 'clickhouse', 'rabbitmq', 'redis', 'apikey'].map((name) => [
     name,
-    // Characters that look otherwise in a URL and in base64.
+    // Characters that differ in a URL and in base64.
     `${name}/canary+${randomBytes(9).toString('base64url')}`,
   ]),
 ) as Record<'kafka' | 'registry' | 'clickhouse' | 'rabbitmq' | 'redis' | 'apikey', string>;
 
 const user = 'millrace';
 
-/** Every engine on loopback as production has them: TLS with an authority of one's own, client certificates, users. */
+/** Every engine on loopback as in production: TLS with a private authority, client certificates, users. */
 export interface SecuredEngines {
   authority: Authority;
-  /** An authority that nobody trusts. */
+  /** An untrusted authority. */
   stranger: Authority;
   folder: string;
   kafka: ApacheKafka;
@@ -33,11 +33,11 @@ export interface SecuredEngines {
   registryGate: TlsGate;
   clickHouseGate: TlsGate;
   server: IssuedCertificate;
-  /** The certificates that Millrace shows to ClickHouse and the registry, to be renewed. */
+  /** Millrace's certificates for ClickHouse and the registry, to be renewed. */
   client: IssuedCertificate;
-  /** ClickHouse without the gate, for tests to look into. */
+  /** ClickHouse without the TLS gate, for checks. */
   clickHouseUrl: string;
-  /** What leads Millrace to all of them. */
+  /** Millrace's settings for all of them. */
   settings: Record<string, string>;
   stop(): Promise<void>;
 }
@@ -104,7 +104,7 @@ async function startAll(
     ...gate,
     upstream: clickHouseUrl,
     password: canaries.clickhouse,
-    // As ClickHouse 24 says it.
+    // In the form of ClickHouse 24.
     refusal: {
       status: 403,
       headers: { 'x-clickhouse-exception-code': '516' },

@@ -5,18 +5,18 @@ import type { AddressInfo } from 'node:net';
 import type { IssuedCertificate } from './certificates.js';
 
 export interface TlsGateOptions {
-  /** Where requests go, over plain HTTP. */
+  /** Target of the requests, over plain HTTP. */
   upstream: string;
   server: IssuedCertificate;
   /** Clients need a certificate of this authority. */
   clientCa: string;
   user: string;
   password: string;
-  /** What whoever has not the password is answered, as the engine behind would. */
+  /** Answer to a missing or wrong password, as the engine behind would give it. */
   refusal: { status: number; headers?: Record<string, string>; body: string };
 }
 
-/** An HTTPS server with users before an engine that has neither. */
+/** An HTTPS server with users in front of an engine without either. */
 export class TlsGate {
   readonly #server: Server;
 
