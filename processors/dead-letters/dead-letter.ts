@@ -4,12 +4,12 @@ import { isStorable } from '../../analytics/rows.js';
 import { deadLetterId } from '../events/ids.js';
 import type { NewRecord, StreamRecord } from '../../streams/records.js';
 
-/** A dead letter as read back from its topic. */
+/** A dead letter as read from its topic. */
 export interface DeadLetter {
   pipeline: string;
   reason: string;
   detail: string;
-  /** Where the record came from. */
+  /** Position of the original record. */
   topic: string;
   partition: number;
   offset: number;
@@ -19,26 +19,26 @@ export interface DeadLetter {
   failedAt: number;
 }
 
-/** A dead letter with the record that holds it. */
+/** A dead letter with its record. */
 export interface StoredDeadLetter extends DeadLetter {
-  /** A UUID that follows from the place the failed record came from. */
+  /** A UUID derived from the position of the failed record. */
   id: string;
-  /** How often the event had been put back before it failed here. */
+  /** How often the event had been redriven before it failed here. */
   redriven: number;
   record: StreamRecord;
 }
 
-/** Headers of this prefix are a dead letter's own; of an original they are dropped. */
+/** Prefix of a dead letter's own headers; such headers of an original are dropped. */
 export const deadLetterPrefix = 'dead-letter-';
 const prefix = deadLetterPrefix;
 
-/** Header of a record that was put back after it had failed: how often. */
+/** Header of a redriven record: how often it was redriven. */
 export const redrivenHeader = 'millrace-redriven';
 
 /**
- * The record that keeps what could not be scored: value, key and headers as they came, and beside them, in
- * `dead-letter-*` headers, the reason and the place it came from. Where a
- * trace is recorded, `traceparent` says which attempt failed.
+ * Returns the record that keeps an unscorable record: original value, key and headers, and the reason and the
+ * original position in `dead-letter-*` headers. If a trace is recorded, `traceparent` identifies the failed
+ * attempt.
  */
 export function deadLetterRecord(
   topic: string,
@@ -52,14 +52,15 @@ export function deadLetterRecord(
     reason: reasonOf(reason),
     detail: reason.message.slice(0, 2000),
     topic: record.topic,
-    // A record that never was on the log has no position: readers take that of its dead letter.
+    // A record that never was on the log has no position: readers use that of its dead letter.
     ...(record.offset < 0 ? {} : { partition: String(record.partition), offset: String(record.offset) }),
     timestamp: String(record.timestamp),
     'event-id': eventId,
     'failed-at': String(now),
     ...(schemaId === undefined ? {} : { 'schema-id': String(schemaId) }),
   };
-  // Marks that a record brings along are a redriven or forged one's, and would mix with its own.
+  // Such headers of the original come from a redriven or forged record, and would mix with the dead letter's
+  // own.
   const kept = Object.entries(record.headers).filter(([name]) => !name.startsWith(prefix));
   const headers: NewRecord['headers'] = Object.fromEntries(kept);
   for (const [name, value] of Object.entries(marks)) headers[prefix + name] = value;
@@ -68,17 +69,17 @@ export function deadLetterRecord(
   return { topic, key: record.key ?? eventId, value: record.value, headers };
 }
 
-/** Bytes of the original that a dead letter keeps when the whole would be more than the log takes. */
+/** Bytes of the original in a dead letter that is otherwise too large for the log. */
 const keptBytes = 500_000;
-/** Characters of the detail in a dead letter that keeps nothing of the original. */
+/** Characters of the detail in a dead letter without the original. */
 const minDetailCharacters = 200;
 
 /**
- * A dead letter that the log can take: of a record that is too large for it (compressed, it was smaller when
- * it came) the value is cut, key and headers are left out, and `dead-letter-truncated-from` says how many
- * bytes the value had.
+ * Shrinks a dead letter to the log's limit. The original may be too large for it, since it was smaller when
+ * compressed. The value is cut, key and headers are left out, and `dead-letter-truncated-from` is the value's
+ * original length in bytes.
  *
- * @param bytes - of the value that are kept. With 0 it is as small as a dead letter can be, and its reason is
+ * @param bytes - of the value to keep. With 0 the dead letter has the minimum size, and its reason is
  *   cut too.
  */
 export function shrinkDeadLetter(deadLetter: NewRecord, bytes = keptBytes): NewRecord {
@@ -101,8 +102,8 @@ export function shrinkDeadLetter(deadLetter: NewRecord, bytes = keptBytes): NewR
 }
 
 /**
- * A dead letter that the log has refused so often already: first as it is, then shrunk, then as small as it
- * can be.
+ * Returns the dead letter to write after this number of refusals by the log: first unchanged, then shrunk,
+ * then of minimum size.
  */
 export function smallerDeadLetter(deadLetter: NewRecord, refusals: number): NewRecord {
   if (refusals === 0) return deadLetter;
@@ -110,8 +111,8 @@ export function smallerDeadLetter(deadLetter: NewRecord, refusals: number): NewR
 }
 
 /**
- * Reads a dead letter. A record that someone else put on the topic, without the headers, gets its own place
- * on the log and the reason `UNKNOWN`.
+ * Reads a dead letter. A foreign record on the topic, without the headers, gets its own position and the
+ * reason `UNKNOWN`.
  */
 export function readDeadLetter(record: StreamRecord, pipeline: string): DeadLetter {
   const text = (name: string): string | undefined => record.headers[prefix + name]?.toString();
@@ -133,13 +134,13 @@ export function readDeadLetter(record: StreamRecord, pipeline: string): DeadLett
   };
 }
 
-/** Reads a dead letter with all that is needed to show it or to put it back. */
+/** Reads a dead letter with everything needed to show or redrive it. */
 export function openDeadLetter(record: StreamRecord, pipeline: string): StoredDeadLetter {
   const deadLetter = readDeadLetter(record, pipeline);
   const redriven = Number(record.headers[redrivenHeader]?.toString());
   return {
     ...deadLetter,
-    // The topic's own, whatever a forged dead letter says.
+    // The pipeline of the topic, whatever a forged dead letter says.
     pipeline,
     id: deadLetterId(deadLetter),
     redriven: Number.isSafeInteger(redriven) && redriven > 0 ? redriven : 0,

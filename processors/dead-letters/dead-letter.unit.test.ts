@@ -32,7 +32,7 @@ const redrive = (record: NewRecord): NewRecord | MillraceError =>
   originalRecord(openDeadLetter(toStreamRecord(record), 'toy'));
 
 describe('a dead letter', () => {
-  test('keeps the record as it came, and says beside it why and whence', () => {
+  test('keeps the original record, with the reason and position beside it', () => {
     const record = deadLetter();
     expect(record).toMatchObject({ topic, key: Buffer.from('k'), value: Buffer.from([0xff, 0, 1]) });
     expect(record.headers).toMatchObject({ ce_id: Buffer.from('e'), trace: Buffer.from([0, 0xfe]) });
@@ -49,12 +49,12 @@ describe('a dead letter', () => {
     });
   });
 
-  test('of what never was on the log has its own place', () => {
+  test('of a record that never was on the log has its own position', () => {
     const record = toStreamRecord(deadLetter(failed({ topic: 'rabbitmq:q', partition: -1, offset: -1 })), 5);
     expect(readDeadLetter(record, 'toy')).toMatchObject({ topic: 'rabbitmq:q', partition: 0, offset: 5 });
   });
 
-  test('drops the marks that a record brought along', () => {
+  test('drops dead-letter headers of the original', () => {
     const headers = {
       'dead-letter-resolution': Buffer.from('discarded'),
       'dead-letter-note': Buffer.from('x'),
@@ -64,7 +64,7 @@ describe('a dead letter', () => {
     expect(record.headers).not.toHaveProperty('dead-letter-note');
   });
 
-  test('that the log refuses as too large keeps half a megabyte, then only why and whence', () => {
+  test('that the log refuses as too large keeps half a megabyte, then only reason and position', () => {
     const large = deadLetter(failed({ value: Buffer.alloc(2_000_000, 'x') }), 'd'.repeat(3_000));
     expect(smallerDeadLetter(large, 0)).toBe(large);
     const shrunk = smallerDeadLetter(large, 1);
@@ -81,7 +81,7 @@ describe('a dead letter', () => {
 });
 
 describe('a redriven record', () => {
-  test('has the bytes, key and headers that failed, the id and time they had, and how often it was redriven', () => {
+  test('has the bytes, key and headers that failed, their id and time, and the number of redrives', () => {
     expect(redrive(deadLetter(failed({ headers: { trace: Buffer.from('t') } })))).toEqual({
       topic: 'toy.events',
       key: Buffer.from('k'),
@@ -118,7 +118,7 @@ describe('a redriven record', () => {
 describe('a resolution', () => {
   const stored = openDeadLetter(toStreamRecord(deadLetter()), 'toy');
 
-  test('names its dead letter, and lies beside it', () => {
+  test('names its dead letter, and is stored in the same partition', () => {
     const record = resolutionRecord(stored, { kind: 'discarded', note: 'why', now });
     expect(record).toMatchObject({ topic, partition: 0, key: stored.record.key, value: null });
     const read = toStreamRecord(record);

@@ -7,7 +7,7 @@ import { deadLetterReasons } from './reasons.js';
 /** The page that explains dead letters. */
 export const reasonsPage = join(projectRoot, 'docs', 'bad-input.md');
 
-/** The page with the table of reasons as the code has them. */
+/** Returns the page with the table of reasons from the code. */
 export function withReasons(page: string): string {
   const rows = deadLetterReasons.map((code) => `| \`${code}\` | ${errorKinds[code].deadLetter} |`);
   const table = ['| reason | meaning |', '| --- | --- |', ...rows].join('\n');

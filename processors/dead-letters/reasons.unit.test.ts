@@ -4,7 +4,7 @@ import { MillraceError } from '../../platform/errors.js';
 import { reasonsPage, withReasons } from './document-reasons.js';
 import { asDeadLetterReason } from './reasons.js';
 
-test('has as its reason an error that will not pass; what may pass is thrown on', () => {
+test('uses a permanent error as its reason; a transient error is thrown on', () => {
   const final = new MillraceError('UNDECODABLE', 'It is bad.');
   expect(asDeadLetterReason(final)).toBe(final);
   for (const error of [
@@ -14,7 +14,7 @@ test('has as its reason an error that will not pass; what may pass is thrown on'
     expect(() => asDeadLetterReason(error)).toThrow(error);
 });
 
-test('docs/bad-input.md has the reasons for dead letters as they are here', () => {
+test('docs/bad-input.md lists the reasons for dead letters in the code', () => {
   // The formatter aligns the columns.
   const unaligned = (page: string): string => page.replaceAll(/ {2,}/g, ' ').replaceAll(/-{3,}/g, '---');
   const page = readFileSync(reasonsPage, 'utf8');

@@ -5,10 +5,10 @@ import { deadLetterPrefix, type StoredDeadLetter } from './dead-letter.js';
 import { isStorable } from '../../analytics/rows.js';
 const kinds = ['redriven', 'discarded'] as const;
 
-/** `redriven`: the record was put back on its topic. `discarded`: it is done with. */
+/** `redriven`: the record was written back to its topic. `discarded`: no action is needed. */
 export type ResolutionKind = (typeof kinds)[number];
 
-/** The end of a dead letter: a record on the same topic. */
+/** The resolution of a dead letter: a record on the same topic. */
 export interface Resolution {
   deadLetterId: string;
   pipeline: string;
@@ -20,9 +20,9 @@ export interface Resolution {
 }
 
 /**
- * A resolution as a record: no value, and its marks in `dead-letter-*` headers like a dead letter's. Nothing
- * that failed can pass for one, since a dead letter drops such headers of the original. It has the dead
- * letter's key and partition, so that it comes after the dead letter and outlives it.
+ * Returns a resolution as a record without a value, with its fields in `dead-letter-*` headers like a dead
+ * letter's. A failed record can't imitate one, since a dead letter drops such headers of the original. The
+ * resolution has the dead letter's key and partition, so that it follows the dead letter and outlives it.
  */
 export function resolutionRecord(
   { id, pipeline, record }: StoredDeadLetter,

@@ -82,7 +82,7 @@ function headersOf(record: StreamRecord | undefined): Record<string, string> {
   );
 }
 
-test('puts the same bytes, key and headers back, once, and says so on the log', async () => {
+test('writes the same bytes, key and headers back, once, and records that on the log', async () => {
   const name = await pipeline();
   await write([1, 2, 3].map((offset) => letterOf(name, failed(name, offset))));
   const first = await resolveDeadLetters(streams, options(name, { note: 'schema mended' }));
@@ -109,7 +109,7 @@ test('puts the same bytes, key and headers back, once, and says so on the log', 
   });
 });
 
-test('takes only what the filter means, and counts it in a dry run', async () => {
+test('resolves only dead letters that match the filter, and counts them in a dry run', async () => {
   const name = await pipeline();
   await write([
     ...[1, 2, 3].map((offset) => letterOf(name, failed(name, offset))),
@@ -123,7 +123,7 @@ test('takes only what the filter means, and counts it in a dry run', async () =>
   expect((await eventsOf(name)).map((event) => headersOf(event)['ce_id'])).toEqual(['event-2']);
 });
 
-test('discards without putting back, and puts back what was discarded when asked again', async () => {
+test('discards without redriving, and redrives discarded ones on request', async () => {
   const name = await pipeline();
   await write([letterOf(name, failed(name, 1))]);
   await resolveDeadLetters(streams, options(name, { kind: 'discarded' }));
@@ -135,7 +135,7 @@ test('discards without putting back, and puts back what was discarded when asked
   expect(resolution?.kind).toBe('redriven');
 });
 
-test('says of what can’t go back why, and leaves it open', async () => {
+test('reports why a dead letter can’t be redriven, and leaves it open', async () => {
   const name = await pipeline();
   const whole = letterOf(name, failed(name, 1, { value: Buffer.alloc(1_200_000, 'x') }));
   await write([
@@ -157,7 +157,7 @@ test('says of what can’t go back why, and leaves it open', async () => {
   expect(await resolveDeadLetters(streams, options(name))).toMatchObject({ resolvedBefore: 1 });
 });
 
-test('a dead letter that is there twice goes back once, and one that fails again says how often it was put back', async () => {
+test('redrives a duplicate dead letter once; one that fails again has the number of redrives', async () => {
   const name = await pipeline();
   const deadLetter = letterOf(name, failed(name, 1));
   await write([deadLetter, deadLetter]);
@@ -173,7 +173,7 @@ test('a dead letter that is there twice goes back once, and one that fails again
   ]);
 });
 
-test('the one who comes later takes over, and together they put each back once', async () => {
+test('a later run takes over, and together the runs redrive each dead letter once', async () => {
   const name = await pipeline();
   await write(Array.from({ length: 60 }, (_, index) => letterOf(name, failed(name, index))));
   let second: Promise<unknown> | undefined;
@@ -193,7 +193,7 @@ test('the one who comes later takes over, and together they put each back once',
   expect(new Set(ids).size).toBe(60);
 });
 
-test('what was resolved while a transaction of another stays open is not put back again', async () => {
+test('a dead letter that was resolved during another’s open transaction is not redriven again', async () => {
   const name = await pipeline();
   await write([letterOf(name, failed(name, 1))]);
   const deadLetters: StoredDeadLetter[] = [];
@@ -215,14 +215,14 @@ test('what was resolved while a transaction of another stays open is not put bac
   expect(await eventsOf(name)).toEqual([]);
 });
 
-test('on a log without the topics it says so, and who makes them', async () => {
+test('without the topics it reports that, and who creates them', async () => {
   await expect(resolveDeadLetters(streams, options(unique('none')))).rejects.toMatchObject({
     code: 'TOPIC_MISSING',
     message: expect.stringMatching(/no topic none.*dead-letters.*Every role creates the topics/) as string,
   });
 });
 
-test('asked to stop it ends after what is under way, and run again goes on', async () => {
+test('finishes the work in flight on a stop, and continues in the next run', async () => {
   const name = await pipeline();
   await write(Array.from({ length: 30 }, (_, index) => letterOf(name, failed(name, index))));
   const stopping = new AbortController();

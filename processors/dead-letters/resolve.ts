@@ -12,33 +12,35 @@ import { type ResolutionKind, resolutionRecord } from './resolutions.js';
 export interface ResolveOptions {
   pipeline: string;
   filter: DeadLetterFilter;
-  /** `redriven` puts the records back where they came from; `discarded` only says that they are done with. */
+  /**
+   * `redriven` writes the records back to their topics; `discarded` only marks the dead letters as resolved.
+   */
   kind: ResolutionKind;
-  /** Whether dead letters count that were resolved before. */
+  /** Whether to include dead letters that were resolved before. */
   again: boolean;
-  /** Goes into the resolutions. */
+  /** Stored in the resolutions. */
   note: string;
-  /** Only says what would be done. */
+  /** Only reports the actions. */
   dryRun: boolean;
-  /** Most dead letters a second. Default: as many as go. */
+  /** Maximum dead letters a second. Default: no limit. */
   rate?: number | undefined;
-  /** Ends after what is under way. */
+  /** Stops after the work in flight. */
   signal?: AbortSignal;
   onProgress?: (done: number, total: number) => void;
 }
 
-/** The result, for a dry run the expected one. */
+/** The result; for a dry run, the expected one. */
 export interface ResolveSummary {
   done: number;
-  /** Those meant, of them `done`; fewer are done when the signal aborts. */
+  /** Matching dead letters, of which `done` are resolved; fewer when the signal aborts. */
   total: number;
-  /** Of `total`, by reason. */
+  /** Part of `total`, by reason. */
   reasons: Map<string, number>;
-  /** Resolved before, and left alone. */
+  /** Resolved before, and left unchanged. */
   resolvedBefore: number;
-  /** Those that can't be put back, by why. */
+  /** Dead letters that can't be redriven, by cause. */
   impossible: Map<string, number>;
-  /** Those of `filter.ids` that there are. */
+  /** Those of `filter.ids` that exist. */
   found: Set<string>;
 }
 
@@ -48,24 +50,27 @@ const chunkSize = 500;
 /** Transactions a second when a rate is set. */
 const chunksPerSecond = 10;
 
-/** Events topics take 1 MiB: beyond this a record that came compressed does not go back as it is. */
+/**
+ * Events topics have a limit of 1 MiB: a larger record, which was compressed originally, is not redriven
+ * unchanged.
+ */
 const maxRecordBytes = 1_000_000;
 
 /**
- * Resolves dead letters of one pipeline. The record that goes back and its resolution are one transaction, so
- * a run that is killed leaves each dead letter resolved or open, and the next one continues. A later run
- * fences an earlier one; each reads the resolutions again once it is the only writer.
+ * Resolves dead letters of one pipeline. A redriven record and its resolution are one transaction, so a
+ * killed run leaves each dead letter resolved or open, and the next one continues. A later run fences an
+ * earlier one; each reads the resolutions again once it is the only writer.
  *
- * @throws MillraceError `LOG_FENCED` when another one has taken over, `LOG_UNAVAILABLE` (retriable).
+ * @throws MillraceError `LOG_FENCED` when another run has taken over, `LOG_UNAVAILABLE` (retriable).
  */
 export async function resolveDeadLetters(streams: Streams, options: ResolveOptions): Promise<ResolveSummary> {
   const { pipeline, dryRun } = options;
-  // A run with nothing to do must not fence one that is running.
+  // A run with nothing to do must not fence one in progress.
   const preview = await makePlan(streams, options);
   if (dryRun || preview.ids.size === 0) return preview.summary;
   const producer = await streams.createTransactionalProducer(`millrace-dead-letters-${pipeline}`);
   try {
-    // Behind an open transaction of anyone, resolutions are not to be seen yet.
+    // Resolutions behind an open transaction of another producer are not visible yet.
     await streams.lastStableOffsets(pipelineTopics(pipeline).deadLetters);
     const plan = await makePlan(streams, options);
     await carryOut(streams, plan, options, (records) => producer.commit(records));
@@ -76,7 +81,7 @@ export async function resolveDeadLetters(streams: Streams, options: ResolveOptio
 }
 
 interface Plan {
-  /** Ids of the dead letters that are not resolved yet. */
+  /** Returns the ids of the unresolved dead letters. */
   ids: Set<string>;
   summary: ResolveSummary;
 }
@@ -142,12 +147,11 @@ function toRecords(deadLetter: StoredDeadLetter, kind: ResolutionKind, note: str
 }
 
 /**
- * The record that failed, to be put back on the topic it came from: the same bytes, key and headers. An event
- * keeps the id and time that it had, also where they followed from its place on the log, so its prediction is
- * the same one.
+ * Returns the failed record for its original topic: the same bytes, key and headers. An event keeps its id
+ * and time, even if they were derived from its position on the log, so its prediction is the same.
  *
- * @returns `NOT_REDRIVABLE` when the dead letter has not all of it, or did not come from a topic that things
- *   are put back on.
+ * @returns `NOT_REDRIVABLE` when the dead letter is incomplete, or comes from a topic without
+ *   redrives.
  */
 export function originalRecord(deadLetter: StoredDeadLetter): NewRecord | MillraceError {
   const { record, topic, eventId, pipeline } = deadLetter;
@@ -177,7 +181,7 @@ export function originalRecord(deadLetter: StoredDeadLetter): NewRecord | Millra
     : original;
 }
 
-/** When the failed record was put on the log; for dead letters that don't say, when it failed. */
+/** Returns when the failed record was written to the log; if unknown, when it failed. */
 function firstTime({ record, failedAt }: StoredDeadLetter): number {
   const time = Number(record.headers[`${deadLetterPrefix}timestamp`]?.toString() ?? Number.NaN);
   return isStorable(time) ? time : failedAt;

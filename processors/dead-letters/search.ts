@@ -5,7 +5,7 @@ import { pipelineTopics } from '../../streams/topics.js';
 import { openDeadLetter, type StoredDeadLetter } from './dead-letter.js';
 import { isResolution, readResolution, type Resolution } from './resolutions.js';
 
-/** Which dead letters are meant. What is not given does not matter. */
+/** Selects dead letters. A missing member matches all. */
 export interface DeadLetterFilter {
   ids?: ReadonlySet<string>;
   reasons?: ReadonlySet<string>;
@@ -26,11 +26,11 @@ export function matches(
   );
 }
 
-/** A handler's result: `false` ends the reading. */
+/** A handler's result: `false` stops the reading. */
 type GoOn = boolean | void;
 
 /**
- * The newest resolution of each dead letter that has one.
+ * Returns the newest resolution of each resolved dead letter.
  *
  * @throws MillraceError `LOG_UNAVAILABLE`, retriable; `TOPIC_MISSING`.
  */
@@ -49,11 +49,11 @@ export async function readResolutions(
 }
 
 /**
- * Hands over all dead letters of some pipelines, one batch after the other, each once: the sink may have
- * written one twice.
+ * Passes on all dead letters of some pipelines, batch by batch, each once: the sink may have written one
+ * twice.
  *
- * @param handle - `false` ends the reading, and so does what it throws.
- * @throws MillraceError `LOG_UNAVAILABLE`, retriable; `TOPIC_MISSING`; what `handle` throws.
+ * @param handle - stops the reading by `false` or an error.
+ * @throws MillraceError `LOG_UNAVAILABLE`, retriable; `TOPIC_MISSING`; errors of `handle`.
  */
 export async function eachDeadLetter(
   streams: Streams,
@@ -72,7 +72,7 @@ export async function eachDeadLetter(
 
 type Handle = (records: StreamRecord[], pipeline: string) => GoOn | Promise<GoOn>;
 
-/** Reads the topics to where they end now, one batch at a time, however long `handle` takes. */
+/** Reads the topics up to their current end, one batch at a time, however long `handle` takes. */
 async function readDeadLetterTopics(
   streams: Streams,
   pipelines: readonly string[],

@@ -26,39 +26,39 @@ import { AcceptedEvents, digestOf, idConflict, type RepeatableEvent } from './id
 import { idempotentEventId, newEventId } from './ids.js';
 import type { PredictionCache } from './prediction-cache.js';
 
-/** Where events come from. */
+/** Origin of events. */
 export interface EventOrigin {
   /** CloudEvents source, such as `millrace/http`. */
   source: string;
-  /** Makes event ids for events that bring none, so that a repeated request repeats nothing. */
+  /** Derives ids for events without one, so that a repeated request has no further effect. */
   idempotencyKey?: string | undefined;
   /** Trace headers of the caller. */
   trace?: TraceHeaders | undefined;
 }
 
-/** What a transport knows of a request. */
+/** Metadata that a transport has about a request. */
 export interface RequestContext extends EventOrigin {
   /** The span of the request, while traces are on. */
   span?: Span | undefined;
-  /** How long to wait for the log, milliseconds. What was sent by then may still get there. */
+  /** Time limit for the log, milliseconds. Records sent by then may still be written. */
   timeoutMs: number;
 }
 
 /** An event that fits its contract, with its id: {@link ReceivedEvent}. */
 export type IdentifiedEvent = ReceivedEvent & RepeatableEvent;
 
-/** An accepted event, and the record that puts it on the log. */
+/** An accepted event, and its record. */
 export interface AcceptedEvent {
   event: IdentifiedEvent;
   record: EventRecord;
 }
 
-/** A prediction, or why there is none, for each event in a request. */
+/** A prediction, or the error, for each event in a request. */
 export type PredictResult = PredictionRow | MillraceError;
 
 /** The error of one event that the log did not acknowledge. The others of its request may be written. */
 export class NotWritten extends MillraceError {
-  /** The event's id, given or made. An event that is sent again under this id is written once. */
+  /** The event's id, given or generated. An event that is sent again under this id is written once. */
   readonly eventId: string;
 
   constructor({ code, message, retriable, misconfigured, cause }: MillraceError, eventId: string) {
@@ -71,7 +71,7 @@ export class NotWritten extends MillraceError {
   }
 }
 
-/** Events that are validated before other work gets its turn: about 2 ms. */
+/** Number of events to validate before yielding to other work: about 2 ms. */
 const validatedAtOnce = 200;
 
 const noneKnown: ReadonlyMap<string, PredictionRow> = new Map();
@@ -79,20 +79,20 @@ const noneKnown: ReadonlyMap<string, PredictionRow> = new Map();
 export interface EventAcceptorOptions {
   producer: LogProducer;
   serde: Serde;
-  /** The predictions of events that may come again. Unset: such events are predicted again. */
+  /** The predictions of repeatable events. Unset: such events are predicted again. */
   cache?: PredictionCache | undefined;
   metrics: Metrics;
   logger: Logger;
-  /** Where copies of the HTTP API find which event ids the others accepted. */
+  /** Where copies of the HTTP API share the event ids that they accepted. */
   shared?: SharedStore | undefined;
   /** Milliseconds since 1970, UTC. Default `Date.now`. */
   now?: () => number;
 }
 
 /**
- * Accepts events, whichever transport brought them: validates them, gives them ids, and refuses an id that
- * another event has. {@link accept} leaves the writing to the caller; {@link publish} and {@link predict}
- * answer only what the log has acknowledged.
+ * Accepts events of any transport: validates them, gives them ids, and refuses an id that another event has.
+ * {@link accept} leaves the writing to the caller; {@link publish} and {@link predict} return only what the
+ * log has acknowledged.
  */
 export class EventAcceptor {
   readonly #options: EventAcceptorOptions;
@@ -110,7 +110,7 @@ export class EventAcceptor {
   /**
    * Makes records of events, for a caller that writes them itself and then calls {@link confirm}.
    *
-   * @returns for each event its record or what is wrong with it.
+   * @returns for each event its record or its error.
    */
   async accept(
     pipeline: OpenPipeline,
@@ -126,8 +126,8 @@ export class EventAcceptor {
   }
 
   /**
-   * Notes that the accepted ones among the results of {@link accept} are on the log: from now on no other
-   * event can have their ids.
+   * Notes that the accepted ones among the results of {@link accept} are on the log: from now on other events
+   * can't have their ids.
    */
   confirm(pipeline: OpenPipeline, results: readonly (AcceptedEvent | MillraceError)[]): void {
     const events = results.flatMap((result) => (result instanceof MillraceError ? [] : [result.event]));
@@ -138,11 +138,11 @@ export class EventAcceptor {
   }
 
   /**
-   * Puts events on the log, for the stream to score. Resolves when the log has acknowledged or refused each
+   * Writes events to the log, for the stream to score. Resolves when the log has acknowledged or refused each
    * valid one.
    *
-   * @returns for each event its id or what is wrong with it: {@link NotWritten} for one that the log did not
-   *   acknowledge. Sending it again under the same id doubles nothing.
+   * @returns for each event its id or its error: {@link NotWritten} for one that the log did not
+   *   acknowledge. Sending it again under the same id creates no duplicate.
    */
   async publish(
     pipeline: OpenPipeline,
@@ -167,9 +167,9 @@ export class EventAcceptor {
    * Scores events now. When this resolves, each prediction is on the log, in the record of its event. An
    * event id that already has a prediction gets that one.
    *
-   * @returns for each event its prediction or why there is none: {@link NotWritten} where the log did not
-   *   acknowledge it. Sending it again under the same id doubles nothing.
-   * @throws MillraceError with `retriable` when the model can't be reached.
+   * @returns for each event its prediction or its error: {@link NotWritten} if the log did not
+   *   acknowledge it. Sending it again under the same id creates no duplicate.
+   * @throws MillraceError with `retriable` when the model is unavailable.
    */
   async predict(
     pipeline: OpenPipeline,
@@ -195,7 +195,7 @@ export class EventAcceptor {
     const events: (IdentifiedEvent | MillraceError)[] = [];
     for (const [index, body] of bodies.entries()) {
       events.push(this.#open(pipeline, body, origin, index));
-      // A large request must not block the others until all of it is validated.
+      // A large request must not block others until all of it is validated.
       if (index % validatedAtOnce === validatedAtOnce - 1) await nextTurn();
     }
     const repeatable = events.filter(isRepeatable);
@@ -248,8 +248,8 @@ export class EventAcceptor {
     try {
       return await cache.find(pipeline.name, ids);
     } catch (error) {
-      // Scoring again gives the same prediction id, so the row stays one; refusing would make ClickHouse a
-      // must for predict.
+      // Scoring again gives the same prediction id, so there is still one row; a refusal would make predict
+      // depend on ClickHouse.
       logger.warn({ err: error }, 'could not look for earlier predictions of repeated event ids');
       return noneKnown;
     }
@@ -311,7 +311,7 @@ export class EventAcceptor {
   }
 }
 
-/** Whether an event may come again: {@link RepeatableEvent}. */
+/** Whether an event may be repeated: {@link RepeatableEvent}. */
 function isRepeatable(event: IdentifiedEvent | MillraceError): event is IdentifiedEvent {
   return !(event instanceof MillraceError) && event.digest !== undefined;
 }

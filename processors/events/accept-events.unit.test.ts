@@ -36,7 +36,7 @@ const accepted = async (): Promise<number> => (await toy.metrics.eventsAccepted.
 const conflict: object = expect.objectContaining({ code: 'EVENT_ID_CONFLICT' }) as object;
 
 describe('publish', () => {
-  test('puts valid events on the log, with an id, a key and a time, and names what is wrong with the others', async () => {
+  test('puts valid events on the log, with an id, a key and a time, and names the errors of the others', async () => {
     const results = await acceptor.publish(
       toy.pipeline,
       [
@@ -97,7 +97,7 @@ describe('publish', () => {
     expect(await copy.publish(toy.pipeline, [{ a: 1, b: 1, event_id: 'x' }], context)).toEqual(['x']);
   });
 
-  test('one event that the log refuses has its id in its error, and does nothing to the others', async () => {
+  test('one event that the log refuses has its id in its error, and does not affect the others', async () => {
     log.refuse = ({ headers }) => (headers?.['ce_id'] === 'b' ? tooLarge : undefined);
     const bodies = ['a', 'b', 'c'].map((id, index) => ({ a: index, b: 0, event_id: id }));
     const results = await acceptor.publish(toy.pipeline, bodies, context);
@@ -109,7 +109,7 @@ describe('publish', () => {
     expect(await acceptor.publish(toy.pipeline, [{ a: 7, b: 7, event_id: 'b' }], context)).toEqual(['b']);
   });
 
-  test('lets other work have its turn while it validates a large request, and sends that at once', async () => {
+  test('yields to other work while it validates a large request, and sends that at once', async () => {
     let turns = 0;
     const timer = setInterval(() => turns++, 0);
     const bodies = Array.from({ length: 5_000 }, (_, index) => ({ a: index, b: 0, event_id: `e-${index}` }));
@@ -120,7 +120,7 @@ describe('publish', () => {
     expect(log.calls).toBe(1);
   });
 
-  test('knows what another copy accepted, by the store that they share', async () => {
+  test('knows what another copy accepted, by the shared store', async () => {
     const values = new Map<string, string>();
     const shared = {
       read: (keys: readonly string[]) => Promise.resolve(keys.map((key) => values.get(key))),
@@ -178,7 +178,7 @@ describe('predict', () => {
     expect(toy.model.rows).toBe(1);
   });
 
-  test('a prediction that the log refuses is none, and the next try makes it', async () => {
+  test('a prediction that the log refuses is none, and the next attempt makes it', async () => {
     log.refuse = () => tooLarge;
     const body = { a: 1, b: 2, event_id: 'x' };
     expect(await acceptor.predict(toy.pipeline, [body], context)).toMatchObject([
@@ -195,7 +195,7 @@ describe('predict', () => {
     expect(await acceptor.predict(toy.pipeline, [body], context)).toMatchObject([{ score: 3 }]);
   });
 
-  test('rejects with the error of a model that can’t run now', async () => {
+  test('rejects with the error of an unavailable model', async () => {
     toy.model.gate = Promise.reject(new MillraceError('MODEL_WORKER_DIED', 'It died.', { retriable: true }));
     toy.model.gate.catch(() => undefined);
     await expect(acceptor.predict(toy.pipeline, [{ a: 1, b: 2 }], context)).rejects.toMatchObject({
@@ -205,7 +205,7 @@ describe('predict', () => {
 });
 
 describe('accept', () => {
-  test('leaves the writing to the caller, and takes ids only once it confirms', async () => {
+  test('leaves the writing to the caller, and reserves ids only once it confirms', async () => {
     const body = { a: 1, b: 2, event_id: 'x' };
     const results = await acceptor.accept(toy.pipeline, [body, { a: 1 }], { source: 'queue' });
     expect(results).toMatchObject([

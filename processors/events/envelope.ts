@@ -13,7 +13,7 @@ import type { OpenPipeline } from '../pipelines/open-pipelines.js';
 import { recordKey } from '../pipelines/pipeline.js';
 import type { ReceivedEvent } from '../scoring/prediction.js';
 
-/** The members of an event that are not fields of its contract. */
+/** The members of an event outside its contract. */
 export const envelopeSchema = z.object({
   event_id: z
     .string({ error: 'must be a string' })
@@ -34,7 +34,7 @@ export const envelopeSchema = z.object({
     .describe('When the event happened, RFC 3339. Unset: when it was accepted.'),
 });
 
-/** An event as a client sent it, its fields fit for the contract. */
+/** An event from a client, whose fields fit the contract. */
 export class EnvelopedEvent {
   readonly eventId: string | undefined;
   /** Milliseconds since 1970, UTC. */
@@ -49,8 +49,8 @@ export class EnvelopedEvent {
 }
 
 /**
- * Separates the envelope from the fields and validates both, naming every wrong field of either. An event that was opened
- * before, or refused, stays as it is.
+ * Separates the envelope from the fields and validates both, naming every wrong field of either. An event
+ * that was already opened or refused is returned unchanged.
  */
 export function openEnvelope(body: unknown, scorer: Scorer): EnvelopedEvent | MillraceError {
   if (body instanceof MillraceError || body instanceof EnvelopedEvent) return body;
@@ -60,7 +60,7 @@ export function openEnvelope(body: unknown, scorer: Scorer): EnvelopedEvent | Mi
   const { event_id: id, event_time: time, ...rest } = body as Record<string, unknown>;
   const [event_id, event_time] = [id ?? undefined, time ?? undefined];
   const fields = scorer.validate(rest);
-  // Most events have no more than an id, and the schema takes its time.
+  // Most events have only an id, and validating by the schema is slow.
   if (event_time === undefined && isEventId(event_id) && !(fields instanceof InvalidEvent))
     return new EnvelopedEvent(event_id, undefined, fields);
   const envelope = envelopeSchema.safeParse({ event_id, event_time });
@@ -76,13 +76,13 @@ function isEventId(value: unknown): value is string | undefined {
   return value === undefined || (typeof value === 'string' && eventIdPattern.test(value));
 }
 
-/** A record whose headers can be added to. */
+/** A record with mutable headers. */
 export type EventRecord = NewRecord & { headers: Record<string, string | Buffer> };
 
 /**
- * The record of an event on `<pipeline>.events`, keyed by what the event is about.
+ * Returns the record of an event on `<pipeline>.events`, keyed by the subject of the event.
  *
- * @param trace - what sent the event.
+ * @param trace - of the event's sender.
  */
 export function eventRecord(
   pipeline: OpenPipeline,
@@ -108,7 +108,7 @@ export function eventRecord(
 export const replyToHeader = 'millrace-reply-to';
 export const correlationIdHeader = 'millrace-correlation-id';
 
-/** Those of a record that it has. */
+/** Returns those of them that a record has. */
 export function replyHeaders({ headers }: StreamRecord): Record<string, Buffer> {
   const carried: Record<string, Buffer> = {};
   for (const name of [replyToHeader, correlationIdHeader]) {

@@ -6,20 +6,20 @@ import type { OpenPipeline } from '../pipelines/open-pipelines.js';
 import { isSameEvent } from '../scoring/prediction.js';
 import type { PredictionCache } from './prediction-cache.js';
 
-/** How long copies share what was accepted, seconds. */
+/** How long copies share accepted events, seconds. */
 const sharedForSeconds = 3_600;
 
-/** An event under an id that its client chose, or that an Idempotency-Key gave it: it may come again. */
+/** An event under an id that its client chose, or that an Idempotency-Key determined: it may be repeated. */
 export interface RepeatableEvent {
   eventId: string;
   fields: object;
-  /** Of the fields, see {@link digestOf}. Unset: the id is new, and the event can't come again. */
+  /** Of the fields, see {@link digestOf}. Unset: the id is new, and the event can't be repeated. */
   digest: string | undefined;
 }
 
 /**
- * The events that were accepted last under ids that may come again: tells a repeat, which is accepted once
- * more under the same id, from another event, which has no right to that id.
+ * The recently accepted events under repeatable ids. Distinguishes a repeat, which is accepted again under
+ * the same id, from a different event, which must not use that id.
  */
 export class AcceptedEvents {
   readonly #digests = new LRUCache<string, string>({ max: 50_000 });
@@ -27,8 +27,8 @@ export class AcceptedEvents {
   readonly #cache: PredictionCache | undefined;
 
   /**
-   * @param shared - where copies of the HTTP API find what the others accepted.
-   * @param cache - the predictions that were made last.
+   * @param shared - where copies of the HTTP API share their accepted events.
+   * @param cache - the recent predictions.
    */
   constructor(shared: SharedStore | undefined, cache: PredictionCache | undefined) {
     this.#shared = shared;
@@ -36,7 +36,7 @@ export class AcceptedEvents {
   }
 
   /**
-   * Learns what other copies accepted under the ids of events, in one round trip; without a shared store
+   * Fetches what other copies accepted under the ids of events, in one round trip; without a shared store
    * nothing.
    */
   async learn(pipeline: OpenPipeline, events: readonly RepeatableEvent[]): Promise<void> {
@@ -51,10 +51,10 @@ export class AcceptedEvents {
   }
 
   /**
-   * Whether another event was accepted lately, or comes earlier in the same request, under the id of this
-   * one.
+   * Returns whether a different event has the id of this one, accepted recently or earlier in the same
+   * request.
    *
-   * @param inThisRequest - digests of the events before it by id, to which this one is added.
+   * @param inThisRequest - digests of the events before it by id; this event is added.
    * @returns `EVENT_ID_CONFLICT` if so.
    */
   conflictOf(
@@ -73,7 +73,7 @@ export class AcceptedEvents {
       : idConflict(eventId);
   }
 
-  /** Remembers an event that is on the log. Does not wait until others know it too. */
+  /** Remembers an event that is on the log. Does not wait until other copies know it too. */
   add(pipeline: OpenPipeline, event: RepeatableEvent): void {
     const { digest } = event;
     if (digest === undefined) return;
@@ -83,7 +83,7 @@ export class AcceptedEvents {
   }
 }
 
-/** Equal for events with the same fields, in their contract's order. */
+/** Returns the same digest for events with the same fields, in their contract's order. */
 export function digestOf(fields: object): string {
   return hash('sha1', JSON.stringify(fields), 'base64');
 }

@@ -5,15 +5,18 @@ import { jsonObject } from '../../streams/json-value.js';
 import type { RecordPosition } from '../../streams/records.js';
 
 /**
- * Millrace's UUIDv5 name space (RFC 9562, section 5.5). It must never change, as stored ids follow from it.
+ * Millrace's UUIDv5 name space (RFC 9562, section 5.5). It must never change, as stored ids are derived from
+ * it.
  */
 const namespace = Buffer.from(parse('6c234070-236f-4a53-8625-b11280d55c63'));
 
-/** Random bytes for the next ids: asking the system for each one's sixteen takes seven times as long. */
+/**
+ * Random bytes for the next ids: requesting sixteen bytes per id from the system takes seven times as long.
+ */
 const randomBytes = Buffer.alloc(4096);
 let randomUsed = randomBytes.length;
 
-/** An id for an event that came without one: a UUIDv7, so that ids sort by time. */
+/** Returns an id for an event without one: a UUIDv7, so that ids sort by time. */
 export function newEventId(): string {
   if (randomUsed === randomBytes.length) {
     randomFillSync(randomBytes);
@@ -22,27 +25,30 @@ export function newEventId(): string {
   return uuidv7({ random: randomBytes.subarray(randomUsed, (randomUsed += 16)) });
 }
 
-/** The same Idempotency-Key gives the same event ids; `index` is the event's place in the request. */
+/**
+ * Derives an event id from an Idempotency-Key: the same key gives the same ids; `index` is the event's
+ * position in the request.
+ */
 export function idempotentEventId(pipeline: string, idempotencyKey: string, index: number): string {
   return nameId(JSON.stringify(['event', pipeline, idempotencyKey, index]));
 }
 
-/** The same Idempotency-Key gives the same job. */
+/** Derives a job id from an Idempotency-Key: the same key gives the same job. */
 export function idempotentJobId(pipeline: string, idempotencyKey: string): string {
   return nameId(JSON.stringify(['job', pipeline, idempotencyKey]));
 }
 
 /**
- * A run of a schedule makes the same events however often it is tried; `index` is the event's place in the
- * run.
+ * Derives an event id from a run of a schedule, so that every attempt makes the same events; `index` is the
+ * event's position in the run.
  */
 export function scheduledEventId(schedule: string, dueAt: number, index: number): string {
   return nameId(JSON.stringify(['schedule', schedule, dueAt, index]));
 }
 
 /**
- * An id for an event that was put on the log without one: it follows from the place, so reading it again
- * gives the same.
+ * Derives an id from the position of an event that was written to the log without one, so that a second
+ * reading gives the same.
  */
 export function positionEventId({ topic, partition, offset }: RecordPosition): string {
   return nameId(JSON.stringify(['record', topic, partition, offset]));
@@ -51,12 +57,12 @@ export function positionEventId({ topic, partition, offset }: RecordPosition): s
 /** An event id in JSON: 1 to 256 characters, none of them a control character. */
 export const eventIdPattern = /^[^\p{C}]{1,256}$/u;
 
-/** As over HTTP, where an id has 256 characters at most. */
+/** As over HTTP, where an id has at most 256 characters. */
 const maxEventIdBytes = 1024;
 
 /**
- * Why the `ce_id` header of a record can't be the id of its event: bytes that are no text would be another id
- * once stored.
+ * Returns why the `ce_id` header of a record can't be the id of its event: invalid text would be stored as
+ * another id.
  */
 export function eventIdProblem({ headers }: { headers: Record<string, Buffer> }): string | undefined {
   const given = headers['ce_id'];
@@ -67,8 +73,8 @@ export function eventIdProblem({ headers }: { headers: Record<string, Buffer> })
 }
 
 /**
- * The id of a record's event: what its `ce_id` header says, else the `event_id` of a value that is JSON, else
- * one that follows from its place; this too where {@link eventIdProblem} finds something.
+ * Returns the id of a record's event: the `ce_id` header, else the `event_id` of a JSON value, else an id
+ * derived from its position; this too when {@link eventIdProblem} finds something.
  */
 export function recordEventId(
   record: RecordPosition & { headers: Record<string, Buffer>; value: Buffer | null },
@@ -83,23 +89,26 @@ function jsonEventId(value: Buffer | null): string | undefined {
     const { event_id: id } = (jsonObject(value) ?? {}) as { event_id?: unknown };
     return typeof id === 'string' && eventIdPattern.test(id) ? id : undefined;
   } catch {
-    // It is a dead letter under the id of its place.
+    // It becomes a dead letter under the id of its position.
     return undefined;
   }
 }
 
-/** One event and one model version make one prediction, however often the event is scored. */
+/**
+ * Derives a prediction id: one event and one model version make one prediction, however often the event is
+ * scored.
+ */
 export function predictionId(eventId: string, modelDigest: string): string {
   return nameId(`${modelDigest}:${eventId}`);
 }
 
-/** One record that failed makes one dead letter, however often it is read. */
+/** Derives a dead letter's id: one failed record makes one dead letter, however often it is read. */
 export function deadLetterId({ topic, partition, offset }: RecordPosition): string {
   return nameId(JSON.stringify(['dead-letter', topic, partition, offset]));
 }
 
 /**
- * A UUIDv5, in a third of the time that the uuid package takes, since every prediction needs one (RFC 9562,
+ * Returns a UUIDv5, in a third of the time of the uuid package, since every prediction needs one (RFC 9562,
  * section 5.5).
  */
 function nameId(name: string): string {

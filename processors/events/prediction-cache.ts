@@ -3,31 +3,31 @@ import { idsPerQuery } from '../../analytics/queries.js';
 import type { PredictionRow } from '../../analytics/rows.js';
 import type { SharedStore } from '../../platform/shared-store.js';
 
-/** Finds the rows that are stored of some events; gives up when the signal aborts. */
+/** Finds the stored rows of some events; stops when the signal aborts. */
 export type FindStored = (eventIds: readonly string[], signal?: AbortSignal) => Promise<PredictionRow[]>;
 
 export interface PredictionCacheOptions {
   /** Predictions kept in memory, about 1.5 KB each. Default 10,000. */
   size?: number;
-  /** How long one query of the database may take, milliseconds. Default 1,000. */
+  /** Time limit of one query, milliseconds. Default 1,000. */
   timeoutMs?: number;
-  /** How long the database is left alone once it failed to answer, milliseconds. Default 5,000. */
+  /** How long the database is not queried after a failure, milliseconds. Default 5,000. */
   cooldownMs?: number;
   /** Where copies of the HTTP API find each other's predictions before those are stored. */
   shared?: SharedStore | undefined;
 }
 
-/**
- * Queries in a row that have to fail before the database is left alone: one alone may have been too large.
- */
+/** Consecutive failures after which the database is not queried: a single query may have been too large. */
 const failuresToCooldown = 2;
 
-/** How long copies share a prediction, seconds. It is stored within one or two, and found there for good. */
+/**
+ * How long copies share a prediction, seconds. It is stored within one or two, and found there permanently.
+ */
 const sharedForSeconds = 300;
 
 /**
- * The predictions made last, in front of those that are stored. It is what lets a repeated event id get the
- * prediction that it got the first time.
+ * A cache of the recent predictions, in front of the stored ones. It gives a repeated event id its first
+ * prediction again.
  */
 export class PredictionCache {
   readonly #recent: LRUCache<string, PredictionRow>;
@@ -35,9 +35,9 @@ export class PredictionCache {
   readonly #timeoutMs: number;
   readonly #cooldownMs: number;
   readonly #shared: SharedStore | undefined;
-  /** The database's last failure, and until when it counts as its answer. */
+  /** The database's last failure, and until when it applies. */
   #failure: { error: unknown; until: number } | undefined;
-  /** Queries that failed since the last that did not. */
+  /** Queries that failed since the last success. */
   #failures = 0;
 
   constructor(
@@ -51,7 +51,7 @@ export class PredictionCache {
     this.#shared = shared;
   }
 
-  /** Does not wait until others know it too. */
+  /** Adds a prediction. Does not wait until other copies know it too. */
   remember(row: PredictionRow): void {
     this.#recent.set(keyOf(row.pipeline, row.event_id), row);
     if (this.#shared === undefined) return;
@@ -59,12 +59,12 @@ export class PredictionCache {
     this.#shared.write({ key, value: JSON.stringify(row), ttlSeconds: sharedForSeconds });
   }
 
-  /** The prediction of an event, if it was made lately. */
+  /** Returns the recent prediction of an event, if any. */
   recall(pipeline: string, eventId: string): PredictionRow | undefined {
     return this.#recent.get(keyOf(pipeline, eventId));
   }
 
-  /** The prediction of an event in each pipeline, if this copy or one that it shares with made it lately. */
+  /** Returns an event's recent predictions of each pipeline, by this copy or one that it shares with. */
   async recallAnywhere(pipelines: readonly string[], eventId: string): Promise<PredictionRow[]> {
     const here = pipelines.flatMap((pipeline) => this.recall(pipeline, eventId) ?? []);
     return here.length > 0 || this.#shared === undefined
@@ -73,10 +73,10 @@ export class PredictionCache {
   }
 
   /**
-   * The first prediction that each event got in a pipeline, by event id; events without one are left out.
+   * Returns the first prediction of each event in a pipeline, by event id; events without one are left out.
    *
-   * @throws MillraceError with `retriable` when some are not in memory and the database can't be asked now. A
-   *   database that hangs holds up one request for a moment and the next ones not at all.
+   * @throws MillraceError with `retriable` when some are not in memory and the database is unavailable. A
+   *   hanging database delays one request for a moment and the next ones not at all.
    */
   async find(pipeline: string, eventIds: readonly string[]): Promise<Map<string, PredictionRow>> {
     const found = new Map<string, PredictionRow>();

@@ -4,7 +4,7 @@ import { PredictionCache } from './prediction-cache.js';
 
 const unavailable = new MillraceError('CLICKHOUSE_UNAVAILABLE', 'It hangs.');
 
-it('waits a moment for a database that hangs, and then leaves it alone', async () => {
+it('waits a moment for a hanging database, and then does not query it', async () => {
   let asked = 0;
   const hang = (_ids: readonly string[], signal?: AbortSignal): Promise<never> =>
     new Promise((_resolve, reject) => {
@@ -18,7 +18,7 @@ it('waits a moment for a database that hangs, and then leaves it alone', async (
   expect(asked).toBe(2);
 });
 
-it('asks for many ids in several queries, each with its own time, and for those of others after one failed', async () => {
+it('looks up many ids in several queries, each with its own time limit, and other ids after a failure', async () => {
   const ids = Array.from({ length: 10_000 }, (_, index) => `id-${index}`);
   let slow = false;
   const asked: number[] = [];
@@ -37,7 +37,7 @@ it('asks for many ids in several queries, each with its own time, and for those 
   expect(await cache.find('p', ['another'])).toEqual(new Map());
 });
 
-it('asks a database again that failed a while ago', async () => {
+it('queries a database again some time after a failure', async () => {
   let asked = 0;
   const failOnce = (): Promise<[]> => (asked++ === 0 ? Promise.reject(unavailable) : Promise.resolve([]));
   const cache = new PredictionCache(failOnce, { cooldownMs: 0 });

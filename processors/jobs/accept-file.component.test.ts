@@ -26,7 +26,7 @@ afterAll(() => fixture.stop());
 
 /** Receives the file and accepts it as a job. */
 async function accept(jobs: TestJobs, timeoutMs: number, scoreColumn?: string): Promise<unknown> {
-  // As far as accepting a file knows one.
+  // The part of a pipeline that accepting a file uses.
   const pipeline = { name, event: { ...loadContract(name, 'event'), schemaId: 1 } } as OpenPipeline;
   const id = randomUUID();
   const received = {
@@ -40,7 +40,7 @@ async function accept(jobs: TestJobs, timeoutMs: number, scoreColumn?: string): 
   return acceptFile(jobs, pipeline, received, options);
 }
 
-test('a file whose job the log refuses for good is removed at once', async () => {
+test('a file whose job the log refuses permanently is removed at once', async () => {
   const jobs = await fixture.openJobs({ pipelines: [], retentionMs });
   // More than a record may have.
   const refused = accept(jobs, 20_000, 'x'.repeat(2_000_000));
@@ -50,7 +50,7 @@ test('a file whose job the log refuses for good is removed at once', async () =>
   expect(await jobs.files.names()).toHaveLength(1);
 });
 
-test('after an outage of the log a file stays, and is swept later when no job has it', async () => {
+test('a file stays after an outage of the log, and is removed later if it belongs to no job', async () => {
   const { network, ...jobs } = await fixture.openJobs({ pipelines: [name], retentionMs });
   network.cut();
   for (let file = 1; file <= 3; file++) {

@@ -8,9 +8,9 @@ import { type Job, newRowIds } from './job.js';
 import type { FileParser } from './parser/file-parser.js';
 import { checkColumns } from './row-event.js';
 
-/** A file that {@link JobFiles.receive} has put on disk, before it belongs to a job. */
+/** A file that {@link JobFiles.receive} has written to disk, before it belongs to a job. */
 export interface ReceivedFile {
-  /** Under which it was received. */
+  /** Id under which it was received. */
   id: string;
   path: string;
   /** The client's name for it, without folders. */
@@ -21,22 +21,23 @@ export interface ReceivedFile {
 }
 
 export interface AcceptFileOptions {
-  /** A job that was made with the same key and of the same file is returned instead, in its present state. */
+  /** If a job with the same key and file exists, its present state is returned instead. */
   idempotencyKey: string | undefined;
   /** Name of the client that may see the job; `null`: every client may. */
   owner: string | null;
-  /** How long the log may take, milliseconds. */
+  /** Time limit for the log, milliseconds. */
   timeoutMs: number;
   /** Name of the result's column of scores. Default `prediction`. */
   scoreColumn?: string;
 }
 
 /**
- * Makes a job of a received file. When this resolves, file and job are on disk and on the log; when it fails, the file is
- * removed: at once or, where the job may still get to the log, after an hour.
+ * Makes a job of a received file. When this resolves, file and job are on disk and on the log. When it fails,
+ * the file is removed: at once or, if the job may still be written to the log, after an hour.
  *
- * @throws MillraceError `FILE_INVALID` for a file whose start shows that it can't be scored; `IDEMPOTENCY_KEY_REUSED` for a
- *   key that came with another file; retriable when the log can't be reached.
+ * @throws MillraceError `FILE_INVALID` for a file whose start shows that it can't be scored;
+ *   `IDEMPOTENCY_KEY_REUSED` for a
+ *   key that came with another file; retriable when the log is unavailable.
  */
 export async function acceptFile(
   { log, files, parser, runner }: { log: JobLog; files: JobFiles; parser: FileParser; runner: JobRunner },
@@ -87,7 +88,7 @@ export async function acceptFile(
     };
     const isKept = await files.keep(received.id, jobId);
     if (!isKept) {
-      // Another request with the same key came first. Its job may not be on the log yet, and never get there.
+      // Another request with the same key came first. Its job may not be on the log yet, and may never be.
       if ((await files.digest(jobId)) !== received.digest) throw keyReused();
       const made = await earlier();
       if (made !== undefined) return made;
@@ -95,7 +96,8 @@ export async function acceptFile(
     try {
       await log.accept(job, timeoutMs);
     } catch (error) {
-      // What may pass may also have got to the log: then the sweep finds out whose the file is.
+      // After a transient error the job may be on the log: the sweep later decides whether the file belongs
+      // to one.
       if (isKept && !(error instanceof MillraceError && error.retriable)) await files.remove(jobId);
       throw error;
     }

@@ -8,7 +8,7 @@ import { isSystemError } from '../../platform/errors.js';
 
 const uploadPrefix = 'upload-';
 
-/** The files of all jobs: a folder each, named by the job's id, never by anything that a client sent. */
+/** The files of all jobs: a folder each, named by the job's id, never by a client's input. */
 export class JobFiles {
   readonly #root: string;
 
@@ -16,18 +16,19 @@ export class JobFiles {
     this.#root = root;
   }
 
-  /** The file as it was uploaded. */
+  /** The uploaded file. */
   input(jobId: string): string {
     return join(this.#root, jobId, 'input');
   }
 
-  /** The file with the predictions added. Whole, if it is there. */
+  /** The file with the predictions added. If it exists, it is complete. */
   result(jobId: string): string {
     return join(this.#root, jobId, 'result');
   }
 
   /**
-   * Writes a stream to a new file, which {@link keep} makes a job's input. When the stream fails nothing is left behind.
+   * Writes a stream to a new file, which {@link keep} makes a job's input. When the stream fails nothing is
+   * left behind.
    *
    * @param id - of the upload, unique.
    */
@@ -49,9 +50,9 @@ export class JobFiles {
   }
 
   /**
-   * Makes what was received under `id` the input of a job, on disk when this resolves.
+   * Makes the file received under `id` the input of a job, on disk when this resolves.
    *
-   * @returns whether it did: a job that has an input keeps that.
+   * @returns whether it did: a job keeps an existing input.
    */
   async keep(id: string, jobId: string): Promise<boolean> {
     const folder = join(this.#root, uploadPrefix + id);
@@ -69,19 +70,19 @@ export class JobFiles {
     return isKept;
   }
 
-  /** SHA-256 of a job's input in lower-case hex. @throws what the file system throws. */
+  /** Returns the SHA-256 of a job's input in lower-case hex. @throws errors of the file system. */
   async digest(jobId: string): Promise<string> {
     const hash = createHash('sha256');
     await pipeline(createReadStream(this.input(jobId)), hash);
     return hash.digest('hex');
   }
 
-  /** Removes all that there is of a job. */
+  /** Removes all files of a job. */
   remove(jobId: string): Promise<void> {
     return rm(join(this.#root, jobId), { recursive: true, force: true });
   }
 
-  /** Writes the result of a job: it is there when it is whole and on disk, else not at all. */
+  /** Writes the result of a job. It exists once it is complete and on disk, else not at all. */
   async writeResult(jobId: string, runner: string, write: (path: string) => Promise<void>): Promise<void> {
     const part = join(this.#root, jobId, `result-${runner}`);
     try {
@@ -98,7 +99,8 @@ export class JobFiles {
   /**
    * Removes the folders that were not changed for some time.
    *
-   * @param keptMs - for how long a folder is kept: one of this job, or `undefined` of an upload that is no job's yet.
+   * @param keptMs - how long to keep a folder: that of this job, or with `undefined` that of an upload
+   *   without a job.
    */
   async sweep(keptMs: (jobId: string | undefined) => number): Promise<void> {
     const names = await readdir(this.#root).catch((error: unknown) => {

@@ -2,15 +2,15 @@
 const heartbeatMs = 1_000;
 
 /**
- * Tells other processes that a job is at work, every second in which nothing else does: a workbook takes long to open, and
- * a query may take long to be answered.
+ * Writes a heartbeat for other processes in every second without other events of the job: opening a workbook
+ * and querying may take long.
  */
 export class JobHeartbeat {
   readonly #send: () => Promise<void>;
   readonly #timer: NodeJS.Timeout;
   #sentAt = performance.now();
 
-  /** @param send - writes an event of the job; it may fail, since the work itself meets the same error. */
+  /** @param send - writes an event of the job; it may fail, since the work itself gets the same error. */
   constructor(send: () => Promise<void>) {
     this.#send = send;
     this.#timer = setInterval(() => void this.#beat(), heartbeatMs);

@@ -11,12 +11,12 @@ beforeAll(async () => {
 afterEach(() => fixture.closeOpened());
 afterAll(() => fixture.stop());
 
-/** Of these jobs the ones that a log knows. */
+/** Returns the jobs among these that a log knows. */
 function known(log: JobLog, jobs: readonly Job[]): string[] {
   return jobs.map(({ job_id }) => job_id).filter((id) => log.get(id) !== undefined);
 }
 
-test('finished jobs that are forgotten stay so for whoever reads the log, and all others are known', async () => {
+test('forgotten finished jobs stay forgotten for every reader of the log, and all others are known', async () => {
   const { log } = await fixture.openLog();
   const { log: elsewhere } = await fixture.openLog();
   const done = jobOf({ state: 'done', agoMs: 3 * hourMs });

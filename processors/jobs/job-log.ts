@@ -10,10 +10,10 @@ import { loadContract } from '../../schemas/contracts.js';
 import type { Logger } from '../../platform/logger.js';
 import { isFinished, isValid, type Job } from './job.js';
 
-/** Finished jobs that are remembered; of older ones nothing is told any more. */
+/** Maximum number of finished jobs in memory; older ones are unknown. */
 const maxFinished = 10_000;
 
-/** The state of every job, as its events on `millrace.jobs` have it. */
+/** The state of every job, from its events on `millrace.jobs`. */
 export class JobLog {
   readonly #contract: RegisteredContract;
   readonly #serde: Serde;
@@ -33,7 +33,7 @@ export class JobLog {
     this.#logger = logger;
   }
 
-  /** @param producer - stays its owner's to close. */
+  /** @param producer - closed by its owner. */
   static async open(options: {
     streams: Streams;
     serde: Serde;
@@ -54,7 +54,10 @@ export class JobLog {
     await this.#follower?.stop();
   }
 
-  /** Waits until all that was on the log before is known. @throws MillraceError `LOG_UNAVAILABLE`, retriable. */
+  /**
+   * Waits until everything written to the log before is known. @throws MillraceError `LOG_UNAVAILABLE`,
+   * retriable.
+   */
   async whenCaughtUp(timeoutMs: number): Promise<void> {
     await this.#follower?.whenCaughtUp({ timeoutMs });
   }
@@ -63,13 +66,13 @@ export class JobLog {
     return this.#jobs.get(jobId)?.job;
   }
 
-  /** A job that another process may have made a moment ago. @throws as {@link whenCaughtUp}. */
+  /** Returns a job that another process may have just created. @throws as {@link whenCaughtUp}. */
   async find(jobId: string): Promise<Job | undefined> {
     if (!this.#jobs.has(jobId)) await this.whenCaughtUp(2_000);
     return this.get(jobId);
   }
 
-  /** Every job that is known, newest first. */
+  /** Returns every known job, newest first. */
   list(): Job[] {
     return [...this.#jobs.values()]
       .map(({ job }) => job)
@@ -80,13 +83,13 @@ export class JobLog {
     return this.list().filter((job) => !isFinished(job));
   }
 
-  /** Milliseconds since this process read the last event of a job. */
+  /** Returns the milliseconds since this process read the last event of a job. */
   sinceHeartbeatMs(jobId: string): number {
     const known = this.#jobs.get(jobId);
     return known === undefined ? 0 : performance.now() - known.seenAt;
   }
 
-  /** Calls back with each new state of a job, until the function that is returned is called. */
+  /** Calls back with each new state of a job, until the returned function is called. */
   watch(jobId: string, listener: (job: Job) => void): () => void {
     const listeners = this.#listeners.get(jobId) ?? new Set();
     this.#listeners.set(jobId, listeners.add(listener));
@@ -96,15 +99,15 @@ export class JobLog {
     };
   }
 
-  /** Puts a new job on the log. @throws MillraceError as {@link LogProducer.send}. */
+  /** Writes a new job to the log. @throws MillraceError as {@link LogProducer.send}. */
   async accept(job: Job, timeoutMs: number): Promise<void> {
     await this.#producer.send([this.toRecord(job)], { timeoutMs });
     this.apply(job);
   }
 
   /**
-   * Takes jobs that were finished before `time` (milliseconds since 1970) off the log, which keeps the newest event of each
-   * other job. @throws MillraceError as {@link LogProducer.send}.
+   * Removes jobs that were finished before `time` (milliseconds since 1970) from the log, which keeps the
+   * newest event of each other job. @throws MillraceError as {@link LogProducer.send}.
    */
   async removeFinishedBefore(time: number): Promise<void> {
     const old = this.list().filter((job) => isFinished(job) && job.at < time);
@@ -114,17 +117,17 @@ export class JobLog {
     for (const { job_id } of old) this.#jobs.delete(job_id);
   }
 
-  /** A state as a record, to be written in one transaction with what led to it. */
+  /** Returns a state as a record, to be written in one transaction with its causes. */
   toRecord(job: Job): NewRecord {
     const { schemaId, type } = this.#contract;
     return { topic: systemTopics.jobs, key: job.job_id, value: this.#serde.encode(schemaId, type, job) };
   }
 
-  /** Notes a state that is on the log, before it comes back from there. */
+  /** Applies a state that is on the log, before it is read back. */
   apply(job: Job): void {
     const known = this.#jobs.get(job.job_id);
     if (known !== undefined && (job.state === 'accepted' || isFinished(known.job))) return;
-    // What this process wrote comes back later than it was noted. `at` grows with every event of a job.
+    // This process applies its own events before it reads them back. `at` grows with every event of a job.
     if (known !== undefined && job.at <= known.job.at) return;
     this.#jobs.set(job.job_id, { job, seenAt: performance.now() });
     if (isFinished(job)) this.#forget();

@@ -62,7 +62,7 @@ test.each<[string, Partial<Job>, Partial<Job>]>([
   expect(log.get(job.job_id)).toEqual(job);
 });
 
-test('passes over events with a wrong id and records that can’t be read', async () => {
+test('ignores events with a wrong id and unreadable records', async () => {
   const job = jobOf();
   const damaged = { ...record(job), value: Buffer.from('damaged') };
   await read([damaged, record(jobOf({ job_id: '../other' })), record(job)]);

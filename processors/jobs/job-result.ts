@@ -15,21 +15,21 @@ export interface OutcomeOptions {
   client: ClickHouseClient;
   pipeline: OpenPipeline;
   job: Job;
-  /** As the file's format has it. */
+  /** In the file's format. */
   typed: boolean;
   decimals: DecimalColumns;
 }
 
-/** What became of a row. */
+/** The outcome of a row. */
 export interface RowOutcome {
   /** Counts from 1. */
   number: number;
   answer: AnswerRow | undefined;
-  /** Why there is no answer. */
+  /** Why there is no prediction. */
   error: string | undefined;
 }
 
-/** Names of the columns that a result has beside those of the file. `label` is left out where the model gives none. */
+/** Returns the names of a result's additional columns. `label` is left out if the model gives none. */
 export function addedColumns({ score_column }: Job): string[] {
   return [score_column, 'label', 'model', 'model_version', 'event_id', 'error'];
 }
@@ -49,7 +49,7 @@ export function toAddedValues({ score_column }: Job, { answer, error }: RowOutco
  * Looks up the outcomes of a batch of a job's rows.
  *
  * @param first - number of the first row.
- * @throws MillraceError, retriable, when ClickHouse can't be reached.
+ * @throws MillraceError, retriable, when ClickHouse is unavailable.
  */
 export async function findOutcomes(
   { client, pipeline, job, typed, decimals }: OutcomeOptions,

@@ -5,7 +5,7 @@ import type { InputRow } from './formats/file-format.js';
 import { type Job, newRowIds, rowEventId } from './job.js';
 import { findOutcomes } from './job-result.js';
 
-it('takes no prediction of an event with other fields for a row’s, whoever gave it the id', async () => {
+it('ignores a prediction under a row’s id that was made of other fields', async () => {
   const job = { job_id: 'job', row_ids: newRowIds() } as Job;
   const answers = ['{"x":1}', '{"x":7}'].map((features, index) => ({
     event_id: rowEventId(job, index + 1),
@@ -39,7 +39,7 @@ it('takes no prediction of an event with other fields for a row’s, whoever gav
   ]);
 });
 
-it('gives rows UUIDs that sort as the rows do and that nobody knows before', () => {
+it('gives rows UUIDs that sort as the rows do and that no one can predict', () => {
   const job = { job_id: 'job', row_ids: newRowIds() };
   const ids = [1, 2, 9, 10, 15, 16, 255, 99_999_999].map((row) => rowEventId(job, row));
   for (const id of ids)

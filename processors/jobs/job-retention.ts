@@ -3,7 +3,7 @@ import type { JobFiles } from './job-files.js';
 import type { JobLog } from './job-log.js';
 import { isFinished } from './job.js';
 
-/** A file that belongs to no job after so long was left by a request that failed at the log. */
+/** Age after which a file without a job was left by a request that failed at the log. */
 const unclaimedMs = 3_600_000;
 
 export interface RetentionOptions {
@@ -15,10 +15,10 @@ export interface RetentionOptions {
 }
 
 /**
- * Removes the files and then the states of jobs that finished long ago, and files that belong to no job. A job whose
- * pipeline is gone loses its file as if it were finished.
+ * Removes the files and later the states of jobs that finished long ago, and files that belong to no job. A
+ * job whose pipeline no longer exists loses its file as if it were finished.
  *
- * @throws what the file system throws; MillraceError as {@link JobLog.removeFinishedBefore}.
+ * @throws errors of the file system; MillraceError as {@link JobLog.removeFinishedBefore}.
  */
 export async function removeOldJobs({ log, files, pipelines, retentionMs }: RetentionOptions): Promise<void> {
   await files.sweep((jobId) => {

@@ -32,7 +32,7 @@ const source = 'millrace/file';
 const rowsPerCommit = 1_000;
 const minPollMs = 20;
 const maxPollMs = 500;
-/** Dead letters are looked for only when predictions stop coming: their table is not ordered by event. */
+/** Dead letters are queried only when predictions stop arriving: their table is not ordered by event. */
 const stallMs = 300;
 
 export interface JobRunOptions {
@@ -52,9 +52,9 @@ export interface JobRunOptions {
 type Change = Partial<Omit<Job, 'job_id' | 'at' | 'runner'>>;
 
 /**
- * Brings one job from its present state to its end. It writes to the log as the one holder of the job's transactional
- * id, and writes the events of rows together with the number of rows done. So the process that continues after a crash
- * knows which rows are on the log, and the process that was believed dead is fenced.
+ * Brings one job from its present state to its end. It writes to the log as the only holder of the job's
+ * transactional id, and writes the events of rows together with the number of rows done. So a process that
+ * continues after a crash knows which rows are on the log, and the process that seemed dead is fenced.
  */
 export class JobRun {
   readonly #options: JobRunOptions;
@@ -81,10 +81,11 @@ export class JobRun {
   }
 
   /**
-   * Returns when the job is finished.
+   * Runs the job. Returns when the job is finished.
    *
-   * @throws MillraceError: `LOG_FENCED` when another process has taken the job over, `JOB_FILE_MISSING`; retriable, to be
-   *   called again: what log or ClickHouse can't do now, or that the signal aborted. What the file system throws.
+   * @throws MillraceError: `LOG_FENCED` when another process has taken the job over, `JOB_FILE_MISSING`;
+   *   retriable, to be
+   *   called again: outages of the log or ClickHouse, or an aborted signal. Errors of the file system.
    */
   static async run(pipeline: OpenPipeline, jobId: string, options: JobRunOptions): Promise<void> {
     const producer = await options.streams.createTransactionalProducer(`millrace-job-${jobId}`);
@@ -140,7 +141,7 @@ export class JobRun {
     return parser.read(files.input(this.#job.job_id), { format, signal }, use);
   }
 
-  /** Reads the whole file before the first event of it is on the log: one that is damaged leaves nothing there. */
+  /** Reads the whole file before its first event is written: a damaged file leaves nothing on the log. */
   async #publish(file: ParsedFile): Promise<void> {
     checkColumns(file, this.#pipeline.event.schema);
     if (this.#job.rows_total === null) {
@@ -241,7 +242,7 @@ export class JobRun {
 
   async #report(change: Change): Promise<void> {
     if (!this.#commits.isIdle || !this.#heartbeat.isDue) return;
-    // A second `accepted` would not count.
+    // A second `accepted` would be ignored.
     await this.#commit(this.#job.state === 'accepted' ? { state: 'checking', ...change } : change);
   }
 
@@ -256,7 +257,7 @@ export class JobRun {
     const at = Math.max(Date.now(), this.#job.at + 1);
     const job = { ...this.#job, ...change, at, runner };
     await this.#producer.commit([...records, log.toRecord(job)]);
-    // The work goes on beside a heartbeat: what it has noted meanwhile stays.
+    // The work runs concurrently with a heartbeat: its newer events must be kept.
     this.#job = { ...this.#job, ...change, at, runner };
     this.#heartbeat.sent();
     log.apply(job);

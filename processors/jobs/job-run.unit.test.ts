@@ -31,10 +31,10 @@ const pipeline = {
 /** One job with everything around it in memory: each committed transaction, and the result. */
 class TestRun {
   job: Job;
-  /** Events by id that are on the log, each of which is scored at once. */
+  /** Events on the log by id, each of which is scored at once. */
   readonly events = new Map<string, Event>();
   readonly commits: { events: string[]; state: string; rows_read: number }[] = [];
-  /** The values beside each row of the result. */
+  /** The added values of each row of the result. */
   result: object[] | undefined;
   opens = 0;
   readonly stopping = new AbortController();
@@ -130,7 +130,7 @@ class TestRun {
   }
 }
 
-// The one test that waits for a heartbeat moves the time itself.
+// The only test that waits for a heartbeat advances the time itself.
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'performance'] });
 });
@@ -166,7 +166,7 @@ test('publishes nothing for an invalid row, which has its error in the result', 
   });
 });
 
-test('continues behind the rows that are on the log after a crash', async () => {
+test('continues after the rows that are on the log after a crash', async () => {
   const run = new TestRun(jobOf({ state: 'publishing', rows_total: 1_300, rows_read: 1_000 }), range(1_300));
   for (const x of range(1_000)) run.events.set(rowEventId(run.job, x + 1), { x });
   await run.run();
@@ -221,7 +221,7 @@ test('fails for a file without rows', async () => {
 test.each([
   ['the disk', Object.assign(new Error('input/output error'), { code: 'EIO', syscall: 'read' })],
   ['ClickHouse', new MillraceError('CLICKHOUSE_UNAVAILABLE', 'It is down.', { retriable: true })],
-])('stays unfinished when %s fails, to be tried again', async (_, error) => {
+])('stays unfinished when %s fails, to be retried', async (_, error) => {
   const run = new TestRun(jobOf(), [1]);
   run.onOpen = () => {
     throw error;

@@ -14,7 +14,7 @@ beforeAll(async () => {
 afterEach(() => fixture.closeOpened());
 afterAll(() => fixture.stop());
 
-test('a job whose pipeline is not here is reported once, and its file goes after the retention', async () => {
+test('a job with an unknown pipeline is reported once, and its file is removed after the retention', async () => {
   const told: object[] = [];
   const logger = listening((level, details, message) => {
     if (level !== 'info') told.push({ level, ...details, message });
@@ -46,7 +46,7 @@ test('a job whose pipeline is not here is reported once, and its file goes after
   );
 });
 
-test('jobs that ended long ago are taken off the log', async () => {
+test('jobs that ended long ago are removed from the log', async () => {
   const { log, runner } = await fixture.openJobs({ pipelines: ['here'], retentionMs });
   const old = jobOf({ state: 'done', agoMs: 2 * retentionMs + hourMs });
   const young = jobOf({ state: 'failed', agoMs: 2 * retentionMs - hourMs });

@@ -6,25 +6,27 @@ import { isFinished, type Job } from './job.js';
 import { removeOldJobs, type RetentionOptions } from './job-retention.js';
 import { JobRun, type JobRunOptions } from './job-run.js';
 
-/** A small job need not wait for a large one. */
+/** Maximum number of concurrent jobs. A small job need not wait for a large one. */
 const maxConcurrentJobs = 2;
 const checkMs = 1_000;
 const removalMs = 3_600_000;
 
 export interface JobRunnerOptions extends Omit<JobRunOptions, 'runner' | 'signal'>, RetentionOptions {
-  /** A job without a heartbeat for so long is taken over. 0: at once, when no other process can run it. */
+  /**
+   * Time without a heartbeat after which a job is taken over. 0: at once, when no other process can run it.
+   */
   heartbeatTimeoutMs: number;
 }
 
-/** Runs jobs: those that are enqueued here, and those that another process has left unfinished. */
+/** Runs jobs: those enqueued here, and those that another process has left unfinished. */
 export class JobRunner {
   readonly #options: JobRunnerOptions;
   readonly #runner = randomUUID();
   readonly #stopping = new AbortController();
   readonly #slots = new Semaphore(maxConcurrentJobs);
-  /** Jobs that run here or wait, by id. */
+  /** Jobs that run or wait here, by id. */
   readonly #queue = new Map<string, Promise<void>>();
-  /** Ids of jobs whose pipeline is not here. */
+  /** Ids of jobs whose pipeline is unknown here. */
   readonly #reported = new Set<string>();
   #watching: Promise<void> | undefined;
 
@@ -32,12 +34,12 @@ export class JobRunner {
     this.#options = options;
   }
 
-  /** Looks for unfinished jobs without a heartbeat, and for old files, from now on. */
+  /** Starts to look for unfinished jobs without a heartbeat, and for old files. */
   start(): void {
     this.#watching ??= this.#watch();
   }
 
-  /** Runs a job as soon as there is room for it. */
+  /** Runs a job as soon as there is capacity. */
   enqueue(jobId: string): void {
     if (this.#queue.has(jobId) || this.#stopping.signal.aborted) return;
     const run = this.#slots.run(() => this.#run(jobId));
@@ -47,14 +49,14 @@ export class JobRunner {
     );
   }
 
-  /** Leaves the jobs in their present state; the next process goes on. */
+  /** Stops, and leaves the jobs in their present state; the next process continues them. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     await this.#watching;
     await Promise.all(this.#queue.values());
   }
 
-  /** Works on a job until it is finished or another process has it, through whatever outages. */
+  /** Works on a job until it is finished or another process has it, through any outages. */
   async #run(jobId: string): Promise<void> {
     const { log, pipelines } = this.#options;
     const { signal } = this.#stopping;
@@ -79,7 +81,7 @@ export class JobRunner {
     }
   }
 
-  /** Once: it is looked at every second, and the pipeline may come back. */
+  /** Logs once: the job is checked every second, and the pipeline may come back. */
   #reportMissingPipeline({ job_id: job, pipeline }: Job): void {
     if (this.#reported.has(job)) return;
     this.#reported.add(job);
@@ -89,7 +91,7 @@ export class JobRunner {
     );
   }
 
-  /** It may have been taken over while it waited here. */
+  /** The job may have been taken over while it waited here. */
   #isRunningElsewhere({ job_id, runner }: Job): boolean {
     const { log, heartbeatTimeoutMs } = this.#options;
     return runner !== null && runner !== this.#runner && log.sinceHeartbeatMs(job_id) < heartbeatTimeoutMs;

@@ -14,10 +14,11 @@ import {
 } from './formats/file-format.js';
 
 /**
- * The event of a row, or what is wrong with it. Columns that are no fields of the event are left out of it.
+ * Returns the event of a row, or its errors. Columns that are no fields of the event are left out.
  *
- * @param typed - whether values have their types already; else text becomes a number or a boolean where the contract asks
- *   for one, anything becomes text where it asks for text, and an empty cell is a field that is missing.
+ * @param typed - whether values have their types already; else text is converted to a number or a boolean, or
+ *   anything to
+ *   text, if the contract asks for it, and an empty cell is a missing field.
  * @param decimals - as {@link examine} found them.
  */
 export function toEvent(
@@ -44,9 +45,9 @@ export function toEvent(
 }
 
 /**
- * Checks that a header has a column for each field that an event can't do without, and none of the fields twice.
+ * Checks that a header has a column for each required field, and no field twice.
  *
- * @throws MillraceError `FILE_INVALID` that names what is missing or ambiguous.
+ * @throws MillraceError `FILE_INVALID` that names missing or ambiguous columns.
  */
 export function checkColumns({ columns }: Pick<InputFile, 'columns'>, contract: RecordSchema): void {
   if (columns === undefined) return;
@@ -78,7 +79,7 @@ function setField(
     case 'long':
     case 'float':
     case 'double':
-      // Of a date cell the time to the millisecond, unless its field wants a day.
+      // A date cell gives the time to the millisecond, unless its field expects a day.
       if (cell instanceof Date) event[name] = text.includes('T') ? cell.toISOString() : text;
       else if (typeof cell === 'string')
         event[name] = numberText.test(text) && (isDecimal || !isAmbiguousNumber(text)) ? Number(text) : text;

@@ -33,7 +33,7 @@ const event = (values: Record<string, unknown>, typed = false): unknown => {
 };
 
 describe('toEvent', () => {
-  it('makes what the contract asks for of text, and leaves other columns out', () => {
+  it('converts text to the types of the contract, and leaves other columns out', () => {
     const row = {
       count: ' 12 ',
       amount: '-1.5e3',
@@ -47,13 +47,13 @@ describe('toEvent', () => {
     expect(event(row)).not.toHaveProperty('ID');
   });
 
-  it('takes no longer for digits without end than for other text', () => {
+  it('takes linear time for long digits, as for other text', () => {
     const startedAt = performance.now();
     expect(event({ count: `${'1'.repeat(1_000_000)}x` })).toContain('count');
     expect(performance.now() - startedAt).toBeLessThan(5_000);
   });
 
-  it('makes text of numbers, booleans and dates where it asks for text', () => {
+  it('converts numbers, booleans and dates to text if the contract asks for text', () => {
     for (const [text, expected] of [
       [4, '4'],
       [true, 'true'],
@@ -64,7 +64,7 @@ describe('toEvent', () => {
     }
   });
 
-  it('makes times and days of date cells and of text, without a zone as UTC', () => {
+  it('converts date cells and text to times and days, in UTC if they have no zone', () => {
     const [day, time] = [new Date('2026-01-31'), new Date('2026-01-30T17:45:00.001Z')];
     for (const [cell, at] of [
       [time, time.getTime()],
@@ -82,7 +82,7 @@ describe('toEvent', () => {
     expect(event({ count: 1, day: time })).toContain('day must be a day such as');
   });
 
-  it('takes an empty cell for a field that is missing', () => {
+  it('treats an empty cell as a missing field', () => {
     expect(event({ count: 1, amount: null, ok: '', text: ' ', maybe: null, at: '' })).toMatchObject({
       count: 1,
       amount: 1.5,
@@ -100,7 +100,7 @@ describe('toEvent', () => {
     },
   );
 
-  it('says what is wrong with cells and rows', () => {
+  it('reports the errors of cells and rows', () => {
     expect(event({ count: { text: '#N/A', problem: 'holds the error #N/A' } })).toBe(
       'count holds the error #N/A',
     );
@@ -108,7 +108,7 @@ describe('toEvent', () => {
     expect(toEvent(row, contract, scorer, true)).toMatchObject({ message: 'the event is no JSON' });
   });
 
-  it('changes nothing that has its type already', () => {
+  it('leaves values of the right type unchanged', () => {
     expect(event({ count: '12' }, true)).toBe('count must be a whole number');
     expect(event({ count: 12, other: {} }, true)).toMatchObject({ count: 12 });
   });
@@ -128,7 +128,7 @@ describe('90.000', () => {
     return result instanceof InvalidEvent ? result.message : (result as { amount: number }).amount;
   };
 
-  it('is a bad value, unless its column or the file shows that points are decimal', async () => {
+  it('is invalid, unless its column or the file shows that points are decimal', async () => {
     for (const amounts of [
       ['90.000', '1.250'],
       ['90', ''],
@@ -146,7 +146,7 @@ describe('90.000', () => {
 describe('checkColumns', () => {
   const check = (columns: string[] | undefined): void => checkColumns({ columns }, contract);
 
-  it('wants the fields that have no default, once', () => {
+  it('requires the fields that have no default, once', () => {
     check(['count']);
     check(['other', 'other', 'count']);
     check(undefined);

@@ -19,12 +19,12 @@ import { modelsOf } from '../scoring/model-router.js';
 /** The versions that ship with Millrace. */
 const shippedModels = join(projectRoot, 'models');
 
-/** A contract, and the registry id that its newest version is written with. */
+/** A contract, and the registry id of its newest version. */
 export interface RegisteredContract extends Contract {
   schemaId: number;
 }
 
-/** A pipeline with its contracts registered and its models loaded: ready to score. */
+/** A pipeline with registered contracts and loaded models: ready to score. */
 export interface OpenPipeline {
   name: string;
   pipeline: Pipeline;
@@ -34,14 +34,14 @@ export interface OpenPipeline {
   topics: ReturnType<typeof pipelineTopics>;
 }
 
-/** All pipelines, and the models behind them. */
+/** All pipelines, and their models. */
 export interface OpenPipelines {
   pipelines: ReadonlyMap<string, OpenPipeline>;
   lifecycle: ModelLifecycle;
   served: ServedModels;
   /** Champions that can't score the sample events of their pipelines, in words. */
   misfits: () => string[];
-  /** Follows the models no more. They stay loaded until the runtime is closed. */
+  /** Stops following the models. They stay loaded until the runtime is closed. */
   close(): Promise<void>;
 }
 
@@ -54,21 +54,21 @@ export interface OpenPipelineOptions {
   logger: Logger;
 }
 
-/** Where model versions are kept: what was registered, then what ships. */
+/** Model stores: registered versions, then shipped ones. */
 export function modelRoots(config: Config): string[] {
   return [registeredModels(config), shippedModels];
 }
 
-/** The folder that versions are registered into. */
+/** The folder of registered versions. */
 export function registeredModels({ MODELS_DIR, DATA_DIR }: Config): string {
   return MODELS_DIR ?? join(DATA_DIR, 'models');
 }
 
 /**
- * Makes every pipeline ready. The topics have to be there. A model that has no champion yet gets the newest
- * version that ships.
+ * Makes every pipeline ready. The topics must exist. A model without a champion gets the newest shipped
+ * version.
  *
- * @throws MillraceError that names the contract, model, registry or log that is at fault.
+ * @throws MillraceError that names the failing contract, model, registry or log.
  */
 export async function openPipelines(options: OpenPipelineOptions): Promise<OpenPipelines> {
   const { config, metrics, logger } = options;
@@ -125,7 +125,7 @@ export async function openPipelines(options: OpenPipelineOptions): Promise<OpenP
   }
 }
 
-/** Newest first. @throws MillraceError `MODEL_NOT_FOUND` when there is none. */
+/** Returns the newest version first. @throws MillraceError `MODEL_NOT_FOUND` when there is none. */
 async function shippedVersions(model: string): Promise<{ version: string; digest: string }[]> {
   const versions = await listVersions(shippedModels, model);
   const opened = await Promise.all(versions.map((version) => openModel(shippedModels, model, version)));
@@ -150,7 +150,7 @@ async function registerContracts(
   const [event, prediction] = await Promise.all([
     register(topics.events, loadContract(name, 'event')),
     register(topics.predictions, loadContract('shared', 'prediction')),
-    // For those who write outcomes.
+    // For producers of outcomes.
     register(topics.outcomes, loadContract('shared', 'outcome')),
   ]);
   return { event, prediction, topics };

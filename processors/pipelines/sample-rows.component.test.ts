@@ -11,7 +11,7 @@ import type { Scorer } from '../scoring/scorer.js';
 const runtime = createModelRuntime();
 afterAll(() => runtime.close());
 
-/** Of a pipeline in front of a model of three inputs. */
+/** A pipeline with a model of three inputs. */
 async function rowsOf(features: (event: { a: number }) => Feature[]): Promise<number[][]> {
   const { version } = await serveFolder(runtime, join(testingModels, 'sum', '1'));
   const pipeline = definePipeline({ name: 'sum', features, sample: (random) => ({ a: random() }) });
@@ -42,7 +42,7 @@ it.each([
   });
 });
 
-it('finds what is wrong with the champion of a pipeline, again when another takes its place', async () => {
+it('finds the problem of a pipeline’s champion, and again after another is promoted', async () => {
   const champion = await serveFolder(runtime, join(testingModels, 'sum', '1'));
   let length = 2;
   const pipeline = definePipeline({

@@ -5,13 +5,13 @@ import type { OpenPipeline } from './open-pipelines.js';
 import { seededRandom } from './sampler.js';
 import { modelFor, modelsOf } from '../scoring/model-router.js';
 
-/** Samples drawn of a pipeline; of several models behind it each gets some. */
+/** Number of samples of a pipeline; each of its models gets some. */
 const draws = 200;
-/** Rows of a pipeline that are kept. */
+/** Number of rows kept per pipeline. */
 const most = 32;
 
 /**
- * What a version would be given for sample events of each pipeline that uses its model.
+ * Returns the inputs of a version for sample events of each pipeline that uses its model.
  *
  * @returns rows in the order of the version's inputs; none when no pipeline that uses the model has samples.
  * @throws MillraceError `MODEL_REFUSED` when an event's features do not fit the version.
@@ -26,9 +26,8 @@ export function sampleRows(pipelines: readonly OpenPipeline[], manifest: ModelMa
 const misfits = new WeakMap<OpenPipeline, WeakMap<ModelManifest, string[]>>();
 
 /**
- * What is wrong with the champions of a pipeline for its sample events: whatever comes would be a dead
- * letter. A version that fits may have to be promoted by the very process that finds this, so it is no reason
- * to end.
+ * Returns the problems of a pipeline's champions with its sample events: every event would become a dead
+ * letter. This does not end the process, since it may be needed to promote a version that fits.
  */
 export function misfitsOf(open: OpenPipeline): string[] {
   const known = misfits.get(open) ?? new WeakMap<ModelManifest, string[]>();

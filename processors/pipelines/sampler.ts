@@ -9,20 +9,19 @@ type ColumnFigures =
   | { name: string; kind: 'text'; frequencies: [text: string, frequency: number][] };
 
 interface Figures {
-  /** What each of `quantiles` is the quantile of. */
+  /** The probabilities of `quantiles`. */
   probabilities: number[];
   columns: ColumnFigures[];
   /** Of the columns' normal scores. */
   correlation: number[][];
 }
 
-/** From a source of numbers from 0 up to 1 to an event. */
+/** Maps a source of numbers from 0 up to 1 to an event. */
 export type Sampler<Event> = (random: () => number) => Event;
 
 /**
- * Draws realistic events from figures of a training table: each column as it is distributed there, and
- * columns that go together there go together here (a Gaussian copula; Nelsen, "An Introduction to Copulas",
- * section 2.3).
+ * Draws realistic events from figures of a training table, with the same distribution of each column and the
+ * same correlations (a Gaussian copula; Nelsen, "An Introduction to Copulas", section 2.3).
  *
  * @param name - of the figures in `models/training/figures/`.
  * @returns a function from a source of numbers from 0 up to 1 to an event; the same numbers give the same
@@ -48,8 +47,8 @@ export function readFigures(name: string): unknown {
 }
 
 /**
- * Numbers from 0 up to 1 that a seed determines: the generator mulberry32, good enough for samples, not for
- * secrets.
+ * Returns numbers from 0 up to 1 that a seed determines: the generator mulberry32, sufficient for samples,
+ * not for secrets.
  */
 export function seededRandom(seed: number): () => number {
   let state = seed >>> 0;
@@ -71,8 +70,7 @@ function quantile(column: ColumnFigures, probabilities: readonly number[], share
 }
 
 /**
- * The value that a share of all values does not exceed, linearly between the `quantiles` at the
- * `probabilities`.
+ * Returns the value at a probability, interpolated linearly between the `quantiles` at the `probabilities`.
  */
 export function interpolate(
   probabilities: readonly number[],
@@ -88,7 +86,7 @@ export function interpolate(
   return q0 + ((share - p0) / (p1 - p0)) * (q1 - q0);
 }
 
-/** The first whose cumulated frequency reaches the share. */
+/** Returns the first value whose cumulated frequency reaches the share. */
 export function pick(
   frequencies: readonly (readonly [string, number, ...unknown[]])[],
   share: number,
@@ -98,7 +96,7 @@ export function pick(
   return (found ?? frequencies.at(-1))?.[0] ?? '';
 }
 
-/** The lower triangular factor L of a positive definite matrix, L·Lᵀ. */
+/** Returns the lower triangular factor L of a positive definite matrix, L·Lᵀ. */
 function cholesky(matrix: readonly number[][]): number[][] {
   const factor: number[][] = [];
   for (const [i, row] of matrix.entries()) {

@@ -14,7 +14,7 @@ describe('loadSampler', () => {
     for (const client of clients) schema.parse(client);
   });
 
-  it('draws columns as they are distributed', () => {
+  it('draws columns with their distributions', () => {
     const women = clients.filter((client) => client.SEX === 2).length / clients.length;
     expect(women).toBeGreaterThan(0.57);
     expect(women).toBeLessThan(0.64);
@@ -24,7 +24,7 @@ describe('loadSampler', () => {
     expect(new Set(limits.map((limit) => limit % 10_000))).toEqual(new Set([0]));
   });
 
-  it('draws columns together that go together', () => {
+  it('draws columns with their correlations', () => {
     const meanBill = (group: CreditDefaultEvent[]): number =>
       group.reduce((sum, client) => sum + client.BILL_AMT2, 0) / group.length;
     const billed = clients.filter((client) => client.BILL_AMT1 > 100_000);
@@ -33,7 +33,7 @@ describe('loadSampler', () => {
     );
   });
 
-  it('draws the same again from the same numbers', () => {
+  it('draws the same from the same numbers', () => {
     expect(sample(seededRandom(3))).toEqual(sample(seededRandom(3)));
     expect(sample(seededRandom(3))).not.toEqual(sample(seededRandom(4)));
   });

@@ -20,7 +20,7 @@ export interface ScheduleRuns extends Follower {
   last(schedule: string): ScheduleRun | undefined;
 }
 
-/** Starts to follow; `whenCaughtUp` says when all runs so far are known. */
+/** Starts to follow; `whenCaughtUp` tells when all runs so far are known. */
 export async function followScheduleRuns({
   streams,
   serde,

@@ -1,9 +1,9 @@
 import { Cron } from 'croner';
 import type { Config } from '../../platform/config.js';
 
-/** When sample events of a pipeline come in, and how many at a time. */
+/** When sample events of a pipeline are made, and how many at a time. */
 export interface Schedule {
-  /** Names it in ids, transactions and answers. It keeps its name whatever else changes. */
+  /** Its name in ids, transactions and answers, which never changes. */
   name: string;
   pipeline: string;
   /** Cron pattern of five fields, or six with seconds first. `null`: it does not run. */
@@ -14,15 +14,15 @@ export interface Schedule {
   maxEvents: number;
 }
 
-/** A run whose time has come. */
+/** A run that is due. */
 export interface DueRun {
   /** Milliseconds since 1970, UTC. */
   dueAt: number;
-  /** Whether it stands for times that were missed: while no scheduler ran, or while it could not do its work. */
+  /** Whether it also makes up for missed times: while no scheduler ran, or while it could not work. */
   catchUp: boolean;
 }
 
-/** The schedules that the settings ask for, as far as their pipelines are there. */
+/** Returns the schedules of the settings whose pipelines exist. */
 export function schedulesOf(config: Config, pipelines: ReadonlyMap<string, unknown>): Schedule[] {
   const schedules: Schedule[] = [
     {
@@ -38,8 +38,8 @@ export function schedulesOf(config: Config, pipelines: ReadonlyMap<string, unkno
 }
 
 /**
- * The run that is due, if one is: for the newest due time that has passed and has had none. Earlier ones that were missed
- * are made up for by that one run. A schedule that never ran starts with its first due time after `since`.
+ * Returns the run that is due, if any: for the newest due time that has passed and has had none. That one run
+ * makes up for earlier missed ones. A schedule that never ran starts with its first due time after `since`.
  *
  * @param lastDueAt - of the last run, if there was one.
  * @param since - when this process began.
@@ -58,7 +58,7 @@ export function dueRun(
   return { dueAt, catchUp: dueAt < since || (before !== undefined && before > after) };
 }
 
-/** The first due time after a time; undefined if there is none. Both milliseconds since 1970, UTC. */
+/** Returns the first due time after a time; undefined if there is none. Both milliseconds since 1970, UTC. */
 export function nextDue(schedule: Schedule, after: number): number | undefined {
   return patternOf(schedule)?.nextRun(new Date(after))?.getTime();
 }

@@ -25,19 +25,19 @@ function due(schedule: Schedule, last: string | undefined, since: string, now: s
 }
 
 describe('dueRun', () => {
-  it('is none until the first due time after the start, however long the schedule is defined', () => {
+  it('is none until the first due time after the start, however old the schedule is', () => {
     expect(due(every5, undefined, '12:02:00', '12:04:59.999')).toBeUndefined();
     expect(due(every5, undefined, '12:02:00', '12:05:00')).toEqual({ at: '12:05:00', catchUp: false });
     expect(due(every5, undefined, '12:05:00', '12:05:00')).toBeUndefined();
   });
 
-  it('is one for each due time, also when it comes late', () => {
+  it('is one for each due time, even when late', () => {
     expect(due(every5, '12:00:00', '11:00:00', '12:04:59')).toBeUndefined();
     expect(due(every5, '12:00:00', '11:00:00', '12:09:59')).toEqual({ at: '12:05:00', catchUp: false });
     expect(due(every5, '12:05:00', '11:00:00', '12:09:59')).toBeUndefined();
   });
 
-  it('is one for all that were missed', () => {
+  it('is one for all missed times', () => {
     expect(due(every5, '03:00:00', '12:01:00', '12:01:00')).toEqual({ at: '12:00:00', catchUp: true });
     expect(due(every5, '12:00:00', '12:06:00', '12:06:00')).toEqual({ at: '12:05:00', catchUp: true });
     expect(due(every5, '12:00:00', '11:00:00', '12:10:00')).toEqual({ at: '12:10:00', catchUp: true });
@@ -53,7 +53,7 @@ describe('dueRun', () => {
     expect(nextDue(off, at('12:00:00'))).toBeUndefined();
   });
 
-  it('knows seconds', () => {
+  it('supports seconds', () => {
     const everySecond = { ...every5, cron: '* * * * * *' };
     expect(due(everySecond, '12:00:00', '11:00:00', '12:00:01.5')).toEqual({
       at: '12:00:01',
@@ -63,7 +63,7 @@ describe('dueRun', () => {
 });
 
 const patterns = ['0 * * * *', '30 2 * * *', '0 3 * * 0', '15,45 1-3 * * *', '0 0 1 * *', '0 */6 * * *'];
-/** When clocks change in 2026. */
+/** Clock changes in 2026. */
 const changes = {
   UTC: ['2026-03-08'],
   'Europe/Berlin': ['2026-03-29', '2026-10-25'],

@@ -75,7 +75,7 @@ async function start(schedule: Schedule, now: () => number = Date.now) {
   const { streams, network } = open();
   const serde = new Serde(registry);
   const runs = await followScheduleRuns({ streams, serde, logger: silentLogger });
-  // As far as a scheduler knows one: models have no part in this.
+  // The part of a pipeline that a scheduler uses, without models.
   const pipeline = {
     name: schedule.pipeline,
     pipeline: creditDefault,
@@ -97,7 +97,7 @@ async function start(schedule: Schedule, now: () => number = Date.now) {
   return { scheduler, runs, network };
 }
 
-/** Everything that is on the log of a schedule; of its runs compaction may have left out all but the last. */
+/** Everything on the log of a schedule; compaction may have removed all its runs but the last. */
 async function logOf(schedule: Schedule): Promise<{ runs: ScheduleRun[]; eventIds: string[] }> {
   const { streams } = open();
   const serde = new Serde(registry);
@@ -124,7 +124,7 @@ function expectOnce({ runs, eventIds }: Awaited<ReturnType<typeof logOf>>): void
   expect(eventIds).toHaveLength(runs.reduce((sum, { events }) => sum + events, 0));
 }
 
-test('of two copies one does each run, with as many events as it says', async () => {
+test('one of two copies does each run, with as many events as it says', async () => {
   const schedule = await newSchedule({ cron: '* * * * * *' });
   const [first, second] = await Promise.all([start(schedule), start(schedule)]);
   await expect.poll(() => first.runs.last(schedule.name)?.run ?? 0).toBeGreaterThanOrEqual(4);
@@ -137,7 +137,7 @@ test('of two copies one does each run, with as many events as it says', async ()
   }
 });
 
-test('after downtime one run makes up for all that were missed, and goes on from there', async () => {
+test('after downtime one run makes up for all missed ones, and later runs follow the schedule', async () => {
   const schedule = await newSchedule();
   let clock = Date.parse('2026-01-31T11:59:59.990Z');
   const before = await start(schedule, () => clock++);
@@ -174,7 +174,7 @@ test('a run whose commit is not answered is not done again', async () => {
   expectOnce(await logOf(schedule));
 });
 
-test('after an outage of the log one run makes up for all that was missed', async () => {
+test('after an outage of the log one run makes up for all missed ones', async () => {
   const schedule = await newSchedule({ cron: '* * * * * *' });
   const { scheduler, runs, network } = await start(schedule);
   await expect.poll(() => runs.last(schedule.name)?.run ?? 0).toBeGreaterThanOrEqual(1);

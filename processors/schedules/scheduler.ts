@@ -31,15 +31,16 @@ export interface SchedulerOptions {
   now?: () => number;
 }
 
-/** The clock is looked at again after so long at most: it may be set, and machines sleep. */
+/** Maximum time between checks of the clock: it may be set, and machines sleep. */
 const maxWaitMs = 60_000;
 const catchUpTimeoutMs = 10_000;
 const stopMs = 5_000;
 
 /**
- * Runs one schedule. A run is one transaction of its events and its record, under the schedule's transactional id: of any
- * number of copies, killed at any moment, each due time gets one run or, when none could be made in time, none. Before it
- * commits, a copy has locked the others out and has seen all that they had done.
+ * Runs one schedule. A run is one transaction of its events and its record, under the schedule's
+ * transactional id. So each due time gets one run or, when none was possible in time, none, with any number
+ * of copies, killed at any moment. Before it commits, a copy has fenced the others and has seen all of their
+ * runs.
  */
 export class Scheduler {
   readonly #options: SchedulerOptions;
@@ -58,12 +59,12 @@ export class Scheduler {
     this.#running = this.#work();
   }
 
-  /** Why what is due, or whether something is, can't be done at the moment. */
+  /** Why a due run, or the check for one, is not possible at the moment. */
   get failure(): string | undefined {
     return this.#failure;
   }
 
-  /** Lets a run that is under way end, as long as the log answers. */
+  /** Lets a run in progress end, as long as the log answers. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     await Promise.race([this.#running, sleep(stopMs, undefined, { ref: false })]);
@@ -84,7 +85,7 @@ export class Scheduler {
         if (this.#due() === undefined)
           await pause(Math.min((next ?? Infinity) - this.#now(), maxWaitMs), signal);
       } catch (error) {
-        // Another copy is at it; its run is there in a moment, or this one tries again.
+        // Another copy is running it; its run appears soon, or this one tries again.
         const isOthers = error instanceof MillraceError && error.code === 'LOG_FENCED';
         if (!isOthers) {
           this.#failure = messageOf(error);
@@ -111,7 +112,7 @@ export class Scheduler {
     const { schedule, pipeline, runs, streams, metrics } = this.#options;
     const producer = await streams.createTransactionalProducer(`millrace-schedule-${schedule.name}`);
     try {
-      // Only now nobody else can add a run, so what is due now is still to be done.
+      // Only now can no other copy add a run, so a run that is due now is still to be done.
       await runs.whenCaughtUp({ timeoutMs: catchUpTimeoutMs });
       const due = this.#due();
       if (due === undefined) return;
@@ -141,7 +142,7 @@ export class Scheduler {
     }
   }
 
-  /** The same for the same due time, whoever makes them and however often. */
+  /** Returns the same for the same due time, in every copy and attempt. */
   #makeEvents({ dueAt }: DueRun): NewRecord[] {
     const { schedule, pipeline, serde } = this.#options;
     const { name, minEvents, maxEvents } = schedule;

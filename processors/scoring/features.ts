@@ -5,9 +5,9 @@ import type { Feature, Pipeline } from '../pipelines/pipeline.js';
 const encoders = new WeakMap<ModelManifest, FeatureEncoder>();
 
 /**
- * The row that a model takes of an event.
+ * Returns a model's input row for an event.
  *
- * @returns as many 32-bit floats as the model has inputs, or what is wrong with the event:
+ * @returns as many 32-bit floats as the model has inputs, or the event's error:
  *   `FEATURES_INVALID`.
  */
 export function makeRow(
@@ -34,7 +34,7 @@ function encoderOf(manifest: ModelManifest): FeatureEncoder {
   return encoder;
 }
 
-/** Makes the features of events into the numbers that one model takes, by its `model.json`. */
+/** Encodes the features of events as numbers for one model, by its `model.json`. */
 export class FeatureEncoder {
   readonly #inputs: readonly ModelInput[];
   readonly #codes: readonly (ReadonlyMap<string, number> | undefined)[];
@@ -47,7 +47,7 @@ export class FeatureEncoder {
     );
   }
 
-  /** @returns one number for each input, or a `FEATURES_INVALID` that names the feature which makes none. */
+  /** @returns one number for each input, or a `FEATURES_INVALID` that names the feature without one. */
   encode(features: readonly Feature[]): number[] | MillraceError {
     const { length } = this.#inputs;
     if (features.length !== length) {
@@ -61,8 +61,7 @@ export class FeatureEncoder {
           `Feature ${this.#inputs[index]?.name} is '${feature}', which its model does not know.`,
         );
       }
-      // A model takes 32-bit floats: what does not fit one would reach it as infinite, and pass through it
-      // unnoticed.
+      // A model takes 32-bit floats: a larger number would reach it as infinite, without an error.
       if (!Number.isFinite(Math.fround(code))) {
         return invalid(`Feature ${this.#inputs[index]?.name} is ${code}: not a finite 32-bit float.`);
       }

@@ -15,16 +15,16 @@ const encoder = new FeatureEncoder([
 ]);
 
 describe('FeatureEncoder', () => {
-  it('passes numbers on and makes numbers of texts', () => {
+  it('passes numbers through and converts texts to numbers', () => {
     expect(encoder.encode([1.5, 'Diesel', '8-32'])).toEqual([1.5, 0, 9.5]);
     expect(encoder.encode([1.5, 7, 8])).toEqual([1.5, 7, 8]);
   });
 
-  it('disregards case and the spaces around a text', () => {
+  it('ignores case and the spaces around a text', () => {
     expect(encoder.encode([0, ' semi auto ', '8-32'])).toEqual([0, 2, 9.5]);
   });
 
-  it('gives an unknown text the code for such', () => {
+  it('gives an unknown text the code for unknown texts', () => {
     expect(encoder.encode([0, 'Diesel', '8-77'])).toEqual([0, 0, 11]);
     expect(encoder.encode([0, 'Diesel', ''])).toEqual([0, 0, 11]);
     expect(encoder.encode([0, 'Diesel', 'constructor'])).toEqual([0, 0, 11]);

@@ -5,8 +5,7 @@ import type { Prediction } from '../../schemas/types.js';
 import type { Pipeline } from '../pipelines/pipeline.js';
 
 /**
- * As what a version scores an event: it answers as champion or canary, and says what it would answer as
- * shadow.
+ * The role in which a version scores an event: it answers as champion or canary, and only records as shadow.
  */
 export type Role = Prediction['role'];
 
@@ -21,11 +20,11 @@ export interface ModelAssignment {
   model: string;
   alias: ServedAlias;
   role: Role;
-  /** The events' fields, and the index of each event among all that were routed. */
+  /** The events' fields, and the index of each event among all routed ones. */
   events: { fields: object; index: number }[];
 }
 
-/** Decides which version of which model scores an event: champion, canary, and beside them a shadow. */
+/** Decides which version of which model scores an event: champion, canary, and in addition a shadow. */
 export class ModelRouter {
   readonly #pipeline: Pipeline;
   readonly #served: Pick<ServedModels, 'get'>;
@@ -41,10 +40,10 @@ export class ModelRouter {
   }
 
   /**
-   * The versions that answer events: the champion of the event's model or, for a share of the keys, its
-   * challenger.
+   * Returns the versions that answer events: the champion of the event's model or, for a share of the keys,
+   * its challenger.
    *
-   * @param onRefused - called for each event that no model is for, with its index and the reason.
+   * @param onRefused - called for each event without a model, with its index and the reason.
    */
   route(
     events: readonly KeyedEvent[],
@@ -63,8 +62,8 @@ export class ModelRouter {
   }
 
   /**
-   * The challengers in shadow that score events beside the version that answers; none for the keys they
-   * answer.
+   * Returns the challengers in shadow that score events in addition to the version that answers; none for the
+   * keys they answer.
    */
   shadows(events: readonly KeyedEvent[]): ModelAssignment[] {
     const assignments = new Map<ServedAlias, ModelAssignment>();
@@ -85,7 +84,7 @@ export function modelsOf({ name, models = [name] }: Pipeline): readonly string[]
   return models;
 }
 
-/** The model that is for an event, or why there is none: `FEATURES_INVALID`. */
+/** Returns the model for an event, or the error `FEATURES_INVALID`. */
 export function modelFor(pipeline: Pipeline, fields: object): string | MillraceError {
   const models = modelsOf(pipeline);
   const { name } = pipeline;

@@ -20,7 +20,7 @@ describe('isCanary', () => {
     expect(canaries(1)).toEqual(keys);
   });
 
-  it('keeps the keys that it has when the share grows', () => {
+  it('keeps its keys when the share grows', () => {
     const more = new Set(canaries(0.3));
     expect(canaries(0.1).filter((key) => !more.has(key))).toEqual([]);
   });
@@ -44,7 +44,7 @@ describe('modelFor', () => {
     features: () => [],
   });
 
-  it('asks the pipeline, and takes the first model of one that says nothing', () => {
+  it('asks the pipeline, and defaults to the first model', () => {
     expect(modelFor(cars, { group: 'B' })).toBe('cars-b');
     expect(modelFor({ name: 'rides', features: () => [] }, {})).toBe('rides');
   });
@@ -89,7 +89,7 @@ describe('ModelRouter', () => {
     expect(champion?.events.map(({ index }) => index)).toEqual([0, 1, 52, 53]);
   });
 
-  it('routes the share of the keys that is the canary’s to the challenger', () => {
+  it('routes the canary’s share of the keys to the challenger', () => {
     const assignments = router.route(events('half'), none);
     expect(new Set(assignments.map(({ role, alias: { event } }) => `${role} ${event}`))).toEqual(
       new Set(['champion 2', 'canary 3']),
@@ -98,7 +98,7 @@ describe('ModelRouter', () => {
       expect(assigned.filter(({ index }) => isOf('half', index) !== (role === 'canary'))).toEqual([]);
   });
 
-  it('reports each event that no model is for, and routes the others', () => {
+  it('reports each event without a model, and routes the others', () => {
     const refused: [number, string][] = [];
     const [bad] = events('unknown');
     const [good] = events('plain');
@@ -112,7 +112,7 @@ describe('ModelRouter', () => {
     ]);
   });
 
-  it('has a shadow beside the champion, and none for the keys that the challenger answers', () => {
+  it('has a shadow of the champion, and none for the keys that the challenger answers', () => {
     const [shadow, ...others] = router.shadows([
       ...events('shadowed'),
       ...events('plain'),

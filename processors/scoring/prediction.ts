@@ -4,16 +4,16 @@ import type { RecordPosition } from '../../streams/records.js';
 import { predictionId } from '../events/ids.js';
 import type { Scorer, Score } from './scorer.js';
 /**
- * Header of an event's record that holds, in wire format, the prediction which a synchronous call has already
- * made of it. Event and prediction so get on the log in one record: either both are there or neither, and the
- * event is scored once.
+ * Header of an event's record with the prediction, in wire format, that a synchronous call has already made
+ * of it. One record so contains event and prediction: both are on the log or neither, and the event is scored
+ * once.
  */
 export const carriedPredictionHeader = 'millrace-prediction';
 
-/** The place of an event that is not on the log yet. */
+/** Placeholder for the position of an event that is not on the log yet. */
 export const notOnTheLog = { partition: -1, offset: -1 };
 
-/** An event that fits its contract, and what is known of how it came. */
+/** An event that fits its contract, and its metadata. */
 export interface ReceivedEvent {
   eventId: string;
   /** When it happened, milliseconds since 1970, UTC. */
@@ -21,18 +21,18 @@ export interface ReceivedEvent {
   /** CloudEvents source. */
   source: string;
   fields: object;
-  /** Of its record: events with one key keep their order, and under a canary their version. */
+  /** Key of its record: events with one key keep their order, and under a canary their version. */
   key: string;
-  /** When Millrace got it, milliseconds since 1970, UTC. */
+  /** When Millrace received it, milliseconds since 1970, UTC. */
   receivedAt: number;
-  /** Registry id of the schema that its record is written with; of JSON, of the contract that checked it. */
+  /** Registry id of its record's schema; for JSON, of the contract that checked it. */
   schemaId: number;
   position: RecordPosition;
 }
 
 /**
- * Whether a prediction with these `features` was made of an event with these fields. The features count as
- * the contract has them now: a field that they lack has its default, and a number is rounded to its type.
+ * Whether a prediction with these `features` was made of an event with these fields. The features are read by
+ * the current contract: a missing field has its default, and a number is rounded to its type.
  */
 export function isSameEvent(scorer: Pick<Scorer, 'validate'>, features: string, fields: object): boolean {
   const given = JSON.stringify(fields);
@@ -45,7 +45,7 @@ export function isSameEvent(scorer: Pick<Scorer, 'validate'>, features: string, 
   }
 }
 
-/** The prediction record of an event and the score that a model gave it. */
+/** Returns the prediction record of an event and a model's score. */
 export function makePrediction(
   pipeline: string,
   event: ReceivedEvent,
@@ -77,9 +77,9 @@ export function makePrediction(
 }
 
 /**
- * A prediction as a row of `millrace.predictions`.
+ * Returns a prediction as a row of `millrace.predictions`.
  *
- * @throws MillraceError `ROW_INVALID` for a time that ClickHouse can't hold.
+ * @throws MillraceError `ROW_INVALID` for a time that ClickHouse can't store.
  */
 export function toPredictionRow(prediction: Prediction): PredictionRow {
   return {

@@ -72,7 +72,7 @@ describe('Scorer', () => {
     expect(await Promise.all(calls)).toEqual(calls.map((_, index) => [score(index + 5), score(5 - index)]));
   });
 
-  it('lets an event that the model fails on fail alone', async () => {
+  it('fails only the event that the model fails on', async () => {
     const scorer = await createScorer('fails-on-negative');
     const results = await scorer.score(triples(1, -1, 2, 3, -4, 5));
     expect(results).toMatchObject([
@@ -85,13 +85,13 @@ describe('Scorer', () => {
     ]);
   });
 
-  it('takes NaN and infinity for no score', async () => {
+  it('refuses NaN and infinity as scores', async () => {
     const scorer = await createScorer('nan-on-negative');
     const results = await scorer.score(triples(1, -1, 0));
     expect(results).toMatchObject([{ label: null }, { code: 'OUTPUT_INVALID' }, { code: 'OUTPUT_INVALID' }]);
   });
 
-  it('keeps an event whose features fail or fit no 32-bit float from the model', async () => {
+  it('keeps events whose features fail or exceed a 32-bit float from the model', async () => {
     const scorer = await createScorer('sum', ({ a, b, c }) => {
       if (a === 1) throw new Error('no such area');
       return a === 2 ? [b, c] : [a, b, c];
@@ -161,7 +161,7 @@ describe('a challenger', () => {
     expect(await scorer.score(triples(1, 2))).toEqual([by('champion', 1, 6), by('champion', 1, 7)]);
   });
 
-  it('in shadow scores what it does not answer, and what it fails on has no shadow', async () => {
+  it('in shadow scores the events that it does not answer, and gives no shadow for those that it fails on', async () => {
     const challenger = await load('fails-on-negative', 2);
     const scorer = await createScorer('sum', undefined, { ...challenger, shadow: true });
     const before = await failures('shadow');
@@ -198,7 +198,7 @@ describe('a challenger', () => {
       return { alias: { ...slow, version, shadow: true, canaryShare: 0 }, calls: () => calls, release };
     }
 
-    it('keeps no event waiting, and gets no more while it is late', async () => {
+    it('delays no event, and gets no more while it is late', async () => {
       const { alias, calls, release } = await slowShadow();
       const scorer = await createScorer('sum', undefined, alias);
       expect(await scorer.shadow(triples(1))).toEqual([undefined]);
@@ -208,7 +208,7 @@ describe('a challenger', () => {
       await expect.poll(() => scorer.shadow(triples(1))).toEqual([by('shadow', 2, 6)]);
     });
 
-    it('leaves the shadows of other models of the pipeline alone', async () => {
+    it('does not affect the shadows of other models of the pipeline', async () => {
       const { alias, release } = await slowShadow();
       const champion = await load('sum');
       const quick = { ...(await load('sum', 3)), shadow: true, canaryShare: 0 };

@@ -13,11 +13,11 @@ import { makeRow } from './features.js';
 import { type KeyedEvent, type ModelAssignment, ModelRouter, modelsOf, type Role } from './model-router.js';
 import { labelOf } from './threshold.js';
 
-/** The version that scored, and as what. */
+/** The version that scored, and its role. */
 export interface ScoredBy {
   manifest: ModelManifest;
   role: Role;
-  /** Offset of the alias event on `millrace.models`; -1 when it is not known. */
+  /** Offset of the alias event on `millrace.models`; -1 if unknown. */
   event: number;
   /** When that event was made, milliseconds since 1970, UTC. */
   at: number | null;
@@ -26,7 +26,7 @@ export interface ScoredBy {
 /** A model's answer for one event. */
 export interface Score {
   score: number;
-  /** The class that the score falls into; null for models that don't classify. */
+  /** The class of the score; null for models that don't classify. */
   label: string | null;
   by: ScoredBy;
 }
@@ -51,7 +51,10 @@ export class Scorer {
   readonly #router: ModelRouter;
   readonly #failures: ChallengerFailures;
   readonly #shadowTimeoutMs: number;
-  /** Models whose shadow is still at scores that were given up: others would only queue up behind them. */
+  /**
+   * Models whose shadow still computes scores that were given up: further ones would only queue up behind
+   * them.
+   */
   readonly #lateShadows = new Set<string>();
 
   constructor({ pipeline, contract, served, metrics, logger, shadowTimeoutMs = 2_000 }: ScorerOptions) {
@@ -63,12 +66,12 @@ export class Scorer {
     this.#shadowTimeoutMs = shadowTimeoutMs;
   }
 
-  /** The version that answers for each model of the pipeline now. */
+  /** Returns the version that currently answers for each model of the pipeline. */
   champions(): ModelManifest[] {
     return modelsOf(this.pipeline).map((model) => this.#router.champion(model).version.manifest);
   }
 
-  /** The event as its contract has it, defaults filled in, or what is wrong with it. */
+  /** Returns the event in its contract's form, with defaults, or its errors. */
   validate(event: unknown): object | InvalidEvent {
     if (this.#fits(event)) return event as object;
     const result = this.schema.safeParse(event);
@@ -76,24 +79,24 @@ export class Scorer {
   }
 
   /**
-   * The answers to events that {@link validate} has passed, in their order. An event that can't be scored
-   * gets the reason and does not trouble the others: `FEATURES_INVALID`, `MODEL_FAILED` or `OUTPUT_INVALID`.
-   * Where a challenger fails as canary, the champion answers.
+   * Returns the answers to events that passed {@link validate}, in their order. An event that can't be scored
+   * gets an error and does not affect the others: `FEATURES_INVALID`, `MODEL_FAILED` or `OUTPUT_INVALID`. If
+   * a challenger fails as canary, the champion answers.
    *
-   * @throws MillraceError with `retriable` when a champion can't run at the moment; no event is at fault
+   * @throws MillraceError with `retriable` when a champion is unavailable; no event is at fault
    *   then.
    */
   async score(events: readonly KeyedEvent[]): Promise<(Score | MillraceError)[]> {
     const answers = Array.from<Score | MillraceError>({ length: events.length });
     const assignments = this.#router.route(events, (index, reason) => (answers[index] = reason));
-    // All versions get their rows before anything is awaited: one that is retired after that still answers.
+    // All versions get their rows before the first await: one that is retired later still answers.
     await Promise.all(assignments.map((assignment) => this.#answer(assignment, answers)));
     return answers;
   }
 
   /**
-   * The scores of challengers in shadow, in the events' order; undefined (or nothing at all) where there is
-   * none, and where one fails or takes too long: a shadow never harms an event.
+   * Returns the scores of challengers in shadow, in the events' order; undefined (or nothing at all) without
+   * one, and if one fails or takes too long: a shadow never affects an event.
    */
   async shadow(events: readonly KeyedEvent[]): Promise<(Score | undefined)[]> {
     const assignments = this.#router.shadows(events);
@@ -116,7 +119,7 @@ export class Scorer {
     await this.#answer({ model, alias: champion, role: 'champion', events: failed }, answers);
   }
 
-  /** A challenger that can't run at all has failed on each event. */
+  /** An unavailable challenger has failed on each event. */
   async #scoreAnswer(assignment: ModelAssignment): Promise<(Score | MillraceError)[]> {
     try {
       return await this.#scoreAssignment(assignment);
@@ -144,10 +147,10 @@ export class Scorer {
   }
 
   /**
-   * Scores events with one version, in their order: the only way from an event to a score, through features,
-   * model and threshold. An event that can't be scored gets the reason and does not trouble the others.
+   * Scores events with one version, in their order: the only path from an event to a score, through features,
+   * model and threshold. An event that can't be scored gets an error and does not affect the others.
    *
-   * @throws MillraceError with `retriable` when the model can't run at the moment; no event is at fault then.
+   * @throws MillraceError with `retriable` when the model is unavailable; no event is at fault then.
    */
   async #scoreAssignment({ alias, role, events }: ModelAssignment): Promise<(Score | MillraceError)[]> {
     const { version, event, at } = alias;
@@ -192,7 +195,7 @@ function toScore(by: ScoredBy, output: number): Score | MillraceError {
   return { score, label: labelOf(by.manifest.output, score), by };
 }
 
-/** The reason for an event for which the model gave nothing at all. */
+/** Returns the error of an event without any output of the model. */
 export function outputMissing(): MillraceError {
   return new MillraceError('OUTPUT_INVALID', 'The model gave no output for this event.');
 }

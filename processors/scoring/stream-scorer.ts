@@ -26,7 +26,7 @@ export interface StreamScorerOptions {
   now?: () => number;
 }
 
-/** An event's record once read: to be scored, scored before it came here, or beyond scoring. */
+/** A decoded event's record: to be scored, already scored by a synchronous call, or invalid. */
 type Item = { record: StreamRecord; eventId: string } & (
   | { kind: 'event'; event: ReceivedEvent }
   | { kind: 'scored'; event: ReceivedEvent; prediction: Prediction }
@@ -34,8 +34,8 @@ type Item = { record: StreamRecord; eventId: string } & (
 );
 
 /**
- * Turns each record of `<pipeline>.events` into the record that follows from it: a prediction or a dead
- * letter. Nothing is kept between calls, so any number of copies may run.
+ * Turns each record of `<pipeline>.events` into its output record: a prediction or a dead letter. It keeps no
+ * state between calls, so any number of copies may run.
  */
 export class StreamScorer {
   readonly #pipeline: OpenPipeline;
@@ -51,9 +51,11 @@ export class StreamScorer {
   }
 
   /**
-   * @returns one record for each of `records`, in their order, and beside it the prediction of a challenger
+   * Scores records.
+   *
+   * @returns one record for each of `records`, in their order, and in addition the prediction of a challenger
    *   in shadow.
-   * @throws MillraceError with `retriable` when registry or model can't be had now; calling again loses and
+   * @throws MillraceError with `retriable` when registry or model is unavailable; calling again loses and
    *   doubles nothing.
    */
   async process(records: StreamRecord[]): Promise<NewRecord[]> {
@@ -62,7 +64,7 @@ export class StreamScorer {
     const valid: ReceivedEvent[] = [];
     for (const record of records) {
       const read = this.#read(record);
-      // Waits only for what isn't cached: a promise for each record would cost more than reading it.
+      // Waits only for uncached schemas: a promise for each record would cost more than reading it.
       const item = read instanceof Promise ? await read : read;
       items.push(item);
       if (item.kind === 'event') unscored.push(item.event);
@@ -73,7 +75,7 @@ export class StreamScorer {
     return this.#toRecords(items, scores.values(), shadows.values());
   }
 
-  /** The dead letter of a record whose prediction the log refuses. */
+  /** Returns the dead letter of a record whose prediction the log refuses. */
   refused(record: StreamRecord, reason: MillraceError): NewRecord {
     return this.#deadLetter({ kind: 'failed', record, eventId: recordEventId(record), reason }, reason);
   }
@@ -116,8 +118,8 @@ export class StreamScorer {
   }
 
   /**
-   * An event with the prediction that a synchronous call made of it. It counts only if it can be nothing
-   * else: anyone may write to the topic, and programs that enrich events copy headers. Otherwise the event is
+   * Returns an event with the prediction that a synchronous call made of it, if it can't be anything else:
+   * anyone may write to the topic, and programs that enrich events copy headers. Otherwise the event is
    * scored like any other.
    */
   async #readScored(reading: Item | Promise<Item>, carried: Buffer): Promise<Item> {
@@ -166,7 +168,7 @@ export class StreamScorer {
         fields: valid,
         key: record.key?.toString() ?? recordKey(this.#pipeline.pipeline, valid, eventId),
         receivedAt: appendedAt,
-        // Of JSON the id of the contract that checked it, as of an event over HTTP.
+        // For JSON the id of the contract that checked it, as for an event over HTTP.
         schemaId: schemaIdOf(record.value) ?? this.#pipeline.event.schemaId,
         position: record,
       };
@@ -193,8 +195,8 @@ export class StreamScorer {
   }
 
   /**
-   * When its producer says that the event happened. What can't be read or stored is counted, and is no reason
-   * to lose it.
+   * Returns the producer's time of the event. An unreadable or unstorable time is counted, and does not
+   * discard the event.
    */
   #timeOf({ headers }: StreamRecord): number | undefined {
     const text = cloudEventAttribute(headers, 'time');

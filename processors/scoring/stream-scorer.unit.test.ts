@@ -76,7 +76,7 @@ describe('events', () => {
     });
   });
 
-  test('in JSON are the same as in Avro, with the id and time in their JSON unless headers say others', async () => {
+  test('in JSON are the same as in Avro, with the id and time in their JSON unless headers override them', async () => {
     const json = Buffer.from(
       '\ufeff{"event_id": "inside", "event_time": "2026-01-31 12:00:00", "a": 1, "b": 2}\n',
     );
@@ -93,12 +93,12 @@ describe('events', () => {
     });
   });
 
-  test('without an id get one that follows from their place on the log', async () => {
+  test('without an id get one derived from their position on the log', async () => {
     const record = event(avro({ a: 1, b: 2 }), {});
     expect(decode(await processOne(record)).event_id).toBe(positionEventId(record));
   });
 
-  test('with a time that can’t be read or stored have the time of their record, and are counted', async () => {
+  test('with an invalid time have the time of their record, and are counted', async () => {
     for (const time of ['1', '9999-01-01T00:00:00Z']) {
       const record = event(avro({ a: 1, b: 2 }), { ce_id: 'e', ce_time: time });
       expect(decode(await processOne(record)).event_time).toBe(record.timestamp);
@@ -108,7 +108,7 @@ describe('events', () => {
     expect(decode(await processOne(late)).event_time).toBe(now);
   });
 
-  test('in a batch are answered in their order, and a bad one does nothing to the others', async () => {
+  test('in a batch are answered in their order, and a bad one does not affect the others', async () => {
     const outputs = await scorer.process([
       event(avro({ a: 1, b: 1 }), { ce_id: 'first' }),
       event(Buffer.from('garbage'), { ce_id: 'bad' }),
@@ -127,7 +127,7 @@ describe('events', () => {
     ]);
   });
 
-  test('written with an older schema are read with the newer', async () => {
+  test('written with an older schema are read with the newer one', async () => {
     const fields = [
       { name: 'a', type: 'int' },
       { name: 'b', type: 'int' },
@@ -138,7 +138,7 @@ describe('events', () => {
     expect(decode(await processOne(record))).toMatchObject({ score: 7, schema_id: id });
   });
 
-  test('wait for a model that can’t run now: the call rejects, and nothing is a dead letter', async () => {
+  test('wait for an unavailable model: the call rejects, and nothing is a dead letter', async () => {
     toy.model.gate = Promise.reject(new MillraceError('MODEL_WORKER_DIED', 'It died.', { retriable: true }));
     toy.model.gate.catch(() => undefined);
     await expect(scorer.process([event(avro({ a: 1, b: 2 }))])).rejects.toMatchObject({ retriable: true });
@@ -174,7 +174,7 @@ describe('dead letters', () => {
       'EVENT_INVALID',
       /event_time/,
     ],
-  ])('hold %s as it came, and say why', async (_, value, reason, detail) => {
+  ])('keep %s unchanged, with the reason', async (_, value, reason, detail) => {
     const record = event(value, { ce_id: 'e', other: 'kept' });
     const output = await processOne(record);
     expect(output).toMatchObject({ topic: 'toy.dead-letters', key: Buffer.from('k'), value });
@@ -193,7 +193,7 @@ describe('dead letters', () => {
     expect((await toy.metrics.deadLetters.get()).values).toMatchObject([{ labels: { reason }, value: 1 }]);
   });
 
-  test('are made of events that are cut off, or of an unrelated schema, with the id of it', async () => {
+  test('are made of events that are cut off, or of an unrelated schema, with its id', async () => {
     const whole = avro({ a: 1, b: 2 });
     expect(marksOf(await processOne(event(whole.subarray(0, -3))))).toMatchObject({
       reason: 'UNDECODABLE',
@@ -207,7 +207,7 @@ describe('dead letters', () => {
     });
   });
 
-  test('are made of ids that can’t be one, under the id of their place', async () => {
+  test('are made of invalid ids, under the id of their position', async () => {
     for (const [id, detail] of [
       ['x'.repeat(5_000), 'Its id has 5000 bytes, more than 1024.'],
       [Buffer.from('caf\u00e9', 'latin1'), 'Its id, the header ce_id, is not valid UTF-8.'],
@@ -221,12 +221,12 @@ describe('dead letters', () => {
     }
   });
 
-  test('stand for a batch that can’t be read', async () => {
+  test('replace an unreadable batch', async () => {
     const output = await processOne(event(null, { [unreadableHeader]: 'zstd: corrupt' }));
     expect(marksOf(output)).toMatchObject({ reason: 'UNDECODABLE', detail: 'zstd: corrupt' });
   });
 
-  test('drop marks that the event brought along', async () => {
+  test('drop dead-letter headers of the event', async () => {
     const output = await processOne(
       event(Buffer.from('bad'), {
         ce_id: 'e',
@@ -247,8 +247,8 @@ describe('dead letters', () => {
   });
 });
 
-describe('a prediction that an event carries', () => {
-  /** The record that `predict` puts on the log, and the score that it answered. */
+describe('a prediction in an event’s record', () => {
+  /** The record that `predict` writes to the log, and the score that it answered. */
   async function predicted(
     fields: object,
   ): Promise<{ record: StreamRecord; score: number; features: string }> {
@@ -262,17 +262,14 @@ describe('a prediction that an event carries', () => {
     return { record, score: row.score, features: row.features };
   }
 
-  test.each(['double', 'float'])(
-    'is the one that the caller got, where numbers are of type %s',
-    async (type) => {
-      await open({ type });
-      const { record, score, features } = await predicted({ a: 0.1, b: 0.2 });
-      const { rows } = toy.model;
-      const prediction = decode(await processOne(record));
-      expect(prediction).toMatchObject({ score, features, offset: record.offset, partition: 0 });
-      expect(toy.model.rows).toBe(rows);
-    },
-  );
+  test.each(['double', 'float'])('is the one that the caller got, for numbers of type %s', async (type) => {
+    await open({ type });
+    const { record, score, features } = await predicted({ a: 0.1, b: 0.2 });
+    const { rows } = toy.model;
+    const prediction = decode(await processOne(record));
+    expect(prediction).toMatchObject({ score, features, offset: record.offset, partition: 0 });
+    expect(toy.model.rows).toBe(rows);
+  });
 
   test.each<[string, Partial<Prediction>]>([
     ['another event id', { event_id: 'other' }],
@@ -284,7 +281,7 @@ describe('a prediction that an event carries', () => {
     ['a score that is no number', { score: Number.NaN }],
     ['an endless latency', { latency_ms: Number.POSITIVE_INFINITY }],
     ['the role of a shadow', { role: 'shadow' }],
-  ])('does not count with %s: the event is scored', async (_, changes) => {
+  ])('is ignored with %s: the event is scored', async (_, changes) => {
     const { record } = await predicted({ a: 1, b: 2 });
     const { schemaId, type } = toy.pipeline.prediction;
     const carried = decode({ topic: '', key: null, value: record.headers['millrace-prediction'] ?? null });
@@ -293,13 +290,13 @@ describe('a prediction that an event carries', () => {
     expect(decode(await processOne(record))).toMatchObject({ event_id: 'e', score: 3, role: 'champion' });
   });
 
-  test('does not count when it can’t be decoded', async () => {
+  test('is ignored when it can’t be decoded', async () => {
     const { record } = await predicted({ a: 1, b: 2 });
     record.headers['millrace-prediction'] = Buffer.from('garbage');
     expect(decode(await processOne(record)).score).toBe(3);
   });
 
-  test('counts as it is, if it is of this very event', async () => {
+  test('is used unchanged if it is of this very event', async () => {
     const { record } = await predicted({ a: 1, b: 2 });
     const { schemaId, type } = toy.pipeline.prediction;
     const carried = decode({ topic: '', key: null, value: record.headers['millrace-prediction'] ?? null });

@@ -1,7 +1,7 @@
 import type { ModelManifest } from '../../models/manifest.js';
 
 /**
- * The label of a score, by the threshold in the model's `model.json` (`output.decision`).
+ * Returns the label of a score, by the threshold in the model's `model.json` (`output.decision`).
  *
  * @returns `null` for a model that doesn't classify.
  */

@@ -5,8 +5,8 @@ import type { StreamRecord } from '../../streams/records.js';
 import { spansOf } from '../../streams/traced-records.js';
 
 /**
- * Starts the span of one insert, in the trace of the first record that has a span. It is linked with the
- * spans of the other records, and they with it. Attributes:
+ * Starts the span of one insert, in the trace of the first record that has a span. This span and the spans of
+ * the other records are linked in both directions. Attributes:
  * https://opentelemetry.io/docs/specs/semconv/database/
  */
 export function startInsertSpan(

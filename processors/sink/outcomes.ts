@@ -5,9 +5,10 @@ import { jsonObject } from '../../streams/json-value.js';
 import type { Serde } from '../../streams/serde.js';
 
 /**
- * Reads the values of `<pipeline>.outcomes`: Avro, or JSON that fits the contract.
+ * Returns a reader of the values of `<pipeline>.outcomes`: Avro, or JSON that fits the contract.
  *
- * @returns a function that throws, or whose promise fails with, what `Serde.decode` does, `JSON_INVALID` or
+ * @returns a function that fails, by an error or a rejected promise, with the errors of `Serde.decode`,
+ *   `JSON_INVALID` or
  *   `EVENT_INVALID`.
  */
 export function outcomeReader(

@@ -37,7 +37,7 @@ export interface SinkOptions {
   prediction: Contract;
   outcome: Contract;
   modelEvent: Contract;
-  /** Takes what can't be stored, as dead letters. */
+  /** Receives unstorable records as dead letters. */
   producer: LogProducer;
   metrics: Metrics;
   logger: Logger;
@@ -45,12 +45,12 @@ export interface SinkOptions {
   now?: () => number;
 }
 
-/** Where a topic's records go. */
+/** Destination of a topic's records. */
 interface Target {
   table: Table;
   /**
-   * Takes what can't be stored as a dead letter; `millrace` for what belongs to no pipeline, which is only
-   * logged.
+   * Pipeline of the topic's dead letters; `millrace` for a topic without a pipeline, whose unstorable records
+   * are only logged.
    */
   pipeline: string;
 }
@@ -63,13 +63,13 @@ const tables = [
   'outcomes',
 ] as const;
 
-/** A record and the row that it makes. */
+/** A record and its row. */
 interface Entry {
   record: StreamRecord;
   row: RowsByTable[Table];
 }
 
-/** A record that no row can hold. */
+/** A record that fits no row. */
 interface RejectedRecord {
   record: StreamRecord;
   target: Target;
@@ -78,7 +78,7 @@ interface RejectedRecord {
 
 /**
  * Stores predictions, dead letters, outcomes and the lifecycle of models in ClickHouse. Storing a record
- * again changes nothing, so offsets are committed after the insert and a crash between the two costs only
+ * again changes nothing, so offsets are committed after the insert and a crash between the two only repeats
  * work.
  */
 export class Sink {
@@ -112,12 +112,12 @@ export class Sink {
   }
 
   /**
-   * Stores the records. One that fits no row becomes a dead letter. Nothing is retried here: after a failed insert
-   * the batch consumer (streams/batch-consumer.ts, `handle`) calls again with the same records, for as long as it
-   * takes, with the pauses of `backoff` (platform/backoff.ts).
+   * Stores the records. One that fits no row becomes a dead letter. There are no retries here: after a failed
+   * insert the batch consumer (streams/batch-consumer.ts, `handle`) calls again with the same records, for as
+   * long as it takes, with the pauses of `backoff` (platform/backoff.ts).
    *
    * @param earlier - resolves once the records before these are stored, or will be stored again with them.
-   * @throws MillraceError while ClickHouse, registry or log can't be reached: call again with the same
+   * @throws MillraceError while ClickHouse, registry or log is unavailable: call again with the same
    *   records.
    */
   async store(records: readonly StreamRecord[], earlier?: Promise<unknown>): Promise<void> {
@@ -140,7 +140,7 @@ export class Sink {
       }
     }
     for (const table of tables) {
-      // Of an outcome and its correction with the same time the one stored last counts.
+      // Of an outcome and its correction with the same time, the last one stored counts.
       if (table === 'outcomes' && entries.outcomes.length > 0) await earlier;
       rejected.push(...(await this.#insert(table, entries[table])));
     }
@@ -153,7 +153,7 @@ export class Sink {
     return { ...target, table: 'dead_letter_resolutions' };
   }
 
-  /** @returns what ClickHouse refuses, found by halving. */
+  /** @returns the records that ClickHouse refuses, found by halving. */
   async #insert(table: Table, entries: Entry[]): Promise<RejectedRecord[]> {
     const [first] = entries;
     if (first === undefined) return [];
@@ -180,9 +180,9 @@ export class Sink {
   }
 
   /**
-   * The same when the same batch is stored again, another for anything else, even for the same places on the
-   * log read again: a topic made anew has other records there, and rows that were deleted are to come back
-   * with a replay.
+   * Returns the deduplication token: the same for the same batch, another for anything else, even for the
+   * same positions of the log. A recreated topic has other records there, and a replay must restore deleted
+   * rows.
    */
   #tokenOf(first: StreamRecord, count: number): string {
     const token = this.#tokens.get(first) ?? randomUUID();
@@ -199,7 +199,7 @@ export class Sink {
       const { topic, partition, offset } = record;
       logger.warn({ err: reason, topic, partition, offset }, 'a record can’t be stored');
       metrics.deadLetters.inc({ pipeline, reason: reasonOf(reason) });
-      // A dead letter about a dead letter could go on for ever; the record itself stays on its topic.
+      // A dead letter about a dead letter could repeat endlessly; the record itself stays on its topic.
       if (table !== 'predictions' && table !== 'outcomes') continue;
       const schemaId = schemaIdOf(record.value);
       const about = { now: this.#now(), schemaId, eventId: await this.#eventIdOf(record, table) };
@@ -210,7 +210,7 @@ export class Sink {
   }
 
   /**
-   * The event that a record is about, where it can be read: a client that waits for that event finds the dead
+   * Returns the event of a record, if it is readable: a client that waits for that event finds the dead
    * letter by it.
    */
   async #eventIdOf(record: StreamRecord, table: 'predictions' | 'outcomes'): Promise<string> {
@@ -224,7 +224,9 @@ export class Sink {
     return positionEventId(record);
   }
 
-  /** @throws MillraceError of the first that is refused even when nothing is left of its original. */
+  /**
+   * Writes dead letters. @throws MillraceError of the first one that is refused even without the original.
+   */
   async #write(deadLetters: readonly NewRecord[], refusals = 0): Promise<void> {
     const outcomes = await this.#options.producer.sendEach(
       deadLetters.map((deadLetter) => smallerDeadLetter(deadLetter, refusals)),

@@ -48,7 +48,7 @@ let toy: ToyPipeline;
 let log: FakeLog;
 let sink: Sink;
 let inserts: Insert[];
-/** Throws what ClickHouse answers to an insert, if anything is wrong with it. */
+/** Throws ClickHouse's error for an insert, if it has one. */
 let check: (insert: Insert) => void;
 
 beforeEach(async () => {
@@ -89,7 +89,7 @@ const rowsOf = (table: string) =>
 const deadLetters = () => log.read('toy.dead-letters').map((each) => readDeadLetter(each, 'toy'));
 
 describe('rows', () => {
-  test('of predictions, in one insert a batch, name the places of their events', async () => {
+  test('of predictions, in one insert a batch, have the positions of their events', async () => {
     await sink.store([predictionRecord({ event_id: 'a' }), predictionRecord({ event_id: 'b' })]);
     expect(inserts).toHaveLength(1);
     expect(rowsOf('predictions')).toMatchObject([
@@ -101,7 +101,7 @@ describe('rows', () => {
     ]);
   });
 
-  test('of dead letters have the bytes that failed, and those of resolutions what became of them', async () => {
+  test('of dead letters have the bytes that failed, and those of resolutions the outcome', async () => {
     const deadLetter = deadLetterOf(record('toy.events', Buffer.from([0xff, 0])));
     const stored = openDeadLetter(deadLetter, 'toy');
     const resolution = resolutionRecord(stored, { kind: 'redriven', note: 'why', now: at });
@@ -139,7 +139,7 @@ describe('rows', () => {
     expect(deadLetters()).toMatchObject([{ reason: 'EVENT_INVALID', detail: 'outcome must be a number' }]);
   });
 
-  test('of outcomes wait for the batches before, as the one stored last counts', async () => {
+  test('of outcomes wait for the batches before, as the last one stored counts', async () => {
     let release = (): void => undefined;
     const earlier = new Promise<void>((resolve) => (release = resolve));
     const json = { event_id: 'json', outcome: 0, observed_at: '2026-01-31T12:00:00Z' };
@@ -154,7 +154,7 @@ describe('rows', () => {
     expect(rowsOf('outcomes')).toHaveLength(1);
   });
 
-  test('are stored again under the same token as long as it is the same batch, for ClickHouse to skip', async () => {
+  test('are stored again under the same token for the same batch, for ClickHouse to skip', async () => {
     const batch = [predictionRecord()];
     await sink.store(batch);
     await sink.store(batch);
@@ -168,7 +168,7 @@ describe('rows', () => {
 });
 
 describe('records that fit no row', () => {
-  test('of predictions become dead letters of their events where those can be read', async () => {
+  test('of predictions become dead letters of their events if those are readable', async () => {
     const garbage = record('toy.predictions', Buffer.from('garbage'));
     await sink.store([predictionRecord({ event_id: 'late', event_time: 9e15 }), garbage, predictionRecord()]);
     expect(rowsOf('predictions')).toMatchObject([{ event_id: 'e' }]);
@@ -189,7 +189,7 @@ describe('records that fit no row', () => {
     expect(rowsOf('predictions')).toHaveLength(1);
   });
 
-  test('and were put on the dead-letter topic by others get their own place and the reason UNKNOWN', async () => {
+  test('and come from others on the dead-letter topic get their own position and the reason UNKNOWN', async () => {
     const forged = record('toy.dead-letters', Buffer.from('x'), {
       'dead-letter-failed-at': '9007199254740991',
     });
@@ -220,8 +220,8 @@ describe('records that fit no row', () => {
   });
 });
 
-describe('what may pass', () => {
-  test('while ClickHouse is down the call rejects, no dead letter is made, and the same call stores it later', async () => {
+describe('a transient failure', () => {
+  test('of ClickHouse rejects the call, makes no dead letter, and the same call stores it later', async () => {
     check = () => {
       throw Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED' });
     };
@@ -234,7 +234,7 @@ describe('what may pass', () => {
     expect(rowsOf('predictions')).toHaveLength(1);
   });
 
-  test('a dead letter that is too large for the log is written shrunk, then as small as it can be', async () => {
+  test('does not include a dead letter too large for the log: it is written shrunk, then as small as possible', async () => {
     const sizes: number[] = [];
     log.refuse = ({ value }) => {
       sizes.push(value?.length ?? 0);
@@ -245,7 +245,7 @@ describe('what may pass', () => {
     expect(deadLetters()).toMatchObject([{ reason: 'UNDECODABLE' }]);
   });
 
-  test('while the log takes no dead letters the call rejects', async () => {
+  test('of the dead-letter topic rejects the call', async () => {
     log.refuse = () => new MillraceError('LOG_TIMEOUT', 'No answer.', { retriable: true });
     await expect(sink.store([record('toy.predictions', Buffer.from('x'))])).rejects.toMatchObject({
       code: 'LOG_TIMEOUT',

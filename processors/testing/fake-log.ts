@@ -2,15 +2,15 @@ import { MillraceError } from '../../platform/errors.js';
 import type { LogProducer } from '../../streams/log-producer.js';
 import type { NewRecord, RecordPosition, StreamRecord } from '../../streams/records.js';
 
-/** A log in memory: one partition a topic, and it refuses what a test wants refused. */
+/** A log in memory: one partition per topic, with refusals that a test sets. */
 export class FakeLog implements LogProducer {
   readonly #topics = new Map<string, StreamRecord[]>();
   /** Calls of `sendEach` so far. */
   calls = 0;
-  /** The error with which a record is refused; undefined takes it. */
+  /** Returns the error with which a record is refused; undefined accepts it. */
   refuse: (record: NewRecord) => MillraceError | undefined = () => undefined;
 
-  /** The records of a topic, as a consumer reads them. */
+  /** Returns the records of a topic, as a consumer reads them. */
   read(topic: string): StreamRecord[] {
     return this.#topics.get(topic) ?? [];
   }
@@ -41,7 +41,7 @@ export class FakeLog implements LogProducer {
   }
 }
 
-/** A record as a consumer reads it from partition 0. */
+/** Returns a record as a consumer reads it from partition 0. */
 export function toStreamRecord(record: NewRecord, offset = 0): StreamRecord {
   const headers = Object.entries(record.headers ?? {}).map(([name, value]) => [name, Buffer.from(value)]);
   return {

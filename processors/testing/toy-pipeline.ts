@@ -19,7 +19,7 @@ import { Scorer } from '../scoring/scorer.js';
  */
 export class ToyModel {
   readonly manifest: ModelManifest;
-  /** Rows that it was asked for. */
+  /** Rows that it received. */
   rows = 0;
   /** Scores wait for it. */
   gate: Promise<unknown> = Promise.resolve();

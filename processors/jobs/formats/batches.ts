@@ -4,13 +4,13 @@ import type { InputRow } from './file-format.js';
 const maxBatchText = 2_000_000;
 
 export interface BatchOptions {
-  /** Rows to pass over first. Default 0. */
+  /** Rows to skip first. Default 0. */
   skip?: number;
-  /** Rows of a batch, or fewer where they are large. */
+  /** Rows of a batch, or fewer if they are large. */
   maxRows: number;
 }
 
-/** The rows of `source` in batches. */
+/** Yields the rows of `source` in batches. */
 export async function* inBatches(
   source: AsyncIterable<readonly InputRow[]>,
   { skip = 0, maxRows }: BatchOptions,

@@ -21,7 +21,7 @@ const batchRows = 500;
 const quote = 34;
 const lineFeed = 10;
 const carriageReturn = 13;
-/** The width of a sheet of Excel. */
+/** The maximum width of an Excel sheet. */
 const maxCells = 16_384;
 const delimiters = [',', ';', '\t', '|'];
 
@@ -30,7 +30,10 @@ interface CsvFile extends InputFile {
   delimiter: string;
 }
 
-/** Comma, semicolon, tab or bar between the cells, found by the first line; quotes as in RFC 4180. */
+/**
+ * The csv format. Cells are separated by comma, semicolon, tab or bar, detected in the first line; quotes as
+ * in RFC 4180.
+ */
 export const csv: FileFormat = {
   name: 'csv',
   contentType: 'text/csv; charset=utf-8',
@@ -80,10 +83,11 @@ async function* readRows(
 async function* readRecords(path: string, delimiter: string): AsyncGenerator<string[][]> {
   const parser = parse({
     delimiter,
-    // All three in one file, as of parts that were put together elsewhere: the parser would look for the first one only.
+    // All three line ends in one file, for example of concatenated parts: the parser would look for the first
+    // one only.
     record_delimiter: ['\r\n', '\n', '\r'],
     relax_column_count: true,
-    // A quote that does not begin a cell is a character, such as that of inches.
+    // A quote inside of a cell is a character, such as that of inches.
     relax_quotes: true,
     skip_empty_lines: true,
     max_record_size: maxRecordLength,
@@ -93,7 +97,7 @@ async function* readRecords(path: string, delimiter: string): AsyncGenerator<str
   text.pipe(parser);
   try {
     let batch: string[][] = [];
-    // The header by itself: whoever wants only that need not wait for more.
+    // The header separately: a caller that needs only the header does not wait for more.
     let size = 1;
     for await (const record of parser as AsyncIterable<string[]>) {
       if (batch.push(withoutEmptyEnd(record)) < size) continue;
@@ -112,11 +116,15 @@ async function* readRecords(path: string, delimiter: string): AsyncGenerator<str
   }
 }
 
-/** The parser counts characters, and none for empty cells: a file of commas would be a row that fills the memory. */
+/**
+ * The parser counts characters, and none for empty cells: a file of commas would be one row that fills the
+ * memory.
+ */
 async function* withoutEndlessRows(text: AsyncIterable<string>, delimiter: string): AsyncGenerator<string> {
   const separator = delimiter.charCodeAt(0);
   let cells = 1;
-  // Of the parser: a quote opens at the beginning of a cell alone, and one after a closing quote opens it again.
+  // As in the parser: a quote opens only at the beginning of a cell, and one after a closing quote reopens
+  // it.
   let isFirst = true;
   let isQuoted = false;
   let isClosing = false;
@@ -153,7 +161,7 @@ function whatIsWrong({ code, message }: CsvError): string {
   return code === 'CSV_QUOTE_NOT_CLOSED' ? 'a quote is opened and never closed.' : message;
 }
 
-/** The one that the first line has most often outside of quotes. */
+/** Returns the most frequent separator of the first line outside of quotes. */
 async function delimiterOf(path: string): Promise<string> {
   let line = '';
   for await (const text of readText(path)) {

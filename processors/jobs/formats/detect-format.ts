@@ -9,13 +9,13 @@ import { xlsx } from './xlsx.js';
 export const fileFormats: Readonly<Record<FileFormat['name'], FileFormat>> = { xlsx, csv, jsonl };
 
 const zipStart = Buffer.from('PK\x03\x04');
-/** Compound File Binary: Excel 97 to 2003, and any workbook that is protected with a password. */
+/** Compound File Binary: Excel 97 to 2003, and any workbook with a password. */
 const oleStart = Buffer.from('d0cf11e0a1b11ae1', 'hex');
 
 /**
- * The format of a file by what it holds; its name only tells what text is that could be either.
+ * Detects the format of a file by its content; the name only decides for ambiguous text.
  *
- * @throws MillraceError `FILE_INVALID` for what is none of them.
+ * @throws MillraceError `FILE_INVALID` for any other format.
  */
 export async function detectFormat(path: string, name: string): Promise<FileFormat> {
   const start = await readStart(path, 8);

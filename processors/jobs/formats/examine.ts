@@ -1,13 +1,16 @@
 import { isAmbiguousNumber } from '../../../schemas/number-text.js';
 import { fileInvalid, type InputFile } from './file-format.js';
 
-/** A digit can be matched in one way only, so a cell of a million of them takes no longer than its length. */
+/** A digit can be matched in one way only, so matching a cell takes linear time. */
 export const numberText = /^[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?$/i;
 
-/** Columns in which a point is before decimals, or `all`. */
+/** Columns in which a point separates decimals, or `all`. */
 export type DecimalColumns = ReadonlySet<string> | 'all';
 
-/** The decimal columns of a file, as far as its format tells them: else {@link examine} finds them in its rows. */
+/**
+ * Returns the decimal columns if the file's format determines them: else {@link examine} finds them in its
+ * rows.
+ */
 export function knownDecimals({
   pointsAreDecimal,
   columns,
@@ -17,10 +20,11 @@ export function knownDecimals({
 }
 
 /**
- * Reads a whole file: counts its rows, and finds the columns with a text that can only be a decimal, such as `12.5`. There
- * `90.000` is ninety. Elsewhere it may be ninety thousand, unless the file's commas separate cells.
+ * Reads a whole file: counts its rows, and finds the columns with a text that can only be a decimal, such as
+ * `12.5`. There `90.000` is ninety. Elsewhere it may be ninety thousand, unless the file's separator is the
+ * comma.
  *
- * @throws MillraceError `FILE_INVALID` where it is damaged, and for more than `maxRows` rows.
+ * @throws MillraceError `FILE_INVALID` if it is damaged, and for more than `maxRows` rows.
  */
 export async function examine(
   file: InputFile,

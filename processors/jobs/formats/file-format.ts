@@ -1,57 +1,66 @@
 import { MillraceError } from '../../../platform/errors.js';
 
-/** A cell without a usable value, such as `#N/A`. A plain object, since cells are copied from one thread to another. */
+/** A cell without a usable value, such as `#N/A`. A plain object, since cells are copied between threads. */
 export interface UnusableCell {
-  /** The text in the file, which goes into the result unchanged. */
+  /** The text in the file, which is written to the result unchanged. */
   readonly text: string;
   /** Follows the column's name: `holds the error #N/A`. */
   readonly problem: string;
 }
 
-/** Of a csv file only text; `null` is an empty cell. A Date is a date cell's, read as UTC. */
+/** A csv file has only text; `null` is an empty cell. A Date is a date cell's, read as UTC. */
 export type Cell = string | number | boolean | Date | UnusableCell | null;
 
-/** What an event is made of. */
+/** Input of an event. */
 export interface ParsedRow {
-  /** Values by column name. Empty when the row can't be read. */
+  /** Values by column name. Empty when the row is unreadable. */
   values: Readonly<Record<string, unknown>>;
-  /** Why no event can be made of the row. */
+  /** Why the row can't become an event. */
   problem?: string;
 }
 
 /** A row of a file. */
 export interface InputRow extends ParsedRow {
-  /** What goes back into the result: cells by position, or the line of a jsonl file. */
+  /** Content for the result: cells by position, or the line of a jsonl file. */
   original: readonly Cell[] | string;
 }
 
-/** An open file whose header fits its format. */
+/** An open file with a valid header. */
 export interface InputFile {
-  /** Names in their order, trimmed, empty where a column has none. `undefined` where each row names its own (jsonl). */
+  /**
+   * Names in their order, trimmed, empty for a column without one. `undefined` if each row has its own
+   * (jsonl).
+   */
   columns: readonly string[] | undefined;
-  /** Whether `90.000` in text is ninety: of files whose separator is the comma, which is then not before decimals. */
+  /**
+   * Whether the text `90.000` is ninety: in files whose separator is the comma, which then can't separate
+   * decimals.
+   */
   pointsAreDecimal?: boolean | undefined;
   /**
-   * Reads from the beginning, a batch of rows at a time, as often as it is called. Rows without any value are left out.
+   * Reads from the beginning at each call, a batch of rows at a time. Empty rows are left out.
    *
-   * @throws MillraceError `FILE_INVALID` with the place where the file is damaged; what the file system throws.
+   * @throws MillraceError `FILE_INVALID` with the position of the damage; errors of the file system.
    */
   rows(): AsyncIterable<InputRow[]>;
   close(): void;
 }
 
-/** What the result has beside a row. */
+/** Added values of a row in the result. */
 export type AddedValues = Readonly<Record<string, string | number | null>>;
 
-/** A kind of file that events come in and results go back in. */
+/** A file format for events and results. */
 export interface FileFormat {
   name: 'xlsx' | 'csv' | 'jsonl';
   contentType: string;
-  /** Whether values have the types that events need; else they are made from text where the contract asks for others. */
+  /** Whether values have the types that events need; else text is converted to the contract's types. */
   typed: boolean;
-  /** The caller closes the file. @throws MillraceError `FILE_INVALID` with the reason; what the file system throws. */
+  /**
+   * Opens a file, which the caller closes. @throws MillraceError `FILE_INVALID` with the reason; errors of
+   * the file system.
+   */
   open(path: string): Promise<InputFile>;
-  /** Writes the rows of `input` with the added values behind them, in the order in which they come. */
+  /** Writes the rows of `input` with the added values behind them, in their order. */
   write(
     path: string,
     input: InputFile,
@@ -65,8 +74,8 @@ export const maxRecordLength = 1_000_000;
 export const maxColumns = 1_000;
 
 /**
- * Names for added columns that the file does not have itself: one that is taken gets `millrace_` before it, as often as
- * it takes.
+ * Returns unique names for added columns: a name that the file has is prefixed by `millrace_`, repeatedly if
+ * needed.
  */
 export function freeNames(added: readonly string[], isTaken: (name: string) => boolean): string[] {
   return added.map((name) => {
@@ -85,7 +94,7 @@ export function toColumns(cells: readonly Cell[] | undefined): string[] {
   throw fileInvalid(`The file has ${names.length} columns; up to ${maxColumns} are read.`);
 }
 
-/** Cells by position as a row, or nothing when all are empty. */
+/** Converts cells by position to a row, or nothing when all are empty. */
 export function toRow(columns: readonly string[], cells: readonly Cell[]): InputRow | undefined {
   let filled = cells.length;
   while (filled > 0 && isEmpty(cells[filled - 1])) filled--;
@@ -98,7 +107,7 @@ export function toRow(columns: readonly string[], cells: readonly Cell[]): Input
   return { values: toValues(columns, original), original };
 }
 
-/** Cells by the names of their columns. Of columns with one name the first counts. */
+/** Maps cells by the names of their columns. The first of several columns with one name counts. */
 export function toValues(columns: readonly string[], cells: readonly Cell[]): Record<string, unknown> {
   const values: Record<string, unknown> = Object.create(null) as Record<string, unknown>;
   for (const [index, name] of columns.entries()) {
@@ -121,7 +130,7 @@ export function fileInvalid(message: string, cause?: unknown): MillraceError {
   return new MillraceError('FILE_INVALID', message, cause === undefined ? {} : { cause });
 }
 
-/** Whether an error came from the file system, not from what the file holds. */
+/** Whether an error came from the file system, not from the file's content. */
 export function isFileSystemError(error: unknown): boolean {
   return error instanceof Error && 'syscall' in error;
 }
@@ -130,7 +139,10 @@ function isEmpty(cell: Cell | undefined): boolean {
   return cell === null || cell === undefined || cell === '';
 }
 
-/** `2026-01-31`, or `2026-01-31T12:00:00` when it has a time of day: spreadsheets know no zone. */
+/**
+ * Formats a date as `2026-01-31`, or `2026-01-31T12:00:00` if it has a time of day: spreadsheets have no time
+ * zones.
+ */
 function dateText(date: Date): string {
   const text = date.toISOString().slice(0, 19);
   return text.endsWith('T00:00:00') ? text.slice(0, 10) : text;

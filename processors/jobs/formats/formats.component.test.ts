@@ -28,7 +28,7 @@ async function save(content: string | Uint8Array): Promise<string> {
   return path;
 }
 
-/** What a file is read as. */
+/** Rows that a file is read as. */
 async function read(content: string | Uint8Array, name = 'file') {
   const path = await save(content);
   const format = await detectFormat(path, name);
@@ -39,7 +39,7 @@ async function read(content: string | Uint8Array, name = 'file') {
   return { path, format, file, rows, values: rows.map((row) => ({ ...row.values })) };
 }
 
-/** The result that is written of a file, each row with its number as prediction. */
+/** Result of a file, each row with its number as prediction. */
 async function write(content: string | Uint8Array, name = 'file'): Promise<string> {
   const { format, file, rows } = await read(content, name);
   const path = join(folder, String(files++));
@@ -83,7 +83,7 @@ describe('csv', () => {
     expect(rows.map(({ problem }) => problem)).toEqual([undefined, undefined]);
   });
 
-  it('with quotes inside of cells, which are characters, and line ends inside of quotes, too', async () => {
+  it('with quotes inside of cells, which are characters, and line ends inside of quotes', async () => {
     expect((await read('a,b,c\n1,18" wheels,"x\r\ny"\n2,"a ""b""",\n3,"",d"\n')).values).toEqual([
       { a: '1', b: '18" wheels', c: 'x\r\ny' },
       { a: '2', b: 'a "b"', c: null },
@@ -124,7 +124,7 @@ describe('csv', () => {
     expect(a).toHaveLength(20_000);
   });
 
-  it('goes back with its own separator, cells as they were, and columns that clash renamed', async () => {
+  it('is written with its own separator, cells unchanged, and clashing columns renamed', async () => {
     const path = await write('a;prediction\n=1+1;"x;y"\n007;\n');
     expect(await readFile(path, 'utf8')).toBe(
       'a;prediction;millrace_prediction;error\n=1+1;"x;y";1;\n007;;2;\n',
@@ -143,7 +143,7 @@ describe('csv', () => {
     ['more columns than anybody has', `${'a,'.repeat(2_000)}b\n1\n`],
   ])('is refused with %s', (_, content) => fails(content));
 
-  it('says where a NUL character is', async () => {
+  it('reports the position of a NUL character', async () => {
     await expect(read(`a,b\n${'1,ä\n'.repeat(30)}1,\0\n`)).rejects.toMatchObject({
       message: expect.stringContaining('near its byte 156') as string,
     });
@@ -151,7 +151,7 @@ describe('csv', () => {
 });
 
 describe('jsonl', () => {
-  it('keeps each line to the letter', async () => {
+  it('keeps each line unchanged', async () => {
     const path = await write('{"a": 1.50, "b":12345678901234567890}\r\n\n{}\n{"prediction":0}', 'x.jsonl');
     expect(await readFile(path, 'utf8')).toBe(
       '{"a": 1.50, "b":12345678901234567890,"prediction":1,"error":null}\n' +
@@ -159,7 +159,7 @@ describe('jsonl', () => {
     );
   });
 
-  it('keeps lines that are none, with the reason', async () => {
+  it('keeps invalid lines, with the reason', async () => {
     const path = await write('{"a":1}\n{"a":\n[1]\n');
     const lines = (await readFile(path, 'utf8')).trimEnd().split('\n');
     expect(lines.map((line) => JSON.parse(line) as unknown)).toEqual([
@@ -169,7 +169,7 @@ describe('jsonl', () => {
     ]);
   });
 
-  it('reads characters that lie across the pieces in which a file is read', async () => {
+  it('reads characters split between two chunks of a file', async () => {
     const lines = Array.from({ length: 20_000 }, (_, index) => JSON.stringify({ index, text: 'Zoë😀' }));
     const { values } = await read(lines.join('\n'));
     expect(values).toEqual(lines.map((line) => JSON.parse(line) as unknown));
@@ -182,7 +182,7 @@ describe('jsonl', () => {
   ])('is refused with %s', (_, content, name) => fails(content, name));
 });
 
-describe('xlsx', () => {
+describe('reads numbers, texts, booleans, dates, formulas’ results, and omitted cells', () => {
   const cell = (value: string, type = 'n', more = ''): string => `<c t="${type}"${more}><v>${value}</v></c>`;
   const header = (...names: string[]): string =>
     `<row r="1">${names.map((name) => `<c t="inlineStr"><is><t>${name}</t></is></c>`).join('')}</row>`;
@@ -223,7 +223,7 @@ describe('xlsx', () => {
     ]);
   });
 
-  it('counts dates from 1904 where the workbook does', async () => {
+  it('counts dates from 1904 if the workbook does', async () => {
     const styles = '<cellXfs><xf numFmtId="14"/></cellXfs>';
     const workbookProperties = '<workbookPr date1904="1"/>';
     const rows = `${header('date')}<row>${cell('0', 'n', ' s="0"')}</row>`;
@@ -240,7 +240,7 @@ describe('xlsx', () => {
     expect(values).toEqual([{ a: 7 }]);
   });
 
-  it('says why a cell can’t be used', async () => {
+  it('reports why a cell can’t be used', async () => {
     const rows = `${header('a', 'b', 'c')}<row>${cell('#N/A', 'e')}<c><f>1+1</f></c>${cell('7', 's')}</row>`;
     const { values } = await read(workbook({ rows }));
     expect(values).toMatchObject([
@@ -252,7 +252,7 @@ describe('xlsx', () => {
     ]);
   });
 
-  it('goes back as it came, with the columns added: text that looks like a formula stays text', async () => {
+  it('is written unchanged, with the columns added: text that looks like a formula stays text', async () => {
     const rows = `${header('a', 'prediction')}<row><c t="str"><v>=1+1</v></c>${cell('2')}</row><row>${cell('_x005F_x0041_', 'str')}</row>`;
     const path = await write(workbook({ rows }));
     expect((await read(await readFile(path))).values).toEqual([
@@ -346,7 +346,7 @@ describe('reading', () => {
     expect(opens).toHaveBeenCalledTimes(1);
   });
 
-  it('holds the texts of a workbook, not what lies between them', async () => {
+  it('keeps the texts of a workbook in memory, without the content between them', async () => {
     const bytes = 100 * 1024 ** 2;
     const row = '<row><c t="str"><v>a</v></c></row>';
     const one = `<si><t>${'x'.repeat(40)}</t></si>${' '.repeat(15_000)}`;
@@ -369,7 +369,7 @@ describe('reading', () => {
     expect(sizes).toEqual([3, 3, 3, 1]);
   });
 
-  it('takes no more of a large sheet than is used, and lets others have their turn', async () => {
+  it('unpacks no more of a large sheet than is used, and yields to other work', async () => {
     const row = `<row>${'<c><v>12345</v></c>'.repeat(20)}</row>`;
     const content = `<worksheet><sheetData><row><c t="str"><v>a</v></c>${'<c t="str"><v>b</v></c>'.repeat(19)}</row>${row.repeat(20_000)}</sheetData></worksheet>`;
     const file = await xlsx.open(await save(workbook({ sheet: { content } })));

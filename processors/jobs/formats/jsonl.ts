@@ -12,7 +12,7 @@ import {
 } from './file-format.js';
 import { readText } from './text.js';
 
-/** One JSON object a line. */
+/** The jsonl format: one JSON object a line. */
 export const jsonl: FileFormat = {
   name: 'jsonl',
   contentType: 'application/x-ndjson',
@@ -57,7 +57,9 @@ function toRow(line: string, number: number): InputRow[] {
   }
 }
 
-/** The line as it was, so that no number loses a digit, with the added values before its closing brace. */
+/**
+ * Returns the original line, so that no number loses a digit, with the added values before its closing brace.
+ */
 function toLine(row: InputRow, added: readonly string[], values: AddedValues): string {
   const line = typeof row.original === 'string' ? row.original : '{}';
   const isObject = row.problem === undefined;

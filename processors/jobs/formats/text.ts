@@ -3,9 +3,9 @@ import { open } from 'node:fs/promises';
 import { fileInvalid } from './file-format.js';
 
 /**
- * The text of a file in pieces, its byte order mark left out: UTF-8, or UTF-16 that says so with its mark.
+ * Yields the text of a file in chunks, without its byte order mark: UTF-8, or UTF-16 with a byte order mark.
  *
- * @throws MillraceError `FILE_INVALID` at the first bytes that are none.
+ * @throws MillraceError `FILE_INVALID` at the first invalid bytes.
  */
 export async function* readText(path: string): AsyncGenerator<string> {
   const encoding = await encodingOf(path);
@@ -38,7 +38,7 @@ export async function* readText(path: string): AsyncGenerator<string> {
   if (rest !== '') yield rest;
 }
 
-/** The first `length` bytes of a file, or all. */
+/** Reads the first `length` bytes of a file, or all. */
 export async function readStart(path: string, length: number): Promise<Buffer> {
   const file = await open(path);
   try {

@@ -4,19 +4,19 @@ import { MillraceError, messageOf } from '../../../platform/errors.js';
 import { fileInvalid, isFileSystemError, maxRecordLength } from './file-format.js';
 
 const maxParts = 10_000;
-/** Unpacked: three times what a full sheet of twenty columns takes. */
+/** Unpacked: three times the size of a full sheet of twenty columns. */
 const maxPartBytes = 2 * 1024 ** 3;
 const maxSmallPartBytes = 16 * 1024 ** 2;
 const maxDepth = 100;
 
-/** Told of what a part holds, tags by their local names. */
+/** Handlers of a part's content; tags have their local names. */
 export interface XmlHandler {
   open?(name: string, attributes: Record<string, string>): void;
   text?(text: string): void;
   close?(name: string): void;
 }
 
-/** The parts of a workbook: a zip file on disk, of which only what is asked for is unpacked. */
+/** The parts of a workbook: a zip file on disk, of which only requested parts are unpacked. */
 export class XlsxPackage {
   readonly #zip: ZipFile;
   readonly #entries: ReadonlyMap<string, Entry>;
@@ -26,7 +26,7 @@ export class XlsxPackage {
     this.#entries = entries;
   }
 
-  /** @throws MillraceError `FILE_INVALID` for what is no zip file, or one that is made to do harm. */
+  /** Opens a workbook. @throws MillraceError `FILE_INVALID` for an invalid or malicious zip file. */
   static async open(path: string): Promise<XlsxPackage> {
     const zip = await translated(() => yauzl.openPromise(path, { lazyEntries: true, autoClose: false }));
     try {
@@ -47,8 +47,8 @@ export class XlsxPackage {
   }
 
   /**
-   * Reads a part piece by piece, and yields after each, so that others get their turn and no more is unpacked than is
-   * taken.
+   * Reads a part in chunks, and yields after each, so that other work proceeds and nothing is unpacked in
+   * advance.
    *
    * @throws MillraceError `FILE_INVALID` when it is missing, damaged, or larger than `maxBytes`.
    */
@@ -83,7 +83,7 @@ export class XlsxPackage {
     }
   }
 
-  /** Reads a part whole. @throws as {@link parse}. */
+  /** Reads a whole part. @throws as {@link parse}. */
   async parseAll(name: string, handler: XmlHandler, maxBytes?: number): Promise<void> {
     for await (const _ of this.parse(name, handler, maxBytes));
   }
@@ -112,7 +112,7 @@ async function readEntries(zip: ZipFile): Promise<Map<string, Entry>> {
   return entries;
 }
 
-/** Names of parts don't differ by case (ECMA-376 part 2, 6.2.2.3). */
+/** Names of parts are case-insensitive (ECMA-376 part 2, 6.2.2.3). */
 function partKey(name: string): string {
   return name.replace(/^\//, '').toLowerCase();
 }
@@ -150,7 +150,7 @@ function localName(name: string): string {
   return name.slice(name.indexOf(':') + 1);
 }
 
-/** Does something, and says of what libraries throw that the file is at fault, if it is. */
+/** Runs a function, and converts errors that libraries throw for an invalid file. */
 async function translated<T>(action: () => T | Promise<T>, part?: string): Promise<T> {
   try {
     return await action();

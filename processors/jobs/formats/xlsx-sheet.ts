@@ -6,26 +6,32 @@ import { XlsxPackage } from './xlsx-package.js';
 const maxRows = 1_048_576;
 const maxCellLength = 32_767;
 const maxSheetBytes = 2 * 1024 ** 3;
-/** Shared strings are needed in no order, so they are in memory: so many bytes of it, about. */
+/**
+ * Maximum memory of shared strings, bytes, approximate. They are needed in no order, so all are in memory.
+ */
 const maxStringBytes = 160 * 1024 ** 2;
 const bytesPerString = 32;
-/** V8 copies what is shorter. */
+/** V8 copies shorter texts. */
 const minSliceLength = 13;
-/** Unpacked, their part has three times that at most: the rest is tags and formats. */
+/** Maximum unpacked size of their part: the other two thirds are tags and formats. */
 const maxStringsPartBytes = 512 * 1024 ** 2;
 const dayMs = 24 * 3_600_000;
 
 /** The first sheet of an open workbook. */
 export interface Sheet {
-  /** All rows from the first, in batches, cells by position; no more of the sheet is unpacked than is taken. */
+  /**
+   * Yields all rows from the first, in batches, cells by position; nothing of the sheet is unpacked in
+   * advance.
+   */
   rows(): AsyncGenerator<Cell[][]>;
   close(): void;
 }
 
 /**
- * Opens the first sheet of a workbook: its shared strings and formats are in memory then. The caller closes it.
+ * Opens the first sheet of a workbook: its shared strings and formats are then in memory. The caller closes
+ * it.
  *
- * @throws MillraceError `FILE_INVALID` with the reason, as `rows` does; what the file system throws.
+ * @throws MillraceError `FILE_INVALID` with the reason, as `rows` does; errors of the file system.
  */
 export async function openSheet(path: string): Promise<Sheet> {
   const parts = await XlsxPackage.open(path);
@@ -67,7 +73,8 @@ async function readWorkbook(parts: XlsxPackage): Promise<Workbook> {
   const relationPrefixes = new Set<string>();
   await parts.parseAll(main, {
     open: (name, attributes) => {
-      // Writers choose the prefix of the relationships' namespace, which both variants of the format end alike.
+      // Writers choose the prefix of the relationships' namespace; the namespace has the same end in both
+      // variants of the format.
       for (const [attribute, namespace] of Object.entries(attributes)) {
         if (attribute.startsWith('xmlns:') && posix.basename(namespace) === 'relationships')
           relationPrefixes.add(attribute.slice('xmlns:'.length));
@@ -99,7 +106,10 @@ async function refuseMacros(parts: XlsxPackage): Promise<void> {
   if (isBinary) throw fileInvalid('The workbook is binary (.xlsb). Save it as .xlsx.');
 }
 
-/** What a part names others by, targets as names of parts; types by their last word, which both variants of the format share. */
+/**
+ * Reads the relationships of a part. Targets are names of parts; types are reduced to their last word, which
+ * both variants of the format share.
+ */
 async function readRelations(
   parts: XlsxPackage,
   part: string,
@@ -153,8 +163,8 @@ async function readStrings(parts: XlsxPackage, part: string): Promise<string[]> 
 }
 
 /**
- * A copy of a text. The text itself may be a slice of the piece of the file that it was read from, and would hold all of
- * that in memory: a few letters between megabytes of nothing.
+ * Copies a text. The original may be a slice of a chunk of the file, and would keep the whole chunk in
+ * memory.
  */
 function detached(text: string): { kept: string; bytes: number } {
   if (text.length < minSliceLength) return { kept: text, bytes: 2 * text.length };
@@ -163,7 +173,7 @@ function detached(text: string): { kept: string; bytes: number } {
   return { kept: copy.toString(), bytes: isAscii ? text.length : 2 * text.length };
 }
 
-/** Numbers of the cell formats that show a number as a date or time. */
+/** Returns the numbers of the cell formats that show a number as a date or time. */
 async function readDateStyles(parts: XlsxPackage, part: string): Promise<Set<number>> {
   const custom = new Map<string, boolean>();
   const dates = new Set<number>();
@@ -217,7 +227,7 @@ class SheetRows {
     this.#date1904 = date1904;
   }
 
-  /** The rows that are complete, each once; those without a cell are left out. */
+  /** Returns the complete rows, each once; rows without a cell are left out. */
   take(): Cell[][] {
     const rows = this.#rows;
     this.#rows = [];
@@ -323,7 +333,7 @@ function unusable(text: string, problem: string): UnusableCell {
   return { text, problem };
 }
 
-/** The zero-based column of a reference such as `AB12`. */
+/** Returns the zero-based column of a reference such as `AB12`. */
 function columnOf(reference: string): number {
   let column = 0;
   for (let index = 0; index < reference.length; index++) {
@@ -336,7 +346,9 @@ function columnOf(reference: string): number {
   return column - 1;
 }
 
-/** Days since 1899-12-30 (Excel counts a 29th of February 1900 that never was) or since 1904. */
+/**
+ * Converts days since 1899-12-30 (Excel counts a 29th of February 1900, which did not exist) or since 1904.
+ */
 function toDate(serial: number, date1904: boolean): Cell {
   const epoch = date1904 ? Date.UTC(1904, 0, 1) : Date.UTC(1899, 11, serial < 60 ? 31 : 30);
   const date = new Date(epoch + Math.round(serial * dayMs));
@@ -349,7 +361,7 @@ function limited(text: string): string {
   throw fileInvalid(`A cell has more than ${maxCellLength} characters: no spreadsheet program writes that.`);
 }
 
-/** Characters that XML can't have are written as `_x0007_` (ECMA-376 part 1, 22.9.2.19). */
+/** Characters that XML can't contain are written as `_x0007_` (ECMA-376 part 1, 22.9.2.19). */
 function unescape(text: string): string {
   if (!text.includes('_x')) return text;
   return text.replaceAll(/_x([0-9A-Fa-f]{4})_/g, (_, hex: string) =>

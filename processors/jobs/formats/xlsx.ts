@@ -15,7 +15,10 @@ import {
 } from './file-format.js';
 import { openSheet, type Sheet } from './xlsx-sheet.js';
 
-/** The first sheet of an Excel workbook. Cells keep their values; formats, formulas and other sheets are not in the result. */
+/**
+ * The xlsx format: the first sheet of an Excel workbook. Cells keep their values; formats, formulas and other
+ * sheets are not in the result.
+ */
 export const xlsx: FileFormat = {
   name: 'xlsx',
   contentType: 'application/vnd.openxmlformats-officedocument.spreadsheetml.sheet',
@@ -31,7 +34,7 @@ export const xlsx: FileFormat = {
     }
   },
   write: async (path, { columns = [] }, added, rows) => {
-    // Loaded when needed: it takes as long as all that a parser thread needs to start.
+    // Loaded when needed: loading doubles the start time of a parser thread.
     const { writeXlsxStream } = await import('hucre/xlsx');
     const header = [...columns, ...freeNames(added, (name) => columns.includes(name))];
     const sheet = writeXlsxStream(toSheet(header, added, rows), { name: 'Sheet1' });

@@ -95,7 +95,7 @@ describe.each(Object.values(fileFormats))('a file of the format $name', (format)
   });
 });
 
-test('errors come with what they are told by', async () => {
+test('errors keep the properties that identify them', async () => {
   const damaged = await save('a,b\n1,2\n"3,4\n');
   const rowsOf = (path: string) =>
     parser.read(path, { format: 'csv' }, async (file) => {
@@ -119,7 +119,7 @@ test('errors come with what they are told by', async () => {
   await expect(failing).rejects.toThrow('not scored');
 });
 
-test('a file that takes too much memory fails, and those of others are read', async () => {
+test('a file that takes too much memory fails, and other files are read', async () => {
   const small = new FileParser({ maxHeapMb: 16 });
   const strings = '<si><t>different texts of some length</t></si>'.repeat(500_000);
   const large = await save(workbook({ rows: header('a'), strings }));
@@ -142,7 +142,7 @@ test('a file that takes too much memory fails, and those of others are read', as
   }
 });
 
-test('a signal that is aborted ends the reading of a file', async () => {
+test('an aborted signal ends the reading of a file', async () => {
   const aborting = new AbortController();
   const path = await save(`a\n${'1\n'.repeat(1_000_000)}`);
   const reading = parser.read(path, { format: 'csv', signal: aborting.signal }, (file) => {
@@ -154,7 +154,7 @@ test('a signal that is aborted ends the reading of a file', async () => {
   expect(await parser.read(await save('a\n1\n'), { format: 'csv' }, (file) => file.columns)).toEqual(['a']);
 });
 
-test('a pass that is not read to its end leaves no file open', async () => {
+test('a partial pass leaves no file open', async () => {
   const path = await save(`a\n${'1\n'.repeat(200_000)}`);
   const openFiles = (): number => readdirSync('/dev/fd').length;
   const readOneBatch = (): Promise<void> =>

@@ -6,13 +6,16 @@ import { type AddedValues, type FileFormat, type ParsedRow, toValues } from '../
 import { maxJobRows } from '../job.js';
 import { type Opened, ParserThread, type RowMessage } from './parser-thread.js';
 
-/** Jobs and requests share them. */
+/** Number of threads, shared by jobs and requests. */
 const maxThreads = 4;
-/** A thread takes a tenth of a second to start, and keeps memory of a large workbook until it ends. */
+/**
+ * How long an idle thread is kept. A thread takes a tenth of a second to start, and keeps memory of a large
+ * workbook until it ends.
+ */
 const maxIdleMs = 10_000;
 
 export type OpenOptions = {
-  /** Ends the thread when it is aborted. */
+  /** Ends the thread when it aborts. */
   signal?: AbortSignal;
 } & (
   | { format: FileFormat['name'] }
@@ -21,9 +24,9 @@ export type OpenOptions = {
 );
 
 /**
- * Parses files in worker threads: the event loop stays free meanwhile, and a file that takes too much memory ends its
- * thread, not the process. A thread has one file at a time, and is kept for some seconds for the next one. When all
- * are busy, files wait.
+ * Parses files in worker threads. The event loop stays free meanwhile, and a file that takes too much memory
+ * ends its thread, not the process. A thread has one file at a time, and is kept for some seconds for the
+ * next one. When all are busy, files wait.
  */
 export class FileParser {
   readonly #maxHeapMb: number;
@@ -32,7 +35,7 @@ export class FileParser {
   readonly #slots = new Semaphore(maxThreads);
   #isClosed = false;
 
-  /** @param maxHeapMb - of one thread: more than the largest workbook takes that is read. Default 512. */
+  /** @param maxHeapMb - of one thread: more than the largest allowed workbook needs. Default 512. */
   constructor({ maxHeapMb = 512 }: { maxHeapMb?: number } = {}) {
     this.#maxHeapMb = maxHeapMb;
   }
@@ -40,8 +43,9 @@ export class FileParser {
   /**
    * Opens a file for `use`, and closes it afterwards.
    *
-   * @throws MillraceError `FILE_INVALID` for a file that has none of the formats, is damaged or takes too much memory; what
-   *   the file system and `use` throw; the reason of `signal` when it aborts; an Error when the thread ends.
+   * @throws MillraceError `FILE_INVALID` for a file of an unknown format, that is damaged or takes too much
+   *   memory; errors of
+   *   the file system and of `use`; the reason of `signal` when it aborts; an Error when the thread ends.
    */
   read<Result>(
     path: string,
@@ -64,7 +68,7 @@ export class FileParser {
         return result;
       } catch (error) {
         await thread.stop();
-        // The thread was ended on purpose then.
+        // The thread was ended on purpose.
         signal?.throwIfAborted();
         throw error;
       } finally {
@@ -73,7 +77,7 @@ export class FileParser {
     });
   }
 
-  /** Ends all threads, also those at work. */
+  /** Ends all threads, including busy ones. */
   async close(): Promise<void> {
     this.#isClosed = true;
     for (const timer of this.#idle.values()) clearTimeout(timer);
@@ -120,17 +124,20 @@ export class ParsedFile {
     this.#thread = thread;
   }
 
-  /** Reads the whole file. @throws MillraceError `FILE_INVALID` where it is damaged, and when it has too many rows. */
+  /** Reads the whole file. @throws MillraceError `FILE_INVALID` if it is damaged, or has too many rows. */
   async examine(): Promise<{ rows: number; decimals: DecimalColumns }> {
     return (await this.#thread.call('examined', { examine: maxJobRows })).examined;
   }
 
-  /** The columns with decimal points; reads the file where its format doesn't tell. @throws as {@link examine}. */
+  /**
+   * Returns the columns with decimal points; reads the file if its format doesn't determine them. @throws as
+   * {@link examine}.
+   */
   async decimals(): Promise<DecimalColumns> {
     return knownDecimals(this) ?? (await this.examine()).decimals;
   }
 
-  /** Reads rows in batches, one ahead. @throws MillraceError `FILE_INVALID`. */
+  /** Reads rows in batches, prefetching one. @throws MillraceError `FILE_INVALID`. */
   async *rows(read: BatchOptions): AsyncGenerator<ParsedRow[]> {
     let { rows } = await this.#thread.call('rows', { read });
     while (rows !== undefined) {
@@ -143,8 +150,8 @@ export class ParsedFile {
    * Writes a file of the same format, with added columns.
    *
    * @param added - their names.
-   * @param valuesOf - gives the values of a batch of rows.
-   * @throws what `valuesOf` and the file system throw; MillraceError `FILE_INVALID`.
+   * @param valuesOf - returns the values of a batch of rows.
+   * @throws errors of `valuesOf` and the file system; MillraceError `FILE_INVALID`.
    */
   async write(
     path: string,

@@ -10,19 +10,22 @@ import {
   type ParsedRow,
 } from '../formats/file-format.js';
 
-/** A row in its shortest form: the cells of a csv or xlsx file in the order of its columns, the object of a line of JSON. */
+/**
+ * A row in its shortest form: the cells of a csv or xlsx file in the order of its columns, the object of a
+ * line of JSON.
+ */
 export type RowMessage = { cells: readonly Cell[] } | { values: ParsedRow['values'] } | { problem: string };
 
-/** What the thread is asked; each request has one reply. */
+/** Requests to the thread; each has one reply. */
 export type Request =
   /** Without a format it is detected, with the help of the client's name for the file. */
   | { open: string; format: FileFormat['name'] | undefined; name: string }
-  /** With the most rows that the file may have. */
+  /** With the maximum number of rows of the file. */
   | { examine: number }
-  /** Begins a pass over the rows, and asks for its first batch. */
+  /** Begins a pass over the rows, and requests its first batch. */
   | { read: BatchOptions }
   | { write: string; added: readonly string[]; maxRows: number }
-  /** Asks for the next batch, with what is written beside the last one. */
+  /** Requests the next batch, with the added values of the last one. */
   | { next: AddedValues[] | undefined }
   | { close: true };
 
@@ -56,6 +59,8 @@ export class ParserThread {
   #death: Error | undefined;
 
   /**
+   * Starts the thread.
+   *
    * @param maxHeapMb - more memory ends the thread.
    * @param onExit - called when it has ended.
    * @throws MillraceError `INTERNAL`, retriable, when the process can't have another thread.
@@ -74,7 +79,7 @@ export class ParserThread {
     });
   }
 
-  /** @throws MillraceError `FILE_INVALID`; what the file system throws; an Error when the thread ends. */
+  /** @throws MillraceError `FILE_INVALID`; errors of the file system; an Error when the thread ends. */
   async call<Key extends string>(key: Key, request: Request): Promise<ReplyOf<Key>> {
     const reply = await new Promise<Reply>((resolve, reject) => {
       if (this.#death !== undefined) return reject(this.#death);
@@ -88,7 +93,7 @@ export class ParserThread {
     return reply as ReplyOf<Key>;
   }
 
-  /** Ends the thread, whatever it does. */
+  /** Ends the thread, whatever its state. */
   async stop(): Promise<void> {
     await this.#worker.terminate();
     await this.#exited;
@@ -106,7 +111,7 @@ function startWorker(maxHeapMb: number): Worker {
     return new Worker(new URL('./parser-worker.js', import.meta.url), {
       name: 'file parser',
       resourceLimits: { maxOldGenerationSizeMb: maxHeapMb },
-      execArgv: [], // the process's own flags (--input-type, --inspect-brk) are not meant for it
+      execArgv: [], // The process's own flags (--input-type, --inspect-brk) do not apply to it.
     });
   } catch (error) {
     const problem = `No thread could be started to parse a file: ${messageOf(error)}. Give the process more memory or threads.`;

@@ -45,7 +45,7 @@ async function answer(request: Request): Promise<Reply> {
     pass = write(format, request.write, file, request.added, batches);
     return nextBatch(undefined);
   }
-  // A pass that was not read to its end holds the file open.
+  // An incomplete pass keeps the file open.
   await pass?.return();
   pass = undefined;
   file.close();
@@ -63,7 +63,7 @@ function toMessage({ values, problem, original }: InputRow): RowMessage {
   return typeof original === 'string' ? { values } : { cells: original };
 }
 
-/** Reads the next batch while the last one is used in the other thread. */
+/** Reads the next batch while the other thread uses the last one. */
 async function* readAhead<Batch>(source: AsyncGenerator<Batch>): AsyncGenerator<Batch, void, undefined> {
   let next = source.next();
   try {
@@ -71,7 +71,7 @@ async function* readAhead<Batch>(source: AsyncGenerator<Batch>): AsyncGenerator<
       const { done, value } = await next;
       if (done === true) return;
       next = source.next();
-      // Thrown when it is awaited, which may be later than it fails.
+      // Thrown when it is awaited, which may be later than the failure.
       next.catch(() => undefined);
       yield value;
     }
@@ -80,7 +80,7 @@ async function* readAhead<Batch>(source: AsyncGenerator<Batch>): AsyncGenerator<
   }
 }
 
-/** Yields each batch of rows, takes the values to write beside them for it, and writes both. */
+/** Yields each batch of rows, receives its added values, and writes both. */
 async function* write(
   output: FileFormat,
   path: string,
@@ -102,7 +102,7 @@ async function* write(
 
 function toReply(error: unknown): Reply {
   if (error instanceof MillraceError && error.code === 'FILE_INVALID') return { fileInvalid: error.message };
-  // A copy of an error has no properties but those of every error.
+  // A cloned error has only the standard properties.
   const { code, syscall } = error as NodeJS.ErrnoException;
   return { error, properties: syscall === undefined ? {} : { code, syscall } };
 }

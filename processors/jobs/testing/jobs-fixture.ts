@@ -19,7 +19,7 @@ import { FileParser } from '../parser/file-parser.js';
 import { hourMs } from './test-job.js';
 
 export interface TestRunnerOptions {
-  /** Names of those that the process has. */
+  /** Names of the pipelines of the process. */
   pipelines: string[];
   retentionMs: number;
   logger?: Logger;
@@ -68,7 +68,7 @@ export class JobsFixture {
     return { streams, serde, network };
   }
 
-  /** What a process knows of the jobs on the log, over a network of its own that the test can break. */
+  /** A process's view of the jobs on the log, over its own network, which the test can break. */
   async openLog(): Promise<{ log: JobLog; streams: Streams; serde: Serde; network: FlakyNetwork }> {
     const { streams, serde, network } = this.connect();
     const producer = await streams.createProducer();
@@ -78,7 +78,7 @@ export class JobsFixture {
     return { log, streams, serde, network };
   }
 
-  /** With a runner, not started yet, that takes no job over while the test runs: it never asks ClickHouse. */
+  /** With a runner, not started yet, that takes over no job during the test: it never queries ClickHouse. */
   async openJobs({ pipelines, retentionMs, logger = silentLogger }: TestRunnerOptions): Promise<TestJobs> {
     const { log, streams, serde, network } = await this.openLog();
     const files = new TestJobFiles(await mkdtemp(join(this.#folder, 'files-')));
@@ -91,7 +91,7 @@ export class JobsFixture {
       client,
       log,
       files,
-      // As far as a runner that works on nothing knows them.
+      // The part of a pipeline that an idle runner uses.
       pipelines: new Map(pipelines.map((name) => [name, { name } as OpenPipeline])),
       metrics: createMetrics(),
       logger,
@@ -106,7 +106,7 @@ export class JobsFixture {
     return { log, files, parser, runner, client, network };
   }
 
-  /** Ends what was opened since the start or the last time. */
+  /** Closes everything opened since the start or the last time. */
   async closeOpened(): Promise<void> {
     for (const network of this.#networks.splice(0)) network.restore();
     for (const close of this.#closing.splice(0).toReversed()) await close();
@@ -119,7 +119,7 @@ export class JobsFixture {
   }
 }
 
-/** The files of jobs, as a person would look at them who may also set the times. */
+/** The files of jobs, from outside, with control of the times. */
 export class TestJobFiles extends JobFiles {
   readonly #root: string;
 
@@ -133,13 +133,13 @@ export class TestJobFiles extends JobFiles {
     return (await readdir(this.#root)).toSorted();
   }
 
-  /** Puts a file there for a job. */
+  /** Creates a file for a job. */
   async put(jobId: string): Promise<void> {
     await mkdir(join(this.#root, jobId));
     await writeFile(this.input(jobId), 'AGE\n30\n');
   }
 
-  /** Makes a folder look as if it had been left alone for some time. */
+  /** Makes a folder look unchanged for some time. */
   async age(name: string, ms: number): Promise<void> {
     const then = new Date(Date.now() - ms);
     await utimes(join(this.#root, name), then, then);

@@ -3,7 +3,7 @@ import { type Job, newRowIds } from '../job.js';
 
 export const hourMs = 3_600_000;
 
-/** A job as its newest event, written some time ago, describes it. */
+/** Returns a job as its newest event, written some time ago, describes it. */
 export function jobOf(set: Partial<Job> & { agoMs?: number } = {}): Job {
   const { agoMs = 0, ...rest } = set;
   const at = Date.now() - agoMs;

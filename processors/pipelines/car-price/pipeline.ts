@@ -2,7 +2,7 @@ import type { CarPriceEvent } from '../../../schemas/types.js';
 import { definePipeline } from '../pipeline.js';
 import { loadSampler } from '../sampler.js';
 
-/** A car as the sampler draws it: `kind` is what goes together, `group|vehicle type|badge|fuel|gearbox`. */
+/** A car from the sampler: `kind` has the correlated values, `group|vehicle type|badge|fuel|gearbox`. */
 type SampledCar = Omit<
   CarPriceEvent,
   'model_group' | 'vehicle_type' | 'model' | 'fuel_type' | 'gear_type'
@@ -10,7 +10,10 @@ type SampledCar = Omit<
 
 const drawCar = loadSampler<SampledCar>('car-price');
 
-/** Price of a used Mercedes-Benz: each model group has a model of its own. A car brings no identity, so events have no key. */
+/**
+ * Price of a used Mercedes-Benz: each model group has its own model. A car has no identity, so events have no
+ * key.
+ */
 export const pipeline = definePipeline<CarPriceEvent>({
   name: 'car-price',
   models: ['car-price-a', 'car-price-b', 'car-price-c'],

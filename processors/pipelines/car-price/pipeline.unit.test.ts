@@ -36,7 +36,7 @@ describe('car-price', () => {
     for (const [drawn = 0, expected = 0] of shares) expect(Math.abs(drawn - expected)).toBeLessThan(0.03);
   });
 
-  it('draws older cars further driven', () => {
+  it('draws older cars with a higher mileage', () => {
     const kilometers = (fits: (car: CarPriceEvent) => boolean): number => {
       const group = cars.filter(fits);
       return group.reduce((sum, car) => sum + car.kilometers, 0) / group.length;

@@ -2,10 +2,10 @@ import type { TaxiTripDurationEvent } from '../../../schemas/types.js';
 import { definePipeline } from '../pipeline.js';
 import { drawRide } from './ride-sampler.js';
 
-/** The taximeter's step. A shorter ride counts as one step where it is divided by: see the model's card. */
+/** The taximeter's step, the minimum distance in divisions: see the model's card. */
 const minMiles = 0.1;
 
-/** Minutes that a taxi ride in Chicago takes. Every ride is a thing of its own, so events have no key. */
+/** Duration of a taxi ride in Chicago, minutes. Rides have no common subject, so events have no key. */
 export const pipeline = definePipeline<TaxiTripDurationEvent>({
   name: 'taxi-trip-duration',
   features: (ride) => {

@@ -91,7 +91,7 @@ describe('sample', () => {
     expect(new Set(starts.map((start) => start % 900_000))).toEqual(new Set([0]));
   });
 
-  it('lets fares follow miles, and miles the pair, as they do in the table', () => {
+  it('draws fares that depend on miles, and miles that depend on the pair, as in the table', () => {
     const median = (values: number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0;
     const fareAt = (from: number, to: number): number =>
       median(rides.filter(({ trip_miles }) => trip_miles > from && trip_miles <= to).map(({ fare }) => fare));

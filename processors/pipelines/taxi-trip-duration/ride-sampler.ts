@@ -1,26 +1,29 @@
 import type { TaxiTripDurationEvent } from '../../../schemas/types.js';
 import { interpolate, pick, readFigures } from '../sampler.js';
 
-/** How a value spreads from some miles on, up to the next band. */
+/** Distribution of a value from some miles on, up to the next band. */
 interface Band {
   from: number;
   quantiles: number[];
 }
 
-/** Distributions of the training table: see `models/training/ride_figures.py`, whose `draw_rides` does the same. */
+/**
+ * Distributions of the training table: see `models/training/ride_figures.py`, whose `draw_rides` does the
+ * same.
+ */
 interface RideFigures {
   probabilities: number[];
   pairs: [pair: string, share: number, typicalMiles: number][];
   hours: Record<string, number>;
   /** 1 is Sunday. */
   days: Record<string, number>;
-  /** Of a ride's miles by its pair's typical miles, in bands of those. */
+  /** Ratios of a ride's miles to its pair's typical miles, in bands of those. */
   miles: Band[];
-  /** What the ratios of `fares` refer to, dollars. */
+  /** Base of the ratios of `fares`, dollars. */
   meter: { start: number; per_mile: number };
-  /** Of a ride's fare by what the meter shows after its miles, in bands of those. */
+  /** Ratios of a ride's fare to the meter's price for its miles, in bands of those. */
   fares: Band[];
-  /** Of tips by fares. */
+  /** Ratios of tips to fares. */
   tips: number[];
 }
 
@@ -33,7 +36,10 @@ const typicalMiles = new Map(pairs.map(([pair, , typical]) => [pair, typical]));
 const hourShares = Object.entries(hours);
 const dayShares = Object.entries(days);
 
-/** A ride of the week before `now`: areas, hours and days as often as in the table, miles as of its areas, and a fare that follows them. */
+/**
+ * Draws a ride of the week before `now`: areas, hours and days as frequent as in the table, miles that depend
+ * on the areas, and a fare that depends on the miles.
+ */
 export function drawRide(random: () => number, now: number = Date.now()): TaxiTripDurationEvent {
   const pair = pick(pairs, random());
   const [pickup_community_area = 0, dropoff_community_area = 0] = pair.split('-').map(Number);
@@ -58,7 +64,7 @@ function drawFrom(bands: readonly Band[], by: number, random: () => number): num
   return interpolate(probabilities, quantiles, random());
 }
 
-/** The last time before `now` that it was this quarter of an hour on this day of the week, in UTC. */
+/** Returns the last time before `now` with this quarter of an hour on this day of the week, in UTC. */
 function latest(now: number, day: number, quarter: number): number {
   const today = Math.floor(now / dayMs) * dayMs;
   const daysAgo = (new Date(today).getUTCDay() + 1 - day + 7) % 7;
@@ -66,7 +72,7 @@ function latest(now: number, day: number, quarter: number): number {
   return start <= now ? start : start - 7 * dayMs;
 }
 
-/** To whole parts of which there are so many in one. */
+/** Rounds to multiples of 1 / `parts`. */
 function rounded(value: number, parts: number): number {
   return Math.round(value * parts) / parts;
 }

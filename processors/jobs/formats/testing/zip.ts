@@ -4,11 +4,14 @@ import { crc32, deflateRawSync } from 'node:zlib';
 export interface ZipPart {
   name: string;
   content: string | Buffer;
-  /** What the file claims that it has unpacked, bytes. Default: the truth. */
+  /** The declared unpacked size, bytes. Default: the real one. */
   claimedBytes?: number;
 }
 
-/** A zip file of any parts, lies included (PKWARE's APPNOTE 6.3.10, sections 4.3.7, 4.3.12 and 4.3.16). */
+/**
+ * Writes a zip file of any parts, including invalid ones (PKWARE's APPNOTE 6.3.10, sections 4.3.7, 4.3.12 and
+ * 4.3.16).
+ */
 export function zip(parts: readonly ZipPart[]): Buffer {
   const locals: Buffer[] = [];
   const centrals: Buffer[] = [];
@@ -44,22 +47,22 @@ const packageRelations = 'http://schemas.openxmlformats.org/package/2006/relatio
 const sheetSpace = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"';
 
 export interface WorkbookParts {
-  /** What is in `sheetData` of the one sheet. */
+  /** Content of the sheet's `sheetData`. */
   rows?: string;
   /** Replaces the whole sheet. */
   sheet?: Omit<ZipPart, 'name'>;
-  /** What is in the table of shared strings. */
+  /** Content of the table of shared strings. */
   strings?: string;
-  /** What is in the style sheet. */
+  /** Content of the style sheet. */
   styles?: string;
   workbookProperties?: string;
-  /** The namespace by which the workbook names its sheets, and the prefix that it has there. */
+  /** The namespace of the sheets' names in the workbook, and its prefix. */
   relations?: { namespace: string; prefix: string };
   contentType?: string;
   more?: ZipPart[];
 }
 
-/** A workbook by its parts, the sheet before the strings, as Excel writes it. */
+/** Writes a workbook from its parts, the sheet before the strings, as Excel does. */
 export function workbook({
   rows = '',
   sheet = { content: `<worksheet ${sheetSpace}><sheetData>${rows}</sheetData></worksheet>` },
