@@ -2,13 +2,14 @@ import avro from 'avsc';
 import type { Type } from 'avsc';
 
 /**
- * avsc takes an array's or a map's count on trust: five bytes can make it fill gigabytes, or loop for hours past the
- * end of the bytes. So encodings whose schema has arrays or maps are walked first, without making any value. And a
- * type of a few lines can have values with billions of parts in no bytes at all: such a type is refused.
+ * avsc trusts the count of an array or a map: five bytes can make it fill gigabytes, or loop for hours past
+ * the end of the bytes. So encodings whose schema has arrays or maps are walked first, without making any
+ * value. And a short schema can describe values with billions of parts in no bytes at all: such a schema is
+ * refused.
  */
 export type Guard = (bytes: Buffer, position: number) => void;
 
-/** Nulls and empty records in one value of a type, beside what takes bytes. */
+/** Maximum number of nulls and empty records in one value of a type, besides parts that take bytes. */
 const maxFreeParts = 256;
 
 export interface Cursor {
@@ -17,7 +18,7 @@ export interface Cursor {
 }
 type Walk = (cursor: Cursor) => void;
 
-/** What about a value, or about a schema, does not fit, and in which field. */
+/** A mismatch of a value or a schema, and the field. */
 export class Misfit extends Error {
   /** Names of fields, the outermost first. */
   readonly path: readonly string[];
@@ -29,7 +30,7 @@ export class Misfit extends Error {
     this.problem = problem;
   }
 
-  /** The same of a field of this name. */
+  /** Returns the same mismatch, inside a field of this name. */
   static in(name: string, error: unknown): unknown {
     return error instanceof Misfit ? new Misfit(error.problem, [name, ...error.path]) : error;
   }
@@ -42,9 +43,13 @@ interface Making {
 }
 
 /**
- * @returns `undefined` when the schema has neither arrays nor maps: then a value is never larger than its bytes.
- *   The guard throws when the bytes end early, or a count is more than the bytes left can hold.
- * @throws Error when items of an array take no bytes at all: then no count is too large; or when a value has very
+ * Returns a guard for values of a schema.
+ *
+ * @returns `undefined` when the schema has neither arrays nor maps: then a value is never larger than its
+ *   bytes.
+ *   The guard throws when the bytes end early, or a count is larger than the remaining bytes allow.
+ * @throws Error when items of an array take no bytes at all, since any count is then possible; or when a
+ *   value has too
  *   many parts that take no bytes.
  */
 export function createGuard(type: Type): Guard | undefined {
@@ -58,7 +63,7 @@ export function createGuard(type: Type): Guard | undefined {
   };
 }
 
-/** @returns a function that gives the way over values of a type, without making any; types it has seen it knows. */
+/** @returns a function that returns the walk over values of a type, without making any; it caches types. */
 export function createWalker(): (type: Type) => (cursor: Cursor) => void {
   const making: Making = { walks: new Map(), sizes: new Map(), containers: false };
   return (type) => walkOf(type, making);
@@ -67,7 +72,7 @@ export function createWalker(): (type: Type) => (cursor: Cursor) => void {
 function walkOf(type: Type, making: Making): Walk {
   const known = making.walks.get(type);
   if (known) return known;
-  // A recursive schema finds this while its walk is still being made.
+  // A recursive schema finds this entry while its walk is still being built.
   let made: Walk | undefined;
   making.walks.set(type, (cursor) => made?.(cursor));
   if (sizeOf(type, making.sizes).free > maxFreeParts)
@@ -135,9 +140,10 @@ function walkBlocks(item: Walk, itemSize: number): Walk {
 }
 
 /**
- * Blocks of items: count, items; a negative count is followed by the block's size in bytes; count 0 ends them.
+ * Blocks of items: count, items; a negative count is followed by the block's size in bytes; count 0 ends
+ * them.
  *
- * @param itemSize - the fewest bytes that an item takes.
+ * @param itemSize - minimum bytes of an item.
  */
 export function readBlocks(cursor: Cursor, itemSize: number, item: () => void): void {
   for (;;) {
@@ -162,9 +168,9 @@ export function leftOver(): Misfit {
 }
 
 interface Size {
-  /** The fewest bytes that a value can take; may be too low inside a recursive type, but not 0 then. */
+  /** Returns the minimum bytes of a value; may be too low inside a recursive type, but not 0 then. */
   minimum: number;
-  /** The most parts of a value that take no bytes, beside items of arrays and maps. */
+  /** Returns the maximum number of parts of a value that take no bytes, besides items of arrays and maps. */
   free: number;
 }
 type Sizes = Map<Type, Size>;
@@ -172,7 +178,7 @@ type Sizes = Map<Type, Size>;
 function sizeOf(type: Type, sizes: Sizes): Size {
   const known = sizes.get(type);
   if (known) return known;
-  // A type comes back to itself through a union (else it has no finite value), and the branch takes a byte.
+  // A type recurs through a union (otherwise it has no finite value), and the branch takes a byte.
   sizes.set(type, { minimum: 1, free: 0 });
   const size = measure(type, sizes);
   sizes.set(type, size);
@@ -209,7 +215,7 @@ function cutOff(): Misfit {
   return new Misfit('is cut off, or has a wrong length');
 }
 
-/** A zigzag variable-length long; beyond 2^53 it is inexact, and far too large for whatever it counts. */
+/** Reads a zigzag variable-length long; beyond 2^53 it is inexact, and far too large for any count. */
 export function readLong(cursor: Cursor): number {
   let value = 0;
   let factor = 1;

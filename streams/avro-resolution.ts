@@ -11,21 +11,22 @@ import {
   skip,
 } from './avro-guard.js';
 
-/** Reads what stands at the cursor as the reader's schema has it. */
+/** Reads the value at the cursor in the reader's schema. */
 type Read = (cursor: Cursor) => unknown;
 
 const { types } = avro;
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /**
- * Reads values of a writer's schema as a reader's, by Avro's rules (specification 1.12, "Schema Resolution"), where they
- * speak of values: a branch of a writer's union, or a symbol of its enum, that the reader doesn't have is an error of
- * those values alone that use it. Two things are taken beyond the rules: records, enums and fixed of any name, and
- * numbers of wider types where the value fits.
+ * Returns a reader of a writer's values in another schema, by Avro's rules (specification 1.12, "Schema
+ * Resolution"), applied per value: a branch of a writer's union, or a symbol of its enum, that the reader
+ * doesn't have is an error only of the values that use it. Two things are accepted beyond the rules: records,
+ * enums and fixed of any name, and numbers of wider types if the value fits.
  *
- * @param writer - of which `createGuard` could be made: it refuses schemas that bytes alone don't bound.
- * @returns a function that reads a value from a position to the end of the bytes. It throws {@link Misfit}, and
- *   RangeError for what is nested deeper than the stack.
+ * @param writer - must have passed `createGuard`, which refuses schemas whose values their bytes don't bound.
+ * @returns a function that reads a value from a position to the end of the bytes. It throws {@link Misfit},
+ *   and
+ *   RangeError for values nested deeper than the stack.
  * @throws Misfit when no value of the writer can be read.
  */
 export function createResolution(reader: Type, writer: Type): (bytes: Buffer, position: number) => unknown {
@@ -40,7 +41,7 @@ export function createResolution(reader: Type, writer: Type): (bytes: Buffer, po
 
 class Resolution {
   readonly #made = new Map<Type, Map<Type, Read>>();
-  /** What the reader doesn't have is walked over, whatever it is. */
+  /** Skips values that the reader doesn't have, whatever they are. */
   readonly #walker = createWalker();
 
   /** @throws Misfit */
@@ -49,7 +50,7 @@ class Resolution {
     if (ofReader === undefined) this.#made.set(reader, (ofReader = new Map()));
     const known = ofReader.get(writer);
     if (known !== undefined) return known;
-    // A recursive schema finds this while its reading is still being made.
+    // A recursive schema finds this entry while its reader is still being built.
     let made: Read | undefined;
     ofReader.set(writer, (cursor) => made?.(cursor));
     made = this.#make(reader, writer);
@@ -102,7 +103,10 @@ class Resolution {
     };
   }
 
-  /** As the branch of the writer's own type where there is one, else as the first that it can be. */
+  /**
+   * Reads a union's value as the branch of the writer's type if there is one, else as the first possible
+   * branch.
+   */
   #toUnion(reader: Union, writer: Type): Read {
     const isSame = ({ typeName }: Type): number => Number(typeName === writer.typeName);
     const branches = reader.types.toSorted((a, b) => isSame(b) - isSame(a));
@@ -138,7 +142,7 @@ class Resolution {
     });
     return (cursor) => {
       const value: Record<string, unknown> = {};
-      // In the reader's order, which is the quickest to validate.
+      // In the reader's order, which is the fastest to validate.
       for (const field of reader.fields) value[field.name] = undefined;
       for (const { name, isWanted, read } of steps) {
         try {
@@ -184,7 +188,7 @@ function readEnum(reader: avro.types.EnumType, symbols: readonly string[]): Read
   };
 }
 
-/** The symbol that stands for those the reader doesn't have; avsc's types leave it out. */
+/** The default symbol for unknown ones; avsc's types leave it out. */
 function enumDefault(type: avro.types.EnumType): string | undefined {
   return 'default' in type && typeof type.default === 'string' ? type.default : undefined;
 }
@@ -268,7 +272,7 @@ function take(cursor: Cursor, length: number): Buffer {
   return cursor.bytes.subarray(start, start + length);
 }
 
-/** A number where it is exact, else a bigint. */
+/** Returns a number if it is exact, else a bigint. */
 function readInteger(cursor: Cursor): number | bigint {
   const start = cursor.position;
   const value = readLong(cursor);

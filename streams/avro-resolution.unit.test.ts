@@ -20,7 +20,7 @@ const long = avro.types.LongType.__with({
   compare: (a: bigint, b: bigint) => Number(a - b),
 });
 
-/** What a value of one schema is to a reader of another; the message of what it is not. */
+/** Reads a value of one schema with another; returns the message of a mismatch. */
 function read(writer: Schema, value: unknown, reader: Schema): unknown {
   const type = avro.Type.forSchema(writer, { wrapUnions: 'always', registry: { long } });
   try {
@@ -36,7 +36,7 @@ function read(writer: Schema, value: unknown, reader: Schema): unknown {
 const nullable = record(['null', 'int']);
 
 describe('a writer’s union', () => {
-  test('matters in the branch that a value uses', () => {
+  test('matters only in the branch that a value uses', () => {
     expect(read(nullable, { AGE: { int: 34 } }, record('int'))).toEqual({ AGE: 34 });
     expect(read(nullable, { AGE: null }, record('int'))).toBe('AGE is null, the contract has int');
     const text = record(['string', 'long', 'null']);
@@ -47,13 +47,13 @@ describe('a writer’s union', () => {
     );
   });
 
-  test('of which no branch can be read is refused with its schema', () => {
+  test('without a readable branch is refused with its schema', () => {
     expect(() =>
       createResolution(avroType(record('int')), avroType(record(['null', 'string', 'boolean']))),
     ).toThrow('AGE is string, the contract has int');
   });
 
-  test('is read in the same branch, by order of types, not by place', () => {
+  test('is read in the same branch, by order of types, not by position', () => {
     const reader = record(['null', 'double', 'string']);
     expect(read(record(['string', 'null', 'int']), { AGE: { int: 3 } }, reader)).toEqual({ AGE: 3 });
     expect(read(record(['string', 'null', 'int']), { AGE: { string: '3' } }, reader)).toEqual({ AGE: '3' });
@@ -83,7 +83,7 @@ describe('numbers', () => {
     else expect(got).toEqual({ AGE: expected });
   });
 
-  test('that no field wants are read over, whatever they are', () => {
+  test('that no field uses are skipped, whatever they are', () => {
     const writer = record('int', {
       fields: [
         { name: 'huge', type: 'long' },
@@ -99,11 +99,11 @@ describe('names', () => {
     ['another namespace', record('int', { namespace: 'com.acme.risk' })],
     ['no namespace', record('int', { namespace: '' })],
     ['another name', record('int', { name: 'Customer' })],
-  ])('of %s are no hindrance', (_what, writer) => {
+  ])('of %s do not matter', (_what, writer) => {
     expect(read(writer, { AGE: 5 }, record('int'))).toEqual({ AGE: 5 });
   });
 
-  test('of fields may be old ones, in any order, with more between', () => {
+  test('of fields may be aliases, in any order, with others between', () => {
     const fields = [
       { name: 'extra', type: { type: 'map', values: ['null', 'string'] } },
       { name: 'years', type: 'int' },
@@ -122,13 +122,13 @@ describe('names', () => {
     expect(Object.keys(got as object)).toEqual(['sex', 'AGE', 'note']);
   });
 
-  test('of fields that are missing are said', () => {
+  test('of missing fields are reported', () => {
     expect(() => createResolution(avroType(record('int')), avroType(record('int', { fields: [] })))).toThrow(
       'AGE is missing, and the contract has no default for it',
     );
   });
 
-  test('of fields inside fields are said from the outside', () => {
+  test('of nested fields are reported from the outside in', () => {
     const inner = (type: string): Schema =>
       record({ type: 'record', name: 'Inner', fields: [{ name: 'x', type }] });
     expect(read(inner('long'), { AGE: { x: 2n ** 40n } }, inner('int'))).toMatch(/^AGE\.x is 1099511627776/);
@@ -138,7 +138,7 @@ describe('names', () => {
 describe('symbols of an enum', () => {
   const fuel = (...symbols: string[]): Schema => record({ type: 'enum', name: 'Fuel', symbols });
 
-  test('that the reader doesn’t have matter where they are used', () => {
+  test('that the reader doesn’t have matter only when they are used', () => {
     const writer = fuel('HYDROGEN', 'DIESEL');
     expect(read(writer, { AGE: 'DIESEL' }, fuel('PETROL', 'DIESEL'))).toEqual({ AGE: 'DIESEL' });
     expect(read(writer, { AGE: 'HYDROGEN' }, fuel('PETROL', 'DIESEL'))).toBe(

@@ -63,7 +63,7 @@ describe('consume', () => {
     }
   });
 
-  test('holds records back for no longer than asked', async () => {
+  test('holds records back for no longer than configured', async () => {
     const { streams } = fixture.open();
     const topic = await filled(streams, 3);
     const groupId = unique('group');
@@ -77,7 +77,7 @@ describe('consume', () => {
     [2, new MillraceError('LOG_UNAUTHORIZED', 'not allowed')],
     [1, new RangeError('a fault of the program')],
   ])(
-    'a partition that fails for good holds no other, is told as an error, and goes on (%s calls at once, %s)',
+    'a partition with a permanent error blocks no other, is reported, and recovers (%s calls at once, %s)',
     async (concurrentCalls, error) => {
       const told: object[] = [];
       const { streams } = fixture.open(
@@ -122,7 +122,7 @@ describe('consume', () => {
     },
   );
 
-  test('commits what is handled, and nothing before', async () => {
+  test('commits handled records, and no others', async () => {
     const { streams } = fixture.open();
     const topic = await filled(streams, 30);
     const groupId = unique('group');
@@ -151,7 +151,7 @@ describe('consume', () => {
     expect(numbersOf(next.batches.flat())).toEqual([30]);
   });
 
-  test('calls may overlap; what is handled early is committed in its turn, or not at all', async () => {
+  test('calls may overlap; records handled early are committed in order, or not at all', async () => {
     const { streams } = fixture.open();
     const topic = await filled(streams, 40);
     const groupId = unique('group');
@@ -184,7 +184,7 @@ describe('consume', () => {
     expect(numbersOf(next.batches.flat())).toEqual(range(10, 40));
   });
 
-  test('of calls at the same time a later one can wait for the earlier, also while that is tried again', async () => {
+  test('a concurrent call can wait for earlier ones, even while they are retried', async () => {
     const { streams } = fixture.open();
     const topic = await filled(streams, 20);
     const later = deferred();
@@ -210,7 +210,7 @@ describe('consume', () => {
     expect(ended).toEqual([0, 10]);
   });
 
-  test('the same records come again until they are handled; status says so', async () => {
+  test('the same records are retried until they are handled; status reports it', async () => {
     const { streams } = fixture.open();
     const topic = await filled(streams, 10);
     const seen: number[][] = [];
@@ -233,7 +233,7 @@ describe('consume', () => {
     await eventually(() => consumption.status().ok);
   });
 
-  test('reads no further ahead than two batches of a handler that stands', async () => {
+  test('reads no further ahead than two batches of a blocked handler', async () => {
     const { streams, network } = fixture.open();
     const topic = await filled(fixture.open().streams, 20_000);
     const release = deferred();
@@ -249,7 +249,7 @@ describe('consume', () => {
         await release.promise;
       },
     });
-    // Heartbeats go on while it stands, so it stays a member.
+    // Heartbeats continue meanwhile, so it stays a member.
     await eventually(() => (network.requests.get(apiKeys.heartbeat) ?? 0) >= 2);
     expect(handled).toEqual([100]);
     release.resolve();
@@ -257,7 +257,7 @@ describe('consume', () => {
     expect(handled.reduce((sum, length) => sum + length, 0)).toBe(20_000);
   });
 
-  test('stop handles and commits what was read', async () => {
+  test('stop handles and commits the records that were read', async () => {
     const { streams } = fixture.open();
     const topic = await filled(streams, 500, 2);
     const groupId = unique('group');
@@ -279,7 +279,7 @@ describe('consume', () => {
     expect(numbersOf([...batches.flat(), ...next.batches.flat()])).toEqual(range(0, 500));
   });
 
-  test('messages of overlapping aborted transactions never show, wherever reading starts', async () => {
+  test('messages of overlapping aborted transactions are never visible, wherever reading starts', async () => {
     const { streams } = fixture.open();
     const topic = await fixture.topic(streams);
     const client = await ContractClient.start(fixture.broker);

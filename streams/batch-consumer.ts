@@ -11,49 +11,50 @@ import { spansOf, traceRecords } from './traced-records.js';
 
 export interface BatchConsumerOptions extends GroupOptions {
   /**
-   * Acts on records (of several partitions; in order within each). Once it has resolved they are committed. When it
-   * throws, the same records come again after a pause, for as long as it takes; after a rebalance or a crash some
-   * come again too, so it must be idempotent. What it throws for good (not retriable) holds the partition alone whose
-   * records it is about: those of each partition are then handed over by themselves.
+   * Handles records (of several partitions; in order within each). They are committed once it has resolved.
+   * When it throws, the same records are passed again after a pause, for as long as it takes. After a
+   * rebalance or a crash some are passed again too, so it must be idempotent. A permanent (not retriable)
+   * error blocks only the partition whose records cause it: the records of each partition are then passed
+   * separately.
    *
-   * @param earlier - resolves once the calls before this one have ended: for what must not overtake.
+   * @param earlier - resolves once the earlier calls have ended: for work that must keep the order.
    */
   handle(records: StreamRecord[], earlier: Promise<unknown>): Promise<void>;
-  /** Records per call at most. Default 1,000. */
+  /** Maximum records per call. Default 1,000. */
   maxBatch?: number;
-  /** A call is not held back for longer than this to collect more records. Default 100 ms. */
+  /** Maximum time that a call waits to collect more records. Default 100 ms. */
   maxWaitMs?: number;
   /**
-   * Calls of `handle` at the same time. Records are then in order within a call only, beyond it for those who wait for
-   * `earlier`; commits stay in order. Default 1.
+   * Maximum concurrent calls of `handle`. Beyond 1, records are in order only within a call, unless it waits
+   * for `earlier`; commits stay in order. Default 1.
    */
   concurrentCalls?: number;
 }
 
-/** What is read and not handled yet, in the order read, with the position after each record. */
+/** Unhandled records in the order read, with the position after each record. */
 interface Waiting {
   record: StreamRecord;
   next: number;
-  /** How often its partition had been held when it was read: what was read before a hold is read again. */
+  /** How often its partition had been held when it was read: records read before a hold are read again. */
   holds: number;
 }
 
 /**
  * Consumes at least once: reads ahead of the handler, collects records over fetches and partitions into large
- * batches, and commits what is handled.
+ * batches, and commits handled records.
  */
 export class BatchConsumer extends GroupConsumer<BatchConsumerOptions> {
   readonly #maxBatch: number;
   readonly #maxWaitMs: number;
   readonly #handling: Promise<void>;
-  /** Aborts when the reading has ended and only the rest is left to handle. */
+  /** Aborts when the reading has ended and only the rest remains to be handled. */
   readonly #draining = new AbortController();
   #waiting: Waiting[] = [];
   /** How often each partition was held, since the group was joined. */
   #holds = new Map<string, number>();
   #oldestSince = 0;
   #generation = 0;
-  /** Ends a wait for more records, or for room. */
+  /** Ends a wait for more records, or for capacity. */
   readonly #changed = new Condition();
 
   constructor(kafka: Kafka, logger: Logger, options: BatchConsumerOptions) {
@@ -71,7 +72,10 @@ export class BatchConsumer extends GroupConsumer<BatchConsumerOptions> {
     await super.stop();
   }
 
-  /** What waits was not committed, so its new owner, perhaps this member, reads it again. */
+  /**
+   * Drops the waiting records. They were not committed, so the new owner, perhaps this member, reads them
+   * again.
+   */
   protected override onJoin(): void {
     this.#generation++;
     this.#waiting = [];
@@ -79,7 +83,7 @@ export class BatchConsumer extends GroupConsumer<BatchConsumerOptions> {
     this.#changed.notify();
   }
 
-  /** Collects what was read. */
+  /** Collects the records of a fetch. */
   protected override async onBatch(batch: Batch): Promise<void> {
     const { topic, partition, messages } = batch.payload.batch;
     const room = this.#maxBatch * 2;
@@ -93,7 +97,7 @@ export class BatchConsumer extends GroupConsumer<BatchConsumerOptions> {
       batch.check();
       if (holds !== this.#holdsOf({ topic, partition })) return;
       if (this.#draining.signal.aborted) {
-        // Nothing more is taken; heartbeats go on until the rest is handled.
+        // Nothing more is accepted; heartbeats continue until the rest is handled.
         await pause(60_000, batch.signal);
         return;
       }
@@ -113,7 +117,7 @@ export class BatchConsumer extends GroupConsumer<BatchConsumerOptions> {
 
   async #handleAll(): Promise<void> {
     const { concurrentCalls = 1 } = this.options;
-    /** Oldest first. Each answers whether what comes after it may be committed. */
+    /** Oldest first. Each resolves with whether later records may be committed. */
     const calls: Promise<boolean>[] = [];
     for (;;) {
       const wait = this.#untilDue();
@@ -147,14 +151,14 @@ export class BatchConsumer extends GroupConsumer<BatchConsumerOptions> {
     return true;
   }
 
-  /** Milliseconds until what waits should be handled; 0 or less is now. */
+  /** Milliseconds until the waiting records should be handled; 0 or less is now. */
   #untilDue(): number {
     if (this.#waiting.length === 0) return 60_000;
     if (this.#waiting.length >= this.#maxBatch || this.#draining.signal.aborted) return 0;
     return this.#oldestSince + this.#maxWaitMs - Date.now();
   }
 
-  /** Answers `false` when the consumption stops before; records that are another generation's by now count as done. */
+  /** Returns `false` when the consumption stops before; records of an earlier generation count as done. */
   async #handleUntilDone(chunk: Waiting[], generation: number, earlier: Promise<boolean>): Promise<boolean> {
     const { groupId } = this.options;
     const records = traceRecords(
@@ -192,7 +196,7 @@ export class BatchConsumer extends GroupConsumer<BatchConsumerOptions> {
     }
   }
 
-  /** After an error that does not pass: finds the partition that it is about, and holds that alone. */
+  /** After a permanent error: finds the partition that causes it, and holds only that one. */
   async #handleEachPartition(
     chunk: Waiting[],
     generation: number,
@@ -206,7 +210,7 @@ export class BatchConsumer extends GroupConsumer<BatchConsumerOptions> {
       else partitions.set(nameOf(each.record), [each]);
     }
     if (partitions.size === 1) {
-      // What stands before must not fail after: it would not be read again.
+      // Earlier records must not fail after this: they would not be read again.
       await earlier;
       if (generation === this.#generation) this.#hold(chunk, error);
       return true;
@@ -217,7 +221,7 @@ export class BatchConsumer extends GroupConsumer<BatchConsumerOptions> {
     return isDone;
   }
 
-  /** Puts one partition's records back: they, and all after them, are read again after a pause. */
+  /** Rewinds one partition: the records, and all after them, are read again after a pause. */
   #hold(chunk: Waiting[], error: unknown): void {
     const [first] = chunk;
     if (first === undefined || first.holds !== this.#holdsOf(first.record)) return;
@@ -244,7 +248,7 @@ export class BatchConsumer extends GroupConsumer<BatchConsumerOptions> {
     if (generation !== this.#generation) return;
     const positions = new Map<string, { topic: string; partition: number; next: number }>();
     for (const each of chunk) {
-      // What was read before its partition was held is read again, with that which failed.
+      // Records read before their partition was held are read again, with the failed ones.
       if (!this.#isCurrent(each)) continue;
       const { topic, partition } = each.record;
       const { next } = each;
@@ -260,7 +264,7 @@ export class BatchConsumer extends GroupConsumer<BatchConsumerOptions> {
         })),
       );
     } catch (error) {
-      // The next commit covers these too; if none comes the records do.
+      // The next commit covers these too; without one, the records are read again.
       this.logger.info({ error: messageOf(error) }, 'Committing offsets failed');
     }
   }

@@ -1,20 +1,21 @@
 import type { TraceHeaders } from '../platform/tracing/trace-headers.js';
 
-/** What an event says about itself, as CloudEvents 1.0 names it. */
+/** Attributes of an event, as CloudEvents 1.0 names them. */
 export interface CloudEvent {
   id: string;
-  /** Where it came from: a URI reference, for example `/http/predict`. */
+  /** Its origin: a URI reference, for example `/http/predict`. */
   source: string;
   type: string;
   /** When it happened: RFC 3339. */
   time: string;
-  /** The trace that it belongs to, if it does. */
+  /** Its trace, if it has one. */
   trace?: TraceHeaders | undefined;
 }
 
 /**
- * Kafka headers of CloudEvents' binary mode (Kafka protocol binding 1.0.2, section 3.2): one `ce_` header per
- * attribute, the record's value being the data. `traceparent` and `tracestate` have their own names by W3C trace context.
+ * Returns the Kafka headers of CloudEvents' binary mode (Kafka protocol binding 1.0.2, section 3.2): one
+ * `ce_` header per attribute, the record's value being the data. `traceparent` and `tracestate` keep their
+ * names of W3C trace context.
  */
 export function cloudEventHeaders({ id, source, type, time, trace }: CloudEvent): Record<string, string> {
   const headers: Record<string, string> = {
@@ -28,7 +29,7 @@ export function cloudEventHeaders({ id, source, type, time, trace }: CloudEvent)
   return headers;
 }
 
-/** An attribute, if it is there and not empty: records of other producers may have none of them. */
+/** Returns an attribute, if it is present and not empty: records of other producers may have none of them. */
 export function cloudEventAttribute(
   headers: Record<string, Buffer>,
   name: 'id' | 'source' | 'type' | 'time',

@@ -10,7 +10,7 @@ function buffers(headers: Record<string, string>): Record<string, Buffer> {
   return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, Buffer.from(value)]));
 }
 
-test('attributes travel as ce_ headers, the trace under its own name', () => {
+test('attributes become ce_ headers, the trace keeps its own name', () => {
   expect(cloudEventHeaders({ ...event, trace })).toEqual({
     ce_specversion: '1.0',
     ce_id: 'e1',
@@ -22,14 +22,14 @@ test('attributes travel as ce_ headers, the trace under its own name', () => {
   expect(cloudEventHeaders(event)).not.toHaveProperty('traceparent');
 });
 
-test('what was written is read', () => {
+test('written attributes are read back', () => {
   const headers = buffers(cloudEventHeaders({ ...event, trace }));
   for (const name of ['id', 'source', 'type', 'time'] as const)
     expect(cloudEventAttribute(headers, name)).toBe(event[name]);
   expect(traceHeadersOf(headers)).toEqual(trace);
 });
 
-test('whatever is missing, empty or invalid is left out', () => {
+test('missing, empty and invalid attributes are left out', () => {
   expect(cloudEventAttribute({}, 'id')).toBeUndefined();
   expect(cloudEventAttribute(buffers({ ce_id: '' }), 'id')).toBeUndefined();
   expect(traceHeadersOf({})).toBeUndefined();

@@ -5,15 +5,16 @@ import { MillraceError, messageOf } from '../platform/errors.js';
 
 const compressGzip = promisify<Buffer, Buffer>(gzip);
 
-/** What kafkajs asks of a codec. */
+/** The codec interface of kafkajs. */
 export interface Codec {
   compress(encoder: { buffer: Buffer }): Promise<Buffer>;
   decompress(bytes: Buffer): Promise<Buffer>;
 }
 
 /**
- * Readers of all codecs, so that other clients may produce with any of them: kafkajs brings gzip alone, without a limit
- * to what a small batch may grow to, and its packages for the others stopped years ago. Millrace writes uncompressed.
+ * Decompresses all codecs, so that other clients may produce with any of them. kafkajs has only gzip, without
+ * a limit to the decompressed size, and its packages for the others are unmaintained. Millrace writes
+ * uncompressed.
  */
 export const codecs: Record<'GZIP' | 'Snappy' | 'LZ4' | 'ZSTD', () => Codec> = {
   GZIP: () => ({ ...reader('gzip', 1), compress: ({ buffer }) => compressGzip(buffer) }),

@@ -3,7 +3,7 @@ import { codecs } from './codecs.js';
 
 const text = 'Millrace scores events while they stream. '.repeat(40);
 
-/** What the codecs' reference libraries make of `text`. */
+/** Output of the codecs' reference libraries for `text`. */
 const samples: [string, keyof typeof codecs, string][] = [
   [
     'snappy block',
@@ -38,7 +38,7 @@ describe('codecs', () => {
     expect((await codecs[codec]().decompress(Buffer.from(sample, 'base64'))).toString()).toBe(text);
   });
 
-  test.each(samples)('%s that is cut off or garbage is an error', async (_name, codec, sample) => {
+  test.each(samples)('truncated or invalid %s is an error', async (_name, codec, sample) => {
     const bytes = Buffer.from(sample, 'base64');
     const cut = codecs[codec]().decompress(bytes.subarray(0, bytes.length >> 1));
     await expect(cut.then((read) => read.toString())).rejects.toMatchObject({ code: 'CODEC_FAILED' });

@@ -12,7 +12,7 @@ export type SaslSettings = {
 export interface StreamsSettings {
   /** `host:port` of some or all brokers. */
   brokers: string[];
-  /** The name that brokers show for these connections. */
+  /** The client name that brokers show for these connections. */
   clientId: string;
   logger: Logger;
   sasl?: SaslSettings;
@@ -20,20 +20,21 @@ export interface StreamsSettings {
   tls?: boolean | ConnectionOptions;
   /** Replicas of each created topic. Default −1: the broker's own default. */
   replicationFactor?: number;
-  /** How often a request is tried again. Default 20, which takes about 15 s. */
+  /** Maximum retries of a request. Default 20, which takes about 15 s. */
   retries?: number;
-  /** How long a connection, and the answer to a request, may take, milliseconds. Default 5 s and 30 s. */
+  /** Timeouts of a connection, and of the answer to a request, milliseconds. Default 5 s and 30 s. */
   timeoutMs?: number;
-  /** How connections are made, for tests that cut them. Default: kafkajs' own way. */
+  /** Creates connections, for tests that cut them. Default: kafkajs' own way. */
   socketFactory?: ISocketFactory;
 }
 
 /**
- * kafkajs' entry object. Its retries last for about 15 s: longer than a group's session, so that a consumer comes
- * through a short outage as the member that it was (a new one waits until the old one's session has ended), and no
- * longer, because they can't be stopped, and the loops above them go on for as long as it takes.
+ * Creates kafkajs' entry object. Its retries last for about 15 s. That is longer than a group's session, so
+ * that a consumer survives a short outage with its membership (a new member waits until the old one's session
+ * has ended). It is not longer, because retries can't be stopped, and the loops above them retry for as long
+ * as it takes.
  *
- * @param onProblem - told why a connection fails; it is tried again.
+ * @param onProblem - called with the reason when a connection fails; it is retried.
  */
 export function createKafka(
   settings: StreamsSettings,
@@ -63,9 +64,10 @@ export function createKafka(
 }
 
 /**
- * Everything that kafkajs calls an error is either handled above it, and logged there, or comes out as a rejection.
+ * Handles a kafkajs log line. Each of its errors is either handled and logged above it, or becomes a
+ * rejection.
  *
- * @param again - whether it said just that before: each try to connect does.
+ * @param again - whether the line repeats the last one, as each attempt to connect does.
  */
 function log(
   logger: Logger,

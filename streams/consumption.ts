@@ -1,35 +1,39 @@
 import { messageOf } from '../platform/errors.js';
 
 export interface ConsumptionStatus {
-  /** In contact with the log (a member of its group, where it has one), and the last batch went through. */
+  /** In contact with the log (a member of its group, if it has one), and the last batch succeeded. */
   ok: boolean;
-  /** Since when (milliseconds since 1970) it has been so. */
+  /** Since when (milliseconds since 1970) this state applies. */
   since: number;
-  /** Why it is not, or last was not. */
+  /** The current, or else the last, error. */
   lastError?: string;
 }
 
-/** A running consumption of topics. It goes on through outages, rebalances and errors until it is stopped. */
+/**
+ * A running consumption of topics. It continues through outages, rebalances and errors until it is stopped.
+ */
 export interface Consumption {
-  /** Finishes what is in work, commits it, leaves the group. What could not be finished is read again next time. */
+  /**
+   * Finishes the work in flight, commits it, leaves the group. Unfinished records are read again next time.
+   */
   stop(): Promise<void>;
   status(): ConsumptionStatus;
   /**
-   * When (milliseconds since 1970) it last had an answer of the log, or tried once more to become a member of its group.
-   * Long ago, while the log does answer others, it is stuck.
+   * When (milliseconds since 1970) the log last answered, or it last tried to join its group. If that is long
+   * ago while the log answers others, the consumption is stuck.
    */
   aliveAt(): number;
 }
 
-/** How reading from the log goes. */
+/** State of a consumption. */
 export class ConsumptionHealth {
   readonly #silenceMs: number;
   #status: ConsumptionStatus;
   #lastContact = Date.now();
 
   /**
-   * @param silenceMs - without an answer of the log for so long it is not well.
-   * @param beginning - what it does until the first report.
+   * @param silenceMs - it is unhealthy after this time without an answer of the log.
+   * @param beginning - its activity until the first report.
    */
   constructor(silenceMs: number, beginning: string) {
     this.#silenceMs = silenceMs;
@@ -47,12 +51,12 @@ export class ConsumptionHealth {
     return this.#lastContact;
   }
 
-  /** The log answered. */
+  /** Notes an answer of the log. */
   contact(): void {
     this.#lastContact = Date.now();
   }
 
-  /** How the last batch, or the last try to read one, went. */
+  /** Notes the outcome of the last batch, or of the last attempt to read one. */
   report(error?: unknown): void {
     const ok = error === undefined;
     const since = ok === this.#status.ok ? this.#status.since : Date.now();

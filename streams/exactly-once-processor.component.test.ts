@@ -44,7 +44,9 @@ function start(
   return streams.transform({ groupId, topics: [input], process: passThrough(each), ...options });
 }
 
-/** Resolves once these records of the input are processed, by partition: the outputs of all up to them are visible. */
+/**
+ * Resolves once the input records up to these, by partition, are processed: all of their outputs are visible.
+ */
 function untilProcessed(
   streams: Streams,
   { groupId, input }: Pipe,
@@ -76,7 +78,7 @@ describe('transform', () => {
     await eventually(() => running.status().ok);
   });
 
-  test('may drop, multiply and route records; goes past markers of its input', async () => {
+  test('may drop, multiply and route records; skips transaction markers of its input', async () => {
     const { streams } = fixture.open();
     const first = await pipe(streams, 2);
     const second = { input: first.output, output: await fixture.topic(streams), groupId: unique('group') };
@@ -99,7 +101,7 @@ describe('transform', () => {
     );
   });
 
-  test('an output that is too large for the broker is made smaller, and the others left alone', async () => {
+  test('shrinks an output that is too large for the broker, and leaves the others unchanged', async () => {
     const { streams } = fixture.open();
     const each = await pipe(streams);
     await fill(streams, each.input, 0, 3);
@@ -124,7 +126,7 @@ describe('transform', () => {
   test.each([
     ['a transient error', new MillraceError('REGISTRY_UNAVAILABLE', 'down')],
     ['a lasting error', new MillraceError('TOPIC_MISSING', 'broken')],
-  ])('%s holds the partition, and nothing is lost or skipped', async (_what, error) => {
+  ])('%s blocks the partition, and nothing is lost or skipped', async (_what, error) => {
     const { streams } = fixture.open();
     const each = await pipe(streams);
     await fill(streams, each.input, 0, 50);
@@ -145,7 +147,7 @@ describe('transform', () => {
     expect(numbersOf(await fixture.readAll(each.output, 50))).toEqual(range(0, 50));
   });
 
-  test('what the log refuses is replaced, as small as need be, and the others are written', async () => {
+  test('replaces outputs that the log refuses, shrinking them as needed, and writes the others', async () => {
     const { streams } = fixture.open();
     const each = {
       ...(await pipe(streams)),
@@ -165,7 +167,7 @@ describe('transform', () => {
         ),
       instead({ offset }, { code }, refusals) {
         given.push([offset, code, refusals]);
-        // Offset 30 is too large until its last chance.
+        // Offset 30 is too large until its last attempt.
         const size = offset === 30 && refusals < 2 ? 9_000 : 10;
         return { topic: each.output, key: null, value: Buffer.from(String(-offset).padStart(size, ' ')) };
       },
@@ -194,7 +196,7 @@ describe('transform', () => {
       }),
     ],
   ])(
-    'a partition that fails for good (%s) holds no other, is told as an error, and goes on',
+    'a partition with a permanent error (%s) blocks no other, is reported, and recovers',
     async (_, error) => {
       const told: { level: string; details: object; message: string }[] = [];
       const { streams } = fixture.open(
@@ -228,7 +230,7 @@ describe('transform', () => {
     },
   );
 
-  test('stop finishes what is in work; the next one goes on after it', async () => {
+  test('stop finishes the work in flight; the next processor continues after it', async () => {
     const { streams } = fixture.open();
     const each = await pipe(streams);
     await fill(streams, each.input, 0, 100);
@@ -254,10 +256,10 @@ describe('transform', () => {
     expect(numbersOf(await fixture.readAll(each.output, 100))).toEqual(range(0, 100));
   });
 
-  test('one fetched batch of 150,000 records goes through', async () => {
+  test('a fetched batch of 150,000 records is processed', async () => {
     const { streams } = fixture.open();
     const each = await pipe(streams);
-    // Another client may write such a batch; this one needs kafkajs itself, without the limits around it.
+    // Another client may write such a batch; this one uses kafkajs directly, without the limits around it.
     const producer = new kafkajs.Kafka({
       brokers: fixture.broker.brokers,
       logLevel: kafkajs.logLevel.NOTHING,
@@ -344,14 +346,14 @@ describe('exactly once', () => {
     expect(numbersOf(await fixture.readAll(each.output, 8_000))).toEqual(range(0, 8_000));
   });
 
-  test('an owner that comes back after its partition was given away commits nothing', async () => {
+  test('an owner that resumes after its partition was reassigned commits nothing', async () => {
     const { streams } = fixture.open();
     const each = await pipe(streams);
     await fill(streams, each.input, 0, 20);
     const [stuck, release] = [deferred(), deferred()];
     const calls: number[] = [];
     const { streams: zombieStreams, network } = fixture.open();
-    // Its next heartbeat is far off, so nothing but the broker can tell it that it was replaced.
+    // Its next heartbeat is far off, so only the broker can tell it that it was replaced.
     await start(zombieStreams, each, {
       maxBatch: 10,
       sessionTimeoutMs: 60_000,
@@ -374,14 +376,14 @@ describe('exactly once', () => {
     await untilProcessed(streams, each, { 0: 19 });
     expect(network.requests.get(apiKeys.addPartitionsToTxn)).toBeUndefined();
     release.resolve();
-    // More than once when the broker is still at the end of the heir's transaction, and says to ask again.
+    // More than once if the broker is still ending the new owner's transaction, and asks for a retry.
     await eventually(() => (network.requests.get(apiKeys.addPartitionsToTxn) ?? 0) > 0);
     await fill(streams, each.input, 20, 30);
     await untilProcessed(streams, each, { 0: 29 });
     expect(numbersOf(await fixture.readAll(each.output, 30))).toEqual(range(0, 30));
   });
 
-  test('partitions that are added later are worked on', async () => {
+  test('partitions added later are processed', async () => {
     const { streams } = fixture.open();
     const each = await pipe(streams);
     await fill(streams, each.input, 0, 10);
@@ -399,7 +401,7 @@ describe('exactly once', () => {
     expect(numbersOf(await fixture.readAll(each.output, 11))).toEqual(range(0, 11));
   });
 
-  test('a topic that does not exist yet is waited for', async () => {
+  test('waits for a topic that does not exist yet', async () => {
     const { streams } = fixture.open();
     const each = { input: unique('later'), output: await fixture.topic(streams), groupId: unique('group') };
     const running = await start(streams, each);

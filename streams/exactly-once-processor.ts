@@ -13,42 +13,46 @@ import { type CommittedOffsets, openSession, type TransactionSession } from './t
 
 export interface ExactlyOnceProcessorOptions extends GroupOptions {
   /**
-   * Turns records (of one partition, in order) into what is to be written. May be called again with the same records,
-   * so it must not act on anything outside. When it throws, the same records come again after a pause, for as long as
-   * it takes, and other partitions go on: a record that it can't digest must become an output (a dead letter).
+   * Turns records (of one partition, in order) into output records. May be called again with the same
+   * records, so it must have no external effects. When it throws, the same records are passed again after a
+   * pause, for as long as it takes, while other partitions continue: an invalid record must become an output
+   * (a dead letter).
    */
   process(records: StreamRecord[]): Promise<NewRecord[]>;
   /**
-   * Makes an output smaller that is larger than `maxRecordBytes`, so that the broker takes it: one that it refuses
-   * holds its partition for good. Without it outputs are written as they are.
+   * Shrinks an output that is larger than `maxRecordBytes`, so that the broker accepts it: a refused one
+   * blocks its partition. Default: outputs are written unchanged.
    */
   shrink?: (record: NewRecord) => NewRecord;
   /**
-   * What is written in place of a record's outputs when the log refuses them (too large after all, or invalid): a dead
-   * letter. Without it, or when this is refused again and again, the partition stands.
+   * Returns the replacement of a record's outputs that the log refuses (too large after all, or invalid): a
+   * dead letter. Without it, or when the replacement is refused repeatedly, the partition is blocked.
    *
-   * @param refusals - how many of these were refused before: 0, 1 or 2. Each time there must be less to refuse.
+   * @param refusals - the number of earlier refusals of these outputs: 0, 1 or 2. Each replacement must be
+   *   smaller.
    */
   instead?: (record: StreamRecord, reason: MillraceError, refusals: number) => NewRecord;
   /** Default 1,000,000: Apache Kafka refuses batches of more than 1 MiB. */
   maxRecordBytes?: number;
   /** Records per call, and per transaction. Default 1,000. */
   maxBatch?: number;
-  /** The broker aborts a transaction that takes longer. It begins after `process`. Default 60 s. */
+  /** The broker aborts longer transactions. A transaction begins after `process`. Default 60 s. */
   transactionTimeoutMs?: number;
 }
 
-/** How often what the log refuses may be replaced. */
+/** Maximum replacements of refused outputs. */
 const maxRefusals = 2;
-/** So often are records tried again at once before their partition gives way to others. */
+/** Number of immediate retries of records before their partition yields to others. */
 const patientAttempts = 3;
 
 /**
- * BatchConsumer, transform, produce, exactly once: the outputs and the position in the input are one Kafka transaction.
+ * BatchConsumer, transform, produce, exactly once: the outputs and the position in the input are one Kafka
+ * transaction.
  *
- * Each input partition has a transactional id of its own, taken over by whoever gets the partition: kafkajs commits
- * offsets without the group's generation, so this takeover is what locks a former owner out. The new owner takes over
- * first (which ends a transaction left open), then reads the committed offset, then drops what lies before it.
+ * Each input partition has its own transactional id, which a new owner of the partition takes over. kafkajs
+ * commits offsets without the group's generation, so only this takeover fences a former owner. The new owner
+ * first takes over (which ends an open transaction), then reads the committed offset, then drops earlier
+ * records.
  */
 export class ExactlyOnceProcessor extends GroupConsumer<ExactlyOnceProcessorOptions> {
   readonly #producers: Kafka;
@@ -56,7 +60,8 @@ export class ExactlyOnceProcessor extends GroupConsumer<ExactlyOnceProcessorOpti
   #sessions = new Map<string, TransactionSession>();
 
   /**
-   * @param consumers - kafkajs' object for the consumer, a different one from `producers`: objects that share one
+   * @param consumers - kafkajs' object for the consumer, a different one from `producers`: objects that share
+   *   one
    *   note an offset as committed when it joins a transaction, and would skip its records if that is aborted.
    */
   constructor(
@@ -95,7 +100,10 @@ export class ExactlyOnceProcessor extends GroupConsumer<ExactlyOnceProcessorOpti
     }
   }
 
-  /** Answers whether these records are processed and committed: else the partition pauses. Throws when it is lost. */
+  /**
+   * Returns whether these records are processed and committed: else the partition pauses. Throws when the
+   * partition is lost.
+   */
   async #processOnce(batch: Batch, records: StreamRecord[], next: number): Promise<boolean> {
     const traced = traceRecords(records, { groupId: this.options.groupId, mayBegin: true });
     const spans: ConsumerSpan[] = [];
@@ -104,7 +112,7 @@ export class ExactlyOnceProcessor extends GroupConsumer<ExactlyOnceProcessorOpti
     );
   }
 
-  /** @param spans - gets those of the records that were not committed before. */
+  /** @param spans - receives those of the records that were not committed before. */
   async #untilCommitted(
     batch: Batch,
     records: StreamRecord[],
@@ -174,7 +182,7 @@ export class ExactlyOnceProcessor extends GroupConsumer<ExactlyOnceProcessorOpti
   }
 
   /**
-   * After a failure: waits, and answers whether to try again now. What does not pass soon gives way to other partitions,
+   * After a failure: waits, and returns whether to retry now. A longer failure yields to other partitions,
    * whose records the consumer fetches together with these.
    */
   async #goesOn(error: unknown, attempt: number, batch: Batch, records: StreamRecord[]): Promise<boolean> {

@@ -5,12 +5,13 @@ import { type Broker, readCommitted } from './log-cluster.js';
 const bytesAtOnce = 4 * 1024 * 1024;
 
 /**
- * After so many answers in a row that hold nothing of a place asked for alone there is nothing: it ends with offsets that
- * were compacted. One such answer says little: a broker may be short of memory, or slow with a remote disk.
+ * Number of consecutive empty answers to a request for one partition after which its end is known to be
+ * compacted offsets. One such answer proves little: a broker may be short of memory, or slow with a remote
+ * disk.
  */
 export const maxEmptyAnswers = 4;
 
-/** Where reading goes on. */
+/** A position to read from. */
 export interface Place {
   topic: string;
   partition: number;
@@ -18,25 +19,25 @@ export interface Place {
   next: number;
 }
 
-/** What one answer holds of a place. */
+/** The part of an answer for one partition. */
 export interface FetchResult<P extends Place = Place> {
   place: P;
-  /** In order, markers of transactions too, aborted records left out. */
+  /** In order, including transaction markers, without aborted records. */
   messages: FetchedMessage[];
-  /** Where to go on; the offset asked for when the answer holds nothing. */
+  /** The next position; the requested offset if the answer is empty. */
   next: number;
-  /** Next offset of a reader of committed records, as the leader knows it; not beyond `next` where it said nothing. */
+  /** Next offset of a reader of committed records, as the leader knows it; not beyond `next` if unknown. */
   end: number;
-  /** Whether the broker held its answer back, so that nothing in it says nothing of the log. */
+  /** Whether the broker withheld its answer, so that it says nothing about the log. */
   isThrottled: boolean;
 }
 
 /**
- * Asks the leader of some partitions for what is committed there, without a consumer group.
+ * Fetches committed records of some partitions from their leader, without a consumer group.
  *
- * @param maxWaitMs - so long the broker waits for records where there are none yet.
- * @returns an answer for each place, in their order.
- * @throws what kafkajs throws, also when one partition alone is refused.
+ * @param maxWaitMs - how long the broker waits for new records.
+ * @returns an answer for each position, in their order.
+ * @throws kafkajs' errors, even if only one partition is refused.
  */
 export async function fetchCommitted<P extends Place>(
   broker: Broker,
@@ -63,12 +64,13 @@ export async function fetchCommitted<P extends Place>(
   return places.map((place) => {
     const { topic, partition, next } = place;
     const answer = answers.get(`${topic}/${partition}`);
-    // Apache Kafka names no partition then, and kafkajs knows no time of newer versions of the request.
+    // Apache Kafka names no partition then, and kafkajs lacks the throttle time of newer versions of the
+    // request.
     const isThrottled = answer === undefined || throttleTime > 0;
     const end = Number(answer?.lastStableOffset ?? next);
     const last = answer?.messages.at(-1);
     if (answer === undefined || last === undefined) return { place, messages: [], next, end, isThrottled };
-    // A batch comes whole, also with what stands before the offset asked for.
+    // A batch is returned whole, including records before the requested offset.
     const messages = filterAbortedMessages(answer).filter(({ offset }) => Number(offset) >= next);
     return { place, messages, next: Number(last.offset) + 1, end, isThrottled };
   });

@@ -9,46 +9,55 @@ const stopMs = 15_000;
 export interface GroupOptions {
   groupId: string;
   topics: string[];
-  /** Partitions worked on at the same time. Default 8. */
+  /** Maximum partitions processed concurrently. Default 8. */
   concurrency?: number;
-  /** After so long without a heartbeat the broker gives the partitions to others. Default 10 s; brokers allow 6 s at least. */
+  /**
+   * Session timeout: without a heartbeat for this time the broker reassigns the partitions. Default 10 s;
+   * brokers allow 6 s at least.
+   */
   sessionTimeoutMs?: number;
   /**
-   * How often a member shows that it lives. With the answer it learns that the group rebalances; until the last has learnt
-   * it, those that know stand still. Default 500 ms, or a fifth of the session timeout where that is less.
+   * Heartbeat interval. The answer tells a member that the group rebalances; until the last member knows, the
+   * others are idle. Default 500 ms, or a fifth of the session timeout if that is less.
    */
   heartbeatMs?: number;
-  /** So long may a batch take after a rebalance began; then the partitions go to others. Default 60 s. */
+  /**
+   * Rebalance timeout: maximum time for a batch after a rebalance began; then the partitions are reassigned.
+   * Default 60 s.
+   */
   rebalanceTimeoutMs?: number;
   /** Added partitions are noticed within this time. Default 30 s. */
   refreshMs?: number;
-  /** Where a group without a committed offset starts. Default `earliest`. */
+  /** Start of a group without a committed offset. Default `earliest`. */
   startFrom?: 'earliest' | 'latest';
 }
 
-/** One batch with what its handler needs to notice that it has lost, or should let go of, the partition. */
+/** One batch, with the means for its handler to notice that the partition is lost or must be released. */
 export interface Batch {
   payload: EachBatchPayload;
-  /** Aborts when the member must stop or rejoin: leave off waiting, and call `check()`. */
+  /** Aborts when the member must stop or rejoin: stop waiting, and call `check()`. */
   signal: AbortSignal;
   /** @throws the reason when the group rebalances, the partition was lost, or the consumer stops. */
   check(): void;
 }
 
-/** Makes kafkajs join the group again: it looks at the `type` alone. */
+/** Makes kafkajs rejoin the group, which checks only the `type`. */
 export class Rejoin extends Error {
   readonly type = 'REBALANCE_IN_PROGRESS';
 }
 
 class Stopping extends Error {}
 
-/** After a batch of fewer records than this the partition rests for so long; a record that comes alone is not held back. */
+/**
+ * After a batch of fewer records than this the partition pauses for this time; a single record is not
+ * delayed.
+ */
 const smallBatch = 200;
 const lingerMs = 20;
 
 /**
- * Membership in a consumer group that ends only with `stop()`: kafkajs' consumer is replaced, with backoff, whenever
- * it crashes. (Its own restart covers some errors only and keeps state across them.)
+ * Membership in a consumer group that ends only with `stop()`: kafkajs' consumer is replaced, with backoff,
+ * whenever it crashes. (Its own restart covers only some errors and keeps state across them.)
  */
 export abstract class GroupConsumer<Options extends GroupOptions = GroupOptions> implements Consumption {
   protected readonly logger: Logger;
@@ -58,9 +67,9 @@ export abstract class GroupConsumer<Options extends GroupOptions = GroupOptions>
   readonly #sessionTimeoutMs: number;
   readonly #heartbeatMs: number;
   readonly #running: Promise<void>;
-  /** Of each batch that is worked on. */
+  /** Of each batch in progress. */
   readonly #lost = new Set<AbortController>();
-  /** Partitions that pause after a failure, with their failures in a row. */
+  /** Partitions that pause after a failure, with their consecutive failures. */
   readonly #held = new Map<string, number>();
   #consumer: Consumer | undefined;
   readonly #health: ConsumptionHealth;
@@ -73,13 +82,13 @@ export abstract class GroupConsumer<Options extends GroupOptions = GroupOptions>
     this.#sessionTimeoutMs = options.sessionTimeoutMs ?? 10_000;
     this.#heartbeatMs = options.heartbeatMs ?? Math.min(500, this.#sessionTimeoutMs / 5);
     this.#health = new ConsumptionHealth(this.#sessionTimeoutMs / 2, 'joining the group');
-    // Joins later than the constructor of the subclass ends: connecting takes I/O.
+    // Joins after the constructor of the subclass has ended: connecting takes I/O.
     this.#running = this.#run();
   }
 
   protected abstract onBatch(batch: Batch): Promise<void>;
 
-  /** Called before the first batch of each generation, with nothing of the last one still running. */
+  /** Called before the first batch of each generation, when nothing of the last one is still running. */
   protected abstract onJoin(): void;
 
   status(): ConsumptionStatus {
@@ -95,19 +104,22 @@ export abstract class GroupConsumer<Options extends GroupOptions = GroupOptions>
     return this.#stopping.signal;
   }
 
-  /** How the last batch went. While a partition is held, others that go through don't make it well. */
+  /**
+   * Notes the outcome of the last batch. While a partition is held, the success of others does not make the
+   * state healthy.
+   */
   report(error?: unknown): void {
     if (error !== undefined || this.#held.size === 0) this.#health.report(error);
   }
 
-  /** How often in a row a partition was held. */
+  /** Consecutive failures of a partition. */
   failuresOf(topic: string, partition: number): number {
     return this.#held.get(`${topic}/${partition}`) ?? 0;
   }
 
   /**
-   * Lets a partition rest after a failure, while the others of its fetch and its topic go on. Its handler returns; what it
-   * has not resolved comes again, or all from `offset` on where that is given.
+   * Pauses a partition after a failure, while the other partitions of its fetch and its topic continue. Its
+   * handler returns; unresolved records are passed again, or all from `offset` on if that is given.
    */
   hold(
     { topic, partition }: { topic: string; partition: number },
@@ -123,7 +135,7 @@ export abstract class GroupConsumer<Options extends GroupOptions = GroupOptions>
       consumer?.pause(place);
       if (offset !== undefined) consumer?.seek({ topic, partition, offset: String(offset) });
     } catch {
-      // It is about to be replaced, and the next one reads on from what is committed.
+      // It is about to be replaced, and the next one continues at the committed offset.
       return;
     }
     const goesOn = async (): Promise<void> => {
@@ -131,13 +143,13 @@ export abstract class GroupConsumer<Options extends GroupOptions = GroupOptions>
       try {
         consumer?.resume(place);
       } catch {
-        // It has crashed or stopped meanwhile, and knows of no partitions: the next one begins with none paused.
+        // It has crashed or stopped meanwhile, and knows no partitions: the next one begins with none paused.
       }
     };
     void goesOn();
   }
 
-  /** A partition goes on. */
+  /** Resumes a partition. */
   release({ topic, partition }: { topic: string; partition: number }): void {
     this.#held.delete(`${topic}/${partition}`);
   }
@@ -147,8 +159,8 @@ export abstract class GroupConsumer<Options extends GroupOptions = GroupOptions>
   }
 
   /**
-   * Lets batches in work come to an end, leaves the group and disconnects. While the log is away kafkajs can't do
-   * that: then it is left to end by itself.
+   * Lets batches in progress end, leaves the group and disconnects. kafkajs can't do that while the log is
+   * unavailable: then it ends by itself.
    */
   async stop(): Promise<void> {
     this.#stopping.abort();
@@ -174,7 +186,7 @@ export abstract class GroupConsumer<Options extends GroupOptions = GroupOptions>
           this.#health.contact();
           this.logger.info({ isLeader, partitions: memberAssignment }, 'Joined the group');
           this.onJoin();
-          // What another member has now is that member's to tell.
+          // Another member reports the partitions that it owns now.
           this.#held.clear();
           this.report();
         });
@@ -214,11 +226,14 @@ export abstract class GroupConsumer<Options extends GroupOptions = GroupOptions>
     });
   }
 
-  /** kafkajs sends no heartbeat while a batch is worked on: this does, and tells the batch what came back. */
+  /**
+   * kafkajs sends no heartbeat while a batch is in progress. This sends it, and passes the answer to the
+   * batch.
+   */
   async #work(payload: EachBatchPayload): Promise<void> {
     const lost = new AbortController();
     const signal = AbortSignal.any([lost.signal, this.stopping]);
-    // What one batch is told all have to know: the group waits until the last of them has let go.
+    // An answer to one batch concerns all: the group waits until the last of them has released its partition.
     const beat = (): void => {
       payload.heartbeat().catch((error: unknown) => {
         for (const each of this.#lost) each.abort(error);
@@ -231,11 +246,12 @@ export abstract class GroupConsumer<Options extends GroupOptions = GroupOptions>
       if (this.stopping.aborted || !payload.isRunning() || payload.isStale()) throw new Stopping();
     };
     try {
-      // A batch that was fetched with others may begin when the group has been rebalancing for a while.
+      // A batch that was fetched with others may begin when the group has been rebalancing for some time.
       await payload.heartbeat();
       await this.onBatch({ payload, signal, check });
       await payload.heartbeat();
-      // The next fetch then brings what came meanwhile in one batch: one transaction, instead of one for each record.
+      // The next fetch then returns the records of that time in one batch: one transaction, instead of one
+      // for each record.
       if (payload.batch.messages.length < smallBatch) await pause(lingerMs, signal);
     } catch (error) {
       if (!(error instanceof Stopping)) throw error;

@@ -11,7 +11,7 @@ class IdleConsumer extends GroupConsumer {
   protected override onJoin(): void {}
 }
 
-test('a pause that ends after its consumer has crashed ends quietly', async () => {
+test('a pause that outlasts its crashed consumer ends without an error', async () => {
   const problems: unknown[] = [];
   const note = (error: unknown): void => void problems.push(error);
   process.on('unhandledRejection', note);

@@ -6,11 +6,13 @@ const byteOrderMark = Buffer.from([0xef, 0xbb, 0xbf]);
 const openingBrace = 0x7b;
 
 /**
- * The object in a record's value that is JSON: one whose first byte is `{`, after a byte order mark and white space if it
- * has them. No value in Confluent wire format looks so, as its first byte is zero. Of a key that comes twice the last counts.
+ * Parses the object in a JSON record value: one whose first byte, after an optional byte order mark and white
+ * space, is `{`. A value in Confluent wire format starts with a zero byte instead. The last of several equal
+ * keys counts.
  *
- * @returns `undefined` for what is not JSON at all, such as Avro.
- * @throws MillraceError `JSON_INVALID` when it begins as an object and is none, is not UTF-8, or is JSON of another kind.
+ * @returns `undefined` for values that are not JSON, such as Avro.
+ * @throws MillraceError `JSON_INVALID` when it begins as an object and is none, is not UTF-8, or is JSON of
+ *   another kind.
  */
 export function jsonObject(value: Buffer | null): object | undefined {
   if (value === null || value[0] === 0) return undefined;

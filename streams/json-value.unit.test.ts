@@ -32,7 +32,7 @@ test.each([
   expect(() => jsonObject(Buffer.from(text))).toThrow(words);
 });
 
-test('bytes that are no UTF-8 are refused, and the first of them is named', () => {
+test('invalid UTF-8 is refused with the position of its first byte', () => {
   const bytes = Buffer.concat([Buffer.from('{"a":"é\ufffd'), Buffer.from([0xfc]), Buffer.from('"}')]);
   expect(() => jsonObject(bytes)).toThrow('not UTF-8 at byte 11');
 });

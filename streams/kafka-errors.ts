@@ -1,17 +1,17 @@
 import { MillraceError, messageOf } from '../platform/errors.js';
 import { tlsAdvice } from '../platform/tls-problems.js';
 
-/** What can be read off a kafkajs error, through the wrappers that its retries put around it. */
+/** Details of a kafkajs error, through the wrappers of its retries. */
 interface Facts {
   /** The protocol's error name, for example `MESSAGE_TOO_LARGE`. */
   type: string;
   /** The class of the innermost error. */
   name: string;
-  /** Whether kafkajs threw it, or what is around it. */
+  /** Whether kafkajs threw it, or the code around it. */
   isKafkajs: boolean;
 }
 
-/** An idempotent or transactional producer that gets one of these can only be replaced. */
+/** After one of these, an idempotent or transactional producer must be replaced. */
 const fatalForProducer = new Set([
   'OUT_OF_ORDER_SEQUENCE_NUMBER',
   'UNKNOWN_PRODUCER_ID',
@@ -20,7 +20,10 @@ const fatalForProducer = new Set([
   'PRODUCER_FENCED',
 ]);
 
-/** The broker refused one of the records, or all of them together: without it, or in parts, they may be written. */
+/**
+ * The broker refused one of the records, or all of them together: without it, or in parts, they may be
+ * written.
+ */
 const badRecord = new Set([
   'MESSAGE_TOO_LARGE',
   'RECORD_LIST_TOO_LARGE',
@@ -39,7 +42,10 @@ const badRequest = new Set([
   'INVALID_REPLICATION_FACTOR',
 ]);
 
-/** A leader answers these before it writes. (`NOT_LEADER_FOR_PARTITION` may come after: while it waited for its replicas.) */
+/**
+ * A leader returns these before it writes. (`NOT_LEADER_FOR_PARTITION` may come after: while it waited for
+ * its replicas.)
+ */
 const unwritten = new Set(['UNKNOWN_TOPIC_OR_PARTITION', 'NOT_ENOUGH_REPLICAS']);
 
 const unauthorized = new Set([
@@ -65,20 +71,23 @@ function factsOf(error: unknown): Facts {
   return { type: '', name, isKafkajs };
 }
 
-/** The protocol's name of an error, for example `TOPIC_AUTHORIZATION_FAILED`; empty when it is none of the protocol's. */
+/**
+ * Returns the protocol's name of an error, for example `TOPIC_AUTHORIZATION_FAILED`; empty when it is none of
+ * the protocol's.
+ */
 export function typeOf(error: unknown): string {
   return factsOf(error).type;
 }
 
-/** Whether asking again is of no use: a broker that does not answer, or is no leader any more, may be there again soon. */
+/** Whether a retry is useless. An unavailable broker, or one that is no longer leader, may recover soon. */
 export function isFinal(error: unknown): boolean {
   if (error instanceof MillraceError) return !error.retriable;
   return isBadRequest(error) || factsOf(error).name === 'KafkaJSSASLAuthenticationError';
 }
 
 /**
- * Whether time alone may cure it. An error that neither Millrace nor kafkajs threw is a fault of the program, and comes
- * again with the same records.
+ * Whether time alone may resolve it. An error from neither Millrace nor kafkajs is a defect of the program,
+ * and recurs with the same records.
  */
 export function mayPass(error: unknown): boolean {
   if (!(error instanceof MillraceError) && !factsOf(error).isKafkajs) return false;
@@ -89,7 +98,10 @@ export function isFatalForProducer(error: unknown): boolean {
   return fatalForProducer.has(factsOf(error).type);
 }
 
-/** Whether another producer with the same transactional id has taken over (or the broker gave the transaction up). */
+/**
+ * Whether another producer with the same transactional id has taken over (or the broker gave up the
+ * transaction).
+ */
 export function isFenced(error: unknown): boolean {
   const { type } = factsOf(error);
   return type === 'INVALID_PRODUCER_EPOCH' || type === 'PRODUCER_FENCED';
@@ -100,21 +112,21 @@ export function isBadRequest(error: unknown): boolean {
   return badRequest.has(type) || unauthorized.has(type);
 }
 
-/** Whether one record of a batch may be at fault; otherwise it is the topic, whatever is sent to it. */
+/** Whether one record of a batch may be at fault; otherwise the topic is at fault, for any record. */
 export function concernsRecord(error: unknown): boolean {
   return badRecord.has(factsOf(error).type);
 }
 
-/** Whether a broker that answered so has surely not written what it was sent. */
+/** Whether a broker with this answer has certainly not written the request. */
 export function isUnwritten(error: unknown): boolean {
   return unwritten.has(factsOf(error).type);
 }
 
 /**
- * Translates what kafkajs threw: `RECORD_TOO_LARGE`, `LOG_UNAUTHORIZED` and `LOG_REFUSED` will fail again,
- * `LOG_UNAVAILABLE` is worth a retry.
+ * Translates a kafkajs error: `RECORD_TOO_LARGE`, `LOG_UNAUTHORIZED` and `LOG_REFUSED` are permanent,
+ * `LOG_UNAVAILABLE` is retriable.
  *
- * @param what - what was tried, as the start of the message.
+ * @param what - the operation, as the start of the message.
  */
 export function toMillraceError(error: unknown, what: string): MillraceError {
   if (error instanceof MillraceError) return error;

@@ -5,18 +5,18 @@ import { MillraceError, messageOf } from '../platform/errors.js';
 import { codecs } from './codecs.js';
 import { unreadableBytesHeader, unreadableHeader } from './records.js';
 
-/** A record as kafkajs' consumer takes it. */
+/** A record in the form of kafkajs' consumer. */
 export type FetchedMessage = KafkaMessage & {
   isControlRecord: boolean;
   batchContext: { producerId: string; inTransaction: boolean };
 };
 
-/** Places in a batch's header, and its length. */
+/** Offsets in a batch's header, and its length. */
 const crcAt = 17;
 const attributesAt = 21;
 const countAt = 57;
 const headerBytes = 61;
-/** Of a batch that can't be read so much is kept, for whoever looks into it. */
+/** Number of bytes kept of an unreadable batch, for diagnosis. */
 const unreadableBytes = 16 * 1024;
 const codecMask = 0x07;
 const logAppendTimeFlag = 0x08;
@@ -27,17 +27,17 @@ const codecByNumber = [undefined, codecs.GZIP, codecs.Snappy, codecs.LZ4, codecs
 /**
  * Decodes a record batch; kafkajs makes thirty objects for a record with CloudEvents headers.
  *
- * The last message always has the last offset of the batch's header, which is where the next one begins: where there is
- * no such record (compaction has removed it), a control record that says nothing stands for it. A position is so never
- * taken from what a producer wrote into its records.
+ * The last message always has the last offset of the batch's header; the next batch begins after it. If there
+ * is no such record (compaction has removed it), an empty control record takes its place. So a position is
+ * never taken from the record contents of a producer.
  *
- * A batch that is damaged, does not decompress, holds more than is safe, or holds records that are not what the header
- * says, is one message with the header `millrace-unreadable`: else the same fetch would fail for ever, and no record
- * behind the batch would be read.
+ * A batch that is damaged, does not decompress, exceeds a safe size, or contradicts its header becomes one
+ * message with the header `millrace-unreadable`. Otherwise the same fetch would fail for ever, and no later
+ * record would be read.
  *
- * @param batch - the whole of it, laid out as `encodeBatch` says.
- * @param nextOffset - where the next batch begins, if that is known.
- * @throws MillraceError `LOG_DAMAGED` when nothing says where the batch ends.
+ * @param batch - the whole of it, in the layout of `encodeBatch`.
+ * @param nextOffset - where the next batch begins, if known.
+ * @throws MillraceError `LOG_DAMAGED` when the end of the batch is unknown.
  */
 export async function decodeBatch(batch: Buffer, nextOffset?: number): Promise<FetchedMessage[]> {
   const baseOffset = Number(batch.readBigInt64BE(0));
@@ -68,7 +68,10 @@ export async function decodeBatch(batch: Buffer, nextOffset?: number): Promise<F
   }
 }
 
-/** Its length may be what is damaged: then the batch behind it says more, and else only a likely one is believed. */
+/**
+ * The length itself may be damaged: then the next batch tells its end, and otherwise only a plausible length
+ * is used.
+ */
 function lastOffsetOfDamaged(baseOffset: number, lastOffset: number, nextOffset: number | undefined): number {
   if (nextOffset !== undefined && nextOffset > baseOffset) return nextOffset - 1;
   if (lastOffset - baseOffset < maxBatchRecords) return lastOffset;
@@ -120,7 +123,9 @@ function readRecords(
   return messages;
 }
 
-/** The name of a header and where it was read. Records of one batch mostly have the same headers in the same order. */
+/**
+ * The name of a header and its position. Records of one batch mostly have the same headers in the same order.
+ */
 interface HeaderName {
   start: number;
   length: number;
@@ -136,7 +141,7 @@ function readHeaders(cursor: Cursor, names: HeaderName[]): NonNullable<KafkaMess
   }
   for (let index = 0; index < count; index++) {
     const name = cursor.name(names, index);
-    // A header without a value is one of no bytes: nothing here tells the two apart.
+    // A header without a value is read as one of no bytes: no code distinguishes the two.
     const value = cursor.bytes() ?? Buffer.alloc(0);
     const known = headers[name];
     if (known === undefined) headers[name] = value;
@@ -146,7 +151,10 @@ function readHeaders(cursor: Cursor, names: HeaderName[]): NonNullable<KafkaMess
   return headers;
 }
 
-/** An object without a prototype: a header may have the name `__proto__`. One by `Object.create(null)` is a hash table. */
+/**
+ * An object without a prototype: a header may have the name `__proto__`. An object by `Object.create(null)`
+ * is a slow hash table.
+ */
 // oxlint-disable-next-line typescript/no-extraneous-class -- V8 gives instances of a constructor its fast properties
 const Headers = class {} as new () => NonNullable<KafkaMessage['headers']>;
 Object.setPrototypeOf(Headers.prototype, null);
@@ -185,7 +193,7 @@ class Cursor {
     return this.content.subarray(start, this.position);
   }
 
-  /** @param names - the names read last at each index, to take one from that is the same. */
+  /** @param names - the last names at each index, to reuse an equal one. */
   name(names: HeaderName[], index: number): string {
     const length = this.varint();
     const start = this.position;
@@ -223,12 +231,12 @@ function atPosition(batch: Buffer, offset: number) {
   };
 }
 
-/** A message that carries nothing but a position: kafkajs hands over no control record. */
+/** Returns a message that has only a position: kafkajs passes on no control record. */
 function placeholder(batch: Buffer, offset: number): FetchedMessage {
   return { ...atPosition(batch, offset), headers: {}, isControlRecord: true };
 }
 
-/** Stands for all records of a batch that can't be read, with the beginning of its bytes. */
+/** Returns the replacement for all records of an unreadable batch, with the beginning of its bytes. */
 function unreadable(batch: Buffer, firstOffset: number, lastOffset: number, reason: string): FetchedMessage {
   const problem = `The batch of the offsets ${firstOffset} to ${lastOffset} can't be read: ${reason}.`;
   const headers = {

@@ -2,7 +2,7 @@ import type { IHeaders, Message } from 'kafkajs';
 import { crc32c } from '../platform/crc32c.js';
 import { codecs } from './codecs.js';
 
-/** A record as kafkajs hands it to its encoder of records, which here leaves it for the batch. */
+/** A record as kafkajs passes it to its record encoder, which here leaves the encoding to the batch. */
 export interface RecordFields extends Pick<Message, 'key' | 'value'> {
   offsetDelta?: number;
   /** Milliseconds; may be negative. */
@@ -10,7 +10,7 @@ export interface RecordFields extends Pick<Message, 'key' | 'value'> {
   headers?: IHeaders;
 }
 
-/** A 64-bit number, as kafkajs has them in several shapes. */
+/** A 64-bit number in one of kafkajs' several forms. */
 type Long = number | string | bigint | { toString(): string };
 
 export interface BatchFields {
@@ -28,7 +28,7 @@ export interface BatchFields {
   records?: readonly RecordFields[];
 }
 
-/** What kafkajs' encoder of the request looks at. */
+/** Members that kafkajs' request encoder reads. */
 export interface EncodedBatch {
   buf: Buffer;
   buffer: Buffer;
@@ -39,9 +39,9 @@ const headerBytes = 61;
 const transactionalFlag = 0x10;
 
 /**
- * Encodes a record batch in one buffer of the right size. kafkajs takes half a kilobyte of zeroed memory for each record
- * and each header, copies them through three zeroed buffers of twice the size, and checks them byte by byte: that was
- * most of the time of producing.
+ * Encodes a record batch in one buffer of the right size. kafkajs allocates half a kilobyte of zeroed memory
+ * for each record and each header, copies them through three zeroed buffers of twice the size, and checks
+ * them byte by byte, which took most of the time of producing.
  *
  *     RecordBatch => baseOffset int64, length int32, partitionLeaderEpoch int32, magic int8, crc uint32,
  *                    attributes int16, lastOffsetDelta int32, baseTimestamp int64, maxTimestamp int64,

@@ -20,7 +20,7 @@ const theirDecoder: (
 
 const bytes = fc.uint8Array({ maxLength: 300 }).map((array) => Buffer.from(array));
 const text = fc.string({ unit: 'binary', maxLength: 100 });
-// kafkajs takes what objects have for a header of that name read before.
+// kafkajs treats inherited members of objects as an earlier header of that name.
 const headerName = text.filter((name) => !(name in {}));
 const headerValue = fc.oneof(bytes, text);
 const record = fc.record({
@@ -51,7 +51,7 @@ const batch = fc.record({
 
 const encode = async (fields: BatchFields): Promise<Buffer> => (await encodeBatch(fields)).buffer;
 
-test('the bytes are those of kafkajs', async () => {
+test('encodes the same bytes as kafkajs', async () => {
   await fc.assert(
     fc.asyncProperty(batch, async (fields) => {
       const theirs = await theirBatch({ ...fields, records: fields.records.map(theirRecord) });
@@ -61,10 +61,10 @@ test('the bytes are those of kafkajs', async () => {
   );
 });
 
-test('what is decoded is what kafkajs decodes', async () => {
+test('decodes the same records as kafkajs', async () => {
   await fc.assert(
     fc.asyncProperty(batch, fc.nat({ max: 2 ** 20 }), async (fields, gap) => {
-      // Compaction leaves gaps between records, and behind the last.
+      // Compaction leaves gaps between records, and after the last.
       const spread = fields.records.map((each, index) => ({ ...each, offsetDelta: 2 * index }));
       const lastOffsetDelta = 2 * spread.length + gap;
       const encoded = await encode({ ...fields, records: spread, lastOffsetDelta });
@@ -83,7 +83,7 @@ test('what is decoded is what kafkajs decodes', async () => {
 
 const headers = { name: 'value' };
 
-test('a batch with gzip is read back, and its checksum is that of what is sent', async () => {
+test('a batch with gzip is read back, and its checksum covers the compressed bytes', async () => {
   const encoded = await encode({
     compression: 1,
     records: [{ key: null, value: Buffer.alloc(10_000), headers }],
@@ -101,7 +101,7 @@ test('a header without a value, which kafkajs can only read, is one of no bytes'
   expect(message?.headers?.['none']).toEqual(Buffer.alloc(0));
 });
 
-test('a header may have the name of something that objects have', async () => {
+test('a header may have the name of an object member', async () => {
   const named = Object.fromEntries(['__proto__', 'toString', 'constructor'].map((name) => [name, name]));
   const [message] = await decodeBatch(
     await encode({ records: [{ key: null, value: null, headers: named }] }),
@@ -111,7 +111,7 @@ test('a header may have the name of something that objects have', async () => {
   expect(message?.headers?.['valueOf']).toBeUndefined();
 });
 
-test('the names of headers are each record\u2019s own', async () => {
+test('records do not share header names', async () => {
   const names = [['ab', 'c'], ['ab', 'd'], ['a', 'bc'], [], ['ab', 'c']];
   const records = names.map((each, offsetDelta) => ({
     key: null,
@@ -123,7 +123,7 @@ test('the names of headers are each record\u2019s own', async () => {
   expect(messages.map((message) => Object.keys(message.headers ?? {}))).toEqual(names);
 });
 
-test('a batch whose records are not what they say becomes a stand-in that says so', async () => {
+test('a batch whose records contradict their header is replaced by a message with the reason', async () => {
   const records = [1, 2].map((_, offsetDelta) => ({
     key: 'key',
     value: Buffer.from('value'),

@@ -12,9 +12,9 @@ import { encodeBatch } from './kafkajs-encode.js';
 import type { RecordFields } from './kafkajs-encode.js';
 
 /**
- * kafkajs 2.2.4 with its defects corrected, and its slowest parts replaced. It has had no release since February 2023, so the corrections
- * take the place of some of its internal functions as it is loaded (its files stay as they are), and a test fails
- * when the version changes, so that they are looked at again.
+ * kafkajs 2.2.4 with corrections of its defects and replacements of its slowest parts. Its last release was
+ * in February 2023. So the corrections replace some of its internal functions when it is loaded (its files
+ * stay unchanged), and a test fails when the version changes, so that they are reviewed.
  */
 
 const require = createRequire(import.meta.url);
@@ -25,9 +25,7 @@ interface AbortedTransaction {
   firstOffset: string;
 }
 
-/**
- * In place of an array copy for every message, which took 10 s for 40,000 messages.
- */
+/** Replaces an array copy for every message, which took 10 s for 40,000 messages. */
 export function groupMessagesPerPartition(options: {
   topic: string;
   partitionMetadata: PartitionerArgs['partitionMetadata'];
@@ -47,9 +45,10 @@ export function groupMessagesPerPartition(options: {
 const abortMarkerKey = Buffer.from([0, 0, 0, 0]);
 
 /**
- * What read_committed may see of fetched messages. kafkajs' own filter takes the list of aborted transactions as
- * sorted by first offset (Apache Kafka sorts by marker), steps into one of them per message (a fetch can start
- * inside several), and takes a client's key of four zero bytes for an abort marker: each shows aborted messages.
+ * Filters fetched messages for read_committed. kafkajs' own filter assumes that the list of aborted
+ * transactions is sorted by first offset (Apache Kafka sorts by marker), enters one of them per message (a
+ * fetch can start inside several), and treats a client's key of four zero bytes as an abort marker. Each
+ * defect makes aborted messages visible.
  */
 export function filterAbortedMessages({
   messages,
@@ -84,14 +83,14 @@ interface Decoder {
   canReadBytes(length: number): boolean;
 }
 
-/** From a batch's beginning to the end of its length field, and how much that counts at least. */
+/** Bytes from a batch's beginning to the end of its length field, and the minimum of that length. */
 const lengthEnd = 12;
 const minLength = 49;
 const magicOffset = 16;
 
 /**
- * In place of `push(...records)`, which overflows the stack at about 130,000 records in one batch, and of the decoder of
- * batches.
+ * Replaces `push(...records)`, which overflows the stack at about 130,000 records in one batch, and the
+ * decoder of batches.
  */
 async function decodeMessages(decoder: Decoder): Promise<KafkaMessage[]> {
   const size = decoder.readInt32();
@@ -115,7 +114,7 @@ async function decodeMessages(decoder: Decoder): Promise<KafkaMessage[]> {
     // The rest is fetched again: small batches of many records must not fill the memory.
     if (messages.length >= maxBatchRecords) break;
   }
-  // kafkajs would take it for a compacted end of the log, and go on behind all that is there.
+  // kafkajs would treat it as the compacted end of the log, and skip everything behind.
   if (messages.length === 0 && bytes.length > 0) {
     throw new MillraceError('LOG_DAMAGED', 'A broker answered with bytes that are no batch of records.');
   }
@@ -128,7 +127,10 @@ interface Encoder {
   ensureAvailable(this: Encoder, length: number): void;
 }
 
-/** Grows without zeroing: a request of a megabyte goes through five encoders, and only what was written leaves one. */
+/**
+ * A growing buffer without zeroing: a request of a megabyte goes through five encoders, and only written
+ * bytes are sent.
+ */
 function growUnzeroed(): void {
   const { prototype } = internal<{ prototype: Encoder }>('protocol/encoder');
   prototype.ensureAvailable = function ensureAvailable(this: Encoder, length: number): void {
@@ -145,7 +147,7 @@ interface RequestQueue {
   scheduleCheckPendingRequests: (this: RequestQueue) => void;
 }
 
-/** Stops the timer that runs a thousand times a second on every connection with nothing to send. */
+/** Stops the timer that runs a thousand times a second on every idle connection. */
 function quietRequestQueue(): void {
   const { prototype } = internal<{ prototype: RequestQueue }>('network/requestQueue/index');
   const { scheduleCheckPendingRequests } = prototype;
@@ -159,7 +161,10 @@ interface Connection {
   disconnect: (this: Connection) => Promise<boolean>;
 }
 
-/** In an outage a connection is closed over and over, and `unref` of a socket that is gone leaves a listener each time. */
+/**
+ * During an outage a connection is closed repeatedly, and `unref` of a closed socket leaves a listener each
+ * time.
+ */
 function leaveDeadSocketsAlone(): void {
   const { prototype } = internal<{ prototype: Connection }>('network/connection');
   const { disconnect } = prototype;
@@ -170,7 +175,7 @@ function leaveDeadSocketsAlone(): void {
   };
 }
 
-/** One of kafkajs' own modules, by its path under `src/`. */
+/** Loads one of kafkajs' own modules, by its path under `src/`. */
 // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows the module's shape
 export function internal<T>(path: string): T {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- untyped JavaScript; the tests hold its shape
@@ -184,7 +189,7 @@ function replace(path: string, exports: unknown): void {
 }
 
 function load(): typeof kafkajsTypes {
-  // Whatever was loaded before holds the defective functions already.
+  // Modules loaded before hold the defective functions already.
   for (const path of Object.keys(require.cache)) if (path.startsWith(root)) delete require.cache[path];
   replace('producer/groupMessagesPerPartition', groupMessagesPerPartition);
   replace('consumer/filterAbortedMessages', filterAbortedMessages);

@@ -11,7 +11,7 @@ import { filterAbortedMessages, groupMessagesPerPartition, kafkajs } from './kaf
 
 const require = createRequire(import.meta.url);
 
-test('the corrections are those of kafkajs 2.2.4: look at each again before another version', () => {
+test('the corrections apply to kafkajs 2.2.4: review each for another version', () => {
   expect(require('kafkajs/package.json').version).toBe('2.2.4');
 });
 
@@ -40,7 +40,7 @@ test('an idle connection sets no timer; one with requests waiting does', () => {
   queue.destroy();
 });
 
-test('closing a connection over and over leaves no listeners', async () => {
+test('repeated closing of a connection leaves no listeners', async () => {
   const Connection = require('kafkajs/src/network/connection');
   const logger = { debug: () => undefined };
   const connection = new Connection({ host: 'none', port: 1, logger: { namespace: () => logger } });
@@ -49,7 +49,7 @@ test('closing a connection over and over leaves no listeners', async () => {
   expect(connection.socket.listenerCount('connect')).toBe(0);
 });
 
-test('grouping 300,000 messages for one partition takes no time to speak of', () => {
+test('grouping 300,000 messages for one partition takes negligible time', () => {
   const messages = Array.from({ length: 300_000 }, (_, index) => ({ value: String(index) }));
   const partitionMetadata = [{ partitionId: 0, leader: 1, replicas: [], isr: [], partitionErrorCode: 0 }];
   const started = performance.now();
@@ -66,7 +66,7 @@ test('grouping 300,000 messages for one partition takes no time to speak of', ()
   ).toEqual({});
 });
 
-test('a record set with one batch of as many records as are read is decoded', async () => {
+test('a record set with one batch of the maximum number of records is decoded', async () => {
   const Encoder = require('kafkajs/src/protocol/encoder');
   const Decoder = require('kafkajs/src/protocol/decoder');
   const { RecordBatch } = require('kafkajs/src/protocol/recordBatch/v0');
@@ -86,7 +86,7 @@ test('a record set with one batch of as many records as are read is decoded', as
   expect(messages.at(-1).offset).toBe(String(count - 1));
 });
 
-describe('a batch that can’t be read', () => {
+describe('an unreadable batch', () => {
   const three = () =>
     encodeRecords(
       [1, 2, 3].map((n) => ({ key: null, value: Buffer.from(`lost ${n}`) })),
@@ -144,7 +144,7 @@ describe('a batch that can’t be read', () => {
       (batch) => resealed(batch, (each) => each.writeInt32BE(9_000_000, 57)),
       /holds 9000000 records, and at most 300000 are read/,
     ],
-  ])('%s gives one message that says so, and the next batch is read', async (_why, damage, reason) => {
+  ])('%s becomes one message with the reason, and the next batch is read', async (_why, damage, reason) => {
     const messages = await decodeBetween(damage(three()));
     expect(messages.map(({ offset, value }) => [offset, value?.toString()])).toEqual([
       ['10', 'good'],
@@ -160,7 +160,7 @@ describe('a batch that can’t be read', () => {
     expect(messages[1]?.timestamp).toBe('2000');
   });
 
-  test('and whose end nothing tells stops the reading, so that nothing behind it is passed over', async () => {
+  test('with an unknown end stops the reading, so that nothing behind it is skipped', async () => {
     const bad = three();
     bad.writeInt32BE(2 ** 30, 23);
     await expect(decodeBatch(bad)).rejects.toMatchObject({ code: 'LOG_DAMAGED', retriable: true });
@@ -173,7 +173,7 @@ describe('a batch that can’t be read', () => {
   });
 });
 
-test('what compaction took from the end of a batch leaves the position behind it', async () => {
+test('after compaction removed the end of a batch, the position is behind it', async () => {
   const batch = encodeRecords([{ key: null, value: Buffer.from('kept') }], 1_000);
   batch.writeInt32BE(41, 23);
   batch.writeUInt32BE(crc32c(batch, 21), 17);
@@ -222,7 +222,7 @@ describe('aborted messages', () => {
     marker(16, 'a', 'commit'),
   ];
 
-  test('do not show when the list is sorted by marker', () => {
+  test('are hidden when the list is sorted by marker', () => {
     expect(
       seen(overlapping, [
         ['b', 11],
@@ -231,7 +231,7 @@ describe('aborted messages', () => {
     ).toEqual([15]);
   });
 
-  test('do not show when reading starts inside two of them', () => {
+  test('are hidden when reading starts inside two of them', () => {
     expect(
       seen(overlapping.slice(1), [
         ['a', 3],
@@ -240,14 +240,14 @@ describe('aborted messages', () => {
     ).toEqual([15]);
   });
 
-  test('end at an abort marker, not at a key that looks like one', () => {
+  test('end at an abort marker, not at a similar key', () => {
     const fake = message(11, 'a', { key: Buffer.from([0, 0, 0, 0]) });
     expect(seen([message(10, 'a'), fake, message(12, 'a'), marker(13, 'a', 'abort')], [['a', 10]])).toEqual(
       [],
     );
   });
 
-  test('leave other producers, and messages outside transactions, alone', () => {
+  test('do not affect other producers, and messages outside transactions', () => {
     const plain = message(11, 'a', { batchContext: { producerId: 'a', inTransaction: false } });
     expect(seen([message(10, 'a'), plain, message(12, 'b'), marker(13, 'a', 'abort')], [['a', 10]])).toEqual([
       11, 12,

@@ -1,31 +1,31 @@
 import type { ProducerId } from './log-brokers.js';
 import type { Entry } from './send-call.js';
 
-/** How much more a request may hold. */
+/** Remaining capacity of a request. */
 export interface Room {
   records: number;
   bytes: number;
 }
 
 /**
- * What waits for one partition, in order, and where the partition's sequence numbers stand. At most one batch of it is
- * under way.
+ * The records waiting for one partition, in order, and the partition's sequence numbers. At most one batch of
+ * it is in flight.
  *
- * A batch that the broker may have written keeps its composition and its numbers until its outcome is known: the broker
- * knows a repetition by its numbers. One that surely was not written is taken apart again, so that what nobody waits for
- * any more is left out.
+ * A batch that the broker may have written keeps its records and its sequence numbers until its outcome is
+ * known: the broker recognises a repetition by its numbers. A batch that was certainly not written is split
+ * again, so that abandoned records are left out.
  */
 export class Lane {
   readonly topic: string;
   readonly partition: number;
-  /** Tries in a row that failed. */
+  /** Consecutive failures. */
   failures = 0;
-  /** Whether nothing of it is under way, and it does not pause after a failure. */
+  /** Whether nothing of it is in flight, and it does not pause after a failure. */
   isAtRest = true;
   #producer: ProducerId | undefined;
   #sequence = 0;
   #queue: Entry[] = [];
-  /** Taken from the queue before, and next to be sent: each as it is. */
+  /** Batches to send next, unchanged. */
   #batches: Entry[][] = [];
   /** Whether the first of these may be written already. */
   #isUncertain = false;
@@ -35,7 +35,7 @@ export class Lane {
     this.partition = partition;
   }
 
-  /** Records that wait, without those that are under way. */
+  /** Waiting records, without those in flight. */
   get waiting(): number {
     return this.#batches.reduce((sum, batch) => sum + batch.length, this.#queue.length);
   }
@@ -52,7 +52,7 @@ export class Lane {
     this.#queue.push(entry);
   }
 
-  /** Leaves out what nobody waits for any more. */
+  /** Drops abandoned records. */
   prune(): void {
     this.#queue = this.#queue.filter((entry) => !entry.isSettled);
     const [first, ...rest] = this.#batches;
@@ -62,13 +62,13 @@ export class Lane {
     this.#batches = [head, ...pruned].filter((batch) => batch.length > 0);
   }
 
-  /** The id that its batches are written under: the same until it is given up. */
+  /** The id of the producer of its batches: the same until it is replaced. */
   producerOr(current: ProducerId): ProducerId {
     this.#producer ??= current;
     return this.#producer;
   }
 
-  /** The broker's memory of the sequence is of no use: the next batch begins a new one, under another id. */
+  /** Discards the sequence: the next batch begins a new one, under another id. */
   giveUpProducer(): ProducerId | undefined {
     const given = this.#producer;
     this.#producer = undefined;
@@ -77,7 +77,7 @@ export class Lane {
     return given;
   }
 
-  /** @returns the next batch; `undefined` when there is none that has room. A batch on its own may be larger. */
+  /** @returns the next batch; `undefined` when none fits. A single batch may be larger. */
   take(room: Room, isFirst: boolean): { entries: Entry[]; bytes: number } | undefined {
     const known = this.#batches[0];
     if (known !== undefined) {
@@ -105,27 +105,27 @@ export class Lane {
   acknowledge(batch: readonly Entry[], offset: number): void {
     this.failures = 0;
     this.#isUncertain = false;
-    // Numbers go from 0 to 2³¹−1 and begin again.
+    // Sequence numbers go from 0 to 2³¹−1 and wrap around.
     this.#sequence = (this.#sequence + batch.length) % 0x80000000;
     let next = offset;
     for (const entry of batch) entry.settle(offset < 0 ? -1 : next++);
   }
 
-  /** The batch is sent again, before all others. */
+  /** Sends the batch again, before all others. */
   putBack(batch: Entry[], { mayBeWritten }: { mayBeWritten: boolean }): void {
     this.#isUncertain ||= mayBeWritten;
     this.#batches.unshift(batch);
     this.prune();
   }
 
-  /** One record of the batch is refused: both halves are sent on their own, until it is found. */
+  /** One record of the batch is refused: both halves are sent separately, until it is found. */
   split(batch: Entry[]): void {
     const middle = Math.ceil(batch.length / 2);
     this.#batches.unshift(batch.slice(0, middle), batch.slice(middle));
     this.prune();
   }
 
-  /** Nothing that waits here can be written. */
+  /** Rejects all waiting records. */
   refuse(error: Error): void {
     const entries = [...this.#batches.flat(), ...this.#queue];
     this.#batches = [];

@@ -8,7 +8,7 @@ import { toMillraceError } from './kafka-errors.js';
 import { kafkajs } from './kafkajs.js';
 import type { TopicSpec } from './topics.js';
 
-/** Which offsets a partition holds. */
+/** Offsets of a partition. */
 export interface PartitionRange {
   partition: number;
   /** First offset. */
@@ -20,7 +20,7 @@ export interface PartitionRange {
 export interface PartitionLag {
   topic: string;
   partition: number;
-  /** Next offset that the group reads; −1 when it has committed none. */
+  /** Next offset that the group reads; −1 without a commit. */
   committed: number;
   /** Next offset that a producer gets. */
   end: number;
@@ -31,7 +31,7 @@ export interface PartitionLag {
 const pingMs = 2_000;
 const createAttempts = 5;
 
-/** Topics, offsets and readiness, over one connection that is made when first needed. */
+/** Topics, offsets and readiness, over one connection that is opened when first needed. */
 export class LogAdmin {
   readonly #kafka: Kafka;
   readonly #logger: Logger;
@@ -40,12 +40,12 @@ export class LogAdmin {
   #problem = '';
   #connecting: Promise<Admin> | undefined;
   /**
-   * One call at a time: of two that each name a new topic kafkajs refreshes its metadata once, and the second does not
-   * find its partitions there.
+   * One call at a time: of two calls that each name a new topic kafkajs refreshes its metadata once, and the
+   * second finds no partitions there.
    */
   readonly #offsets = new Mutex();
 
-  /** @param connectTo - makes the client, that tells why its connections fail. */
+  /** @param connectTo - creates the client, which reports why its connections fail. */
   constructor(
     connectTo: (onProblem: (problem: string) => void) => Kafka,
     logger: Logger,
@@ -61,7 +61,7 @@ export class LogAdmin {
       try {
         return await this.#createMissing(specs);
       } catch (error) {
-        // A topic that was just made has no leader for a moment, and is there when asked again.
+        // A new topic has no leader for a moment; a retry finds one.
         if (isUnknownTopic(error) && attempt < createAttempts) await backoff(attempt, {});
         else throw toMillraceError(error, `Creating the topics ${specs.map((spec) => spec.name).join(', ')}`);
       }
@@ -130,7 +130,10 @@ export class LogAdmin {
     }
   }
 
-  /** Per partition of the topic the next offset that the group reads; partitions without a commit are left out. */
+  /**
+   * Returns per partition of the topic the next offset that the group reads; partitions without a commit are
+   * left out.
+   */
   async committed(groupId: string, topic: string): Promise<Map<number, number>> {
     try {
       const admin = await this.#admin();
@@ -144,7 +147,7 @@ export class LogAdmin {
     }
   }
 
-  /** First and next committed offset of each partition. */
+  /** Returns the first and next committed offset of each partition. */
   async ends(topic: string): Promise<PartitionRange[]> {
     try {
       // kafkajs asks under read_committed, so the end is the last stable offset.
@@ -155,7 +158,7 @@ export class LogAdmin {
     }
   }
 
-  /** Names of all topics that may be seen. */
+  /** Returns the names of all visible topics. */
   async topics(): Promise<string[]> {
     try {
       return await (await this.#admin()).listTopics();
@@ -174,7 +177,10 @@ export class LogAdmin {
       );
   }
 
-  /** Per partition the first offset with a record of that time (milliseconds since 1970) or later, else the end. */
+  /**
+   * Returns per partition the first offset with a record of that time (milliseconds since 1970) or later,
+   * else the end.
+   */
   async offsetsAt(topic: string, time: number): Promise<Map<number, number>> {
     try {
       const offsets = await this.#offsets.run(async () =>
@@ -251,10 +257,10 @@ export class LogAdmin {
   }
 }
 
-/** A copy that has just become a partition's leader may take so long to know how far the log goes, milliseconds. */
+/** Time that a new leader of a partition may take to learn the end of the log, milliseconds. */
 const leaderChangeMs = 500;
 
-/** A position that a consumer group can't have come to by reading. */
+/** A position that a consumer group can't have reached by reading. */
 export interface OffsetBeyondEnd {
   groupId: string;
   topic: string;
@@ -265,8 +271,8 @@ export interface OffsetBeyondEnd {
 }
 
 /**
- * Where a group has committed offsets beyond the end of the log: the log has lost records, or somebody set the offset.
- * The group passes over what comes in up to there, or reads everything anew.
+ * Finds committed offsets of a group beyond the end of the log: the log has lost records, or somebody set the
+ * offset. The group skips records up to there, or reads everything again.
  *
  * @throws MillraceError as {@link LogAdmin.lag}.
  */
@@ -284,7 +290,7 @@ export async function offsetsBeyondEnd(
   return look();
 }
 
-/** The same for people. */
+/** Describes such a position for people. */
 export function describeBeyondEnd({ groupId, topic, partition, committed, end }: OffsetBeyondEnd): string {
   return `${groupId} has committed offset ${committed} of ${topic}/${partition}, where the log ends at ${end}: records were lost, or the offset was set by hand`;
 }

@@ -8,7 +8,7 @@ import {
   forWriting,
 } from './log-cluster.js';
 
-/** What a broker knows an idempotent producer by. */
+/** A broker's identity of an idempotent producer. */
 export interface ProducerId {
   producerId: string;
   producerEpoch: number;
@@ -22,27 +22,30 @@ export interface PartitionBatch {
   messages: Message[];
 }
 
-/** One broker that records can be sent to. */
+/** A broker that accepts records. */
 export interface LeaderBroker {
   newProducerId(): Promise<ProducerId>;
   /**
    * Sends one request, acknowledged by all in-sync replicas.
    *
-   * @returns for each batch the offset of its first record, or what the broker answered instead.
+   * @returns for each batch the offset of its first record, or the broker's error.
    * @throws when there is no answer: any of the batches may be written.
    */
   produce(producer: ProducerId, batches: readonly PartitionBatch[]): Promise<(number | Error)[]>;
 }
 
-/** The brokers, as a producer talks to them: what one topic or partition answers holds no other. */
+/** A producer's view of the brokers: an error of one topic or partition blocks no other. */
 export interface LogBrokers {
-  /** A topic's partitions in order, as far as known; an error when the brokers say that there is no such topic to write to. */
+  /**
+   * Returns a topic's known partitions in order; an error when the brokers say that the topic does not exist
+   * or can't be written.
+   */
   partitions(topic: string): PartitionMetadata[] | Error | undefined;
-  /** Asks for all topics that were named so far, and this. */
+  /** Requests metadata of this topic and of all others named so far. */
   learn(topic: string): Promise<void>;
-  /** Asks again where that was long ago, as partitions may have been added since. */
+  /** Refreshes old metadata, as partitions may have been added since. */
   learnIfOld(): void;
-  /** @throws when it can't be reached; nothing was sent then. */
+  /** @throws when it is unreachable; nothing was sent then. */
   connect(nodeId: number): Promise<LeaderBroker>;
   close(): Promise<void>;
 }
@@ -51,13 +54,16 @@ interface ProduceAnswer {
   topics: { topicName: string; partitions: { partition: number; errorCode: number; baseOffset: string }[] }[];
 }
 
-/** How long a leader waits for its replicas: less than the client waits for an answer (`timeoutMs` of the settings). */
+/**
+ * How long a leader waits for its replicas: less than the client waits for an answer (`timeoutMs` of the
+ * settings).
+ */
 const replicationMs = 20_000;
 const metadataMaxAgeMs = 300_000;
 
 /**
- * kafkajs' connections, without its producer: that sends to all leaders what belongs to one call, and of an answer it
- * reports the first error alone, so nobody knows which partitions were written.
+ * Uses kafkajs' connections, without its producer, which sends one call's records to all leaders and reports
+ * only the first error of the answers, so that the caller can't tell which partitions were written.
  */
 export class KafkaLogBrokers implements LogBrokers {
   readonly #kafka: Kafka;

@@ -2,7 +2,7 @@ import type { Kafka, PartitionMetadata } from 'kafkajs';
 import { internal } from './kafkajs.js';
 import type { FetchedMessage } from './kafkajs-decode.js';
 
-/** Of a fetch, one partition's part. */
+/** One partition's part of a fetch. */
 export interface FetchedPartition {
   partition: number;
   lastStableOffset: string;
@@ -10,10 +10,10 @@ export interface FetchedPartition {
   messages: FetchedMessage[];
 }
 
-/** One broker, as kafkajs talks to it: one method for each request of the protocol, which throws what the broker answers. */
+/** A broker in kafkajs: one method for each request of the protocol, which throws the broker's error. */
 export interface Broker {
   connect(): Promise<void>;
-  /** By request's number the versions that the broker takes. */
+  /** The supported versions, by API key. */
   versions: Record<number, { minVersion: number; maxVersion: number }> | null;
   fetch(request: {
     isolationLevel: number;
@@ -50,7 +50,7 @@ export interface Broker {
   }): Promise<unknown>;
 }
 
-/** A request of the protocol with the code that reads its answer. */
+/** A request of the protocol with the decoder of its answer. */
 interface Exchange {
   request: unknown;
   response: { decode: (bytes: unknown) => unknown; parse: (answer: unknown) => Promise<unknown> };
@@ -61,14 +61,14 @@ interface Connection {
   disconnect(): Promise<unknown>;
 }
 
-/** One that requests can be sent to without kafkajs' reading of the answer. */
+/** A broker that accepts requests without kafkajs' decoding of the answer. */
 export interface ConnectedBroker extends Broker {
   connectionPool: { getConnection(index: number): Promise<Connection> };
   lookupRequest(apiKey: number, definition: unknown): (fields: object) => Exchange;
   metadata(topics: string[]): Promise<unknown>;
 }
 
-/** kafkajs' own view of the brokers, which its producers and consumers stand on. */
+/** kafkajs' own view of the brokers, which its producers and consumers use. */
 export interface Cluster {
   brokerPool: {
     metadata: {
@@ -90,7 +90,7 @@ export interface Cluster {
 export const readCommitted = 1;
 const readUncommitted = 0;
 
-/** What kafkajs throws for the protocol's number of an error. */
+/** Returns kafkajs' error for an error code of the protocol. */
 export const errorOf = internal<{ createErrorFromCode: (code: number) => Error }>(
   'protocol/error',
 ).createErrorFromCode;
@@ -104,16 +104,17 @@ const protocol = {
 };
 
 /**
- * A broker answers the requests of one connection in turn, and a write that waits for a replica holds what comes after it. So
- * metadata is asked for on the other one, which kafkajs has for fetching.
+ * A broker answers the requests of one connection in turn, and a write that waits for a replica delays later
+ * ones. So metadata requests use the other connection, which kafkajs has for fetching.
  */
 export const forWriting = 0;
 const forMetadata = 1;
-/** Brokers answer this at once; another one is asked when they don't. */
+/** Brokers answer this at once; after this time, another one is asked. */
 const metadataMs = 5_000;
 /**
- * Requests that kafkajs has no public call for: reading a place of the log without a consumer group, and asking whether a
- * request would be allowed. A test fails when kafkajs' version changes, so that this is looked at again.
+ * Requests that kafkajs has no public call for: reading a position of the log without a consumer group, and
+ * checking whether a request would be allowed. A test fails when kafkajs' version changes, so that this is
+ * reviewed.
  */
 export function createCluster(kafka: Kafka): Cluster {
   const create = Object.getOwnPropertySymbols(kafka).find(
@@ -127,7 +128,7 @@ export function createCluster(kafka: Kafka): Cluster {
   }) => Cluster;
   const cluster = make({ allowAutoTopicCreation: false, isolationLevel: readCommitted });
   const { createBroker } = cluster.brokerPool;
-  // kafkajs throws a whole answer away when one of its topics is missing, or one partition has no leader.
+  // kafkajs discards a whole answer when one of its topics is missing, or one partition has no leader.
   cluster.brokerPool.createBroker = (options) => {
     const broker = createBroker(options) as ConnectedBroker;
     broker.metadata = (topics) =>
@@ -141,7 +142,7 @@ export function createCluster(kafka: Kafka): Cluster {
   return cluster;
 }
 
-/** A topic's partitions. @throws what the brokers say of the topic, as kafkajs would. */
+/** Returns a topic's partitions. @throws the brokers' error for the topic, as kafkajs would. */
 export function partitionsOf(cluster: Cluster, topic: string): PartitionMetadata[] {
   const found = cluster.brokerPool.metadata?.topicMetadata.find((each) => each.topic === topic);
   if (found !== undefined && found.topicErrorCode !== 0) throw errorOf(found.topicErrorCode);
@@ -149,9 +150,9 @@ export function partitionsOf(cluster: Cluster, topic: string): PartitionMetadata
 }
 
 /**
- * First offset of a partition, or the next one of a producer, open transactions included.
+ * Returns the first offset of a partition, or the next one of a producer, open transactions included.
  *
- * @throws what kafkajs throws.
+ * @throws kafkajs' errors.
  */
 export async function offsetOf(
   broker: Broker,
@@ -164,7 +165,7 @@ export async function offsetOf(
   return Number(responses[0]?.partitions[0]?.offset ?? 0);
 }
 
-/** @returns the answer as it is, whatever errors are in it. */
+/** @returns the answer unchanged, including its errors. */
 export async function ask(
   broker: ConnectedBroker,
   connectionIndex: number,

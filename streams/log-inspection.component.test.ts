@@ -42,7 +42,7 @@ function permissions(topic: string, group: string): Permission[] {
   ];
 }
 
-it('asks for permissions and changes nothing', async () => {
+it('checks permissions and changes nothing', async () => {
   const topic = await fixture.topic(streams, 2);
   const producer = await streams.createProducer();
   await producer.send([{ topic, partition: 0, key: 'a', value: Buffer.from('a') }]);
@@ -56,7 +56,7 @@ it('asks for permissions and changes nothing', async () => {
   expect((await streams.topics()).filter((name) => !name.startsWith('__'))).toEqual(topics);
 });
 
-it('asks for a transactional id without locking out who has it', async () => {
+it('checks a transactional id without fencing its holder', async () => {
   const topic = await fixture.topic(streams);
   const transactionalId = unique('transactional');
   const producer = await streams.createTransactionalProducer(transactionalId);
@@ -69,8 +69,8 @@ it('asks for a transactional id without locking out who has it', async () => {
   expect(Math.abs(clock?.aheadMs ?? Number.NaN)).toBeLessThan(10_000);
 });
 
-it('tells what is denied, where the broker has access lists', { timeout: 60_000 }, async (test) => {
-  // Kafka's access lists are no part of it: whoever reaches it may do everything.
+it('reports denied permissions, if the broker has access lists', { timeout: 60_000 }, async (test) => {
+  // Kafka's access lists are not configured: every client may do everything.
   test.skip(fixture.broker.embedded, 'the embedded broker has no access lists');
   const topic = await fixture.topic(streams);
   const group = unique('group');
@@ -81,7 +81,7 @@ it('tells what is denied, where the broker has access lists', { timeout: 60_000 
   await admin.connect();
   const { AclResourceTypes: types, AclOperationTypes: operations } = kafkajs;
   const resources = { topic: types.TOPIC, group: types.GROUP, 'transactional-id': types.TRANSACTIONAL_ID };
-  // DESCRIBE is part of READ and WRITE, and first of all asked for: it is denied elsewhere.
+  // DESCRIBE is part of READ and WRITE, and checked first: it is denied elsewhere.
   const wanted = permissions(topic, group).filter(({ operation }) => operation !== 'DESCRIBE');
   const acl = wanted.map(({ operation, resource, name }) => ({
     resourceType: resources[resource],
@@ -94,7 +94,7 @@ it('tells what is denied, where the broker has access lists', { timeout: 60_000 
   }));
   try {
     await admin.createAcls({ acl }).catch((error: Error & { type?: string }) => {
-      // A Kafka of the developer's own may be one without an authorizer; any other refusal is a failure.
+      // An external Kafka of a developer may have no authorizer; any other refusal is a failure.
       test.skip(error.type === 'SECURITY_DISABLED', error.message);
       throw error;
     });
@@ -106,7 +106,7 @@ it('tells what is denied, where the broker has access lists', { timeout: 60_000 
   }
 });
 
-it('sees brokers, topics with their settings, and groups', async () => {
+it('lists brokers, topics with their settings, and groups', async () => {
   const topic = await fixture.topic(streams, 2, { 'retention.ms': '12345' });
   const [state] = await log.topics([topic]);
   expect(state?.partitions.map(({ partition, inSync }) => [partition, inSync.length])).toEqual([
@@ -124,7 +124,7 @@ it('sees brokers, topics with their settings, and groups', async () => {
   expect(await log.groups([groupId])).toEqual([{ groupId, state: 'Stable', members: 1 }]);
 });
 
-/** A look at the log over a network of its own that the test can break. */
+/** An inspection of the log over its own network, which the test can break. */
 function inspect(settings: Partial<StreamsSettings> = {}): { log: LogInspection; network: FlakyNetwork } {
   const network = new FlakyNetwork();
   const own = { brokers: fixture.broker.brokers, socketFactory: network.socketFactory, ...settings };
@@ -133,7 +133,7 @@ function inspect(settings: Partial<StreamsSettings> = {}): { log: LogInspection;
   return { log: inspection, network };
 }
 
-it('answers after an outage, though it was asked during one', async () => {
+it('answers after an outage, though it was called during one', async () => {
   const { log: looking, network } = inspect();
   network.cut();
   await expect(looking.missingRequests()).rejects.toThrow();
@@ -149,7 +149,7 @@ it('answers after an outage, though it was asked during one', async () => {
 it.each<[string, (looking: LogInspection) => Promise<unknown>]>([
   ['requests', (looking) => looking.missingRequests()],
   ['topics', (looking) => looking.topicNames()],
-])('asked for %s keeps no connection to a broker that answers nothing', async (_, ask) => {
+])('asked for %s keeps no connection to a hanging broker', async (_, ask) => {
   const mute = createServer((socket) => socket.resume()).listen(0, '127.0.0.1');
   onTestFinished(() => void mute.close());
   await once(mute, 'listening');
@@ -162,16 +162,16 @@ it.each<[string, (looking: LogInspection) => Promise<unknown>]>([
   await expect.poll(() => network.connections).toBe(0);
 });
 
-it('tells each time which broker is away, and keeps no connection that it made to find out', async () => {
+it('reports each time which broker is unavailable, and closes the connections of the check', async () => {
   const two = await TwoBrokers.start(Number(fixture.broker.brokers[0]?.split(':')[1]));
   onTestFinished(() => two.stop());
   const network = new FlakyNetwork();
   const { log: looking } = inspect({
     brokers: [`127.0.0.1:${two.first.port}`],
-    // Nothing listens where the second should be.
+    // The second broker's address has no listener.
     socketFactory: (to) => network.socketFactory({ ...to, port: to.port === two.second.port ? 1 : to.port }),
   });
-  // Which broker kafkajs asks is left to chance.
+  // kafkajs asks a random broker.
   for (let time = 0; time < 10; time++) {
     const brokers = await looking.brokers();
     expect(brokers.map(({ id, error }) => [id, error === undefined])).toEqual([
@@ -183,7 +183,7 @@ it('tells each time which broker is away, and keeps no connection that it made t
   await expect.poll(() => network.connections).toBe(0);
 });
 
-it('knows brokers that may drop markers by the requests that they take', async () => {
+it('recognises brokers that may drop markers by their supported requests', async () => {
   const { proxy, address } = await startNewerBroker(fixture.broker.brokers[0] ?? '');
   const newer = new LogInspection({ brokers: [address], clientId: 'inspection-test', logger: silentLogger });
   try {
@@ -197,18 +197,19 @@ it('knows brokers that may drop markers by the requests that they take', async (
 
 const apiVersions = 18;
 
-/** Leads to a broker that says in its first answer, which requests it takes, that these include DescribeLogDirs 1 to 5. */
+/** Connects to a broker whose first answer, the supported requests, includes DescribeLogDirs 1 to 5. */
 async function startNewerBroker(behind: string): Promise<{ proxy: Server; address: string }> {
   const [host = '', port = ''] = behind.split(':');
   const proxy = createServer((client) => {
     const broker = connect(Number(port), host);
     client.once('data', (request) => {
-      // Other connections ask for something else first.
+      // Other connections send another request first.
       if (request.readInt16BE(4) === apiVersions) broker.once('data', addRequest);
       else broker.pipe(client);
     });
     const addRequest = (answer: Buffer): void => {
-      // Size, correlation id, error, number of requests; of each request its number, oldest and newest version; the rest.
+      // Size, correlation id, error, number of requests; of each request its key, oldest and newest version;
+      // the rest.
       const count = answer.readInt32BE(10);
       const taken = Array.from({ length: count }, (_, index) =>
         answer.subarray(14 + 6 * index, 20 + 6 * index),

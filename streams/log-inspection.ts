@@ -18,7 +18,7 @@ export interface BrokerState {
 export interface TopicState {
   name: string;
   partitions: { partition: number; leader: number; replicas: number[]; inSync: number[] }[];
-  /** The topic's settings by Kafka's names; undefined when they may not be seen. */
+  /** The topic's settings by Kafka's names; undefined without the permission. */
   settings: ReadonlyMap<string, string> | undefined;
 }
 
@@ -30,8 +30,8 @@ export interface GroupState {
 }
 
 /**
- * The requests that Millrace makes, by number the newest version that kafkajs speaks: from kafkajs' own list. A broker
- * has to speak that or an older one down to its least.
+ * Millrace's requests: by API key the newest version that kafkajs supports, from kafkajs' own list. A broker
+ * must support a version from its minimum up to that one.
  */
 const requests: readonly [name: string, number: number, newest: number][] = [
   ['Produce', 0, 7],
@@ -55,16 +55,19 @@ const requests: readonly [name: string, number: number, newest: number][] = [
 ];
 
 /**
- * DescribeLogDirs. Brokers tell clients no version of their own, but Apache Kafka takes version 5 of this request since 4.3
- * and no earlier (seen with 4.2.1 and 4.3.1).
+ * DescribeLogDirs. Brokers do not report their version to clients, but Apache Kafka supports version 5 of
+ * this request since 4.3 and not earlier (verified with 4.2.1 and 4.3.1).
  */
 const describeLogDirs = 35;
 
-/** Looks at a log without changing it: nothing is written, created, joined or committed. Fails soon rather than trying long. */
+/**
+ * Inspects a log without changing it: nothing is written, created, joined or committed. Fails early instead
+ * of retrying long.
+ */
 export class LogInspection {
   readonly #kafka: Kafka;
   readonly #reader: LogReader;
-  /** Of its own: what is asked for offsets must not be asked for anything else meanwhile. */
+  /** A separate client: the one for offsets must not make other requests meanwhile. */
   readonly #ends: LogAdmin;
   #admin: Promise<Admin> | undefined;
   #cluster: Promise<Cluster> | undefined;
@@ -75,10 +78,10 @@ export class LogInspection {
     this.#reader = new LogReader(this.#kafka, (topic) => this.#ends.ends(topic));
   }
 
-  /** @throws MillraceError `LOG_UNAVAILABLE`, `LOG_UNAUTHORIZED`, when no broker lets this client in. */
+  /** @throws MillraceError `LOG_UNAVAILABLE`, `LOG_UNAUTHORIZED`, when no broker accepts this client. */
   async brokers(): Promise<BrokerState[]> {
     try {
-      // kafkajs' admin asks any broker, also one that is away; this asks one that it can connect to.
+      // kafkajs' admin asks any broker, even an unavailable one; this asks one that it can connect to.
       const cluster = await this.#connect();
       await cluster.refreshMetadata();
       const brokers = cluster.brokerPool.metadata?.brokers ?? [];
@@ -86,7 +89,7 @@ export class LogInspection {
         brokers.map(async ({ nodeId: id, host, port }) => {
           const startedAt = performance.now();
           const address = `${host}:${port}`;
-          // A connection of its own, so that the time says something.
+          // A new connection, so that the time is meaningful.
           const own = createCluster(this.#kafka);
           try {
             await own.connect();
@@ -106,7 +109,7 @@ export class LogInspection {
     }
   }
 
-  /** Requests that Millrace makes and the brokers don't take. */
+  /** Returns Millrace's requests that the brokers do not support. */
   async missingRequests(): Promise<string[]> {
     const versions = await this.#requestVersions();
     const missing = requests.filter(([, number, newest]) => {
@@ -117,14 +120,14 @@ export class LogInspection {
   }
 
   /**
-   * Whether the brokers are Apache Kafka 4.3 or later. To 4.4 at least these drop the marker that ends a transaction in a
-   * partition that has no leader at that moment (KAFKA-20734).
+   * Whether the brokers are Apache Kafka 4.3 or later. Up to 4.4 at least these drop the marker that ends a
+   * transaction in a partition without a leader at that moment (KAFKA-20734).
    */
   async mayDropMarkers(): Promise<boolean> {
     return ((await this.#requestVersions())[describeLogDirs]?.maxVersion ?? 0) >= 5;
   }
 
-  /** Names of the topics that may be seen. */
+  /** Returns the names of all visible topics. */
   async topicNames(): Promise<string[]> {
     try {
       return await (await this.#administer()).listTopics();
@@ -133,7 +136,7 @@ export class LogInspection {
     }
   }
 
-  /** Topics that exist. */
+  /** Returns the topics that exist. */
   async topics(names: readonly string[]): Promise<TopicState[]> {
     const admin = await this.#administer();
     try {
@@ -168,9 +171,9 @@ export class LogInspection {
   }
 
   /**
-   * Whether this client may do something, as {@link probe} finds out.
+   * Whether this client has a permission, by {@link probe}.
    *
-   * @throws MillraceError when the broker can't be asked.
+   * @throws MillraceError when the broker does not answer.
    */
   async isAllowed(permission: Permission): Promise<boolean> {
     try {
@@ -179,17 +182,19 @@ export class LogInspection {
     } catch (error) {
       const type = typeOf(error);
       if (type.endsWith('AUTHORIZATION_FAILED')) return false;
-      // Whatever else a coordinator or leader says, the permission was there.
+      // Any other answer of a coordinator or leader means that the permission was there.
       if (type !== '' && type !== 'GROUP_COORDINATOR_NOT_AVAILABLE') return true;
       throw toMillraceError(error, `Asking for ${permission.operation} on ${permission.name}`);
     }
   }
 
   /**
-   * How far the broker's clock is ahead of the one that stamped a transaction's last record: the marker that ends it has
-   * the broker's time. What the transaction took until its end is in it.
+   * Measures how far the broker's clock is ahead of the one that stamped a transaction's last record, from
+   * the time of the transaction's end marker, which is the broker's. The result includes the duration of the
+   * transaction until its end.
    *
-   * @returns milliseconds, and the marker's time; undefined when the partition does not end with a transaction.
+   * @returns milliseconds, and the marker's time; undefined when the partition does not end with a
+   *   transaction.
    */
   async clockAhead(topic: string, partition: number): Promise<{ aheadMs: number; at: number } | undefined> {
     const ends = await this.#ends.ends(topic);

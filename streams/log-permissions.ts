@@ -4,24 +4,26 @@ import { typeOf } from './kafka-errors.js';
 import { kafkajs } from './kafkajs.js';
 import { type Broker, type Cluster, readCommitted } from './log-cluster.js';
 
-/** What a client may do: the operations of Kafka's access lists, by the resource that they are granted on. */
+/** Permissions of a client: the operations of Kafka's access lists, by their resource. */
 export interface Permission {
   operation: 'DESCRIBE' | 'READ' | 'WRITE' | 'CREATE' | 'DESCRIBE_CONFIGS';
   resource: 'topic' | 'group' | 'transactional-id';
   name: string;
 }
 
-/** No topic has so many partitions: a request about this one is refused, and before that checked for permission. */
+/**
+ * No topic has this many partitions: a request for this one is refused, but its permission is checked first.
+ */
 const noPartition = 2_147_483_647;
 const groupCoordinator = 0;
 const transactionCoordinator = 1;
 const maxAttempts = 6;
 
 /**
- * Makes a request that is checked for a permission and then fails for another reason, such as a partition, member or
- * producer that there is not.
+ * Makes a request that is checked for a permission and then fails for another reason, such as a partition,
+ * member or producer that does not exist.
  *
- * @throws what kafkajs throws when the broker refuses it.
+ * @throws kafkajs' error when the broker refuses it.
  */
 export async function probe(
   admin: Admin,
@@ -40,14 +42,17 @@ export async function probe(
   }
   if (resource === 'transactional-id') {
     const broker = await coordinatorOf(cluster, name, transactionCoordinator);
-    // No producer has this id: ids are given out from 0.
+    // No producer has this id: ids are assigned from 0.
     const nobody = { producerId: '9000000000000000000', producerEpoch: 0 };
     return broker.endTxn({ transactionalId: name, ...nobody, transactionResult: false });
   }
   return attemptOnTopic(await cluster.findControllerBroker(), operation, name);
 }
 
-/** Asked directly: kafkajs' own search hides why there is none. Brokers that have just started have none for a moment. */
+/**
+ * Requested directly: kafkajs' own search hides why there is none. Brokers that have just started have none
+ * for a moment.
+ */
 async function coordinatorOf(cluster: Cluster, groupId: string, coordinatorType: number): Promise<Broker> {
   const any = await cluster.findControllerBroker();
   for (let attempt = 0; ; attempt++) {
@@ -80,7 +85,7 @@ async function attemptOnTopic(
   });
 }
 
-/** Settings of a topic, with the permission to see them. */
+/** Requests settings of a topic, with the permission to see them. */
 export function describeSettings(admin: Admin, name: string) {
   return admin.describeConfigs({
     includeSynonyms: false,

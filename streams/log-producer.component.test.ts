@@ -10,7 +10,7 @@ beforeAll(async () => {
 afterAll(() => fixture.close());
 
 describe('log producer', () => {
-  test('answers the position of each record, in the order given', async () => {
+  test('returns the position of each record, in the order given', async () => {
     const { streams } = fixture.open();
     const topic = await fixture.topic(streams, 3);
     const producer = await streams.createProducer();
@@ -22,7 +22,7 @@ describe('log producer', () => {
     expect(numbersOf(records)).toEqual(range(0, 2_500));
   });
 
-  test('records of one key stay in one partition, in order; headers and timestamp arrive', async () => {
+  test('records of one key stay in one partition, in order; headers and timestamp are kept', async () => {
     const { streams } = fixture.open();
     const topic = await fixture.topic(streams, 4);
     const producer = await streams.createProducer();
@@ -44,7 +44,7 @@ describe('log producer', () => {
     });
   });
 
-  test('calls made at the same time share requests', async () => {
+  test('concurrent calls share requests', async () => {
     const { streams, network } = fixture.open();
     const topic = await fixture.topic(streams);
     const producer = await streams.createProducer();
@@ -66,14 +66,14 @@ describe('log producer', () => {
     expect((await fixture.readAll(topic, 30)).map((record) => Number(record.value))).toEqual(range(0, 30));
   });
 
-  test('an outage is waited out; what gave up before it was sent is not written', async () => {
+  test('waits for the end of an outage; records that were given up before they were sent are not written', async () => {
     const { streams, network } = fixture.open();
     const topic = await fixture.topic(streams, 2);
     const producer = await streams.createProducer();
     await producer.send(numbered(topic, 0, 1));
     network.cut();
     const waiting = producer.send(numbered(topic, 1, 50, 2));
-    // The first request is under way: what comes now waits for the next.
+    // The first request is in flight: later records wait for the next.
     await new Promise(setImmediate);
     const abort = new AbortController();
     const impatient = Promise.allSettled([
@@ -89,7 +89,7 @@ describe('log producer', () => {
     expect(numbersOf(await fixture.readAll(topic, 51))).toEqual([...range(0, 50), 70]);
   });
 
-  test('a full queue takes nothing more, and empties', async () => {
+  test('a full queue accepts nothing more, and empties', async () => {
     const { streams, network } = fixture.open();
     const topic = await fixture.topic(streams);
     const producer = await streams.createProducer();
@@ -132,7 +132,7 @@ describe('log producer', () => {
     expect(numbersOf(await fixture.readAll(small, 10))).toEqual(range(0, 10));
   });
 
-  test('waits for a topic that is not there yet', async () => {
+  test('waits for a topic that does not exist yet', async () => {
     const { streams } = fixture.open();
     const name = unique('later');
     const producer = await streams.createProducer();
@@ -141,7 +141,7 @@ describe('log producer', () => {
     expect(await sending).toHaveLength(3);
   });
 
-  test('closing sends what waits and refuses the rest', async () => {
+  test('closing sends the waiting records and refuses others', async () => {
     const { streams } = fixture.open();
     const topic = await fixture.topic(streams);
     const producer = await streams.createProducer();

@@ -19,28 +19,37 @@ import { busy, closed, type Entry, SendCall, unknownOutcome } from './send-call.
 export interface SendOptions {
   /** Give up when this aborts. */
   signal?: AbortSignal;
-  /** Give up after so many milliseconds. Default: never. */
+  /** Give up after this time, milliseconds. Default: never. */
   timeoutMs?: number;
 }
 
 /** Writes records to the log, each acknowledged by all in-sync replicas. */
 export interface LogProducer {
   /**
-   * Resolves with the position of each record, in the order given, once all are acknowledged.
+   * Sends records. Resolves with the position of each record, in the order given, once all are acknowledged.
    *
-   * Each partition has a lane of its own: records keep their order in it, and one that can't be written (its topic was
-   * deleted, it has no leader, too few replicas, a record is refused) holds no other. Records that come while a request to
-   * their broker is under way go into the next one together. An outage is waited out.
+   * Each partition has its own lane: records keep their order in it, and an unwritable one (its topic was
+   * deleted, it has no leader, too few replicas, a record is refused) blocks no other. Records that arrive
+   * while a request to their broker is in flight are sent together in the next one. Waits for the end of an
+   * outage.
    *
-   * @throws MillraceError, retriable: `LOG_BUSY` (too many records wait for a partition already, nothing was written),
-   *   `LOG_TIMEOUT` (signal or time limit: records may still be written, so try again with the same event ids),
-   *   `LOG_CLOSED`. Not retriable: `RECORD_TOO_LARGE`, `LOG_REFUSED`, `LOG_UNAUTHORIZED`. The others of the call may be
-   *   written all the same: {@link LogProducer.sendEach} tells which.
+   * @throws MillraceError, retriable: `LOG_BUSY` (too many records wait for a partition already, nothing was
+   *   written),
+   *   `LOG_TIMEOUT` (signal or time limit: records may still be written, so retry with the same event ids),
+   *   `LOG_CLOSED`. Not retriable: `RECORD_TOO_LARGE`, `LOG_REFUSED`, `LOG_UNAUTHORIZED`. Other records of
+   *   the call may
+   *   still be written: {@link LogProducer.sendEach} tells which.
    */
   send(records: readonly NewRecord[], options?: SendOptions): Promise<RecordPosition[]>;
-  /** As `send`, with an outcome for each record: its position, or the error that `send` would throw. Throws none of them. */
+  /**
+   * Like `send`, with an outcome for each record: its position, or the error that `send` would throw. Throws
+   * none of them.
+   */
   sendEach(records: readonly NewRecord[], options?: SendOptions): Promise<(RecordPosition | MillraceError)[]>;
-  /** Sends what waits (for `drainMs` at most, default 10 s), rejects the rest as `LOG_CLOSED`, and disconnects. */
+  /**
+   * Sends the waiting records (for `drainMs` at most, default 10 s), rejects the rest as `LOG_CLOSED`, and
+   * disconnects.
+   */
   close(options?: { drainMs?: number }): Promise<void>;
 }
 
@@ -52,11 +61,11 @@ interface TakenBatch {
 /** The cost of a request grows faster than its size; brokers refuse a batch over 1 MiB. */
 export const maxRecordsPerRequest = 1_000;
 export const maxBytesPerRequest = 900_000;
-/** In one partition. */
+/** Of one partition. */
 const maxWaitingRecords = 100_000;
-/** Between tries of a lane. */
+/** Pauses of a lane after failures. */
 const pauses = { firstMs: 100, maxMs: 1_000 };
-/** Every so many failures of a lane are told. */
+/** Number of a lane's failures per warning. */
 const toldFailures = 15;
 
 export class KafkaLogProducer implements LogProducer {
@@ -67,11 +76,11 @@ export class KafkaLogProducer implements LogProducer {
   readonly #calls = new Set<SendCall>();
   /** By topic, in the order of its partitions. */
   readonly #lanes = new Map<string, Lane[]>();
-  /** Lanes with something to send and nothing under way. */
+  /** Lanes with records to send and nothing in flight. */
   readonly #ready = new Set<Lane>();
-  /** By topic what waits until the topic's partitions are known. */
+  /** By topic, the records that wait until the topic's partitions are known. */
   readonly #unrouted = new Map<string, Entry[]>();
-  /** Brokers with a request under way. */
+  /** Brokers with a request in flight. */
   readonly #busy = new Set<number>();
   #producerId: ProducerId | undefined;
   #isClosing = false;
@@ -81,7 +90,7 @@ export class KafkaLogProducer implements LogProducer {
   constructor(brokers: LogBrokers, logger: Logger) {
     this.#brokers = brokers;
     this.#logger = logger;
-    // Each lane that pauses listens once: Node takes more than ten for a leak.
+    // Each lane that pauses adds one listener: Node warns about a leak at more than ten.
     setMaxListeners(0, this.#closing.signal);
   }
 
@@ -100,7 +109,7 @@ export class KafkaLogProducer implements LogProducer {
     if (this.#isClosing) return records.map(closed);
     const call = new SendCall(records);
     if (signal?.aborted) call.endWith(unknownOutcome());
-    // What has not been sent yet is left out then.
+    // Unsent records are left out then.
     const giveUp = (): void => call.endWith(unknownOutcome());
     const timer = timeoutMs === undefined ? undefined : setTimeout(giveUp, timeoutMs);
     signal?.addEventListener('abort', giveUp, { once: true });
@@ -132,7 +141,7 @@ export class KafkaLogProducer implements LogProducer {
     await this.#brokers.close();
   }
 
-  /** Puts records in their lanes; none of a call whose lane is full. */
+  /** Adds records to their lanes; none of a call with a full lane. */
   #route(entries: readonly Entry[]): void {
     const queues = new Map<Lane | Entry[], Entry[]>();
     for (const entry of entries) {
@@ -155,7 +164,7 @@ export class KafkaLogProducer implements LogProducer {
     }
   }
 
-  /** @returns `undefined` while the topic's partitions are not known. */
+  /** @returns `undefined` while the topic's partitions are unknown. */
   #laneOf({ topic, message }: Entry): Lane | undefined {
     const partitionMetadata = this.#brokers.partitions(topic);
     if (!Array.isArray(partitionMetadata) || partitionMetadata.length === 0 || this.#unrouted.has(topic))
@@ -175,7 +184,7 @@ export class KafkaLogProducer implements LogProducer {
     return entries;
   }
 
-  /** Asks for a topic until it is there, or refused, or nobody waits any more. */
+  /** Requests a topic's metadata until it exists, is refused, or has no waiting records. */
   async #untilRouted(topic: string, entries: Entry[]): Promise<void> {
     for (let attempt = 0; ; attempt++) {
       const error = await this.#learn(topic);
@@ -200,7 +209,7 @@ export class KafkaLogProducer implements LogProducer {
     }
   }
 
-  /** @returns why it failed. */
+  /** @returns the error. */
   async #learn(topic: string): Promise<unknown> {
     try {
       await this.#brokers.learn(topic);
@@ -214,7 +223,7 @@ export class KafkaLogProducer implements LogProducer {
     if (lane.waiting > 0 && lane.isAtRest) this.#ready.add(lane);
   }
 
-  /** Once for all calls made in the same turn of the event loop: they go into the first request together. */
+  /** Once for all calls made in the same turn of the event loop: they share the first request. */
   #pumpSoon(): void {
     if (this.#isPumpDue) return;
     this.#isPumpDue = true;
@@ -224,7 +233,7 @@ export class KafkaLogProducer implements LogProducer {
     });
   }
 
-  /** Starts a request to each broker that leads a lane which is ready, and has none under way. */
+  /** Starts a request to each broker that leads a ready lane, and has none in flight. */
   #pump(): void {
     if (this.#closing.signal.aborted) return;
     for (const lane of this.#ready) {
@@ -247,7 +256,7 @@ export class KafkaLogProducer implements LogProducer {
     return [...this.#ready].filter((lane) => this.#leaderOf(lane) === broker);
   }
 
-  /** Sends to one broker, one request at a time, as long as there is something. */
+  /** Sends to one broker, one request at a time, as long as there are records. */
   async #serve(nodeId: number): Promise<void> {
     this.#busy.add(nodeId);
     for (let ready = this.#readyFor(nodeId); ready.length > 0; ready = this.#readyFor(nodeId)) {
@@ -277,7 +286,7 @@ export class KafkaLogProducer implements LogProducer {
     this.#pump();
   }
 
-  /** The id that lanes begin with. Two brokers that are asked at once are two ids, of which either will do. */
+  /** The first id of all lanes. Two concurrent requests to brokers give two ids, of which either will do. */
   async #currentId(broker: LeaderBroker): Promise<ProducerId> {
     this.#producerId ??= await broker.newProducerId();
     return this.#producerId;
@@ -313,7 +322,7 @@ export class KafkaLogProducer implements LogProducer {
       this.#settle(batch, answers[index] ?? new Error('The broker did not answer for this partition'));
   }
 
-  /** What goes into the next request: of each lane that is ready the next batch, as long as there is room. */
+  /** Collects the next request: the next batch of each ready lane, as long as there is room. */
   #take(nodeId: number, current: ProducerId): { producer: ProducerId; batches: TakenBatch[] } {
     const room = { records: maxRecordsPerRequest, bytes: maxBytesPerRequest };
     const batches: TakenBatch[] = [];
@@ -321,10 +330,10 @@ export class KafkaLogProducer implements LogProducer {
     for (const lane of this.#readyFor(nodeId)) {
       if (room.records <= 0 || room.bytes <= 0) break;
       const own = lane.producerOr(current);
-      // One request is of one producer.
+      // A request has one producer id.
       if (batches.length > 0 && own !== producer) continue;
       const taken = lane.take(room, batches.length === 0);
-      // What has something and found no room here comes first in the next.
+      // Lanes without room here are first in the next request.
       if (taken === undefined && lane.waiting > 0) continue;
       this.#ready.delete(lane);
       if (taken === undefined) continue;
@@ -354,7 +363,7 @@ export class KafkaLogProducer implements LogProducer {
 
   #refuse(lane: Lane, entries: Entry[], error: Error): void {
     if (lane.isUncertain) {
-      // An earlier try of it may be written; in other batches the broker would not know its records again.
+      // An earlier attempt may be written; in other batches the broker would not recognise its records.
       this.#giveUpProducer(lane);
       for (const entry of entries) entry.settle(unknownOutcome());
     } else if (entries.length > 1 && concernsRecord(error)) {
@@ -370,7 +379,10 @@ export class KafkaLogProducer implements LogProducer {
     if (this.#producerId === given) this.#producerId = undefined;
   }
 
-  /** Lets a lane pause, and asks who leads it before it goes on. @param error - to be told; left out where it was. */
+  /**
+   * Pauses a lane, and refreshes its leader before it continues. @param error - to be logged; undefined if it
+   * already was.
+   */
   async #rest(lane: Lane, error?: Error): Promise<void> {
     lane.isAtRest = false;
     const { topic, partition, failures } = lane;

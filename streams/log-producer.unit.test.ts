@@ -10,17 +10,20 @@ type Answer = number | Error;
 interface Sent {
   broker: number;
   producerId: string;
-  /** By partition the values that were sent. */
+  /** Sent values by partition. */
   batches: Record<string, { values: string[]; sequence: number }>;
 }
 
-/** Brokers that keep what they are sent and answer as told. Partition n of a topic is led by broker `leaders[n]`. */
+/**
+ * Brokers that keep the records that they receive, with configurable answers. Partition n of a topic is led
+ * by broker `leaders[n]`.
+ */
 class FakeBrokers implements LogBrokers {
   readonly topics = new Map<string, number[] | Error>();
   readonly sent: Sent[] = [];
   readonly #written = new Map<string, string[]>();
   #ids = 0;
-  /** Answers instead of writing; what it throws comes in place of an answer. */
+  /** Answers instead of writing; an error replaces the answer. */
   answer: (broker: number, batch: PartitionBatch) => Answer | undefined | Promise<Answer | undefined> = () =>
     undefined;
 
@@ -41,7 +44,7 @@ class FakeBrokers implements LogBrokers {
   }
 
   learnIfOld(): void {
-    // What is known is what is.
+    // The cached metadata is current.
   }
 
   connect(broker: number): ReturnType<LogBrokers['connect']> {
@@ -108,7 +111,7 @@ function records(topic: string, partition: number, ...values: (string | Buffer)[
   return values.map((value) => ({ topic, partition, key: null, value: Buffer.from(value) }));
 }
 
-/** What a broker says, as kafkajs has it. */
+/** A broker's error, as kafkajs throws it. */
 function refusal(type: string, retriable = false): Error {
   return Object.assign(new Error(type), { name: 'KafkaJSProtocolError', type, retriable });
 }
@@ -118,7 +121,7 @@ async function until(condition: () => boolean): Promise<void> {
 }
 
 test.each(['OUT_OF_ORDER_SEQUENCE_NUMBER', 'UNKNOWN_PRODUCER_ID', 'INVALID_PRODUCER_EPOCH'])(
-  'a partition that answers %s begins again under another id, and the others keep theirs',
+  'a partition that answers %s restarts under another id, and the others keep theirs',
   async (type) => {
     const { brokers, producer } = open({ t: [1, 1] });
     await producer.send([...records('t', 0, 'a'), ...records('t', 1, 'A')]);
@@ -135,7 +138,7 @@ test.each(['OUT_OF_ORDER_SEQUENCE_NUMBER', 'UNKNOWN_PRODUCER_ID', 'INVALID_PRODU
   },
 );
 
-test('a batch whose answer was lost is repeated as it was, with its numbers, before anything else', async () => {
+test('a batch whose answer was lost is repeated unchanged, with its numbers, before anything else', async () => {
   const { brokers, producer } = open({ t: [1] });
   let failures = 2;
   brokers.answer = () => {
@@ -149,7 +152,7 @@ test('a batch whose answer was lost is repeated as it was, with its numbers, bef
   ]);
   await until(() => brokers.sent.length === 1);
   const second = producer.send(records('t', 0, 'd'));
-  // It may be written already: it stays in the batch, or the broker would not know the batch again.
+  // It may be written already: it stays in the batch, or the broker would not recognise the batch.
   abort.abort();
   expect(await first).toMatchObject([{ status: 'fulfilled' }, { reason: { code: 'LOG_TIMEOUT' } }]);
   await second;
@@ -162,7 +165,7 @@ test('a batch whose answer was lost is repeated as it was, with its numbers, bef
   ]);
 });
 
-test('what was surely not written is left out once its caller has given up', async () => {
+test('records that were certainly not written are left out once their caller has given up', async () => {
   const { brokers, producer } = open({ t: [1] });
   let isRefusing = true;
   brokers.answer = () => (isRefusing ? refusal('NOT_ENOUGH_REPLICAS', true) : undefined);
@@ -179,7 +182,7 @@ test.each([
   ['has too few replicas', refusal('NOT_ENOUGH_REPLICAS', true)],
   ['fails in a way that nobody knows', refusal('KAFKAJS_UNKNOWN_ERROR_CODE')],
 ])(
-  'a partition that %s holds no other, of its topic or another, on its broker or another',
+  'a partition that %s blocks no other, of its topic or another, on its broker or another',
   async (_, error) => {
     const { brokers, producer } = open({ t: [1, 1, 2], other: [1] });
     brokers.answer = (__, { topic, partition }) => (topic === 't' && partition === 0 ? error : undefined);
@@ -195,7 +198,7 @@ test.each([
   },
 );
 
-test('a partition without a leader, and a topic that is not there, hold no other', async () => {
+test('a partition without a leader, and a missing topic, block no other', async () => {
   const { brokers, producer } = open({ t: [-1, 1], gone: refusal('UNKNOWN_TOPIC_OR_PARTITION', true) });
   const stuck = producer.sendEach([...records('t', 0, 'a'), ...records('gone', 0, 'b')]);
   await producer.send(records('t', 1, 'A'));
@@ -205,7 +208,7 @@ test('a partition without a leader, and a topic that is not there, hold no other
   expect(await stuck).toMatchObject([{ offset: 0 }, { offset: 0 }]);
 });
 
-test('of two brokers one fails: what the other wrote is not sent to it again', async () => {
+test('when one of two brokers fails, records written by the other are not sent again', async () => {
   const { brokers, producer } = open({ t: [1, 2] });
   let failures = 3;
   brokers.answer = (broker) => {
@@ -218,7 +221,7 @@ test('of two brokers one fails: what the other wrote is not sent to it again', a
   expect(brokers.sent.filter(({ broker }) => broker === 1)).toHaveLength(1);
 });
 
-test('a broker that does not answer holds its own partitions only', async () => {
+test('a hanging broker blocks only its own partitions', async () => {
   const { brokers, producer } = open({ t: [1, 2] });
   let answer: () => void = () => undefined;
   const silent = new Promise<undefined>((resolve) => {
@@ -232,7 +235,7 @@ test('a broker that does not answer holds its own partitions only', async () => 
   await held;
 });
 
-test('one record that is refused is found, and the others of its batch are written', async () => {
+test('one refused record is found, and the others of its batch are written', async () => {
   const { brokers, producer } = open({ t: [1] });
   brokers.answer = (_, { messages }) =>
     messages.some(({ value }) => String(value) === 'bad') ? refusal('INVALID_RECORD') : undefined;
@@ -247,7 +250,7 @@ test.each([
   ['POLICY_VIOLATION', 'LOG_REFUSED'],
   ['TOPIC_AUTHORIZATION_FAILED', 'LOG_UNAUTHORIZED'],
   ['INVALID_TOPIC_EXCEPTION', 'LOG_REFUSED'],
-])('%s is of the topic: its records are refused together, and no other', async (type, code) => {
+])('%s applies to the topic: its records are refused together, and no others', async (type, code) => {
   const { brokers, producer } = open({ t: [1], other: [1] });
   brokers.answer = (_, { topic }) => (topic === 't' ? refusal(type) : undefined);
   const values = Array.from({ length: 1_000 }, (_, index) => String(index));
@@ -258,7 +261,7 @@ test.each([
   expect(brokers.sent.length).toBeLessThanOrEqual(3);
 });
 
-test('a refusal of what may be written already is told as such, and the next batch begins anew', async () => {
+test('a refusal of records that may be written already is reported as such, and the next batch starts a new sequence', async () => {
   const { brokers, producer } = open({ t: [1] });
   const answers = [new Error('connection lost'), refusal('MESSAGE_TOO_LARGE')];
   brokers.answer = (_, batch) => {
@@ -288,7 +291,7 @@ test('requests are limited in records and in bytes, whatever the number of parti
   expect(brokers.sent).toHaveLength(3);
 });
 
-test('a call whose signal is aborted already writes nothing and leaves nothing behind', async () => {
+test('a call with an aborted signal writes nothing and leaves nothing behind', async () => {
   const { brokers, producer } = open({ t: [1] });
   const abort = new AbortController();
   abort.abort();
@@ -303,7 +306,7 @@ test('a call whose signal is aborted already writes nothing and leaves nothing b
   expect(brokers.written('t/0')).toEqual(['b']);
 });
 
-test('a lane that is full takes nothing more, and another does', async () => {
+test('a full lane accepts nothing more, and another does', async () => {
   const { brokers, producer } = open({ t: [1, 1] });
   brokers.answer = (_, { partition }) => (partition === 0 ? refusal('NOT_ENOUGH_REPLICAS', true) : undefined);
   const abort = new AbortController();
@@ -316,7 +319,7 @@ test('a lane that is full takes nothing more, and another does', async () => {
   await producer.send(records('t', 1, 'a'));
   abort.abort();
   await stuck;
-  // Nobody waits for the others any more: there is room.
+  // The others are abandoned: there is room.
   brokers.answer = () => undefined;
   await producer.send(records('t', 0, ...many));
   expect(brokers.written('t/0')).toHaveLength(60_000);

@@ -27,7 +27,7 @@ async function read(...spans: Span[]): Promise<string[]> {
   return texts;
 }
 
-it('reads the committed records of a span, and nothing else', async () => {
+it('reads the committed records of a range, and nothing else', async () => {
   const topic = await fixture.topic(streams, 2);
   const producer = await streams.createProducer();
   await producer.send(['a', 'b', 'c', 'd'].map((text) => record(topic, text)));
@@ -35,7 +35,7 @@ it('reads the committed records of a span, and nothing else', async () => {
   const [first, second] = [`${topic}-1`, `${topic}-2`];
   const transactional = await streams.createTransactionalProducer(first);
   await transactional.commit([record(topic, 'e'), record(topic, 'f')]);
-  // Its first request is on the log when the second is refused; whoever takes over aborts it.
+  // Its first request is on the log when the second is refused; a takeover aborts it.
   const failing = await streams.createTransactionalProducer(second);
   const tooLarge = { ...record(topic, 'too large'), value: Buffer.alloc(3_000_000, 1) };
   await expect(
@@ -43,7 +43,7 @@ it('reads the committed records of a span, and nothing else', async () => {
   ).rejects.toThrow(MillraceError);
   await (await streams.createTransactionalProducer(second)).commit([record(topic, 'g')]);
 
-  // A broker writes the markers that end a transaction when it has said that it is committed.
+  // A broker writes the end markers of a transaction after it has acknowledged the commit.
   const end = async (): Promise<number> =>
     (await streams.ends(topic)).find(({ partition }) => partition === 0)?.high ?? 0;
   await expect.poll(end).toBeGreaterThan(9);
@@ -61,7 +61,7 @@ it('reads the committed records of a span, and nothing else', async () => {
   ).toEqual([]);
 });
 
-it('ends when its handler says so', async () => {
+it('ends when its handler asks for it', async () => {
   const topic = await fixture.topic(streams);
   const producer = await streams.createProducer();
   await producer.send([record(topic, 'a')]);
@@ -78,7 +78,7 @@ it('ends when its handler says so', async () => {
   expect(calls).toBe(1);
 });
 
-it('reads on after an outage', { timeout: 60_000 }, async () => {
+it('continues after an outage', { timeout: 60_000 }, async () => {
   const { streams: flaky, network } = fixture.open();
   const topic = await fixture.topic(flaky);
   const producer = await flaky.createProducer();

@@ -16,15 +16,15 @@ export interface Span {
 }
 
 const maxWaitMs = 250;
-/** Tries without an answer, with pauses that grow: about half a minute. */
+/** Attempts without an answer, with growing pauses: about half a minute. */
 const maxAttempts = 12;
 
-/** Answers the first and the next committed offset of each partition. */
+/** Returns the first and the next committed offset of each partition. */
 export type LogEnds = (topic: string) => Promise<readonly PartitionRange[]>;
 
 /**
- * Reads given places of the log, with no consumer group: nothing joins, commits, or takes work from anyone. One request
- * at a time, so that it takes little from those who live on the log.
+ * Reads given positions of the log, without a consumer group: it joins and commits nothing, and takes no
+ * partitions from others. It makes one request at a time, so that it does not slow down other readers.
  */
 export class LogReader {
   readonly #kafka: Kafka;
@@ -37,11 +37,11 @@ export class LogReader {
   }
 
   /**
-   * Hands over the committed records of some spans, one span after the other, in order, each record once. What is no
-   * record (transaction markers, aborted records, what was compacted or deleted) is passed over.
+   * Passes on the committed records of some ranges, range after range, in order, each record once.
+   * Transaction markers, aborted records, and compacted or deleted ones are skipped.
    *
-   * @param handle - `false` ends the reading.
-   * @throws MillraceError `LOG_UNAVAILABLE` (retriable), `LOG_UNAUTHORIZED`; what `handle` throws.
+   * @param handle - `false` stops the reading.
+   * @throws MillraceError `LOG_UNAVAILABLE` (retriable), `LOG_UNAUTHORIZED`; errors of `handle`.
    */
   async read(
     spans: readonly Span[],
@@ -61,9 +61,9 @@ export class LogReader {
   }
 
   /**
-   * What one answer of the broker holds from an offset on, markers of transactions too.
+   * Returns one answer of the broker from an offset on, including transaction markers.
    *
-   * @throws what kafkajs throws.
+   * @throws kafkajs' errors.
    */
   async fetch(topic: string, partition: number, offset: number): Promise<FetchResult> {
     const broker = await this.#leader(topic, partition);
@@ -73,10 +73,10 @@ export class LogReader {
   }
 
   /**
-   * Waits until everything that is written on a topic now is committed or aborted. A group's position can be seen before
-   * the markers are written that let the records of the same transaction be read.
+   * Waits until all records written to a topic before this call are committed or aborted. A group's position
+   * can become visible before the markers that make the records of the same transaction readable.
    *
-   * @returns whether it was, within `timeoutMs`.
+   * @returns whether they were, within `timeoutMs`.
    * @throws MillraceError `LOG_UNAVAILABLE` (retriable), `LOG_UNAUTHORIZED`.
    */
   async whenSettled(topic: string, timeoutMs: number): Promise<boolean> {
@@ -97,7 +97,7 @@ export class LogReader {
     }
   }
 
-  /** Next offset of a producer, open transactions included. */
+  /** Returns the next offset of a producer, open transactions included. */
   async #writtenEnd(topic: string, partition: number): Promise<number> {
     try {
       return await offsetOf(await this.#leader(topic, partition), { topic, partition }, 'latest');
@@ -138,7 +138,7 @@ export class LogReader {
         if (fetched.next > offset) return fetched;
         if (!fetched.isThrottled) empty++;
         if (empty >= maxEmptyAnswers) {
-          // A new leader does not show yet what is committed, but says then that it can't tell the end.
+          // A new leader does not show all committed records yet, but then reports that its end is unknown.
           const { high = 0 } = (await this.#endsOf(topic, partition)) ?? {};
           if (fetched.end > offset || high <= offset) return undefined;
         }

@@ -2,12 +2,12 @@ import { randomInt } from 'node:crypto';
 import type { ICustomPartitioner, PartitionerArgs } from 'kafkajs';
 
 /**
- * The usual choice (murmur2 of the key, as Java's clients; keyless ones in turn), made once for a message: kafkajs
- * chooses again on every retry, and a keyless message, or any after partitions were added, would move to another
- * partition, past the duplicate check of the first.
+ * Chooses a message's partition as usual (murmur2 of the key, as Java's clients do; keyless ones in turn),
+ * once for a message. kafkajs chooses again on every retry: a keyless message, or any after partitions were
+ * added, would move to another partition, past the duplicate check of the first.
  *
- * kafkajs' own murmur2 multiplies integers that are never cut to 32 bits: its time grows with the square of the key's
- * length, and 200 KB take seconds.
+ * kafkajs' own murmur2 multiplies integers that are never truncated to 32 bits: its time grows with the
+ * square of the key's length, and 200 KB take seconds.
  */
 export const stickyPartitioner: ICustomPartitioner = () => {
   let turn = randomInt(0x1000);
@@ -21,14 +21,14 @@ export const stickyPartitioner: ICustomPartitioner = () => {
   };
 };
 
-/** A partition that has a leader, if any does. */
+/** Returns a partition that has a leader, if any. */
 function nextInTurn(partitions: PartitionerArgs['partitionMetadata'], turn: number): number {
   const available = partitions.filter(({ leader }) => leader >= 0);
   const choice = available.length > 0 ? available : partitions;
   return choice[turn % choice.length]?.partitionId ?? 0;
 }
 
-/** Not the absolute value: Java's clients drop the sign bit. */
+/** Java's clients drop the sign bit instead of taking the absolute value. */
 function toPositive(hash: number): number {
   return hash & 0x7fffffff;
 }

@@ -18,7 +18,7 @@ const choose = stickyPartitioner();
 const ofTopic = (message: Message, partitionMetadata: PartitionerArgs['partitionMetadata']): number =>
   choose({ topic: 't', message, partitionMetadata });
 
-test('a key goes where the usual clients put it', () => {
+test('a key is assigned to the same partition as by the usual clients', () => {
   const usual = kafkajs.Partitioners.DefaultPartitioner();
   const keys = fc.oneof(
     fc.uint8Array({ maxLength: 400 }).map((bytes) => Buffer.from(bytes)),
@@ -35,13 +35,13 @@ test('a key goes where the usual clients put it', () => {
   );
 });
 
-test('a key of a megabyte takes no time to speak of', () => {
+test('a key of a megabyte takes negligible time', () => {
   const started = performance.now();
   ofTopic({ key: Buffer.alloc(1 << 20, 'k'), value: null }, partitions(12));
   expect(performance.now() - started).toBeLessThan(1_000);
 });
 
-test('keyless messages spread over the partitions that have a leader, evenly', () => {
+test('keyless messages are spread evenly over the partitions that have a leader', () => {
   const counts = new Map<number, number>();
   for (let index = 0; index < 300; index++) {
     const partition = ofTopic({ key: null, value: null }, partitions(4, [2]));
@@ -51,7 +51,7 @@ test('keyless messages spread over the partitions that have a leader, evenly', (
   expect([0, 1]).toContain(ofTopic({ value: null }, partitions(2, [0, 1])));
 });
 
-test('a message stays where it was put, and where it asks to be', () => {
+test('a message keeps its partition, chosen or requested', () => {
   const message: Message = { key: null, value: null };
   const first = ofTopic(message, partitions(50));
   for (let retry = 0; retry < 10; retry++) expect(ofTopic(message, partitions(60))).toBe(first);

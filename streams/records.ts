@@ -1,30 +1,30 @@
 import type { KafkaMessage, Message } from 'kafkajs';
 import type { ConsumerSpan } from '../platform/tracing/spans.js';
 
-/** A record as it was read from the log. */
+/** A record read from the log. */
 export interface StreamRecord {
   topic: string;
   partition: number;
   offset: number;
-  /** Milliseconds since 1970: when the producer made it, or when the broker appended it (a topic's setting). */
+  /** Milliseconds since 1970: time of the producer, or of the broker's append (a topic's setting). */
   timestamp: number;
   key: Buffer | null;
   value: Buffer | null;
-  /** Of a header that is there several times, the last value. */
+  /** The last value of a repeated header. */
   headers: Record<string, Buffer>;
   /** The span of its processing, if its trace is recorded. */
   span?: ConsumerSpan | undefined;
 }
 
-/** Header of a record that stands for a batch that can't be read, with the reason. Its value is `null`. */
+/** Header of a record that replaces an unreadable batch, with the reason. Its value is `null`. */
 export const unreadableHeader = 'millrace-unreadable';
-/** Header beside {@link unreadableHeader} with the beginning of the bytes that can't be read. */
+/** Header beside {@link unreadableHeader} with the beginning of the unreadable bytes. */
 export const unreadableBytesHeader = 'millrace-unreadable-bytes';
 
 /** A record to be written. */
 export interface NewRecord {
   topic: string;
-  /** Records of one key keep their order: they go to one partition. `null` spreads over all. */
+  /** Records of one key keep their order: they are written to one partition. `null` spreads over all. */
   key: Buffer | string | null;
   /** Overrides the partition that the key would choose. */
   partition?: number;
@@ -35,7 +35,7 @@ export interface NewRecord {
   timestamp?: number;
 }
 
-/** Where an acknowledged record stands. */
+/** Position of an acknowledged record. */
 export interface RecordPosition {
   topic: string;
   partition: number;
@@ -74,7 +74,7 @@ export function toMessage(record: NewRecord): Message {
   return message;
 }
 
-/** About what a record takes in a batch, in bytes. */
+/** Returns the approximate size of a record in a batch, bytes. */
 export function sizeOf(record: NewRecord): number {
   let size = 32 + (record.key?.length ?? 0) + (record.value?.length ?? 0);
   for (const name in record.headers) size += 8 + name.length + (record.headers[name]?.length ?? 0);

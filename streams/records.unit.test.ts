@@ -16,7 +16,7 @@ test('a header may have any name', () => {
   expect(record.headers['valueOf']).toBeUndefined();
 });
 
-test('of a header that is there several times the last value counts', () => {
+test('the last value of a repeated header counts', () => {
   const headers = { twice: ['a', Buffer.from('b')] };
   const message = { offset: '0', timestamp: '0', attributes: 0, key: null, value: null, headers };
   expect(toStreamRecord('t', 0, message).headers['twice']).toEqual(Buffer.from('b'));

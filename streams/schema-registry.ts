@@ -10,17 +10,17 @@ import { tlsAdvice } from '../platform/tls-problems.js';
 import { TlsAgent } from '../platform/tls-settings.js';
 
 export interface SchemaRegistryOptions {
-  /** A user and password in it are used. */
+  /** May contain a user and password. */
   url: string;
   username?: string;
   password?: string;
-  /** For `https:`, such as an authority of one's own. Default: Node's. */
+  /** For `https:`, such as a private authority. Default: Node's. */
   tls?: ConnectionOptions;
-  /** Of one request. Default 5 s. */
+  /** Timeout of one request. Default 5 s. */
   timeoutMs?: number;
 }
 
-/** What the registry holds for an id. */
+/** The registry's entry for an id. */
 export interface RegisteredSchema {
   schema: string;
   schemaType: string;
@@ -38,9 +38,10 @@ interface Answer {
 }
 
 /**
- * A schema registry with Confluent's REST API, through the client of `@kafkajs/confluent-schema-registry`, of which only
- * the requests are used. Its own reading of answers takes a registry that is down for status 400 and any page's 404 for an
- * unknown schema, and would make Avro, JSON Schema or Protobuf types of schemas before the serde has bounded them.
+ * A schema registry with Confluent's REST API, through the client of `@kafkajs/confluent-schema-registry`, of
+ * which only the requests are used. Its own handling of answers reports an unavailable registry as status 400
+ * and any page's 404 as an unknown schema, and would make Avro, JSON Schema or Protobuf types of schemas
+ * before the serde has bounded them.
  */
 export class SchemaRegistryClient {
   readonly #url: string;
@@ -55,7 +56,7 @@ export class SchemaRegistryClient {
     const user = username ?? decodeURIComponent(inUrl.username);
     const secret = password ?? decodeURIComponent(inUrl.password);
     const headers: Record<string, string> = { accept: 'application/vnd.schemaregistry.v1+json' };
-    // The package's own basic authentication knows Latin-1 alone.
+    // The package's own basic authentication supports only Latin-1.
     if (user !== '')
       headers['authorization'] = `Basic ${Buffer.from(`${user}:${secret}`).toString('base64')}`;
     const agent =
@@ -63,7 +64,7 @@ export class SchemaRegistryClient {
         ? { agent: new TlsAgent(tls, { keepAlive: true }) }
         : {};
     this.#open = async () => {
-      // A third of a second to load, for types of schemas that are not used here: most commands never ask the registry.
+      // Takes a third of a second to load, for unused types of schemas: most commands never use the registry.
       const { SchemaRegistry: Registry } = await import('@kafkajs/confluent-schema-registry');
       const registry = new Registry({ host: this.#url, retry: { retries: 0 }, ...agent });
       return wireOf(registry, answersAsTheyCame(headers));
@@ -71,7 +72,7 @@ export class SchemaRegistryClient {
   }
 
   /**
-   * Registers a schema (the same one again is the same id).
+   * Registers a schema (the same one again has the same id).
    *
    * @throws MillraceError `SCHEMA_INCOMPATIBLE`, `SCHEMA_INVALID`, or `REGISTRY_UNAVAILABLE` (retriable).
    */
@@ -92,9 +93,9 @@ export class SchemaRegistryClient {
   }
 
   /**
-   * Gives a subject a compatibility level, unless somebody has given it one.
+   * Sets a subject's compatibility level, unless it has one.
    *
-   * @returns `refused` with why, where this user may not or the registry can't.
+   * @returns `refused` with the reason, if this user lacks the permission or the registry the feature.
    * @throws MillraceError `REGISTRY_UNAVAILABLE` (retriable).
    */
   async keepLevel(subject: string, level: string): Promise<'set' | 'kept' | { refused: string }> {
@@ -116,21 +117,21 @@ export class SchemaRegistryClient {
     return status === 200 ? 'set' : { refused: reason };
   }
 
-  /** @throws MillraceError `SCHEMA_UNKNOWN`, or `REGISTRY_UNAVAILABLE` (retriable). */
+  /** Fetches a schema. @throws MillraceError `SCHEMA_UNKNOWN`, or `REGISTRY_UNAVAILABLE` (retriable). */
   async schema(id: number): Promise<RegisteredSchema> {
     const { status, body } = await this.#ask(`fetching schema ${id}`, (api, signal) =>
       api.Schema.find({ id, signal }),
     );
     if (status === 200 && typeof body['schema'] === 'string')
       return { schema: body['schema'], schemaType: text(body['schemaType']) ?? 'AVRO' };
-    // Any web server answers 404 to a path that it does not know; only the registry says why.
+    // Any web server answers 404 to an unknown path; only the registry gives the reason.
     if (status === 404 && body['error_code'] === 40403)
       throw new MillraceError('SCHEMA_UNKNOWN', `The schema registry has no schema with id ${id}.`);
     throw this.#unavailable(`fetching schema ${id}`, text(body['message']) ?? `status ${status}`);
   }
 
   /**
-   * Whether a subject has this schema, and if not whether it would take it. Changes nothing.
+   * Checks whether a subject has this schema, and if not whether it would accept it. Changes nothing.
    *
    * @throws MillraceError `REGISTRY_UNAVAILABLE` (retriable).
    */
@@ -144,7 +145,7 @@ export class SchemaRegistryClient {
     const { status, body: verdict } = await this.#ask(`comparing ${subject}`, (api, signal) =>
       api.Subject.compatible({ subject, body, signal }),
     );
-    // Nothing stands against the first version of a subject.
+    // The first version of a subject is always compatible.
     if (status === 404) return 'compatible';
     if (status !== 200)
       throw this.#unavailable(`comparing ${subject}`, text(verdict['message']) ?? `status ${status}`);
@@ -152,7 +153,8 @@ export class SchemaRegistryClient {
   }
 
   /**
-   * The registry's time by its answer's `Date`, which has whole seconds, milliseconds since 1970; undefined if it has none.
+   * Returns the registry's time by its answer's `Date`, which has whole seconds, milliseconds since 1970;
+   * undefined if it has none.
    *
    * @throws MillraceError `REGISTRY_UNAVAILABLE` (retriable).
    */
@@ -167,7 +169,7 @@ export class SchemaRegistryClient {
     if (status !== 200) throw this.#unavailable('listing subjects', `status ${status}`);
   }
 
-  /** @param fine - statuses that a caller takes for an answer, of those that else mean that a user is not let in. */
+  /** @param fine - statuses that the caller handles, among those that otherwise mean a rejected user. */
   async #ask(
     what: string,
     send: (api: SchemaRegistryAPIClient, signal: AbortSignal) => Promise<unknown>,
@@ -177,7 +179,7 @@ export class SchemaRegistryClient {
     try {
       this.#api ??= this.#open();
       const api = await this.#api;
-      // An answer that is cut in its middle never ends for the package.
+      // For the package, a truncated answer never ends.
       const answer = await Promise.race([send(api, signal), timeOut(signal)]);
       if (!isResponse(answer)) throw new Error('no answer');
       const failure = answer.error();
@@ -221,8 +223,9 @@ function toObject(value: unknown): Record<string, unknown> {
 }
 
 /**
- * The package's requests, with a middleware nearest to the wire. Its option `middlewares` puts them behind its own, which
- * leaves of a failure a message and a status, 400 for a broken connection: so ours goes in front, in mappersmith's list.
+ * The package's requests, with a middleware nearest to the wire. Its option `middlewares` adds them behind
+ * its own, which reduces a failure to a message and a status, 400 for a broken connection. So ours is put in
+ * front, in mappersmith's list.
  */
 function wireOf(registry: SchemaRegistry, middleware: Middleware): SchemaRegistryAPIClient {
   // oxlint-disable-next-line typescript/dot-notation -- private to TypeScript alone
@@ -233,7 +236,7 @@ function wireOf(registry: SchemaRegistry, middleware: Middleware): SchemaRegistr
   return api;
 }
 
-/** Hands up what the registry answered as it came, whatever its status. */
+/** Passes on the registry's answer unchanged, whatever its status. */
 function answersAsTheyCame(headers: Record<string, string>): Middleware {
   return () => ({
     prepareRequest: async (next) => (await next()).enhance({ headers }),

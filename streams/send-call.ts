@@ -8,7 +8,7 @@ import type { NewRecord, RecordPosition } from './records.js';
 export class Entry {
   readonly topic: string;
   readonly message: Message;
-  /** About what it takes in a batch, in bytes. */
+  /** Approximate size in a batch, bytes. */
   readonly size: number;
   readonly #call: SendCall;
   readonly #index: number;
@@ -21,12 +21,12 @@ export class Entry {
     this.#index = index;
   }
 
-  /** Whether nobody waits for it any more. */
+  /** Whether its caller has given up. */
   get isSettled(): boolean {
     return this.#call.hasOutcome(this.#index);
   }
 
-  /** Tells its caller the offset (−1 when it is not known), or why it has none. */
+  /** Reports the offset (−1 if unknown), or the error, to its caller. */
   settle(outcome: number | Error): void {
     const { topic, message } = this;
     this.#call.settle(
@@ -67,7 +67,7 @@ export class SendCall {
     if (this.#open === 0) this.#end(this.#outcomes);
   }
 
-  /** Ends what is open. */
+  /** Ends the open records. */
   endWith(error: MillraceError): void {
     for (const index of this.entries.keys()) this.settle(index, error);
   }

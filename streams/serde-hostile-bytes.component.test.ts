@@ -15,7 +15,7 @@ afterEach(() => registry.stop());
 
 const reader = avroType(trip);
 const undecodable = { code: 'UNDECODABLE', retriable: false };
-// Zigzag of 2^53 + 1, of which a number keeps 2^53 only.
+// Zigzag of 2^53 + 1, which a number rounds to 2^53.
 const beyondSafe = [0x82, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x20];
 
 test.each<[string, (id: number) => Buffer | null]>([
@@ -54,11 +54,11 @@ test.each<[string, (id: number) => Buffer | null, string]>([
     'an id of 8 bytes, or one in a header, is not read here',
   ],
   ['an id of 8 bytes', () => Buffer.alloc(20), 'an id of 8 bytes, or one in a header, is not read here'],
-])('of %s the error says what and where, and never what code was doing', async (_what, bytes, words) => {
+])('the error of %s names the defect and the field, and nothing of the code', async (_what, bytes, words) => {
   const id = await serde.register('trips', reader);
   const decode = async (type: typeof reader): Promise<unknown> => await serde.decode(bytes(id), type);
   await expect(decode(reader)).rejects.toThrow(words);
-  // Read as another version of itself, by another way.
+  // Read as another version of itself, through the resolution.
   const newer = avroType({ ...trip, fields: [...trip.fields, { name: 'x', type: 'int', default: 0 }] });
   await expect(decode(newer)).rejects.toThrow(words);
 });
@@ -88,7 +88,7 @@ test('an array of items that take no bytes is refused with its schema', async ()
   );
 });
 
-/** R34 = {a: R33, b: R33} and so on down: a short text, and 2^34 parts in each value. */
+/** R34 = {a: R33, b: R33} and so on: a short text, and 2^34 parts in each value. */
 const tower = (bottom: unknown, extra: object = {}): unknown => {
   let type = bottom;
   for (let level = 1; level <= 34; level++)
@@ -141,7 +141,7 @@ test('a schema of more than 256 KB is not read', async () => {
   expect((await codeOf(() => serde.decode(wire(id, [2, 0]), bag))).code).toBe('SCHEMA_INCOMPATIBLE');
 });
 
-test('a chain of a million links is undecodable, not a crash', async () => {
+test('a chain of a million links is undecodable, and no crash', async () => {
   const chain = avroType({
     type: 'record',
     name: 'Link',
@@ -153,7 +153,7 @@ test('a chain of a million links is undecodable, not a crash', async () => {
   expect(decode).toThrow('it is nested too deep');
 });
 
-test('random bytes never do worse than undecodable', async () => {
+test('random bytes cause no error worse than undecodable', async () => {
   const type = avroType({
     type: 'record',
     name: 'Everything',

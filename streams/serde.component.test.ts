@@ -24,7 +24,7 @@ beforeEach(async () => {
 afterEach(() => registry.stop());
 
 describe('encode and decode', () => {
-  test('a value comes back as it was, at once, with nullable fields plain', async () => {
+  test('a value is decoded unchanged, synchronously, with nullable fields plain', async () => {
     const type = avroType(trip);
     const id = await serde.register('trips', type);
     expect(registry.requests).toEqual(['POST /subjects/trips-value/versions']);
@@ -40,7 +40,7 @@ describe('encode and decode', () => {
     expect(JSON.parse(registry.schemas[0]?.schema ?? '')).toEqual(trip);
   });
 
-  test('values share a slab without touching each other; large ones get their own', async () => {
+  test('values share a slab without overlap; large ones get their own', async () => {
     const type = avroType({ type: 'record', name: 'Text', fields: [{ name: 'text', type: 'string' }] });
     const id = await serde.register('texts', type);
     const texts = Array.from({ length: 3_000 }, (_, index) => 'é'.repeat((index * 7) % 100) + index);
@@ -49,7 +49,7 @@ describe('encode and decode', () => {
     expect(encoded.map((bytes) => serde.decode(bytes, type))).toEqual(texts.map((text) => ({ text })));
   });
 
-  test('reads what @kafkajs/confluent-schema-registry writes, and the other way round', async () => {
+  test('is compatible with @kafkajs/confluent-schema-registry in both directions', async () => {
     const type = avroType(trip);
     const id = await serde.register('trips', type);
     const other = new SchemaRegistry({ host: registry.url });
@@ -110,7 +110,7 @@ describe('schema versions', () => {
       '{"type":"array","items":'.repeat(20_000) + '"int"' + '}'.repeat(20_000),
       undefined,
     ],
-  ])('a writer is incompatible when %s, and asked for once', async (_why, schema, schemaType) => {
+  ])('a writer is incompatible when %s, and fetched once', async (_why, schema, schemaType) => {
     const id = registry.add(schema, schemaType);
     const reader = avroType(trip);
     const expected = { code: 'SCHEMA_INCOMPATIBLE', retriable: false };
@@ -119,7 +119,7 @@ describe('schema versions', () => {
     expect(registry.requests).toHaveLength(1);
   });
 
-  test('a writer’s nullable field is read where it has a value, at once, and what it is without is said', async () => {
+  test('a writer’s nullable field is read if it has a value, and missing values are reported', async () => {
     const reader = avroType(trip);
     const fields = trip.fields.map((each) => ({ ...each, type: ['null', each.type].flat() }));
     const miles = fields.map((each) => (each.name === 'miles' ? { ...each, type: 'double' } : each));
@@ -135,7 +135,7 @@ describe('schema versions', () => {
     );
   });
 
-  test('an unknown id is asked for once in a while only', async () => {
+  test('an unknown id is requested only at intervals', async () => {
     const reader = avroType(trip);
     const expected = { code: 'SCHEMA_UNKNOWN', retriable: false };
     for (let index = 0; index < 5; index++)
@@ -158,7 +158,7 @@ test('a subject gets a level that keeps it readable, unless it has one or the re
   });
 });
 
-describe('a registry in trouble', () => {
+describe('a failing registry', () => {
   const expected = { code: 'REGISTRY_UNAVAILABLE', retriable: true };
 
   test.each([
@@ -166,7 +166,7 @@ describe('a registry in trouble', () => {
     ['is another web server', { status: 404, body: '<html>Not found</html>' }],
     ['refuses the key', { status: 401, body: '{"error_code":401,"message":"no"}' }],
     ['answers nonsense', { status: 200, body: '[]' }],
-  ])('one that %s is never taken for a bad record', async (_what, answer) => {
+  ])('that %s is never reported as a bad record', async (_what, answer) => {
     const id = registry.add(trip);
     registry.broken = answer;
     const type = avroType(trip);
@@ -176,7 +176,7 @@ describe('a registry in trouble', () => {
     expect(await serde.decode(wire(id, [2, 0x61, 0, 2]), type)).toEqual({ id: 'a', miles: null, started: 1 });
   });
 
-  test('one that is down is retriable and used again when it is back', async () => {
+  test('that is down is retriable and used again when it is up', async () => {
     const id = registry.add(trip);
     const { port } = new URL(registry.url);
     await registry.stop();
@@ -202,7 +202,7 @@ describe('a registry in trouble', () => {
         response.on('close', () => clearInterval(writing));
       },
     ],
-  ])('one that %s is given up in time', async (_what, listener) => {
+  ])('that %s times out', async (_what, listener) => {
     const server = createServer(listener);
     await new Promise<void>((resolve) => {
       server.listen(0, '127.0.0.1', resolve);
@@ -214,7 +214,7 @@ describe('a registry in trouble', () => {
     server.close();
   });
 
-  test('it gets user and password in any letters, and no error has them', async () => {
+  test('gets user and password in any characters, and no error contains them', async () => {
     const seen: unknown[] = [];
     const server = createServer((request, response) => {
       seen.push(request.headers.authorization);
@@ -225,7 +225,7 @@ describe('a registry in trouble', () => {
     });
     const { port } = server.address() as AddressInfo;
     const url = `http://us%C3%A9r:${secret}@127.0.0.1:${port}/base/`;
-    // Settings of TLS may be there for an address without it.
+    // Settings of TLS may be set for an address without it.
     const client = new SchemaRegistryClient({ url, tls: {} });
     const failure: unknown = await client.ping().catch((error: unknown) => error);
     expect(seen).toEqual([`Basic ${Buffer.from(`usér:${secret}`).toString('base64')}`]);
@@ -235,7 +235,7 @@ describe('a registry in trouble', () => {
     server.close();
   });
 
-  test('a refused and an invalid schema are told apart', async () => {
+  test('a refused and an invalid schema have different errors', async () => {
     expect((await codeOf(() => serde.register('t', named('refused')))).code).toBe('SCHEMA_INCOMPATIBLE');
     expect((await codeOf(() => serde.register('t', named('invalid')))).code).toBe('SCHEMA_INVALID');
   });

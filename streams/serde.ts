@@ -10,19 +10,25 @@ import type { SchemaRegistryClient } from './schema-registry.js';
 const headerBytes = 5;
 const slabBytes = 64 * 1024;
 const unknownTtlMs = 10_000;
-/** More schemas than this at one time are somebody's mistake, or somebody's attack. */
+/** Maximum number of cached schemas: more at one time are a mistake or an attack. */
 const maxSchemas = 1_000;
-/** Characters; avsc compiles each record type, and so much of them takes some tenths of a second. */
+/**
+ * Maximum characters of a schema; avsc compiles each record type, and this size takes some tenths of a
+ * second.
+ */
 const maxSchemaLength = 256 * 1024;
 
-/** The id of the schema that a record value was written with; `undefined` when it is not in wire format. */
+/**
+ * Returns the id of the schema that a record value was written with; `undefined` when it is not in wire
+ * format.
+ */
 export function schemaIdOf(value: Buffer | null): number | undefined {
   return value && value.length >= headerBytes && value[0] === 0 ? value.readInt32BE(1) : undefined;
 }
 
 type Decode = (bytes: Buffer) => unknown;
 
-/** Per writer id, all that can be worked out before a record is seen. */
+/** Per writer id, everything that can be prepared before a record is read. */
 interface Reader {
   decoders: Map<number, Decode>;
   fetching: Map<number, Promise<Decode>>;
@@ -41,7 +47,7 @@ export class Serde {
   }
 
   /**
-   * Registers a type for the values of a topic, under the subject `<topic>-value`, and answers its id.
+   * Registers a type for the values of a topic, under the subject `<topic>-value`, and returns its id.
    *
    * @throws MillraceError `SCHEMA_INCOMPATIBLE`, `SCHEMA_INVALID`, or `REGISTRY_UNAVAILABLE` (retriable).
    */
@@ -54,14 +60,14 @@ export class Serde {
   }
 
   /**
-   * Holds what others register for the values of a topic against all that was registered before: each version can be read
-   * as every other. See `SchemaRegistryClient.keepLevel`.
+   * Makes the registry check later schemas of a topic's values against all earlier ones: each version can be
+   * read as every other. See `SchemaRegistryClient.keepLevel`.
    */
   keepReadable(topic: string): ReturnType<SchemaRegistryClient['keepLevel']> {
     return this.#registry.keepLevel(`${topic}-value`, 'FULL_TRANSITIVE');
   }
 
-  /** @throws MillraceError `UNENCODABLE` when the value is not one of the type. */
+  /** Encodes a value. @throws MillraceError `UNENCODABLE` when the value is not one of the type. */
   encode(id: number, type: Type, value: unknown): Buffer {
     try {
       return this.#write(id, type, value);
@@ -76,7 +82,10 @@ export class Serde {
     }
   }
 
-  /** Encodes straight into a slab that following values share, so that a value costs no copy and no allocation. */
+  /**
+   * Encodes directly into a slab that following values share, so that a value needs no copy and no
+   * allocation.
+   */
   #write(id: number, type: Type, value: unknown): Buffer {
     const start = this.#slabUsed;
     if (start + headerBytes <= this.#slab.length) {
@@ -87,7 +96,7 @@ export class Serde {
         this.#slabUsed = end;
         return this.#slab.subarray(start, end);
       }
-      // A negative answer is the number of bytes that were missing.
+      // A negative answer is the number of missing bytes.
       if (headerBytes - end + (this.#slab.length - start) > slabBytes / 4) {
         const body = type.toBuffer(value);
         const whole = Buffer.allocUnsafe(headerBytes + body.length);
@@ -103,11 +112,12 @@ export class Serde {
   }
 
   /**
-   * Reads a record's value as `reader` sees it, whatever version it was written with. Answers at once when the
-   * writer's schema is known already, else with a promise.
+   * Decodes a record's value in the reader's schema, whatever version it was written with. Returns
+   * synchronously when the writer's schema is cached, else a promise.
    *
-   * @throws MillraceError (thrown, or by the promise): `UNDECODABLE` (no wire format, garbage, cut off, bytes left
-   *   over, longs beyond 2^53), `SCHEMA_UNKNOWN`, `SCHEMA_INCOMPATIBLE`; retriable: `REGISTRY_UNAVAILABLE`.
+   * @throws MillraceError (thrown, or by the promise): `UNDECODABLE` (no wire format, garbage, truncated,
+   *   trailing
+   *   bytes, longs beyond 2^53), `SCHEMA_UNKNOWN`, `SCHEMA_INCOMPATIBLE`; retriable: `REGISTRY_UNAVAILABLE`.
    */
   decode(bytes: Buffer | null, reader: Type): unknown {
     const id = schemaIdOf(bytes);
@@ -119,7 +129,7 @@ export class Serde {
   }
 
   /**
-   * A record's value as its writer's schema names it, in Avro's JSON encoding: for people who look at it.
+   * Returns a record's value in its writer's schema, in Avro's JSON encoding, for people.
    *
    * @throws MillraceError as {@link decode}.
    */
@@ -151,7 +161,7 @@ export class Serde {
         this.#unknown.set(id, true);
         throw unknownSchema(id);
       }
-      // An id never gets another schema: every further record of it fails at once.
+      // An id always keeps its schema: every further record of it fails at once.
       if (error instanceof MillraceError && error.code === 'SCHEMA_INCOMPATIBLE')
         this.#remember(reader, id, () => {
           throw error;
@@ -186,8 +196,9 @@ function parseWriter(schema: string, schemaType: string, id: number): Type {
       `Schema ${id} has ${schema.length} characters; up to ${maxSchemaLength} are read here.`,
     );
   try {
-    // A writer's defaults are never used, and avsc would fill in each for every type around it: without end, nearly,
-    // when types repeat. Wrapped unions take any schema; what a value looks like is the reader's matter.
+    // A writer's defaults are never used, and avsc would fill in each for every type around it: nearly
+    // without end when types repeat. Wrapped unions accept any schema; only the reader determines the form of
+    // a value.
     const parsed: unknown = JSON.parse(schema, (key, value: unknown) =>
       key === 'default' ? undefined : value,
     );
@@ -231,8 +242,9 @@ function decoder(reader: Type, writer: Type, id: number): Decode {
 }
 
 /**
- * avsc's own decoder, compiled, which takes a tenth of the time. @returns undefined where avsc refuses the schema, as it
- * wants every branch of a writer's union to fit; it answers undefined for a value that it can't read.
+ * Returns avsc's own compiled decoder, which takes a tenth of the time. @returns undefined if avsc refuses
+ * the schema, since it requires every branch of a writer's union to fit; the decoder returns undefined for an
+ * unreadable value.
  */
 function quickDecoder(reader: Type, writer: Type): Decode | undefined {
   try {
@@ -243,7 +255,7 @@ function quickDecoder(reader: Type, writer: Type): Decode | undefined {
         const { value, offset } = reader.decode(bytes, headerBytes, resolver);
         return offset === bytes.length ? (value as unknown) : undefined;
       } catch {
-        // What is wrong, and in which field, the resolution says.
+        // The resolution reports the error and its field.
         return undefined;
       }
     };
@@ -252,7 +264,7 @@ function quickDecoder(reader: Type, writer: Type): Decode | undefined {
   }
 }
 
-/** The stack is all that runs out of range here. */
+/** A RangeError here is always an exhausted stack. */
 function problemOf(error: unknown): string {
   return error instanceof RangeError ? 'it is nested too deep' : messageOf(error);
 }

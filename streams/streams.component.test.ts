@@ -12,7 +12,7 @@ beforeAll(async () => {
 });
 afterAll(() => fixture.close());
 
-test('topics are created once and never changed; differences are warned of', async () => {
+test('topics are created once and never changed; differences are logged as warnings', async () => {
   const lines: { msg: string; topic?: string; setting?: string }[] = [];
   const sink = new Writable({
     write(chunk: Buffer, _encoding, done) {
@@ -32,7 +32,7 @@ test('topics are created once and never changed; differences are warned of', asy
   ]);
 });
 
-test('a topic whose events were kept for ever by an earlier version is compacted from now on', async () => {
+test('an earlier version’s topic that kept events for ever is compacted from now on', async () => {
   const lines: { msg: string }[] = [];
   const sink = new Writable({
     write(chunk: Buffer, _encoding, done) {
@@ -56,7 +56,7 @@ test('every topic of a pipeline and of the system can be created', async () => {
   await expect(streams.createTopics(systemTopicSpecs())).resolves.toBeUndefined();
 });
 
-test('a topic that the broker refuses is named', async () => {
+test('an error names the topic that the broker refuses', async () => {
   const { streams } = fixture.open();
   await expect(streams.createTopics([{ name: 'no spaces', partitions: 1 }])).rejects.toMatchObject({
     code: 'LOG_REFUSED',
@@ -65,7 +65,7 @@ test('a topic that the broker refuses is named', async () => {
   });
 });
 
-test('ping answers whether the log is there, quickly either way', async () => {
+test('ping tells quickly whether the log is available', async () => {
   const { streams, network } = fixture.open();
   await streams.ping();
   network.cut();
@@ -88,7 +88,7 @@ test('lag counts what a group has not committed yet', async () => {
   ]);
 });
 
-test('a closed one takes no more work', async () => {
+test('a closed one accepts no more work', async () => {
   const { streams } = fixture.open();
   await streams.close();
   await expect(streams.createProducer()).rejects.toMatchObject({ code: 'LOG_CLOSED' });

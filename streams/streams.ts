@@ -20,64 +20,79 @@ import type { TransactionalProducer } from './transactional-producer.js';
 import { ExactlyOnceProcessor } from './exactly-once-processor.js';
 import type { ExactlyOnceProcessorOptions } from './exactly-once-processor.js';
 
-/** The log: everything that the rest of Millrace knows of Kafka. */
+/** The log: all access of Millrace to Kafka. */
 export interface Streams {
   /**
-   * Makes sure that topics exist. Those that do are left as they are; a different number of partitions or setting is
-   * logged as a warning. @throws MillraceError `LOG_UNAVAILABLE` (retriable), `LOG_REFUSED`, `LOG_UNAUTHORIZED`.
+   * Ensures that topics exist. Existing ones are left unchanged; a different number of partitions or setting
+   * is logged as a warning. @throws MillraceError `LOG_UNAVAILABLE` (retriable), `LOG_REFUSED`,
+   * `LOG_UNAUTHORIZED`.
    */
   createTopics(specs: readonly TopicSpec[]): Promise<void>;
   createProducer(): Promise<LogProducer>;
-  /** For records that belong together. @throws MillraceError as {@link TransactionalProducer.commit}. */
+  /**
+   * Returns a producer for records that belong together. @throws MillraceError as {@link
+   * TransactionalProducer.commit}.
+   */
   createTransactionalProducer(transactionalId: string): Promise<TransactionalProducer>;
-  /** Exactly once. Runs from now on; `status()` says when it has joined its group. */
+  /** Starts an exactly-once processor; `status()` tells when it has joined its group. */
   transform(options: ExactlyOnceProcessorOptions): Promise<Consumption>;
-  /** At least once. Runs from now on; `status()` says when it has joined its group. */
+  /** Starts an at-least-once consumer; `status()` tells when it has joined its group. */
   consume(options: BatchConsumerOptions): Promise<Consumption>;
-  /** Reads whole topics, and goes on with what comes. Runs from now on, in this process alone. */
+  /** Starts to read whole topics and all later records, in this process alone. */
   follow(options: TopicTailOptions): Promise<Follower>;
   /**
-   * Hands over the committed records of some places, in order, each once, without a consumer group.
+   * Passes on the committed records of some ranges, in order, each once, without a consumer group.
    *
-   * @param handle - `false` ends the reading.
-   * @throws MillraceError `LOG_UNAVAILABLE` (retriable), `LOG_UNAUTHORIZED`; what `handle` throws.
+   * @param handle - `false` stops the reading.
+   * @throws MillraceError `LOG_UNAVAILABLE` (retriable), `LOG_UNAUTHORIZED`; errors of `handle`.
    */
   read(
     spans: readonly Span[],
     handle: (records: StreamRecord[]) => Promise<boolean | void> | boolean | void,
   ): Promise<void>;
   /**
-   * Waits until everything that is written on a topic now is committed or aborted; answers whether it was in time.
+   * Waits until all records written to a topic before this call are committed or aborted; returns whether
+   * they were in time.
    *
-   * @param timeoutMs - default 70 s: brokers end a transaction that was left open after a minute.
+   * @param timeoutMs - default 70 s: brokers end an abandoned transaction after a minute.
    * @throws MillraceError `LOG_UNAVAILABLE` (retriable), `LOG_UNAUTHORIZED`.
    */
   whenSettled(topic: string, timeoutMs?: number): Promise<boolean>;
-  /** Names of all topics that may be seen. */
+  /** Returns the names of all visible topics. */
   topics(): Promise<string[]>;
-  /** Answers at once where other calls would try for long. @throws MillraceError `TOPIC_MISSING`. */
+  /** Fails at once where other calls would retry for long. @throws MillraceError `TOPIC_MISSING`. */
   requireTopics(topics: readonly string[]): Promise<void>;
   /**
-   * As `ends`, but with all that is committed: what stands behind another's open transaction can't be seen before that ends.
+   * Like `ends`, but including all committed records: those behind another producer's open transaction are
+   * invisible before it ends.
    *
-   * @throws MillraceError as {@link Streams.whenSettled}, and `LOG_UNAVAILABLE`, retriable, when one is open for longer.
+   * @throws MillraceError as {@link Streams.whenSettled}, and `LOG_UNAVAILABLE`, retriable, when one is open
+   *   for longer.
    */
   lastStableOffsets(topic: string, timeoutMs?: number): Promise<PartitionRange[]>;
-  /** First and next committed offset of each partition. */
+  /** Returns the first and next committed offset of each partition. */
   ends(topic: string): Promise<PartitionRange[]>;
-  /** Per partition of the topic the next offset that the group reads; partitions without a commit are left out. */
+  /**
+   * Returns per partition of the topic the next offset that the group reads; partitions without a commit are
+   * left out.
+   */
   committed(groupId: string, topic: string): Promise<Map<number, number>>;
-  /** Per partition the first offset with a record of that time (milliseconds since 1970) or later, else the end. */
+  /**
+   * Returns per partition the first offset with a record of that time (milliseconds since 1970) or later,
+   * else the end.
+   */
   offsetsAt(topic: string, time: number): Promise<Map<number, number>>;
-  /** Answers whether the log does. @throws MillraceError `LOG_UNAVAILABLE`, retriable, after 2 s at most. */
+  /**
+   * Checks whether the log answers. @throws MillraceError `LOG_UNAVAILABLE`, retriable, after 2 s at most.
+   */
   ping(): Promise<void>;
-  /** How far a group is behind, per partition. */
+  /** Returns the lag of a group, per partition. */
   lag(groupId: string, topics: readonly string[]): Promise<PartitionLag[]>;
   /** Stops all consumptions, then the producers, then disconnects. */
   close(): Promise<void>;
 }
 
-/** Brokers end one that was left open after a minute. */
+/** Brokers end an abandoned transaction after a minute. */
 const maxTransactionMs = 70_000;
 
 /** Connects lazily: creating it does no I/O. */

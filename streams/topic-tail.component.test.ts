@@ -18,7 +18,7 @@ afterAll(async () => {
   await fixture.close();
 });
 
-test('reads a topic from its beginning, says when it is at the end, and goes on', async () => {
+test('reads a topic from its beginning, tells when it is at the end, and continues', async () => {
   const { streams } = fixture.open();
   const topic = await fixture.topic(streams, 3);
   const producer = await streams.createProducer();
@@ -32,7 +32,7 @@ test('reads a topic from its beginning, says when it is at the end, and goes on'
   expect(numbersOf(seen)).toEqual(range(0, 200));
 });
 
-test('two of them see everything, each for itself', async () => {
+test('two tails each read everything', async () => {
   const { streams } = fixture.open();
   const topic = await fixture.topic(streams);
   const producer = await streams.createProducer();
@@ -50,7 +50,7 @@ test('two of them see everything, each for itself', async () => {
   expect(counts).toEqual([10, 10]);
 });
 
-test('is at the end of topics that are empty or end with the marks of transactions', async () => {
+test('is at the end of topics that are empty or end with transaction markers', async () => {
   const { streams } = fixture.open();
   const [empty, marked] = [await fixture.topic(streams), await fixture.topic(streams)];
   const producer = await streams.createTransactionalProducer(unique('transactions'));
@@ -62,7 +62,7 @@ test('is at the end of topics that are empty or end with the marks of transactio
   expect(follower.status().ok).toBe(true);
 });
 
-test('is not at the end while what is committed stands behind an open transaction', async () => {
+test('is not at the end while committed records are behind an open transaction', async () => {
   const { streams } = fixture.open();
   const topic = await fixture.topic(streams);
   const transaction = await fixture.openTransaction(topic);
@@ -80,7 +80,7 @@ test('is not at the end while what is committed stands behind an open transactio
   expect(numbersOf(seen)).toEqual(range(0, 5));
 });
 
-test('hands records that could not be handled again, and none twice after an outage', async () => {
+test('passes failed records again, and none twice after an outage', async () => {
   const { streams, network } = fixture.open();
   const topic = await fixture.topic(streams);
   const { streams: others } = fixture.open();
@@ -103,7 +103,7 @@ test('hands records that could not be handled again, and none twice after an out
   expect(numbersOf(seen)).toEqual(range(0, 100));
 });
 
-test('joins no group, so that nobody sees a lag', async () => {
+test('joins no group, so that no lag is reported', async () => {
   const { streams } = fixture.open();
   const topic = await fixture.topic(streams);
   const groups = async (): Promise<string[]> =>
@@ -118,13 +118,13 @@ test('joins no group, so that nobody sees a lag', async () => {
   expect(await groups()).toEqual(before);
 });
 
-test('begins where deleted records ended, and goes on behind those deleted while it was cut off', async () => {
+test('begins after deleted records, and continues after those deleted while it was disconnected', async () => {
   const { streams, network } = fixture.open();
   const topic = await fixture.topic(streams, 3);
   const { streams: others } = fixture.open();
   const producer = await others.createProducer();
   const deleteUpTo = async (partition: number, offset: number): Promise<void> => {
-    // kafkajs' admin looks for the leader in what it already knows.
+    // kafkajs' admin looks for the leader in its cached metadata.
     await admin.fetchTopicOffsets(topic);
     await admin.deleteTopicRecords({ topic, partitions: [{ partition, offset: String(offset) }] });
   };
@@ -132,19 +132,19 @@ test('begins where deleted records ended, and goes on behind those deleted while
   await deleteUpTo(1, 4);
   const seen: StreamRecord[] = [];
   await streams.follow({ topics: [topic], handle: (records) => void seen.push(...records) });
-  // In partition 1 stand 1, 4, 7, 10, 13, …
+  // Partition 1 has 1, 4, 7, 10, 13, …
   const first = range(0, 30).filter((number) => number % 3 !== 1 || number > 10);
   await expect.poll(() => numbersOf(seen)).toEqual(first);
   network.cut();
   await producer.send(numbered(topic, 30, 60, 3));
   await deleteUpTo(2, 15);
   network.restore();
-  // In partition 2 stand 2, 5, 8, …, 44 at offset 14, 47, …
+  // Partition 2 has 2, 5, 8, …, 44 at offset 14, 47, …
   const second = range(30, 60).filter((number) => number % 3 !== 2 || number > 44);
   await expect.poll(() => numbersOf(seen)).toEqual([...first, ...second]);
 });
 
-test('finds partitions that were added', async () => {
+test('finds added partitions', async () => {
   const { streams, network } = fixture.open();
   const topic = await fixture.topic(streams, 1);
   const seen: StreamRecord[] = [];
@@ -152,7 +152,7 @@ test('finds partitions that were added', async () => {
   await follower.whenCaughtUp({ timeoutMs: 20_000 });
   await expect.poll(() => follower.status().ok).toBe(true);
   await admin.createPartitions({ topicPartitions: [{ topic, count: 2 }] });
-  // It looks every 30 s, and whenever it connects.
+  // It checks every 30 s, and whenever it connects.
   network.cut();
   network.restore();
   const { streams: others } = fixture.open();
@@ -161,7 +161,7 @@ test('finds partitions that were added', async () => {
   await expect.poll(() => numbersOf(seen)).toEqual(range(0, 10));
 });
 
-test('a partition whose records can’t be handled holds no other, and is told', async () => {
+test('a partition with failing records blocks no other, and is reported', async () => {
   const { streams } = fixture.open();
   const topic = await fixture.topic(streams, 3);
   const producer = await streams.createProducer();

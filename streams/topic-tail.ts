@@ -13,17 +13,17 @@ import type { StreamRecord } from './records.js';
 export interface TopicTailOptions {
   topics: string[];
   /**
-   * Takes records as they are read: of one partition, in order, each once. When it throws, the same records come again
-   * after a pause, for as long as it takes.
+   * Handles records as they are read: of one partition, in order, each once. When it throws, the same records
+   * are passed again after a pause, for as long as it takes.
    */
   handle(records: StreamRecord[]): void | Promise<void>;
 }
 
-/** What this process alone knows of some topics, from their beginning on. */
+/** A process's view of some topics, from their beginning on. */
 export interface Follower {
   /**
-   * Resolves once everything that was committed to the topics when this was called has been handled, also what stands
-   * behind a transaction of someone else that is open.
+   * Resolves once all records committed to the topics before this call are handled, including those behind an
+   * open transaction of another producer.
    *
    * @throws MillraceError `LOG_UNAVAILABLE`, retriable, after `timeoutMs`.
    */
@@ -32,34 +32,36 @@ export interface Follower {
   stop(): Promise<void>;
 }
 
-/** First and next offset of each partition of a topic, once nothing is open that was written before. */
+/**
+ * Returns the first and next offset of each partition of a topic, once all earlier transactions have ended.
+ */
 export type LastStableOffsets = (topic: string, timeoutMs: number) => Promise<readonly PartitionRange[]>;
 
 const pollMs = 50;
-/** So long a broker waits for records where there are none yet. */
+/** How long a broker waits for new records. */
 const maxWaitMs = 500;
-/** Without an answer for so long the log counts as away. */
+/** The log counts as unavailable after this time without an answer. */
 const silenceMs = 5_000;
-/** How often brokers are asked for partitions that were added. */
+/** Interval of the checks for added partitions. */
 const refreshMs = 30_000;
 /** The same while a partition has no leader. */
 const leaderlessMs = 500;
 const stopMs = 15_000;
 
 interface FollowedPlace extends Place {
-  /** Of its handling, in a row. */
+  /** Consecutive failures of its handling. */
   failures: number;
-  /** Answers in a row that held nothing of it although there should be something. */
+  /** Consecutive empty answers although there should be records. */
   empties: number;
   /** When (milliseconds, of `performance.now()`) its leader last answered. */
   answeredAt: number;
-  /** It rests after a failure. */
+  /** Whether it pauses after a failure. */
   isHeld: boolean;
 }
 
 /**
- * Reads whole topics without a consumer group: nothing joins, commits or shares, every start begins at the beginning, and
- * no group shows a lag that nobody will ever work off.
+ * Reads whole topics without a consumer group: nothing joins, commits or shares, every start begins at the
+ * beginning, and no group reports a permanent lag.
  */
 export class TopicTail implements Follower {
   readonly #kafka: Kafka;
@@ -71,9 +73,9 @@ export class TopicTail implements Follower {
   readonly #running: Promise<void>;
   /** By topic and partition. */
   readonly #places = new Map<string, FollowedPlace>();
-  /** Connections in a row over which nothing was read. */
+  /** Consecutive connections over which nothing was read. */
   #failures = 0;
-  /** Something was handled. */
+  /** Notes that records were handled. */
   readonly #changed = new Condition();
 
   constructor(kafka: Kafka, logger: Logger, options: TopicTailOptions, lastStableOffsets: LastStableOffsets) {
@@ -110,7 +112,7 @@ export class TopicTail implements Follower {
     return this.#health.status;
   }
 
-  /** Lets calls of `handle` come to an end. While the log is away its connections are left to end by themselves. */
+  /** Lets calls of `handle` end. While the log is unavailable, its connections end by themselves. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     await atMost(stopMs, this.#running);
@@ -138,7 +140,7 @@ export class TopicTail implements Follower {
     }
   }
 
-  /** Reads from all leaders until brokers are to be asked again who leads what. */
+  /** Reads from all leaders until the metadata must be refreshed. */
   async #readAll(cluster: Cluster): Promise<void> {
     const { leaders, isComplete } = await this.#leaders(cluster);
     const deadline = performance.now() + (isComplete ? refreshMs : leaderlessMs);
@@ -156,7 +158,7 @@ export class TopicTail implements Follower {
       if (outcome.status === 'rejected') throw outcome.reason;
   }
 
-  /** Partitions by the broker that leads them, and whether each has one. */
+  /** Groups the partitions by leader, and returns whether each has one. */
   async #leaders(cluster: Cluster): Promise<{ leaders: Map<string, FollowedPlace[]>; isComplete: boolean }> {
     const leaders = new Map<string, FollowedPlace[]>();
     let isComplete = true;
@@ -186,7 +188,7 @@ export class TopicTail implements Follower {
 
   async #readFrom(cluster: Cluster, nodeId: string, places: readonly FollowedPlace[]): Promise<void> {
     const due = places.filter(({ isHeld }) => !isHeld);
-    // Of several places one may fill the answer.
+    // One of several partitions may fill the answer.
     const doubtful = due.find(({ empties }) => empties > 0);
     if (due.length === 0) await pause(pollMs, this.#stopping.signal);
     else await this.#read(await cluster.findBroker({ nodeId }), doubtful ? [doubtful] : due);
@@ -210,7 +212,7 @@ export class TopicTail implements Follower {
     }
   }
 
-  /** What is wrong with one partition fails the whole request, and the answer does not say with which. */
+  /** An error of one partition fails the whole request, and the answer does not name it. */
   async #readEach(broker: Broker, places: readonly FollowedPlace[]): Promise<void> {
     const failures: unknown[] = [];
     for (const place of places)
@@ -219,7 +221,7 @@ export class TopicTail implements Follower {
     if (failures.length > 0) throw failures[0];
   }
 
-  /** The next records were deleted, or the topic was made anew: reads on from its first offset. */
+  /** The next records were deleted, or the topic was recreated: continues at its first offset. */
   async #beginAgain(broker: Broker, place: FollowedPlace, error: unknown): Promise<void> {
     const { topic, partition, next } = place;
     const first = await offsetOf(broker, place, 'earliest');

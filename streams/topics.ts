@@ -1,19 +1,24 @@
-/** A topic as it should be. */
+/** The desired state of a topic. */
 export interface TopicSpec {
   name: string;
   partitions: number;
-  /** Topic settings by Kafka's names, for example `retention.ms`. What is not named is the broker's default. */
+  /**
+   * Topic settings by Kafka's names, for example `retention.ms`. Other settings have the broker's default.
+   */
   config?: Record<string, string>;
-  /** Whether a topic that exists with another `cleanup.policy` gets these settings: earlier versions made it otherwise. */
+  /**
+   * Whether an existing topic with another `cleanup.policy` gets these settings: earlier versions created it
+   * differently.
+   */
   upgraded?: boolean;
 }
 
-/** The topics of one pipeline, by what they carry. */
+/** The topics of one pipeline, by their content. */
 export interface PipelineTopics {
   events: string;
   predictions: string;
   deadLetters: string;
-  /** The truth about events, when it becomes known. */
+  /** Actual outcomes of events, once known. */
   outcomes: string;
 }
 
@@ -33,7 +38,10 @@ export const systemTopics = {
   rabbitmq: 'millrace.rabbitmq',
 } as const;
 
-/** Of topics that are written all the time and read at every start: small segments are compacted soon. */
+/**
+ * Settings of topics that are written all the time and read at every start: small segments are compacted
+ * early.
+ */
 const compactedSoon = {
   'cleanup.policy': 'compact',
   'segment.bytes': String(16 * 1024 * 1024),
@@ -52,10 +60,11 @@ export function pipelineTopics(pipeline: string): PipelineTopics {
 }
 
 /**
- * What the topics of a pipeline should look like. The log is the only truth, so events, predictions and outcomes are
- * kept for good; dead letters for 90 days. A dead letter is an event and headers around it, so it may be larger.
+ * Returns the desired topics of a pipeline. The log is the only source of truth, so events, predictions and
+ * outcomes are kept permanently; dead letters for 90 days. A dead letter is an event with additional headers,
+ * so it may be larger.
  *
- * @param partitions - of each topic that is made; one that exists keeps what it has.
+ * @param partitions - of each new topic; an existing one keeps its number.
  */
 export function pipelineTopicSpecs(pipeline: string, partitions: number): TopicSpec[] {
   const { events, predictions, deadLetters, outcomes } = pipelineTopics(pipeline);
@@ -77,8 +86,8 @@ export function pipelineTopicSpecs(pipeline: string, partitions: number): TopicS
 }
 
 /**
- * The topics of the whole system: models by name and version, the last run of each schedule and what came last from each
- * RabbitMQ queue and of each file job (newest state each).
+ * Returns the topics of the whole system: models by name and version, the last run of each schedule, the last
+ * batches of each RabbitMQ queue, and each file job (newest state each).
  */
 export function systemTopicSpecs(): TopicSpec[] {
   return [

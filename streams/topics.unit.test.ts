@@ -10,7 +10,7 @@ test('a pipeline has four topics', () => {
   });
 });
 
-test('the log is the truth: events and predictions are kept for good, in as many partitions as asked', () => {
+test('the log is the source of truth: events and predictions are kept permanently, in as many partitions as configured', () => {
   const specs = pipelineTopicSpecs('p', 7);
   expect(specs.map((spec) => spec.partitions)).toEqual([7, 7, 7, 7]);
   for (const name of ['p.events', 'p.predictions', 'p.outcomes'])

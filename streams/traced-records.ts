@@ -5,8 +5,8 @@ import { cloudEventAttribute } from './cloud-events.js';
 import type { StreamRecord } from './records.js';
 
 /**
- * Starts the spans of processing records, for those whose trace is recorded. The caller ends the
- * {@link spansOf} them. Attributes: https://opentelemetry.io/docs/specs/semconv/messaging/kafka/
+ * Starts the processing spans of records whose trace is recorded. The caller ends the {@link spansOf} them.
+ * Attributes: https://opentelemetry.io/docs/specs/semconv/messaging/kafka/
  *
  * @param mayBegin - whether a record without trace headers starts a new trace.
  * @returns the records, those with a `span` as copies; the same list while traces are off.
@@ -33,7 +33,7 @@ export function traceRecords(
   });
 }
 
-/** The spans of those records that have one. */
+/** Returns the spans of those records that have one. */
 export function spansOf(records: readonly StreamRecord[]): ConsumerSpan[] {
   return isTracing() ? records.flatMap(({ span }) => span ?? []) : [];
 }

@@ -19,7 +19,7 @@ test('writes to several topics in one transaction', async () => {
   expect(numbersOf(await fixture.readAll(b, 2))).toEqual([0, 1]);
 });
 
-test('whoever opens an id last has it: an earlier holder can commit no more', async () => {
+test('the last one to open an id holds it: an earlier holder can commit no more', async () => {
   const { streams } = fixture.open();
   const topic = await fixture.topic(streams);
   const id = unique('transactions');

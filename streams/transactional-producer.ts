@@ -6,14 +6,16 @@ import { stickyPartitioner } from './partitioner.js';
 import { sizeOf, toMessage } from './records.js';
 import type { NewRecord } from './records.js';
 
-/** A producer that holds a transactional id until another one opens the same. */
+/** A producer that holds a transactional id until another producer opens it. */
 export interface TransactionalProducer {
   /**
-   * Writes records to any topics in one transaction: readers of committed records see all of them or none. One call at
-   * a time. After an error the outcome is unknown, and each later call fails with the same error (kafkajs can't end a
-   * transaction twice): open another producer, which settles the matter, and look on the log what got there.
+   * Writes records to any topics in one transaction: readers of committed records see all of them or none.
+   * One call at a time. After an error the outcome is unknown, and each later call fails with the same error
+   * (kafkajs can't end a transaction twice). Then open another producer, which ends the transaction, and read
+   * the log for the outcome.
    *
-   * @throws MillraceError `LOG_FENCED` when another producer has taken the id over, `LOG_UNAVAILABLE` (retriable,
+   * @throws MillraceError `LOG_FENCED` when another producer has taken the id over, `LOG_UNAVAILABLE`
+   *   (retriable,
    *   with a new producer), `RECORD_TOO_LARGE`, `LOG_REFUSED`, `LOG_UNAUTHORIZED`.
    */
   commit(records: readonly NewRecord[]): Promise<void>;
@@ -21,9 +23,10 @@ export interface TransactionalProducer {
 }
 
 /**
- * Takes a transactional id over: its earlier holders can commit no more, and what they left open is aborted.
+ * Takes over a transactional id: its earlier holders can commit no more, and their open transactions are
+ * aborted.
  *
- * @throws what kafkajs throws.
+ * @throws kafkajs' errors.
  */
 async function takeOver(
   kafka: Kafka,
@@ -37,12 +40,13 @@ async function takeOver(
     maxInFlightRequests: 1,
     allowAutoTopicCreation: false,
     createPartitioner: stickyPartitioner,
-    // Apache Kafka refuses the next transaction for some milliseconds, until the markers of the last are written.
+    // Apache Kafka refuses the next transaction for some milliseconds, until the markers of the last are
+    // written.
     retry: { initialRetryTime: 4, maxRetryTime: 500, retries: 12 },
   });
   try {
     await producer.connect();
-    // kafkajs asks for the producer id, which is the takeover, with the first transaction.
+    // kafkajs requests the producer id, which is the takeover, with the first transaction.
     await (await producer.transaction()).abort();
     return producer;
   } catch (error) {
@@ -87,7 +91,7 @@ export async function openTransactionalProducer(
   };
 }
 
-/** Committed offsets of a group as the broker knows them: per partition of a topic the next offset to read. */
+/** Returns the broker's committed offsets of a group: per partition of a topic the next offset to read. */
 export type CommittedOffsets = (topic: string) => Promise<Map<number, number>>;
 
 interface SessionOptions {
@@ -97,19 +101,24 @@ interface SessionOptions {
   transactionTimeoutMs: number;
 }
 
-/** The right to write for one input partition: a transactional producer that has locked all earlier ones out. */
+/**
+ * The exclusive right to write for one input partition: a transactional producer that has fenced all earlier
+ * ones.
+ */
 export interface TransactionSession {
   /** Everything before this offset of the input partition is committed. */
   readonly position: number;
   /**
-   * Writes records and the new position as one transaction. After an error its outcome is unknown and the session
-   * of no more use (kafkajs can't end a transaction twice): open another, and look at its `position`.
+   * Writes records and the new position as one transaction. After an error its outcome is unknown and the
+   * session is unusable (kafkajs can't end a transaction twice): open another, and read its `position`.
    */
   commit(records: NewRecord[], next: number): Promise<void>;
   close(): Promise<void>;
 }
 
-/** Locks former owners of the partition out, ends what they left open, and finds where to go on. */
+/**
+ * Fences former owners of the partition, ends their open transactions, and finds the position to continue at.
+ */
 export async function openSession(
   kafka: Kafka,
   { groupId, topic, partition, transactionTimeoutMs }: SessionOptions,
@@ -118,7 +127,7 @@ export async function openSession(
   const producer = await takeOver(kafka, `${groupId}/${topic}/${partition}`, transactionTimeoutMs);
   const close = (): Promise<void> => producer.disconnect().catch(() => undefined);
   try {
-    // Only now is it certain that nobody else can move the offset any more.
+    // Only now no other producer can move the offset any more.
     let position = (await committed(topic)).get(partition) ?? 0;
     return {
       get position() {
@@ -145,7 +154,7 @@ export async function openSession(
 
 type TopicMessages = Parameters<Producer['sendBatch']>[0]['topicMessages'];
 
-/** Records in requests of a size that kafkajs and brokers are good with, in their order. */
+/** Splits records into requests of a size that suits kafkajs and brokers, in their order. */
 function* requests(records: readonly NewRecord[]): Generator<TopicMessages & object> {
   let byTopic = new Map<string, ReturnType<typeof toMessage>[]>();
   let count = 0;

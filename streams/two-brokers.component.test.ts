@@ -37,25 +37,25 @@ afterEach(async () => {
 });
 afterAll(() => fixture.close());
 
-/** In each partition the numbers, in order. */
+/** The numbers in each partition, in order. */
 function byPartition(records: StreamRecord[]): number[][] {
   return range(0, 4).map((partition) =>
     records.filter((record) => record.partition === partition).map(({ value }) => Number(value)),
   );
 }
 
-/** Every number once, in order, in the partition that it was sent to. */
+/** Asserts that every number is there once, in order, in its partition. */
 function upTo(count: number): number[][] {
   return range(0, 4).map((partition) => range(0, count).filter((number) => number % 4 === partition));
 }
 
 test.each(['cut', 'hang', 'loseAnswers'] as const)(
-  'while one of two brokers fails (%s) the other’s partitions go on, and in the end each record is there once, in order',
+  'while one of two brokers fails (%s) the other’s partitions continue, and in the end each record is there once, in order',
   async (fault) => {
     proxy.second[fault]();
     // Calls that span both brokers.
     const held = range(1, 10).map((round) => producer.sendEach(numbered(topic, round * 4, round * 4 + 4, 4)));
-    // These wait for the first broker alone, and come after what the calls have for its partitions.
+    // These wait for the first broker only, and come after the calls' records for its partitions.
     const even = await producer.send(numbered(topic, 40, 44, 4).filter((_, index) => index % 2 === 0));
     expect(even.map(({ partition }) => partition)).toEqual([0, 2]);
     expect(proxy.first.produced).toBeGreaterThan(0);
@@ -82,7 +82,7 @@ test.each(['cut', 'hang'] as const)(
     });
     await follower.whenCaughtUp({ timeoutMs: 20_000 });
     proxy.second[fault]();
-    // Straight to the broker behind both.
+    // Directly to the broker behind both.
     const direct = await fixture.open().streams.createProducer();
     await direct.send(numbered(topic, 4, 44, 4));
     const even = upTo(44).map((numbers, partition) => (partition % 2 === 0 ? numbers : [partition]));
@@ -95,7 +95,7 @@ test.each(['cut', 'hang'] as const)(
   },
 );
 
-test('followed, a partition without a leader holds no other, and is read once it has one', async () => {
+test('when following, a partition without a leader blocks no other, and is read once it has one', async () => {
   proxy.leaderless.add(`${topic}/1`);
   const seen: StreamRecord[] = [];
   const follower = await streams.follow({
@@ -112,7 +112,7 @@ test('followed, a partition without a leader holds no other, and is read once it
   await expect.poll(() => follower.status().ok).toBe(true);
 });
 
-test('a partition without a leader holds no other, and goes on when it has one', async () => {
+test('a partition without a leader blocks no other, and continues when it has one', async () => {
   proxy.leaderless.add(`${topic}/1`);
   const fresh = await streams.createProducer();
   const held = fresh.send(numbered(topic, 4, 24, 4).filter(({ partition }) => partition === 1));
@@ -122,7 +122,7 @@ test('a partition without a leader holds no other, and goes on when it has one',
   expect(byPartition(await fixture.readAll(topic, 24))).toEqual(upTo(24));
 });
 
-test('a topic that is deleted under the producer holds no other, and takes records when it is there again', async () => {
+test('a topic that is deleted under the producer blocks no other, and accepts records when it is recreated', async () => {
   const admin = new kafkajs.Kafka({
     brokers: fixture.broker.brokers,
     logLevel: kafkajs.logLevel.NOTHING,
@@ -136,14 +136,14 @@ test('a topic that is deleted under the producer holds no other, and takes recor
   for (const round of range(1, 6)) await producer.send(numbered(topic, round * 4, round * 4 + 4, 4));
   await fixture.open().streams.createTopics([{ name: doomed, partitions: 4 }]);
   await held;
-  // What was given up had surely not been written, and is not written later.
+  // Abandoned records had certainly not been written, and are not written later.
   const records = await fixture.readAll(doomed, 4);
   expect(records.map(({ value }) => Number(value)).toSorted((a, b) => a - b)).toEqual(range(8, 12));
   expect(byPartition(await fixture.readAll(topic, 24))).toEqual(upTo(24));
   await admin.disconnect();
 });
 
-test('when a topic takes less than before, what fits is written, and the rest refused', async () => {
+test('when a topic’s limit is lowered, records that fit are written, and the rest refused', async () => {
   const small = unique('small');
   await fixture
     .open()

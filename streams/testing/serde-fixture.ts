@@ -4,7 +4,7 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { schema as avroSchema } from 'avsc';
 
-/** The routes of a registry that the serde uses, with what went over them. */
+/** The routes of a registry that the serde uses, with their requests. */
 export class TinyRegistry {
   readonly schemas: { schema: string; schemaType?: string }[] = [];
   readonly requests: string[] = [];
@@ -88,14 +88,14 @@ export const trip: avroSchema.RecordType = {
   ],
 };
 
-/** A value as it stands on the log: the id of its schema, then its bytes. */
+/** A value as stored on the log: the id of its schema, then its bytes. */
 export const wire = (id: number, body: number[] | Buffer): Buffer => {
   const header = Buffer.alloc(5);
   header.writeInt32BE(id, 1);
   return Buffer.concat([header, Buffer.from(body)]);
 };
 
-/** What a call failed with; `NONE` when it did not. */
+/** Error code of a failed call; `NONE` when it succeeded. */
 export const codeOf = async (call: () => unknown): Promise<{ code: string; retriable: boolean }> => {
   try {
     await call();

@@ -8,7 +8,7 @@ export interface UntilCommittedOptions {
   offsets: Readonly<Record<number, number>>;
   /** Default 25,000. */
   timeoutMs?: number;
-  /** How often the broker is asked, which is also how late the answer may be. Default 25. */
+  /** Interval of the requests, and maximum delay of the answer. Default 25. */
   pollMs?: number;
 }
 
