@@ -1,4 +1,4 @@
-/** Bounds of delays that double, milliseconds. */
+/** Bounds of doubling delays, milliseconds. */
 export interface BackoffLimits {
   /** Default 100. */
   firstMs?: number;
@@ -6,14 +6,15 @@ export interface BackoffLimits {
   maxMs?: number;
 }
 
-/** The delay before retry number `attempt` (0 is the first): doubling from `firstMs` to `maxMs`. */
+/** Returns the delay before retry number `attempt` (0 is the first): doubling from `firstMs` to `maxMs`. */
 export function backoffMs(attempt: number, { firstMs = 100, maxMs = 5_000 }: BackoffLimits = {}): number {
   return Math.min(maxMs, firstMs * 2 ** attempt);
 }
 
 /**
- * Waits before retry number `attempt`, up to a quarter shorter than {@link backoffMs}, at random: clients of an engine
- * that comes back do not all ask it at once. Ends early, without an error, when the signal aborts.
+ * Waits before retry number `attempt`, randomly up to a quarter shorter than {@link backoffMs}, so that
+ * clients of a recovered engine do not all retry at once. Ends early, without an error, when the signal
+ * aborts.
  */
 export async function backoff(
   attempt: number,
@@ -39,7 +40,7 @@ export function pause(ms: number, signal?: AbortSignal): Promise<void> {
   });
 }
 
-/** Wakes those who wait for a change. */
+/** Wakes all waits for a change. */
 export class Condition {
   #changed = new AbortController();
 
@@ -49,14 +50,17 @@ export class Condition {
     changed.abort();
   }
 
-  /** Waits for the next {@link notify}, at most for so long; ends early, without an error, when the signal aborts. */
+  /**
+   * Waits for the next {@link notify}, at most for this time; ends early, without an error, when the signal
+   * aborts.
+   */
   wait(ms: number, signal?: AbortSignal): Promise<void> {
     const changed = this.#changed.signal;
     return pause(ms, signal ? AbortSignal.any([changed, signal]) : changed);
   }
 }
 
-/** Waits for what is under way, at most for so long; it goes on then. */
+/** Waits for work in flight, at most for this time; the work then continues. */
 export async function atMost(ms: number, work: Promise<unknown>): Promise<void> {
   const done = new AbortController();
   await Promise.race([work, pause(ms, done.signal)]).finally(() => done.abort());

@@ -29,7 +29,7 @@ test('a wait ends early, and leaves no timer, when its signal aborts', async () 
   expect(vi.getTimerCount()).toBe(0);
 });
 
-test('work is waited for at most so long', async () => {
+test('a wait for work ends after the time limit', async () => {
   const waiting = atMost(1_000, new Promise(() => undefined));
   await vi.advanceTimersByTimeAsync(1_000);
   await waiting;
@@ -37,7 +37,7 @@ test('work is waited for at most so long', async () => {
   expect(vi.getTimerCount()).toBe(0);
 });
 
-test('a change wakes all who wait for it, and none who come later', async () => {
+test('a change ends all current waits, and no later ones', async () => {
   const changed = new Condition();
   const waits = [changed.wait(60_000), changed.wait(60_000, new AbortController().signal)];
   changed.notify();

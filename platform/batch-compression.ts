@@ -6,20 +6,24 @@ import snappy from 'snappyjs';
 
 const require = createRequire(import.meta.url);
 
-/** A batch never grows beyond this, whatever it claims. */
+/** Maximum decompressed size of a batch, whatever it declares. */
 const maxDecompressedBytes = 64 * 1024 * 1024;
 
 /**
- * Most records of a batch. Clients make batches of some 10,000 (librdkafka) or of 16 KiB (Java) by default; 92 KB of
- * gzip can claim 9,000,000, each of which would become objects, and 1 MB of empty ones 700,000 dead letters.
+ * Maximum records of a batch. Clients make batches of some 10,000 (librdkafka) or of 16 KiB (Java) by
+ * default; 92 KB of gzip can contain 9,000,000, each of which would become objects, and 1 MB of empty ones
+ * 700,000 dead letters.
  */
 export const maxBatchRecords = 300_000;
-/** Most headers of all records of a batch together: an empty one takes two bytes, and becomes an object as well. */
+/**
+ * Maximum headers of all records of a batch together: an empty one takes two bytes, and becomes an object as
+ * well.
+ */
 export const maxBatchHeaders = 2_000_000;
 
 /**
- * The records of a batch as they were before compression, at most `maxBytes`. `codec` is what the batch's attributes
- * say: 0 none, 1 gzip, 2 snappy, 3 LZ4, 4 zstd. Throws when the bytes are not that, or too many.
+ * Decompresses the records of a batch, at most `maxBytes`. `codec` is from the batch's attributes: 0 none, 1
+ * gzip, 2 snappy, 3 LZ4, 4 zstd. Throws when the bytes are invalid, or too many.
  */
 export function decompress(codec: number, bytes: Buffer, maxBytes = maxDecompressedBytes): Buffer {
   if (codec === 0) return bytes;
@@ -30,7 +34,10 @@ export function decompress(codec: number, bytes: Buffer, maxBytes = maxDecompres
   throw new RangeError(`there is no codec ${codec}`);
 }
 
-/** Java's clients put snappy into the frame of xerial's snappy-java: a header, then blocks, each after its length. */
+/**
+ * Java's clients put snappy into the frame of xerial's snappy-java: a header, then blocks, each after its
+ * length.
+ */
 const xerialMagic = Buffer.from([0x82, 0x53, 0x4e, 0x41, 0x50, 0x50, 0x59, 0x00]);
 const xerialHeaderBytes = 16;
 
@@ -50,9 +57,9 @@ function unsnappy(bytes: Buffer, maxBytes: number): Buffer {
 }
 
 /**
- * The library knows no limit, so the most that the blocks can hold is added up first, from the frame format: magic u32 ·
- * FLG · BD (bits 4–6: block size, 4 is 64 KiB, 7 is 4 MiB) · [content size 8] · [dictionary 4] · checksum · blocks
- * (size u32, highest bit: stored as is; [checksum 4]) · 0 u32.
+ * The library has no limit, so the maximum size of the blocks is added up first, from the frame format: magic
+ * u32 · FLG · BD (bits 4–6: block size, 4 is 64 KiB, 7 is 4 MiB) · [content size 8] · [dictionary 4] ·
+ * checksum · blocks (size u32, highest bit: uncompressed; [checksum 4]) · 0 u32.
  */
 function unlz4(bytes: Buffer, maxBytes: number): Buffer {
   const flags = bytes.readUInt8(4);

@@ -37,7 +37,7 @@ describe.each(samples)('%s', (_name, codec, compressed, expected) => {
     expect(decompress(codec, compressed)).toEqual(expected);
   });
 
-  test('damage makes an error or other bytes, never a crash, a hang or more than the limit', () => {
+  test('damage causes an error or other bytes, never a crash, a hang or more than the limit', () => {
     fc.assert(
       fc.property(
         fc.nat(compressed.length - 1),
@@ -54,7 +54,7 @@ describe.each(samples)('%s', (_name, codec, compressed, expected) => {
   });
 });
 
-test('a small batch that would grow without end is refused', () => {
+test('a small batch that would grow without limit is refused', () => {
   const zeros = Buffer.alloc(8 * 1024 * 1024);
   const limit = 1024 * 1024;
   const bombs: [number, Buffer, number][] = [
@@ -69,7 +69,7 @@ test('a small batch that would grow without end is refused', () => {
   }
 });
 
-/** How many bytes come out; 0 when they are refused. */
+/** Returns the number of decompressed bytes; 0 when they are refused. */
 function bytesOrError(codec: number, bytes: Buffer, limit: number): number {
   try {
     return decompress(codec, bytes, limit).length;

@@ -1,12 +1,13 @@
 import type { IncomingHttpHeaders } from 'node:http';
 
 /**
- * Why a request must not be served by a server without authentication, or `undefined` when it may.
+ * Returns why a request must not be served by a server without authentication, or `undefined` when it may.
  *
- * Any web page can make the browser of someone who runs Millrace send requests to localhost. Two ways are closed: a
- * page of another site or of another port (the browser says so in `Origin` or `Sec-Fetch-Site`), and a name that an attacker points to
- * 127.0.0.1 (`Host` then has that name). Programs send none of these headers but `Host`, and are not concerned. With
- * a listening address other than loopback any `Host` is accepted, since it may rightly have any name.
+ * Any web page can make a local user's browser send requests to localhost. Two attacks are blocked: a page of
+ * another site or of another port (which `Origin` or `Sec-Fetch-Site` reveals), and an attacker's host name
+ * that resolves to 127.0.0.1 (which `Host` contains). Programs send none of these headers but `Host`, and are
+ * not affected. With a listening address other than loopback any `Host` is accepted, since it may have any
+ * name.
  */
 export function refusalOfBrowserRequest(
   headers: IncomingHttpHeaders,
@@ -17,7 +18,7 @@ export function refusalOfBrowserRequest(
     return `This server is for this machine only, and does not answer to the name ${host}.`;
   }
   const site = headers['sec-fetch-site'];
-  // Without an Origin, as of an image: another port of one machine is the same site to a browser.
+  // Without an Origin, as for an image: another port of one machine is the same site to a browser.
   const isOther = origin === undefined ? site === 'cross-site' || site === 'same-site' : !isOwn(origin, host);
   if (isOther) return 'Requests from other web sites and ports are refused.';
   return undefined;
@@ -27,7 +28,7 @@ function isLoopback(hostname: string): boolean {
   return /^(?:localhost|.+\.localhost|127(?:\.\d{1,3}){3}|\[?::1\]?)$/i.test(hostname);
 }
 
-/** Whichever scheme: a proxy in front may end TLS. All names of this machine are one. */
+/** Compares hosts with any scheme: a proxy in front may end TLS. All names of this machine are equal. */
 function isOwn(origin: string, host: string): boolean {
   if (origin === `http://${host}` || origin === `https://${host}`) return true;
   const [page, own] = [origin, `http://${host}`].map((url) => (URL.canParse(url) ? new URL(url) : undefined));

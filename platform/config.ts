@@ -6,9 +6,11 @@ import { tlsSettingProblems } from './tls-settings.js';
 export type { Config } from './settings.js';
 
 /**
- * Reads all settings from environment variables, once, at the start. An empty or blank variable counts as unset.
+ * Reads all settings from environment variables, once, at the start. An empty or blank variable counts as
+ * unset.
  *
- * @throws MillraceError `CONFIG_INVALID` that names each wrong variable, its value (not a password's) and what would do.
+ * @throws MillraceError `CONFIG_INVALID` that names each wrong variable, its value (not a password's) and the
+ *   allowed values.
  */
 export function loadConfig(environment: Record<string, string | undefined>): Config {
   const set = Object.fromEntries(Object.entries(environment).filter(([, value]) => value?.trim() !== ''));
@@ -35,7 +37,7 @@ export function loadConfig(environment: Record<string, string | undefined>): Con
   return result.data;
 }
 
-/** What no setting says by itself. */
+/** Checks that involve several settings. */
 function settingsThatMiss(config: Config): string[] {
   const {
     KAFKA_SASL_MECHANISM: mechanism,

@@ -3,7 +3,7 @@ import { loadConfig } from './config.js';
 import { describeSettings } from './settings.js';
 
 describe('loadConfig', () => {
-  it('has a default for all that a laptop needs', () => {
+  it('has defaults for everything that a laptop needs', () => {
     const config = loadConfig({});
     expect(config).toMatchObject({
       HOST: '127.0.0.1',
@@ -15,7 +15,7 @@ describe('loadConfig', () => {
     expect(config.KAFKA_BROKERS).toBeUndefined();
   });
 
-  it('takes an empty variable as unset', () => {
+  it('treats an empty variable as unset', () => {
     const config = loadConfig({ PORT: '', CLICKHOUSE_URL: '' });
     expect([config.PORT, config.CLICKHOUSE_URL]).toEqual([8080, undefined]);
   });
@@ -54,15 +54,15 @@ describe('loadConfig', () => {
     expect(() => loadConfig(environment)).toThrow(/has no item/);
   });
 
-  it('takes a blank variable as unset', () => {
+  it('treats a blank variable as unset', () => {
     expect(loadConfig({ PORT: ' ', API_KEYS: ' ' })).toMatchObject({ PORT: 8080 });
   });
 
-  it('refuses a time that no timer can wait', () => {
+  it('refuses a time that exceeds the maximum of a timer', () => {
     expect(() => loadConfig({ REQUEST_TIMEOUT_MS: '3000000000' })).toThrow(/REQUEST_TIMEOUT_MS/);
   });
 
-  it('refuses a certificate authority that would not be used, or is not there', () => {
+  it('refuses an unused or missing certificate authority', () => {
     expect(() => loadConfig({ KAFKA_TLS_CA: import.meta.filename })).toThrow(/KAFKA_TLS is not/);
     expect(() => loadConfig({ KAFKA_TLS: 'true', KAFKA_TLS_CA: '/no/such/file' })).toThrow(/no such file/);
   });

@@ -1,6 +1,9 @@
 const polynomial = 0x82f63b78;
 const tableBytes = 256 * 4;
-/** Eight tables of 256 entries, one after another. Views are read instead of typed arrays: they have no holes to check. */
+/**
+ * Eight tables of 256 entries, one after another. They are read through views instead of typed arrays, which
+ * have no holes to check.
+ */
 const tables = buildTables();
 
 function buildTables(): DataView {
@@ -18,7 +21,7 @@ function buildTables(): DataView {
 }
 
 /**
- * CRC-32C (Castagnoli), the checksum of record batches; `zlib.crc32` is another polynomial.
+ * Returns the CRC-32C (Castagnoli), the checksum of record batches; `zlib.crc32` uses another polynomial.
  * Slicing-by-8: eight table look-ups per eight bytes instead of a chain of eight dependent ones.
  *
  * @returns an unsigned 32-bit number; for "123456789" it is 0xe3069283.

@@ -14,7 +14,7 @@ test('all lengths around the eight-byte step agree with the bit-by-bit definitio
   }
 });
 
-test('a view into a larger buffer counts from its own start', () => {
+test('a view into a larger buffer starts at its own beginning', () => {
   const whole = Buffer.from('xxx123456789yyy');
   expect(crc32c(whole.subarray(3, 12))).toBe(0xe3069283);
   expect(crc32c(whole, 3, 12)).toBe(0xe3069283);

@@ -1,22 +1,24 @@
-/** What Millrace knows about an error code. */
+/** Properties of an error code. */
 interface ErrorKind {
   /** HTTP status; without one 503 where the error is retriable, else 500. */
   status?: number;
   /** Title of its problem details; required with a status. */
   title?: string;
-  /** Whether the same call can succeed later with nothing changed but time, unless the error says otherwise. */
+  /** Whether time alone can make the same call succeed later, unless the error says otherwise. */
   retriable?: boolean;
-  /** Only for a reason of dead letters: what is wrong with the record, as a sentence for docs/bad-input.md. */
+  /** Only for a reason of dead letters: the defect of the record, as a sentence for docs/bad-input.md. */
   deadLetter?: string;
 }
 
 /**
- * Every error code of Millrace. Clients, dead letters, metrics and logs carry these names: never change one.
+ * Every error code of Millrace. Clients, dead letters, metrics and logs contain these names: never change
+ * one.
  *
- * HTTP statuses, titles, the codes in the OpenAPI document and the table of reasons in docs/bad-input.md come from here.
+ * HTTP statuses, titles, the codes in the OpenAPI document and the table of reasons in docs/bad-input.md are
+ * derived from them.
  */
 const table = {
-  // Anything
+  // General
   INTERNAL: {
     status: 500,
     title: 'Internal error',
@@ -247,12 +249,12 @@ export const errorKinds: Readonly<Record<ErrorCode, ErrorKind>> = table;
 
 export const errorCodes = Object.keys(table) as ErrorCode[];
 
-/** Whether a code that was read back is known here: it may be of a newer version. */
+/** Whether a code that was read is known here: it may be of a newer version. */
 export function isErrorCode(code: string): code is ErrorCode {
   return Object.hasOwn(table, code);
 }
 
-/** HTTP status of an error. @param retriable - default: as the code is without a word of the error itself. */
+/** Returns the HTTP status of an error. @param retriable - default: as for the code. */
 export function statusOf(code: ErrorCode, retriable = errorKinds[code].retriable): number {
   return errorKinds[code].status ?? (retriable ? 503 : 500);
 }

@@ -29,7 +29,7 @@ test('a code without a status is 503 where the error is retriable, else 500', ()
   expect(codesWithStatus(409)).toEqual(['JOB_NOT_DONE', 'JOB_FAILED', 'MODEL_CONFLICT']);
 });
 
-test('a code of a newer version is an internal error, and keeps its name', () => {
+test('an unknown code of a newer version is an internal error, and keeps its name', () => {
   expect([isErrorCode('MADE_UP'), isErrorCode('toString')]).toEqual([false, false]);
   expect(problemOf('MADE_UP', 'it is new')).toEqual({
     type: 'urn:millrace:problem:made-up',
@@ -40,7 +40,7 @@ test('a code of a newer version is an internal error, and keeps its name', () =>
   });
 });
 
-test('what Millrace did not throw on purpose tells a client nothing', () => {
+test('an unexpected error reveals nothing to a client', () => {
   expect(toProblem(new TypeError('secret'))).toMatchObject({
     status: 500,
     code: 'INTERNAL',
@@ -48,7 +48,7 @@ test('what Millrace did not throw on purpose tells a client nothing', () => {
   });
 });
 
-/** What is no source of the product: it may use a code that nothing else does. */
+/** Files other than sources of the product: they may use codes that nothing else uses. */
 const notSource = new Set(['node_modules', 'dist', 'tests', 'benchmarks', 'examples', 'testing']);
 
 function sources(folder: string): string[] {

@@ -1,19 +1,19 @@
 import { type ErrorCode, errorKinds } from './error-codes.js';
 
 export interface MillraceErrorOptions {
-  /** Whether the same call can succeed later with nothing changed but time. Default: as its code is in the table. */
+  /** Whether time alone can make the same call succeed later. Default: as for its code in the table. */
   retriable?: boolean;
   /**
-   * Whether a setting, a password or a certificate is at fault. At the start there is no use in trying again then; a process that runs goes
-   * on trying, since it may be put right on the other side. Default `false`.
+   * Whether a setting, a password or a certificate is at fault. Then a retry at the start is useless; a
+   * running process retries, since the other side may be corrected. Default `false`.
    */
   misconfigured?: boolean;
   cause?: unknown;
 }
 
 /**
- * The one base class of errors that Millrace throws on purpose. Each layer translates what its libraries throw
- * once, into this. What its code means is in the table of `error-codes.ts`.
+ * The one base class of errors that Millrace throws on purpose. Each layer translates the errors of its
+ * libraries once, into this. The table in `error-codes.ts` explains its code.
  */
 export class MillraceError extends Error {
   /** Stable, safe to branch on and to show to clients (for example `MODEL_REFUSED`). */
@@ -29,7 +29,7 @@ export class MillraceError extends Error {
     this.misconfigured = options.misconfigured ?? false;
   }
 
-  /** What its problem details have beside the members that all have. */
+  /** Additional members of its problem details. */
   get members(): object {
     return {};
   }
@@ -43,7 +43,7 @@ export function isSystemError(error: unknown, ...codes: string[]): boolean {
 /** OpenSSL's own errors: `thread:error:number:library:function:reason:file:line:more`. */
 const openSsl = /[0-9A-F]+:error:[0-9A-F]+:[^:]*:[^:]*:([^:]+):[^:]*:\d+:[^\n)]*\n?/g;
 
-/** The message of whatever was thrown, without the full stop at its end: it goes into a sentence. */
+/** Returns the message of any thrown value, without the full stop at its end, for use in a sentence. */
 export function messageOf(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
   return message

@@ -2,17 +2,17 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { MillraceError, messageOf } from './errors.js';
 import { withoutSecrets } from './secrets.js';
 
-/** How one part of the system is: `degraded` works with less, `down` does not. */
+/** State of one part of the system: `degraded` works with less, `down` does not work. */
 export interface PartHealth {
   status: 'up' | 'degraded' | 'down';
-  /** What is wrong, and since when if known. */
+  /** The problem, and since when if known. */
   detail?: string;
 }
 
-/** Says how a part is; one that throws has failed, for the reason thrown. */
+/** Returns the state of a part; if it throws, the part has failed, with the error as the reason. */
 export type HealthCheck = () => PartHealth | Promise<PartHealth>;
 
-/** Says what is stuck for good, or nothing. */
+/** Returns what is permanently stuck, or nothing. */
 export type StuckCheck = () => string | undefined | Promise<string | undefined>;
 
 export interface HealthReport {
@@ -36,12 +36,14 @@ export class Health {
     this.#phase = phase;
   }
 
-  /** @param optional - whether the process does its main work without this part: then a failure is `degraded`. */
+  /**
+   * @param optional - whether the process does its main work without this part: then a failure is `degraded`.
+   */
   add(part: string, check: HealthCheck, { optional = false }: { optional?: boolean } = {}): void {
     this.#checks.set(part, { check, failure: optional ? 'degraded' : 'down' });
   }
 
-  /** @param check - looks for what only a restart of the process mends: liveness fails then. */
+  /** @param check - finds states that only a restart of the process fixes: liveness fails then. */
   addStuck(part: string, check: StuckCheck): void {
     this.#stuck.set(part, check);
   }
@@ -50,12 +52,15 @@ export class Health {
     if (this.#phase === 'starting') this.#phase = 'running';
   }
 
-  /** From now on the report is `down`, so that no new work is sent here while what is under way ends. */
+  /** Reports `down` from now on, so that no new work is sent here while the work in flight ends. */
   drain(): void {
     this.#phase = 'stopping';
   }
 
-  /** What only a restart mends, by part; empty as long as the process is of use, whatever is down around it. */
+  /**
+   * Returns problems that only a restart fixes, by part; empty as long as the process is useful, whatever
+   * else is down.
+   */
   async stuck(): Promise<Record<string, string>> {
     const found = await Promise.all(
       [...this.#stuck].map(async ([part, check]) => {
@@ -67,7 +72,8 @@ export class Health {
   }
 
   async report(): Promise<HealthReport> {
-    // As it is now: parts that are added while the others are asked would be missing from an `up`.
+    // A copy of the current list: parts that are added while the others are asked would be missing from an
+    // `up`.
     const phase = this.#phase;
     const parts: Record<string, PartHealth> = Object.fromEntries(
       await Promise.all(
@@ -84,7 +90,7 @@ export class Health {
   /**
    * Resolves when no part is down.
    *
-   * @throws MillraceError `NOT_READY` with what is down after `timeoutMs`.
+   * @throws MillraceError `NOT_READY` with the parts that are down after `timeoutMs`.
    */
   async whenUp(timeoutMs = 30_000): Promise<void> {
     const deadline = performance.now() + timeoutMs;

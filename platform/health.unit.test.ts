@@ -41,7 +41,7 @@ describe('Health', () => {
     expect((await health.report()).status).toBe('down');
   });
 
-  it('is down until it has started, also when that happens while it asks', async () => {
+  it('is down until it has started, even when that happens while it asks', async () => {
     const health = new Health(2000, 'starting');
     health.add('log', () => {
       health.add('score', () => ({ status: 'down' }));
@@ -52,7 +52,7 @@ describe('Health', () => {
     expect((await health.report()).parts).toHaveProperty('score');
   });
 
-  it('says what is stuck, which is no matter of what is down', async () => {
+  it('reports stuck parts, independently of parts that are down', async () => {
     const health = new Health();
     health.add('log', () => Promise.reject(new Error('refused')));
     expect(await health.stuck()).toEqual({});
@@ -61,7 +61,7 @@ describe('Health', () => {
     expect(await health.stuck()).toEqual({ score: 'asks nothing' });
   });
 
-  it('waits until nothing is down, and says what still is when it takes too long', async () => {
+  it('waits until nothing is down, and reports the parts that still are when it takes too long', async () => {
     const health = new Health();
     let asked = 0;
     health.add('log', () => ({ status: ++asked > 2 ? 'up' : 'down' }));

@@ -12,7 +12,7 @@ export interface ListenOptions {
 /**
  * Opens a server's port.
  *
- * @param name - what the server is, and `setting`, the variable that names its port: for the error.
+ * @param name - of the server, and `setting`, the variable with its port: for the error.
  * @returns the port: the one asked for, unless that was 0.
  * @throws MillraceError `PORT_IN_USE`, `LISTEN_FAILED`.
  */

@@ -20,7 +20,7 @@ afterEach(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-it('writes JSON lines into a file, in a folder made for it, behind what is there', async () => {
+it('appends JSON lines to a file, and creates its folder', async () => {
   for (const run of [1, 2]) {
     const logger = createLogger('info', file);
     logger.info({ run }, 'hello');
@@ -33,9 +33,9 @@ it('writes JSON lines into a file, in a folder made for it, behind what is there
   ]);
 });
 
-// Linux's device that has no space left, ever.
+// Linux's device that is always full.
 it.skipIf(!existsSync('/dev/full'))(
-  'on a full disk says so once and lets the process go on and end well',
+  'reports a full disk once and lets the process continue and end well',
   async () => {
     const script = `
     const { createLogger } = await import(${JSON.stringify(new URL('logger.js', import.meta.url).href)});
@@ -62,7 +62,7 @@ it.skipIf(!existsSync('/dev/full'))(
   },
 );
 
-it('moves a large file aside, in place of the one before, and leaves a small one', async () => {
+it('renames a large file, replacing the previous one, and keeps a small one', async () => {
   const small = join(folder, 'small.log');
   const large = join(folder, 'large.log');
   await writeFile(small, 'x'.repeat(10));

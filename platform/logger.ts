@@ -8,7 +8,7 @@ export type { Logger };
 
 const maxFileBytes = 20 * 1024 * 1024;
 
-/** Members that hold a secret whatever its value, at the top of a log line's data and one and two levels below. */
+/** Members that always hold a secret, at the top of a log line's data and one and two levels below. */
 const secretMembers = [
   'password',
   'secret',
@@ -21,8 +21,9 @@ const secretMembers = [
 ].flatMap((name) => [`["${name}"]`, `*["${name}"]`, `*.*["${name}"]`]);
 
 /**
- * Structured logs as JSON lines. A line that can't be written, on a full disk for example, is lost; the first is
- * reported on standard error. It never ends the process. Secrets are left out, by the name of a member and by value.
+ * Structured logs as JSON lines. A line that can't be written, on a full disk for example, is lost; the first
+ * is reported on standard error. It never ends the process. Secrets are left out, by the name of a member and
+ * by value.
  *
  * @param level - pino's level; `silent` writes nothing.
  * @param file - its path. Default: standard error, so that standard output stays for people.
@@ -43,8 +44,8 @@ export function createLogger(level: string, file?: string): Logger {
 }
 
 /**
- * Keeps a log from growing for ever: a file of more than 20 MB is renamed to `<file>.1`, in place of the one before.
- * To be called at the start, before anyone has the file open.
+ * Limits the size of a log: a file of more than 20 MB is renamed to `<file>.1`, replacing the previous one.
+ * Must be called at the start, before any process has the file open.
  *
  * @param limit - bytes; for tests.
  */
@@ -53,10 +54,10 @@ export function rotateLog(file: string, limit = maxFileBytes): void {
   if (size > limit) renameSync(file, `${file}.1`);
 }
 
-/** A logger that writes nothing, for callers that pass none. */
+/** A logger that writes nothing, for callers without one. */
 export const silentLogger: Logger = pino({ level: 'silent' });
 
-/** In place of pino's own file stream, whose flush at the end of the process tries a full disk again for ever. */
+/** Replaces pino's own file stream, whose flush at the end of the process retries for ever on a full disk. */
 function openFile(file: string): { write(line: string): void } {
   mkdirSync(dirname(file), { recursive: true });
   const descriptor = openSync(file, 'a');

@@ -3,19 +3,19 @@ import { dirname } from 'node:path';
 import { isSystemError } from './errors.js';
 
 /**
- * Makes a folder that a setting names, and those above it. Node's own `recursive` never ends where a file system says
- * that there is no such folder above although there is, as `/proc` does.
+ * Creates a folder named by a setting, and those above it. Node's own `recursive` never ends if a file system
+ * reports an existing parent folder as missing, as `/proc` does.
  *
- * @throws what stands in the way, as `mkdir` of Node does; nothing when the folder is there.
+ * @throws the error of Node's `mkdir`; nothing when the folder exists.
  */
 export async function makeFolder(folder: string): Promise<void> {
   if ((await tryMake(folder)) || dirname(folder) === folder) return;
   await makeFolder(dirname(folder));
-  // What is missing still, now that the folder above is there, is not for us to make.
+  // Still missing although the parent folder exists: it can't be created.
   if (!(await tryMake(folder))) await mkdir(folder);
 }
 
-/** @returns whether the folder is there. */
+/** @returns whether the folder exists. */
 async function tryMake(folder: string): Promise<boolean> {
   try {
     await mkdir(folder);

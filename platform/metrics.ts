@@ -1,6 +1,6 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 
-/** Everything that `/metrics` shows, in the Prometheus text format. One instance a process. */
+/** All metrics of `/metrics`, in the Prometheus text format. One instance per process. */
 export type Metrics = ReturnType<typeof createMetrics>;
 
 export function createMetrics() {

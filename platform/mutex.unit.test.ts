@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { Mutex } from './mutex.js';
 
-test('runs one piece of work at a time, in order of arrival', async () => {
+test('runs one task at a time, in order of arrival', async () => {
   const mutex = new Mutex();
   const log: string[] = [];
   const work = ['a', 'b', 'c'].map((name) =>

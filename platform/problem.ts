@@ -2,7 +2,7 @@ import { errorKinds, isErrorCode, statusOf } from './error-codes.js';
 import { MillraceError } from './errors.js';
 import { withoutSecrets } from './secrets.js';
 
-/** Problem details (RFC 9457): what clients are told of an error, over HTTP and RabbitMQ. */
+/** Problem details (RFC 9457): an error as clients see it, over HTTP and RabbitMQ. */
 export interface Problem {
   type: string;
   title: string;
@@ -13,13 +13,13 @@ export interface Problem {
   code: string;
   /** Every wrong field. */
   errors?: { field: string; problem: string }[];
-  /** Of an event that has no place on the log as far as known: sent again under this id it is there once. */
+  /** Id of an event that is not known to be on the log: sent again under this id it is there once. */
   event_id?: string;
   /** Of the request, while traces are recorded. */
   trace_id?: string;
 }
 
-/** Problem details of an error. One that Millrace did not throw on purpose stays in the log. */
+/** Returns the problem details of an error. One that Millrace did not throw on purpose stays in the log. */
 export function toProblem(error: unknown): Problem {
   if (!(error instanceof MillraceError))
     return problemOf('INTERNAL', 'Something went wrong on our side. The log has the details.');
@@ -27,8 +27,8 @@ export function toProblem(error: unknown): Problem {
 }
 
 /**
- * @param code - one that was read back may be of a newer version: it is an internal error then.
- * @param retriable - default: as the code is.
+ * @param code - one that was read may be of a newer version: it is an internal error then.
+ * @param retriable - default: as for the code.
  */
 export function problemOf(code: string, detail: string, retriable?: boolean): Problem {
   const known = isErrorCode(code) ? code : 'INTERNAL';

@@ -1,27 +1,27 @@
 import { z } from 'zod';
 import { messageOf } from './errors.js';
 
-/** Which pipeline scores the messages of a queue. */
+/** The pipeline that scores the messages of a queue. */
 export interface QueueMapping {
   queue: string;
   pipeline: string;
 }
 
-/** A queue that predictions go to, and which: a pattern of routing keys `<pipeline>.<model>.<label>`. */
+/** A queue for predictions, and which: a pattern of routing keys `<pipeline>.<model>.<label>`. */
 export interface ResultsQueue {
   queue: string;
   pattern: string;
 }
 
-/** AMQP 0-9-1 short strings have at most so many bytes; names of queues, exchanges and keys are such. */
+/** Maximum bytes of AMQP 0-9-1 short strings, such as names of queues, exchanges and keys. */
 const name = z.string().min(1).refine(isShort, 'is longer than 255 bytes');
 
 const bindingSchema = z
   .strictObject({
     queue: name,
-    /** Empty: the default exchange, which every queue is bound to by its name anyway. */
+    /** Empty: the default exchange, which every queue is bound to by its name. */
     exchange: z.string().refine(isShort, 'is longer than 255 bytes'),
-    /** Unset: the exchange has to be there, of whatever type. */
+    /** Unset: the exchange must exist, of any type. */
     type: z.enum(['direct', 'fanout', 'topic', 'headers']).optional(),
     durable: z.boolean().default(true),
     routing_key: z.string().refine(isShort, 'is longer than 255 bytes').default(''),
@@ -35,10 +35,13 @@ const bindingSchema = z
     error: '`headers` are for exchanges of the type headers alone',
   });
 
-/** A queue's binding to an exchange, by which messages reach it. */
+/** A binding of a queue to an exchange. */
 export type Binding = z.infer<typeof bindingSchema>;
 
-/** @throws Error that says what is wrong with a text such as `alicpp_records=credit-default,rides=taxi-trip-duration`. */
+/**
+ * Parses queues. @throws Error with the problem of a text such as
+ * `alicpp_records=credit-default,rides=taxi-trip-duration`.
+ */
 export function parseQueueMappings(text: string): QueueMapping[] {
   const mappings = items(text).map((item) => {
     const { left: queue, right: pipeline } = split(item);
@@ -52,7 +55,10 @@ export function parseQueueMappings(text: string): QueueMapping[] {
   return mappings;
 }
 
-/** @throws Error that says what is wrong with a text such as `scores,defaults=credit-default.*.default`. */
+/**
+ * Parses queues for results. @throws Error with the problem of a text such as
+ * `scores,defaults=credit-default.*.default`.
+ */
 export function parseResultsQueues(text: string): ResultsQueue[] {
   return items(text).map((item) => {
     const { left: queue, right: pattern = '#' } = split(item);
@@ -63,7 +69,7 @@ export function parseResultsQueues(text: string): ResultsQueue[] {
   });
 }
 
-/** @throws Error that says what is wrong with a JSON list of bindings. */
+/** Parses bindings. @throws Error with the problem of a JSON list. */
 export function parseBindings(text: string): Binding[] {
   let json: unknown;
   try {
@@ -86,7 +92,7 @@ function items(text: string): string[] {
     .filter((item) => item !== '');
 }
 
-/** At the last `=`: a pipeline has none in its name, a queue may. */
+/** Splits at the last `=`: a pipeline has none in its name, a queue may. */
 function split(item: string): { left: string; right: string | undefined } {
   const at = item.lastIndexOf('=');
   return at < 0
@@ -107,7 +113,7 @@ function isShort(text: string): boolean {
   return Buffer.byteLength(text) <= 255;
 }
 
-/** The settings of the bridge, by environment variable. The bridge parses texts that name several things. */
+/** The settings of the bridge, by environment variable. The bridge parses lists. */
 export const rabbitmqVariables = {
   RABBITMQ_URL: z
     .url({ protocol: /^amqps?$/ })
@@ -155,7 +161,7 @@ export const rabbitmqVariables = {
     .describe('Delay before the first retry, milliseconds. It doubles with each retry, up to ten minutes.'),
 };
 
-/** A check that a text is one that `parse` understands. */
+/** A check that `parse` accepts a text. */
 function parsedBy(
   parse: (text: string) => unknown,
 ): (text: string, context: z.RefinementCtx<string>) => void {

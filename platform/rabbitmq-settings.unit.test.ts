@@ -65,6 +65,6 @@ describe('RABBITMQ_RESULTS_QUEUES', () => {
   });
 });
 
-it('RABBITMQ_URL is no secret to be told', () => {
+it('RABBITMQ_URL is a secret', () => {
   expect(() => loadConfig({ RABBITMQ_URL: 'http://user:secret@host' })).toThrow(/^(?!.*secret)/s);
 });

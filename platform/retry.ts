@@ -5,9 +5,9 @@ import type { Logger } from './logger.js';
 /**
  * Calls `action` until it succeeds, with pauses from 1 to 5 seconds.
  *
- * @param what - for the log: what fails.
+ * @param what - the failing operation, for the log.
  * @param signal - ends the retries: no call of `action` begins after it has aborted.
- * @throws what `action` throws, unless that is retriable without a change of the settings; the signal's reason.
+ * @throws errors of `action` that are not retriable, or whose cause is a setting; the signal's reason.
  */
 export async function retryForever<T>(
   what: string,

@@ -37,7 +37,7 @@ test.each([
   expect(action).toHaveBeenCalledOnce();
 });
 
-test('ends when its signal aborts, and calls no more', async () => {
+test('ends when its signal aborts, without another call', async () => {
   const stopping = new AbortController();
   const action = vi.fn<() => Promise<void>>(() => Promise.reject(unavailable));
   const result = retryForever('Asking', { logger, signal: stopping.signal }, action);

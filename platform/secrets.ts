@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { messageOf } from './errors.js';
 
-/** Settings whose values are secret as a whole, or as the password in a URL. */
+/** Settings whose whole value is secret, or the password in a URL. */
 const secretSettings = [
   'KAFKA_SASL_PASSWORD',
   'SCHEMA_REGISTRY_PASSWORD',
@@ -11,7 +11,7 @@ const secretSettings = [
   'REDIS_URL',
   'MILLRACE_API_KEY',
 ] as const;
-/** Secret too; their files are something else, or there is none. */
+/** Secret too, but without a `_FILE` setting. */
 const otherSecrets = [
   'API_KEYS',
   'SCHEMA_REGISTRY_URL',
@@ -27,7 +27,7 @@ const otherSecrets = [
 
 type SecretFile = `${(typeof secretSettings)[number]}_FILE`;
 
-/** Whether a setting's value is secret, or may hold a password. */
+/** Whether a setting's value is secret, or may contain a password. */
 export function isSecret(name: string): boolean {
   return [...secretSettings, ...otherSecrets].some((each) => each === name);
 }
@@ -43,10 +43,10 @@ export const secretFileVariables = Object.fromEntries(
 type Environment = Record<string, string | undefined>;
 
 /**
- * The environment with what `<NAME>_FILE` settings point to in the place of `<NAME>`; a line's end at the end is left
+ * Returns the environment with the content of `<NAME>_FILE` settings as `<NAME>`; a final line end is left
  * out. From now on {@link withoutSecrets} knows all secrets in it.
  *
- * @returns also what is wrong with these settings.
+ * @returns also the problems of these settings.
  */
 export function readSecrets(environment: Environment): { environment: Environment; problems: string[] } {
   const complete = { ...environment };
@@ -75,7 +75,7 @@ function secretsIn(name: string, value: string | undefined): string[] {
   return [value];
 }
 
-/** What stands between user and host, as it is and decoded; also of what is no valid URL. */
+/** Returns the part between user and host, raw and decoded; also of an invalid URL. */
 function secretsOfUrl(url: string): string[] {
   const [, user = '', password = ''] = /^[a-z+]+:\/\/([^:@/]*):(.*)@/i.exec(url) ?? [];
   if (password === '') return [];
@@ -99,7 +99,7 @@ const minSecret = 4;
 const known = new Set<string>();
 let pattern: RegExp | undefined;
 
-/** Has {@link withoutSecrets} leave out these values, also URL-encoded, in base64, and within JSON. */
+/** Makes {@link withoutSecrets} leave out these values, also URL-encoded, in base64, and within JSON. */
 export function keepSecret(...values: readonly string[]): void {
   for (const value of values.filter(({ length }) => length >= minSecret)) {
     known.add(value);
@@ -112,12 +112,12 @@ export function keepSecret(...values: readonly string[]): void {
   pattern = known.size === 0 ? undefined : new RegExp(byLengthDescending.map(escaped).join('|'), 'g');
 }
 
-/** A user's password for Basic authentication, whose header has it in another form. */
+/** Adds a user's password for Basic authentication, whose header encodes it differently. */
 export function keepBasicSecret(user: string, password: string): void {
   if (password.length >= minSecret) keepSecret(password, basic(user, password));
 }
 
-/** Text for a log, an answer or a terminal: every known secret, and every password in a URL, is left out of it. */
+/** Returns text for a log, an answer or a terminal, without known secrets and passwords in URLs. */
 export function withoutSecrets(text: string): string {
   const clean = pattern === undefined ? text : text.replace(pattern, '[secret]');
   return clean.includes('://')
@@ -125,7 +125,7 @@ export function withoutSecrets(text: string): string {
     : clean;
 }
 
-/** A URL without user and password: for files and for people. */
+/** Returns a URL without user and password, for files and for people. */
 export function withoutCredentials(url: string): string {
   if (!URL.canParse(url)) return withoutSecrets(url);
   const clean = new URL(url);

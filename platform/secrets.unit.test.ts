@@ -24,7 +24,7 @@ it('leaves any password out of a URL, known or not', () => {
   expect(withoutCredentials('http://host:1')).toBe('http://host:1');
 });
 
-it('does not look for what is too short to be told from words', () => {
+it('ignores secrets that are too short to be distinguished from words', () => {
   keepSecret('a');
   expect(withoutSecrets('a banana')).toBe('a banana');
 });

@@ -1,4 +1,4 @@
-/** Lets a number of pieces of work run at once; the others wait in order of arrival. */
+/** Limits the number of concurrent tasks; the others wait in order of arrival. */
 export class Semaphore {
   #free: number;
   readonly #total: number;
@@ -15,7 +15,7 @@ export class Semaphore {
     return this.#free === this.#total;
   }
 
-  /** Runs `work` when there is a place for it, and resolves with its result. A failure concerns only its caller. */
+  /** Runs `work` when there is capacity, and resolves with its result. A failure affects only its caller. */
   async run<T>(work: () => Promise<T>): Promise<T> {
     if (this.#free > 0) this.#free--;
     else await new Promise<void>((start) => this.#waiting.push(start));

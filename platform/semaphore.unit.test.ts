@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { Semaphore } from './semaphore.js';
 
-test('runs as much at once as it has places, in order of arrival, and tells when it is idle', async () => {
+test('runs as many tasks as its capacity, in order of arrival, and reports when it is idle', async () => {
   const semaphore = new Semaphore(2);
   const log: string[] = [];
   const finish: (() => void)[] = [];
@@ -27,7 +27,7 @@ test('runs as much at once as it has places, in order of arrival, and tells when
   expect(log).toEqual(['a', 'b', 'c', 'd', 'idle']);
 });
 
-test('gives a place back when work fails', async () => {
+test('releases its capacity when a task fails', async () => {
   const semaphore = new Semaphore(1);
   await expect(semaphore.run(() => Promise.reject(new Error('no')))).rejects.toThrow('no');
   expect(await semaphore.run(() => Promise.resolve(1))).toBe(1);

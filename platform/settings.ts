@@ -17,13 +17,13 @@ const list = z
       .filter((item) => item !== ''),
   ) // prettier-ignore
   .refine((items) => items.length > 0, 'has no item between its commas');
-/** Node's timers take no more. */
+/** The maximum delay of Node's timers. */
 const maxMs = 2 ** 31 - 1;
 const flag = z.enum(['true', 'false']).transform((text) => text === 'true');
 const rides = z.coerce.number().int().min(1).max(10_000);
 const url = z.url({ protocol: /^https?$/ });
 
-/** Every setting: what it may be, what it is by default, and what it means. */
+/** Every setting: its type, its default and its meaning. */
 export const variables = z.object({
   HOST: z.string().default('127.0.0.1').describe('Address to listen on.'),
   PORT: port.default(8080).describe('Port of the HTTP API.'),
@@ -295,7 +295,7 @@ export interface Setting {
   default: string | undefined;
 }
 
-/** Every setting, in the order of its subject. */
+/** Every setting, grouped by subject. */
 export function describeSettings(): Setting[] {
   return Object.entries(variables.shape).map(([name, schema]) => {
     const value = name === 'DATA_DIR' ? './.millrace' : schema.safeParse(undefined).data;
@@ -307,7 +307,7 @@ export function describeSettings(): Setting[] {
   });
 }
 
-/** `docs/settings.md`. */
+/** Returns the content of `docs/settings.md`. */
 export function settingsPage(settings: readonly Setting[]): string {
   const items = settings.map(({ name, meaning, default: value }) => {
     const ending = value === undefined ? '' : ` Default: \`${value}\`.`;

@@ -98,7 +98,7 @@ describeWithRedis('shared through Redis', () => {
     );
     const [one, other] = limits;
     await one?.take('a', 10_000);
-    // 9,900 too many at 100 a second: 99 seconds beyond the one that they were asked in.
+    // 9,900 too many at 100 a second: 99 seconds after the one of the request.
     await expect
       .poll(async () => {
         try {
@@ -128,7 +128,7 @@ describeWithRedis('shared through Redis', () => {
     expect(isUp(shared)).toBe(true);
   });
 
-  it('holds nobody up while Redis hangs, and is back by itself', async () => {
+  it('delays no request while Redis hangs, and recovers by itself', async () => {
     const [store] = copies;
     store.write({ key: 'k', value: 'v', ttlSeconds: 60 });
     await expect.poll(() => store.read(['k'])).toEqual(['v']);
@@ -143,7 +143,7 @@ describeWithRedis('shared through Redis', () => {
     await expect.poll(() => store.read(['k'])).toEqual(['v']);
   });
 
-  it('goes on without a Redis that dies, limits included, and uses the next', async () => {
+  it('works without a dead Redis, limits included, and uses the next one', async () => {
     const [store] = copies;
     const limits = new RateLimits({ perSecond: 2, metrics: createMetrics(), shared: store });
     await redis.kill();
@@ -156,7 +156,7 @@ describeWithRedis('shared through Redis', () => {
     await expect.poll(() => isUp(store)).toBe(true);
   });
 
-  it('leaves a Redis alone that takes no writes', async () => {
+  it('does not use a Redis that accepts no writes', async () => {
     const [store] = copies;
     await store.client.config('SET', 'maxmemory', '1');
     store.write({ key: 'k', value: 'v', ttlSeconds: 60 });
@@ -166,7 +166,7 @@ describeWithRedis('shared through Redis', () => {
     await expect.poll(() => isUp(store)).toBe(true);
   });
 
-  it('says a wrong password, and not which', async () => {
+  it('reports a wrong password, without the password', async () => {
     const url = redis.url.replace('//', '//:guessed@');
     const store = new SharedStore({ url, metrics: createMetrics(), logger: silentLogger, retryMs: 50 });
     opened.push(store);

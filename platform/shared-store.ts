@@ -6,28 +6,28 @@ import type { Metrics } from './metrics.js';
 import { tlsAdvice } from './tls-problems.js';
 
 export interface SharedStoreOptions {
-  /** `redis://` or `rediss://`, as ioredis reads it: user, password, database number. */
+  /** `redis://` or `rediss://`, as ioredis parses it: user, password, database number. */
   url: string;
-  /** For `rediss:`, such as an authority of one's own. Default: Node's. */
+  /** For `rediss:`, such as a private authority. Default: Node's. */
   tls?: ConnectionOptions;
   metrics: Metrics;
   logger: Logger;
-  /** Longest wait for an answer, milliseconds. Default 250. */
+  /** Time limit of an answer, milliseconds. Default 250. */
   timeoutMs?: number;
-  /** How often a Redis that failed is tried again, milliseconds. Default 500. */
+  /** Interval of the attempts after a failure of Redis, milliseconds. Default 500. */
   retryMs?: number;
 }
 
-/** Something to be remembered for some seconds. */
+/** A value to be kept for some seconds. */
 export interface SharedValue {
   key: string;
   value: string;
   ttlSeconds: number;
 }
 
-/** Values that wait to be written at most; what comes beyond is not shared. */
+/** Maximum number of values waiting to be written; further ones are not shared. */
 const maxWaiting = 20_000;
-/** Values of one round trip: more would keep other commands waiting. */
+/** Values of one round trip: more would delay other commands. */
 const valuesAtOnce = 1_000;
 
 /** One command for many values: a command each costs this process and Redis several times as much. */
@@ -37,9 +37,9 @@ for i, key in ipairs(KEYS) do
 end`;
 
 /**
- * What copies of the HTTP API share through Redis. Everything here can be lost at any moment: nobody may rely on a value
- * being there. A Redis that fails or hangs is left alone from the first failure until it takes a write again, so it holds
- * up the requests of one moment, for `timeoutMs`, and no others.
+ * Data that copies of the HTTP API share through Redis. Everything here can be lost at any moment: no code
+ * may rely on a value. After a failure or a timeout Redis is not used until it accepts a write again, so it
+ * delays only the requests of one moment, by `timeoutMs`.
  */
 export class SharedStore {
   readonly #redis: Redis;
@@ -63,7 +63,8 @@ export class SharedStore {
       connectTimeout: 2_000,
       enableAutoPipelining: true,
       retryStrategy: () => retryMs,
-      // Else a connection that died without a word would be trusted until the system gives it up, which takes minutes.
+      // Otherwise a connection that broke silently would be used until the system gives it up, which takes
+      // minutes.
       socketTimeout: 10_000,
     });
     this.#redis.on('error', (error: Error) => this.#fail(error));
@@ -76,12 +77,12 @@ export class SharedStore {
   /** Prefix of every key. */
   static readonly prefix = 'millrace:';
 
-  /** What the library of the rate limits needs; for everything else there is {@link attempt}. */
+  /** For the library of the rate limits; everything else uses {@link attempt}. */
   get client(): Redis {
     return this.#redis;
   }
 
-  /** Runs commands. `undefined` when they fail, and at once while Redis is out. */
+  /** Runs commands. Returns `undefined` when they fail, and at once while Redis is unavailable. */
   async attempt<T>(work: (redis: Redis) => Promise<T>): Promise<T | undefined> {
     if (this.#failure !== undefined) return undefined;
     try {
@@ -92,7 +93,10 @@ export class SharedStore {
     }
   }
 
-  /** The values under some keys, in their order, many in one round trip; none where there is none, or Redis is out. */
+  /**
+   * Returns the values under some keys, in their order, in one round trip; none if missing, or while Redis is
+   * unavailable.
+   */
   async read(keys: readonly string[]): Promise<(string | undefined)[]> {
     const values: (string | undefined)[] = [];
     for (let from = 0; from < keys.length; from += valuesAtOnce) {
@@ -103,7 +107,10 @@ export class SharedStore {
     return values;
   }
 
-  /** Has a value written soon, with others in one round trip, unless its key has one: the first stays. Dropped while Redis is out. */
+  /**
+   * Queues a value to be written soon, with others in one round trip, unless its key has one: the first
+   * stays. Dropped while Redis is unavailable.
+   */
   write(value: SharedValue): void {
     if (this.#failure !== undefined || this.#waiting.length >= maxWaiting) return;
     this.#waiting.push(value);
@@ -112,7 +119,7 @@ export class SharedStore {
     setImmediate(() => void this.#writeAll());
   }
 
-  /** @throws MillraceError `REDIS_UNAVAILABLE` with the last failure, while Redis is out. */
+  /** @throws MillraceError `REDIS_UNAVAILABLE` with the last failure, while Redis is unavailable. */
   check(): void {
     if (this.#failure !== undefined) throw this.#failure;
   }
@@ -154,11 +161,11 @@ export class SharedStore {
     this.#probe = setTimeout(() => void this.#tryAgain(), delayMs).unref();
   }
 
-  /** With a write, because a Redis that is full, or a replica, answers reads and refuses those. */
+  /** Checks with a write, because a full Redis, or a replica, answers reads and refuses writes. */
   async #tryAgain(): Promise<void> {
     try {
       if (this.#redis.status === 'ready') {
-        // Two keys: in a cluster they are at different nodes, which no command of many keys gets over.
+        // Two keys: in a cluster they are on different nodes, which no multi-key command can span.
         const probes = ['probe', 'probe-2'].map((key) => SharedStore.prefix + key);
         await this.#redis.eval(keepFirst, probes.length, ...probes, '1', 10, '1', 10);
         this.#failure = undefined;
@@ -172,7 +179,7 @@ export class SharedStore {
   }
 }
 
-/** Errors of a connection name host and port at most, never the URL, which may hold a password. */
+/** Errors of a connection name host and port at most, never the URL, which may contain a password. */
 function unavailable(cause: unknown): MillraceError {
   const reason = messageOf(cause).replace(/\.+$/, '');
   const advice = /^(?:MOVED|ASK|CROSSSLOT|CLUSTERDOWN)\b|cross.?slot/i.test(reason)

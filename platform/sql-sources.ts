@@ -1,13 +1,13 @@
 import { z } from 'zod';
 
 /**
- * Sources outside its tables that SQL may access, by ClickHouse's names: each allows the table functions and engines of
+ * External sources that SQL may access, by ClickHouse's names: each allows the table functions and engines of
  * that kind. `FILE` is read-only.
  */
 const sqlSources = ['FILE', 'URL', 'REMOTE', 'POSTGRES', 'MYSQL', 'MONGO', 'REDIS', 'SQLITE', 'S3'] as const;
 export type SqlSource = (typeof sqlSources)[number];
 
-/** The setting `CLICKHOUSE_SOURCES`: names of sources, comma separated. */
+/** Parses the setting `CLICKHOUSE_SOURCES`: names of sources, comma separated. */
 export const sqlSourcesSetting = z
   .string()
   .transform((text) => text.split(',').map((name) => name.trim()))

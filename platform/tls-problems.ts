@@ -34,7 +34,7 @@ const advices: Record<string, Advice> = {
   ERR_SSL_TLSV1_ALERT_UNKNOWN_CA: wantsCertificate,
 };
 
-/** For errors that libraries have made new ones of, without the code. */
+/** For errors that libraries have wrapped without the code. */
 const codesByText: readonly (readonly [RegExp, string])[] = [
   [
     /self-signed certificate|unable to verify the first certificate|unable to get (?:local )?issuer/i,
@@ -50,7 +50,7 @@ const codesByText: readonly (readonly [RegExp, string])[] = [
   ],
 ];
 
-/** What to do about a connection that TLS has failed; nothing when the reason is another. */
+/** Returns the remedy for a connection that failed due to TLS; nothing for other reasons. */
 export function tlsAdvice(error: unknown, engine: TlsEngine): string | undefined {
   let current: unknown = error;
   for (let depth = 0; depth < 10 && current instanceof Error; depth++) {

@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { MillraceError, messageOf } from './errors.js';
 import { fileVersion } from './file-version.js';
 
-/** Engines that are reached over TLS, as the names of their settings begin. */
+/** Engines that support TLS, by the prefix of their settings. */
 const tlsEngines = ['KAFKA', 'SCHEMA_REGISTRY', 'CLICKHOUSE', 'RABBITMQ', 'REDIS'] as const;
 export type TlsEngine = (typeof tlsEngines)[number];
 
@@ -33,9 +33,9 @@ export function tlsVariables<E extends TlsEngine>(engine: E) {
 }
 
 /**
- * Node's options for the connections to an engine; the server's certificate is always verified. Certificates are read
- * again when their files change, so each new connection has those of now; while they can't be read, or don't belong
- * together, those from before.
+ * Returns Node's options for the connections to an engine; the server's certificate is always verified.
+ * Certificates are read again when their files change, so new connections use the current ones. While they
+ * are unreadable, or don't belong together, the previous ones are used.
  */
 export function tlsOptions(config: TlsConfig, engine: TlsEngine): ConnectionOptions {
   const files = filesOf(config, engine);
@@ -51,7 +51,7 @@ export function tlsOptions(config: TlsConfig, engine: TlsEngine): ConnectionOpti
   };
 }
 
-/** Connections over HTTPS with the options of {@link tlsOptions}. */
+/** Returns an agent for HTTPS with the options of {@link tlsOptions}. */
 export class TlsAgent extends Agent {
   readonly #tls: ConnectionOptions;
 
@@ -65,7 +65,10 @@ export class TlsAgent extends Agent {
   }
 }
 
-/** What is wrong with the settings of TLS. @param usesTls - whether an engine is talked TLS to, undefined: it is not set. */
+/**
+ * Returns the problems of the TLS settings. @param usesTls - whether an engine's connections use TLS,
+ * undefined: it is not set.
+ */
 export function tlsSettingProblems(
   config: TlsConfig,
   usesTls: Record<TlsEngine, boolean | undefined>,
@@ -152,7 +155,7 @@ class CurrentContext {
       this.#context = readContext(this.#files);
       this.#version = version;
     } catch (error) {
-      // In the middle of a change, perhaps: the next connection looks again.
+      // Perhaps in the middle of a change: the next connection reads them again.
       if (this.#context === undefined) throw error;
     }
     return this.#context;

@@ -10,7 +10,7 @@ import { testEngines } from '../../tests/system/engines/chosen.js';
 
 const installed = spawnSync('redis-server', ['--version']).status === 0;
 
-/** Tests that need a Redis server. Where there is none they are skipped, and their heading says so. */
+/** Declares tests that need a Redis server. Without one they are skipped, and their heading says so. */
 export function describeWithRedis(name: string, tests: () => void): void {
   const isHere = installed || testEngines === 'containers';
   const reason = isHere
@@ -21,7 +21,7 @@ export function describeWithRedis(name: string, tests: () => void): void {
   });
 }
 
-/** A Redis server on a port of its own, with nothing on disk. */
+/** A Redis server on its own port, with nothing on disk. */
 export class RedisServer {
   readonly port: number;
   readonly #folder: string;
@@ -51,9 +51,9 @@ export class RedisServer {
     return `redis://127.0.0.1:${this.port}`;
   }
 
-  /** Starts it, empty, on its port. Resolves when it takes connections. */
+  /** Starts it, empty, on its port. Resolves when it accepts connections. */
   async begin(): Promise<void> {
-    // One with settings is about files of this machine.
+    // Settings refer to files of this machine.
     if (testEngines === 'containers' && this.#settings.length === 0) {
       if (this.#container === undefined) this.#container = await this.#contained();
       else await this.#container.restart();
@@ -72,7 +72,7 @@ export class RedisServer {
     if (!output.includes('Ready to accept')) throw new Error(`redis-server did not start: ${output}`);
   }
 
-  /** It hangs: connections stay, nothing is answered. */
+  /** Halts it: connections stay, answers don't come. */
   async hang(): Promise<void> {
     await this.#container?.pause();
     this.#process?.kill('SIGSTOP');

@@ -47,7 +47,7 @@ test('with an endpoint they are on, until they are stopped', async () => {
   expect(tracer().startSpan('test').isRecording()).toBe(false);
 });
 
-test('after a hundred events of a span the others keep its trace, but are not recorded', async () => {
+test('events of a span after the first hundred keep its trace, but are not recorded', async () => {
   const endpoint = 'http://127.0.0.1:9';
   vi.stubEnv('OTEL_EXPORTER_OTLP_ENDPOINT', endpoint);
   const records = Array.from({ length: 60 }, () => ({
@@ -75,7 +75,7 @@ test('after a hundred events of a span the others keep its trace, but are not re
   await stop();
 });
 
-test('a secret in an error does not leave with its span', async () => {
+test('a secret in an error is not exported with its span', async () => {
   const received: Buffer[] = [];
   const collector = createServer((request, response) => {
     request.on('data', (part: Buffer) => received.push(part)).on('end', () => response.end('{}'));
@@ -93,7 +93,7 @@ test('a secret in an error does not leave with its span', async () => {
   expect(sent).not.toContain('a canary');
 });
 
-test('a protocol that is not spoken is said at the start, where traces are on', () => {
+test('an unsupported protocol is reported at the start, if traces are on', () => {
   const grpc = { OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc' };
   expect(() => loadConfig({ ...grpc, OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:4317' })).toThrow(/4318/);
   expect(() => loadConfig(grpc)).not.toThrow();
