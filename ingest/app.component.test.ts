@@ -23,7 +23,7 @@ it('answers an unknown route with a problem', async () => {
   expect([response.status, await codeOf(response)]).toEqual([404, 'NOT_FOUND']);
 });
 
-it('tells nothing of an error that it does not know', async () => {
+it('reveals nothing of an unexpected error', async () => {
   const broken = api.with({ findStored: () => Promise.reject(new Error('a secret')) });
   const response = await broken.get('/v1/predictions/some-id');
   expect(response.status).toBe(500);

@@ -45,35 +45,35 @@ export interface AppOptions extends OperationsOptions {
   findStored: FindStored;
   findDeadLetters: PredictionRoutesOptions['findDeadLetters'];
   jobs: FileJobs;
-  /** Folders with model versions; the first that has one counts. */
+  /** Folders with model versions; the first that has a version takes precedence. */
   modelRoots: readonly string[];
   lifecycle: ModelLifecycle;
   served: ServedModels;
   registrar: ModelRegistrar;
-  /** Largest file of a model version, bytes. */
+  /** Maximum file size of a model version, bytes. */
   maxModelBytes: number;
   schedules: readonly Schedule[];
   scheduleRuns: ScheduleRuns;
   logger: Logger;
   apiKeys: ApiKeys;
-  /** Address that is listened on. */
+  /** Listening address. */
   host: string;
-  /** What a client may ask for. None: as much as it likes. */
+  /** Limit of a client. Unset: no limit. */
   limits: RateLimits | undefined;
   /** Proxies in front that add to `X-Forwarded-For`. */
   trustProxy: number;
-  /** Largest request body, bytes. */
+  /** Maximum request body, bytes. */
   maxBodyBytes: number;
-  /** How long a request may take, milliseconds. */
+  /** Time limit of a request, milliseconds. */
   requestTimeoutMs: number;
-  /** Most events of one request. */
+  /** Maximum events of one request. */
   maxEvents: number;
 }
 
-/** What programs call, and not people or probes. */
+/** Paths for programs, and not for people or probes. */
 const calls = ['/v1/*', '/v2/*', '/predict', '/predict/*', '/upload'];
 
-/** The HTTP interface. It opens no port: `app.request()` answers in process. */
+/** Creates the HTTP API. It opens no port: `app.request()` answers in process. */
 export function createApp(options: AppOptions): Hono {
   const { pipelines, acceptor, cache, findStored, logger, metrics } = options;
   // `/v2/` is `/v2`.
@@ -97,18 +97,18 @@ export function createApp(options: AppOptions): Hono {
     sendProblem(c, new MillraceError('NOT_FOUND', `There is no ${c.req.method} ${c.req.path}. See /docs.`)),
   );
 
-  // Before the limits: a probe that is refused would make a busy process a dead one.
+  // Before the limits: a refused probe would make a busy process look dead.
   app.route('/', operations(options));
   app.route('/v2/health', inferenceHealth(options.health));
   if (isTracing()) for (const path of calls) app.use(path, traceRequests());
   if (!options.apiKeys.required) app.use(refuseOtherSites(options.host));
   app.use(identifyClient(options.apiKeys));
-  // Around all that may refuse a request there.
+  // Around everything that may refuse a request there.
   for (const path of ['/predict', '/predict/*', '/upload']) app.use(path, aimqErrors());
   if (options.limits !== undefined) app.use(limitRequests(options.limits, options.trustProxy));
   app.route('/docs', docs());
   app.get('/', (c) => c.redirect('/docs'));
-  // Where AIMQ has its page.
+  // The path of AIMQ's page.
   app.get('/swagger/*', (c) => c.redirect('/docs'));
   let document: Promise<object> | undefined;
   app.get('/openapi.json', async (c) => {

@@ -28,7 +28,10 @@ afterAll(async () => {
   await rm(folder, { recursive: true });
 });
 
-/** Sends bytes as they are, and resolves with all that comes back until the connection is closed, or an answer is whole. */
+/**
+ * Sends bytes unchanged, and resolves with all received bytes until the connection is closed, or an answer is
+ * complete.
+ */
 async function send(text: string, { port = Number(address.port), end = true } = {}): Promise<string> {
   const socket = connect(port, '127.0.0.1');
   socket.write(text);
@@ -45,7 +48,7 @@ const head = (...lines: string[]): string =>
 const answersOf = (text: string): string[] =>
   [...text.matchAll(/^HTTP\/1\.1 (\d{3})/gm)].map(([, status]) => status ?? '');
 
-describe('requests that two servers could read differently', () => {
+describe('requests that two servers could parse differently', () => {
   const smuggled = 'GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n';
   it.each([
     ['a length and chunks', head('Content-Length: 6', 'Transfer-Encoding: chunked') + `0\r\n\r\n${smuggled}`],
@@ -88,7 +91,7 @@ it('a client that never ends its body gets 408, and its connection is closed', a
 });
 
 describe('web pages', () => {
-  it('of other sites may not ask, nor read what is answered', async () => {
+  it('of other sites may not send requests, nor read the answers', async () => {
     const other = { origin: 'https://site.example', 'content-type': 'text/plain' };
     const response = await system.post('/predict', {}, other);
     expect(response.status).toBe(403);
@@ -106,7 +109,7 @@ describe('web pages', () => {
     expect(answersOf(rebound)).toEqual(['403']);
   });
 
-  it('can’t frame, sniff or keep an answer', async () => {
+  it('can’t frame, sniff or cache an answer', async () => {
     for (const path of ['/v1/pipelines', '/nothing', '/metrics']) {
       const { headers } = await system.get(path);
       expect(headers.get('x-content-type-options'), path).toBe('nosniff');
@@ -141,7 +144,7 @@ describe('content', () => {
     expect(({} as { polluted?: boolean }).polluted).toBeUndefined();
   });
 
-  it('that is nested a million times is refused, and the process goes on', async () => {
+  it('that is nested a million times is refused, and the process continues', async () => {
     for (const deep of [
       '['.repeat(1_000_000),
       `${'['.repeat(1_000_000)}${']'.repeat(1_000_000)}`,
@@ -169,7 +172,7 @@ describe('content', () => {
     expect(log).not.toMatch(/^\{"level":60/m);
   });
 
-  it('that names files elsewhere finds nothing there', async () => {
+  it('that names other files finds nothing there', async () => {
     for (const path of [
       '/v1/jobs/..%2f..%2f..%2fetc%2fpasswd/result',
       '/v1/jobs/%2e%2e/result',

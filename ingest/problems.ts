@@ -4,9 +4,10 @@ import { RateLimited } from './middleware/rate-limits.js';
 import { spanOf } from './middleware/trace-requests.js';
 
 /**
- * Answers with problem details, below `/v2` in the form of that protocol. A retriable one says when to try again.
+ * Answers with problem details, below `/v2` in the form of that protocol. A retriable one has the time of a
+ * retry.
  *
- * @param more - members beside the problem's own.
+ * @param more - additional members.
  */
 export function sendProblem(c: Context, error: unknown, more: object = {}): Response {
   const body = { ...toProblem(error), ...more };

@@ -8,35 +8,39 @@ import { firstInvalidByte } from '../platform/utf8.js';
 
 const bodyKey = 'body';
 
-/** What of a body is counted before it is parsed: each JSON value becomes an object many times the size of its text. */
+/**
+ * Counts of a body before it is parsed: each JSON value becomes an object many times the size of its text.
+ */
 interface Counts {
   /** Elements of an outermost array, or lines that are not blank. */
   events: number;
   values: number;
-  /** Values of the event that has most. */
+  /** Values of the largest event. */
   largest: number;
 }
 
-/** What a body has: an event or a list of them, an event a line, or any JSON. */
+/** Form of a body: an event or a list of them, an event a line, or any JSON. */
 export type BodyForm = 'events' | 'lines' | 'json';
 
-/** Values of one event; the widest contract is far below. */
+/** Maximum values of one event; the widest contract is far below. */
 const maxEventValues = 10_000;
-/** Values that a body may have for each event that it may have, and at least. */
+/** Maximum values of a body per allowed event, and its minimum. */
 const valuesPerEvent = 100;
 const minMaxValues = 1_000_000;
 
-/** Whether the client owes the rest of a body that is being read. */
+/** Whether the client has not sent the rest of the body yet. */
 export function isBodyMissing(c: Context): boolean {
   return c.get(bodyKey) === 'missing';
 }
 
 /**
- * The text of a request's body, which is UTF-8; a byte order mark at its start is left out (RFC 8259, 8.1).
+ * Returns the text of a request's body, which is UTF-8; a byte order mark at its start is left out (RFC 8259,
+ * 8.1).
  *
- * @param maxEvents - most events, or rows, that it may have.
- * @throws MillraceError `CONTENT_TYPE_UNSUPPORTED` (compressed, or another charset), `REQUEST_ABORTED`, `JSON_INVALID`
- *   (not UTF-8), `TOO_MANY_EVENTS`, `BODY_TOO_LARGE` (more values than so many events have).
+ * @param maxEvents - maximum number of events, or rows.
+ * @throws MillraceError `CONTENT_TYPE_UNSUPPORTED` (compressed, or another charset), `REQUEST_ABORTED`,
+ *   `JSON_INVALID` (not UTF-8), `TOO_MANY_EVENTS`, `BODY_TOO_LARGE` (more values than this number of events
+ *   has).
  */
 export async function readText(c: Context, form: BodyForm, maxEvents: number): Promise<string> {
   refuseEncodings(c);
@@ -72,7 +76,7 @@ export function parseJson(text: string): unknown {
 }
 
 /**
- * A request's JSON body, whatever its content type says, as a schema has it.
+ * Returns a request's JSON body, with any content type, parsed by a schema.
  *
  * @throws MillraceError as {@link readText}, `JSON_INVALID`, `REQUEST_INVALID` that names each wrong member.
  */
@@ -85,7 +89,7 @@ export async function readJson<T>(c: Context, schema: z.ZodType<T>): Promise<T> 
 
 function refuseEncodings(c: Context): void {
   if ((c.req.header('content-encoding') ?? 'identity').toLowerCase() !== 'identity') {
-    // RFC 7694: what a client may send instead.
+    // RFC 7694: the encodings that a client may send instead.
     c.header('Accept-Encoding', 'identity');
     throw new MillraceError(
       'CONTENT_TYPE_UNSUPPORTED',
@@ -113,7 +117,7 @@ async function readBytes(c: Context): Promise<Uint8Array> {
 const [lineFeed, space, quote, comma, backslash] = [0x0a, 0x20, 0x22, 0x2c, 0x5c];
 const [openList, closeList, openObject, closeObject] = [0x5b, 0x5d, 0x7b, 0x7d];
 
-/** Counts in one pass over the bytes, which need not be JSON: a body that is none is refused by its parser. */
+/** Counts in one pass over the bytes, which may be invalid JSON: the parser refuses that. */
 function count(bytes: Uint8Array, form: BodyForm): Counts {
   const isList = form === 'events' && bytes.find((byte) => byte > space && byte < 0x80) === openList;
   const counts = { events: 0, values: 0, largest: 0 };
@@ -127,7 +131,7 @@ function count(bytes: Uint8Array, form: BodyForm): Counts {
   for (let at = 0; at < bytes.length; at++) {
     const byte = bytes[at] ?? 0;
     if (byte === lineFeed) {
-      // No string of JSON goes on in another line.
+      // A JSON string can't span lines.
       inString = false;
       if (form === 'lines') endEvent();
     }
@@ -161,15 +165,15 @@ function tooManyValues(what: string, most: number): MillraceError {
 
 /** The events of a request, not validated. */
 export interface RequestEvents {
-  /** Whether one event was sent as such, not in a list. */
+  /** Whether a single event was sent, not a list. */
   single: boolean;
-  /** As they were sent; a line that is no JSON stands as its MillraceError. */
+  /** As they were sent; an invalid line is represented by its MillraceError. */
   events: unknown[];
 }
 
 const ndjsonTypes = new Set(['application/x-ndjson', 'application/ndjson', 'application/jsonl']);
 
-/** Lines that are parsed before other work gets its turn. */
+/** Number of lines to parse before yielding to other work. */
 const parsedAtOnce = 200;
 
 /**
@@ -204,7 +208,7 @@ function fromJson(text: string): RequestEvents {
 async function fromLines(text: string): Promise<RequestEvents> {
   const events: unknown[] = [];
   for (let from = 0; ;) {
-    // Millions of blank lines are passed over without a text for each.
+    // Millions of blank lines are skipped without a text for each.
     while (text.charCodeAt(from) <= space) from++;
     if (from >= text.length) break;
     const end = text.indexOf('\n', from);

@@ -52,7 +52,7 @@ it.each([
   expect(await post('/events', body, type)).toMatchObject({ status: 413, code: 'BODY_TOO_LARGE' });
 });
 
-it('takes as many events as it may have, and no comma, bracket or quote of a text for one', async () => {
+it('accepts the maximum number of events, and ignores commas, brackets and quotes inside texts', async () => {
   const event = { a: 'x, [y] {z} \\" "', b: [1, 2], c: null };
   const list = Array.from({ length: maxEvents }, () => event);
   expect(await post('/events', JSON.stringify(list))).toEqual({ status: 200 });
@@ -64,7 +64,7 @@ it('takes as many events as it may have, and no comma, bracket or quote of a tex
   expect(await post('/events', ' \n\t\r\n', ndjson)).toMatchObject({ code: 'BODY_EMPTY' });
 });
 
-it('leaves other work its turn between lines', async () => {
+it('yields to other work between lines', async () => {
   let turns = 0;
   const timer = setInterval(() => turns++, 0);
   await post('/events', 'x\n'.repeat(maxEvents), ndjson);
@@ -77,14 +77,14 @@ const bytes = (text: string): Uint8Array<ArrayBuffer> => new Uint8Array(Buffer.f
 it.each([
   ['{"a":"Gr\xfcn"}', 8],
   ['{"a":"\xff\xfe"}', 6],
-  // Cut, overlong and surrogate forms; the last is right but for its end.
+  // Truncated, overlong and surrogate forms; the last is valid except for its end.
   ['{"a":"\xef\xbf"}', 6],
   ['{"a":"\xef\xbf\xbd\xef\xbf', 9],
   ['{"a":"\xc0\xaf"}', 6],
   ['{"a":"\xed\xa0\x80"}', 6],
   ['{"a":"\xc3\xa9\xf0\x9f\x98', 8],
   ['\xff\xfe{\0}\0', 0],
-])('says where the bytes of %j are not UTF-8', async (body, at) => {
+])('reports where the bytes of %j are not UTF-8', async (body, at) => {
   for (const [path, type] of [
     ['/events', 'application/json'],
     ['/events', ndjson],
@@ -97,14 +97,14 @@ it.each([
     });
 });
 
-it('takes UTF-8 as it is, without a byte order mark, the replacement character too', async () => {
+it('reads UTF-8 unchanged, without a byte order mark, including the replacement character', async () => {
   for (const mark of ['', '\ufeff']) {
     const response = await app.request('/text/json', { method: 'POST', body: `${mark}{"a":"é€😀\ufffd"}` });
     expect(await response.text()).toBe('{"a":"é€😀\ufffd"}');
   }
 });
 
-it.each(['utf-8', 'UTF-8', '"utf-8"', 'utf8', 'us-ascii'])('takes the charset %s', async (charset) => {
+it.each(['utf-8', 'UTF-8', '"utf-8"', 'utf8', 'us-ascii'])('accepts the charset %s', async (charset) => {
   expect(await post('/events', '{}', `application/json; charset=${charset}`)).toEqual({ status: 200 });
 });
 
@@ -123,13 +123,13 @@ it.each(['iso-8859-1', '"ISO-8859-1"', 'utf-16', 'windows-1252', 'utf-7', ''])(
   },
 );
 
-it('says of a compressed body that it takes none', async () => {
+it('reports that compressed bodies are not supported', async () => {
   const headers = { 'content-encoding': 'gzip', 'content-type': 'application/json' };
   const response = await app.request('/events', { method: 'POST', body: '{}', headers });
   expect([response.status, response.headers.get('accept-encoding')]).toEqual([415, 'identity']);
 });
 
-it('blames the client for a body that breaks off, not the server', async () => {
+it('reports a truncated body as a client error, not as a server error', async () => {
   const body = new ReadableStream({
     pull: (controller) => controller.error(Object.assign(new Error('aborted'), { code: 'ECONNRESET' })),
   });
@@ -138,6 +138,6 @@ it('blames the client for a body that breaks off, not the server', async () => {
   expect(response.status).toBe(499);
 });
 
-it('says what of JSON is broken', () => {
+it('reports the error in invalid JSON', () => {
   expect(() => parseJson('{')).toThrow(/^This is no JSON: /);
 });

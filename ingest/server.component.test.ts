@@ -4,7 +4,7 @@ import { Hono } from 'hono';
 import { expect, it } from 'vitest';
 import { serveHttp } from './server.js';
 
-/** One request on a connection that is kept for the next. */
+/** One request on a keep-alive connection. */
 function get(agent: Agent, port: number): Promise<number> {
   return new Promise((resolve, reject) => {
     request({ agent, port, host: '127.0.0.1' }, (response) => {
@@ -15,7 +15,7 @@ function get(agent: Agent, port: number): Promise<number> {
   });
 }
 
-it('stops at once under a client that keeps its connection busy, and answers what is under way', async () => {
+it('stops at once under a client that keeps its connection busy, and answers requests in flight', async () => {
   const app = new Hono();
   app.get('/', async (c) => {
     await sleep(20);
@@ -30,11 +30,11 @@ it('stops at once under a client that keeps its connection busy, and answers wha
   const refused = busy().catch((error: NodeJS.ErrnoException) => error.code);
   await expect.poll(() => statuses.length).toBeGreaterThan(2);
   const answered = statuses.length;
-  // The test would time out if it took all that.
+  // The test would time out if all of them were answered.
   await server.stop(600_000);
-  // What was under way, and what came before the server could say that the connection ends.
+  // Requests in flight, and those that arrived before the server could close the connection.
   expect(statuses.length - answered).toBeLessThanOrEqual(2);
-  // Reset when it came into the queue of a port that closes.
+  // Reset when it arrived in the queue of a closing port.
   expect(['ECONNREFUSED', 'ECONNRESET']).toContain(await refused);
   expect(new Set(statuses)).toEqual(new Set([200]));
 });

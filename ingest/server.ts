@@ -17,11 +17,17 @@ export interface HttpServer {
   port: number;
   /** Answers with another app from the next request on. */
   use(app: Hono): void;
-  /** Takes no more connections, lets requests under way end for `graceMs` (default 5,000), then cuts what is left. */
+  /**
+   * Accepts no more connections, lets requests in flight end for `graceMs` (default 5,000), then cuts the
+   * rest.
+   */
   stop(graceMs?: number): Promise<void>;
 }
 
-/** Answers are for programs; a route that answers with a page has its own instead. What answers tell is nobody else's. */
+/**
+ * Answers are for programs; a route that answers with a page has its own headers. Other sites may not use the
+ * answers.
+ */
 const securityHeaders = [
   ['x-content-type-options', 'nosniff'],
   ['x-frame-options', 'DENY'],
@@ -35,7 +41,7 @@ const securityHeaders = [
  * Serves an app. Resolves when the port is open.
  *
  * @param port - 0 takes a free one.
- * @param headersTimeoutMs - how long a client may take to send a request's headers; about so long a connection is kept that says nothing.
+ * @param headersTimeoutMs - time limit of a request's headers, and approximately of an idle connection.
  * @throws MillraceError `PORT_IN_USE` or `LISTEN_FAILED`.
  */
 export async function serveHttp(
@@ -53,7 +59,7 @@ export async function serveHttp(
         : current.fetch(request, environment);
     },
     {
-      // HTTP/1.0 has no Host header; old probes speak it.
+      // HTTP/1.0 has no Host header; old probes use it.
       hostname: 'localhost',
       errorHandler: (error) =>
         error instanceof RequestError ? malformedResponse(error.message) : problemResponse(toProblem(error)),
@@ -62,7 +68,7 @@ export async function serveHttp(
   const options = {
     headersTimeout: headersTimeoutMs,
     connectionsCheckingInterval: headersTimeoutMs / 4,
-    // Looked at above, where the answer says what is wrong.
+    // Checked above, with an error in the answer.
     requireHostHeader: false,
   };
   const responses = new Set<ServerResponse>();
@@ -81,11 +87,14 @@ export async function serveHttp(
   };
 }
 
-/** Requests on one connection that wait for their answers, at most. */
+/** Maximum pipelined requests of one connection. */
 const maxPipelined = 256;
 const pipelined = new WeakMap<Duplex, number>();
 
-/** Ends a connection whose client sends requests on and on and takes no answers. @returns whether to answer this one. */
+/**
+ * Ends a connection whose client sends many requests and reads no answers. @returns whether to answer this
+ * one.
+ */
 function limitPipelining({ socket }: IncomingMessage, response: ServerResponse): boolean {
   const waiting = (pipelined.get(socket) ?? 0) + 1;
   pipelined.set(socket, waiting);
@@ -105,7 +114,7 @@ function problemResponse(problem: Problem): Response {
   return new Response(JSON.stringify(problem), { status: problem.status, headers });
 }
 
-/** Answers what the parser of HTTP refuses, with Node's statuses, and closes the connection. */
+/** Answers requests that the HTTP parser refuses, with Node's statuses, and closes the connection. */
 function refuseMalformed(error: NodeJS.ErrnoException, socket: Duplex): void {
   if (error.code === 'ECONNRESET' || !socket.writable) {
     socket.destroy();
@@ -129,7 +138,7 @@ function refuseMalformed(error: NodeJS.ErrnoException, socket: Duplex): void {
 
 async function stop(server: Server, responses: ReadonlySet<ServerResponse>, graceMs: number): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-  // Or a client that keeps its connection busy would be served until the grace is over.
+  // Otherwise a client that keeps its connection busy would be served until the end of the grace period.
   const closeAfter = (response: ServerResponse): void => {
     if (!response.headersSent) response.setHeader('connection', 'close');
   };

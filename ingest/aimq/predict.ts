@@ -26,7 +26,10 @@ function describe({ event }: OpenPipeline): MiddlewareHandler {
   });
 }
 
-/** `POST /predict`, and `/predict/onnx` of its service within, as AIMQ has them: one car in, `predicted_price` out. */
+/**
+ * `POST /predict`, and `/predict/onnx` of its internal service, in AIMQ's form: one car in, `predicted_price`
+ * out.
+ */
 export function aimqRoutes(
   carPrice: OpenPipeline,
   acceptor: EventAcceptor,
@@ -35,7 +38,7 @@ export function aimqRoutes(
   const app = new Hono();
   const toCar = carReader(carPrice.event.schema);
   const predict = async (c: Context): Promise<Response> => {
-    // AIMQ reads JSON whatever the content type says.
+    // AIMQ reads JSON with any content type.
     const car = toCar(parseJson(await readText(c, 'json', 1)));
     const [result] = await acceptor.predict(carPrice, [car], contextOf(c, requestTimeoutMs));
     if (result === undefined || result instanceof MillraceError) throw result;
@@ -53,8 +56,8 @@ export function aimqRoutes(
 }
 
 /**
- * Makes problems what a client of AIMQ expects: its `error` stands beside our members, and an event that is wrong in any
- * way has the status 400.
+ * Returns problems in AIMQ's form: its `error` is added to our members, and an invalid event has the status
+ * 400.
  */
 export function aimqErrors(): MiddlewareHandler {
   return async (c, next) => {
@@ -74,7 +77,7 @@ export function aimqErrors(): MiddlewareHandler {
   };
 }
 
-/** Takes a body as AIMQ does: fields that are not a car's are passed over, and numbers may be text. */
+/** Parses a body as AIMQ does: unknown fields are ignored, and numbers may be text. */
 function carReader({ fields }: RecordSchema): (body: unknown) => unknown {
   const names = [...Object.keys(envelopeSchema.shape), ...fields.map(({ name }) => name)];
   const numbers = new Set(

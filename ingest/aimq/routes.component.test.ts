@@ -44,7 +44,7 @@ it('answers 503 with an error while the log is unavailable', async () => {
   ]);
 });
 
-it('runs no pickle', async () => {
+it('does not support pickles', async () => {
   expect((await api.post('/predict/pickle', car)).status).toBe(404);
 });
 

@@ -18,10 +18,10 @@ import {
 } from '../files/describe-upload.js';
 import { pricedFileSchema, type PricedRow, uploadedSchema } from './schemas.js';
 
-/** What AIMQ's clients look for. */
+/** Members that AIMQ's clients use. */
 const message = 'File uploaded and message sent';
 
-/** Rows that are answered with their prices; of a larger file the answer is the job. */
+/** Rows that are answered with their prices; for a larger file the answer is the job. */
 const maxAnswered = 10_000;
 
 const describe = describeRoute({
@@ -37,8 +37,8 @@ const describe = describeRoute({
 });
 
 /**
- * `POST /upload` as AIMQ has it: a spreadsheet in the field `file`. The answer has a price for every row when they are
- * all there within the time of a request; else it is 202 with the job, which goes on.
+ * `POST /upload` in AIMQ's form: a spreadsheet in the field `file`. The answer has a price for every row if
+ * they are available within the time of a request; else it is 202 with the job, which continues.
  */
 export function aimqUpload(
   carPrice: OpenPipeline,
@@ -74,7 +74,7 @@ export function aimqUpload(
   return app;
 }
 
-/** The answers to all rows of a finished job. */
+/** Returns the answers to all rows of a finished job. */
 async function predict(
   pipeline: OpenPipeline,
   { client }: FileJobs,
@@ -97,7 +97,7 @@ function toRow({ number, answer: prediction, error }: RowOutcome): PricedRow {
   return { row: number, predicted_price: score, event_id, model, model_version };
 }
 
-/** The job once it is finished, or as it is when the time is up. */
+/** Returns the job once it is finished, or in its state at the time limit. */
 async function whenFinished({ log }: FileJobs, job: Job, timeoutMs: number): Promise<Job> {
   let stopWatching = (): void => undefined;
   let timer: NodeJS.Timeout | undefined;

@@ -33,7 +33,7 @@ function open(now?: () => number): ApiKeys {
   return keys;
 }
 
-it('finds who has a key and what it may do', async () => {
+it('finds the client and the permissions of a key', async () => {
   const { key, entry } = makeApiKey({
     name: 'shop',
     pipelines: ['a'],
@@ -52,7 +52,7 @@ it('finds who has a key and what it may do', async () => {
   expect(() => keys?.find(entry.sha256)).toThrow(/Send one of the API keys/);
 });
 
-it('has two keys of one client while they are exchanged, and drops the one that is taken out', async () => {
+it('accepts two keys of one client during a rotation, and drops the removed one', async () => {
   const old = makeApiKey({ name: 'shop' });
   const fresh = makeApiKey({ name: 'shop' });
   await save(old.entry, fresh.entry);
@@ -63,7 +63,7 @@ it('has two keys of one client while they are exchanged, and drops the one that 
   expect(keys?.find(fresh.key).id).toBe(id);
 });
 
-it('says which key has expired, and since when', async () => {
+it('reports which key has expired, and since when', async () => {
   const { key, entry } = makeApiKey({ name: 'shop', expires: '2030-01-01T00:00:00Z' });
   await save(entry);
   let now = Date.parse('2029-12-31T23:59:59Z');
@@ -72,7 +72,7 @@ it('says which key has expired, and since when', async () => {
   expect(() => keys?.find(key)).toThrow("The API key 'shop' expired at 2030-01-01T00:00:00.000Z");
 });
 
-it('keeps the keys from before when the file breaks, and says so', async () => {
+it('keeps the previous keys when the file is invalid, and reports it', async () => {
   const { key, entry } = makeApiKey({ name: 'shop' });
   await save(entry);
   open();
@@ -82,7 +82,7 @@ it('keeps the keys from before when the file breaks, and says so', async () => {
   expect(keys?.find(key).name).toBe('shop');
 });
 
-it('keeps the keys from before while the file can’t even be looked at', async () => {
+it('keeps the previous keys while the file is inaccessible', async () => {
   const { key, entry } = makeApiKey({ name: 'shop' });
   await save(entry);
   open();
@@ -92,7 +92,7 @@ it('keeps the keys from before while the file can’t even be looked at', async 
   expect(keys?.find(key).name).toBe('shop');
 });
 
-it('takes a good file again that was refused or away for a while, also the same one', async () => {
+it('accepts a valid file after an invalid or missing one, even the same as before', async () => {
   const { key, entry } = makeApiKey({ name: 'shop', pipelines: ['a'] });
   const { key: taken, entry: revoked } = makeApiKey({ name: 'left', pipelines: ['b'] });
   await save(entry, revoked);
@@ -110,7 +110,7 @@ it('takes a good file again that was refused or away for a while, also the same 
   await vi.waitFor(() => expect(keys?.find(key).name).toBe('shop'), { timeout: 20_000 });
 });
 
-it('takes another key of the same size and time', async () => {
+it('notices another key of the same size and time', async () => {
   const [old, fresh] = [makeApiKey({ name: 'shop' }), makeApiKey({ name: 'shop' })];
   await save(old.entry);
   const { atime, mtime } = await stat(file);
@@ -132,7 +132,7 @@ it.each([
   expect(open).toThrow(problem);
 });
 
-it('lets keys of API_KEYS do everything', () => {
+it('gives keys of API_KEYS all permissions', () => {
   keys = new ApiKeys({ keys: ['one', 'two'], pipelines: ['a'], logger: silentLogger });
   const { name, pipelines, scopes } = keys.find('two');
   expect({ name, pipelines, scopes: [...scopes] }).toEqual({

@@ -4,24 +4,26 @@ import { z } from 'zod';
 import { MillraceError, messageOf } from '../../platform/errors.js';
 import type { Logger } from '../../platform/logger.js';
 
-/** What a key may do: score and see its own jobs; look things up; change models; see the jobs of all keys. */
+/**
+ * Permissions of a key: score and see its own jobs; look things up; change models; see the jobs of all keys.
+ */
 export const scopes = ['score', 'read', 'models', 'jobs'] as const;
 export type Scope = (typeof scopes)[number];
 
-/** Who sent a request, and what it may do. */
+/** The sender of a request, and its permissions. */
 export interface Client {
-  /** For logs, metrics and the jobs that it makes; never the key. Empty where no keys are asked for. */
+  /** For logs, metrics and its jobs; never the key. Empty if no keys are required. */
   name: string;
-  /** What tells it apart from all others. Two keys of one name are one client. */
+  /** Its unique identity. Two keys of one name are one client. */
   id: string;
   scopes: ReadonlySet<Scope>;
   /** Undefined: all. */
   pipelines: ReadonlySet<string> | undefined;
-  /** Undefined: as `RATE_LIMIT_PER_SECOND` says. */
+  /** Undefined: the limit of `RATE_LIMIT_PER_SECOND`. */
   perSecond: number | undefined;
 }
 
-/** Everybody, where no keys are asked for. */
+/** The client of every request if no keys are required. */
 export const anyone: Client = {
   name: '',
   id: '',
@@ -31,7 +33,7 @@ export const anyone: Client = {
 };
 
 const entrySchema = z.strictObject({
-  // Small letters: those of API_KEYS are named in capitals.
+  // Lower case: those of API_KEYS have upper-case names.
   name: z
     .string()
     .regex(/^[a-z0-9][a-z0-9._-]{0,63}$/, 'is no name of a-z, 0-9, dots, dashes and underscores'),
@@ -53,7 +55,7 @@ interface Key {
 }
 
 export interface ApiKeysOptions {
-  /** `API_KEYS`: each may do everything. */
+  /** `API_KEYS`: each has all permissions. */
   keys?: readonly string[] | undefined;
   /** `API_KEYS_FILE` */
   file?: string | undefined;
@@ -64,23 +66,23 @@ export interface ApiKeysOptions {
   now?: () => number;
 }
 
-/** How often the file is read, milliseconds. */
+/** Interval of reading the file, milliseconds. */
 const readEveryMs = 1_000;
 
-/** The API keys of `API_KEYS` and `API_KEYS_FILE`; of each only its SHA-256 is kept. */
+/** The API keys of `API_KEYS` and `API_KEYS_FILE`; only their SHA-256 is kept. */
 export class ApiKeys {
-  /** Whether clients have to send a key at all. */
+  /** Whether clients must send a key at all. */
   readonly required: boolean;
   readonly #options: ApiKeysOptions;
   readonly #unlimited: readonly Key[];
   readonly #now: () => number;
   readonly #watch: NodeJS.Timeout | undefined;
   #fromFile: readonly Key[] = [];
-  /** The text that {@link #fromFile} is of. */
+  /** The text from which {@link #fromFile} was parsed. */
   #inForce = '';
   #problem: string | undefined;
 
-  /** @throws MillraceError `CONFIG_INVALID` for a file that can't be used. */
+  /** @throws MillraceError `CONFIG_INVALID` for an invalid file. */
   constructor(options: ApiKeysOptions) {
     const { keys = [], file } = options;
     this.#options = options;
@@ -96,14 +98,14 @@ export class ApiKeys {
     this.#watch = setInterval(() => this.#takeAgain(file), readEveryMs).unref();
   }
 
-  /** Why the file, as it is now, is not in force; the keys that it had before are, also those it has no more. */
+  /** Why the current file is not in force; its previous keys still are, including removed ones. */
   get problem(): string | undefined {
     return this.#problem;
   }
 
   /**
-   * The client whose key this is. Keys are compared as digests and all of them each time, so the time taken tells nothing
-   * of them.
+   * Returns the client of a key. Keys are compared as digests and all of them each time, so the time reveals
+   * nothing.
    *
    * @throws MillraceError `API_KEY_REQUIRED`
    */
@@ -127,9 +129,9 @@ export class ApiKeys {
     clearInterval(this.#watch);
   }
 
-  /** Takes the keys of the file. @returns whether they are others than before. @throws MillraceError `CONFIG_INVALID` */
+  /** Loads the keys of the file. @returns whether they changed. @throws MillraceError `CONFIG_INVALID` */
   #take(file: string): boolean {
-    // All of it each time: two texts can have the same size and time, and a file that was refused can come back.
+    // All of it each time: two texts can have the same size and time, and a refused file can become valid.
     const text = readText(file);
     if (text === this.#inForce) return false;
     this.#fromFile = toKeys(file, text, this.#options.pipelines);
@@ -153,20 +155,20 @@ export class ApiKeys {
 }
 
 export interface NewApiKey {
-  /** For its client. It is nowhere else. */
+  /** For its client. It is stored nowhere. */
   key: string;
   /** For the file. */
   entry: ApiKeyEntry;
 }
 
-/** Makes a key: 256 bits of chance behind a prefix that scanners for secrets can look for. */
+/** Generates a key: 256 random bits after a prefix that secret scanners can find. */
 export function makeApiKey(rights: Omit<ApiKeyEntry, 'sha256'>): NewApiKey {
   const key = `millrace_${randomBytes(32).toString('base64url')}`;
   const { name, ...others } = rights;
   return { key, entry: { name, sha256: digestOf(key).toString('hex'), ...others } };
 }
 
-/** What is wrong with an entry, if anything. */
+/** Returns the problem of an entry, if any. */
 export function entryProblem(entry: ApiKeyEntry): string | undefined {
   const { error } = entrySchema.safeParse(entry);
   return error === undefined ? undefined : problemsOf(error);
@@ -203,7 +205,7 @@ function parseEntries(file: string, text: string): z.output<typeof entrySchema>[
   try {
     json = JSON.parse(text);
   } catch {
-    // What JSON.parse says shows part of the text, in which someone may have put a key.
+    // Errors of JSON.parse contain part of the text, which may be a key.
     throw invalid(file, 'it is no JSON');
   }
   const { data, error } = fileSchema.safeParse(json);

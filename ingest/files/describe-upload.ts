@@ -3,7 +3,7 @@ import { headerParameter, logCodes } from '../openapi/describe.js';
 import type { ErrorCode } from '../../platform/error-codes.js';
 import { idempotencyKeySchema } from '../pipelines/schemas.js';
 
-/** The multipart body that a file comes in. */
+/** The multipart body of a file upload. */
 export const uploadBody: RequestBody = {
   required: true,
   content: {
@@ -30,7 +30,7 @@ export const idempotencyKeyParameter = headerParameter(
   idempotencyKeySchema,
 );
 
-/** Codes of every route that takes a file. */
+/** Codes of every route that accepts a file. */
 export const uploadCodes = [
   'UPLOAD_BROKEN',
   'FILE_MISSING',

@@ -4,7 +4,7 @@ import { isSystemError, MillraceError, messageOf } from '../../platform/errors.j
 import { receiveMultipart } from './receive-multipart.js';
 import type { JobFiles } from '../../processors/jobs/job-files.js';
 
-/** A file that is on this machine's disk, but no job's yet. */
+/** A file on this machine's disk that belongs to no job yet. */
 export interface Upload {
   /** For {@link JobFiles.keep} or `discard`. */
   id: string;
@@ -18,18 +18,19 @@ export interface Upload {
 
 export interface UploadLimits {
   maxBytes: number;
-  /** How long may pass without a byte, milliseconds. */
+  /** Maximum time without a byte, milliseconds. */
   timeoutMs: number;
 }
 
-/** What a multipart body has around its file. */
+/** Bytes of a multipart body around its file. */
 const envelopeBytes = 64 * 1024;
 
 /**
- * Receives the file in the field `file` of a multipart body, straight to disk. When it fails nothing is left behind.
+ * Stores the file in the field `file` of a multipart body, directly on disk. When it fails nothing is left
+ * behind.
  *
- * @throws MillraceError `CONTENT_TYPE_UNSUPPORTED`, `FILE_MISSING`, `UPLOAD_BROKEN`, `FILE_TOO_LARGE`, `BODY_TIMEOUT`,
- *   `STORAGE_FULL`.
+ * @throws MillraceError `CONTENT_TYPE_UNSUPPORTED`, `FILE_MISSING`, `UPLOAD_BROKEN`, `FILE_TOO_LARGE`,
+ *   `BODY_TIMEOUT`, `STORAGE_FULL`.
  */
 export async function receiveUpload(c: Context, files: JobFiles, limits: UploadLimits): Promise<Upload> {
   const contentType = c.req.header('content-type') ?? '';
@@ -73,7 +74,7 @@ export async function receiveUpload(c: Context, files: JobFiles, limits: UploadL
   return { ...upload, digest: hash.digest('hex') };
 }
 
-/** What follows the last slash or backslash, without control characters. */
+/** Returns the part after the last slash or backslash, without control characters. */
 function safeName(name: string): string {
   const last = name.split(/[/\\]/).at(-1) ?? '';
   return last.replaceAll(/\p{C}/gu, '').slice(0, 200) || 'file';

@@ -6,19 +6,19 @@ export interface MultipartOptions {
   /** The request's `Content-Type`. */
   contentType: string;
   limits: BusboyConfig['limits'];
-  /** Most bytes of a file. */
+  /** Maximum bytes of a file. */
   maxFileBytes: number;
-  /** The error for a file with more. */
+  /** The error for a larger file. */
   tooLarge: () => Error;
   /** The error for a body with more parts than the limits allow. Default: further parts are ignored. */
   tooManyParts?: () => Error;
-  /** Fails when so many milliseconds pass without a byte. Default: waits for ever. */
+  /** Fails after this time without a byte, milliseconds. Default: no limit. */
   timeoutMs?: number;
   /** The error for that. */
   tooSlow?: () => Error;
-  /** Stores a file as it comes in. Without a promise the file is ignored; what it throws fails the whole body. */
+  /** Stores a file as it arrives. Without a promise the file is ignored; an error fails the whole body. */
   onFile: (field: string, content: Readable, fileName: string) => Promise<unknown> | undefined;
-  /** Sees what is stored, in order. */
+  /** Pipes the stored bytes through this, in order. */
   onChunk?: (chunk: Buffer) => void;
   onField?: (name: string, value: string) => void;
 }
@@ -37,7 +37,7 @@ export async function receiveMultipart(body: ReadableStream, options: MultipartO
   const fail = (error: unknown): void => {
     failure ??= error;
     source.destroy();
-    // All of the body may be with the parser already, which would wait for ever for a reader of its file.
+    // The parser may already have the whole body, and would wait for ever for a reader of its file.
     parser.destroy(error instanceof Error ? error : undefined);
   };
   const store = (field: string, stream: Readable, fileName: string): void => {
@@ -50,7 +50,7 @@ export async function receiveMultipart(body: ReadableStream, options: MultipartO
         else done(null, chunk);
       },
     });
-    // It may break off before the file is open, when nobody else listens.
+    // It may break off before the file is open, without another listener.
     counted.on('error', fail);
     const stored = onFile(field, counted, fileName);
     if (stored === undefined) {
@@ -59,7 +59,7 @@ export async function receiveMultipart(body: ReadableStream, options: MultipartO
     }
     stream.on('error', (error: Error) => counted.destroy(error));
     storing.push(stored.catch(fail));
-    // Or what is received waits for ever for a stream whose source has broken off.
+    // Otherwise the receiver waits for ever for a stream whose source has broken off.
     source.once('close', () => {
       if (!source.readableEnded) counted.destroy(source.errored ?? new Error('the body ended early'));
     });
@@ -77,7 +77,7 @@ export async function receiveMultipart(body: ReadableStream, options: MultipartO
   if (tooManyParts !== undefined)
     for (const limit of ['partsLimit', 'filesLimit', 'fieldsLimit'] as const)
       parser.on(limit, () => fail(tooManyParts()));
-  // More than one may come, and one that nobody listens to would end the process.
+  // There may be several, and an unhandled one would end the process.
   parser.on('error', fail);
   try {
     await pump(source, parser, options);
@@ -88,7 +88,7 @@ export async function receiveMultipart(body: ReadableStream, options: MultipartO
   if (failure !== undefined) throw failure as Error;
 }
 
-/** Writes all of a body into its parser, as fast as that takes it. */
+/** Writes a whole body into its parser, at the parser's speed. */
 async function pump(
   source: Readable,
   parser: BusboyInstance,
@@ -102,7 +102,7 @@ async function pump(
   };
   const finished = once(parser, 'finish');
   finished.catch(() => undefined);
-  // One for all waits: each listener of its own would stay until the end.
+  // One shared listener: separate ones would stay until the end.
   const closed = once(source, 'close').catch(() => undefined);
   try {
     restart();

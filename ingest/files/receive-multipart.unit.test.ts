@@ -10,7 +10,7 @@ const field = (name: string, value: string): string =>
   `--${boundary}\r\ncontent-disposition: form-data; name="${name}"\r\n\r\n${value}\r\n`;
 const end = `--${boundary}--\r\n`;
 
-/** Stores what comes in memory. */
+/** Stores files in memory. */
 async function receive(
   chunks: Iterable<string> | AsyncIterable<string>,
   options: Partial<MultipartOptions> = {},
@@ -32,14 +32,14 @@ async function receive(
   return { files, fields };
 }
 
-it('stores every file and tells every field, however the body is cut into chunks', async () => {
+it('stores every file and reports every field, however the body is split into chunks', async () => {
   const body = part('a', 'one') + field('b', 'two') + part('c', 'three') + end;
   const expected = { files: { a: 'one', c: 'three' }, fields: { b: 'two' } };
   expect(await receive([body])).toEqual(expected);
   expect(await receive(body)).toEqual(expected);
 });
 
-it('passes over a file that is not wanted', async () => {
+it('ignores an unwanted file', async () => {
   const options = { onFile: () => undefined };
   expect(await receive([part('a', 'a'.repeat(100)), end], options)).toEqual({ files: {}, fields: {} });
 });
@@ -72,7 +72,7 @@ it.each([
   await expect(receive(body, options)).rejects.toThrow(message);
 });
 
-it('fails for a body that ends early, and ends what was being stored', async () => {
+it('fails for a body that ends early, and ends the file in progress', async () => {
   let stored: Promise<unknown> | undefined;
   const onFile: MultipartOptions['onFile'] = (_name, content) => (stored = buffer(content));
   await expect(receive([part('a', 'a').slice(0, -2)], { onFile })).rejects.toThrow();
@@ -87,7 +87,7 @@ it('fails for a body whose connection breaks', async () => {
   await expect(receive(broken())).rejects.toThrow('reset');
 });
 
-it('fails when nothing comes for too long', async () => {
+it('fails when nothing arrives for too long', async () => {
   async function* silent(): AsyncGenerator<string> {
     yield part('a', 'a').slice(0, -2);
     await new Promise(() => undefined);

@@ -18,7 +18,7 @@ const describe = describeRoute({
   },
 });
 
-/** `POST /v1/pipelines/{pipeline}/files`: a file whose rows are scored as a job. Has limits of its own. */
+/** `POST /v1/pipelines/{pipeline}/files`: a file whose rows are scored as a job. Has its own limits. */
 export function fileRoutes(
   pipelines: ReadonlyMap<string, OpenPipeline>,
   jobs: FileJobs,

@@ -77,7 +77,7 @@ it('describes the server and the model', async () => {
   }
 });
 
-it('knows no other model and no version that is not loaded', async () => {
+it('refuses other models and versions that are not loaded', async () => {
   for (const path of ['/v2/models/nope', `${model}/versions/2`, `${model}/versions/2/ready`, '/v2/nothing']) {
     const response = await api.get(path);
     expect(response.status).toBe(404);
@@ -107,7 +107,7 @@ it('scores each row as an event like any other', async () => {
   expect(eventsOnTheLog()).toBe(before + 6);
 });
 
-it('answers with the outputs asked for, ids of the events among them', async () => {
+it('answers with the requested outputs, ids of the events among them', async () => {
   const inputs = [
     ...tensors([client]),
     { name: 'event_id', datatype: 'BYTES', shape: [1], data: ['triton-1'] },
@@ -142,7 +142,7 @@ it('refuses the whole request for one bad row, naming row and field, and logs no
   expect(eventsOnTheLog()).toBe(before);
 });
 
-it('says which tensor is not as it should be', async () => {
+it('names the tensor that is invalid', async () => {
   const before = eventsOnTheLog();
   const inputs = tensors([client]);
   const [first, ...others] = inputs;
@@ -171,7 +171,7 @@ it('says which tensor is not as it should be', async () => {
   expect(eventsOnTheLog()).toBe(before);
 });
 
-it('refuses binary tensors with what to do instead', async () => {
+it('refuses binary tensors with the alternative', async () => {
   const [first, ...others] = tensors([client]);
   const binary = { ...first, data: undefined, parameters: { binary_data_size: 8 } };
   expect(await refusal({ inputs: [binary, ...others] })).toContain('binary_data=False');

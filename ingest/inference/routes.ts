@@ -39,14 +39,14 @@ import {
 
 export interface InferenceRoutesOptions {
   requestTimeoutMs: number;
-  /** Most rows of one request. */
+  /** Maximum rows of one request. */
   maxEvents: number;
 }
 
-/** Rows that are checked before other work gets its turn: about 2 ms. */
+/** Number of rows to check before yielding to other work: about 2 ms. */
 const checkedAtOnce = 200;
 
-/** What a name in a path stands for: a pipeline, or one of its models. */
+/** Meaning of a name in a path: a pipeline, or one of its models. */
 interface Inferable {
   name: string;
   pipeline: OpenPipeline;
@@ -57,7 +57,7 @@ interface Inferable {
 
 interface Output extends TensorInfo {
   value: (row: PredictionRow) => unknown;
-  /** Whether it is there only for those who ask for it by name. */
+  /** Whether it is hidden from lists. */
   onRequest?: boolean;
 }
 
@@ -82,8 +82,9 @@ export function inferenceHealth(health: Health): Hono {
 }
 
 /**
- * `/v2`: the Open Inference Protocol over HTTP (KServe open-inference-protocol, `inference_rest.md`). A model is named by its
- * pipeline or by itself; its inputs are the event's fields, so a row is an event, on the log like any other.
+ * `/v2`: the Open Inference Protocol over HTTP (KServe open-inference-protocol, `inference_rest.md`). A model
+ * is named by its pipeline or by itself; its inputs are the event's fields, so a row is an event, on the log
+ * like any other.
  */
 export function inferenceRoutes(
   pipelines: ReadonlyMap<string, OpenPipeline>,
@@ -211,7 +212,10 @@ function describeInfer(parameters: Parameter[]) {
   });
 }
 
-/** JSON whatever the content type says of it, but for those that a web page may send anywhere without asking. */
+/**
+ * Accepts JSON with any content type, except those that a web page may send to other sites without
+ * permission.
+ */
 async function readJson(c: Context, maxEvents: number): Promise<unknown> {
   if (c.req.header('inference-header-content-length') !== undefined)
     throw inferInvalid(
@@ -230,7 +234,10 @@ async function readJson(c: Context, maxEvents: number): Promise<unknown> {
   }
 }
 
-/** @throws MillraceError `INFER_INVALID` for the first row that does not fit the contract: then none is on the log. */
+/**
+ * @throws MillraceError `INFER_INVALID` for the first row that does not fit the contract: then none is on the
+ *   log.
+ */
 async function openAll(
   rows: readonly object[],
   { scorer, pipeline }: OpenPipeline,

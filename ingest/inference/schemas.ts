@@ -1,7 +1,9 @@
 import { z } from 'zod';
 import { toJsonSchema } from '../openapi/describe.js';
 
-/** Of tensors, outputs and dimensions: a model has a few dozen, and a problem of each would be noted. */
+/**
+ * Maximum number of tensors, outputs and dimensions: a model has a few dozen, and each would cause a problem.
+ */
 const maxListed = 1_000;
 
 /** A list whose elements are not validated here: zod would make an object of each. */

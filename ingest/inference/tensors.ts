@@ -20,7 +20,7 @@ const datatypes: Readonly<Record<string, string>> = {
   boolean: 'BOOL',
 };
 
-/** What every pipeline takes beside its event's fields: see `processors/events/envelope.ts`. */
+/** Inputs of every pipeline besides its event's fields: see `processors/events/envelope.ts`. */
 const envelopeNames = ['event_id', 'event_time'];
 
 /** A refused request, code `INFER_INVALID`. */
@@ -43,7 +43,10 @@ export function parseInferRequest(body: unknown): InferRequest {
   );
 }
 
-/** How many rows a request says that it has. @throws MillraceError `INFER_INVALID` when its tensors don't agree. */
+/**
+ * Returns the number of rows that a request declares. @throws MillraceError `INFER_INVALID` when its tensors
+ * don't agree.
+ */
 export function rowCount({ inputs }: InferRequest): number {
   const [first] = inputs;
   for (const { name, shape } of inputs) {
@@ -60,9 +63,9 @@ export function rowCount({ inputs }: InferRequest): number {
 }
 
 /**
- * The events in a request's tensors, as bodies that {@link openEnvelope} takes.
+ * Returns the events in a request's tensors, as bodies for {@link openEnvelope}.
  *
- * @throws MillraceError `INFER_INVALID` naming the tensor that is wrong, and the row where one element is.
+ * @throws MillraceError `INFER_INVALID` naming the invalid tensor, and the row of an invalid element.
  */
 export function toRows(request: InferRequest, contract: RecordSchema): Record<string, unknown>[] {
   const kinds = new Map<string, Kind>([
@@ -103,7 +106,7 @@ function elements(tensor: InputTensor, kind: Kind, count: number, isNullable: bo
     const fitting = [...kindOf].filter(([, each]) => each === kind).map(([each]) => each);
     throw inferInvalid(`Input ${name} has the datatype ${datatype}; it takes ${fitting.join(', ')}.`);
   }
-  // Data comes flat or nested as the shape is; with one element a row that is one level.
+  // Data is flat or nested like the shape; with one element a row that is one level.
   const values = data.length === count ? data.flat() : data;
   if (values.length !== count)
     throw inferInvalid(`Input ${name} has ${values.length} elements, its shape says ${count}.`);
@@ -115,7 +118,7 @@ function elements(tensor: InputTensor, kind: Kind, count: number, isNullable: bo
   return values;
 }
 
-/** An element in an error's text: it may be megabytes long, or nested deeper than a stack. */
+/** Formats an element for an error: it may be megabytes long, or nested deeper than a stack. */
 function shown(value: unknown): string {
   if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'a list' : 'an object';
   return JSON.stringify(value).slice(0, 100);

@@ -22,7 +22,7 @@ export interface FileJobs {
   parser: FileParser;
   runner: JobRunner;
   client: ClickHouseClient;
-  /** Largest file, bytes. */
+  /** Maximum file size, bytes. */
   maxFileBytes: number;
 }
 
@@ -42,7 +42,7 @@ export async function acceptUpload(
   return acceptFile(jobs, pipeline, received, { ...options, owner: clientOf(c)?.name || null });
 }
 
-/** What clients are told of a job. */
+/** A job as clients see it. */
 export function describeJob(job: Job): JobAnswer {
   return {
     job_id: job.job_id,
@@ -69,21 +69,24 @@ export function describeJob(job: Job): JobAnswer {
   };
 }
 
-/** Whether the client of a request may know of a job: it is its own, or the client may see those of all. */
+/** Whether the client of a request may see a job: its own, or with the permission for all. */
 export function maySee(c: Context, { owner, pipeline }: Job): boolean {
   const client = clientOf(c);
   if (client === undefined || !mayUse(c, pipeline)) return false;
   return client.scopes.has('jobs') || owner === client.name;
 }
 
-/** @throws MillraceError `JOB_UNKNOWN`, also for a job of another client; retriable when the log can't be reached. */
+/**
+ * @throws MillraceError `JOB_UNKNOWN`, also for a job of another client; retriable when the log is
+ *   unavailable.
+ */
 export async function findJob(c: Context, { log }: FileJobs, jobId: string): Promise<Job> {
   const job = await log.find(jobId);
   if (job !== undefined && maySee(c, job)) return job;
   throw new MillraceError('JOB_UNKNOWN', `There is no job '${jobId}'.`);
 }
 
-/** The files of a finished job are there no more. */
+/** The error for a finished job without files. */
 export function resultGone(job: Job): MillraceError {
   return new MillraceError(
     'RESULT_GONE',

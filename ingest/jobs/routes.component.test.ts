@@ -77,7 +77,7 @@ it('streams the states of a job until it is done', async () => {
   expect(events.at(-1)).toBe('event: done');
 });
 
-it('gives the result of a job that is done, and says why there is none otherwise', async () => {
+it('returns the result of a finished job, and otherwise the reason why there is none', async () => {
   const { job_id: done } = await accept();
   const path = `/v1/jobs/${done}/result`;
   expect(await codeOf(await api.get(path))).toEqual([409, 'JOB_NOT_DONE']);

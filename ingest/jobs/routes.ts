@@ -14,7 +14,7 @@ import { jobSchema, jobsSchema } from './schemas.js';
 import { aimqScoreColumn, describeJob, type FileJobs, findJob, maySee, resultGone } from './file-jobs.js';
 
 const listed = 100;
-/** Proxies cut connections on which nothing is said. */
+/** Proxies cut idle connections. */
 const keepAliveMs = 15_000;
 
 const tags = ['jobs'];
@@ -48,7 +48,7 @@ const describeResult = describeRoute({
   },
 });
 
-/** `/v1/jobs`: how jobs stand, and their results. */
+/** `/v1/jobs`: the states of jobs, and their results. */
 export function jobRoutes(jobs: FileJobs): Hono {
   const app = new Hono();
   app.get(
@@ -98,7 +98,7 @@ export function jobRoutes(jobs: FileJobs): Hono {
             });
             if (isFinished(job)) return;
           }
-          // Whatever came while it was being written is sent at once: of several states only the newest.
+          // Changes during the write are sent at once: of several states only the newest.
           if (latest === undefined)
             await new Promise<void>((resolve) => waitFor(keepAliveMs, resolve, (end) => (wake = end)));
         }
@@ -128,7 +128,7 @@ export function jobRoutes(jobs: FileJobs): Hono {
   return app;
 }
 
-/** Resolves after a time, or when the function that is handed out is called. */
+/** Resolves after a time, or when the returned function is called. */
 function waitFor(ms: number, resolve: () => void, handOut: (end: () => void) => void): void {
   const timer = setTimeout(resolve, ms);
   handOut(() => {
@@ -145,7 +145,10 @@ function notDone(job: Job): MillraceError {
   );
 }
 
-/** The client's own name with `-scored`, or as AIMQ names its files, in ASCII for old programs and in UTF-8 for the others (RFC 6266). */
+/**
+ * Returns the client's own name with `-scored`, or in AIMQ's form, in ASCII for old programs and in UTF-8 for
+ * the others (RFC 6266).
+ */
 function attachment({ file_name, format, score_column }: Job): string {
   const base = file_name.slice(0, file_name.length - extname(file_name).length) || 'file';
   const name = score_column === aimqScoreColumn ? `processed_${base}.${format}` : `${base}-scored.${format}`;

@@ -5,12 +5,12 @@ import { anyone, type ApiKeys, type Client } from '../api-keys/api-keys.js';
 const clientKey = 'client';
 const refusalKey = 'key refusal';
 
-/** Who sent a request; nobody where it sent no key that is valid, though one is asked for. */
+/** Returns the sender of a request; undefined without a valid key, if one is required. */
 export function clientOf(c: Context): Client | undefined {
   return c.get(clientKey) as Client | undefined;
 }
 
-/** Why {@link clientOf} is nobody. */
+/** Returns why {@link clientOf} is undefined. */
 export function refusalOf(c: Context): MillraceError {
   return (
     (c.get(refusalKey) as MillraceError | undefined) ??
@@ -18,12 +18,12 @@ export function refusalOf(c: Context): MillraceError {
   );
 }
 
-/** Whether a request sent no valid key, though one is asked for. */
+/** Whether a request has no valid key, though one is required. */
 export function wasRefused(c: Context): boolean {
   return c.get(refusalKey) !== undefined;
 }
 
-/** Finds out which client sent a request, by the key that it sends as `Authorization: Bearer …` or `X-API-Key`. */
+/** Identifies the client of a request, by its key in `Authorization: Bearer …` or `X-API-Key`. */
 export function identifyClient(keys: ApiKeys): MiddlewareHandler {
   return async (c, next) => {
     if (!keys.required) {

@@ -41,7 +41,7 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-/** Paths for everybody. */
+/** Public paths. */
 const open = ['/health/live', '/health', '/health/ready', '/metrics', '/v2/health/live', '/v2/health/ready'];
 const methods = ['get', 'post', 'put', 'delete', 'patch'];
 
@@ -49,7 +49,7 @@ interface OpenApi {
   paths: Record<string, Record<string, unknown>>;
 }
 
-/** Every operation that the system describes. */
+/** Every operation in the OpenAPI document. */
 async function operations(): Promise<{ method: string; path: string }[]> {
   const { paths } = (await (await system.get('/openapi.json')).json()) as OpenApi;
   return Object.entries(paths).flatMap(([path, item]) =>
@@ -73,11 +73,11 @@ const json = (body: unknown): RequestInit => ({
   body: JSON.stringify(body),
 });
 
-/** A path with its parameters filled, such as make no difference to whom it is for. */
+/** Returns a path with its parameters filled in, by values that do not affect the access. */
 const filled = (path: string): string => path.replaceAll(/\{\w+\}/g, 'credit-default');
 
 describe('every route that the API describes', () => {
-  it('is for everybody, or asks for a key', async () => {
+  it('is public, or requires a key', async () => {
     const described = await operations();
     expect(described.length).toBeGreaterThan(25);
     for (const { method, path } of described) {
@@ -86,7 +86,7 @@ describe('every route that the API describes', () => {
     }
   });
 
-  it('refuses keys that have not the scope, are for other pipelines, or have expired', async () => {
+  it('refuses keys that lack the scope, are for other pipelines, or have expired', async () => {
     for (const { method, path } of (await operations()).filter((each) => !open.includes(each.path))) {
       const access = accesses.find((each) => each.method === method && matches(each.path, path));
       expect(access, `${method} ${path} has no entry in accesses`).toBeDefined();
@@ -113,7 +113,7 @@ function matches(pattern: string, path: string): boolean {
   );
 }
 
-it('is described: what each operation needs and answers without', async () => {
+it('is described: its permission and its answer without it', async () => {
   const { paths } = (await (await system.get('/openapi.json')).json()) as OpenApi;
   for (const { method, path } of (await operations()).filter((each) => !open.includes(each.path))) {
     const operation = paths[path]?.[method.toLowerCase()];
@@ -125,7 +125,7 @@ it('is described: what each operation needs and answers without', async () => {
   }
 });
 
-it('tells by problem details what is missing', async () => {
+it('explains by problem details what is missing', async () => {
   const refused = await send('/v1/pipelines/credit-default/predict', 'cars', json(client));
   expect(refused.headers.get('content-type')).toBe('application/problem+json');
   expect(await refused.json()).toMatchObject({

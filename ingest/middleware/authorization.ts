@@ -7,7 +7,7 @@ import type { Scope } from '../api-keys/api-keys.js';
 import { clientOf, refusalOf } from './authentication.js';
 import { sendProblem } from '../problems.js';
 
-/** Who may use a route: clients that have one of the scopes. What the path names has to be theirs too. */
+/** Access to a route: clients that have one of the scopes, and access to the pipeline in the path. */
 export interface Access {
   method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   path: string;
@@ -18,7 +18,7 @@ export interface Access {
 
 const carPrice = 'car-price';
 
-/** Every route that is not for everybody. One that is missing here is refused to all as long as keys are asked for. */
+/** Every route that is not public. A missing one is refused to all if keys are required. */
 export const accesses: readonly Access[] = [
   { method: 'GET', path: '/v1/pipelines', scopes: ['read', 'score'] },
   { method: 'POST', path: '/v1/pipelines/:pipeline/predict', scopes: ['score'] },
@@ -54,16 +54,16 @@ const allowedKey = 'allowed';
 
 type Pipelines = ReadonlyMap<string, OpenPipeline>;
 
-/** Guards every path below these: a request gets through when its client may make it. */
+/** Guards every path below these: a request is passed on when its client has access. */
 export const guardedPaths = ['/v1/*', '/v2/*', '/predict', '/predict/*', '/upload'];
 
-/** Puts the guards of {@link accesses} before the routes that come after. */
+/** Puts the guards of {@link accesses} before later routes. */
 export function authorize(app: Hono, pipelines: Pipelines, logger: Logger): void {
   for (const access of accesses) app.on(access.method, access.path, guard(access, pipelines, logger));
   for (const path of guardedPaths) app.use(path, refuseOthers());
 }
 
-/** Whether the client of a request may have to do with a pipeline. */
+/** Whether the client of a request has access to a pipeline. */
 export function mayUse(c: Context, pipeline: string): boolean {
   const { pipelines } = clientOf(c) ?? { pipelines: new Set<string>() };
   return pipelines === undefined || pipelines.has(pipeline);
@@ -92,7 +92,7 @@ function guard({ scopes, pipeline }: Access, pipelines: Pipelines, logger: Logge
   };
 }
 
-/** A route without a guard is there for nobody who has to send a key. */
+/** If keys are required, a route without a guard is refused. */
 function refuseOthers(): MiddlewareHandler {
   return async (c, next) => {
     const client = clientOf(c);
@@ -105,7 +105,7 @@ function refuseOthers(): MiddlewareHandler {
   };
 }
 
-/** The pipelines that a path is about; what is unknown stands for itself. Undefined: of none in particular. */
+/** Returns the pipelines of a path; an unknown name is returned unchanged. Undefined: none in particular. */
 function pipelinesNamed(
   c: Context,
   pipelines: Pipelines,

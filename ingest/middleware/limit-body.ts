@@ -4,9 +4,9 @@ import { bodyLimit } from 'hono/body-limit';
 /**
  * Refuses a request whose body is over the limit.
  *
- * A body of declared length needs no counting, as Node reads no more of it than was declared. Hono's own limit, which
- * counts, looks at the body as a stream first, and that costs more than all else that is done to receive a request:
- * it is left to bodies that come in chunks.
+ * A body of declared length needs no counting, as Node reads no more of it than declared. Hono's own limit,
+ * which counts, first converts the body to a stream, which costs more than all other handling of a request:
+ * it is used only for chunked bodies.
  */
 export function limitBody(maxBytes: number, refuse: (c: Context) => Response): MiddlewareHandler {
   const countChunks = bodyLimit({ maxSize: maxBytes, onError: refuse });

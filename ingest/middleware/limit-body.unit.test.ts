@@ -6,7 +6,7 @@ const app = new Hono();
 app.use(limitBody(10, (c) => c.text('too large', 413)));
 app.post('/', async (c) => c.text(await c.req.text()));
 
-/** A request in process carries only the headers that it is given. */
+/** A request in process has only the given headers. */
 function post(body: string, headers: Record<string, string>): Promise<Response> {
   return Promise.resolve(app.request('/', { method: 'POST', body, headers }));
 }

@@ -14,7 +14,7 @@ afterEach(async () => {
   for (const stop of stops.splice(0)) await stop();
 });
 
-/** @returns what sends a request with some headers. */
+/** @returns a function that sends a request with some headers. */
 async function serve(perSecond: number, trustProxy = 0) {
   const app = new Hono();
   const limits = new RateLimits({ perSecond, metrics: createMetrics() });
@@ -33,7 +33,7 @@ async function serve(perSecond: number, trustProxy = 0) {
     fetch(`http://127.0.0.1:${server.port}${path}`, { headers });
 }
 
-it('says what is left, and refuses with when to come back', async () => {
+it('reports the remaining quota, and refuses with the time of a retry', async () => {
   const send = await serve(2);
   const answer = await send();
   expect(answer.headers.get('ratelimit-policy')).toBe('"default";q=2;w=1');
@@ -59,7 +59,7 @@ it('counts the events of a list', async () => {
   expect((await send({}, '/list/1')).headers.get('retry-after')).toBe('5');
 });
 
-it('knows clients by valid key, else by address', async () => {
+it('identifies clients by valid key, else by address', async () => {
   const send = await serve(1);
   expect((await send({ 'x-api-key': 'first' })).status).toBe(200);
   expect((await send({ authorization: 'Bearer first' })).status).toBe(429);
@@ -68,7 +68,7 @@ it('knows clients by valid key, else by address', async () => {
   expect((await send({ 'x-api-key': 'guess 2' })).status).toBe(429);
 });
 
-it('believes X-Forwarded-For as far as proxies are trusted', async () => {
+it('trusts X-Forwarded-For up to the number of trusted proxies', async () => {
   const from = (addresses: string) => ({ 'x-forwarded-for': addresses });
   const trusting = await serve(1, 1);
   expect((await trusting(from('203.0.113.1'))).status).toBe(200);
@@ -79,7 +79,7 @@ it('believes X-Forwarded-For as far as proxies are trusted', async () => {
   expect((await wary(from('203.0.113.2'))).status).toBe(429);
 });
 
-it('takes the addresses of one IPv6 network for one client', () => {
+it('treats the addresses of one IPv6 network as one client', () => {
   expect(networkOf('2001:db8:1:2:3:4:5:6')).toBe('2001:db8:1:2::/64');
   expect(networkOf('2001:0db8:1:2::9')).toBe('2001:db8:1:2::/64');
   expect(networkOf('2001:db8::1')).toBe('2001:db8:0:0::/64');
@@ -98,18 +98,18 @@ it.each([
   ['::ffff:cb00:7108', '203.0.113.8'],
   ['[::FFFF:203.0.113.8]:1', '203.0.113.8'],
   ['0:0:0:0:0:ffff:cb00:7108', '203.0.113.8'],
-])('knows the client that a proxy calls %s', (forwarded, client) => {
+])('identifies the client that a proxy calls %s', (forwarded, client) => {
   expect(networkOf(forwarded)).toBe(client);
 });
 
 it.each(['', 'unknown', '_hidden', '203.0.113.8:x', '999.1.1.1', '[::1', 'x'.repeat(10_000)])(
-  'takes what is no address, such as %s, for nobody',
+  'ignores invalid addresses, such as %s',
   (forwarded) => {
     expect(networkOf(forwarded)).toBeUndefined();
   },
 );
 
-it('counts for the connection what a proxy calls by no address, or by another port each time', async () => {
+it('counts by connection if a proxy gives no address, or another port each time', async () => {
   const trusting = await serve(1, 1);
   const statuses: number[] = [];
   for (const forwarded of [

@@ -10,14 +10,14 @@ const limitsKey = 'limits';
 interface ClientLimits {
   limits: RateLimits;
   client: string;
-  /** What its API key says; none: what holds for all. */
+  /** The limit of its API key; unset: the common limit. */
   perSecond: number | undefined;
 }
 
 /**
- * Refuses a client that asks for more than it may with 429, and says in every answer what it may still ask for: `RateLimit`
- * and `RateLimit-Policy` as in draft-ietf-httpapi-ratelimit-headers-11. A client is its API key, where it sent a valid one,
- * else its address.
+ * Refuses a client over its limit with 429, and reports the remaining quota in every answer: `RateLimit` and
+ * `RateLimit-Policy` as in draft-ietf-httpapi-ratelimit-headers-11. A client is its API key, if it sent a
+ * valid one, else its address.
  *
  * @param trustProxy - how many proxies in front of this server add to `X-Forwarded-For`.
  */
@@ -37,7 +37,7 @@ export function limitRequests(limits: RateLimits, trustProxy: number): Middlewar
 }
 
 /**
- * Counts the events of a request, of which the request itself was the first.
+ * Counts the events of a request, the first of which the request itself counted.
  *
  * @throws RateLimited
  */
@@ -51,7 +51,7 @@ function tell(c: Context, { remaining, resetSeconds }: Quota): void {
   c.header('RateLimit', `"default";r=${remaining};t=${resetSeconds}`);
 }
 
-/** The last address that a trusted proxy has seen; where there is none, the connection's. */
+/** Returns the last address that a trusted proxy has seen; without one, the connection's. */
 function addressOf(c: Context, trustProxy: number): string {
   const socket = (c.env as Partial<HttpBindings> | undefined)?.incoming?.socket.remoteAddress ?? 'unknown';
   const forwarded = (c.req.header('x-forwarded-for') ?? '').split(',').at(-trustProxy) ?? '';
@@ -59,10 +59,11 @@ function addressOf(c: Context, trustProxy: number): string {
 }
 
 /**
- * What names the client of an address: an IPv4 address itself, of an IPv6 address its /64, as a client has 2^64 of its own
- * (RFC 6177). Takes the forms that proxies write: with a port, in brackets, in quotes (RFC 7239, 6), mapped IPv4.
+ * Returns the client of an address: an IPv4 address unchanged, of an IPv6 address its /64, as a client has
+ * 2^64 addresses (RFC 6177). Accepts the forms that proxies write: with a port, in brackets, in quotes (RFC
+ * 7239, 6), mapped IPv4.
  *
- * @returns undefined for what is no address.
+ * @returns undefined for invalid addresses.
  */
 export function networkOf(forwarded: string): string | undefined {
   const text = forwarded.trim().replace(/^"(.*)"$/, '$1');
@@ -80,7 +81,7 @@ export function networkOf(forwarded: string): string | undefined {
   return `${groups.slice(0, 4).join(':')}::/64`;
 }
 
-/** The two bytes of a group of an IPv6 address. */
+/** Returns the two bytes of a group of an IPv6 address. */
 function bytesOf(group: string): number[] {
   const value = Number.parseInt(group, 16);
   return [value >> 8, value & 0xff];

@@ -23,7 +23,7 @@ function watch(options: Partial<LoadSheddingOptions>): RateLimits {
   return limits;
 }
 
-it('tightens while the event loop is held up, and relaxes after', async () => {
+it('tightens while the event loop is delayed, and relaxes after', async () => {
   const limits = watch({});
   const tighten = vi.spyOn(limits, 'tighten');
   const until = performance.now() + 900;
@@ -37,7 +37,7 @@ it('tightens while the event loop is held up, and relaxes after', async () => {
   await expect.poll(() => limits.limit).toBe(1_000);
 });
 
-it('tightens while more and more events wait for their score, not while they become fewer', async () => {
+it('tightens while the number of unscored events grows, not while it shrinks', async () => {
   let waiting = 90;
   let step = 0;
   const limits = watch({ lag: () => Promise.resolve((waiting += step)), loopDelayMs: 60_000 });
@@ -52,7 +52,7 @@ it('tightens while more and more events wait for their score, not while they bec
   await expect.poll(() => limits.limit).toBe(1_000);
 });
 
-it('leaves the limits alone when the log does not tell the lag', async () => {
+it('leaves the limits unchanged when the log does not report the lag', async () => {
   let asked = 0;
   const limits = watch({
     lag: async () => {

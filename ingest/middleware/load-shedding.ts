@@ -5,26 +5,26 @@ import type { RateLimits } from './rate-limits.js';
 export interface LoadSheddingOptions {
   limits: RateLimits;
   logger: Logger;
-  /** Mean delay of the event loop over a second that is too much, milliseconds. */
+  /** Maximum mean delay of the event loop over a second, milliseconds. */
   loopDelayMs: number;
-  /** Events waiting for their score that are too many, if they become more. */
+  /** Maximum number of unscored events, if it grows. */
   lagRecords: number;
-  /** How many events wait for their score now. */
+  /** Returns the current number of unscored events. */
   lag: () => Promise<number>;
-  /** How often the limits are looked at, milliseconds. Default 1,000. */
+  /** Interval of adjusting the limits, milliseconds. Default 1,000. */
   lookEveryMs?: number;
-  /** How often the log is asked for `lag`, milliseconds. Default 5,000. */
+  /** Interval of asking the log for `lag`, milliseconds. Default 5,000. */
   lagEveryMs?: number;
 }
 
 const resolutionMs = 20;
 
 /**
- * Tightens the limits while this process or the scorers can't keep up, and relaxes them when they can: each second by half
- * or double. So limits that are far above what anybody asks for need some seconds of pressure before a client meets
- * one, and a burst is over by then.
+ * Tightens the limits while this process or the scorers can't keep up, and relaxes them when they can: each
+ * second by half or double. So high limits need some seconds of pressure before they affect a client, and a
+ * burst is over by then.
  *
- * @returns what ends it.
+ * @returns a function that ends it.
  */
 export function startLoadShedding(options: LoadSheddingOptions): { stop: () => void } {
   const { limits, logger, loopDelayMs, lagRecords, lag, lookEveryMs = 1_000, lagEveryMs = 5_000 } = options;
@@ -43,7 +43,7 @@ export function startLoadShedding(options: LoadSheddingOptions): { stop: () => v
       grows = now > lagRecords && now >= waiting;
       waiting = now;
     } catch {
-      // Without the log nothing is known of the lag, and nothing new comes in that would make it grow.
+      // Without the log the lag is unknown, and no new events can increase it.
       grows = false;
     } finally {
       asking = false;
@@ -51,8 +51,8 @@ export function startLoadShedding(options: LoadSheddingOptions): { stop: () => v
   };
 
   const look = (): void => {
-    // The histogram has the times between its ticks, the resolution when the loop is idle, and none when it is not: then
-    // all the time since the last look was one turn.
+    // The histogram has the times between its ticks: the resolution when the loop is idle, and none when it
+    // is blocked, when all the time since the last check was one turn.
     const betweenTicksMs = delay.count === 0 ? performance.now() - lookedAt : delay.mean / 1e6;
     const meanDelayMs = Math.max(0, betweenTicksMs - resolutionMs);
     lookedAt = performance.now();

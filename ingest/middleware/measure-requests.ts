@@ -3,7 +3,9 @@ import { matchedRoutes } from 'hono/route';
 import type { Metrics } from '../../platform/metrics.js';
 import { clientOf, wasRefused } from './authentication.js';
 
-/** Times every request under its route's pattern, not its path, so that the number of series stays small. */
+/**
+ * Measures every request under its route's pattern, not its path, so that the number of series stays small.
+ */
 export function measureRequests({ httpRequests, httpRequestsByKey }: Metrics): MiddlewareHandler {
   return async (c, next) => {
     const started = performance.now();
@@ -15,13 +17,13 @@ export function measureRequests({ httpRequests, httpRequestsByKey }: Metrics): M
   };
 }
 
-/** The pattern of the route that answered. */
+/** Returns the pattern of the route that answered. */
 export function routeOf(c: Context): string {
-  // Middleware of a whole folder matches too, and may stand behind the route that answers.
+  // Middleware of a whole folder matches too, and may come after the route that answers.
   return matchedRoutes(c).findLast(({ method }) => method !== 'ALL')?.path ?? '/*';
 }
 
-/** Nothing where no keys are asked for, and for probes, which come before keys are looked at. */
+/** Undefined if no keys are required, and for probes, which come before the check of keys. */
 function keyLabel(c: Context): string | undefined {
   const client = clientOf(c);
   if (client !== undefined) return client.name === '' ? undefined : client.name;

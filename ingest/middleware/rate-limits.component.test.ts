@@ -42,7 +42,7 @@ it('limits each key on every route, and probes never', async () => {
   expect(metrics).toContain('millrace_rate_limit_per_second 20');
 });
 
-it('lets nobody guess keys faster than the limit of an address', async () => {
+it('limits guesses of keys to the limit of an address', async () => {
   const guesses = await Promise.all(
     Array.from({ length: 200 }, (_, guess) =>
       fetch(`${system.http}/v1/pipelines`, { headers: { 'x-api-key': String(guess) } }),

@@ -4,9 +4,9 @@ import type { Metrics } from '../../platform/metrics.js';
 import { Mutex } from '../../platform/mutex.js';
 import { SharedStore } from '../../platform/shared-store.js';
 
-/** A client has asked for more than it may. Code `RATE_LIMITED`, retriable. */
+/** A client is over its limit. Code `RATE_LIMITED`, retriable. */
 export class RateLimited extends MillraceError {
-  /** When to try again. */
+  /** When to retry. */
   readonly retryAfterSeconds: number;
 
   constructor(message: string, retryAfterSeconds: number) {
@@ -15,35 +15,37 @@ export class RateLimited extends MillraceError {
   }
 }
 
-/** What a client may still ask for. */
+/** Remaining quota of a client. */
 export interface Quota {
   remaining: number;
-  /** Seconds until it is whole again. */
+  /** Seconds until it is fully restored. */
   resetSeconds: number;
 }
 
 export interface RateLimitsOptions {
-  /** What a client may ask for a second. */
+  /** Limit of a client per second. */
   perSecond: number;
   metrics: Metrics;
-  /** Where copies of the HTTP API add up what a client asks of each. None: each copy limits on its own. */
+  /** Where copies of the HTTP API add up the requests of a client. Unset: each copy limits on its own. */
   shared?: SharedStore | undefined;
 }
 
-/** How often copies sync each other what their clients took, milliseconds: so long a client may take its share of each. */
+/** Interval of the copies' synchronisation, milliseconds: meanwhile a client may use its quota of each. */
 const shareEveryMs = 100;
-/** The tightest limit is so much of the one that is set. */
+/** Ratio of the tightest limit to the configured one. */
 const tightest = 1 / 128;
 
 /**
- * Counts what each client asks for in windows of a second. A request counts one, a list as many as it has events; what a
- * list takes beyond the limit is a debt, and keeps its client out until it is paid off. What is refused costs nothing.
+ * Counts the requests of each client in windows of a second. A request counts one, a list as many as it has
+ * events. A list over the limit causes a debt, and its client is refused until it is paid off. Refused
+ * requests cost nothing.
  *
- * Decided in memory, without a round trip. Copies that share a Redis add their counts up there, a little later: their
- * clients get ahead by what they can ask of all copies in 100 ms. A Redis that is out leaves each copy its own counts.
+ * Decides in memory, without a round trip. Copies that share a Redis add their counts up there, a little
+ * later, so a client can exceed its limit by its requests to all copies in 100 ms. While Redis is unavailable
+ * each copy has its own counts.
  */
 export class RateLimits {
-  /** As it is set, whatever the pressure. */
+  /** The configured limit, whatever the pressure. */
   readonly perSecond: number;
   readonly #metrics: Metrics;
   readonly #here: RateLimiterMemory;
@@ -51,11 +53,11 @@ export class RateLimits {
   readonly #everywhere = new Map<number, RateLimiterRedis>();
   readonly #shared: SharedStore | undefined;
   readonly #sharing: NodeJS.Timeout | undefined;
-  /** What clients took here and the other copies have not been synced. */
+  /** Local counts that are not synchronised with the other copies yet. */
   #pending = new Map<string, { count: number; limit: number }>();
   #syncing = false;
   #limit: number;
-  /** One decision at a time: all of a burst would look before the first of them is counted. */
+  /** One decision at a time: otherwise a whole burst would be checked before its first request is counted. */
   readonly #decisions = new Mutex();
 
   constructor({ perSecond, metrics, shared }: RateLimitsOptions) {
@@ -66,30 +68,31 @@ export class RateLimits {
     this.#here = new RateLimiterMemory({ points: perSecond, duration: 1 });
     if (shared === undefined) return;
     this.#shared = shared;
-    // It defines its command as it is made: a pipeline that was begun before has none such, and would end the process.
+    // It defines its command when it is created: an older pipeline lacks the command, and would end the
+    // process.
     this.#counterOf(perSecond);
     this.#sharing = setInterval(() => void this.#sync(), shareEveryMs).unref();
   }
 
-  /** What a client may ask for a second now. */
+  /** The current limit of a client per second. */
   get limit(): number {
     return this.#limit;
   }
 
-  /** Halves the limit, down to 1/128 of what is set. */
+  /** Halves the limit, down to 1/128 of the configured one. */
   tighten(): void {
     this.#setLimit(Math.max(this.#limit / 2, this.perSecond * tightest));
   }
 
-  /** Doubles the limit, up to what is set. */
+  /** Doubles the limit, up to the configured one. */
   relax(): void {
     this.#setLimit(Math.min(this.#limit * 2, this.perSecond));
   }
 
   /**
-   * Lets a client have `count` requests or events if it has anything left, even if not so many.
+   * Counts `count` requests or events of a client if it has any quota left, even if not enough.
    *
-   * @param perSecond - what this client may ask for; it tightens as the limit of all does. Default: that limit.
+   * @param perSecond - limit of this client; it tightens like the common limit. Default: the common limit.
    * @throws RateLimited
    */
   take(client: string, count = 1, perSecond = this.perSecond): Promise<Quota> {
@@ -136,7 +139,7 @@ export class RateLimits {
     this.#syncing = true;
     const synced = this.#pending;
     this.#pending = new Map();
-    // When this fails, what was not synced is counted here at least.
+    // When this fails, at least the local counts apply.
     await this.#shared?.attempt(() =>
       Promise.all([...synced].map(([client, { count, limit }]) => this.#syncClient(client, count, limit))),
     );
@@ -167,8 +170,8 @@ export class RateLimits {
 }
 
 /**
- * The library's counter, with the debt of {@link RateLimits}: what an addition takes beyond the limit prolongs the window by
- * the time that it is worth. Key: the client's counter. Arguments: count, window in seconds, limit. Answers the counter
+ * The library's counter, with the debt of {@link RateLimits}: an addition over the limit prolongs the window
+ * by its excess. Key: the client's counter. Arguments: count, window in seconds, limit. Returns the counter
  * and its milliseconds to live, as the library expects.
  */
 const countWithDebt = `

@@ -15,7 +15,7 @@ function create(perSecond: number) {
   return { limits: new RateLimits({ perSecond, metrics }), metrics };
 }
 
-it('lets a client have as much as is set each second, and tells what is left', async () => {
+it('allows a client the configured limit each second, and reports the remaining quota', async () => {
   const { limits, metrics } = create(2);
   expect(await limits.take('address:a')).toEqual({ remaining: 1, resetSeconds: 1 });
   expect(await limits.take('address:a')).toEqual({ remaining: 0, resetSeconds: 1 });
@@ -30,7 +30,7 @@ it('lets a client have as much as is set each second, and tells what is left', a
   expect(await limits.take('address:a')).toMatchObject({ remaining: 1 });
 });
 
-it('takes a list that is larger than the limit, and no more until its time is over', async () => {
+it('accepts a list over the limit, and nothing more until its debt is paid off', async () => {
   const { limits } = create(10);
   await limits.take('a', 5);
   expect(await limits.take('a', 25)).toEqual({ remaining: 0, resetSeconds: 3 });
@@ -40,7 +40,7 @@ it('takes a list that is larger than the limit, and no more until its time is ov
   expect(await limits.take('a')).toMatchObject({ remaining: 9 });
 });
 
-it('asks nothing for what it refuses', async () => {
+it('does not count refused requests', async () => {
   const { limits } = create(1);
   await limits.take('a');
   for (let tries = 0; tries < 50; tries++) await expect(limits.take('a')).rejects.toThrow(RateLimited);
@@ -48,7 +48,7 @@ it('asks nothing for what it refuses', async () => {
   await limits.take('a');
 });
 
-it('tightens by halves down to 1/128, and relaxes to what is set', async () => {
+it('tightens by halves down to 1/128, and relaxes to the configured limit', async () => {
   const { limits, metrics } = create(1_000);
   limits.tighten();
   expect(limits.limit).toBe(500);
@@ -69,7 +69,7 @@ it('keeps nothing of a client whose second is over', async () => {
   expect(vi.getTimerCount()).toBe(0);
 });
 
-it('lets no more of a burst pass than of requests one after the other', async () => {
+it('allows no more requests of a burst than of a sequence', async () => {
   const { limits } = create(10);
   const burst = await Promise.allSettled(Array.from({ length: 50 }, () => limits.take('a')));
   expect(burst.filter(({ status }) => status === 'fulfilled')).toHaveLength(10);

@@ -3,7 +3,7 @@ import { refusalOfBrowserRequest } from '../../platform/browser-requests.js';
 import { MillraceError } from '../../platform/errors.js';
 import { sendProblem } from '../problems.js';
 
-/** Keeps web pages of others from using, through the browser of someone here, an API that asks for no keys. */
+/** Prevents web pages of other sites from using an API without keys through a local user's browser. */
 export function refuseOtherSites(listeningHost: string): MiddlewareHandler {
   return async (c, next) => {
     const refusal = refusalOfBrowserRequest(c.req.header(), listeningHost);

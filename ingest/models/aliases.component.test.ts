@@ -25,7 +25,7 @@ interface Alias {
   canary_share?: number;
 }
 
-/** What the tests look at of any answer. */
+/** Members of any answer that the tests check. */
 type Answer = Aliases & { code: string; detail: string; model_version: string; model_event: number };
 
 interface Aliases {
@@ -77,7 +77,7 @@ async function decide(method: string, path: string, body?: unknown): Promise<Ali
   return answer;
 }
 
-/** Which version answers a new event, by which event on the log. */
+/** The version that answers a new event, and its alias event on the log. */
 async function scoredBy(): Promise<{ model_version: string; model_event: number }> {
   const { answer } = await ask('POST', '/v1/pipelines/credit-default/predict', event);
   return answer;
@@ -96,11 +96,11 @@ describe('a promotion', () => {
     await expect.poll(scoredBy).toMatchObject({ model_version: '2', model_event: champion.model_event });
   });
 
-  it('of what is champion already adds nothing', async () => {
+  it('of the current champion adds nothing', async () => {
     expect((await promote('2')).champion.model_event).toBe((await promote('2')).champion.model_event);
   });
 
-  it('is taken back, and taken back again', async () => {
+  it('is rolled back, and rolled back again', async () => {
     await promote('1');
     await promote('2');
     expect((await decide('POST', '/rollback')).champion.version).toBe('1');
@@ -108,7 +108,7 @@ describe('a promotion', () => {
     expect((await decide('POST', '/rollback')).champion.version).toBe('2');
   });
 
-  it('of a version that nobody knows changes nothing', async () => {
+  it('of an unknown version changes nothing', async () => {
     await promote('1');
     const { status, answer } = await ask('PUT', `${model}/aliases/champion`, {
       version: '9',
@@ -118,7 +118,7 @@ describe('a promotion', () => {
     expect((await ask('GET', model)).answer.champion.version).toBe('1');
   });
 
-  it('of a version that can’t be loaded leaves the one before serving, and says so', async () => {
+  it('of a version that can’t be loaded keeps the previous one serving, and reports it', async () => {
     const { champion } = await promote('1');
     await expect.poll(scoredBy).toMatchObject({ model_event: champion.model_event });
     const folder = join(modelsDir, 'credit-default', '3');
@@ -142,7 +142,7 @@ describe('a promotion', () => {
 });
 
 describe('a challenger', () => {
-  it('is set, changed and taken away', async () => {
+  it('is set, changed and removed', async () => {
     await promote('1');
     const set = await decide('PUT', '/aliases/challenger', { version: '2', shadow: true });
     expect(set.challenger).toMatchObject({ version: '2', shadow: true, canary_share: 0 });
@@ -155,7 +155,7 @@ describe('a challenger', () => {
     await expect.poll(scoredBy).toMatchObject({ model_version: '1' });
   });
 
-  it('is it no longer once it is promoted', async () => {
+  it('is removed once it is promoted', async () => {
     await promote('1');
     await decide('PUT', '/aliases/challenger', { version: '2', canary_share: 0.5 });
     expect(await promote('2')).toMatchObject({ champion: { version: '2' }, challenger: null });
@@ -199,7 +199,7 @@ describe('a request', () => {
     },
   );
 
-  it('needs a key like all others', async () => {
+  it('requires a key like all others', async () => {
     for (const [method, path] of [
       ['GET', ''],
       ['POST', '/versions'],

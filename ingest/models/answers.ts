@@ -2,7 +2,7 @@ import type { ServedAlias } from '../../models/lifecycle/served-models.js';
 import type { Alias, ModelState, RegisteredVersion } from '../../models/lifecycle/state.js';
 import type { AliasAnswer, AliasesAnswer, ListedVersion, ServedAnswer, VersionAnswer } from './schemas.js';
 
-/** What events on `millrace.models` name as their source when they follow from a request. */
+/** Source of events on `millrace.models` that a request caused. */
 export const source = 'millrace/http';
 
 export function toVersion(
@@ -33,7 +33,7 @@ function toAlias({ version, digest, previousVersion, event, at }: Alias): AliasA
   };
 }
 
-/** The aliases that name a version. */
+/** Returns the aliases of a version. */
 export function aliasesOf({ champion, challenger }: ModelState, version: string): ListedVersion['aliases'] {
   const common = ({ at, event, previousVersion }: Alias) => ({
     since: toTime(at),

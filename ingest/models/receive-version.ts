@@ -6,21 +6,24 @@ import { MillraceError, messageOf } from '../../platform/errors.js';
 import { receiveMultipart } from '../files/receive-multipart.js';
 import { versionFiles } from '../../models/registration/install.js';
 
-/** Of model.json and golden.json, which are read at once in the process that serves; they have some kilobytes. */
+/**
+ * Maximum size of model.json and golden.json, which are read whole in the serving process; they have some
+ * kilobytes.
+ */
 const maxJsonBytes = 1024 ** 2;
 
 export interface ReceiveOptions {
   /** The request's `Content-Type`. */
   contentType: string;
-  /** An existing, empty folder that the files are written to. */
+  /** An existing, empty folder for the files. */
   folder: string;
-  /** Most bytes of each file. */
+  /** Maximum bytes of each file. */
   maxBytes: number;
 }
 
 /**
- * Writes the files of a multipart upload to a folder as they come in. A part is a file by its own name, which has to be one
- * of {@link versionFiles}; file names that the client gives are not looked at.
+ * Writes the files of a multipart upload to a folder as they arrive. A part is a file by its own name, which
+ * must be one of {@link versionFiles}; the client's file names are ignored.
  *
  * @returns the other fields, by name.
  * @throws MillraceError `UPLOAD_INVALID`, `BODY_TOO_LARGE`.

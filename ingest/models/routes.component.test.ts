@@ -74,7 +74,7 @@ describe('aliases', () => {
   const champion = `${model}/aliases/champion`;
   const challenger = `${model}/aliases/challenger`;
 
-  it('stay as they are for a command that changes nothing', async () => {
+  it('are unchanged after a command without effect', async () => {
     const response = await api.send('PUT', champion, { version: '1' });
     expect([response.status, await response.json()]).toMatchObject([200, { champion: { version: '1' } }]);
     expect((await api.send('DELETE', challenger)).status).toBe(200);

@@ -33,7 +33,7 @@ export interface ModelRoutesOptions {
 const tags = ['models'];
 const name = pathParameter('name', 'The model.');
 
-/** `/v1/models`: versions, aliases, and what serves in this process. */
+/** `/v1/models`: versions, aliases, and the serving versions of this process. */
 export function modelRoutes({ pipelines, modelRoots, lifecycle, served }: ModelRoutesOptions): Hono {
   const app = new Hono();
 
@@ -152,7 +152,7 @@ export function modelRoutes({ pipelines, modelRoots, lifecycle, served }: ModelR
     };
   }
 
-  /** What its folder tells of a version, or why it can't be read. */
+  /** Returns a version's metadata from its folder, or why it is unreadable. */
   async function describeFolder(
     model: string,
     version: string,

@@ -20,7 +20,7 @@ const folders = new VersionFolders();
 
 beforeAll(async () => {
   modelsDir = await mkdtemp(join(tmpdir(), 'millrace-registered-'));
-  // Far less than a model: what is registered has a limit of its own.
+  // Far less than a model: versions have their own limit.
   const settings = { MODELS_DIR: modelsDir, MAX_MODEL_BYTES: String(maxBytes), MAX_BODY_BYTES: '10000' };
   system = await serveTestApp(settings);
 });
@@ -57,20 +57,20 @@ async function versions(): Promise<string[]> {
   return model.versions.map(({ version }) => version);
 }
 
-/** Nothing of what was refused stays. */
+/** Asserts that nothing of a refused upload remains. */
 async function expectNothingNew(before: readonly string[]): Promise<void> {
   expect(await versions()).toEqual(before);
   const staging = join(modelsDir, '.incoming');
   await expect.poll(async () => (existsSync(staging) ? readdir(staging) : [])).toEqual([]);
 }
 
-/** A field of Protocol Buffers that has bytes. */
+/** A field of Protocol Buffers with bytes. */
 function field(number: number, content: string | Uint8Array): Uint8Array {
   const bytes = Buffer.from(content);
   return Buffer.concat([Buffer.from([number * 8 + 2, bytes.length]), bytes]);
 }
 
-describe('a version that is sent', () => {
+describe('an uploaded version', () => {
   it('is refused when its weights would be read from elsewhere', async () => {
     const before = await versions();
     const location = Buffer.concat([field(1, 'location'), field(2, '../../../../etc/hostname')]);
@@ -101,7 +101,7 @@ describe('a version that is sent', () => {
     });
   });
 
-  it('says where it comes from, if its sender does', async () => {
+  it('has its origin, if its sender gives one', async () => {
     const form = await toForm(await folders.make('from-elsewhere'));
     form.set('source', 'http://registry.example model@champion');
     expect(await send(form)).toMatchObject({
@@ -110,7 +110,7 @@ describe('a version that is sent', () => {
     });
   });
 
-  it('may give a column for each class, and say which is the score', async () => {
+  it('may give a column for each class, and name the score', async () => {
     const runtime = (await manifestOf(await folders.make('source')))['runtime'] as object;
     const make = (version: string, output_column: number, more: object = {}) =>
       folders.make(version, {
@@ -141,7 +141,7 @@ describe('a version that is sent', () => {
     expect(existsSync(join(modelsDir, 'credit-default', 'fixed-twin'))).toBe(false);
   });
 
-  it('wins or loses whole against another of the same name at the same time', async () => {
+  it('is accepted or refused as a whole against a concurrent one of the same name', async () => {
     const one = await folders.make('raced', { manifest: { description: 'One.' } });
     const other = await folders.make('raced', { onnx: withFloatOutput(creditOnnx, 'score') });
     const answers = await Promise.all([register(one), register(other)]);
@@ -149,7 +149,7 @@ describe('a version that is sent', () => {
   });
 });
 
-describe('a version that could not take the champion’s place is refused', () => {
+describe('a version that could not replace the champion is refused', () => {
   const cases: [string, () => Promise<string>, RegExp][] = [
     [
       'a changed graph',
@@ -246,7 +246,7 @@ describe('a version that could not take the champion’s place is refused', () =
     await expectNothingNew(before);
   });
 
-  it('inputs that take numbers where the champion takes text', async () => {
+  it('numeric inputs for text inputs of the champion', async () => {
     const to = '/v1/models/car-price-a/versions';
     const whole = await folders.make('2', {}, 'car-price-a');
     expect(await send(await toForm(whole), {}, to)).toMatchObject({ status: 201 });
@@ -271,7 +271,7 @@ describe('a version that could not take the champion’s place is refused', () =
     expect(await send(await toForm(narrow), {}, to)).toMatchObject({ status: 422 });
   });
 
-  it('a graph that does not come to an end', async () => {
+  it('a graph that does not end', async () => {
     const folder = await folders.make('endless');
     const trial = { folder, rows: new Float32Array(0), count: 0 };
     await expect(smokeTest(trial, { timeoutMs: 1 })).rejects.toMatchObject({
@@ -282,7 +282,7 @@ describe('a version that could not take the champion’s place is refused', () =
   });
 });
 
-describe('an upload that is none', () => {
+describe('an invalid upload', () => {
   const multipart = { 'content-type': 'multipart/form-data; boundary=b' };
   const part = (name: string, content: string): string =>
     `--b\r\ncontent-disposition: form-data; name="${name}"; filename="../../${name}"\r\n\r\n${content}\r\n`;
@@ -328,7 +328,7 @@ describe('an upload that is none', () => {
     });
   });
 
-  it('whose sender goes away leaves nothing behind', async () => {
+  it('whose sender disconnects leaves nothing behind', async () => {
     const before = await versions();
     const { hostname, port } = new URL(system.http);
     const upload = request({

@@ -10,7 +10,7 @@ import { registeredSchema } from './schemas.js';
 
 export interface ModelUploadOptions {
   registrar: ModelRegistrar;
-  /** Largest file of a version, bytes. */
+  /** Maximum file size of a version, bytes. */
   maxModelBytes: number;
 }
 
@@ -52,7 +52,7 @@ const describe = describeRoute({
   },
 });
 
-/** `POST /v1/models/{name}/versions`: has limits of its own, so it comes before the limits of other routes. */
+/** `POST /v1/models/{name}/versions`: has its own limits, so it comes before the limits of other routes. */
 export function modelUploadRoutes({ registrar, maxModelBytes }: ModelUploadOptions): Hono {
   const app = new Hono();
   app.post('/:name/versions', describe, async (c) => {

@@ -48,7 +48,7 @@ export const failureComponents: Readonly<Record<string, Json>> = {
   InferenceError: toJsonSchema(inferenceErrorSchema),
 };
 
-/** A form in which a route answers with errors. */
+/** The form of a route's error answers. */
 interface FailureForm {
   component: keyof typeof failureComponents;
   mediaType: string;
@@ -74,7 +74,7 @@ const inferenceForm: FailureForm = {
   statusOf: (code) => statusOf(code),
 };
 
-/** The answers with errors of an operation: one for each status, with the codes that it comes with. */
+/** Returns the error answers of an operation: one for each status, with its codes. */
 export type Failures = (...codes: ErrorCode[]) => Responses;
 
 export const problems: Failures = (...codes) => failures(problemForm, codes);
@@ -100,13 +100,13 @@ function failures(form: FailureForm, codes: readonly ErrorCode[]): Responses {
   );
 }
 
-/** The answer of a status that comes with problem details or, to a list of which nothing was done, with a list. */
+/** Returns the answer of a status with problem details or, for a list without any effect, with a list. */
 export function withList(responses: Responses, status: number, list: z.ZodType): Responses[string] {
   const { description, content } = responses[status] as ResponseObject;
   return { description, content: { ...content, 'application/json': { schema: resolver(list) } } };
 }
 
-/** The answer of a status whose problem details may have the members of a component beside their own. */
+/** Returns the answer of a status whose problem details may have additional members of a component. */
 export function withMembers(responses: Responses, status: number, component: string): Responses[string] {
   const { description, content } = responses[status] as ResponseObject;
   return {
@@ -120,17 +120,17 @@ export function withMembers(responses: Responses, status: number, component: str
   };
 }
 
-/** A reference to a component. */
+/** Returns a reference to a component. */
 export function ref(component: string): { $ref: string } {
   return { $ref: `#/components/schemas/${component}` };
 }
 
-/** An answer in JSON. A schema with an id (`.meta({ id })`) becomes a component. */
+/** Returns an answer in JSON. A schema with an id (`.meta({ id })`) becomes a component. */
 export function answer(description: string, schema: z.ZodType): ResponseObject {
   return { description, content: { 'application/json': { schema: resolver(schema) } } };
 }
 
-/** A body in JSON. */
+/** Returns a body in JSON. */
 export function jsonBody(schema: z.ZodType): RequestBody {
   return { required: true, content: { 'application/json': { schema: resolver(schema) } } };
 }
@@ -146,7 +146,7 @@ export function headerParameter(name: string, description: string, schema: z.Zod
 /** A time in an answer, ISO 8601 in UTC. */
 export const time = z.string().meta({ format: 'date-time' });
 
-/** What a schema takes, as JSON Schema 2020-12. */
+/** Returns the input of a schema, as JSON Schema 2020-12. */
 export function toJsonSchema(schema: z.ZodType): Json {
   const {
     $schema: _,
@@ -173,7 +173,7 @@ export const logCodes = [
   'REQUEST_TIMEOUT',
 ] as const satisfies ErrorCode[];
 
-/** Codes of every route that puts events on the log. */
+/** Codes of every route that writes events to the log. */
 export const eventCodes = [
   'EVENT_INVALID',
   'EVENT_ID_CONFLICT',

@@ -21,10 +21,10 @@ const page = `<!doctype html>
 </html>
 `;
 
-// A file of its own, so that a content security policy can forbid inline scripts.
+// A separate file, so that a content security policy can forbid inline scripts.
 const start = `SwaggerUIBundle({ url: '/openapi.json', dom_id: '#swagger-ui', deepLinking: true });\n`;
 
-/** The API as a page to read and try, from files in the package: it works with no network. */
+/** The API as a page to read and try, from files in the package: it works offline. */
 export function docs(): Hono {
   const folder = dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'));
   const app = new Hono();

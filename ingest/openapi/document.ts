@@ -17,8 +17,8 @@ import {
 type Paths = Record<string, Record<string, Json>>;
 
 /**
- * The OpenAPI 3.1 document of an app, from the descriptions and the schemas beside its routes. Each pipeline has its own
- * operations, with the schema that validates its events.
+ * Returns the OpenAPI 3.1 document of an app, from the descriptions and the schemas beside its routes. Each
+ * pipeline has its own operations, with the schema that validates its events.
  */
 export async function openApiDocument(
   app: Hono,
@@ -59,7 +59,7 @@ function eventSchema({ scorer }: OpenPipeline): Json {
   return toJsonSchema(scorer.schema.extend(envelopeSchema.shape));
 }
 
-/** Puts in the place of a path that has a pipeline as its parameter a path of each pipeline. */
+/** Replaces a path with the pipeline as its parameter by one path per pipeline. */
 function forEachPipeline(paths: Paths, pipelines: readonly OpenPipeline[]): Paths {
   return Object.fromEntries(
     Object.entries(paths).flatMap<[string, Paths[string]]>(([path, operations]) =>
@@ -83,7 +83,7 @@ function ofPipeline(operation: Json, pipeline: OpenPipeline): Json {
 
 const security = [{ bearer: [] }, { api_key: [] }];
 
-/** Says of every operation that is not for everybody which scopes its key needs, and how it refuses a client. */
+/** Adds to every operation that is not public the scopes of its key, and its refusals. */
 function withAccess(paths: Paths, keysRequired: boolean): Paths {
   return Object.fromEntries(
     Object.entries(paths).map(([path, operations]) => [
@@ -107,7 +107,7 @@ function withAccess(paths: Paths, keysRequired: boolean): Paths {
   );
 }
 
-/** The form in which a path answers with errors. */
+/** Returns the form of a path's error answers. */
 function failuresOf(path: string): Failures {
   if (path === '/v2' || path.startsWith('/v2/')) return inferenceErrors;
   return path.startsWith('/v1/') ? problems : aimqProblems;

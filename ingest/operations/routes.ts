@@ -33,7 +33,7 @@ export function operations({ health, metrics }: OperationsOptions): Hono {
     },
   );
 
-  // AIMQ's programs and their load balancers ask `/health`.
+  // AIMQ's programs and their load balancers use `/health`.
   for (const path of ['/health', '/health/ready'])
     app.get(
       path,

@@ -1,7 +1,7 @@
 import { MillraceError } from '../../platform/errors.js';
 import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
 
-/** @throws MillraceError `PIPELINE_UNKNOWN` that names those there are. */
+/** Finds a pipeline. @throws MillraceError `PIPELINE_UNKNOWN` that names the existing ones. */
 export function findPipeline(pipelines: ReadonlyMap<string, OpenPipeline>, name: string): OpenPipeline {
   const pipeline = pipelines.get(name);
   if (pipeline !== undefined) return pipeline;

@@ -12,7 +12,7 @@ export const idempotencyKeyParameter = headerParameter(
 );
 
 /**
- * The key as its client means it: two clients that happen to choose the same one have nothing in common.
+ * Returns the key in its client's scope: equal keys of two clients are independent.
  *
  * @throws MillraceError `IDEMPOTENCY_KEY_INVALID`.
  */

@@ -11,7 +11,7 @@ import { pipelineRoutes } from './routes.js';
 const timeout = new MillraceError('LOG_TIMEOUT', 'No answer in time.');
 const tooLarge = new MillraceError('RECORD_TOO_LARGE', 'Too large.');
 
-/** What `/events` answers when the log does so. */
+/** The answer of `/events` when the log has these errors. */
 async function post(
   events: unknown,
   results: (string | MillraceError)[],
@@ -31,7 +31,7 @@ async function post(
   return { status: answer.status, body: await answer.json() };
 }
 
-test('a list that is written in part says what was written, and the ids of the rest', async () => {
+test('a partly written list reports the written events, and the ids of the rest', async () => {
   const results = ['a', new NotWritten(timeout, 'b'), new NotWritten(tooLarge, 'c')];
   expect(await post([{}, {}, {}], results)).toMatchObject({
     status: 207,
@@ -46,14 +46,14 @@ test('a list that is written in part says what was written, and the ids of the r
   });
 });
 
-test('a list of which nothing is written is unavailable, and names the ids', async () => {
+test('a list without a written event is unavailable, and names the ids', async () => {
   expect(await post([{}, {}], [new NotWritten(timeout, 'a'), new NotWritten(timeout, 'b')])).toMatchObject({
     status: 503,
     body: { code: 'LOG_TIMEOUT', accepted: 0, rejected: [{ event_id: 'a' }, { event_id: 'b' }] },
   });
 });
 
-test('one event that is not written has its id in its problem', async () => {
+test('an unwritten event has its id in its problem', async () => {
   expect(await post({}, [new NotWritten(tooLarge, 'a')])).toMatchObject({
     status: 413,
     body: { code: 'RECORD_TOO_LARGE', event_id: 'a' },

@@ -65,7 +65,7 @@ describe('POST predict', () => {
     expect(predictions[0]?.score).not.toBe(alone.score);
   });
 
-  it('gives a repeated event id its first prediction, and puts nothing on the log', async () => {
+  it('gives a repeated event id its first prediction, and writes nothing to the log', async () => {
     const first = await predict({ ...client, event_id: 'repeated' });
     const before = api.log.of(topic).length;
     expect(await predict({ ...client, event_id: 'repeated' })).toEqual(first);
@@ -154,7 +154,7 @@ describe('POST events', () => {
     );
   });
 
-  it('refuses a list in which nothing is valid, and names a line that is not JSON by its index', async () => {
+  it('refuses a list without valid events, and names a line that is not JSON by its index', async () => {
     const response = await api.post(eventsPath, '{"AGE": 1}\n{', ndjson);
     expect(response.status).toBe(422);
     expect(await response.json()).toMatchObject({
@@ -166,7 +166,7 @@ describe('POST events', () => {
     });
   });
 
-  it('says which events of a list the log did not take, with their ids', async () => {
+  it('reports which events of a list the log did not accept, with their ids', async () => {
     const tooLarge = new MillraceError('RECORD_TOO_LARGE', 'Too large.');
     api.log.refuse = ({ headers }) => (headers?.['ce_id'] === 'refused' ? tooLarge : undefined);
     const response = await api.post(eventsPath, [client, { ...client, event_id: 'refused' }]);
@@ -182,7 +182,7 @@ describe('POST events', () => {
 describe('event ids', () => {
   const other = { ...client, AGE: 61 };
 
-  it('of accepted events are refused to other events, by events and by predict', async () => {
+  it('of accepted events are refused for other events, by events and by predict', async () => {
     expect((await api.post(eventsPath, { ...client, event_id: 'kept' })).status).toBe(202);
     expect((await api.post(eventsPath, { ...client, event_id: 'kept' })).status).toBe(202);
     for (const path of [eventsPath, predictPath]) {
@@ -191,7 +191,7 @@ describe('event ids', () => {
     }
   });
 
-  it('of predicted events are refused to other events', async () => {
+  it('of predicted events are refused for other events', async () => {
     await predict({ ...client, event_id: 'taken' });
     const response = await api.post(predictPath, { ...client, AGE: 60, event_id: 'taken' });
     expect([response.status, (await problemOf(response)).code]).toEqual([422, 'EVENT_ID_CONFLICT']);
@@ -204,19 +204,19 @@ describe('event ids', () => {
     expect(await response.json()).toMatchObject({ accepted: 1, rejected: conflicts });
   });
 
-  it.each(['', 'x'.repeat(257)])('do not follow from the Idempotency-Key %j', async (key) => {
+  it.each(['', 'x'.repeat(257)])('are not derived from the Idempotency-Key %j', async (key) => {
     const response = await api.post(predictPath, client, { 'idempotency-key': key });
     expect([response.status, (await problemOf(response)).code]).toEqual([400, 'IDEMPOTENCY_KEY_INVALID']);
   });
 });
 
 describe('large requests', () => {
-  it('have at most so many events', async () => {
+  it('have a maximum number of events', async () => {
     const response = await api.post(eventsPath, '{}\n'.repeat(10_001), ndjson);
     expect([response.status, (await problemOf(response)).code]).toEqual([413, 'TOO_MANY_EVENTS']);
   });
 
-  it('full of invalid events get an answer that is not many times their length', async () => {
+  it('full of invalid events get an answer of limited length', async () => {
     const response = await api.post(eventsPath, '{}\n'.repeat(10_000), ndjson);
     const text = await response.text();
     expect(response.status).toBe(422);

@@ -33,7 +33,7 @@ import {
 
 export interface PipelineRoutesOptions {
   requestTimeoutMs: number;
-  /** Most events of one request. */
+  /** Maximum events of one request. */
   maxEvents: number;
 }
 
@@ -80,7 +80,7 @@ const describeEvents = describeRoute({
   },
 });
 
-/** `/v1/pipelines` and what is below it. */
+/** `/v1/pipelines` and all paths below it. */
 export function pipelineRoutes(
   pipelines: ReadonlyMap<string, OpenPipeline>,
   acceptor: EventAcceptor,
@@ -151,7 +151,7 @@ function describe({ name, scorer, topics }: OpenPipeline): z.infer<typeof pipeli
   };
 }
 
-/** What a request tells of all its events. @throws MillraceError `IDEMPOTENCY_KEY_INVALID` */
+/** Returns the metadata of a request for all its events. @throws MillraceError `IDEMPOTENCY_KEY_INVALID` */
 export function contextOf(c: Context, timeoutMs: number): RequestContext {
   return {
     source: 'millrace/http',
@@ -162,7 +162,10 @@ export function contextOf(c: Context, timeoutMs: number): RequestContext {
   };
 }
 
-/** Problems of one answer that name every wrong field; the others keep their code, or a list of bad events would make an answer many times its length. */
+/**
+ * Number of problems of one answer that name every wrong field; the others have only their code, or a list of
+ * bad events would make an answer many times its length.
+ */
 const fullProblems = 100;
 
 function toItemProblem(error: MillraceError, nth: number): Problem {
@@ -170,7 +173,7 @@ function toItemProblem(error: MillraceError, nth: number): Problem {
   return nth < fullProblems && errors !== undefined ? { ...brief, errors } : brief;
 }
 
-/** The same answer whether the row is fresh or was looked up: text for text. */
+/** Returns the same answer for a fresh and a stored row: text for text. */
 export function toAnswer(row: PredictionRow): Prediction {
   return {
     event_id: row.event_id,
@@ -190,7 +193,7 @@ export function toAnswer(row: PredictionRow): Prediction {
   };
 }
 
-/** When nothing of a request was done, and something of it may be later: why. */
+/** Returns the error when nothing of a request was done, but a retry may succeed. */
 function unavailableOf(results: readonly unknown[]): MillraceError | undefined {
   const errors = results.filter((result) => result instanceof MillraceError);
   return errors.length === results.length
@@ -198,7 +201,7 @@ function unavailableOf(results: readonly unknown[]): MillraceError | undefined {
     : undefined;
 }
 
-/** 200 when all went well, 422 when nothing did, and 207 (RFC 4918: look at each item) between. */
+/** Returns 200 when all succeeded, 422 when nothing did, and else 207 (RFC 4918: see each item). */
 function statusOf(results: readonly unknown[]): 200 | 207 | 422 {
   const failed = results.filter((result) => result instanceof MillraceError).length;
   if (failed === 0) return 200;

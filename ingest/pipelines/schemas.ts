@@ -4,7 +4,7 @@ import { ref, time } from '../openapi/describe.js';
 /** An Idempotency-Key as the client sends it. */
 export const idempotencyKeySchema = z.string().min(1).max(256);
 
-/** What `predict` tells of a prediction; the rest is at `/v1/predictions/{eventId}`. */
+/** A prediction in `predict`'s form; the rest is at `/v1/predictions/{eventId}`. */
 export const predictionSchema = z
   .object({
     event_id: z.string(),
@@ -27,7 +27,7 @@ export const predictionSchema = z
 
 export type Prediction = z.infer<typeof predictionSchema>;
 
-/** The place of an event in an array that failed. */
+/** The index of a failed event in an array. */
 const itemProblem = z.looseObject({ code: z.string() }).meta({ allOf: [ref('Problem')] });
 
 export const predictionsSchema = z

@@ -12,7 +12,7 @@ beforeAll(async () => {
 });
 afterAll(() => api.stop());
 
-it('answers with the prediction, its event and the place of the event on the log', async () => {
+it('answers with the prediction, its event and the event’s position on the log', async () => {
   const response = await api.get('/v1/predictions/known');
   expect(response.status).toBe(200);
   expect(await response.json()).toMatchObject({
@@ -37,7 +37,7 @@ it('answers with the newest of the stored predictions', async () => {
   expect(newest).toMatchObject({ predicted_at: '2026-01-02T00:00:00.000Z' });
 });
 
-it('gives features as text that another producer wrote and that are not JSON', async () => {
+it('returns non-JSON features of another producer as text', async () => {
   const [row] = await api.options.cache.recallAnywhere(['credit-default'], 'known');
   if (row === undefined) throw new Error('there is no prediction');
   api.stored.push({ ...row, event_id: 'text', features: 'no JSON' });

@@ -10,16 +10,16 @@ import { type StoredPrediction, storedPredictionSchema } from './schemas.js';
 import type { FindStored } from '../../processors/events/prediction-cache.js';
 
 export interface PredictionRoutesOptions {
-  /** Predictions made lately, here or in a copy of this process. */
+  /** Recent predictions, of this process or a copy of it. */
   recall: (eventId: string, pipelines: readonly string[]) => Promise<PredictionRow[]>;
   findStored: FindStored;
-  /** What could not be scored under an event id. */
+  /** Dead letters of an event id. */
   findDeadLetters: (eventId: string) => Promise<FoundDeadLetter[]>;
   /** Names of all pipelines. */
   pipelines: readonly string[];
 }
 
-/** `/v1/predictions/{eventId}`: the newest prediction of an event, with all that is known of where it came from. */
+/** `/v1/predictions/{eventId}`: the newest prediction of an event, with its full lineage. */
 export function predictionRoutes({
   recall,
   findStored,
@@ -73,7 +73,7 @@ function toStored(row: PredictionRow): StoredPrediction {
   };
 }
 
-/** As the event had them; the text itself where a producer of its own put another on the log. */
+/** The event's features; the text itself if another producer wrote other content. */
 function featuresOf({ features }: PredictionRow): unknown {
   try {
     return JSON.parse(features) as unknown;

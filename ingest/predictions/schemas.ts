@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { predictionSchema } from '../pipelines/schemas.js';
 
-/** A prediction with its event and the event's place on the log. */
+/** A prediction with its event and the event's position on the log. */
 export const storedPredictionSchema = predictionSchema
   .extend({
     features: z

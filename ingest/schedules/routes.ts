@@ -9,7 +9,7 @@ import { type scheduleSchema, schedulesSchema } from './schemas.js';
 
 const timeoutMs = 5_000;
 
-/** `/v1/schedules`: when each schedule runs next, and what its last run did. */
+/** `/v1/schedules`: the next run of each schedule, and the result of its last run. */
 export function scheduleRoutes(schedules: readonly Schedule[], runs: ScheduleRuns): Hono {
   const app = new Hono();
   app.get(
@@ -23,7 +23,7 @@ export function scheduleRoutes(schedules: readonly Schedule[], runs: ScheduleRun
       },
     }),
     async (c) => {
-      // What was committed before this was asked is in the answer, whichever process did it.
+      // Everything committed before this request is in the answer, whichever process did it.
       await runs.whenCaughtUp({ timeoutMs });
       const visible = schedules.filter(({ pipeline }) => mayUse(c, pipeline));
       return c.json({ schedules: visible.map((schedule) => toAnswer(schedule, runs, Date.now())) });

@@ -2,13 +2,13 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { projectRoot } from '../../platform/paths.js';
 
-/** The example event of a pipeline, as `examples/` has it. */
+/** Returns the example event of a pipeline, from `examples/`. */
 export function exampleEvent(pipeline: string): Record<string, unknown> {
   const path = join(projectRoot, 'examples', `${pipeline}.json`);
   return JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
 }
 
-/** A body with a CSV file of events, in the field `file`. */
+/** Returns a body with a CSV file of events, in the field `file`. */
 export function csvUpload(...rows: Record<string, unknown>[]): FormData {
   const [first = {}] = rows;
   const lines = [Object.keys(first), ...rows.map((row) => Object.values(row))];
@@ -17,7 +17,7 @@ export function csvUpload(...rows: Record<string, unknown>[]): FormData {
   return form;
 }
 
-/** A body with the version folder of a model that ships. @param changes - of its model.json. */
+/** Returns a body with the version folder of a shipped model. @param changes - of its model.json. */
 export function versionUpload(model: string, changes: object = {}): FormData {
   const folder = join(projectRoot, 'models', model, '1');
   const manifest = JSON.parse(readFileSync(join(folder, 'model.json'), 'utf8')) as object;

@@ -1,7 +1,7 @@
 import { systemTopics } from '../../streams/topics.js';
 import type { TestApp } from './test-app.js';
 
-/** Puts the end of a job on the log, as its runner would. */
+/** Writes the end of a job to the log, as its runner would. */
 export async function finishJob(
   { log, jobs }: TestApp,
   jobId: string,

@@ -8,19 +8,22 @@ import type { SchemaRegistryClient } from '../../streams/schema-registry.js';
 import { Serde } from '../../streams/serde.js';
 import type { Streams } from '../../streams/streams.js';
 
-/** A log in memory with one partition a topic. It keeps what is sent to it, and hands it to its followers at once. */
+/**
+ * A log in memory with one partition a topic. It keeps all sent records, and passes them to its followers at
+ * once.
+ */
 export class MemoryLog {
   readonly records: StreamRecord[] = [];
-  /** What every send and every look at the end of a topic gets from now on. */
+  /** The error of every send and every request for the end of a topic from now on. */
   failure: MillraceError | undefined;
-  /** Record sent, or why not: for one record of a list. */
+  /** The sent record, or its error: for one record of a list. */
   refuse: (record: NewRecord) => MillraceError | undefined = () => this.failure;
   readonly #followers: TopicTailOptions[] = [];
   readonly #schemas: string[] = [];
-  /** Records come to the followers one after the other. */
+  /** Records are passed to the followers one after the other. */
   readonly #appends = new Mutex();
 
-  /** As much of a client as the HTTP API uses. */
+  /** The part of a client that the HTTP API uses. */
   readonly streams = {
     createProducer: () => Promise.resolve(this.producer),
     follow: (options: TopicTailOptions) => this.#follow(options),

@@ -12,7 +12,7 @@ export interface Document extends Json {
   components: { schemas: Record<string, Json> };
 }
 
-/** Checks answers against an OpenAPI document. A member that the document does not have is an error too. */
+/** Checks answers against an OpenAPI document. An undocumented member is an error too. */
 export class OpenApiValidator {
   readonly #ajv = new Ajv2020({ strict: false, allErrors: true });
   readonly #paths: Document['paths'];
@@ -33,7 +33,10 @@ export class OpenApiValidator {
       .toSorted();
   }
 
-  /** What is wrong with an answer to an operation (`GET /path/{name}`); empty when it is as the document has it. */
+  /**
+   * Returns the errors of an answer to an operation (`GET /path/{name}`); empty when it conforms to the
+   * document.
+   */
   async check(operation: string, response: Response): Promise<string[]> {
     const [method = '', path = ''] = operation.split(' ');
     const described = this.#paths[path]?.[method.toLowerCase()]?.responses[String(response.status)];
@@ -64,7 +67,10 @@ export class OpenApiValidator {
   }
 }
 
-/** The document with objects in lists and members closed: what is at the top of an answer may be composed of several. */
+/**
+ * Returns the document with closed objects in lists and members: the top of an answer may be composed of
+ * several.
+ */
 function closed(part: unknown, isMember = false): unknown {
   if (Array.isArray(part)) return part.map((each) => closed(each));
   if (typeof part !== 'object' || part === null) return part;

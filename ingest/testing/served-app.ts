@@ -2,14 +2,14 @@ import type { Logger } from '../../platform/logger.js';
 import { serveHttp } from '../server.js';
 import { clientOf, startTestApp, type TestApp } from './test-app.js';
 
-/** The HTTP API of a test on a free port, for clients that need connections. */
+/** A test's HTTP API on a free port, for clients that need connections. */
 export interface ServedApp extends TestApp {
   /** Its address, without a slash at the end. */
   http: string;
 }
 
 /**
- * Starts the API of {@link startTestApp} and serves it. `get`, `send` and `post` go through its port.
+ * Starts the API of {@link startTestApp} and serves it. `get`, `send` and `post` use its port.
  *
  * @param settings - of the app, as in the environment.
  */

@@ -27,7 +27,7 @@ import { type AppOptions, createApp } from '../app.js';
 import { RateLimits } from '../middleware/rate-limits.js';
 import { MemoryLog } from './memory-log.js';
 
-/** The HTTP API with the pipelines and models that ship, on a log in memory, with no port and no database. */
+/** The HTTP API with the shipped pipelines and models, on a log in memory, without a port and a database. */
 export interface TestApp {
   app: Hono;
   options: AppOptions;
@@ -35,11 +35,11 @@ export interface TestApp {
   health: Health;
   metrics: Metrics;
   jobs: AppOptions['jobs'];
-  /** What the database has. */
+  /** Content of the database. */
   stored: PredictionRow[];
   deadLetters: (FoundDeadLetter & { event_id: string })[];
   get(path: string, headers?: Record<string, string>): Promise<Response>;
-  /** Sends a body: text as it is, anything else as JSON. */
+  /** Sends a body: text unchanged, anything else as JSON. */
   send(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Response>;
   post(path: string, body?: unknown, headers?: Record<string, string>): Promise<Response>;
   /** The same API with other options. */
@@ -97,7 +97,7 @@ export async function startTestApp(
       log: jobLog,
       files: new JobFiles(join(folder, 'files')),
       parser,
-      // Accepted jobs stay as they are: the test says what becomes of them.
+      // Accepted jobs keep their state: the test decides their outcome.
       runner: { enqueue: () => undefined } satisfies Pick<JobRunner, 'enqueue'> as unknown as JobRunner,
       client: {} as ClickHouseClient,
       maxFileBytes: config.MAX_FILE_BYTES,
@@ -157,7 +157,7 @@ function toTestApp(options: AppOptions, surroundings: Surroundings): TestApp {
 }
 
 /**
- * Encodes a form. The stream that undici makes of one fails with an unhandled rejection (Node 24) when the app refuses
+ * Encodes a form. undici's stream of a form fails with an unhandled rejection (Node 24) when the app refuses
  * the request before the end of the body. Over a connection the app reads another stream.
  */
 async function toBytes(init: RequestInit): Promise<RequestInit> {
@@ -171,7 +171,7 @@ async function toBytes(init: RequestInit): Promise<RequestInit> {
   };
 }
 
-/** How tests send requests, by what takes a path. */
+/** Returns the request functions of tests, for a function that sends to a path. */
 export function clientOf(
   request: (path: string, init: RequestInit) => Promise<Response>,
 ): Pick<TestApp, 'get' | 'send' | 'post'> {
