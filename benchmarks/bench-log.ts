@@ -16,14 +16,17 @@ import { Serde } from '../streams/serde.js';
 import { createStreams, type Streams } from '../streams/streams.js';
 import { pipelineTopicSpecs, systemTopicSpecs } from '../streams/topics.js';
 
-/** The embedded broker and registry in their own thread, and the credit-default pipeline on them, as `millrace up` has them. */
+/**
+ * The embedded broker and registry in their own thread, with the credit-default pipeline, as in `millrace
+ * up`.
+ */
 export interface BenchLog {
   folder: string;
   streams: Streams;
   serde: Serde;
   metrics: Metrics;
   pipeline: OpenPipeline;
-  /** Puts events on the log as HTTP clients' events are, and answers the last offset of each partition. */
+  /** Writes events to the log like those of HTTP clients, and returns the last offset of each partition. */
   fill(count: number): Promise<Record<number, number>>;
   close(): Promise<void>;
 }
@@ -60,7 +63,7 @@ export async function openBenchLog(): Promise<BenchLog> {
   };
 }
 
-/** Realistic events that differ, from a fixed seed. */
+/** Returns realistic, different events, from a fixed seed. */
 export function sampleEvents({ pipeline }: OpenPipeline, count: number): object[] {
   const random = seededRandom(7);
   return Array.from({ length: count }, () => pipeline.sample?.(random) ?? {});

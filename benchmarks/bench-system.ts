@@ -8,13 +8,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { Endpoints } from '../app/endpoints.js';
 
-/** `millrace up` in a process of its own, on free ports. */
+/** `millrace up` in a separate process, on free ports. */
 export interface BenchSystem {
   pid: number;
   endpoints: Endpoints;
-  /** From the start of the process until it said that it is ready. */
+  /** From the start of the process until it reported readiness. */
   secondsToReady: number;
-  /** Resolves when at least so many predictions are in ClickHouse. */
+  /** Resolves when at least this number of predictions is in ClickHouse. */
   whenStored(count: number): Promise<void>;
   sql(query: string): Promise<string>;
   stop(): Promise<void>;
@@ -25,7 +25,7 @@ export async function makeFolder(): Promise<{ folder: string; remove: () => Prom
   return { folder, remove: () => rm(folder, { recursive: true, force: true }) };
 }
 
-/** @param folder - where its data is, from an earlier start or none. */
+/** @param folder - for its data, with that of an earlier start or empty. */
 export async function startSystem(folder: string): Promise<BenchSystem> {
   const endpointsFile = join(folder, 'endpoints.json');
   await rm(endpointsFile, { force: true });

@@ -1,26 +1,26 @@
-/** One measured figure: the median of several runs and how far they lay apart. */
+/** One measured figure: the median of several runs and their spread. */
 export interface Figure {
   what: string;
   unit: string;
   median: number;
   low: number;
   high: number;
-  /** What it should be; none for a figure that only explains. */
+  /** Its target; none for a figure that only explains. */
   aim?: Aim;
 }
 
 export type Aim = { atLeast: number } | { atMost: number };
 
-/** A question about speed or memory, and the way it is answered. */
+/** A question about speed or memory, and the method of its answer. */
 export interface Benchmark {
   question: string;
   /** How it is measured. */
   method: string;
-  /** What is not the same on both sides, or is unlike production. */
+  /** Differences between the sides, or from production. */
   caveats: string[];
   /**
-   * @param scale - share of the full size to run, for a quick look; 1 is what the aims are meant for.
-   * @param progress - told what is done at the moment.
+   * @param scale - share of the full size to run, for a quick look; the targets apply to 1.
+   * @param progress - called with the current step.
    */
   run(scale: number, progress: (step: string) => void): Promise<Figure[]>;
 }
@@ -40,8 +40,8 @@ export function figure(what: string, unit: string, samples: readonly number[], a
 }
 
 /**
- * Runs the variants in turn, round after round, so that whatever else the machine does falls on all of them alike; the
- * order turns around each round. A first round warms up and does not count.
+ * Runs the variants in turn, round after round, so that other load on the machine affects all of them
+ * equally; the order is reversed each round. The first round warms up and is not counted.
  *
  * @returns each variant's samples, by name; samples of one index belong to one round.
  */
@@ -60,7 +60,7 @@ export async function inTurn<Name extends string>(
   return samples;
 }
 
-/** Ratios of samples that belong to one round. */
+/** Returns the ratios of samples of the same round. */
 export function ratios(measured: readonly number[], baseline: readonly number[]): number[] {
   return measured.map((value, round) => value / (baseline[round] ?? Number.NaN));
 }

@@ -4,7 +4,7 @@ import { cpus, release, tmpdir, totalmem, type } from 'node:os';
 import { join } from 'node:path';
 import { figure } from './benchmark.js';
 
-/** What the figures depend on, for a report. */
+/** Properties of the machine that affect the figures, for a report. */
 export interface Machine {
   cpu: string;
   cores: number;
@@ -28,7 +28,7 @@ export async function describeMachine(): Promise<Machine> {
   };
 }
 
-/** Median of what an acknowledged write costs at least. */
+/** Median of the minimum cost of an acknowledged write. */
 function syncMilliseconds(): number {
   const folder = mkdtempSync(join(tmpdir(), 'millrace-bench-'));
   const file = openSync(join(folder, 'sync'), 'w');

@@ -6,7 +6,7 @@ import type { Benchmark, Figure } from './benchmark.js';
 import { describeMachine } from './machine.js';
 import { printMachine, printResult } from './report.js';
 
-/** What a benchmark found, as it is written to the JSON file. */
+/** Result of a benchmark, as written to the JSON file. */
 export interface Result {
   name: string;
   question: string;
@@ -40,7 +40,7 @@ const program = new Command('bench')
     }
   });
 
-/** Each in a process of its own, so that none finds the heap, the compiled code or the engine of another. */
+/** Each in a separate process, so that none shares the heap, the compiled code or the engine of another. */
 async function runApart(name: string, scale: number): Promise<Result> {
   const { benchmark } = (await import(`./${name}/benchmark.js`)) as { benchmark: Benchmark };
   const child = fork(new URL('./run-one.js', import.meta.url), [name, String(scale)]);

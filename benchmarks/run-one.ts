@@ -1,4 +1,4 @@
-// The process that a benchmark runs in: see main.ts.
+// The process of one benchmark: see main.ts.
 import type { Benchmark } from './benchmark.js';
 
 // As cli/main.ts does.

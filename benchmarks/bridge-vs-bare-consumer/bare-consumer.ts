@@ -3,11 +3,11 @@ import { connect, type ConsumeMessage } from 'amqplib';
 import type { LogProducer } from '../../streams/log-producer.js';
 import type { NewRecord } from '../../streams/records.js';
 
-/** As the bridge has. */
+/** The same as the bridge's. */
 const batchMessages = 1_000;
 
 /**
- * Sends a record for each message of a queue, and acknowledges what is sent.
+ * Sends a record for each message of a queue, and acknowledges sent ones.
  *
  * @returns seconds from the first batch until the log has acknowledged the last.
  */
@@ -27,7 +27,7 @@ export async function consumeBare(
     if (message !== null) incoming.push(message);
     wake();
   });
-  // The bridge has so many too before it starts to work on them.
+  // The bridge also waits for this number before it starts.
   while (incoming.length < Math.min(prefetch, records.length))
     await new Promise<void>((resolve) => (wake = resolve));
   const started = performance.now();

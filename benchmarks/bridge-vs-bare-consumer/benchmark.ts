@@ -77,7 +77,7 @@ async function timeBridge(log: BenchLog, url: string, count: number): Promise<nu
   });
   const sum = async (metric: { get(): Promise<{ values: { value: number }[] }> }): Promise<number> =>
     (await metric.get()).values.reduce((total, { value }) => total + value, 0);
-  // It is told of a batch when the work on it begins.
+  // It is called when the work on a batch begins.
   while ((await sum(metrics.rabbitUnacknowledged)) === 0) await sleep(1);
   const started = performance.now();
   while ((await sum(metrics.rabbitReceived)) < count) await sleep(1);

@@ -6,7 +6,7 @@ import { type BenchLog, sampleEvents } from '../bench-log.js';
 /** The queue that the bridge reads by default. */
 export const queue = 'alicpp_records';
 
-/** Puts messages into the queue as programs do, and waits until RabbitMQ has confirmed them. */
+/** Publishes messages to the queue as programs do, and waits until RabbitMQ has confirmed them. */
 export async function fillQueue({ pipeline }: BenchLog, url: string, count: number): Promise<void> {
   const connection = await connect(url);
   const channel = await connection.createConfirmChannel();
@@ -26,7 +26,7 @@ export async function fillQueue({ pipeline }: BenchLog, url: string, count: numb
   await connection.close();
 }
 
-/** The events on the log, as they would be sent again. */
+/** Returns the events on the log, to be sent again. */
 export async function readEvents({ streams, pipeline }: BenchLog): Promise<NewRecord[]> {
   const records: NewRecord[] = [];
   const follower = await streams.follow({
@@ -37,6 +37,6 @@ export async function readEvents({ streams, pipeline }: BenchLog): Promise<NewRe
   });
   await follower.whenCaughtUp({ timeoutMs: 60_000 });
   await follower.stop();
-  // By id, which begins with a time: in batches as mixed over the partitions as they came.
+  // By id, which begins with a time: so batches are spread over the partitions as originally.
   return records.toSorted((a, b) => String(a.key).localeCompare(String(b.key)));
 }

@@ -81,7 +81,7 @@ async function compare(
   apache: string | undefined,
 ): Promise<Figure[]> {
   const figures: Figure[] = [];
-  // Consuming reads what a first producing has filled; its topic then stays as it is.
+  // Consuming reads the records of the first producing run; its topic then stays unchanged.
   const [produced, stored] = ['produced', 'stored'].map((use) => `${use}-${client.name}-${load.bytes}`) as [
     string,
     string,

@@ -7,7 +7,7 @@ import { projectRoot } from '../../platform/paths.js';
 export interface EmbeddedProcess {
   address: string;
   startMs: number;
-  /** Memory that the broker has added to its process, at its peak. */
+  /** Peak memory that the broker added to its process. */
   addedBytes(): Promise<number>;
   stop(): Promise<void>;
 }
@@ -27,7 +27,7 @@ export async function startEmbeddedProcess(dataDir: string): Promise<EmbeddedPro
   };
 }
 
-/** Apache Kafka by the project's script; `undefined` when this machine lacks Java or Maven. */
+/** Apache Kafka by the project's script; `undefined` without Java or Maven. */
 export async function startApacheKafka(): Promise<{ address: string; stop(): Promise<void> } | undefined> {
   if (!isInstalled('java', '-version') || !isInstalled('mvn', '-v')) return undefined;
   const child = spawn(process.execPath, [join(projectRoot, 'scripts', 'apache-kafka.mjs')], {

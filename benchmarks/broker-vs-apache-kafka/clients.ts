@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { kafkajs } from '../../streams/kafkajs.js';
 
-/** Records of one size, and where kcat finds them. */
+/** Records of one size, and their file for kcat. */
 export interface Load {
   count: number;
   bytes: number;
@@ -12,7 +12,7 @@ export interface Load {
   file: string;
 }
 
-/** What a client does with a broker; resolves with records a second. */
+/** A client's work with a broker; resolves with records a second. */
 export type Task = (address: string, topic: string, load: Load) => Promise<number>;
 
 export interface Client {
@@ -21,7 +21,7 @@ export interface Client {
   consume: Task;
 }
 
-/** Records in one call of kafkajs' `send`, and calls under way at once. */
+/** Records in one call of kafkajs' `send`, and concurrent calls. */
 const recordsPerSend = 500;
 const sendsAtOnce = 4;
 
@@ -55,7 +55,7 @@ export const withKafkajs: Client = {
         new Promise<void>((resolve, reject) => {
           const eachBatch = ({ batch }: { batch: { messages: unknown[] } }): Promise<void> => {
             read += batch.messages.length;
-            // Joining the group is not what is measured: the clock starts with the first records.
+            // Joining the group is not measured: the clock starts with the first records.
             if (started === 0) [started, uncounted] = [performance.now(), read];
             if (read >= count) resolve();
             return Promise.resolve();
@@ -100,7 +100,7 @@ async function kcat(...args: string[]): Promise<void> {
   if (code !== 0) throw new Error(`kcat ${args.join(' ')} ended with exit code ${code}.`);
 }
 
-/** Seconds that an action takes, from when it began or, if that is later, from `since()`. */
+/** Measures the seconds of an action, from its start or, if that is later, from `since()`. */
 async function timed(action: () => Promise<unknown>, since = () => 0): Promise<number> {
   const began = performance.now();
   await action();

@@ -1,5 +1,5 @@
-// The embedded broker in a process of its own, as the other broker is: tells how long it took to start, and on each
-// message how much memory it has added at most.
+// The embedded broker in a separate process, like the other broker: reports the duration of its start, and on
+// each message the peak of its added memory.
 import { readFileSync } from 'node:fs';
 import { startKafka } from '../../embedded/kafka/start.js';
 
@@ -10,7 +10,7 @@ const { port } = await startKafka({ dataDir, port: 0 });
 process.send?.({ port, startMs: performance.now() - started });
 process.on('message', () => process.send?.({ addedBytes: peakBytes() - before }));
 
-/** The most memory this process ever had resident, where the system tells; else what it has now. */
+/** Returns the peak resident memory of this process, if the system reports it; else the current one. */
 function peakBytes(): number {
   try {
     const kibibytes = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1];

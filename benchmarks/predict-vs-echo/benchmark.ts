@@ -10,7 +10,7 @@ import { makeFolder, startSystem, stop } from '../bench-system.js';
 
 const rounds = 5;
 const connectionCounts = [1, 32, 128];
-/** Where the aim counts: see `method`. */
+/** Where the target applies: see `method`. */
 const decisive = 128;
 
 export const benchmark: Benchmark = {

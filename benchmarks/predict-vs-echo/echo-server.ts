@@ -1,4 +1,5 @@
-// The baseline, in a process of its own: a route that parses the body and sends it back, on the server that Millrace uses.
+// The baseline, in a separate process: a route that parses the body and sends it back, on Millrace's HTTP
+// server.
 import { Hono } from 'hono';
 import { serveHttp } from '../../ingest/server.js';
 

@@ -4,10 +4,10 @@ import { cpuSeconds, openCluster, type Cluster } from './cluster.js';
 
 const rounds = 3;
 
-/** What one run showed. */
+/** Result of one run. */
 interface Run {
   perSecond: number;
-  /** Cores that were busy, on average. */
+  /** Busy cores, on average. */
   scorerCores: number;
   brokerCores: number;
 }
@@ -33,7 +33,7 @@ export const benchmark: Benchmark = {
     };
     try {
       const samples = await inTurn(rounds, { one: () => run(1), two: () => run(2), three: () => run(3) });
-      // The first is the round that warms up.
+      // The first round warms up.
       const of = (copies: number, what: keyof Run) => (runs[copies] ?? []).slice(1).map((each) => each[what]);
       return [
         figure('1 scorer', 'events/s', samples.one),

@@ -24,22 +24,23 @@ import { makeFolder } from '../bench-system.js';
 const pipeline = 'credit-default';
 const partitions = 12;
 
-/** Apache Kafka and a schema registry, each a process, for scorers that are processes too. */
+/** Apache Kafka and a schema registry, each a process, for scorers in processes. */
 export interface Cluster {
   brokerPid: number;
   /** Writes events, over all partitions. */
   fill(count: number): Promise<void>;
   /** Starts scorers together; resolves when all are members of their group. */
   startScorers(copies: number): Promise<Program[]>;
-  /** Events that are not scored yet. */
+  /** Unscored events. */
   lag(): Promise<number>;
-  /** Lets a scorer finish what is left. */
+  /** Waits until a scorer has finished the rest. */
   whenScored(): Promise<void>;
   close(): Promise<void>;
 }
 
 export async function openCluster(): Promise<Cluster> {
-  // So long the first member of a group waits for others: copies that start together share the work from the start.
+  // Time for which the first member of a group waits for others: copies that start together share the work
+  // from the start.
   const kafka = await ApacheKafka.start({ settings: { 'group.initial.rebalance.delay.ms': 5_000 } });
   const { folder, remove } = await makeFolder();
   const { registry } = await freePorts('registry');
@@ -128,10 +129,11 @@ export async function openCluster(): Promise<Cluster> {
   };
 }
 
-/** Processor time that a process has taken so far, of all its threads (Linux). */
+/** Returns the processor time of a process so far, of all its threads (Linux). */
 export function cpuSeconds(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  // After the name, which may hold spaces, the state is the first field: user and system time are the 12th and 13th.
+  // After the name, which may contain spaces, the state is the first field: user and system time are the 12th
+  // and 13th.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   const ticksPerSecond = 100;
   return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond;

@@ -21,7 +21,7 @@ import { type BenchLog, openBenchLog } from '../bench-log.js';
 
 const rounds = 5;
 
-/** Predictions on the log, the same ones as rows, and how many of them the sink inserted at a time. */
+/** Predictions on the log, the same ones as rows, and the sink's batch sizes. */
 interface Stored {
   /** The last offset of each partition. */
   ends: Record<number, number>;
@@ -82,7 +82,10 @@ export const benchmark: Benchmark = {
   },
 };
 
-/** Scores events into the topic of predictions; answers the last offset of each partition, and the predictions as rows. */
+/**
+ * Scores events into the topic of predictions; returns the last offset of each partition, and the predictions
+ * as rows.
+ */
 async function fillPredictions(log: BenchLog, count: number): Promise<Pick<Stored, 'ends' | 'rows'>> {
   const { topics, prediction } = log.pipeline;
   const ends = await log.fill(count);
@@ -101,14 +104,16 @@ async function fillPredictions(log: BenchLog, count: number): Promise<Pick<Store
   });
   await untilCommitted(log.streams, { groupId, topic: topics.events, offsets: ends, timeoutMs: 120_000 });
   await scoring.stop();
-  // What a new group is behind is where the topic ends.
+  // The lag of a new group is the end of the topic.
   const lags = await log.streams.lag('bench-none', [topics.predictions]);
   return { rows, ends: Object.fromEntries(lags.map(({ partition, lag }) => [partition, lag - 1])) };
 }
 
 let groups = 0;
 
-/** Seconds from joining the group to the end of the last insert; notes the sizes of its batches. */
+/**
+ * Returns the seconds from joining the group to the end of the last insert; notes the sizes of its batches.
+ */
 async function timeSink(log: BenchLog, client: ClickHouseClient, stored: Stored): Promise<number> {
   const config = loadConfig(process.env);
   const { serde, metrics, pipeline } = log;

@@ -8,7 +8,7 @@ import { type BenchSystem, makeFolder, startSystem } from '../bench-system.js';
 
 const coldStarts = 3;
 const eventsInRequest = 5_000;
-/** Requests under way at once. */
+/** Concurrent requests. */
 const senders = 2;
 
 export const benchmark: Benchmark = {
@@ -92,7 +92,7 @@ async function runEvents(
   ];
 }
 
-/** Resolves when all are accepted. Each event is one of 5,000 samples; the system gives it an id of its own. */
+/** Resolves when all are accepted. Each event is one of 5,000 samples; the system gives it a unique id. */
 async function sendEvents(url: string, count: number): Promise<void> {
   const random = seededRandom(7);
   const body = Array.from({ length: eventsInRequest }, () => JSON.stringify(pipeline.sample?.(random))).join(
