@@ -1,9 +1,9 @@
 # Millrace without the embedded engines: `docker build -t millrace:0.1.0 .` (docs/deploy.md says more).
 ARG NODE_IMAGE=node:24.21.0-bookworm-slim
 
-# What the program needs at run time: neither the workspace of the embedded engines nor chdb (566 MB), the embedded
-# ClickHouse. The other optional packages are the native libraries of this platform. The lock file is brought to what is
-# there, so that it is the list of contents.
+# Run-time dependencies, without the workspace of the embedded engines and chdb (566 MB), the embedded ClickHouse.
+# The other optional packages are the native libraries of this platform. The lock file is reduced to the installed
+# packages, so that it is the list of contents.
 FROM ${NODE_IMAGE} AS dependencies
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
@@ -31,7 +31,7 @@ LABEL org.opencontainers.image.title="Millrace" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}"
-# Package managers are no part of what runs. Volumes take the owner of the folders they are mounted on.
+# Package managers are not needed at run time. Volumes take the owner of the folders they are mounted on.
 RUN rm -rf /usr/local/lib/node_modules /usr/local/bin/npm /usr/local/bin/npx /usr/local/bin/corepack \
            /usr/local/bin/yarn /usr/local/bin/yarnpkg /opt/yarn* \
     && install -d -o 1000 -g 1000 /var/lib/millrace /var/lib/millrace/models /var/lib/millrace/files
@@ -47,7 +47,7 @@ ENV NODE_ENV=production \
     FILES_DIR=/var/lib/millrace/files
 USER 1000:1000
 EXPOSE 8080
-# Live, not ready: an engine that is away is no reason to restart a process that waits for it.
+# Live, not ready: a process that waits for an unavailable engine needs no restart.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["node", "scripts/probe.mjs", "/health/live"]
 # Node is process 1: it handles SIGTERM and SIGINT from its first moment on, and waits for every child it starts.

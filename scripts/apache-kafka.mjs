@@ -1,12 +1,13 @@
-// Apache Kafka on this machine, without containers: fetches the server from Maven Central, starts one combined
-// broker and controller (KRaft) on free loopback ports, and takes everything but the download away at the end.
+// Apache Kafka on this machine, without containers: fetches the server from Maven Central, starts one
+// combined broker and controller (KRaft) on free loopback ports, and removes everything but the download at
+// the end.
 //
 //   node scripts/apache-kafka.mjs                  prints KAFKA_BROKERS=… once it is ready, stops on Ctrl-C
 //   node scripts/apache-kafka.mjs -- npm test      runs the command with KAFKA_BROKERS set, exits with its code
 //
 // Needs Java 17 and Maven. Settings: KAFKA_VERSION, APACHE_KAFKA_CACHE (folder of the downloads).
-// APACHE_KAFKA_BROKERS_COUNT=3 makes a cluster of three, with a copy of each topic on every one.
-// With APACHE_KAFKA_ACCESS_LISTS=true it has an authorizer, for the tests of what is denied.
+// APACHE_KAFKA_BROKERS_COUNT=3 makes a cluster of three, with a copy of each topic on every one. With
+// APACHE_KAFKA_ACCESS_LISTS=true it has an authorizer, for tests of denied permissions.
 import { spawn, spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { fetchJars } from './apache-kafka-jars.mjs';

@@ -1,10 +1,10 @@
-// Known high and critical advisories of what is installed for production, by `npm audit`.
+// Known high and critical advisories of the production dependencies, by `npm audit`.
 //
 //   npm run audit:deps
 //
-// Exit code 0: none, or each has an explanation in .ci/audit-explanations.json that has not expired. 1: one has none.
-// 75: not checked, since the registry does not answer audit requests; that says nothing about the packages.
-// An explanation: {"advisory": "GHSA-…", "package": "name", "why": "…", "expires": "2030-01-31"}.
+// Exit code 0: none, or each has an explanation in .ci/audit-explanations.json that has not expired. 1: one
+// has none. 75: not checked, since the registry does not answer audit requests; that says nothing about the
+// packages. An explanation: {"advisory": "GHSA-…", "package": "name", "why": "…", "expires": "2030-01-31"}.
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -28,7 +28,7 @@ const explanations = JSON.parse(readFileSync(explanationsFile, 'utf8'));
 const today = new Date().toISOString().slice(0, 10);
 const found = new Map();
 for (const { via } of Object.values(report.vulnerabilities))
-  // Text names another package of this report, by which this one is affected.
+  // Text names another package of this report, which affects this one.
   for (const advisory of via.filter((each) => typeof each === 'object' && isSerious(each)))
     found.set(`${idOf(advisory)} ${advisory.name}`, advisory);
 

@@ -1,5 +1,5 @@
-// Lays out what the container image holds beside node_modules: the compiled code that runs in production, and the files
-// that it reads. Neither tests nor benchmarks nor the embedded engines are among it.
+// Copies the container image's files besides node_modules: the compiled production code, and the files that
+// it reads. Tests, benchmarks and the embedded engines are left out.
 //
 //   node scripts/image-files.mjs <folder>     after `tsc`
 import { cpSync, mkdirSync, rmSync } from 'node:fs';

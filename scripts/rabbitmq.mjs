@@ -1,11 +1,11 @@
-// RabbitMQ on this machine as a throw-away: starts the server of Debian's package `rabbitmq-server` on loopback with a
-// folder of its own, and takes everything away at the end. No system service is touched. Its ports are the usual ones,
-// 5672 and 15672 (management), or free ones when something else has these.
+// A temporary RabbitMQ on this machine: starts the server of Debian's package `rabbitmq-server` on loopback
+// with its own folder, and removes everything at the end. No system service is touched. Its ports are the
+// usual ones, 5672 and 15672 (management), or free ones if these are in use.
 //
 //   node scripts/rabbitmq.mjs                  prints RABBITMQ_URL=… once it is ready, stops on Ctrl-C
 //   node scripts/rabbitmq.mjs -- npm start     runs the command with RABBITMQ_URL set, exits with its code
 //
-// RABBITMQ_MANAGEMENT_URL, which comes with it, is the base address of the management API and its pages.
+// RABBITMQ_MANAGEMENT_URL, which is also set, is the base address of the management API and its pages.
 import { spawn, spawnSync } from 'node:child_process';
 import { createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
@@ -51,7 +51,8 @@ if (stopped) {
   console.error(`RabbitMQ was ready after ${((performance.now() - started) / 1000).toFixed(1)} s.`);
   for (const [name, value] of Object.entries(addresses)) console.log(`${name}=${value}`);
 } else {
-  // In a separate group it gets Ctrl-C once. On a terminal it stays in this group, to be able to read from it.
+  // In a separate group it gets Ctrl-C once. On a terminal it stays in this group, to be able to read from
+  // it.
   child = spawn(command, args, {
     stdio: 'inherit',
     detached: !process.stdin.isTTY,
@@ -64,10 +65,10 @@ if (stopped) {
   child.on('exit', (code) => void stop(code ?? 1));
 }
 
-/** npm hands SIGTERM on, not SIGINT: all of its processes get it. */
+/** npm forwards SIGTERM, not SIGINT: all of its processes get it. */
 function signalAll(signal) {
   try {
-    // At a terminal Ctrl-C reaches the whole group by itself.
+    // At a terminal, Ctrl-C reaches the whole group anyway.
     if (!process.stdin.isTTY) process.kill(-child.pid, signal);
     else if (signal !== 'SIGINT') child.kill(signal);
   } catch {

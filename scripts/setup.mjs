@@ -17,7 +17,8 @@ if (major < 20 || (major === 20 && minor < 19)) {
   process.exit(1);
 }
 
-// Node itself raises the limit as far as it may. Below this number not even the program's files could all be opened.
+// Node itself raises the limit as far as allowed. Below this number not even the program's files could all be
+// opened.
 const leastOpenFiles = 256;
 const openFiles = openFilesLimit();
 if (openFiles < leastOpenFiles) {
@@ -41,19 +42,20 @@ if (
   for (const folder of ['dist', join('embedded', 'dist')])
     rmSync(join(root, folder), { recursive: true, force: true });
   run('Compiling', process.execPath, [compiler]);
-  // The package of the embedded engines has its own output: its code and the files of platform/ that it imports.
+  // The package of the embedded engines has its own output: its code and the files of platform/ that it
+  // imports.
   run('Compiling @millrace/embedded', process.execPath, [compiler, '--project', 'embedded']);
   writeFileSync(buildStamp, sources);
 }
 
-/** Most files that this process may have open; without an end where the system does not say. */
+/** Returns the maximum number of open files of this process; infinite if unknown. */
 function openFilesLimit() {
   if (!existsSync('/proc/self/limits')) return Infinity;
   const [, soft] = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8')) ?? [];
   return soft === undefined ? Infinity : Number(soft);
 }
 
-/** Whether node_modules has what the lock file names, by npm's own list of what it installed. */
+/** Whether node_modules matches the lock file, by npm's own list of installed packages. */
 function isInstalled() {
   const installed = join(root, 'node_modules', '.package-lock.json');
   if (!existsSync(installed)) return false;
@@ -65,7 +67,7 @@ function isInstalled() {
   );
 }
 
-/** One line for each source: a file that was added, removed or put back counts as well as one that was changed. */
+/** Returns one line for each source: added, removed and restored files count as well as changed ones. */
 function describeSources(folder) {
   const lines = [];
   const entries = readdirSync(folder, { withFileTypes: true });

@@ -6,7 +6,7 @@ import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { fetchJars } from './apache-kafka-jars.mjs';
 
-/** All of the whole system, and what else uses a log, ClickHouse, RabbitMQ or Redis from the outside. */
+/** All system tests, and others that use a log, ClickHouse, RabbitMQ or Redis externally. */
 const suite = [
   'dist/tests/system',
   'dist/bridges',
@@ -39,7 +39,7 @@ if (engines === 'apache-kafka') {
   process.exit(1);
 }
 run(process.execPath, ['scripts/setup.mjs']);
-// Each system starts engines of its own: the usual patience is for embedded ones.
+// Each system starts its own engines: the usual timeouts are for embedded ones.
 const waits = ['--testTimeout=120000', '--hookTimeout=180000'];
 const vitest = ['vitest', 'run', '--maxWorkers=2', ...waits, ...(files.length > 0 ? files : suite)];
 run('npx', vitest, { MILLRACE_TEST_ENGINES: engines, MILLRACE_TEST_SIZE: 'all' });

@@ -1,6 +1,6 @@
 // Runs a command on another version of Node, which it fetches from the npm registry into a cache folder.
 //
-//   node scripts/with-node.mjs 22 -- npm test        on the newest 22 that the npm package `node` carries
+//   node scripts/with-node.mjs 22 -- npm test        on the newest 22 of the npm package `node`
 //   node scripts/with-node.mjs 20.19 -- npm test     on the newest 20.19
 //
 // Setting: NODE_VERSIONS_CACHE (folder of the downloads).
@@ -17,13 +17,13 @@ const cacheFolder =
   process.env.NODE_VERSIONS_CACHE ??
   join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'millrace', 'node');
 const version = newest(wanted);
-// The package `node` is a shell whose install step fetches this one; here install steps are off.
+// The package `node` is a wrapper whose install step fetches this one; install steps are off here.
 const packageName = `node-${process.platform === 'win32' ? 'win' : process.platform}-${process.arch}`;
 const bin = join(install(), 'node_modules', packageName, 'bin');
 const environment = {
   ...process.env,
   PATH: `${bin}${delimiter}${process.env.PATH}`,
-  // What runs the tests checks it: tests/setup/node-version.ts.
+  // The test runner checks it: tests/setup/node-version.ts.
   MILLRACE_EXPECTED_NODE: `v${version}`,
 };
 
@@ -35,7 +35,7 @@ const { status, error } = spawnSync(command[0], command.slice(1), { env: environ
 if (error) fail(`Cannot run ${command[0]}: ${error.message}`);
 process.exit(status ?? 1);
 
-/** The highest version that starts like this; the registry lists them in no certain order. */
+/** Returns the highest version with this prefix; the registry lists them in no particular order. */
 function newest(prefix) {
   const { stdout } = npm(['view', 'node', 'versions', '--json']);
   const versions = JSON.parse(stdout)
@@ -45,7 +45,7 @@ function newest(prefix) {
   return versions.at(-1)?.join('.') ?? fail(`The npm package node has no version ${prefix}.`);
 }
 
-/** Downloads it once; a half-finished download never counts. */
+/** Downloads it once; a partial download never counts. */
 function install() {
   const folder = join(cacheFolder, `${packageName}-${version}`);
   if (existsSync(folder)) return folder;
