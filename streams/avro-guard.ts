@@ -46,11 +46,9 @@ interface Making {
  * Returns a guard for values of a schema.
  *
  * @returns `undefined` when the schema has neither arrays nor maps: then a value is never larger than its
- *   bytes.
- *   The guard throws when the bytes end early, or a count is larger than the remaining bytes allow.
+ *   bytes. The guard throws when the bytes end early, or a count is larger than the remaining bytes allow.
  * @throws Error when items of an array take no bytes at all, since any count is then possible; or when a
- *   value has too
- *   many parts that take no bytes.
+ *   value has too many parts that take no bytes.
  */
 export function createGuard(type: Type): Guard | undefined {
   const making: Making = { walks: new Map(), sizes: new Map(), containers: false };

@@ -25,8 +25,7 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
  *
  * @param writer - must have passed `createGuard`, which refuses schemas whose values their bytes don't bound.
  * @returns a function that reads a value from a position to the end of the bytes. It throws {@link Misfit},
- *   and
- *   RangeError for values nested deeper than the stack.
+ *   and RangeError for values nested deeper than the stack.
  * @throws Misfit when no value of the writer can be read.
  */
 export function createResolution(reader: Type, writer: Type): (bytes: Buffer, position: number) => unknown {

@@ -61,8 +61,8 @@ export class ExactlyOnceProcessor extends GroupConsumer<ExactlyOnceProcessorOpti
 
   /**
    * @param consumers - kafkajs' object for the consumer, a different one from `producers`: objects that share
-   *   one
-   *   note an offset as committed when it joins a transaction, and would skip its records if that is aborted.
+   *   one note an offset as committed when it joins a transaction, and would skip its records if that is
+   *   aborted.
    */
   constructor(
     { consumers, producers }: { consumers: Kafka; producers: Kafka },

@@ -34,11 +34,9 @@ export interface LogProducer {
    * outage.
    *
    * @throws MillraceError, retriable: `LOG_BUSY` (too many records wait for a partition already, nothing was
-   *   written),
-   *   `LOG_TIMEOUT` (signal or time limit: records may still be written, so retry with the same event ids),
-   *   `LOG_CLOSED`. Not retriable: `RECORD_TOO_LARGE`, `LOG_REFUSED`, `LOG_UNAUTHORIZED`. Other records of
-   *   the call may
-   *   still be written: {@link LogProducer.sendEach} tells which.
+   *   written), `LOG_TIMEOUT` (signal or time limit: records may still be written, so retry with the same
+   *   event ids), `LOG_CLOSED`. Not retriable: `RECORD_TOO_LARGE`, `LOG_REFUSED`, `LOG_UNAUTHORIZED`. Other
+   *   records of the call may still be written: {@link LogProducer.sendEach} tells which.
    */
   send(records: readonly NewRecord[], options?: SendOptions): Promise<RecordPosition[]>;
   /**

@@ -116,8 +116,8 @@ export class Serde {
    * synchronously when the writer's schema is cached, else a promise.
    *
    * @throws MillraceError (thrown, or by the promise): `UNDECODABLE` (no wire format, garbage, truncated,
-   *   trailing
-   *   bytes, longs beyond 2^53), `SCHEMA_UNKNOWN`, `SCHEMA_INCOMPATIBLE`; retriable: `REGISTRY_UNAVAILABLE`.
+   *   trailing bytes, longs beyond 2^53), `SCHEMA_UNKNOWN`, `SCHEMA_INCOMPATIBLE`; retriable:
+   *   `REGISTRY_UNAVAILABLE`.
    */
   decode(bytes: Buffer | null, reader: Type): unknown {
     const id = schemaIdOf(bytes);

@@ -15,8 +15,7 @@ export interface TransactionalProducer {
    * the log for the outcome.
    *
    * @throws MillraceError `LOG_FENCED` when another producer has taken the id over, `LOG_UNAVAILABLE`
-   *   (retriable,
-   *   with a new producer), `RECORD_TOO_LARGE`, `LOG_REFUSED`, `LOG_UNAUTHORIZED`.
+   *   (retriable, with a new producer), `RECORD_TOO_LARGE`, `LOG_REFUSED`, `LOG_UNAUTHORIZED`.
    */
   commit(records: readonly NewRecord[]): Promise<void>;
   close(): Promise<void>;

@@ -56,8 +56,8 @@ const drainMs = 5_000;
 /**
  * Starts the bridge. RabbitMQ may be unavailable at that time.
  *
- * @throws MillraceError `CONFIG_INVALID` for a queue with an unknown pipeline, and for a binding of a
- *   queue that is not read.
+ * @throws MillraceError `CONFIG_INVALID` for a queue with an unknown pipeline, and for a binding of a queue
+ *   that is not read.
  */
 export async function startBridge(options: BridgeOptions): Promise<Bridge> {
   const { url, config, streams, metrics, logger, pipelines } = options;

@@ -54,8 +54,7 @@ export function digestOf(message: ConsumeMessage): string {
  * follows. Batches of identical messages do not tell where a batch begins. They count as new, since a
  * duplicate is better than a loss.
  *
- * @param unsettled - batches on the log whose acknowledgement RabbitMQ may have missed, oldest
- *   first.
+ * @param unsettled - batches on the log whose acknowledgement RabbitMQ may have missed, oldest first.
  * @param redelivered - the first messages of the session that are marked as redelivered.
  */
 export function countRedelivered(

@@ -79,8 +79,8 @@ const minDetailCharacters = 200;
  * compressed. The value is cut, key and headers are left out, and `dead-letter-truncated-from` is the value's
  * original length in bytes.
  *
- * @param bytes - of the value to keep. With 0 the dead letter has the minimum size, and its reason is
- *   cut too.
+ * @param bytes - of the value to keep. With 0 the dead letter has the minimum size, and its reason is cut
+ *   too.
  */
 export function shrinkDeadLetter(deadLetter: NewRecord, bytes = keptBytes): NewRecord {
   const marks = Object.entries(deadLetter.headers ?? {})

@@ -150,8 +150,7 @@ function toRecords(deadLetter: StoredDeadLetter, kind: ResolutionKind, note: str
  * Returns the failed record for its original topic: the same bytes, key and headers. An event keeps its id
  * and time, even if they were derived from its position on the log, so its prediction is the same.
  *
- * @returns `NOT_REDRIVABLE` when the dead letter is incomplete, or comes from a topic without
- *   redrives.
+ * @returns `NOT_REDRIVABLE` when the dead letter is incomplete, or comes from a topic without redrives.
  */
 export function originalRecord(deadLetter: StoredDeadLetter): NewRecord | MillraceError {
   const { record, topic, eventId, pipeline } = deadLetter;

@@ -141,8 +141,8 @@ export class EventAcceptor {
    * Writes events to the log, for the stream to score. Resolves when the log has acknowledged or refused each
    * valid one.
    *
-   * @returns for each event its id or its error: {@link NotWritten} for one that the log did not
-   *   acknowledge. Sending it again under the same id creates no duplicate.
+   * @returns for each event its id or its error: {@link NotWritten} for one that the log did not acknowledge.
+   *   Sending it again under the same id creates no duplicate.
    */
   async publish(
     pipeline: OpenPipeline,
@@ -167,8 +167,8 @@ export class EventAcceptor {
    * Scores events now. When this resolves, each prediction is on the log, in the record of its event. An
    * event id that already has a prediction gets that one.
    *
-   * @returns for each event its prediction or its error: {@link NotWritten} if the log did not
-   *   acknowledge it. Sending it again under the same id creates no duplicate.
+   * @returns for each event its prediction or its error: {@link NotWritten} if the log did not acknowledge
+   *   it. Sending it again under the same id creates no duplicate.
    * @throws MillraceError with `retriable` when the model is unavailable.
    */
   async predict(

@@ -36,8 +36,7 @@ export interface AcceptFileOptions {
  * the file is removed: at once or, if the job may still be written to the log, after an hour.
  *
  * @throws MillraceError `FILE_INVALID` for a file whose start shows that it can't be scored;
- *   `IDEMPOTENCY_KEY_REUSED` for a
- *   key that came with another file; retriable when the log is unavailable.
+ *   `IDEMPOTENCY_KEY_REUSED` for a key that came with another file; retriable when the log is unavailable.
  */
 export async function acceptFile(
   { log, files, parser, runner }: { log: JobLog; files: JobFiles; parser: FileParser; runner: JobRunner },

@@ -84,8 +84,8 @@ export class JobRun {
    * Runs the job. Returns when the job is finished.
    *
    * @throws MillraceError: `LOG_FENCED` when another process has taken the job over, `JOB_FILE_MISSING`;
-   *   retriable, to be
-   *   called again: outages of the log or ClickHouse, or an aborted signal. Errors of the file system.
+   *   retriable, to be called again: outages of the log or ClickHouse, or an aborted signal. Errors of the
+   *   file system.
    */
   static async run(pipeline: OpenPipeline, jobId: string, options: JobRunOptions): Promise<void> {
     const producer = await options.streams.createTransactionalProducer(`millrace-job-${jobId}`);

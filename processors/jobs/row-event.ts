@@ -17,8 +17,7 @@ import {
  * Returns the event of a row, or its errors. Columns that are no fields of the event are left out.
  *
  * @param typed - whether values have their types already; else text is converted to a number or a boolean, or
- *   anything to
- *   text, if the contract asks for it, and an empty cell is a missing field.
+ *   anything to text, if the contract asks for it, and an empty cell is a missing field.
  * @param decimals - as {@link examine} found them.
  */
 export function toEvent(

@@ -7,8 +7,7 @@ const encoders = new WeakMap<ModelManifest, FeatureEncoder>();
 /**
  * Returns a model's input row for an event.
  *
- * @returns as many 32-bit floats as the model has inputs, or the event's error:
- *   `FEATURES_INVALID`.
+ * @returns as many 32-bit floats as the model has inputs, or the event's error: `FEATURES_INVALID`.
  */
 export function makeRow(
   { name, features }: Pipeline,

@@ -83,8 +83,7 @@ export class Scorer {
    * gets an error and does not affect the others: `FEATURES_INVALID`, `MODEL_FAILED` or `OUTPUT_INVALID`. If
    * a challenger fails as canary, the champion answers.
    *
-   * @throws MillraceError with `retriable` when a champion is unavailable; no event is at fault
-   *   then.
+   * @throws MillraceError with `retriable` when a champion is unavailable; no event is at fault then.
    */
   async score(events: readonly KeyedEvent[]): Promise<(Score | MillraceError)[]> {
     const answers = Array.from<Score | MillraceError>({ length: events.length });

@@ -8,8 +8,7 @@ import type { Serde } from '../../streams/serde.js';
  * Returns a reader of the values of `<pipeline>.outcomes`: Avro, or JSON that fits the contract.
  *
  * @returns a function that fails, by an error or a rejected promise, with the errors of `Serde.decode`,
- *   `JSON_INVALID` or
- *   `EVENT_INVALID`.
+ *   `JSON_INVALID` or `EVENT_INVALID`.
  */
 export function outcomeReader(
   serde: Serde,

@@ -117,8 +117,7 @@ export class Sink {
    * long as it takes, with the pauses of `backoff` (platform/backoff.ts).
    *
    * @param earlier - resolves once the records before these are stored, or will be stored again with them.
-   * @throws MillraceError while ClickHouse, registry or log is unavailable: call again with the same
-   *   records.
+   * @throws MillraceError while ClickHouse, registry or log is unavailable: call again with the same records.
    */
   async store(records: readonly StreamRecord[], earlier?: Promise<unknown>): Promise<void> {
     const entries: Record<Table, Entry[]> = {

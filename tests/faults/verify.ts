@@ -25,10 +25,9 @@ export type ReferenceScore = (pipeline: string, fields: object) => number;
  * - Each accepted event is on the log, and has one row: in `predictions`, or in `dead_letters` if it is
  *   invalid.
  * - Each record of an event has one outcome among committed records: a prediction or a dead letter. An id
- *   that was sent
- *   several times, and is on the log several times, has as many predictions there, all with one prediction
- *   id, and one row.
- *   A dead letter belongs to a record, not to an id: there are as many rows as records.
+ *   that was sent several times, and is on the log several times, has as many predictions there, all with one
+ *   prediction id, and one row. A dead letter belongs to a record, not to an id: there are as many rows as
+ *   records.
  * - Predictions of a key are in the order of its events; its events are in the order in which they were first
  *   sent.
  * - There are no results of unknown events.

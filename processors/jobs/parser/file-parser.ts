@@ -44,8 +44,8 @@ export class FileParser {
    * Opens a file for `use`, and closes it afterwards.
    *
    * @throws MillraceError `FILE_INVALID` for a file of an unknown format, that is damaged or takes too much
-   *   memory; errors of
-   *   the file system and of `use`; the reason of `signal` when it aborts; an Error when the thread ends.
+   *   memory; errors of the file system and of `use`; the reason of `signal` when it aborts; an Error when
+   *   the thread ends.
    */
   read<Result>(
     path: string,
