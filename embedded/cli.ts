@@ -55,7 +55,7 @@ async function run(): Promise<void> {
   await kafka.stop();
 }
 
-/** Waits for the first signal to stop; a second one ends the process at once, as if there were no handler. */
+/** Waits for the first signal to stop; a second one ends the process at once, as without a handler. */
 function nextSignal(): Promise<void> {
   return new Promise((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => resolve());

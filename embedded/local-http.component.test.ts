@@ -14,7 +14,7 @@ describe('refusalOfBrowserRequest', () => {
     [{ host: 'localhost:8123', origin: 'http://127.0.0.1:8123', 'sec-fetch-site': 'cross-site' }],
     [{ host: '[::1]:8123', origin: 'http://localhost:8123' }],
     [{ host: 'localhost:8123', 'sec-fetch-site': 'none' }],
-  ])('lets %o pass', (headers) => {
+  ])('accepts %o', (headers) => {
     expect(refusalOfBrowserRequest(headers, '127.0.0.1')).toBeUndefined();
   });
 
@@ -54,7 +54,7 @@ test('a port in use is an error that names the port and the setting', async () =
   await first.stop();
 });
 
-test('stop waits for a request that runs, and not for its connection to time out', async () => {
+test('stop waits for a running request, and not for its connection to time out', async () => {
   const server = createServer({ keepAliveTimeout: 60_000 });
   const running = await serve(server, { host: '127.0.0.1', port: 0, name: 'server', setting: 'PORT' });
   const arrived = once(server, 'request');

@@ -5,7 +5,7 @@ import { listen, type ListenOptions } from '../platform/listen.js';
 export interface RunningServer {
   /** The port it listens on; the one asked for unless that was 0. */
   readonly port: number;
-  /** Takes no more requests, lets running ones finish, and resolves when the port is free. */
+  /** Accepts no more requests, lets running ones finish, and resolves when the port is free. */
   stop: () => Promise<void>;
 }
 
@@ -18,7 +18,8 @@ export async function serve(server: Server, options: ListenOptions): Promise<Run
   const port = await listen(server, options);
   let stopping = false;
   server.on('request', (_: IncomingMessage, response: ServerResponse) => {
-    // A connection that becomes idle after close() would be waited for until its keep-alive time is over.
+    // A connection that becomes idle after close() would otherwise be awaited until its keep-alive time is
+    // over.
     response.once('close', () => setImmediate(() => stopping && server.closeIdleConnections()));
   });
   const stop = async () => {

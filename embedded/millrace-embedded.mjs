@@ -1,3 +1,3 @@
 #!/usr/bin/env node
-// The command of the package. What it runs is compiled, and so has no mode of its own in a checkout.
+// The command of the package. Its target is compiled, and so has no file mode in a checkout.
 import './dist/embedded/cli.js';

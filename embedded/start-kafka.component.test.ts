@@ -39,7 +39,7 @@ describe('startKafka', () => {
     expect(await readdir(folder)).toEqual([]);
   });
 
-  it('keeps the data in a folder that is named', async () => {
+  it('keeps the data in a given folder', async () => {
     const dataDir = join(folder, 'data');
     const before = await start({ dataDir });
     expect(before).toMatchObject({ registryPort: undefined, registryUrl: undefined });

@@ -17,7 +17,7 @@ const opener = `
   }
 `;
 
-/** A resolver in which the optional package is not installed. */
+/** A resolver without the optional package. */
 const withoutChdb = `
   export const resolve = (specifier, context, next) => {
     if (/^chdb/.test(specifier)) throw new Error("Cannot find package 'chdb'");
@@ -52,7 +52,7 @@ function asModule(source: string): string {
   return `data:text/javascript,${encodeURIComponent(source)}`;
 }
 
-test('without the optional package it says what to do', async () => {
+test('without the optional package the error says what to do', async () => {
   const register = asModule(
     `import { register } from 'node:module'; register(${JSON.stringify(asModule(withoutChdb))});`,
   );
@@ -60,14 +60,14 @@ test('without the optional package it says what to do', async () => {
   expect(error).toEqual({ code: 'CHDB_MISSING', message: expect.stringContaining('CLICKHOUSE_URL') });
 });
 
-test('a folder that another process has open is refused by name', async () => {
+test('the error names a folder that another process has open', async () => {
   const first = openIn(folder);
   expect(String((await once(first.stdout, 'data'))[0])).toBe('open\n');
   const error: unknown = JSON.parse(await text(openIn(folder).stdout));
   expect(error).toEqual({ code: 'CHDB_OPEN_FAILED', message: expect.stringContaining(folder) });
 });
 
-test('a folder that can not be made is refused by name', async () => {
+test('the error names a folder that can not be created', async () => {
   await writeFile(join(folder, 'file'), '');
   const error: unknown = JSON.parse(await text(openIn(join(folder, 'file', 'data')).stdout));
   expect(error).toEqual({ code: 'CHDB_OPEN_FAILED', message: expect.stringContaining(folder) });

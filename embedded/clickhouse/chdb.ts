@@ -10,12 +10,11 @@ import { withEngineConfig } from './engine-config.js';
 import { clickHouseError } from './http-errors.js';
 import { formatOfRows, isAboutQueries, mayReadFiles, refuseStatement } from './statement.js';
 
-/** What the official client wants of a backend. */
+/** The backend interface of the official client. */
 export type ClickHouseConnection = NonNullable<ClickHouseClientConfigOptions['connection']>;
 
 /**
- * The parts of chdb that are used here, spelled out because the package is optional and may be absent at
- * compile time.
+ * The used parts of chdb, declared here because the package is optional and may be absent at compile time.
  */
 interface NativeConnection extends ClickHouseConnection {
   readonly chdb: { queryAsync(sql: string, options?: { format?: string }): Promise<NativeResult> };
@@ -27,7 +26,7 @@ interface NativeResult {
   bytes(): Uint8Array;
 }
 /**
- * chDB's engine for its durable objects: the only one that takes a configuration and tells kinds of
+ * chDB's engine for its durable objects: the only one with a configuration and a classification of
  * statements.
  */
 interface NativeEngine {
@@ -43,7 +42,7 @@ interface NativeModules {
 
 export interface ChdbQuery {
   sql: string;
-  /** What follows an INSERT: its rows, or the rest of the statement. */
+  /** The text after an INSERT: its rows, or the rest of the statement. */
   rows?: string;
   /** Format of the result when the SQL has no FORMAT clause. Default `TabSeparated`. */
   format?: string;
@@ -65,27 +64,29 @@ export interface ChdbResult {
   bytesRead: number;
 }
 
-// A native call holds one of the four libuv threads that file access in the whole process shares, for as long
-// as it runs (measured: four long queries delay an fs.stat until they end). So at most three at once, and of
-// these at most two for guests: a heavy query from outside stops neither the application's own nor the
-// broker's files. The fourth is for guests' short ones, which list and end queries.
+// A running native call occupies one of the four libuv threads that the whole process shares for file access
+// (measured: four long queries delay an fs.stat until they end). So at most three run at once, and at most
+// two of these for guests: a heavy external query blocks neither the application's own queries nor the
+// broker's files. The fourth is for guests' short queries, which list and end queries.
 const concurrentCalls = 3;
 const concurrentGuestCalls = 2;
 const maxSecondsAboutQueries = '10';
-/** To the engine rows end at a blank line. It counts what follows as a statement, but not a comment. */
+/**
+ * The engine ends rows at a blank line. It treats the text after it as a statement, unless it is a comment.
+ */
 const goesOnAfterBlankLine = /\n\n\s*(?:--|#|\/\*)/;
 const isKillSync = /^(KILL QUERY .*) SYNC\b/;
 
 /**
- * How a guest's query is found when it is to be cancelled: chDB takes no query id. The setting names a table
- * for another language than SQL, and so means nothing.
+ * Marks a guest's query so that it can be found for cancellation: chDB takes no query id. The setting names a
+ * table for another language than SQL, and so has no effect.
  */
 const tagSetting = 'promql_table';
 
 /**
  * The embedded ClickHouse engine (chDB) on one data directory; a process can have one. Every call gets a
- * separate connection (0.5 ms), so neither settings nor parameters nor the current database of one call reach
- * another: on a shared chDB connection they do.
+ * separate connection (0.5 ms), so that settings, parameters and the current database of one call do not
+ * affect another, as they do on a shared chDB connection.
  */
 export class Chdb {
   readonly dataDir: string;
@@ -111,7 +112,7 @@ export class Chdb {
   }
 
   /**
-   * @param sources - what SQL may reach outside its tables. Default nothing.
+   * @param sources - external sources that SQL may access. Default none.
    * @throws {MillraceError} `CHDB_MISSING` when the optional package is not installed or has no build for
    *   this machine; `CHDB_OPEN_FAILED` when the directory is in use by another process or can't be written.
    */
@@ -134,9 +135,9 @@ export class Chdb {
   }
 
   /**
-   * Runs a query from outside the application: waits for one of two places, and leaves one to the
-   * application. What lists or ends queries has a separate place. Statements that reach outside the engine's
-   * tables are refused.
+   * Runs an external query: waits for one of two slots, and leaves one to the application. Queries that list
+   * or end queries have a separate slot. Statements that access anything outside the engine's tables are
+   * refused.
    *
    * @param signal - cancels the query.
    * @throws ClickHouse's own error as chDB gives it, its text starting with `Code: <number>.`
@@ -164,8 +165,8 @@ export class Chdb {
   }
 
   /**
-   * Has the engine's own parser read a guest's query. Takes no place, since it is short and decides on the
-   * place.
+   * Parses a guest's query with the engine's own parser. Takes no slot, since it is short and selects the
+   * slot.
    */
   async #examine(query: ChdbQuery): Promise<{ aboutQueries: boolean; statement: ChdbQuery }> {
     const { rows = '', ...rest } = query;
@@ -194,7 +195,7 @@ export class Chdb {
     if (!isValues || this.#sources.includes('FILE') || !mayReadFiles(sql))
       return {
         aboutQueries: isAboutQueries(canonical),
-        // chDB's SYNC goes on waiting when the query is gone.
+        // chDB's SYNC keeps waiting when the query is gone.
         statement: {
           ...rest,
           sql: isKillSync.test(canonical) ? canonical.replace(isKillSync, '$1 ASYNC') : sql,
@@ -221,7 +222,7 @@ export class Chdb {
     return Buffer.from(result.bytes()).toString();
   }
 
-  /** Takes no place, or it would wait for what it is to cancel. */
+  /** Takes no slot, or it would wait for the query that it should cancel. */
   async #cancel(tag: string): Promise<void> {
     try {
       await this.#connect(({ chdb }) =>
@@ -256,9 +257,7 @@ export class Chdb {
     await this.#modules.drainPending();
   }
 
-  /**
-   * A native call can't be interrupted: when its caller gives up, it keeps its place until it really ends.
-   */
+  /** A native call can't be interrupted: when its caller gives up, it keeps its slot until it really ends. */
   async #serve<P extends { abort_signal?: AbortSignal }, T>(
     params: P,
     call: (connection: NativeConnection, params: P) => Promise<T>,
@@ -323,7 +322,7 @@ async function rejectOnAbort(signal: AbortSignal, stopListening: AbortSignal): P
 }
 
 async function importChdb(): Promise<NativeModules> {
-  // Names in variables, or compiling would need the optional package.
+  // Names in variables: literals would make the compiler require the optional package.
   const [connectionModule, engineModule, rootModule]: [string, string, string] = [
     'chdb/connection',
     'chdb/durable/node',

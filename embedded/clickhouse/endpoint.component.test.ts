@@ -36,7 +36,7 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-/** Awaited after a failure too, so that one test's rows never meet another's. */
+/** Awaited even after a failure, so that tests do not share rows. */
 async function emptyItems(): Promise<void> {
   await post('TRUNCATE TABLE shop.items');
 }
@@ -64,7 +64,7 @@ async function countRunning(): Promise<string> {
 }
 
 describe('with an HTTP client', () => {
-  test('answers a query in the URL, in TabSeparated unless asked for another format', async () => {
+  test('answers a query in the URL, in TabSeparated unless it asks for another format', async () => {
     const plain = await get({ query: "SELECT 1, 'a'" });
     expect([plain.status, await plain.text()]).toEqual([200, '1\ta\n']);
     expect(plain.headers.get('content-type')).toBe('text/tab-separated-values; charset=UTF-8');
@@ -97,11 +97,11 @@ describe('with an HTTP client', () => {
     );
   });
 
-  test('an insert without rows is nothing, not an error', async () => {
+  test('an insert without rows does nothing, without an error', async () => {
     expect((await post('', { query: 'INSERT INTO shop.items FORMAT JSONEachRow' })).status).toBe(200);
   });
 
-  test('binds query parameters, whatever is in them', async () => {
+  test('binds query parameters, whatever they contain', async () => {
     const value = `it's "a" \\\\ {b:String} ;`;
     const answer = await get({
       query: 'SELECT {text:String}, {list:Array(UInt8)}',
@@ -112,7 +112,7 @@ describe('with an HTTP client', () => {
     expect((await get({ query: 'SELECT {absent:String}' })).status).toBe(500);
   });
 
-  test('takes settings from the URL, for that query alone', async () => {
+  test('applies settings from the URL to that query only', async () => {
     const query = "SELECT getSetting('max_threads'), getSetting('log_comment')";
     expect(await (await get({ query, max_threads: '1', log_comment: "it's" })).text()).toBe("1\tit\\'s\n");
     expect(await (await get({ query })).text()).not.toContain("it\\'s");
@@ -122,7 +122,7 @@ describe('with an HTTP client', () => {
     expect(await (await get({ query: 'SELECT currentDatabase()' })).text()).toBe('default\n');
   });
 
-  test('GET can not write, not even by way of its settings', async () => {
+  test('GET can not write, not even by its settings', async () => {
     await emptyItems();
     const attempts: Record<string, string>[] = [{}, { readonly: '0' }, { readonly: '2' }];
     for (const settings of attempts) {
@@ -159,7 +159,7 @@ describe('with an HTTP client', () => {
     expect(text).toContain(name);
   });
 
-  test('unknown settings and databases are refused, and what it does not serve by name', async () => {
+  test('unknown settings and databases are refused, and unsupported features by name', async () => {
     expect((await get({ query: 'SELECT 1', no_such_setting: '1' })).status).toBe(404);
     expect((await get({ query: 'SELECT 1', "x'; DROP": '1' })).status).toBe(404);
     expect((await get({ query: 'SELECT 1', database: 'no`where' })).status).toBe(404);
@@ -169,7 +169,7 @@ describe('with an HTTP client', () => {
     ).toBe(501);
   });
 
-  test('bounds results and bodies', async () => {
+  test('limits results and bodies', async () => {
     const result = await get({ query: 'SELECT toString(number), sipHash64(number) FROM numbers(2000000)' });
     expect([result.status, await result.text()]).toEqual([
       500,
@@ -199,7 +199,7 @@ describe('with an HTTP client', () => {
     expect((await post('x', {}, { 'content-encoding': 'zstd' })).status).toBe(501);
   });
 
-  test('tells that it is there', async () => {
+  test('answers a ping', async () => {
     for (const path of ['/ping', '/replicas_status', '/'])
       expect(await (await fetch(url + path)).text()).toBe('Ok.\n');
     expect((await fetch(`${url}/nothing`)).status).toBe(404);
@@ -225,7 +225,7 @@ describe('with an HTTP client', () => {
     ).toBeNull();
   });
 
-  test('heavy queries from outside leave the application a place', async () => {
+  test('heavy external queries leave the application a slot', async () => {
     const order: string[] = [];
     const heavy = Array.from({ length: 3 }, async () => {
       await (
@@ -245,7 +245,7 @@ describe('with an HTTP client', () => {
 describe('a query that runs for very long', () => {
   const endless = 'SELECT sum(sipHash64(number)) FROM system.numbers';
 
-  test('is cancelled when its client goes away', async () => {
+  test('is cancelled when its client disconnects', async () => {
     const client = new AbortController();
     const answer = fetch(`${url}/?query=${encodeURIComponent(endless)}`, { signal: client.signal });
     await expect.poll(countRunning).toBe('1');
@@ -254,7 +254,7 @@ describe('a query that runs for very long', () => {
     await expect.poll(countRunning).toBe('0');
   });
 
-  test('is cancelled also with a comment of its own', async () => {
+  test('is cancelled even with its own comment', async () => {
     const client = new AbortController();
     const query = `${endless} SETTINGS log_comment = 'mine'`;
     const parameters = new URLSearchParams({ query, log_comment: 'mine too' }).toString();
@@ -265,7 +265,7 @@ describe('a query that runs for very long', () => {
     await expect.poll(countRunning).toBe('0');
   });
 
-  test('is seen and ended by others while such queries have all places', async () => {
+  test('is listed and ended by others while such queries occupy all slots', async () => {
     const clients = [0, 1].map(() => get({ query: endless, max_execution_time: '60' }));
     await expect.poll(countRunning).toBe('2');
     const seen = await get({ query: 'SELECT query FROM system.processes ORDER BY elapsed DESC' });
@@ -335,7 +335,7 @@ describe('with the official client', () => {
     expect(rows).toBe(200_000);
   });
 
-  test('takes many parameters in the URL', async () => {
+  test('accepts many parameters in the URL', async () => {
     const ids = Array.from(
       { length: 5000 },
       (_, index) => `0199a0b0-0000-7000-8000-${String(index).padStart(12, '0')}`,
@@ -348,7 +348,7 @@ describe('with the official client', () => {
     expect(await result.json()).toEqual([{ n: 5000 }]);
   });
 
-  test('gets errors as from a server', async () => {
+  test('gets errors like those of a server', async () => {
     const failed = client.query({ query: 'SELECT * FROM shop.nothing' });
     await expect(failed).rejects.toMatchObject({ code: '60', type: 'UNKNOWN_TABLE' });
   });

@@ -11,7 +11,8 @@ import { contentTypeOf, formatOf, isInsert, parseRequest, type ParsedRequest } f
 
 export interface ClickHouseEndpointOptions {
   /**
-   * There is no authentication: with anything but loopback, whoever reaches it can read and write the tables.
+   * There is no authentication: on an address other than loopback, anyone who reaches it can read and write
+   * the tables.
    */
   host: string;
   /** 0 takes a free one. */
@@ -20,35 +21,35 @@ export interface ClickHouseEndpointOptions {
   portSetting?: string;
   chdb: Chdb;
   logger?: Logger;
-  /** Bytes a request body may have after decompression. Default 128 MiB. */
+  /** Maximum bytes of a request body after decompression. Default 128 MiB. */
   maxBodyBytes?: number;
-  /** Bytes a result may have in columns, before its format. Default 128 MiB. */
+  /** Maximum bytes of a result in columns, before its format. Default 128 MiB. */
   maxResultBytes?: number;
-  /** Bytes of memory a query may take, its buffered result included. Default 512 MiB. */
+  /** Maximum bytes of memory of a query, its buffered result included. Default 512 MiB. */
   maxQueryMemoryBytes?: number;
-  /** Seconds a query may run. Default 300. */
+  /** Maximum seconds of a query. Default 300. */
   maxQuerySeconds?: number;
 }
 
 /**
- * Requests that wait for one of the engine's places; beyond, ClickHouse's own "too many simultaneous
+ * Maximum requests waiting for a slot of the engine; beyond, ClickHouse's own "too many simultaneous
  * queries".
  */
 const maxOpenRequests = 100;
 // A URL holds the query and its parameters; ClickHouse's own limit (http_max_uri_size) is 1 MiB.
 const maxHeaderBytes = 1_100_000;
 const noDataToInsert = 108;
-/** How long running queries may go on once the endpoint stops; then they are cancelled. */
+/** How long running queries may continue once the endpoint stops; then they are cancelled. */
 const stopGraceMs = 2000;
 const timeZone = 'UTC';
 
 /**
  * Serves ClickHouse's HTTP protocol (https://clickhouse.com/docs/interfaces/http) over the embedded engine,
  * for curl, the official clients and Grafana. The limits are defaults: a query's own settings override them.
- * One statement a request, and none that reaches outside the engine's tables (see `statement.ts`,
- * `engine-config.ts`). Not served: roles, temporary tables, multipart bodies, formats that are not text in a
- * request, native compression; each is refused by name. A `session_id` is taken, since some clients always
- * send one, but nothing is kept between requests.
+ * A request has one statement, which can't access anything outside the engine's tables (see `statement.ts`,
+ * `engine-config.ts`). Not supported: roles, temporary tables, multipart bodies, formats that are not text in
+ * a request, native compression; each is refused by name. A `session_id` is accepted, since some clients
+ * always send one, but no state is kept between requests.
  *
  * @throws {MillraceError} `PORT_IN_USE`, `LISTEN_FAILED`.
  */
@@ -95,7 +96,7 @@ export async function startClickHouseEndpoint(options: ClickHouseEndpointOptions
       if (code === 0) logger.error({ err: error, queryId }, 'ClickHouse endpoint: request failed');
       if (response.headersSent) return void response.destroy();
       if (code !== 0) response.setHeader('X-ClickHouse-Exception-Code', code);
-      // A body that was not read to its end would be taken for the next request.
+      // The rest of an unread body would be parsed as the next request.
       if (!request.complete) response.setHeader('Connection', 'close');
       sendText(response, httpStatusOf(code), `${text}\n`);
     } finally {

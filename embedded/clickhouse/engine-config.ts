@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import type { SqlSource } from '../../platform/sql-sources.js';
 
 /**
- * All that the engine's one user may do, the application included: no SYSTEM KILL or SHUTDOWN, no BACKUP, no
- * dictionaries (they can name a file or a command), no functions, users or named collections.
+ * All permissions of the engine's one user, which the application also uses: no SYSTEM KILL or SHUTDOWN, no
+ * BACKUP, no dictionaries (they can name a file or a command), no functions, users or named collections.
  */
 const privileges = [
   'SHOW, SELECT, INSERT, ALTER, CREATE DATABASE, CREATE TABLE, CREATE VIEW, DROP, UNDROP TABLE, TRUNCATE, OPTIMIZE',
@@ -13,8 +13,8 @@ const privileges = [
 ];
 
 /**
- * Settings that nobody changes. They name files or addresses that the engine then reads, take SQL in a
- * string, or make the parser read another language than the one that was examined.
+ * Constant settings. They name files or addresses that the engine would then read, contain SQL in a string,
+ * or make the parser read another language than the examined one.
  */
 const lockedSettings = [
   'additional_result_filter',
@@ -31,14 +31,14 @@ const lockedSettings = [
   'output_format_schema',
   'parallel_replicas_custom_key',
   'schema_inference_hints',
-  // A disk of one's own can be any folder.
+  // A custom disk can be any folder.
   'merge_tree_disk',
   'merge_tree_table_disk',
 ];
 
 /**
- * Runs `start` with a configuration file that gives the engine's user only what it needs; the file is gone
- * afterwards. Without one, an embedded engine's user may do everything, with the rights of this process.
+ * Runs `start` with a temporary configuration file that limits the engine's user to the necessary
+ * permissions. Without one, an embedded engine's user may do everything, with the rights of this process.
  */
 export async function withEngineConfig<T>(
   sources: readonly SqlSource[],

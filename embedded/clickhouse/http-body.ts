@@ -15,7 +15,7 @@ const decompressors = { gzip: createGunzip, deflate: createInflate, br: createBr
 const compressors = { gzip: promisify(gzip), deflate: promisify(deflate), br: promisify(brotliCompress) };
 
 /**
- * The whole body, decompressed.
+ * Reads the whole body, decompressed.
  *
  * @param maxBytes - after decompression, so that a small body can't become a huge one.
  */
@@ -56,7 +56,7 @@ export interface Compressor {
   compress(bytes: Uint8Array): Promise<Uint8Array>;
 }
 
-/** The first of the encodings in `Accept-Encoding` that is served, or `undefined` for none. */
+/** Returns the first supported encoding in `Accept-Encoding`, or `undefined` for none. */
 export function compressorFor(request: IncomingMessage): Compressor | undefined {
   const accepted = (request.headers['accept-encoding'] ?? '')
     .split(',')

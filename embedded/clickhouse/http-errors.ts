@@ -1,6 +1,6 @@
 /**
- * HTTP status for an error of ClickHouse, by the rules of its `exceptionCodeToHTTPStatus` (src/Server/HTTP):
- * what the client wrote wrongly is 400, what it named and does not exist 404, anything not listed 500.
+ * Returns the HTTP status for an error of ClickHouse, by the rules of its `exceptionCodeToHTTPStatus`
+ * (src/Server/HTTP): 400 for invalid input, 404 for a name that does not exist, 500 for any other.
  *
  * @param code - a number of src/Common/ErrorCodes.cpp.
  */
@@ -30,12 +30,12 @@ const statusByCode = new Map(
   codesByStatus.flatMap(([status, codes]) => codes.map((code) => [code, status] as const)),
 );
 
-/** An error in ClickHouse's own words, for what the endpoint refuses before the engine sees it. */
+/** An error in ClickHouse's form, for requests that the endpoint refuses before the engine. */
 export function clickHouseError(code: number, name: string, text: string): Error {
   return new Error(`Code: ${code}. DB::Exception: ${text}. (${name})`);
 }
 
-/** The number in `Code: 60. DB::Exception: …`; 0 when the text has none. */
+/** Returns the number in `Code: 60. DB::Exception: …`; 0 when the text has none. */
 export function codeOfText(text: string): number {
   return Number(/^Code: (\d+)\./.exec(text)?.[1] ?? 0);
 }

@@ -8,14 +8,14 @@ export interface ParsedRequest extends ChdbQuery {
   compressResponse: boolean;
 }
 
-// Parameters that are not passed on as settings: what is read here, credentials, and the server's own, which
-// mean nothing when the whole result is buffered.
+// Parameters that are not passed on as settings: those that are read here, credentials, and the server's own,
+// which have no effect when the whole result is buffered.
 const ignored =
   /^(?:readonly|user|password|quota_key|query_id|query|database|default_format|stacktrace|session_id|client_protocol_version|close_session|session_timeout|session_check|buffer_size|wait_end_of_query|add_http_cors_header|send_progress_in_http_headers|enable_http_compression|http_\w+)$/;
 const notServed = new Set(['role', 'compress', 'decompress']);
 
 /**
- * What to run, from the URL's parameters and the body, as ClickHouse takes it: the query is the parameter
+ * Reads the statement from the URL's parameters and the body, as ClickHouse does: the query is the parameter
  * `query` followed by the body, every unknown parameter a setting, `param_<name>` a query parameter. GET
  * can't write: it is `readonly` 2 unless it asks for 1.
  *
@@ -50,7 +50,7 @@ export function parseRequest(
   const readonly = parameters.get('readonly') ?? '0';
   if (!/^[012]$/.test(readonly))
     throw clickHouseError(72, 'CANNOT_PARSE_NUMBER', `readonly is 0, 1 or 2, not '${readonly}'`);
-  // Last, since nothing can be set after it.
+  // Last, since no setting can be changed after it.
   settings['readonly'] = request.method === 'POST' || readonly === '1' ? readonly : '2';
   const database = parameters.get('database') ?? headerOf(request, 'x-clickhouse-database');
   return {
@@ -85,7 +85,7 @@ function headerOf(request: IncomingMessage, name: string): string | undefined {
   return typeof value === 'string' ? value : undefined;
 }
 
-/** The format in a query's FORMAT clause. */
+/** Returns the format in a query's FORMAT clause. */
 export function formatOf(sql: string): string | undefined {
   return /\bFORMAT\s+(\w+)\s*(?:SETTINGS\b[^;]*)?;?\s*$/i.exec(sql.slice(-2000))?.[1];
 }
@@ -106,7 +106,7 @@ const contentTypes: [pattern: RegExp, type: string][] = [
   [binaryFormats, 'application/octet-stream'],
 ];
 
-/** Content type of a format, as ClickHouse's output formats declare it. */
+/** Returns the content type of a format, as ClickHouse's output formats declare it. */
 export function contentTypeOf(format: string): string {
   return contentTypes.find(([pattern]) => pattern.test(format))?.[1] ?? 'text/plain; charset=UTF-8';
 }

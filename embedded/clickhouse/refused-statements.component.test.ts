@@ -49,10 +49,7 @@ async function send(sql: string, parameters: Record<string, string> = {}, method
   };
 }
 
-/**
- * In the statements below: `<secret>` is a file that is there, `<out>` a file that is not, `<dir>` their
- * folder.
- */
+/** In the statements below, `<secret>` is an existing file, `<out>` a missing one, `<dir>` their folder. */
 function inPlace(sql: string): string {
   return sql
     .replaceAll('<secret>', join(outside, 'secret'))
@@ -180,13 +177,13 @@ describe.each([
   });
 });
 
-test('a parameter names no function that reads a file', async () => {
+test('a parameter can’t name a function that reads a file', async () => {
   const sql = inPlace("SELECT arrayMap({name:Identifier}, ['<secret>'])");
   expect((await send(sql, { param_name: 'file' })).status).toBe(403);
 });
 
 test.each(['AS `FORMAT` ORDER BY `FORMAT` ASC', 'FORMAT CSV'])(
-  'an INSERT … SELECT … %s is examined with what follows it',
+  'an INSERT … SELECT … %s is examined with the text after it',
   async (end) => {
     const query = `INSERT INTO shop.items SELECT 1, 'a' ${end}`;
     const rest = inPlace("UNION ALL SELECT 2, file('<secret>')");
@@ -200,13 +197,13 @@ test.each([
   ['CSV', '5,a'],
   ['TSV', '5\ta'],
   ['JSONEachRow', '{"id":5}'],
-])('what follows a blank line after rows of %s never runs', async (format, row) => {
+])('text after a blank line behind rows of %s never runs', async (format, row) => {
   const rows = `${row}\n\nCREATE TABLE shop.second (a Int8) ENGINE = Memory`;
   expect((await send(rows, { query: `INSERT INTO shop.items FORMAT ${format}` })).status).toBe(400);
   expect((await send('EXISTS TABLE shop.second')).text).toBe('0\n');
 });
 
-test('rows with a blank line are refused, never cut off there', async () => {
+test('rows with a blank line are refused, and never truncated there', async () => {
   const query = 'INSERT INTO shop.items FORMAT CSV';
   for (const rows of ['6,"a\n\nb"\n', '6,"a\n\n-- b"\n', '6,"a\n\n# b"\n']) {
     expect((await send(rows, { query })).status).toBe(400);
@@ -302,12 +299,12 @@ test.each([
   '(SELECT 1) UNION ALL (SELECT 2)',
   'WITH 1 AS one SELECT one',
   "KILL QUERY WHERE query_id = 'none'",
-])('what stays inside is served: %s', async (statement) => {
+])('a statement without external access is served: %s', async (statement) => {
   const { status, text } = await send(statement);
   expect(status, text).toBe(200);
 });
 
-test('what a setting names may be reached, and no more', async () => {
+test('sources in the setting can be accessed, and no others', async () => {
   const open = { readOnly: false, sources: ['POSTGRES', 'FILE'] as const };
   const as = (canonical: string) => ({ canonical, class: classes.control, count: 1 });
   for (const served of [
@@ -331,7 +328,7 @@ test.each([
   ['CREATE OR REPLACE TEMPORARY TABLE kept (a Int8) ENGINE = Memory', 'make a table in a database'],
   ['INSERT INTO shop.items FORMAT Native\n\u0001\u0001\u0002id', 'insert them as JSONEachRow'],
   ['INSERT INTO shop.items (id) FORMAT RowBinary\nabcd', 'insert them as JSONEachRow'],
-])('what would only seem to work is refused: %s', async (statement, advice) => {
+])('a statement that would only seem to work is refused: %s', async (statement, advice) => {
   expect(await send(statement)).toMatchObject({
     status: 501,
     code: '48',
@@ -339,17 +336,17 @@ test.each([
   });
 });
 
-test('rows that are not text are refused also when the URL has the statement', async () => {
+test('rows that are not text are refused even when the URL has the statement', async () => {
   const query = 'INSERT INTO shop.items (id) FORMAT RowBinary';
   expect(await send('abcd', { query })).toMatchObject({ status: 501, code: '48' });
 });
 
-test('what is not SQL is a syntax error, not a name that does not exist', async () => {
+test('invalid SQL is a syntax error, not a name that does not exist', async () => {
   expect(await send('SELEKT')).toMatchObject({ status: 400, code: '62' });
   expect(await send('SELEKT 1')).toMatchObject({ status: 400, code: '62' });
 });
 
-/** The engine would work on each for seconds, and take gigabytes, before its limits hold. */
+/** The engine would work on each for seconds, and use gigabytes, before its limits apply. */
 const explosions = {
   doubling: Array.from({ length: 24 }, (_, n) => `x -> f${n}(f${n}(x)) AS f${n + 1}`).reduce(
     (sql, lambda) => `${sql}, ${lambda}`,

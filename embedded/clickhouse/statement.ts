@@ -4,21 +4,20 @@ import { clickHouseError } from './http-errors.js';
 import { binaryFormats } from './http-request.js';
 
 /**
- * A statement as the engine's own parser wrote it down again: one line, no comments, names and strings in one
- * form.
+ * A statement in the canonical form of the engine's own parser: one line, no comments, uniform names and
+ * strings.
  */
 export interface Statement {
   /** By `formatQuerySingleLine`. Without the rows of an INSERT. */
   canonical: string;
   /** As {@link classes} of chDB. */
   class: number;
-  /** How many there are in the text. */
+  /** Number of statements in the text. */
   count: number;
 }
 
 /**
- * `chdb_query_class` of chDB: leaves no trace; changes a database; all else (SYSTEM, SET, KILL, INTO OUTFILE
- * …).
+ * `chdb_query_class` of chDB: read-only; changes a database; all others (SYSTEM, SET, KILL, INTO OUTFILE …).
  */
 export const classes = { read: 0, write: 1, control: 3 };
 
@@ -28,21 +27,21 @@ const systemStatements = /^SYSTEM (?:FLUSH (?:LOGS|ASYNC INSERT QUEUE)|(?:STOP|S
 const engines =
   /^(?:\w*MergeTree|Memory|Log|TinyLog|StripeLog|Null|Set|Join|Buffer|Merge|View|MaterializedView|Alias|GenerateRandom|Atomic|Ordinary)$/;
 /**
- * Table functions that read nothing but take columns as text, and with them expressions (`a String ALIAS
- * f()`). The engine takes the first two in any case.
+ * Table functions that read nothing but parse columns from text, which may contain expressions (`a String
+ * ALIAS f()`). The engine accepts the first two in any case.
  */
 const structured = /^(?:[vV][aA][lL][uU][eE][sS]|[fF][oO][rR][mM][aA][tT]|input|null|generateRandom)$/;
-/** The function `file`, also by its name alone, as `arrayMap(file, …)` and `APPLY(file)` take one. */
+/** The function `file`, even by its name only, as in `arrayMap(file, …)` and `APPLY(file)`. */
 const readsFile =
   /(?:^| )file \(|\bAPPLY (?:\( )*file\b|\b(?:array|map)\w* \( (?:\( )*(?:file\b|\{ \w+ : Identifier\b)/i;
 const expressionInColumns = /ALIAS|DEFAULT|MATERIALIZED|EPHEMERAL/i;
 
 /**
- * Refuses what reaches outside the engine and what the engine's grants don't cover: what the client part of
- * chDB does by itself (INTO OUTFILE, FROM INFILE), the function `file`, disks and databases on other folders.
- * Kinds of statements and engines that are not known are refused.
+ * Refuses statements with access outside the engine that the engine's grants don't cover: what the client
+ * part of chDB does itself (INTO OUTFILE, FROM INFILE), the function `file`, disks and databases on other
+ * folders. Unknown kinds of statements and engines are refused.
  *
- * Refuses as well what would seem to work: temporary tables, and rows that are not text.
+ * Also refuses statements that would only seem to work: temporary tables, and rows that are not text.
  *
  * @throws ClickHouse's error 497 (ACCESS_DENIED), 164 (READONLY), 48 (NOT_IMPLEMENTED) or 62 for a second
  *   statement.
@@ -60,7 +59,7 @@ export function refuseStatement(
   if (/^(?:CREATE|REPLACE|ATTACH)(?: OR REPLACE)? TEMPORARY\b/.test(text))
     throw notServed('A temporary table would be gone with its request: make a table in a database');
   const rowsFormat = formatOfRows(canonical);
-  // Some of their bytes are text too, so that the same insert would do or not, after its values.
+  // Some of their bytes are text too, so that the same insert would work or fail depending on its values.
   if (rowsFormat !== undefined && binaryFormats.test(rowsFormat))
     throw notServed(
       `Rows in the format ${rowsFormat} are not text: insert them as JSONEachRow, CSV or TabSeparated ` +
@@ -90,8 +89,8 @@ const maxExpansion = 4096;
 const maxNestedLambdas = 20;
 
 /**
- * Lambdas are worked out before the limits of memory and time hold: for each call of one with a name, so that
- * `x -> f(f(x)) AS g, x -> g(g(x)) AS h …` doubles with each name, and within each lambda around it.
+ * Lambdas are expanded before the limits of memory and time apply: once per call of a named one, so that `x
+ * -> f(f(x)) AS g, x -> g(g(x)) AS h …` doubles with each name, and within each enclosing lambda.
  */
 function refuseExplosion(tokens: readonly string[]): void {
   if (!tokens.includes('->')) return;
@@ -116,7 +115,7 @@ function refuseExplosion(tokens: readonly string[]): void {
     throw clickHouseError(168, 'TOO_BIG_AST', 'Lambdas that call each other make this statement too big');
 }
 
-/** Whether a statement only looks at running queries or ends them, so that it must not wait behind them. */
+/** Whether a statement only lists or ends running queries, so that it must not wait behind them. */
 export function isAboutQueries(canonical: string): boolean {
   return (
     /^(?:KILL QUERY|SHOW PROCESSLIST)\b/.test(canonical) ||
@@ -126,33 +125,31 @@ export function isAboutQueries(canonical: string): boolean {
   );
 }
 
-/**
- * Format of the rows that follow an INSERT; none when it takes them from a query, which could go on instead.
- */
+/** Returns the format of the rows that follow an INSERT; none when a query follows instead. */
 export function formatOfRows(canonical: string): string | undefined {
   return /^INSERT (?!.*\b(?:SELECT|FROM|WITH|WATCH|TABLE FUNCTION)\b).* FORMAT (\w+)$/.exec(canonical)?.[1];
 }
 
 /**
- * Whether rows of VALUES could hold an expression that reads a file: rows are expressions, and not in the
+ * Whether rows of VALUES could contain an expression that reads a file: rows are expressions, and not in the
  * canonical text.
  *
- * @param sql - as it came.
+ * @param sql - the original text.
  */
 export function mayReadFiles(sql: string): boolean {
   const rows = sql.slice(Math.max(0, sql.search(/\bformat\b|values/i)));
   const outsideStrings = rows.replaceAll(/'(?:\\.|[^'\\])*'/gs, "''");
-  // Where a comment, a heredoc or other quotes begin, strings may begin and end elsewhere than seen here.
+  // With a comment, a heredoc or other quotes, strings may begin and end elsewhere than this code assumes.
   return /[^\t\n\r -~]|[`"$#]|--|\/\*|file|executable|\bselect\b|\bfrom\b/i.test(outsideStrings);
 }
 
-/** Strings keep their quotes; quoted names lose them where they are plain words. */
+/** Strings keep their quotes; quoted names lose them if they are plain words. */
 function tokensOf(canonical: string): string[] {
   const tokens = canonical.match(/'(?:\\.|[^'\\])*'|`(?:\\.|[^`\\])*`|\w+|->|[^\s\w]/gs) ?? [];
   return tokens.map((token) => (/^`\w+`$/.test(token) ? token.slice(1, -1) : token));
 }
 
-/** Column lists in text are constants without expressions, so nothing can hide in them. */
+/** Column lists in text are constants without expressions, so nothing can be hidden in them. */
 function refuseExpressionsInText(tokens: readonly string[]): void {
   for (const [index, name] of tokens.entries()) {
     if (!structured.test(name) || tokens[index + 1] !== '(') continue;

@@ -6,8 +6,7 @@ import { KafkaBroker } from './broker.js';
 import type { Writer } from './protocol/writer.js';
 import { textBatch, WireClient } from './testing/wire-client.js';
 
-// What tools ask for, in the versions that they ask in; tests/clients compares the answers with Kafka's
-// definitions.
+// Requests of tools, in their versions; tests/clients compares the answers with Kafka's definitions.
 
 let dataDir: string;
 let broker: KafkaBroker;
@@ -68,7 +67,7 @@ test('offsets of several groups are answered at once', async () => {
   ]);
 });
 
-test('offsets are deleted but for partitions that are not there, and topics that a member reads', async () => {
+test('offsets are deleted except for missing partitions, and topics that a member reads', async () => {
   await client.createTopic('other');
   await commit('idle');
   expect(await offsetDelete('idle', 't', [0, 2])).toEqual({ errorCode: 0, partitions: [0, 3] });
@@ -80,7 +79,7 @@ test('offsets are deleted but for partitions that are not there, and topics that
   expect(await offsetDelete('nobody', 't', [0])).toEqual({ errorCode: 69, partitions: [] });
 });
 
-test('a created topic is answered with what it has; one that is refused with nothing', async () => {
+test('a created topic is answered with its settings, a refused one without', async () => {
   const settings = { 'compression.type': 'zstd', 'flush.ms': '9223372036854775807' };
   expect(await createTopic('made', -1, settings)).toMatchObject({
     errorCode: 0,
@@ -92,7 +91,7 @@ test('a created topic is answered with what it has; one that is refused with not
   expect(await createTopic('odd', 1, { 'no.such.setting': '1' })).toMatchObject({ errorCode: 40 });
 });
 
-test('log folders are described with the bytes that lie in them', async () => {
+test('log folders are described with the bytes in them', async () => {
   await client.createTopic('sized', 2);
   await client.produce('sized', 1, textBatch(['some', 'records']));
   const { size } = await stat(join(dataDir, 'topics', 'sized-1', '00000000000000000000.log'));
@@ -104,7 +103,7 @@ test('log folders are described with the bytes that lie in them', async () => {
   expect(await logDirs([])).toEqual({});
 });
 
-test('the one leader epoch ends where the log does; a later one is unknown', async () => {
+test('the only leader epoch ends at the end of the log; a later one is unknown', async () => {
   await client.createTopic('epochs');
   await client.produce('epochs', 0, textBatch(['a', 'b', 'c']));
   expect(await epochEnd('epochs', 0, -1, 0)).toEqual([0, 0, 3]);
@@ -114,7 +113,7 @@ test('the one leader epoch ends where the log does; a later one is unknown', asy
   expect(await epochEnd('missing', 0, -1, 0)).toEqual([3, -1, -1]);
 });
 
-test('without access lists, asking for them says so', async () => {
+test('requests for access lists get an error that there are none', async () => {
   for (const version of [0, 1, 2, 3]) {
     const reader = await client.call(29, version, (writer) => {
       writer.int8(1);
@@ -130,7 +129,7 @@ test('without access lists, asking for them says so', async () => {
   }
 });
 
-test('an older producer is fenced in words that its version knows', async () => {
+test('an older producer gets the fencing error of its version', async () => {
   const old = await client.initProducer('fenced');
   await client.initProducer('fenced');
   const end = async (version: number): Promise<number> => {

@@ -65,7 +65,7 @@ test('acks=0 gets no answer', async () => {
   expect(await client.produce('t', 0, textBatch(['loud']))).toEqual({ errorCode: 0, baseOffset: 1 });
 });
 
-test('a fetch waits for data, and is answered when it comes', async () => {
+test('a fetch waits for data, and is answered when it arrives', async () => {
   await client.createTopic('t');
   const waiting = client.fetch('t', 0, 0, { maxWaitMs: 60_000, minBytes: 1 });
   const other = await WireClient.connect(port);
@@ -74,14 +74,14 @@ test('a fetch waits for data, and is answered when it comes', async () => {
   other.close();
 });
 
-test('a fetch that nothing comes for is answered after max_wait', async () => {
+test('a fetch without new data is answered after max_wait', async () => {
   await client.createTopic('t');
   expect((await client.fetch('t', 0, 0, { maxWaitMs: 20, minBytes: 1 })).records).toHaveLength(0);
   expect(await client.fetch('t', 0, 1, { maxWaitMs: 60_000, minBytes: 1 })).toMatchObject({ errorCode: 1 });
   expect(await client.fetch('t', 7, 0, { maxWaitMs: 60_000, minBytes: 1 })).toMatchObject({ errorCode: 3 });
 });
 
-test('read_committed stops at the last stable offset and hides what was aborted', async () => {
+test('read_committed stops at the last stable offset and hides aborted records', async () => {
   await client.createTopic('t');
   const producers = await Promise.all(['x', 'y'].map((id) => client.initProducer(id)));
   for (const [i, producer] of producers.entries()) {
@@ -120,7 +120,7 @@ test('read_committed stops at the last stable offset and hides what was aborted'
   });
 });
 
-test('ApiVersions lists what is served; a newer version of it gets error 35 and the way out', async () => {
+test('ApiVersions lists the supported APIs; a newer version of it gets error 35 and the list', async () => {
   const reader = await client.call(18, 0, () => undefined);
   expect(reader.int16()).toBe(0);
   const listed = reader.array(() => ({
@@ -275,7 +275,7 @@ test('a data folder that cannot be used is one clear error', async () => {
   await expect(startKafka({ dataDir: file, port: 0 })).rejects.toMatchObject(expected);
 });
 
-test('a client that does not read its answers holds up nobody else', async () => {
+test('a client that does not read its answers delays no other', async () => {
   await client.createTopic('t');
   await client.produce('t', 0, textBatch(Array.from({ length: 900 }, () => 'x'.repeat(1000))));
   const slow = await WireClient.connect(port);

@@ -40,7 +40,7 @@ export interface SaslOptions {
 }
 
 export interface KafkaBrokerOptions extends Partial<ConnectionLimits> {
-  /** Where everything is kept; made when missing. One broker at a time per folder. */
+  /** Folder for all data; created when missing. One broker at a time per folder. */
   dataDir: string;
   /** Address to listen on. Default 127.0.0.1. */
   host?: string;
@@ -48,42 +48,38 @@ export interface KafkaBrokerOptions extends Partial<ConnectionLimits> {
   port?: number;
   /** Name of the setting for `port`, for the error `PORT_IN_USE`. Default `port`. */
   portSetting?: string;
-  /** Clients must log in as one of these users, in one of these ways. Default: nobody needs to. */
+  /** Clients must log in as one of these users, by one of these mechanisms. Default: no login. */
   sasl?: SaslOptions;
-  /** Clients must talk TLS. Default: they must not. */
+  /** Clients must use TLS. Default: plain connections. */
   tls?: TlsCertificate;
   /** Default: writes nothing. */
   logger?: Logger;
-  /** Partitions of a topic that is created without saying how many. Default 1. */
+  /** Partitions of a topic that is created without a number. Default 1. */
   defaultPartitions?: number;
   /** Create topics that a client names for the first time. Default true. */
   autoCreateTopics?: boolean;
   /** Connections beyond this are refused. Default 1000. */
   maxConnections?: number;
   /**
-   * Newest batches kept in memory for consumers that keep up, all partitions together, in bytes. Default 4
-   * MiB.
+   * Maximum bytes of the newest batches of all partitions, kept in memory for consumers that keep up. Default
+   * 4 MiB.
    */
   tailCacheBytes?: number;
   /** Maximum of record bytes in one Fetch answer. Default 8 MiB. */
   maxFetchBytes?: number;
-  /**
-   * Bytes of requests that all connections together may have under way; beyond, sockets are read no further.
-   * Default 64 MiB.
-   */
+  /** Maximum bytes of requests in flight on all connections; beyond, sockets are not read. Default 64 MiB. */
   maxRequestBytes?: number;
   /**
-   * Bytes of answers that clients have not taken yet, from which on answers get smaller and stalled readers
-   * are closed. Default 64 MiB.
+   * Bytes of unread answers from which on answers get smaller and stalled readers are closed. Default 64 MiB.
    */
   maxAnswerBytes?: number;
-  /** How often retention and compaction run, in milliseconds. Default 5 minutes, as in Kafka. */
+  /** Interval of retention and compaction, in milliseconds. Default 5 minutes, as in Kafka. */
   maintenanceIntervalMs?: number;
   /** Default: the system's time. */
   clock?: Clock;
 }
 
-/** How often connections are looked at for clients that keep them waiting. */
+/** Interval of the check for stalled connections. */
 const stallCheckMs = 1000;
 
 const mebibyte = 1024 * 1024;
@@ -107,7 +103,9 @@ const defaults = {
   clock: systemClock,
 };
 
-/** A durable single-node Kafka broker in the current thread. See embedded/README.md for what it serves. */
+/**
+ * A durable single-node Kafka broker in the current thread. See embedded/README.md for the supported APIs.
+ */
 export class KafkaBroker {
   readonly #options: typeof defaults & KafkaBrokerOptions;
   readonly #interceptors = new Interceptors();
@@ -126,11 +124,11 @@ export class KafkaBroker {
   }
 
   /**
-   * Listens, then recovers what is on disk; requests that arrive meanwhile wait.
+   * Listens, then recovers the data on disk; requests that arrive meanwhile wait.
    *
-   * A broker that was stopped can't be started again: make a new one.
+   * A stopped broker can't be started again: create a new one.
    *
-   * @throws MillraceError `PORT_IN_USE` or `LISTEN_FAILED`, before anything on disk is touched, or
+   * @throws MillraceError `PORT_IN_USE` or `LISTEN_FAILED`, before anything on disk is changed, or
    *   `DATA_DIR_UNUSABLE`.
    */
   async start(): Promise<{ port: number }> {
@@ -151,7 +149,7 @@ export class KafkaBroker {
     return { port };
   }
 
-  /** Closes all connections and waits until everything that was accepted is on disk. */
+  /** Closes all connections and waits until all accepted data is on disk. */
   async stop(): Promise<void> {
     this.#cancelMaintenance();
     this.#cancelStallCheck();
@@ -171,20 +169,18 @@ export class KafkaBroker {
     await store?.close();
   }
 
-  /** See {@link Interceptors}. Returns the function that removes the interceptor. */
+  /** Adds an interceptor, see {@link Interceptors}. Returns the function that removes it. */
   intercept(apiKey: number, interceptor: Interceptor): () => void {
     return this.#interceptors.add(apiKey, interceptor);
   }
 
-  /**
-   * The records of a compacted topic with one partition, without a client; the topic is made when missing.
-   */
+  /** Opens a compacted topic with one partition, without a client; the topic is created when missing. */
   localLog(topic: string): LocalLog {
     if (this.#services === undefined) throw new Error('The broker is not running.');
     return new LocalLog(this.#services, topic);
   }
 
-  // Listening comes first, so that a port in use is noticed before anything on disk is touched.
+  // Listening comes first, so that a port in use is noticed before anything on disk is changed.
   async #accept(socket: Socket): Promise<void> {
     socket.on('error', () => socket.destroy());
     const environment = await this.#ready.promise.catch(() => undefined);

@@ -1,4 +1,4 @@
-/** Time as an argument, so that tests decide when timeouts happen. */
+/** Time as a dependency, so that tests control timeouts. */
 export interface Clock {
   /** Milliseconds since the epoch. */
   now(): number;

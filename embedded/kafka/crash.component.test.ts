@@ -11,7 +11,7 @@ import { textBatch, WireClient } from './testing/wire-client.js';
 import type { Producer } from './testing/wire-client.js';
 
 const crashes = Number(process.env['MILLRACE_CRASHES'] ?? 5);
-/** So that segments are closed, and checkpoints written, all the time. */
+/** Small, so that segments are closed, and checkpoints written, all the time. */
 const smallSegments = { 'segment.bytes': '2048' };
 const processPath = fileURLToPath(new URL('./testing/broker-process.js', import.meta.url));
 
@@ -57,7 +57,7 @@ test(
   },
 );
 
-/** One batch after another, each repeated until it is acknowledged. Returns everything that was. */
+/** Writes one batch after another, each repeated until it is acknowledged. Returns all acknowledged ones. */
 async function idempotentLoad(topic: string, over: () => boolean): Promise<string[]> {
   const { producerId, epoch } = await retrying((client) => client.initProducer(null), noError);
   const sent: string[] = [];
@@ -73,8 +73,8 @@ async function idempotentLoad(topic: string, over: () => boolean): Promise<strin
 }
 
 /**
- * Transactions over two partitions, every third one aborted, each step repeated until it is answered. Returns
- * the committed ones.
+ * Runs transactions over two partitions, every third one aborted, each step repeated until it is answered.
+ * Returns the committed ones.
  */
 async function transactionalLoad(topic: string, over: () => boolean): Promise<string[]> {
   const id = 'crash-test';
@@ -112,10 +112,7 @@ function transactional(value: string, { producerId, epoch }: Producer, baseSeque
   });
 }
 
-/**
- * Repeats a call over connections that break until it is answered as it should be; a wrong answer fails the
- * test.
- */
+/** Repeats a call over breaking connections until it gets the right answer; a wrong answer fails the test. */
 async function retrying<T>(
   call: (client: WireClient) => Promise<T>,
   isRight: (answer: T) => boolean,

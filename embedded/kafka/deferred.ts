@@ -1,4 +1,4 @@
-/** A promise with its resolvers outside. A rejection that nobody awaits is not an unhandled one. */
+/** A promise with its resolvers outside. A rejection without a handler is not reported as unhandled. */
 export interface Deferred<T> {
   promise: Promise<T>;
   resolve(value: T): void;

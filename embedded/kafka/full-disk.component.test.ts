@@ -9,9 +9,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { textBatch, WireClient } from './testing/wire-client.js';
 
 const processPath = fileURLToPath(new URL('./testing/broker-process.js', import.meta.url));
-/**
- * In a separate mount namespace: a disk of 4 MiB, and the broker on it. Ends when its standard input does.
- */
+/** In a separate mount namespace: a disk of 4 MiB, and the broker on it. Ends with its standard input. */
 const script = `
   mount -t tmpfs -o size=4m tmpfs "$1" || exit 1
   "$2" "$3" "$1" 0 &
@@ -32,7 +30,7 @@ beforeEach(async () => {
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
 test.skipIf(!canMount)(
-  'a full disk: producers get a retriable error, reading goes on, and so does writing once there is room (needs unshare)',
+  'a full disk: producers get a retriable error, reading continues, and writing does once there is room (needs unshare)',
   async () => {
     shell = spawn('unshare', ['-rm', 'sh', '-c', script, 'sh', folder, process.execPath, processPath], {
       stdio: ['pipe', 'pipe', 'ignore'],
@@ -57,7 +55,7 @@ test.skipIf(!canMount)(
       expect(await client.produce('filler', 0, textBatch(['y'.repeat(900_000)]))).toMatchObject({
         errorCode: 56,
       });
-      // Topics can be deleted all the same, which makes room.
+      // Topics can still be deleted, which frees space.
       await client.deleteTopic('filler');
       await expect
         .poll(async () => (await client.produce('kept', 0, textBatch(['second']))).errorCode)

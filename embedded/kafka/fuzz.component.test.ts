@@ -11,7 +11,7 @@ import { Reader } from './protocol/reader.js';
 import { inventFrame } from './testing/frame-generator.js';
 import { textBatch, WireClient } from './testing/wire-client.js';
 
-// MILLRACE_FUZZ_RUNS=100000 MILLRACE_FUZZ_SEED=… for a long search, or to see a failure again.
+// MILLRACE_FUZZ_RUNS=100000 MILLRACE_FUZZ_SEED=… for a long search, or to reproduce a failure.
 const runs = Number(process.env['MILLRACE_FUZZ_RUNS'] ?? 1000);
 const seed = Number(process.env['MILLRACE_FUZZ_SEED'] ?? 1);
 const timeout = 60_000 + runs * 20;
@@ -38,7 +38,7 @@ const mutation: fc.Arbitrary<Mutation> = fc.oneof(
   fc.record({ at: fc.nat(), insert: fc.uint8Array({ minLength: 1, maxLength: 20 }) }),
 );
 
-/** A frame that is right in every byte but a few. */
+/** A valid frame with a few wrong bytes. */
 const garbledFrame = fc
   .record({
     request: fc.constantFrom(
@@ -57,13 +57,13 @@ const garbledFrame = fc
     let next = 0;
     const choose = (below: number): number => (choices[next++ % choices.length] ?? 0) % below;
     const frame = mutations.reduce(garble, inventFrame(api, version, choose, byteStrings));
-    // Most of the time the length is right, so that the damage reaches the decoder.
+    // Usually the length is right, so that the damage reaches the decoder.
     if (!keepLength && frame.length >= 4) frame.writeInt32BE(frame.length - 4, 0);
     return { api, version, frame };
   });
 
 test.each(apis.map((api) => [api.name, api] as const))(
-  '%s: what its decoder reads in each version is what it reads again',
+  '%s: its decoder reads its own values again in each version',
   (_name, api) => {
     for (let version = api.minVersion; version <= api.maxVersion; version++) {
       let step = version;

@@ -35,7 +35,7 @@ export class LocalLog {
     await durable;
   }
 
-  /** All records that are on disk when it is called, in order. */
+  /** Returns all records on disk at the time of the call, in order. */
   async *read(): AsyncIterable<NewRecord> {
     const log = await this.#log();
     const end = log.highWatermark;

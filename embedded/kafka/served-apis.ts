@@ -1,6 +1,6 @@
 import type { Api } from './protocol/api.js';
 
-/** The table of served APIs, in Markdown, as in embedded/README.md. */
+/** Returns the table of supported APIs, in Markdown, as in embedded/README.md. */
 export function servedApisTable(apis: readonly Api[]): string {
   const rows = apis.map(({ key, name, minVersion, maxVersion, flexibleFrom }) => {
     const versions = minVersion === maxVersion ? `${minVersion}` : `${minVersion}–${maxVersion}`;

@@ -5,9 +5,9 @@ import { projectRoot } from '../../platform/paths.js';
 import { apis } from './apis/index.js';
 import { servedApisTable } from './served-apis.js';
 
-test('the table in embedded/README.md is what the code serves', () => {
+test('the table in embedded/README.md matches the code', () => {
   const readme = readFileSync(join(projectRoot, 'embedded', 'README.md'), 'utf8');
-  // When this fails, put what `servedApisTable(apis)` returns into the README.
+  // When this fails, put the output of `servedApisTable(apis)` into the README.
   expect(cells(readme)).toEqual(cells(servedApisTable(apis)));
 });
 

@@ -15,10 +15,10 @@ export interface ServedVersions {
   maxVersion: number;
 }
 
-/** What the APIs work with. */
+/** Dependencies of the APIs. */
 export interface Services {
   clusterId: string;
-  /** The folder that everything is kept in. */
+  /** The folder of all data. */
   dataDir: string;
   logger: Logger;
   clock: Clock;
@@ -26,11 +26,11 @@ export interface Services {
   groups: GroupCoordinator;
   transactions: TransactionCoordinator;
   served: readonly ServedVersions[];
-  /** Partitions of a topic that is created without saying how many. */
+  /** Partitions of a topic that is created without a number. */
   defaultPartitions: number;
   autoCreateTopics: boolean;
-  /** Maximum of record bytes in one Fetch answer, whatever the client allows. */
+  /** Maximum record bytes of one Fetch answer, whatever the client allows. */
   maxFetchBytes: number;
-  /** Of answers that clients have not taken yet: while it is short, answers get smaller. */
+  /** Of unread answers: while it is short, answers get smaller. */
   answerMemory: MemoryBudget;
 }

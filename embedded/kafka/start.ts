@@ -7,7 +7,7 @@ import { MillraceError, messageOf } from '../../platform/errors.js';
 import type { KafkaBrokerOptions } from './broker.js';
 import { deferred } from './deferred.js';
 
-/** What crosses to the worker thread: everything that can be copied. */
+/** The options for the worker thread: all cloneable ones. */
 export interface WorkerOptions extends Omit<KafkaBrokerOptions, 'logger' | 'clock'> {
   /** Level of the log lines: `silent`, `error`, `warn`, `info`, `debug` or `trace`. Default `silent`. */
   logLevel?: string;
@@ -28,13 +28,13 @@ export type WorkerReport =
 
 export interface EmbeddedKafkaOptions extends Omit<WorkerOptions, 'dataDir'> {
   /**
-   * Folder for all data; made when missing. Only one broker at a time may use it. Default: a temporary
+   * Folder for all data; created when missing. Only one broker at a time may use it. Default: a temporary
    * folder, which `stop()` removes.
    */
   dataDir?: string;
   /** Port of the Kafka API. Default 0: a free port. */
   port?: number;
-  /** Called when the broker's thread dies after it was up. Default: the error is thrown in this thread. */
+  /** Called when the broker's thread fails after its start. Default: the error is thrown in this thread. */
   onCrash?: (error: MillraceError) => void;
 }
 
@@ -43,9 +43,9 @@ export interface EmbeddedKafka {
   brokers: string[];
   /** Port of the Kafka API. */
   port: number;
-  /** Port of the schema registry; undefined when none was asked for. */
+  /** Port of the schema registry; undefined without one. */
   registryPort: number | undefined;
-  /** Address of the schema registry, such as `http://127.0.0.1:8081`; undefined when none was asked for. */
+  /** Address of the schema registry, such as `http://127.0.0.1:8081`; undefined without one. */
   registryUrl: string | undefined;
   /**
    * Resolves when every acknowledged record is on disk, the thread has ended and a temporary folder is
@@ -55,7 +55,7 @@ export interface EmbeddedKafka {
 }
 
 /**
- * Batches live outside the heap, in buffers that only its collection frees: a small one is collected more
+ * Batches are outside the heap, in buffers that only its collection frees: a small heap is collected more
  * often.
  */
 const resourceLimits = { maxYoungGenerationSizeMb: 4 };
@@ -96,7 +96,7 @@ async function startWorker(options: EmbeddedKafkaOptions & { dataDir: string }):
   const worker = new Worker(new URL('./worker.js', import.meta.url), {
     workerData,
     resourceLimits,
-    // Some of this process's flags, such as --input-type, keep a worker from loading its file.
+    // Some of this process's flags, such as --input-type, prevent a worker from loading its file.
     execArgv: [],
   });
   const up = deferred<{ port: number; registryPort: number | undefined }>();
@@ -144,7 +144,7 @@ async function startWorker(options: EmbeddedKafkaOptions & { dataDir: string }):
   }
 }
 
-/** Where this machine reaches a server that listens on `host`. */
+/** Returns the address for this machine's clients of a server that listens on `host`. */
 function clientHost(host = '127.0.0.1'): string {
   if (host === '0.0.0.0') return '127.0.0.1';
   if (host === '::') return '[::1]';

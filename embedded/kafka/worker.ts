@@ -32,7 +32,7 @@ try {
   report({ kind: 'failed', code, retriable, message });
 }
 
-/** Loaded only when asked for: it brings libraries that the broker alone does without. */
+/** Loaded only when needed: it imports libraries that the broker alone does not use. */
 async function startRegistry(
   port: number,
   broker: KafkaBroker,

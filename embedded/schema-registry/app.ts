@@ -19,7 +19,7 @@ import { reply, replyText } from './responses.js';
 
 const maxBodyBytes = 1024 * 1024;
 
-/** HTTP status and `error_code` of each error, as Confluent's API has them. */
+/** HTTP status and `error_code` of each error, as in Confluent's API. */
 const answers: Record<string, [status: number, errorCode: number]> = {
   SUBJECT_NOT_FOUND: [404, 40401],
   VERSION_NOT_FOUND: [404, 40402],
@@ -78,7 +78,7 @@ export function createRegistryApp(registry: Registry, logger: Logger): Hono {
     return reply(versions.map(described));
   });
   app.get('/schemas/types', () => reply(['AVRO']));
-  // The one context there is, the default: Redpanda Console asks.
+  // The only context, the default: Redpanda Console requests it.
   app.get('/contexts', () => reply(['.']));
   app.get('/schemas/ids/:id', (c) => reply({ schema: schemaWithId(registry, c).schema }));
   app.get('/schemas/ids/:id/schema', (c) => replyText(schemaWithId(registry, c).schema));
@@ -134,7 +134,7 @@ export function createRegistryApp(registry: Registry, logger: Logger): Hono {
   app.post('/compatibility/subjects/:subject/versions/:version', async (c) => {
     const { subject, version } = c.req.param();
     const latest = state.versions(subject).at(-1);
-    // Nothing forbids the first version of a subject.
+    // The first version of a subject is always compatible.
     if (isLatest(version) && latest === undefined) return await checkCompatibility(c, undefined);
     return await checkCompatibility(c, isLatest(version) ? latest : versionOf(registry, c));
   });

@@ -16,12 +16,12 @@ const maxDepth = 300;
 const maxNodes = 20_000;
 
 /**
- * The text by which schemas are the same: JSON without white space, keys sorted, docs and defaults kept (a
- * fingerprint of the parsing canonical form would drop them, and give two schemas with different defaults one
- * id).
+ * Returns the text that identifies equal schemas: JSON without white space, keys sorted, docs and defaults
+ * kept (a fingerprint of the parsing canonical form would drop them, and give two schemas with different
+ * defaults one id).
  *
  * @throws {MillraceError} `INVALID_SCHEMA` when it is no JSON, or nested deeper or larger than the registry
- *   takes.
+ *   accepts.
  */
 export function canonicalText(schema: string): string {
   let nodes = 0;
@@ -39,17 +39,17 @@ export function canonicalText(schema: string): string {
 }
 
 /**
- * The schema as an Avro type, for compatibility checks.
+ * Returns the schema as an Avro type, for compatibility checks.
  *
  * @throws {MillraceError} `INVALID_SCHEMA` when it is no Avro schema, or has an array whose items take no
- *   bytes: a message of five bytes can claim millions of them, and readers would build them all.
+ *   bytes: a message of five bytes can declare millions of them, and readers would build them all.
  */
 export function parseSchema(schema: string): Type {
   canonicalText(schema);
   let type: Type;
   try {
     const json: Schema = parseJson(schema);
-    // Pinned: left to avsc, two versions of a union could be represented in different ways.
+    // Fixed: by default, avsc could represent two versions of a union in different ways.
     type = avro.Type.forSchema(json, { wrapUnions: true });
   } catch (error) {
     throw invalid(messageOf(error), error);
@@ -59,8 +59,8 @@ export function parseSchema(schema: string): Type {
 }
 
 /**
- * Reasons not to register `next` after `previous`; empty when compatible. BACKWARD: a reader with the new
- * schema reads data of the old one. FORWARD: the other way round. FULL: both.
+ * Returns the reasons not to register `next` after `previous`; empty when compatible. BACKWARD: a reader with
+ * the new schema reads data of the old one. FORWARD: the other way round. FULL: both.
  */
 export function incompatibilities(next: Type, previous: Type, level: CompatibilityLevel): string[] {
   const found: string[] = [];
@@ -76,15 +76,15 @@ export function incompatibilities(next: Type, previous: Type, level: Compatibili
 }
 
 /**
- * What of a writer's schema a reader can't read, by field (Avro specification 1.12, "Schema Resolution").
- * Names match without their namespaces. A union of the writer is readable when one of its branches is: which
- * one matters, the specification decides with each value.
+ * Returns the parts of a writer's schema that a reader can't read, by field (Avro specification 1.12, "Schema
+ * Resolution"). Names match without their namespaces. A union of the writer is readable when one of its
+ * branches is: by the specification, the branch of each value decides.
  */
 class Misfits {
   readonly #reader: string;
   readonly #known = new Map<Type, Map<Type, string[]>>();
 
-  /** @param reader - how the reader's schema is called in what it says. */
+  /** @param reader - name of the reader's schema in the messages. */
   constructor(reader: string) {
     this.#reader = reader;
   }
@@ -94,7 +94,7 @@ class Misfits {
     if (ofReader === undefined) this.#known.set(reader, (ofReader = new Map()));
     const known = ofReader.get(writer);
     if (known !== undefined) return known;
-    // Of a type inside itself what is found the first time is all.
+    // For a recursive type the first result is complete.
     ofReader.set(writer, []);
     const found = isReadable(reader, writer) ? [] : this.#find(reader, writer, path);
     ofReader.set(writer, found);
@@ -152,7 +152,7 @@ function isReadable(reader: Type, writer: Type): boolean {
   }
 }
 
-/** Which says whether the names fit. */
+/** Reports whether the names match. */
 function withoutFields(type: avro.types.RecordType): Type {
   const { name = 'Record', aliases = [] } = type;
   return avro.Type.forSchema({ type: 'record', name, aliases, fields: [] });
@@ -186,11 +186,11 @@ function refuseEmptyItems(root: Type): void {
   }
 }
 
-/** @param known - answers so far: a schema can reach the same record in exponentially many ways. */
+/** @param known - cached results: a schema can reach the same record in exponentially many ways. */
 function takesNoBytes(type: Type, known: Map<Type, boolean>): boolean {
   const answer = known.get(type);
   if (answer !== undefined) return answer;
-  // While it is looked at: a record that holds itself without a choice has no finite value, so nothing is
+  // While it is checked: a record that contains itself unconditionally has no finite value, so nothing is
   // written.
   known.set(type, false);
   const empty =

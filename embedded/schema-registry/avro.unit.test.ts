@@ -75,7 +75,7 @@ describe('parseSchema refuses', () => {
     expect(incompatibilities(parseSchema(schema), parseSchema(schema), 'FULL')).toEqual([]);
   });
 
-  test('and is quick with records that reach each other in very many ways', () => {
+  test('and is fast for records that reach each other in very many ways', () => {
     const schema = waysDouble(40);
     expect(incompatibilities(parseSchema(schema), parseSchema(schema), 'FULL')).toEqual([]);
   });
@@ -159,7 +159,7 @@ describe('incompatibilities', () => {
     expect(incompatibilities(parseSchema(next), parseSchema(record(a)), 'FORWARD')).toEqual([message]);
   });
 
-  test('are found inside fields, and in types that hold themselves', () => {
+  test('are found inside fields, and in recursive types', () => {
     const tree = (type: string): string =>
       record(
         {

@@ -21,7 +21,7 @@ function deferred() {
 }
 
 describe('the log', () => {
-  test('has everything that was answered: after a restart all is as before', async () => {
+  test('has everything that was acknowledged, after a restart', async () => {
     await registry.register('s', v1);
     await registry.register('s', v2);
     await registry.register('t', v1);
@@ -45,7 +45,7 @@ describe('the log', () => {
     );
   });
 
-  test('records that are none of the registry are skipped', async () => {
+  test('foreign records are skipped', async () => {
     await registry.register('s', v1);
     for (const text of [
       '',
@@ -66,7 +66,7 @@ describe('the log', () => {
     ['of another subject than its key', { subject: 't', version: 2, id: 7, schema: '"int"' }],
     ['of another version than its key', { subject: 's', version: 1, id: 7, schema: '"int"' }],
     ['with an id that no message can name', { subject: 's', version: 2, id: 2 ** 40, schema: '"int"' }],
-  ])('a record %s changes nothing: its subject takes the next version', async (_what, value) => {
+  ])('a record %s changes nothing: its subject accepts the next version', async (_what, value) => {
     await registry.register('s', v1);
     const key = { keytype: 'SCHEMA', subject: 's', version: 2, magic: 1 };
     const [keyBytes, valueBytes] = [key, value].map((part) => Buffer.from(JSON.stringify(part)));
@@ -77,7 +77,7 @@ describe('the log', () => {
     expect(await registry.call('GET', '/subjects/s/versions')).toEqual([200, [1, 2]]);
   });
 
-  test('a write is answered only after the log has it, and not taken when the log fails', async () => {
+  test('a write is answered only after the log has it, and not applied when the log fails', async () => {
     const appending = deferred();
     const release = deferred();
     registry.log.beforeAppend = async () => {
@@ -98,7 +98,7 @@ describe('the log', () => {
     expect(await registry.register('s', v2)).toEqual([200, { id: 2 }]);
   });
 
-  test('many writers at once get one id for one schema, and no version twice', async () => {
+  test('concurrent writers get one id for one schema, and no version twice', async () => {
     const schemas = Array.from({ length: 20 }, (_, i) =>
       recordSchema({ name: 'a', type: 'int', doc: `${i % 5}` }),
     );

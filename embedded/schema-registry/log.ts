@@ -6,15 +6,15 @@ export interface LogRecord {
   value: Buffer | null;
 }
 
-/** Where the registry keeps its state: a compacted log. */
+/** Storage of the registry's state: a compacted log. */
 export interface RegistryLog {
-  /** Resolves when the records are safe, all of them or none. */
+  /** Resolves when the records are durable, all of them or none. */
   append(records: { key: Buffer; value: Buffer | null }[]): Promise<void>;
   /**
-   * All records from the beginning to the end at the time of the call, in order.
+   * Reads all records from the beginning to the end at the time of the call, in order.
    *
-   * @param later - given what is appended after those, by anyone, by a log that is not this process's alone. Of one's own
-   *   appends it has each before the next.
+   * @param later - called with later records of any writer, if the log is shared with other processes. It
+   *   gets each of this process's own appends before the next.
    */
   read(later: (record: LogRecord) => void): AsyncIterable<LogRecord>;
 }
@@ -23,8 +23,8 @@ export const modes = ['READWRITE', 'READONLY', 'READONLY_OVERRIDE', 'IMPORT'] as
 export type Mode = (typeof modes)[number];
 
 // Keys and values are those of Confluent's registry, so that its tools can read the topic. A subject of null
-// means all of them. HIGHEST_ID is ours: without it, compaction after a permanent delete would let an id be
-// given again, and old messages would be read with another schema.
+// means all of them. HIGHEST_ID is ours: without it, compaction after a permanent delete would allow an id to
+// be assigned again, and old messages would be read with another schema.
 const keySchema = z.discriminatedUnion('keytype', [
   z.object({
     keytype: z.literal('SCHEMA'),
@@ -70,7 +70,7 @@ export function encodeChange(change: Change): { key: Buffer; value: Buffer | nul
   };
 }
 
-/** @throws when the record is none of the registry's. */
+/** @throws when the record is not the registry's. */
 export function decodeChange(record: { key: Buffer | null; value: Buffer | null }): Change {
   const key = keySchema.parse(JSON.parse(record.key?.toString() ?? 'null'));
   const value: unknown = JSON.parse(record.value?.toString() ?? 'null');
@@ -80,7 +80,7 @@ export function decodeChange(record: { key: Buffer | null; value: Buffer | null 
     const schema = schemaValue.nullable().parse(value);
     if (schema !== null && (schema.subject !== subject || schema.version !== version))
       throw new Error(`it is of version ${schema.version} of ${schema.subject}, and its key of another`);
-    // Nothing can be compared with one that can't be parsed: its subject would take no version any more.
+    // Nothing is compatible with an unparsable schema: its subject would accept no version any more.
     if (schema !== null) canonicalText(schema.schema);
     return { type, subject, version, value: schema };
   }

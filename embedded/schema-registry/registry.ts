@@ -15,9 +15,9 @@ export interface NewSchema {
 }
 
 /**
- * A schema registry's rules, as Confluent's has them. Writes happen one after the other; each is decided on
- * the state, written to the log, and only then becomes part of the state. Errors are {@link MillraceError}s;
- * `app.ts` gives them their numbers.
+ * A schema registry's rules, as in Confluent's. Writes happen one after the other; each is decided on the
+ * state, written to the log, and only then becomes part of the state. Errors are {@link MillraceError}s;
+ * `app.ts` maps them to numbers.
  */
 export class Registry {
   readonly #log: RegistryLog;
@@ -55,7 +55,7 @@ export class Registry {
     });
   }
 
-  /** The version of the subject that has this schema. */
+  /** Returns the version of the subject with this schema. */
   findSame(subject: string, schema: string, filter: VersionFilter = {}): SchemaVersion | undefined {
     const text = canonicalText(schema);
     return this.#state
@@ -64,7 +64,7 @@ export class Registry {
   }
 
   /**
-   * Why a schema is not compatible with a version, or with those that registering it would be checked against
+   * Returns why a schema is not compatible with a version, or with those that a registration would check
    * (`undefined`: the latest, or all with a transitive level). Empty when it is.
    */
   checkCompatibility(subject: string, schema: string, against: SchemaVersion | undefined): string[] {
@@ -76,7 +76,7 @@ export class Registry {
     );
   }
 
-  /** Soft: hides all versions, and forgets the subject's settings. Permanent: removes what was hidden. */
+  /** Soft: hides all versions, and removes the subject's settings. Permanent: removes hidden versions. */
   async deleteSubject(subject: string, permanent: boolean): Promise<number[]> {
     return await this.#writes.run(async () => {
       this.#writableMode(subject);
@@ -125,7 +125,7 @@ export class Registry {
     await this.#writes.run(() => this.#commit([{ type: 'CONFIG', subject, value }]));
   }
 
-  /** IMPORT only while there is nothing yet, unless forced: it takes ids as they are given. */
+  /** IMPORT only while the subject is empty, unless forced: it accepts given ids. */
   async setMode(subject: string | null, mode: Mode | null, force: boolean): Promise<void> {
     await this.#writes.run(async () => {
       const present = subject === null ? this.#state.subjects() : this.#state.versions(subject);

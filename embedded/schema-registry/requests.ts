@@ -23,7 +23,7 @@ export interface SchemaRequest {
 export async function readJson(context: Context): Promise<unknown> {
   const bytes = await context.req.arrayBuffer();
   try {
-    // Bytes that are no UTF-8 would be replaced, and another schema be registered than was sent.
+    // Invalid UTF-8 would be replaced, and another schema be registered than the sent one.
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (error) {
     throw new MillraceError('BAD_REQUEST', `The request body is no JSON: ${messageOf(error)}`, {
@@ -32,7 +32,7 @@ export async function readJson(context: Context): Promise<unknown> {
   }
 }
 
-/** The schema in a request's body, checked to be valid Avro. */
+/** Reads the schema in a request's body, checked to be valid Avro. */
 export async function readSchema(context: Context): Promise<SchemaRequest> {
   const parsed = schemaBody.safeParse(await readJson(context));
   if (!parsed.success) {
@@ -60,7 +60,7 @@ export function filterOf(context: Context): VersionFilter {
   return { deleted: isSet(context, 'deleted') };
 }
 
-/** The subject of the path; `null`, for all, where the path has none. */
+/** Returns the subject of the path; `null`, for all, if the path has none. */
 export function subjectOf(context: Context): string | null {
   return context.req.param('subject') ?? null;
 }
@@ -69,7 +69,7 @@ export function isLatest(version: string): boolean {
   return version === 'latest' || version === '-1';
 }
 
-/** The version that the path names. */
+/** Returns the version in the path. */
 export function versionOf(
   registry: Registry,
   context: Context,
@@ -88,7 +88,7 @@ export function versionOf(
   return found;
 }
 
-/** The versions with the id of the path, those of soft-deleted ones only when asked for. */
+/** Returns the versions with the id of the path, including soft-deleted ones only when requested. */
 export function versionsWithId(registry: Registry, context: Context): SchemaVersion[] {
   schemaWithId(registry, context);
   const versions = registry.state.withId(Number(context.req.param('id')));

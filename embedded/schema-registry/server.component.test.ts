@@ -70,7 +70,7 @@ describe('schemas and subjects', () => {
     expect(await registry.call('POST', '/subjects/none', { schema: v1 })).toEqual([404, failed(40401)]);
   });
 
-  test('takes subjects with any characters', async () => {
+  test('accepts subjects with any characters', async () => {
     const subject = 'a/b c:%é';
     expect(await registry.register(encodeURIComponent(subject), v1)).toEqual([200, { id: 1 }]);
     expect(await registry.call('GET', '/subjects')).toEqual([200, [subject]]);
@@ -147,7 +147,7 @@ describe('deleting', () => {
     await registry.register('s', v2);
   });
 
-  test('a subject: hidden first, then gone, its ids never given again', async () => {
+  test('a subject: hidden first, then removed, its ids never assigned again', async () => {
     await registry.call('PUT', '/config/s', { compatibility: 'FULL' });
     expect(await registry.call('DELETE', '/subjects/s?permanent=true')).toEqual([404, failed(40405)]);
     expect(await registry.call('DELETE', '/subjects/s')).toEqual([200, [1, 2]]);
@@ -166,7 +166,7 @@ describe('deleting', () => {
     expect(await registry.register('s', v2)).toEqual([200, { id: 3 }]);
   });
 
-  test('a version: hidden first, then gone; registered again it is a new version with its old id', async () => {
+  test('a version: hidden first, then removed; registered again it is a new version with its old id', async () => {
     expect(await registry.call('DELETE', '/subjects/s/versions/2?permanent=true')).toEqual([
       404,
       failed(40407),
@@ -183,7 +183,7 @@ describe('deleting', () => {
 });
 
 describe('compatibility', () => {
-  test('says why not when asked', async () => {
+  test('gives the reasons when asked', async () => {
     await registry.register('s', v1);
     expect(await check('s/versions/latest', v2)).toEqual({ is_compatible: true });
     expect(await check('s/versions/latest', breaking)).toEqual({ is_compatible: false });
@@ -212,7 +212,7 @@ describe('compatibility', () => {
     ['BACKWARD', false],
     ['FORWARD', true],
     ['FULL', false],
-  ])('level %s for all subjects lets a field without default in: %s', async (level, allowed) => {
+  ])('level %s for all subjects accepts a field without default: %s', async (level, allowed) => {
     await registry.register('s', v1);
     expect(await registry.call('PUT', '/config', { compatibility: level })).toEqual([
       200,
@@ -249,7 +249,7 @@ describe('mode', () => {
     expect(await registry.register('s', v2)).toEqual([422, failed(42205)]);
   });
 
-  test('import takes ids and versions as they are given', async () => {
+  test('import accepts given ids and versions', async () => {
     await registry.call('PUT', '/mode/s', { mode: 'IMPORT' });
     const imported = await registry.call('POST', '/subjects/s/versions', { schema: v1, id: 100, version: 7 });
     expect(imported).toEqual([200, { id: 100 }]);

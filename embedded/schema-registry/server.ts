@@ -20,11 +20,11 @@ export interface SchemaRegistryOptions {
 }
 
 /**
- * Serves a schema registry with Confluent's REST API; its state is what the log says. An answer to a write is
- * sent after the log has it. One registry at a time may write to a log; where several can open it, the log
- * sees to that.
+ * Serves a schema registry with Confluent's REST API; its state is derived from the log. An answer to a write
+ * is sent after the log has it. Only one registry at a time may write to a log; a shared log must enforce
+ * that.
  *
- * @throws {MillraceError} `PORT_IN_USE`, `LISTEN_FAILED`; what reading the log throws.
+ * @throws {MillraceError} `PORT_IN_USE`, `LISTEN_FAILED`; errors of reading the log.
  */
 export async function startSchemaRegistry(options: SchemaRegistryOptions): Promise<RunningServer> {
   const { host, port, portSetting: setting = 'port', log, logger = silentLogger } = options;
@@ -33,7 +33,7 @@ export async function startSchemaRegistry(options: SchemaRegistryOptions): Promi
     try {
       state.apply(decodeChange(record));
     } catch (error) {
-      // Anyone can write to the topic; a stray record must not take the registry down.
+      // Anyone can write to the topic; a foreign record must not stop the registry.
       logger.warn(
         { key: record.key?.toString(), reason: messageOf(error) },
         'schema registry: skipped a record',

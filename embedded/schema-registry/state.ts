@@ -6,9 +6,9 @@ export interface VersionFilter {
   deleted?: boolean;
 }
 
-/** The registry's state, made by applying the changes of its log in order. */
+/** The registry's state, derived from the changes of its log in order. */
 export class RegistryState {
-  /** Versions of a subject in ascending order, the soft-deleted ones among them. */
+  /** Returns the versions of a subject in ascending order, including soft-deleted ones. */
   readonly #subjects = new Map<string, SchemaVersion[]>();
   readonly #byId = new Map<number, SchemaVersion[]>();
   readonly #idByText = new Map<string, number>();
@@ -51,17 +51,17 @@ export class RegistryState {
     return filter.deleted === true ? versions : versions.filter((version) => !version.deleted);
   }
 
-  /** The versions, of all subjects, that have this id; soft-deleted ones too. */
+  /** Returns the versions, of all subjects, with this id; soft-deleted ones too. */
   withId(id: number): SchemaVersion[] {
     return this.#byId.get(id) ?? [];
   }
 
-  /** The id that a schema has anywhere in the registry. */
+  /** Returns the id of a schema anywhere in the registry. */
   idOf(schema: string): number | undefined {
     return this.#idByText.get(canonicalText(schema));
   }
 
-  /** What was set for the subject itself, or for all with `null`. */
+  /** Returns the own setting of the subject, or of all with `null`. */
   level(subject: string | null): CompatibilityLevel | undefined {
     return this.#levels.get(subject);
   }
@@ -70,7 +70,7 @@ export class RegistryState {
     return this.#modes.get(subject);
   }
 
-  /** What holds for the subject, or with `null` for those without one. */
+  /** Returns the effective setting of the subject, or with `null` of those without one. */
   effectiveLevel(subject: string | null): CompatibilityLevel {
     return this.level(subject) ?? this.level(null) ?? 'BACKWARD';
   }

@@ -23,8 +23,8 @@ const latest = -1;
 const earliest = -2;
 
 /**
- * ListOffsets, versions 1–6 (6 flexible). Timestamp −1 asks for the end (the last stable offset under
- * read_committed), −2 for the start, anything else for the first record that is not older.
+ * ListOffsets, versions 1–6 (6 flexible). Timestamp −1 requests the end (the last stable offset under
+ * read_committed), −2 the start, any other the first record that is not older.
  *
  *     Request  => replica_id i32 · isolation_level i8 (2+)
  *                 · [topic · [partition i32 · current_leader_epoch i32 (4+) · timestamp i64]]

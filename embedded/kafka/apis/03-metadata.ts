@@ -15,13 +15,13 @@ interface MetadataResponse {
   topics: { name: string; errorCode: number; partitions: number }[];
 }
 
-/** What "not asked for" looks like in the authorized operations of a server without authorization. */
+/** The value of the authorized operations when they are not requested, for a server without authorization. */
 const operationsNotComputed = -0x8000_0000;
 
 /**
  * Metadata, versions 0–9 (9 flexible). One node, which leads everything; its address is the one that the
- * client connected to, so it is reachable whatever the broker listens on. Topics that a client names for the
- * first time are created.
+ * client connected to, so it is reachable whatever address the broker listens on. Topics that a client names
+ * for the first time are created.
  *
  *     Request  => [topic] (null, or in version 0 empty, = all) · allow_auto_topic_creation bool (4+)
  *                 · include_cluster_authorized_operations bool, include_topic_authorized_operations bool (8+)

@@ -6,7 +6,7 @@ import type { Services } from '../services.js';
 
 interface AskedGroup {
   id: string;
-  /** `null` asks for all that the group has committed. */
+  /** `null` requests all offsets of the group. */
   topics: { name: string; partitions: number[] }[] | null;
 }
 
@@ -31,7 +31,7 @@ interface FetchedGroup {
 
 /**
  * OffsetFetch, versions 1–8 (6 and later flexible). A partition without a commit has offset −1 and no error.
- * Under require_stable an offset that an open transaction is about to change is answered with
+ * Under require_stable, an offset with a pending change by an open transaction is answered with
  * UNSTABLE_OFFSET_COMMIT.
  *
  *     Topics   => [topic · [partition i32]] (2+: null = all)

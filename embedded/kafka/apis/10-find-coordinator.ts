@@ -11,7 +11,7 @@ interface FindCoordinatorResponse {
 
 /**
  * FindCoordinator, versions 0–4 (3 and 4 flexible). The one node coordinates every group and every
- * transaction; its address is the one that the client connected to. Version 4 asks for several at once.
+ * transaction; its address is the one that the client connected to. Version 4 requests several at once.
  *
  *     Request (0–3)  => key · key_type i8 (1+)
  *     Request (4)    => key_type i8 · [key]

@@ -12,7 +12,7 @@ interface LeaveGroupResponse {
 }
 
 /**
- * LeaveGroup, versions 0–5 (4 and 5 flexible). From version 3 on several members, also by instance id alone
+ * LeaveGroup, versions 0–5 (4 and 5 flexible). From version 3 on several members, also by instance id only
  * (KIP-345).
  *
  *     Request (0–2)  => group_id · member_id

@@ -7,7 +7,7 @@ interface SyncGroupRequest {
   generation: number;
   memberId: string;
   instanceId: string | null;
-  /** What the member believes to be the group's; `null` when it does not say. */
+  /** The member's protocol type and name of the group; `null` when not given. */
   protocolType: string | null;
   protocol: string | null;
   assignments: { memberId: string; assignment: Buffer }[];
@@ -19,7 +19,7 @@ interface SyncGroupResponse extends SyncAnswer {
 }
 
 /**
- * SyncGroup, versions 0–5 (4 and 5 flexible). Answered when the leader has sent everyone's assignment.
+ * SyncGroup, versions 0–5 (4 and 5 flexible). Answered when the leader has sent all assignments.
  *
  *     Request  => group_id · generation_id i32 · member_id · group_instance_id nullable (3+)
  *                 · protocol_type nullable, protocol_name nullable (5+) · [member_id · assignment bytes]

@@ -7,9 +7,8 @@ interface ListGroupsResponse {
 }
 
 /**
- * ListGroups, versions 0–4 (3 and 4 flexible): groups with members, and those of which only offsets are left.
- * From version 4 on only those in one of the named states, without regard to case (KIP-518); no name means
- * all.
+ * ListGroups, versions 0–4 (3 and 4 flexible): groups with members, and those with only offsets left. From
+ * version 4 on only those in one of the named states, case-insensitive (KIP-518); no name means all.
  *
  *     Request  => [state] (4)
  *     Response => throttle_time_ms i32 (1+) · error_code i16 · [group_id · protocol_type · state (4)]

@@ -9,8 +9,9 @@ interface ApiVersionsResponse {
 }
 
 /**
- * ApiVersions, versions 0–3 (3 flexible, but for the response header). The list is what the modules of this
- * folder declare. A later version is answered by the connection: see `encodeUnsupportedApiVersions`.
+ * ApiVersions, versions 0–3 (3 flexible, but for the response header). The list contains the versions
+ * declared by the modules of this folder. The connection answers a later version: see
+ * `encodeUnsupportedApiVersions`.
  *
  *     Request  => client_software_name, client_software_version (3)
  *     Response => error_code i16 · [api_key i16 · min i16 · max i16] · throttle_time_ms i32 (1+)
@@ -44,9 +45,7 @@ export const apiVersions = defineApi<null, ApiVersionsResponse>({
   refuse: (_request, errorCode) => ({ errorCode, served: [] }),
 });
 
-/**
- * Writes what a client that asks in a newer version gets: a version 0 body, "ask again with one of these".
- */
+/** Writes the answer to a client with a newer version: a version 0 body, "ask again with one of these". */
 export function encodeUnsupportedApiVersions(writer: Writer): void {
   writer.int16(ErrorCode.UNSUPPORTED_VERSION);
   writer.array([apiVersions], ({ key, maxVersion }) => {

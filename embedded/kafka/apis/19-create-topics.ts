@@ -21,14 +21,14 @@ interface CreateTopicsRequest {
 
 interface CreatedTopic extends Outcome {
   name: string;
-  /** What the topic has, or would have; not when it is refused. */
+  /** Settings that the topic has, or would have; none when it is refused. */
   made?: { partitions: number; configs: ConfigValues };
 }
 
 /**
  * CreateTopics, versions 2–7 (5 and later flexible). One node: the replication factor is 1, or −1 for the
  * default. From version 4 on the number of partitions can be −1 for the default too; from version 5 on the
- * answer says what the topic has. Topics have no ids here: version 7 answers the id that means so.
+ * answer has the topic's settings. Topics have no ids: version 7 answers the zero id.
  *
  *     Request  => [name · num_partitions i32 · replication_factor i16 · [partition i32 · [broker_id i32]]
  *                 · [config name · value nullable]] · timeout_ms i32 · validate_only bool

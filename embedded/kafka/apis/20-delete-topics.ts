@@ -10,9 +10,8 @@ interface NamedTopic {
 }
 
 /**
- * DeleteTopics, versions 1–6 (4 and later flexible). The records, and the offsets that groups have committed
- * for the topic, are gone when it is answered. Topics have no ids here: one that is named by its id is
- * UNKNOWN_TOPIC_ID.
+ * DeleteTopics, versions 1–6 (4 and later flexible). Answered when the records, and the groups' committed
+ * offsets of the topic, are removed. Topics have no ids: one that is named by its id is UNKNOWN_TOPIC_ID.
  *
  *     Request  => [name] (1–5) · [name nullable · topic_id uuid] (6) · timeout_ms i32
  *     Response => throttle_time_ms i32 · [name (6: nullable) · topic_id uuid (6) · error_code i16

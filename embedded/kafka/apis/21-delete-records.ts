@@ -78,8 +78,7 @@ async function trim(
   const { topics } = context.services;
   const log = topics.log(topic, index);
   if (log === undefined) return { index, lowWatermark: -1, errorCode: ErrorCode.UNKNOWN_TOPIC_OR_PARTITION };
-  // As Redpanda and Apache Kafka: of a compacted topic nobody knows what of the beginning is still the
-  // newest.
+  // As in Redpanda and Apache Kafka: in a compacted topic the first records may be the newest of their keys.
   if (!log.config.drop) return { index, lowWatermark: -1, errorCode: ErrorCode.POLICY_VIOLATION };
   const upTo = offset === highWatermark ? log.highWatermark : offset;
   if (upTo < 0 || upTo > log.highWatermark) {

@@ -9,9 +9,9 @@ interface InitProducerIdRequest {
 }
 
 /**
- * InitProducerId, versions 0–4 (2 and later flexible). With a transactional id: aborts what that id left
- * open, and fences its older producers by a higher epoch. From version 3 on a producer can ask for the next
- * epoch itself (KIP-360).
+ * InitProducerId, versions 0–4 (2 and later flexible). With a transactional id: aborts the id's open
+ * transaction, and fences its older producers by a higher epoch. From version 3 on a producer can request the
+ * next epoch itself (KIP-360).
  *
  *     Request  => transactional_id nullable · transaction_timeout_ms i32 · producer_id i64, producer_epoch i16 (3+)
  *     Response => throttle_time_ms i32 · error_code i16 · producer_id i64 · producer_epoch i16

@@ -17,15 +17,15 @@ interface EpochEnd {
 
 type EpochEnds = { name: string; partitions: EpochEnd[] }[];
 
-/** The one that every batch is written in: the leader never changes. */
+/** The epoch of every batch: the leader never changes. */
 const onlyEpoch = 0;
-/** What Kafka calls an undefined epoch or offset. */
+/** Kafka's undefined epoch or offset. */
 const undefinedNumber = -1;
 
 /**
- * OffsetForLeaderEpoch, versions 2–4 (4 flexible): where a leader epoch ends. A consumer asks it to notice
- * that the log was cut behind its back (KIP-320). There is one epoch, 0, which ends where the log does; a
- * later one is unknown.
+ * OffsetForLeaderEpoch, versions 2–4 (4 flexible): the end of a leader epoch. A consumer uses it to notice
+ * that the log was truncated (KIP-320). There is one epoch, 0, which ends at the end of the log; a later one
+ * is unknown.
  *
  *     Request  => replica_id i32 (3+) · [topic · [partition i32 · current_leader_epoch i32 · leader_epoch i32]]
  *     Response => throttle_time_ms i32 · [topic · [error_code i16 · partition i32 · leader_epoch i32 · end_offset i64]]

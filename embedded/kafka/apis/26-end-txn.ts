@@ -10,8 +10,8 @@ interface EndTxnRequest {
 
 /**
  * EndTxn, versions 0–3 (3 flexible). Answered when the decision, and a marker on every partition of the
- * transaction, are on disk and its offsets are committed. Asking for the same outcome again is fine; for the
- * other one it is INVALID_TXN_STATE.
+ * transaction, are on disk and its offsets are committed. A repeated request for the same outcome succeeds;
+ * one for the other outcome is INVALID_TXN_STATE.
  *
  *     Request  => transactional_id · producer_id i64 · producer_epoch i16 · committed bool
  *     Response => throttle_time_ms i32 · error_code i16

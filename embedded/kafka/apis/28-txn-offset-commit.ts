@@ -19,8 +19,7 @@ type TxnOffsetCommitResponse = { name: string; partitions: { index: number; erro
 
 /**
  * TxnOffsetCommit, versions 0–3 (3 flexible). The offsets are invisible until the transaction commits.
- * Version 3 carries the consumer's membership, so that a consumer that lost its partitions is refused
- * (KIP-447).
+ * Version 3 has the consumer's membership, so that a consumer that lost its partitions is refused (KIP-447).
  *
  *     Request  => transactional_id · group_id · producer_id i64 · producer_epoch i16
  *                 · generation_id i32, member_id, group_instance_id nullable (3)

@@ -3,8 +3,8 @@ import { ErrorCode } from '../protocol/error-codes.js';
 import { decodeAclFilter, noAccessLists } from './access-lists.js';
 
 /**
- * DescribeAcls, versions 0–3 (2 and 3 flexible). There are no access lists: SECURITY_DISABLED, which is what
- * Kafka answers without an authorizer and what tools know.
+ * DescribeAcls, versions 0–3 (2 and 3 flexible). There are no access lists: SECURITY_DISABLED, as Kafka
+ * answers without an authorizer and tools expect.
  *
  *     Request  => filter (see `decodeAclFilter`)
  *     Response => throttle_time_ms i32 · error_code i16 · error_message nullable

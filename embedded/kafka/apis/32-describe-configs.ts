@@ -27,7 +27,7 @@ interface DescribeConfigsResponse {
 
 /**
  * DescribeConfigs, versions 1–4 (4 flexible): all settings of topics, and the few of the broker that clients
- * look at.
+ * read.
  *
  *     Request  => [type i8 · name · [config_name] nullable = all] · include_synonyms bool · include_documentation bool (3)
  *     Response => throttle_time_ms i32 · [error_code i16 · error_message nullable · type i8 · name
@@ -99,7 +99,7 @@ export const describeConfigs = defineApi<DescribeConfigsRequest, DescribeConfigs
 function describe(services: Services, resource: ConfigResource): DescribedResource {
   const nothing = { ...resource, message: null, configs: [] };
   if (resource.type === resourceType.broker) {
-    // Without a name: what is set for all brokers at run time, which is nothing here.
+    // Without a name: the dynamic settings of all brokers, of which there are none.
     if (resource.name === '') return { ...nothing, errorCode: ErrorCode.NONE };
     if (resource.name !== String(nodeId)) {
       return {

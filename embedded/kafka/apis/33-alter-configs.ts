@@ -8,8 +8,8 @@ interface AlterConfigsRequest {
 }
 
 /**
- * AlterConfigs, versions 0–2 (2 flexible). Replaces all settings of a topic: what is not named, or null, goes
- * back to its default.
+ * AlterConfigs, versions 0–2 (2 flexible). Replaces all settings of a topic: missing or null ones return to
+ * their defaults.
  *
  *     Request  => [type i8 · name · [name · value nullable]] · validate_only bool
  *     Response => throttle_time_ms i32 · [error_code i16 · error_message nullable · type i8 · name]

@@ -16,7 +16,7 @@ interface LogDir {
 
 /**
  * DescribeLogDirs, versions 0–4 (2 and later flexible): the data folder, the bytes of each partition's
- * segments in it, and of the disk it lies on. Partitions that do not exist are left out, as in Kafka.
+ * segments in it, and of its disk. Partitions that do not exist are left out, as in Kafka.
  *
  *     Request  => [topic · [partition i32]] nullable = all
  *     Response => throttle_time_ms i32 · error_code i16 (3+) · [error_code i16 · log_dir

@@ -1,8 +1,8 @@
 import { defineApi } from '../protocol/api.js';
 
 /**
- * DeleteGroups, versions 0–2 (2 flexible). Only groups without members can be deleted; their offsets go with
- * them.
+ * DeleteGroups, versions 0–2 (2 flexible). Only groups without members can be deleted, together with their
+ * offsets.
  *
  *     Request  => [group_id]
  *     Response => throttle_time_ms i32 · [group_id · error_code i16]

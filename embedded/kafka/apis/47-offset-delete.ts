@@ -13,7 +13,7 @@ interface OffsetDeleteResponse {
 }
 
 /**
- * OffsetDelete, version 0. While the group has members: only of topics that none of them is subscribed to,
+ * OffsetDelete, version 0. While the group has members: only for topics that none of them is subscribed to,
  * and not at all when they are no consumers.
  *
  *     Request  => group_id · [topic · [partition i32]]
@@ -40,7 +40,7 @@ export const offsetDelete = defineApi<OffsetDeleteRequest, OffsetDeleteResponse>
     const subscribed = members.map(({ protocols }) => subscribedTopics(protocols));
     const refusal = (topic: string, partition: number): number => {
       if (services.topics.log(topic, partition) === undefined) return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION;
-      // Who does not say what it reads may be reading this.
+      // A member without readable subscriptions may be reading this topic.
       return subscribed.some((each) => each?.includes(topic) ?? true)
         ? ErrorCode.GROUP_SUBSCRIBED_TO_TOPIC
         : ErrorCode.NONE;

@@ -1,10 +1,10 @@
 import type { Reader } from '../protocol/reader.js';
 
-/** What goes with SECURITY_DISABLED. */
+/** The message with SECURITY_DISABLED. */
 export const noAccessLists = 'This broker has no access lists: whoever is logged in may do everything.';
 
 /**
- * Reads past a filter of DescribeAcls or DeleteAcls.
+ * Skips a filter of DescribeAcls or DeleteAcls.
  *
  *     Filter => resource_type i8 · resource_name nullable · pattern_type i8 (1+) · principal nullable · host nullable
  *               · operation i8 · permission_type i8

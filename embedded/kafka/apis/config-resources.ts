@@ -5,7 +5,7 @@ import { configType, topicConfigs } from '../storage/topic-config.js';
 import type { ConfigValues } from '../storage/topic-config.js';
 import type { Outcome } from '../storage/topics.js';
 
-/** What settings belong to, in DescribeConfigs, AlterConfigs and IncrementalAlterConfigs. */
+/** Owners of settings, in DescribeConfigs, AlterConfigs and IncrementalAlterConfigs. */
 export interface ConfigResource {
   type: number;
   name: string;
@@ -13,7 +13,7 @@ export interface ConfigResource {
 
 export const resourceType = { topic: 2, broker: 4 } as const;
 
-/** Where a value comes from, in DescribeConfigs and CreateTopics. */
+/** Source of a value, in DescribeConfigs and CreateTopics. */
 export const configSource = { topic: 1, staticBroker: 4, default: 5 } as const;
 
 export interface DescribedConfig {
@@ -25,7 +25,7 @@ export interface DescribedConfig {
   documentation: string;
 }
 
-/** All settings of a topic: what was set on it, and the defaults of the others. */
+/** Returns all settings of a topic: its own, and the defaults of the others. */
 export function describeTopicConfigs(configs: ConfigValues): DescribedConfig[] {
   return Object.entries(topicConfigs).map(([name, definition]) => ({
     name,
@@ -39,7 +39,7 @@ export function describeTopicConfigs(configs: ConfigValues): DescribedConfig[] {
 
 export type AlteredResource = ConfigResource & Outcome;
 
-/** Replaces a topic's settings by what `change` makes of them; other resources can't be altered. */
+/** Replaces a topic's settings by the result of `change`; other resources can't be altered. */
 export async function alterTopicConfigs(
   services: Services,
   { type, name }: ConfigResource,

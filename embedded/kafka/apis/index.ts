@@ -35,10 +35,7 @@ import { deleteGroups } from './42-delete-groups.js';
 import { incrementalAlterConfigs } from './44-incremental-alter-configs.js';
 import { offsetDelete } from './47-offset-delete.js';
 
-/**
- * Everything that is served. ApiVersions, the dispatch and the table in embedded/README.md come from this
- * list.
- */
+/** All supported APIs. ApiVersions, the dispatch and the table in embedded/README.md use this list. */
 export const apis: readonly Api[] = [
   produce,
   fetch,

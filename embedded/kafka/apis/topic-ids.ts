@@ -1,2 +1,2 @@
-/** The topic id of a broker that has none (KIP-516): clients go by the name. */
+/** The topic id of a broker without topic ids (KIP-516): clients use the name. */
 export const noTopicId = '0'.repeat(32);

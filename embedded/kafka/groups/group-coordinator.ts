@@ -7,10 +7,10 @@ import type { Offsets } from './offsets.js';
 
 const minSessionTimeoutMs = 6_000;
 const maxSessionTimeoutMs = 30 * 60_000;
-/** Offsets of a group without members go after so long (Kafka's `offsets.retention.minutes`). */
+/** Offsets of a group without members expire after this time (Kafka's `offsets.retention.minutes`). */
 const offsetRetentionMs = 7 * 24 * 3600 * 1000;
 
-/** All consumer groups of the broker: those with members, and those of which only offsets are left. */
+/** All consumer groups of the broker: those with members, and those with only offsets left. */
 export class GroupCoordinator {
   readonly offsets: Offsets;
   readonly #clock: Clock;
@@ -29,16 +29,16 @@ export class GroupCoordinator {
       return refuse(ErrorCode.INVALID_SESSION_TIMEOUT);
     }
     const known = this.#groups.get(groupId);
-    // A member id of before the broker's restart must not create the group that it is not in.
+    // A member id from before the broker's restart must not create a group without that member.
     if (known === undefined && request.memberId !== '') return refuse(ErrorCode.UNKNOWN_MEMBER_ID);
     const group = known ?? new Group(groupId, this.#clock);
     const answer = group.join(request);
-    // A join that is refused leaves no group behind.
+    // A refused join leaves no group behind.
     if (!group.vacant) this.#groups.set(groupId, group);
     return answer;
   }
 
-  /** A group with members, or one that had some not long ago. */
+  /** Returns a group with members, or one that recently had some. */
   get(groupId: string): Group | undefined {
     return this.#groups.get(groupId);
   }
@@ -47,7 +47,7 @@ export class GroupCoordinator {
     return [...new Set([...this.#groups.keys(), ...this.offsets.groupIds()])];
   }
 
-  /** Of a group that does not exist: Dead, as Kafka says. */
+  /** State of a missing group: Dead, as in Kafka. */
   stateOf(groupId: string): GroupState {
     return this.#groups.get(groupId)?.state ?? (this.exists(groupId) ? 'Empty' : 'Dead');
   }
@@ -75,7 +75,7 @@ export class GroupCoordinator {
     return memberId === '' && generation < 0 ? ErrorCode.NONE : ErrorCode.UNKNOWN_MEMBER_ID;
   }
 
-  /** Removes a group that has no members, with its offsets. */
+  /** Removes a group without members, with its offsets. */
   async delete(groupId: string): Promise<number> {
     if (groupId === '') return ErrorCode.INVALID_GROUP_ID;
     if (!this.exists(groupId)) return ErrorCode.GROUP_ID_NOT_FOUND;
@@ -87,7 +87,7 @@ export class GroupCoordinator {
     return ErrorCode.NONE;
   }
 
-  /** Forgets the offsets of a deleted topic, as Kafka does. */
+  /** Removes the offsets of a deleted topic, as Kafka does. */
   async topicDeleted(topic: string): Promise<void> {
     await Promise.all(
       this.offsets.groupIds().map(async (groupId) => {
@@ -97,10 +97,7 @@ export class GroupCoordinator {
     );
   }
 
-  /**
-   * Removes offsets that have outlived their retention, then groups of which nothing is left; runs now and
-   * then.
-   */
+  /** Removes offsets after their retention, then empty groups; runs periodically. */
   async expire(): Promise<void> {
     const oldest = this.#clock.now() - offsetRetentionMs;
     for (const groupId of this.offsets.groupIds()) {

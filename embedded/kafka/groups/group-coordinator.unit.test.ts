@@ -15,7 +15,7 @@ beforeEach(() => {
   groups = new GroupCoordinator(new Offsets(store), clock);
 });
 
-test('a group that nobody is in and that has committed nothing is forgotten', async () => {
+test('a group without members and commits is forgotten', async () => {
   const { memberId } = await groups.join('left', request);
   await groups.join('member', request);
   groups.get('left')?.leave(memberId, null);
@@ -37,7 +37,7 @@ test('a group with offsets is kept until they expire', async () => {
   expect(groups.ids()).toEqual([]);
 });
 
-test('a promised member keeps its group, until the promise lapses', async () => {
+test('a pending member keeps its group, until its id expires', async () => {
   const { errorCode } = await groups.join('promised', { ...request, requiresKnownMemberId: true });
   expect(errorCode).toBe(79);
   await groups.expire();
@@ -47,7 +47,7 @@ test('a promised member keeps its group, until the promise lapses', async () => 
   expect(groups.ids()).toEqual([]);
 });
 
-test('joins that are refused leave no groups behind', async () => {
+test('refused joins leave no groups behind', async () => {
   for (let i = 0; i < 10; i++) {
     expect((await groups.join(`g-${i}`, { ...request, protocols: [] })).errorCode).toBe(23);
   }

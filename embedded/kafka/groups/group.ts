@@ -18,8 +18,8 @@ export type GroupState = 'Empty' | 'PreparingRebalance' | 'CompletingRebalance' 
  *
  *     Empty → PreparingRebalance (members join) → CompletingRebalance (the leader assigns) → Stable
  *
- * All changes happen in the tick of the call, so there is nothing to lock. Membership lives in memory only:
- * after a restart of the broker the members join again.
+ * All changes happen in the tick of the call, so no locks are needed. Membership is in memory only: after a
+ * restart of the broker the members join again.
  */
 export class Group {
   readonly id: string;
@@ -31,7 +31,7 @@ export class Group {
   readonly members = new Map<string, Member>();
   readonly #clock: Clock;
   /**
-   * Ids given out with error 79 whose owners have not joined yet, each with the function that stops its
+   * Ids assigned with error 79 whose members have not joined yet, each with the function that stops its
    * timer.
    */
   readonly #promised = new Map<string, () => void>();
@@ -43,7 +43,7 @@ export class Group {
     this.#clock = clock;
   }
 
-  /** Whether it has no members, and nobody was promised to become one. */
+  /** Whether it has no members, and no pending ones. */
   get vacant(): boolean {
     return this.members.size === 0 && this.#promised.size === 0;
   }
@@ -115,10 +115,10 @@ export class Group {
     return ErrorCode.NONE;
   }
 
-  /** Whether an offset commit of this member is in order; counts as a sign of life. */
+  /** Whether an offset commit of this member is valid; counts as a heartbeat. */
   checkCommit(memberId: string, instanceId: string | null, generation: number): number {
     if (generation < 0 && memberId === '') {
-      // A consumer without group management may commit while nobody else uses the group.
+      // A consumer without group management may commit while the group has no members.
       return this.members.size === 0 ? ErrorCode.NONE : ErrorCode.UNKNOWN_MEMBER_ID;
     }
     const error = this.#checkMember(memberId, instanceId, generation);
@@ -137,7 +137,7 @@ export class Group {
     return this.#checkMember(memberId, instanceId, generation);
   }
 
-  /** Ends all timers; waiting members are told to look for the coordinator again. */
+  /** Ends all timers; waiting members get an error to find the coordinator again. */
   stop(): void {
     this.#cancelJoinTimer?.();
     for (const cancel of this.#promised.values()) cancel();
@@ -178,7 +178,7 @@ export class Group {
     const old = oldId === undefined ? undefined : this.members.get(oldId);
     if (old === undefined) return this.#add(memberId, request);
 
-    // The instance restarted: it takes its old place, and whoever still uses the old member id is fenced.
+    // The instance restarted: it takes over its membership, and users of the old member id are fenced.
     this.#stopSession(old);
     this.#answerWaiting(old, ErrorCode.FENCED_INSTANCE_ID);
     this.members.delete(old.id);
@@ -190,7 +190,7 @@ export class Group {
     this.#staticMembers.set(instanceId, memberId);
     if (this.state !== 'Stable' || !unchanged) return this.#waitForJoin(member);
     this.#restartSession(member);
-    // Told its old id as the leader, a restarted leader does not assign anew: nothing has changed for the
+    // With its old id as the leader's, a restarted leader does not assign again: nothing has changed for the
     // group.
     return Promise.resolve({ ...this.#joined(member), leader: oldLeader, members: [] });
   }
@@ -253,7 +253,7 @@ export class Group {
     this.#cancelJoinTimer?.();
     this.#cancelJoinTimer = undefined;
     for (const member of this.members.values()) {
-      // An absent static member keeps its place until its session ends.
+      // An absent static member keeps its membership until its session ends.
       if (member.joining === undefined && member.instanceId === null) this.#forget(member);
     }
     this.generation++;
@@ -278,7 +278,7 @@ export class Group {
   #assign(assignments: readonly { memberId: string; assignment: Buffer }[]): void {
     for (const { memberId, assignment } of assignments) {
       const member = this.members.get(memberId);
-      // Copied: the request's frame would be kept alive otherwise.
+      // Copied: a view would keep the request's frame alive.
       if (member !== undefined) member.assignment = Buffer.from(assignment);
     }
     this.state = 'Stable';
@@ -360,7 +360,7 @@ export class Group {
   }
 }
 
-/** What a member is told that can't join, or has to join again. */
+/** The answer to a member that can't join, or must join again. */
 export function joinError(errorCode: number, memberId: string): JoinAnswer {
   return { errorCode, generation: -1, protocolType: null, protocol: '', leader: '', memberId, members: [] };
 }

@@ -39,7 +39,7 @@ test('from version 4 on a new member gets its id first, and the group waits for 
   expect(joined).toMatchObject({ errorCode: 0, memberId: refused.memberId, generation: 1 });
 });
 
-test('an id that nobody joins with is forgotten after the session timeout', async () => {
+test('an id without a join is forgotten after the session timeout', async () => {
   const refused = await group.join(request({ requiresKnownMemberId: true }));
   const other = group.join(request());
   clock.advance(10_000);
@@ -47,7 +47,7 @@ test('an id that nobody joins with is forgotten after the session timeout', asyn
   expect((await group.join(request({ memberId: refused.memberId }))).errorCode).toBe(25);
 });
 
-test('a second member: the first hears of the rebalance by heartbeat and joins again', async () => {
+test('a second member: the first learns of the rebalance by heartbeat and joins again', async () => {
   const first = await stable();
   const secondJoin = group.join(request());
   expect(group.heartbeat(first.memberId, null, 1)).toBe(27);
@@ -67,7 +67,7 @@ test('a second member: the first hears of the rebalance by heartbeat and joins a
   expect(group.heartbeat('stranger', null, 2)).toBe(25);
 });
 
-test('who does not join again within the rebalance timeout is dropped', async () => {
+test('a member that does not rejoin within the rebalance timeout is dropped', async () => {
   const first = await stable({ sessionTimeoutMs: 1_000_000 });
   const second = group.join(request());
   clock.advance(59_999);
@@ -78,7 +78,7 @@ test('who does not join again within the rebalance timeout is dropped', async ()
   expect(group.heartbeat(first.memberId, null, 2)).toBe(25);
 });
 
-test('a member that falls silent is removed, and the others rebalance', async () => {
+test('a silent member is removed, and the others rebalance', async () => {
   const first = await stable();
   clock.advance(9_000);
   expect(group.heartbeat(first.memberId, null, 1)).toBe(0);
@@ -90,7 +90,7 @@ test('a member that falls silent is removed, and the others rebalance', async ()
   expect(group.heartbeat(first.memberId, null, 1)).toBe(25);
 });
 
-test('a waiting SyncGroup is told to rejoin when another member comes', async () => {
+test('a waiting SyncGroup gets an error to rejoin when another member joins', async () => {
   const first = await group.join(request());
   const secondJoin = group.join(request());
   const [again, second] = await Promise.all([group.join(request({ memberId: first.memberId })), secondJoin]);
@@ -107,7 +107,7 @@ test('leaving starts a rebalance; the last one leaves the group empty', async ()
   expect(group.checkCommit('', null, -1)).toBe(0);
 });
 
-test('protocols: no common one is refused, the most wanted one wins', async () => {
+test('protocols: no common one is refused, the most preferred one is chosen', async () => {
   const first = await stable({ protocols: protocols('range', 'sticky') });
   expect((await group.join(request({ protocols: protocols('other') }))).errorCode).toBe(23);
   expect((await group.join(request({ protocolType: 'connect' }))).errorCode).toBe(23);
@@ -120,7 +120,7 @@ test('protocols: no common one is refused, the most wanted one wins', async () =
   expect(again.protocol).toBe('sticky');
 });
 
-test('a static member that restarts keeps its place without a rebalance, and its old id is fenced', async () => {
+test('a static member that restarts keeps its membership without a rebalance, and its old id is fenced', async () => {
   const first = await stable({ instanceId: 'i1' });
   const again = await group.join(request({ instanceId: 'i1' }));
   expect(again).toMatchObject({ errorCode: 0, generation: 1, leader: first.memberId, members: [] });
@@ -133,7 +133,7 @@ test('a static member that restarts keeps its place without a rebalance, and its
   expect(group.state).toBe('Empty');
 });
 
-test('a join that waits is fenced when its static instance joins again', async () => {
+test('a waiting join is fenced when its static instance joins again', async () => {
   await stable({ sessionTimeoutMs: 1_000_000 });
   const waiting = group.join(request({ instanceId: 'i1' }));
   void group.join(request({ instanceId: 'i1' }));

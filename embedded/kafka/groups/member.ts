@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { Deferred } from '../deferred.js';
 import { Reader } from '../protocol/reader.js';
 
-/** The protocol type of consumers; others, such as Kafka Connect's workers, share something else. */
+/** The protocol type of consumers; others, such as Kafka Connect's workers, share other resources. */
 export const consumerProtocol = 'consumer';
 
 export interface Protocol {
@@ -62,7 +62,7 @@ export function sameProtocols(a: readonly Protocol[], b: readonly Protocol[]): b
   );
 }
 
-/** The protocol that all members support and most of them like best. */
+/** Returns the protocol that all members support and most of them prefer. */
 export function chooseProtocol(members: readonly Member[]): string {
   const candidates = protocolsOfAll(members);
   const votes = new Map<string, number>();
@@ -79,7 +79,7 @@ export function protocolsOfAll(members: readonly Member[]): Set<string> {
 }
 
 /**
- * What a consumer is subscribed to, or `undefined` when its metadata can't be read.
+ * Returns a consumer's subscriptions, or `undefined` when its metadata is unreadable.
  *
  *     Metadata => version i16 · [topic] · … (ConsumerProtocolSubscription)
  */
@@ -111,7 +111,7 @@ export function newMember(id: string, request: JoinRequest): Member {
   };
 }
 
-/** The protocols of a request, copied: the request's frame would be kept alive otherwise. */
+/** Returns the protocols of a request, copied: a view would keep the request's frame alive. */
 export function ownProtocols({ protocols }: JoinRequest): Protocol[] {
   return protocols.map(({ name, metadata }) => ({ name, metadata: Buffer.from(metadata) }));
 }

@@ -45,8 +45,8 @@ export class Offsets {
   }
 
   /**
-   * Makes the offsets visible and returns what has to be stored, so that the caller can store it with other
-   * changes.
+   * Makes the offsets visible and returns the changes to store, so that the caller can store them with
+   * others.
    */
   apply(group: string, offsets: readonly PartitionOffset[]): StateChange[] {
     return offsets.map((each) => {

@@ -13,45 +13,42 @@ import type { MemoryBudget } from './memory-budget.js';
 export interface ConnectionLimits {
   /** A longer frame closes the connection. Default 32 MiB. */
   maxFrameBytes: number;
-  /** Produce requests of one connection that are worked on at once. Default 16. */
+  /** Maximum concurrent Produce requests of one connection. Default 16. */
   maxInFlight: number;
-  /**
-   * A connection that sends and takes nothing for so long is closed, in milliseconds. Default 10 minutes, as
-   * in Kafka.
-   */
+  /** An idle connection is closed after this time, in milliseconds. Default 10 minutes, as in Kafka. */
   idleTimeoutMs: number;
   /**
-   * A frame that has begun, and a login, must be complete after so long, in milliseconds; so must the sending
-   * of an answer when memory for answers is short. Default 30 s.
+   * Time limit of a partial frame and of a login, in milliseconds; also of sending an answer when memory for
+   * answers is short. Default 30 s.
    */
   stallTimeoutMs: number;
 }
 
-/** What all connections share. */
+/** State that all connections share. */
 export interface ConnectionEnvironment {
   dispatcher: Dispatcher;
   limits: ConnectionLimits;
-  /** `undefined`: nobody needs to log in. */
+  /** `undefined`: no login. */
   sasl: Sasl | undefined;
-  /** Of requests: frames that arrive, wait or are worked on. */
+  /** Of requests: frames that arrive, wait or are processed. */
   requestMemory: MemoryBudget;
-  /** Of answers that clients have not taken yet. */
+  /** Of unread answers. */
   answerMemory: MemoryBudget;
   clock: Clock;
   logger: Logger;
 }
 
-/** While so many answer bytes wait for a slow client, its next request waits too. */
+/** Maximum unread answer bytes of a client before its next request waits. */
 const maxUnsentBytes = 1024 * 1024;
-/** Further Produce requests wait while those being worked on are larger than this. */
+/** Maximum bytes of concurrent Produce requests before further ones wait. */
 const maxInFlightBytes = 2 * 1024 * 1024;
-/** Enough for any login, too little to be worth an attack. */
+/** Enough for any login, and too little for an attack. */
 const maxFrameBytesBeforeLogin = 64 * 1024;
 
 /**
- * One client connection. Requests are answered in their order. Like Apache Kafka it works on one at a time;
- * only Produce requests in a row overlap, so that a pipelining producer shares the group commit. Anything
- * that is not protocol closes the connection, with the reason in the log.
+ * One client connection. Requests are answered in their order. Like Apache Kafka it processes one at a time;
+ * only consecutive Produce requests overlap, so that a pipelining producer shares the group commit. Invalid
+ * input closes the connection, with the reason in the log.
  */
 export class Connection {
   readonly #socket: Socket;
@@ -66,7 +63,7 @@ export class Connection {
   #inFlightBytes = 0;
   #onlyProduceInFlight = true;
   #lastAnswer: Promise<void> = Promise.resolve();
-  /** Of the request memory: what is here, and what the frame on its way has announced. */
+  /** Reserved request memory: the bytes here, and the declared rest of a partial frame. */
   #heldBytes = 0;
   #reservedBytes = 0;
   #unsentBytes = 0;
@@ -103,7 +100,7 @@ export class Connection {
     this.#socket.destroy();
   }
 
-  /** Closes the connection when its client keeps it waiting for too long. Called every now and then. */
+  /** Closes the connection of a stalled client. Called periodically. */
   closeIfStalled(now: number): void {
     const { idleTimeoutMs, stallTimeoutMs } = this.#environment.limits;
     const stalled = (since: number | undefined): boolean =>
@@ -153,7 +150,7 @@ export class Connection {
       authentication: this.#authentication,
       closed: this.#closed.signal,
     });
-    // Collected in order, though they may be ready in another.
+    // Collected in order, though they may complete out of order.
     this.#lastAnswer = Promise.all([answer, this.#lastAnswer]).then(
       ([writer]) => this.#finish(writer, frame.length),
       (error: unknown) => this.close(messageOf(error)),
@@ -199,19 +196,19 @@ export class Connection {
   }
 
   /**
-   * Counts what this connection holds, and takes in more only while there is room. A frame that has begun
-   * reserves its whole length once, so that whoever has a reservation can always go on to the frame's end.
+   * Counts the memory of this connection, and reads more only while there is room. A partial frame reserves
+   * its whole length once, so that a connection with a reservation can always read to the frame's end.
    */
   #regulate(): void {
     if (this.#closed.signal.aborted) return;
     const { requestMemory, clock } = this.#environment;
     const announced = this.#frames.announcedBytes;
-    // A reservation ends with its frame; kept any longer, connections could wait for each other's for ever.
+    // A reservation ends with its frame; otherwise connections could wait for each other's for ever.
     this.#hold(this.#reservedBytes === announced ? announced : 0);
     if (this.#reservedBytes !== announced && !requestMemory.exhausted) this.#hold(announced);
     const mayGoOn = announced > 0 ? this.#reservedBytes === announced : !requestMemory.exhausted;
     const reading = this.#backlog.length === 0 && mayGoOn;
-    // What this side holds up is not the client's delay.
+    // A delay of this side is not the client's.
     if (announced === 0 || !reading) this.#frameBegunAt = undefined;
     else this.#frameBegunAt ??= clock.now();
     if (!mayGoOn) requestMemory.whenFree(this.#work);

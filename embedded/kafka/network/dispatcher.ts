@@ -11,11 +11,11 @@ import type { Authentication } from '../security/authentication.js';
 import type { Services } from '../services.js';
 import type { Interceptors } from './interceptors.js';
 
-/** What a request needs to know of the connection that it came on. */
+/** The connection's data for a request. */
 export interface Client {
   socket: Socket;
   authentication: Authentication;
-  /** Aborted when the connection is gone. */
+  /** Aborted when the connection is closed. */
   closed: AbortSignal;
 }
 
@@ -30,7 +30,8 @@ interface Request {
 const beforeAuthentication: ReadonlySet<Api> = new Set([apiVersions, saslHandshake, saslAuthenticate]);
 
 /**
- * From a frame to its answer: reads the request's header, finds the API, lets it serve, frames what it says.
+ * Turns a frame into its answer: reads the request's header, finds the API, calls it, and frames the
+ * response.
  */
 export class Dispatcher {
   readonly #services: Services;
@@ -44,8 +45,8 @@ export class Dispatcher {
   }
 
   /**
-   * The answer, its length still to be filled in; `undefined` when none is sent. Requests take effect in the
-   * order of the calls. Rejects when the connection has to be closed, with the reason as the message.
+   * Returns the answer, without its length yet; `undefined` when none is sent. Requests take effect in the
+   * order of the calls. Rejects when the connection must be closed, with the reason as the message.
    */
   async answer(frame: Buffer, client: Client): Promise<Writer | undefined> {
     if (client.authentication.expectsRawToken) return await answerRawToken(frame, client.authentication);
@@ -131,7 +132,7 @@ function unsupportedVersions(correlationId: number): Writer {
   return writer;
 }
 
-/** A bare token has no room for an error: a refusal is the closed connection alone. */
+/** A bare token has no room for an error: a refusal only closes the connection. */
 async function answerRawToken(frame: Buffer, authentication: Authentication): Promise<Writer> {
   const { errorCode, message, bytes } = await authentication.next(frame);
   if (errorCode !== 0) throw new MillraceError('NOT_AUTHENTICATED', message ?? 'Authentication failed.');
@@ -141,7 +142,7 @@ async function answerRawToken(frame: Buffer, authentication: Authentication): Pr
   return writer;
 }
 
-/** IPv4 addresses without the prefix they have on a dual-stack socket. */
+/** Returns IPv4 addresses without their prefix on a dual-stack socket. */
 function plainAddress(address: string | undefined): string {
   return address?.replace(/^::ffff:/, '') ?? '';
 }

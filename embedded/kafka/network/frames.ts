@@ -3,27 +3,27 @@ import { MillraceError } from '../../../platform/errors.js';
 const lengthBytes = 4;
 
 /**
- * Cuts a byte stream into the protocol's frames (`length i32 · bytes`). Memory grows only by what has really arrived;
- * a frame that came in one chunk is a view into it.
+ * Splits a byte stream into the protocol's frames (`length i32 · bytes`). Memory grows only by bytes that
+ * have arrived; a frame from a single chunk is a view into it.
  */
 export class Frames {
   maxFrameBytes: number;
   #chunks: Buffer[] = [];
   #buffered = 0;
-  /** Bytes needed before there is anything to do. */
+  /** Bytes needed for the next step. */
   #wanted = lengthBytes;
 
   constructor(maxFrameBytes: number) {
     this.maxFrameBytes = maxFrameBytes;
   }
 
-  /** Length of the frame that has begun to arrive, 0 between two frames. */
+  /** Length of the partial frame, 0 between two frames. */
   get announcedBytes(): number {
     return this.#buffered === 0 ? 0 : this.#wanted;
   }
 
   /**
-   * The frames that this chunk completes, without their lengths. Throws `FRAME_TOO_LARGE` or
+   * Returns the frames that this chunk completes, without their lengths. Throws `FRAME_TOO_LARGE` or
    * `MALFORMED_REQUEST`.
    */
   push(chunk: Buffer): Buffer[] {

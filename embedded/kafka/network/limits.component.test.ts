@@ -30,7 +30,7 @@ afterEach(async () => {
   await rm(dataDir, { recursive: true, force: true });
 });
 
-test('a request that begins and does not end is closed after a while, whatever trickles in', async () => {
+test('a partial request is closed after some time, even if bytes trickle in', async () => {
   await start();
   const slow = await connect();
   slow.sendRaw(announce(1000));
@@ -45,7 +45,7 @@ test('a request that begins and does not end is closed after a while, whatever t
   expect(logged).toContain('a request has begun and not ended in time');
 });
 
-test('a connection that does nothing is closed after ten minutes, one that does something is not', async () => {
+test('an idle connection is closed after ten minutes, an active one is not', async () => {
   await start();
   const [idle, busy] = [await connect(), await connect()];
   await idle.createTopic('t');
@@ -58,7 +58,7 @@ test('a connection that does nothing is closed after ten minutes, one that does 
   expect(await busy.createTopic('u')).toBe(0);
 });
 
-test('connections beyond the limit are refused, and one that leaves makes room', async () => {
+test('connections beyond the limit are refused, and a closed one makes room', async () => {
   await start({ maxConnections: 2 });
   const [first, second] = [await connect(), await connect()];
   await first.createTopic('t');
@@ -69,7 +69,7 @@ test('connections beyond the limit are refused, and one that leaves makes room',
   await expect.poll(async () => (await connect()).createTopic('v').catch(() => -1)).not.toBe(-1);
 });
 
-test('what arrives on all connections together is bounded; each request is served when its turn comes', async () => {
+test('the bytes arriving on all connections are limited; each request is served in its turn', async () => {
   await start({ maxRequestBytes: mebibyte });
   const setup = await connect();
   await setup.createTopic('t', 1, { 'max.message.bytes': `${2 * mebibyte}` });
@@ -87,7 +87,7 @@ test('what arrives on all connections together is bounded; each request is serve
   expect((await Promise.all(produced)).map(({ errorCode }) => errorCode)).toEqual(others.map(() => 0));
 });
 
-test('frames of many sizes on many connections all get through a small memory', async () => {
+test('frames of many sizes on many connections are all served with little memory', async () => {
   await start({ maxRequestBytes: mebibyte });
   const senders = await Promise.all(Array.from({ length: 20 }, connect));
   await senders[0]?.createTopic('t');
@@ -98,7 +98,7 @@ test('frames of many sizes on many connections all get through a small memory', 
   expect((await Promise.all(produced)).every(({ errorCode }) => errorCode === 0)).toBe(true);
 });
 
-test('a reader that takes nothing is closed when others need the memory, and they are served all along', async () => {
+test('a reader that takes nothing is closed when others need the memory, and they are served meanwhile', async () => {
   await start({ maxAnswerBytes: mebibyte });
   const steady = await connect();
   await steady.createTopic('t');
@@ -136,7 +136,7 @@ function announce(length: number): Buffer {
   return bytes;
 }
 
-/** Whatever was sent before on any connection has been seen by the broker, which is in this thread. */
+/** Waits until the broker, which is in this thread, has received everything sent before on any connection. */
 async function sentSomething(): Promise<'nothing yet'> {
   for (let turn = 0; turn < 50; turn++) await new Promise(setImmediate);
   return 'nothing yet';

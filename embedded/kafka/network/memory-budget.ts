@@ -1,6 +1,6 @@
 /**
- * Bounds the bytes that all connections hold together. It only counts: whoever finds it exhausted takes in no
- * more until {@link whenFree} calls, so the limit is passed by what was already on its way, never by more.
+ * Limits the total bytes of all connections. It only counts: a connection that finds it exhausted stops
+ * reading until {@link whenFree} calls, so the limit is exceeded only by bytes that were already arriving.
  */
 export class MemoryBudget {
   readonly #maxBytes: number;
@@ -19,7 +19,7 @@ export class MemoryBudget {
     return this.#usedBytes >= this.#maxBytes;
   }
 
-  /** Takes bytes, or gives them back when negative. */
+  /** Takes bytes, or releases them when negative. */
   change(bytes: number): void {
     const wasExhausted = this.exhausted;
     this.#usedBytes += bytes;

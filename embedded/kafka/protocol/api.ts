@@ -8,18 +8,18 @@ export interface RequestContext {
   services: Services;
   version: number;
   clientId: string;
-  /** Of the connection that the request came on. */
+  /** Of the request's connection. */
   authentication: Authentication;
   /** The client's address. */
   clientHost: string;
-  /** The address and port at which the client reached the broker: what it is told to connect to. */
+  /** The address and port at which the client reached the broker, which it is told to connect to. */
   localHost: string;
   localPort: number;
-  /** Aborted when the connection is gone, so that nothing waits on its behalf. */
+  /** Aborted when the connection is closed, so that nothing waits on its behalf. */
   closed: AbortSignal;
 }
 
-/** One Kafka API: which versions are served, how they look on the wire, what they do. */
+/** One Kafka API: its supported versions, their encoding, and the handler. */
 export interface ApiDefinition<Request, Response> {
   key: number;
   name: string;
@@ -27,21 +27,21 @@ export interface ApiDefinition<Request, Response> {
   maxVersion: number;
   /**
    * From this version on, compact types and tagged fields (KIP-482): reader and writer know them, and the
-   * codec below marks what is a structure (`structs`). Default: none.
+   * codec below marks structures (`structs`). Default: none.
    */
   flexibleFrom?: number;
   decode(reader: Reader, version: number): Request;
-  /** Answers the request; `undefined` sends nothing (acks=0). Must take effect in order of the calls. */
+  /** Answers the request; `undefined` sends nothing (acks=0). Must take effect in the order of the calls. */
   handle(request: Request, context: RequestContext): Response | undefined | Promise<Response | undefined>;
   encode(writer: Writer, response: Response, version: number): void;
-  /** The response that reports `errorCode` wherever this API reports errors. */
+  /** Returns the response with `errorCode` in all error fields of this API. */
   refuse(request: Request, errorCode: number): Response;
 }
 
-/** Called with a decoded request before it is handled. Answers with an error code when it returns one. */
+/** Called with a decoded request before it is handled. An error code that it returns is the answer. */
 export type RequestGate = (request: unknown) => Promise<number | undefined>;
 
-/** An API as the connection sees it: request bytes in, a function that writes the response out. */
+/** An API as the connection uses it: request bytes in, a function that writes the response out. */
 export interface Api {
   readonly key: number;
   readonly name: string;
@@ -50,7 +50,7 @@ export interface Api {
   readonly flexibleFrom: number;
   /** The request alone, for tests. Throws `MALFORMED_REQUEST`. */
   decode(reader: Reader, version: number): unknown;
-  /** Throws (in the tick of the call) on bytes that can't be decoded. */
+  /** Throws (in the tick of the call) on undecodable bytes. */
   serve(
     reader: Reader,
     context: RequestContext,
@@ -106,9 +106,7 @@ export function defineApi<Request, Response>(definition: ApiDefinition<Request, 
 /** Thrown by a {@link RequestGate} to drop the connection instead of answering. */
 export class ConnectionRefused extends Error {}
 
-/**
- * Errors of the operating system (disk full, read-only, …) carry an errno: the client may try again later.
- */
+/** Errors of the operating system (disk full, read-only, …) have an errno: the client may retry later. */
 function isSystemError(error: unknown): boolean {
   return error instanceof Error && 'errno' in error;
 }

@@ -53,7 +53,7 @@ test.each([
   [Infinity, 2n ** 63n - 1n],
   [-(2 ** 63), -(2n ** 63n)],
   [-(2 ** 65), -(2n ** 63n)],
-])('a time of %d, which a client may write, is written as the outermost that fits', (value, written) => {
+])('a client’s time of %d is written as the nearest valid one', (value, written) => {
   const writer = new Writer();
   writer.int64(value);
   expect(Buffer.concat(writer.finish().chunks).readBigInt64BE()).toBe(written);
@@ -71,7 +71,7 @@ test('record batches are passed on without a copy', () => {
   expect(length).toBe(11);
 });
 
-test('an array that announces more elements than there are bytes is refused before anything is read', () => {
+test('an array that declares more elements than there are bytes is refused before anything is read', () => {
   const writer = new Writer();
   writer.int32(0x7fff_ffff);
   let reads = 0;
@@ -87,7 +87,7 @@ test('tagged fields of newer clients are skipped', () => {
   expect(reader.int8()).toBe(42);
 });
 
-test('any bytes in any API and version either decode or are refused as malformed', () => {
+test('any bytes in any API and version are either decoded or refused as malformed', () => {
   const versions = apis.flatMap((api) =>
     Array.from({ length: api.maxVersion - api.minVersion + 1 }, (_, i) => ({
       api,

@@ -1,6 +1,4 @@
-/**
- * Kafka's error codes that this broker answers with (https://kafka.apache.org/protocol#protocol_error_codes).
- */
+/** Kafka's error codes that this broker returns (https://kafka.apache.org/protocol#protocol_error_codes). */
 export const ErrorCode = {
   UNKNOWN_SERVER_ERROR: -1,
   NONE: 0,

@@ -1,11 +1,11 @@
 import { MillraceError } from '../../../platform/errors.js';
 
-/** Of all arrays of a request: each takes much more memory than the bytes that it comes in. */
+/** Maximum elements of all arrays of a request: each takes much more memory than its bytes. */
 const maxElements = 200_000;
 
 /**
  * Reads the Kafka protocol's primitive types from one frame. Every read is bounds-checked: a frame that ends
- * too early or announces more elements than it has bytes throws `MALFORMED_REQUEST`, before anything is
+ * too early or declares more elements than it has bytes throws `MALFORMED_REQUEST`, before anything is
  * allocated for it.
  */
 export class Reader {
@@ -40,10 +40,7 @@ export class Reader {
     return this.#bytes.readInt32BE(this.#take(4));
   }
 
-  /**
-   * Offsets, timestamps and producer ids all fit a double; anything beyond 2^53 is not a value this broker
-   * ever gave out.
-   */
+  /** Offsets, timestamps and producer ids all fit a double; this broker never assigns values beyond 2^53. */
   int64(): number {
     const at = this.#take(8);
     return this.#bytes.readInt32BE(at) * 0x1_0000_0000 + this.#bytes.readUInt32BE(at + 4);
@@ -128,9 +125,7 @@ export class Reader {
     return this.#bytes.toString('hex', start, start + 16);
   }
 
-  /**
-   * Skips the tagged fields that end every structure of a flexible version; none is of use to this broker.
-   */
+  /** Skips the tagged fields at the end of every structure of a flexible version; this broker uses none. */
   tags(): void {
     if (!this.flexible) return;
     const count = this.unsignedVarint();

@@ -43,7 +43,7 @@ export interface BatchHeader {
   count: number;
 }
 
-/** Size of the batch that starts at `at`, from its length field alone. Needs 12 bytes. */
+/** Returns the size of the batch that starts at `at`, from its length field only. Needs 12 bytes. */
 export function batchSize(bytes: Buffer, at = 0): number {
   return bytes.readInt32BE(at + lengthAt) + lengthOverhead;
 }
@@ -82,18 +82,21 @@ export function isIntact(bytes: Buffer, at: number, available: number): boolean 
   return bytes.readUInt32BE(at + crcAt) === crc32c(bytes, at + attributesAt, at + size);
 }
 
-/** Whether the bytes are in the format before v2 (magic 0 or 1), which shares the magic byte's place. */
+/**
+ * Whether the bytes are in the format before v2 (magic 0 or 1), which has the magic byte at the same
+ * position.
+ */
 export function isOldFormat(bytes: Buffer): boolean {
   return bytes.length > magicAt && (bytes[magicAt] ?? 2) < 2;
 }
 
-/** Gives the batch its place in the log. Neither field is under the CRC. */
+/** Sets the batch's offset and epoch in the log. Neither field is covered by the CRC. */
 export function placeBatch(batch: Buffer, baseOffset: number): void {
   writeInt64(batch, baseOffset, 0);
   batch.writeInt32BE(0, leaderEpochAt);
 }
 
-/** Rewrites the CRC after attributes or timestamps have been changed. */
+/** Rewrites the CRC after a change of attributes or timestamps. */
 export function sealBatch(batch: Buffer): void {
   batch.writeUInt32BE(crc32c(batch, attributesAt, batch.length), crcAt);
 }
@@ -110,7 +113,7 @@ export interface BatchFields {
   count: number;
 }
 
-/** Puts a header in front of encoded records and seals it. */
+/** Adds a header to encoded records and sets its CRC. */
 export function buildBatch(fields: BatchFields, records: Buffer): Buffer {
   const batch = Buffer.alloc(headerLength + records.length);
   writeInt64(batch, fields.baseOffset, 0);
@@ -133,13 +136,13 @@ export function readInt64(bytes: Buffer, at: number): number {
   return bytes.readInt32BE(at) * 0x1_0000_0000 + bytes.readUInt32BE(at + 4);
 }
 
-/** A client's timestamp may be one whose double is beyond 64 bits: it becomes the outermost that fits. */
+/** A client's timestamp may be a double beyond 64 bits: it is clamped. */
 export function writeInt64(bytes: Buffer, value: number, at: number): number {
   const fitting = value < 2 ** 63 ? BigInt(Math.max(value, -(2 ** 63))) : 2n ** 63n - 1n;
   return bytes.writeBigInt64BE(fitting, at);
 }
 
-/** One past the last offset of some batches, one after the other. */
+/** Returns the offset after the last of some consecutive batches. */
 export function endOffset(batches: Buffer): number {
   let header = readHeader(batches);
   for (let at = header.size; at < batches.length; at += header.size) header = readHeader(batches, at);

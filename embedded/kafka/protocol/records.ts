@@ -17,7 +17,10 @@ export interface DecodedRecord {
   raw: Buffer;
 }
 
-/** The records of a batch, or `undefined` when its content can't be decoded: such a batch stays as it is. */
+/**
+ * Returns the records of a batch, or `undefined` when its content is undecodable: such a batch is kept
+ * unchanged.
+ */
 export function decodeRecords(batch: Buffer, header: BatchHeader): DecodedRecord[] | undefined {
   if (header.count > maxBatchRecords) return undefined;
   try {
@@ -28,9 +31,9 @@ export function decodeRecords(batch: Buffer, header: BatchHeader): DecodedRecord
 }
 
 /**
- * Whether a client's batch, once decompressed, is exactly the records that its header counts, as Apache Kafka
- * demands: with inner offsets 0, 1, 2 …, fields that fill their records, and within the bounds on their
- * number. Consumers believe what is in a batch. Nothing is made of the records but this.
+ * Checks that a client's batch, once decompressed, consists exactly of the records that its header counts, as
+ * Apache Kafka requires: with inner offsets 0, 1, 2 …, fields that fill their records, and within the limits
+ * on their number. Consumers trust the content of a batch. No record objects are made.
  *
  * @param needsKeys - whether a record without a key is refused as well.
  */
@@ -69,9 +72,7 @@ interface Cursor {
   at: number;
 }
 
-/**
- * A zigzag varint of 64 bits at most. @throws RangeError beyond the end, and for one that goes on for longer.
- */
+/** Reads a zigzag varint of at most 64 bits. @throws RangeError beyond the end, and for a longer one. */
 function next(cursor: Cursor): number {
   let value = 0;
   for (let factor = 1; ; factor *= 128) {
@@ -82,7 +83,7 @@ function next(cursor: Cursor): number {
   }
 }
 
-/** Passes over a byte string. @returns its length, negative for null. */
+/** Skips a byte string. @returns its length, negative for null. */
 function skip(cursor: Cursor): number {
   const length = next(cursor);
   if (length > 0) cursor.at += length;
@@ -101,7 +102,7 @@ function decodeAll(bytes: Buffer, header: BatchHeader): DecodedRecord[] {
     if (cursor.at > end) throw new RangeError('a record field is longer than its record');
     return length < 0 ? null : bytes.subarray(cursor.at - length, cursor.at);
   };
-  // What compaction has left of a batch: fewer records than offsets.
+  // The rest of a batch after compaction: fewer records than offsets.
   let lowest = header.baseOffset;
   for (let i = 0; i < header.count; i++) {
     const start = cursor.at;
@@ -128,7 +129,7 @@ export interface NewRecord {
   value: Buffer | null;
 }
 
-/** An uncompressed batch without producer id; the log gives it its offset. */
+/** Returns an uncompressed batch without producer id; the log sets its offset. */
 export function encodeRecords(records: readonly NewRecord[], timestamp: number): Buffer {
   const encoded = records.map((record, offsetDelta) => encodeRecord(record, offsetDelta));
   return buildBatch(
@@ -148,8 +149,8 @@ export function encodeRecords(records: readonly NewRecord[], timestamp: number):
 }
 
 /**
- * The control batch that ends a transaction on one partition: key = i16 version 0, i16 type (0 abort, 1
- * commit); value = i16 version 0, i32 coordinator epoch.
+ * Returns the control batch that ends a transaction on one partition: key = i16 version 0, i16 type (0 abort,
+ * 1 commit); value = i16 version 0, i32 coordinator epoch.
  */
 export function encodeMarker(
   producerId: number,

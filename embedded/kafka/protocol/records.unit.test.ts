@@ -19,7 +19,7 @@ test('records read back as written, with their offsets', () => {
   expect(decoded.map(({ timestamp }) => timestamp)).toEqual([1234, 1234, 1234]);
 });
 
-test('gzip is decoded, what is not what it says is opaque', () => {
+test('gzip is decoded, invalid content is opaque', () => {
   const plain = encodeRecords(records, 0);
   const header = { ...readHeader(plain), lastOffsetDelta: 2 };
   const zipped = buildBatch({ ...header, attributes: 1 }, gzipSync(plain.subarray(headerLength)));
@@ -40,7 +40,7 @@ test('a flipped bit anywhere under the CRC is noticed', () => {
   expect(isIntact(batch, 0, batch.length - 1)).toBe(false);
 });
 
-test('markers say what they decide', () => {
+test('markers contain their decision', () => {
   for (const committed of [true, false]) {
     const marker = encodeMarker(7, 3, committed, 99);
     expect(readHeader(marker)).toMatchObject({

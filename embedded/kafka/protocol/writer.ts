@@ -1,8 +1,8 @@
 import { writeInt64 } from './record-batch.js';
 
 /**
- * Writes the Kafka protocol's primitive types. Large byte strings are kept as they are (see {@link
- * recordBytes}) and handed to the socket as separate chunks, so record data is never copied.
+ * Writes the Kafka protocol's primitive types. Large byte strings are kept by reference (see {@link
+ * recordBytes}) and passed to the socket as separate chunks, so record data is never copied.
  */
 export class Writer {
   /** Compact strings, arrays and tagged fields (KIP-482) instead of the classic encodings. */
@@ -69,7 +69,7 @@ export class Writer {
     this.bytes(value);
   }
 
-  /** Without a length in front. */
+  /** Without a length prefix. */
   bytes(value: Buffer): void {
     this.#reserve(value.length);
     this.#position += value.copy(this.#current, this.#position);
@@ -121,7 +121,7 @@ export class Writer {
     if (this.flexible) this.int8(0);
   }
 
-  /** Everything written so far, in order. The writer must not be used afterwards. */
+  /** Returns all written bytes, in order. The writer must not be used afterwards. */
   finish(): { chunks: Buffer[]; length: number } {
     this.#finishChunk();
     return { chunks: this.#chunks, length: this.#finishedBytes };

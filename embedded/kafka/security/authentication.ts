@@ -8,7 +8,7 @@ export type SaslMechanism = 'PLAIN' | 'SCRAM-SHA-256' | 'SCRAM-SHA-512';
 
 export const saslMechanisms: readonly SaslMechanism[] = ['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512'];
 
-/** Who may use the broker, and how they prove it. */
+/** The users of the broker, and the mechanisms of their login. */
 export interface Sasl {
   users: Users;
   mechanisms: readonly SaslMechanism[];
@@ -20,11 +20,11 @@ export interface TokenAnswer {
   bytes: Buffer;
 }
 
-/** How far one connection has come with proving who it is. Without SASL settings it need not. */
+/** The login state of one connection. Without SASL settings there is no login. */
 export class Authentication {
   /** Whether the connection may send anything. */
   done: boolean;
-  /** Nothing but the answer that says so is sent any more. */
+  /** Whether the login failed: only the answer that reports it is still sent. */
   hasFailed = false;
   /** After SaslHandshake 0 tokens are frames, not requests (as before KIP-152). */
   expectsRawToken = false;
@@ -40,7 +40,7 @@ export class Authentication {
     return this.#sasl?.mechanisms ?? [];
   }
 
-  /** Takes the client's choice of mechanism. */
+  /** Sets the client's mechanism. */
   begin(name: string, rawTokens: boolean): number {
     if (this.#sasl === undefined || this.done || this.#step !== undefined)
       return ErrorCode.ILLEGAL_SASL_STATE;
@@ -51,7 +51,7 @@ export class Authentication {
     return ErrorCode.NONE;
   }
 
-  /** Takes the client's next token. */
+  /** Processes the client's next token. */
   async next(token: Buffer): Promise<TokenAnswer> {
     const step = this.#step;
     if (step === undefined || this.done)

@@ -1,10 +1,10 @@
-/** One step of a SASL exchange: the client's token in, what becomes of the exchange out. */
+/** One step of a SASL exchange: the client's token in, the state of the exchange out. */
 export type SaslStep = (token: Buffer) => Promise<SaslProgress>;
 
 export type SaslProgress =
   | { kind: 'continue'; answer: Buffer; next: SaslStep }
   | { kind: 'authenticated'; answer: Buffer }
-  /** Says no more than that: neither which of name and password was wrong, nor what they were. */
+  /** Reveals nothing else: neither which of name and password was wrong, nor their values. */
   | { kind: 'failed' };
 
 export const failed: SaslProgress = { kind: 'failed' };

@@ -32,7 +32,7 @@ afterEach(async () => {
   await rm(dataDir, { recursive: true, force: true });
 });
 
-test('before the login nothing is served but what it needs, after it everything', async () => {
+test('before the login only its own APIs are served, after it all', async () => {
   await start({ sasl });
   expect((await client.call(18, 0, () => undefined)).int16()).toBe(0);
   await expect(client.createTopic('t')).rejects.toThrow('closed');
@@ -67,19 +67,22 @@ test.each([
   expect(logged).not.toContain('passwor');
 });
 
-test.each(['ada', 'nobody'])('a SCRAM proof that does not fit is refused, for the user %s', async (user) => {
-  await start({ sasl });
-  await handshake('SCRAM-SHA-256', 1);
-  const first = await token(`n,,n=${user},r=abc`);
-  expect(first.errorCode).toBe(0);
-  expect(first.text).toMatch(/^r=abc[\w-]{32},s=[\w+/]{22}==,i=4096$/);
-  const nonce = first.text.split(',')[0];
-  const proof = Buffer.alloc(32).toString('base64');
-  expect(await sendToken(`c=biws,${nonce},p=${proof}`)).toBe(58);
-  await client.closed();
-});
+test.each(['ada', 'nobody'])(
+  'a SCRAM proof that does not match is refused, for the user %s',
+  async (user) => {
+    await start({ sasl });
+    await handshake('SCRAM-SHA-256', 1);
+    const first = await token(`n,,n=${user},r=abc`);
+    expect(first.errorCode).toBe(0);
+    expect(first.text).toMatch(/^r=abc[\w-]{32},s=[\w+/]{22}==,i=4096$/);
+    const nonce = first.text.split(',')[0];
+    const proof = Buffer.alloc(32).toString('base64');
+    expect(await sendToken(`c=biws,${nonce},p=${proof}`)).toBe(58);
+    await client.closed();
+  },
+);
 
-test('a token before the choice of a mechanism is out of order; a mechanism that is not offered is named', async () => {
+test('a token before the choice of a mechanism is out of order; an unsupported mechanism is named', async () => {
   await start({ sasl: { ...sasl, mechanisms: ['SCRAM-SHA-512'] } });
   expect(await sendToken('\0ada\0the password')).toBe(34);
   expect(await handshake('PLAIN', 1)).toEqual({ errorCode: 33, mechanisms: ['SCRAM-SHA-512'] });
@@ -95,7 +98,7 @@ test('tokens may come as bare frames, after a handshake of version 0', async () 
   expect(await client.createTopic('t')).toBe(0);
 });
 
-test('nothing that follows a failed login on the same connection is looked at', async () => {
+test('requests after a failed login on the same connection are ignored', async () => {
   await start({ sasl });
   await handshake('PLAIN', 1);
   const tries = ['wrong', 'wrong again', 'the password'].map((password) => sendToken(`\0ada\0${password}`));
@@ -103,7 +106,7 @@ test('nothing that follows a failed login on the same connection is looked at', 
   for (const later of tries.slice(1)) await expect(later).rejects.toThrow('closed');
 });
 
-test('who does not log in in time is closed', async () => {
+test('a client that does not log in in time is closed', async () => {
   const clock = new ManualClock();
   await start({ sasl, clock });
   await handshake('PLAIN', 1);
@@ -119,7 +122,7 @@ test('without SASL settings a handshake is refused, and nothing else', async () 
 });
 
 test.skipIf(!hasOpenssl)(
-  'who does not talk TLS where it is asked for is closed, with a reason (needs openssl)',
+  'a client without TLS is closed if TLS is required, with a reason (needs openssl)',
   async () => {
     await start({ tls: makeCertificate(dataDir).server });
     await expect(client.createTopic('t')).rejects.toThrow('closed');
@@ -127,7 +130,7 @@ test.skipIf(!hasOpenssl)(
   },
 );
 
-test('a certificate that is none is one clear error', async () => {
+test('an invalid certificate is one clear error', async () => {
   await start({});
   const other = new KafkaBroker({ dataDir: join(dataDir, 'other'), port: 0, tls: { cert: 'x', key: 'y' } });
   await expect(other.start()).rejects.toMatchObject({ code: 'TLS_CERTIFICATE_UNUSABLE' });

@@ -31,8 +31,7 @@ export function scram(users: Users, hash: ScramHash): SaslStep {
       const [, withoutProof = '', binding = '', echoedNonce = '', encodedProof = ''] = final;
       const proof = Buffer.from(encodedProof, 'base64');
       const sameHeader = binding === Buffer.from(gs2Header).toString('base64');
-      // librdkafka before 2.2 puts its own nonce in front once more. What makes the exchange fresh is the
-      // end.
+      // librdkafka before 2.2 repeats its own nonce in front. Only the end makes the exchange fresh.
       if (!sameHeader || !echoedNonce.endsWith(nonce) || proof.length !== storedKey.length)
         return Promise.resolve(failed);
       const messages = `${firstBare},${serverFirst},${withoutProof}`;

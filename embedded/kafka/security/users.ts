@@ -5,7 +5,7 @@ const deriveKey = promisify(pbkdf2);
 
 export type ScramHash = 'sha256' | 'sha512';
 
-/** What a SCRAM server knows of a user (RFC 5802, section 3). */
+/** A SCRAM server's data of a user (RFC 5802, section 3). */
 export interface ScramKeys {
   salt: Buffer;
   iterations: number;
@@ -13,10 +13,12 @@ export interface ScramKeys {
   serverKey: Buffer;
 }
 
-/** The minimum that RFC 7677 allows, and Kafka's default. */
+/** The minimum of RFC 7677, and Kafka's default. */
 const iterations = 4096;
 
-/** Who may log in. Answers for unknown users take the same work, so that names can't be found out. */
+/**
+ * The users that may log in. Answers for unknown users take the same work, so that names can't be found out.
+ */
 export class Users {
   readonly #passwords: ReadonlyMap<string, string>;
   readonly #secret = randomBytes(32);
@@ -31,14 +33,14 @@ export class Users {
     return this.#passwords.has(user);
   }
 
-  /** Compares in a time that does not depend on where the two differ. */
+  /** Compares in constant time. */
   hasPassword(user: string, password: string): boolean {
     const expected = this.#passwords.get(user);
     const equal = timingSafeEqual(this.#digest(expected ?? ''), this.#digest(password));
     return equal && expected !== undefined;
   }
 
-  /** Derived at a user's first login, and kept. Unknown users get keys that no password fits. */
+  /** Derived at a user's first login, and cached. Unknown users get keys that no password matches. */
   scramKeys(user: string, hash: ScramHash): Promise<ScramKeys> {
     const password = this.#passwords.get(user);
     if (password === undefined) return this.#derive(user, this.#digest(user).toString('hex'), hash);
@@ -49,7 +51,7 @@ export class Users {
   }
 
   async #derive(user: string, password: string, hash: ScramHash): Promise<ScramKeys> {
-    // The same salt each time someone asks, also for a user that does not exist.
+    // The same salt at each login, even for a user that does not exist.
     const salt = this.#digest(`salt ${hash} ${user}`).subarray(0, 16);
     const bytes = hash === 'sha256' ? 32 : 64;
     const salted = await deriveKey(password, salt, iterations, bytes, hash);

@@ -16,7 +16,7 @@ import {
 import { holdsItsRecords } from '../protocol/records.js';
 import type { LogConfig } from './topic-config.js';
 
-/** Why a client's batch is refused, as an error code; NONE when it may be appended. */
+/** Returns why a client's batch is refused, as an error code; NONE when it may be appended. */
 export function refusalOfBatch(batch: Buffer, config: LogConfig): number {
   if (isOldFormat(batch)) return ErrorCode.UNSUPPORTED_FOR_MESSAGE_FORMAT;
   if (batch.length > config.maxBatchBytes) return ErrorCode.MESSAGE_TOO_LARGE;
@@ -24,7 +24,7 @@ export function refusalOfBatch(batch: Buffer, config: LogConfig): number {
   if (batchSize(batch) < batch.length && batchSize(batch) >= headerLength) return ErrorCode.INVALID_RECORD;
   if (!isIntact(batch, 0, batch.length)) return ErrorCode.CORRUPT_MESSAGE;
   const header = readHeader(batch);
-  // The base offset is the client's, and may be one that doubles can't count on from.
+  // The base offset is the client's, and may be too large for arithmetic with doubles.
   const countMatches = header.count > 0 && batch.readInt32BE(lastOffsetDeltaAt) === header.count - 1;
   if (!countMatches || isControl(header)) return ErrorCode.INVALID_RECORD;
   if (header.producerId >= 0 && (header.baseSequence < 0 || header.producerEpoch < 0))
@@ -32,7 +32,7 @@ export function refusalOfBatch(batch: Buffer, config: LogConfig): number {
   return holdsItsRecords(batch, header, config.compact) ? ErrorCode.NONE : ErrorCode.INVALID_RECORD;
 }
 
-/** Gives every record of the batch the broker's time (`message.timestamp.type=LogAppendTime`). */
+/** Sets the broker's time in every record of the batch (`message.timestamp.type=LogAppendTime`). */
 export function stampAppendTime(batch: Buffer, now: number): void {
   batch.writeInt16BE(batch.readInt16BE(attributesAt) | logAppendTimeFlag, attributesAt);
   writeInt64(batch, now, maxTimestampAt);

@@ -68,14 +68,14 @@ describe('a batch is refused', () => {
     expect(refusalOfBatch(batch, config)).toBe(ErrorCode.INVALID_RECORD);
   });
 
-  it('without a key where the topic is compacted', () => {
+  it('without a key if the topic is compacted', () => {
     expect(refusalOfBatch(batchOf([0n]), compacted)).toBe(ErrorCode.INVALID_RECORD);
     const keyed = encodeRecords([{ key: Buffer.from('k'), value: null }], 1_000);
     expect(refusalOfBatch(keyed, compacted)).toBe(ErrorCode.NONE);
   });
 });
 
-it('takes plain and compressed batches that are what they say', () => {
+it('accepts valid plain and compressed batches', () => {
   expect(refusalOfBatch(batchOf([0n, 1n, 2n]), config)).toBe(ErrorCode.NONE);
   expect(refusalOfBatch(batchOf([0n, 1n, 2n], { codec: 1 }), config)).toBe(ErrorCode.NONE);
   expect(refusalOfBatch(batchOf([0n], { tail: [4, 2, 97, 1, 0, 2, 98] }), config)).toBe(ErrorCode.NONE);
@@ -92,7 +92,7 @@ it.each([-100, 3, 100])(
   },
 );
 
-it('refuses a timestamp that goes on for ever', () => {
+it('refuses a timestamp without an end', () => {
   const body = [0, ...Array.from({ length: 200 }, () => 0xff), 1, 0, 1, 0, 0];
   const content = Buffer.from([...varint(BigInt(body.length)), ...body]);
   const header = readHeader(encodeRecords([{ key: null, value: null }], 1_000));
@@ -100,7 +100,7 @@ it('refuses a timestamp that goes on for ever', () => {
   expect(refusalOfBatch(batch, config)).toBe(ErrorCode.INVALID_RECORD);
 });
 
-/** Identical records, which take next to nothing compressed. */
+/** Identical records, which are tiny when compressed. */
 function bomb(count: number): Buffer {
   const record = Buffer.from([12, 0, 0, 0, 1, 1, 0]);
   return compressed(Buffer.alloc(record.length * count, record), count);
@@ -119,7 +119,7 @@ function compressed(content: Buffer, count: number): Buffer {
   return buildBatch({ ...header, attributes: 1, count, lastOffsetDelta: count - 1 }, gzipSync(content));
 }
 
-it('looks at a header before it decompresses anything', () => {
+it('checks a header before it decompresses anything', () => {
   const batch = bomb(1_000_000);
   const notGzip = Buffer.concat([batch.subarray(0, headerLength), Buffer.from('no gzip at all')]);
   const header = readHeader(batch);

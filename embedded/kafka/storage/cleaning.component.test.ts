@@ -46,7 +46,7 @@ test('retention drops whole old segments, by time and by size, and moves the log
   expect((await logs.open()).highWatermark).toBe(100);
 });
 
-test('compaction keeps the newest of each key with its offset, and a reader in the middle goes on', async () => {
+test('compaction keeps the newest of each key with its offset, and a reader in the middle continues', async () => {
   const log = await logs.open(
     { 'cleanup.policy': 'compact', 'segment.bytes': '2000', 'delete.retention.ms': '1000' },
     0,
@@ -68,7 +68,7 @@ test('compaction keeps the newest of each key with its offset, and a reader in t
   expect(await keyed(again, 0)).toEqual(before.slice(-10));
 });
 
-test('compaction removes aborted records and, after their time, tombstones', async () => {
+test('compaction removes aborted records and, after their retention, tombstones', async () => {
   const log = await logs.open({ 'cleanup.policy': 'compact', 'delete.retention.ms': '1000' }, 0);
   await logs.appendKeyed(log, 'a', 'kept');
   await logs.appendKeyed(log, 'b', 'old');
@@ -95,7 +95,7 @@ test('a compacted log refuses records without a key', async () => {
   expect(log.append(textBatch(['no key'])).errorCode).toBe(87);
 });
 
-test('records deleted by request stay deleted, and their segments go', async () => {
+test('records deleted by request stay deleted, and their segments are removed', async () => {
   const log = await logs.open({ 'segment.bytes': '1024' });
   for (let i = 0; i < 100; i++) await log.append(textBatch([`v${i}`])).durable;
   log.logStart = 57;
@@ -109,7 +109,7 @@ test('records deleted by request stay deleted, and their segments go', async () 
   expect((await values(log, 57))[0]).toBe('v57');
 });
 
-test('readers in the middle lose nothing while retention and compaction run under them', async () => {
+test('readers in the middle lose nothing during retention and compaction', async () => {
   const log = await logs.open({ 'cleanup.policy': 'compact', 'segment.bytes': '2000' }, 0);
   const newest = new Map<string, string>();
   const shown = new Map<string, string>();
@@ -140,7 +140,7 @@ test('readers in the middle lose nothing while retention and compaction run unde
   expect(shown).toEqual(newest);
 });
 
-test('compaction reads and keeps what was compressed', async () => {
+test('compaction reads and keeps compressed records', async () => {
   const log = await logs.open({ 'cleanup.policy': 'compact' }, 0);
   const plain = encodeRecords(
     ['a', 'b', 'a'].map((key, i) => ({ key: Buffer.from(key), value: Buffer.from(`v${i}`) })),

@@ -5,7 +5,7 @@ import type { DecodedRecord } from '../protocol/records.js';
 import type { PartitionLog } from './partition-log.js';
 import { cleanedSuffix, Segment } from './segment.js';
 
-/** Keys remembered in one run take at most about so much; what does not fit waits for the next run. */
+/** Approximate maximum memory of the keys of one run; further keys wait for the next run. */
 const maxKeyBytes = 16 * 1024 * 1024;
 const bytesPerKeyEntry = 64;
 const writeBytes = 1024 * 1024;
@@ -18,10 +18,10 @@ interface LatestOffsets {
 
 /**
  * Compacts the closed segments below the last stable offset: of each key only the newest record stays,
- * records of aborted transactions go, tombstones go when they are older than `delete.retention.ms`. Offsets
- * never change. Control batches stay (readers need the marker as long as the aborted transaction is listed).
- * What is left of a compressed batch is stored uncompressed. Neighbouring segments that have become small are
- * merged.
+ * records of aborted transactions are removed, tombstones are removed when they are older than
+ * `delete.retention.ms`. Offsets never change. Control batches stay (readers need the marker as long as the
+ * aborted transaction is listed). The rest of a compressed batch is stored uncompressed. Neighbouring
+ * segments that have become small are merged.
  */
 export async function compactLog(log: PartitionLog, now: number): Promise<void> {
   const { lastStableOffset } = log;
@@ -59,7 +59,7 @@ async function latestOffsets(log: PartitionLog, segments: readonly Segment[]): P
 }
 
 /**
- * Puts what is left of the first segment, and of as many after it as fit, into one. Returns how many it
+ * Merges the rest of the first segment, and of as many after it as fit, into one. Returns how many it
  * replaced.
  */
 async function mergeFirst(
@@ -75,7 +75,7 @@ async function mergeFirst(
     for (const segment of segments) {
       if (replaced.length > 0 && merged.size + segment.size > log.config.segmentBytes) break;
       await copyKept(log, segment, merged, latest, tombstonesBefore);
-      // It covers the whole range of offsets, whatever is left of it.
+      // It covers the whole range of offsets, however few records remain.
       merged.lastOffset = segment.lastOffset;
       replaced.push(segment);
     }
@@ -111,7 +111,7 @@ async function copyKept(
   }
 }
 
-/** What stays of a batch: all of it, a smaller batch with the same offsets, or nothing. */
+/** Returns the rest of a batch: all of it, a smaller batch with the same offsets, or nothing. */
 function keptOf(
   log: PartitionLog,
   header: BatchHeader,

@@ -24,7 +24,7 @@ afterEach(() => logs.end());
 
 const all = Array.from({ length: count }, (_, i) => `v${i}`);
 
-/** A log of sixty batches with a record each, closed. Returns the paths of its segments. */
+/** Makes a log of sixty batches with a record each, closed. Returns the paths of its segments. */
 async function written(config: Record<string, string> = configs): Promise<string[]> {
   const log = await logs.open(config, noCache);
   for (const value of all)
@@ -46,7 +46,7 @@ const flip = (at: number) => (bytes: Buffer) => {
   bytes[at] = (bytes[at] ?? 0) ^ 0x41;
 };
 
-/** Where the batch at an index begins. */
+/** Returns the position of the batch at an index. */
 function place(bytes: Buffer, index: number): number {
   let at = 0;
   for (let i = 0; i < index; i++) at += bytes.readInt32BE(at + 8) + 12;
@@ -58,8 +58,8 @@ async function opened(config: Record<string, string> = configs, isMore = known):
 }
 
 /**
- * Readers, from whatever offset, get what is intact and are never stuck; what is appended comes behind all
- * that was there.
+ * Asserts that readers, from any offset, get all intact records and are never stuck, and that new records
+ * come after all earlier ones.
  */
 async function expectServed(log: PartitionLog, expected: string[]): Promise<void> {
   expect(await values(log, log.logStart)).toEqual(expected);
@@ -95,7 +95,7 @@ describe.each([true, false])('with a checkpoint: %s', (hasCheckpoint) => {
       (bytes) => bytes.fill(0, place(bytes, 30) + 5, place(bytes, 32) + 20),
       without(30, 31, 32),
     ],
-  ])('damage in %s costs that batch alone', async (_where, edit, expected) => {
+  ])('damage in %s loses only that batch', async (_where, edit, expected) => {
     const [path = ''] = await written(oneSegment);
     let before: Buffer | undefined;
     const log = await spoil(path, (bytes) => {
@@ -112,7 +112,7 @@ describe.each([true, false])('with a checkpoint: %s', (hasCheckpoint) => {
     expect(await findDamaged(logs.folder)).toEqual(damaged);
   });
 
-  test('a closed segment that was cut is damage, however it ends', async () => {
+  test('a truncated closed segment is damage, however it ends', async () => {
     const paths = await written();
     if (!hasCheckpoint) await rm(join(logs.folder, 'checkpoint'));
     const bytes = await readFile(paths[1] ?? '');
@@ -135,7 +135,7 @@ describe.each([true, false])('with a checkpoint: %s', (hasCheckpoint) => {
   });
 });
 
-/** The offsets of a segment, by the names of the files. */
+/** Returns the offsets of a segment, by the names of the files. */
 function lostOf(paths: readonly string[], index: number): number[] {
   const base = (path: string | undefined): number =>
     path === undefined ? count : Number.parseInt(path.split('/').at(-1) ?? '', 10);
@@ -143,7 +143,7 @@ function lostOf(paths: readonly string[], index: number): number[] {
   return Array.from({ length: base(paths[index + 1]) - from }, (_, i) => from + i);
 }
 
-test('a log that is shorter than its checkpoint says goes on behind what was there', async () => {
+test('a log shorter than its checkpoint continues after its earlier end', async () => {
   const [path = ''] = await written({});
   await truncate(path, place(await readFile(path), 20) + 5);
   const log = await opened({});
@@ -151,13 +151,13 @@ test('a log that is shorter than its checkpoint says goes on behind what was the
   expect(await findDamaged(logs.folder)).toHaveLength(1);
 });
 
-test('a log whose files are all gone goes on behind what was there', async () => {
+test('a log without any files continues after its earlier end', async () => {
   for (const path of await written()) await rm(path);
   await expectServed(await opened(), []);
   expect(await findDamaged(logs.folder)).not.toEqual([]);
 });
 
-test('without a checkpoint what is known elsewhere says how far it went', async () => {
+test('without a checkpoint, other state tells the earlier end', async () => {
   const [path = ''] = await written({});
   await rm(join(logs.folder, 'checkpoint'));
   await truncate(path, place(await readFile(path), 20) + 5);
@@ -166,7 +166,7 @@ test('without a checkpoint what is known elsewhere says how far it went', async 
   expect(await findDamaged(logs.folder)).toHaveLength(1);
 });
 
-test('a byte that flips under a running broker costs that batch, and readers go on', async () => {
+test('a byte that flips under a running broker loses only its batch, and readers continue', async () => {
   const [path = ''] = await written({});
   const log = await opened({});
   await change(path, (bytes) => flip(place(bytes, 10) + 70)(bytes));
@@ -178,7 +178,7 @@ test('a byte that flips under a running broker costs that batch, and readers go 
   expect(await findDamaged(logs.folder)).toHaveLength(1);
 });
 
-test('compaction does not take a damaged record for an intact one', async () => {
+test('compaction does not treat a damaged record as intact', async () => {
   const config = { 'cleanup.policy': 'compact', 'segment.bytes': '1024' };
   const log = await logs.open(config, noCache);
   for (let i = 0; i < 40; i++) await logs.appendKeyed(log, `k${i}`, `v${i}`);
@@ -192,7 +192,7 @@ test('compaction does not take a damaged record for an intact one', async () => 
   expect(await findDamaged(logs.folder)).toHaveLength(1);
 });
 
-test('what retention or compaction took away is not missing', async () => {
+test('records removed by retention or compaction are not reported as missing', async () => {
   const config = { ...configs, 'retention.bytes': '3000', 'cleanup.policy': 'compact,delete' };
   const log = await logs.open(config, noCache);
   for (let i = 0; i < 200; i++) await logs.appendKeyed(log, `k${i % 3}`, `v${i}`);

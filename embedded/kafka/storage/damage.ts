@@ -5,21 +5,19 @@ import { isSystemError } from '../../../platform/errors.js';
 import type { Logger } from '../../../platform/logger.js';
 import { syncFolder } from './files.js';
 
-/** Of the copy of a damaged file, or, where a file is missing, of an empty one in its place. */
+/** Suffix of the copy of a damaged file, or of an empty file in place of a missing one. */
 const damagedSuffix = '.damaged';
 
-/**
- * What a start or a reader found that no crash can have left: something that was on disk is there no more.
- */
+/** Damage found by a start or a reader that no crash can cause: durable data is missing. */
 export interface Damage {
-  /** The file that is damaged or missing. */
+  /** The damaged or missing file. */
   path: string;
   what: string;
 }
 
 /**
- * Keeps a copy of a damaged file beside it, before anything is changed, and says so in the log.
- * As long as the copy is there, {@link findDamaged} names it.
+ * Keeps a copy of a damaged file beside it, before anything is changed, and logs it. As long as the copy
+ * exists, {@link findDamaged} names it.
  */
 export async function keepDamaged({ path, what }: Damage, logger: Logger): Promise<void> {
   for (let copies = 1; ; copies++) {
@@ -48,7 +46,7 @@ async function copyOrMark(path: string, kept: string): Promise<void> {
   }
 }
 
-/** The copies of damaged files in a broker's data folder that nobody has removed yet, relative to it. */
+/** Returns the copies of damaged files in a broker's data folder that are not removed yet, relative to it. */
 export async function findDamaged(dataDir: string): Promise<string[]> {
   try {
     const names = await readdir(dataDir, { recursive: true });

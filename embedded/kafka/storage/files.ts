@@ -6,7 +6,7 @@ import { crc32c } from '../../../platform/crc32c.js';
 
 const readOnce = promisify(fs.read);
 const writevOnce = promisify(fs.writev);
-/** Waits until the file's data, and what is needed to find it again, is on the disk. */
+/** Waits until the file's data and size are on disk. */
 export const dataSync = promisify(fs.fdatasync);
 
 /** Reads `length` bytes at `position`, fewer only at the end of the file. */
@@ -24,7 +24,7 @@ export async function readAt(fd: number, position: number, length: number): Prom
 /** One system call accepts at most this many buffers (IOV_MAX). */
 const maxBuffersPerWrite = 1024;
 
-/** Writes all buffers at `position`, whatever the system takes at a time. */
+/** Writes all buffers at `position`, however many the system accepts at a time. */
 export async function writeAllAt(fd: number, buffers: readonly Buffer[], position: number): Promise<void> {
   let at = position;
   for (let from = 0; from < buffers.length; from += maxBuffersPerWrite) {
@@ -56,7 +56,7 @@ export async function syncFolder(path: string): Promise<void> {
   }
 }
 
-/** Replaces a file as a whole: after a crash there is either the old content or the new one. */
+/** Replaces a whole file: after a crash there is either the old content or the new one. */
 export async function replaceFile(path: string, content: string): Promise<void> {
   const temporary = `${path}.new`;
   const handle = await open(temporary, 'w');
@@ -75,7 +75,7 @@ export function sealText(text: string): string {
   return `${crc32c(Buffer.from(text)).toString(16)}\n${text}`;
 }
 
-/** The text under the seal, or `undefined` when the two do not match. */
+/** Returns the text under the seal, or `undefined` when the two do not match. */
 export function unsealText(sealed: string): string | undefined {
   const lineEnd = sealed.indexOf('\n');
   const text = sealed.slice(lineEnd + 1);

@@ -13,8 +13,7 @@ import {
 import type { BatchHeader } from '../protocol/record-batch.js';
 
 /**
- * A batch that is further ahead of the one before it has a damaged offset, or is no batch but a record's
- * content.
+ * Maximum distance between batches: a larger one means a damaged offset, or no batch but a record's content.
  */
 const furthestAhead = 2 ** 31;
 
@@ -24,11 +23,11 @@ export interface FoundBatch {
 }
 
 /**
- * The intact batches of a damaged file that rise in offset, in order.
+ * Finds the intact batches of a damaged file in ascending order of offset.
  *
- * A batch that is not intact is passed by its length where that leads to another batch. Else each byte may be
- * the first of the next one. Neither length nor offset of a batch is under its CRC: a length is repaired
- * where the CRC fits the bytes up to the next batch, and a batch whose offset does not fit between its
+ * A damaged batch is skipped by its length if that leads to another batch. Otherwise each byte may be the
+ * first of the next one. Neither length nor offset of a batch is covered by its CRC: a length is repaired if
+ * the CRC matches the bytes up to the next batch, and a batch whose offset does not fit between its
  * neighbours' is left out.
  *
  * @param after - the offset before the first one.
@@ -81,7 +80,7 @@ function nextBatch(bytes: Buffer, at: number, last: number): number {
   return bytes.length;
 }
 
-/** The batch that these bytes are but for what is not under the CRC, if they are one. */
+/** Returns the batch in these bytes, repaired in the fields outside the CRC, if they are one. */
 function repair(bytes: Buffer): Buffer | undefined {
   if (bytes.length < headerLength || bytes.readUInt32BE(crcAt) !== crc32c(bytes, attributesAt))
     return undefined;

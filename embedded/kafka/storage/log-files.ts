@@ -15,9 +15,7 @@ import type { SegmentSummary } from './segment.js';
 
 const checkpointName = 'checkpoint';
 
-/**
- * A summary of a log up to its end at some moment; recovery reads and checks only what was written after it.
- */
+/** A summary of a log up to its end at some moment; recovery reads and checks only later records. */
 interface Checkpoint {
   segments: SegmentSummary[];
   producers: ProducerStatesSnapshot;
@@ -29,30 +27,30 @@ export interface LoadedLog {
   producers: ProducerStates;
 }
 
-/** What is known of a log without its files. */
+/** State of a log from other sources than its files. */
 export interface KnownLog {
   /** The first offset that was not deleted. */
   start: number;
-  /** Offsets below this were given out. */
+  /** Offsets below this were assigned. */
   end: number;
   /**
-   * The highest offset that a group has committed: without a checkpoint it tells how far the log went.
+   * The highest offset that a group has committed: without a checkpoint it tells the earlier end of the log.
    * Default 0.
    */
   committed?: number;
-  /** Whether there may be no file of it. */
+  /** Whether it may have no file. */
   isNew: boolean;
-  /** Whether offsets may be missing, as compaction leaves them. */
+  /** Whether offsets may be missing, as after compaction. */
   hasGaps: boolean;
 }
 
 /**
- * Opens a partition's folder, making it when missing: restores the checkpoint, scans the rest, cuts a torn
- * tail.
+ * Opens a partition's folder, creating it when missing: restores the checkpoint, scans the rest, truncates a
+ * torn tail.
  *
- * What no crash can have left is damage: an intact batch behind a bad byte, a file that is missing or shorter
- * than the checkpoint says, a closed segment with a bad end. The file is then kept beside (see {@link
- * keepDamaged}), what is intact goes on to be served, and no offset that was given out is given out again.
+ * Anything that no crash can cause is damage: an intact batch behind a bad byte, a file that is missing or
+ * shorter than the checkpoint says, a closed segment with a bad end. The file is then kept beside (see {@link
+ * keepDamaged}), intact batches are still served, and no assigned offset is assigned again.
  */
 export async function loadLog(folder: string, known: KnownLog, logger: Logger): Promise<LoadedLog> {
   await mkdir(folder, { recursive: true });
@@ -66,7 +64,7 @@ export async function loadLog(folder: string, known: KnownLog, logger: Logger): 
   return await recovery.finish();
 }
 
-/** Takes a log's files into account one after another, in order. */
+/** Adds a log's files one after another, in order. */
 class Recovery {
   readonly #segments: Segment[] = [];
   readonly #producers = new ProducerStates();
@@ -74,7 +72,7 @@ class Recovery {
   readonly #known: KnownLog;
   readonly #summaries: ReadonlyMap<number, SegmentSummary>;
   readonly #logger: Logger;
-  /** One past the last offset that the checkpoint knows of. */
+  /** The offset after the last one in the checkpoint. */
   readonly #checkpointed: number;
   #isDamaged = false;
 
@@ -87,7 +85,7 @@ class Recovery {
     if (checkpoint !== undefined) this.#producers.restore(checkpoint.producers);
   }
 
-  /** Segments that must be there and are not. */
+  /** Segments that should exist and do not. */
   async noteMissing(names: readonly string[]): Promise<void> {
     const bases = names.map((name) => Number.parseInt(name, 10));
     const start = this.#summaries.values().next().value?.baseOffset ?? this.#known.start;
@@ -116,7 +114,7 @@ class Recovery {
     if (before !== undefined && expected < baseOffset) {
       if (!this.#known.hasGaps && !this.#isDamaged)
         await this.#damage(expected, `offsets ${expected} to ${baseOffset - 1} are missing`);
-      // It covers the whole range, so that the next start does not miss them again.
+      // It covers the whole range, so that the next start does not report the segments again.
       before.lastOffset = baseOffset - 1;
     }
     const { size: fileLength } = await stat(segment.path);
@@ -154,7 +152,7 @@ class Recovery {
   ): Promise<Segment> {
     const { size: scannedFrom, lastOffset: scannedAfter } = segment;
     let count = 0;
-    // Without a checkpoint it may have been merged with the next ones, whose files are yet to go.
+    // Without a checkpoint it may have been merged with the next ones, whose files are not removed yet.
     const isMerged = this.#known.hasGaps && this.#summaries.size === 0;
     const below = isMerged ? Infinity : (next ?? Infinity);
     await segment.recover(fileLength, { hasGaps: this.#known.hasGaps, below }, (batch) => {
@@ -184,7 +182,7 @@ class Recovery {
     return repaired;
   }
 
-  /** The checkpoint's states include what was before it. */
+  /** The checkpoint's states include earlier records. */
   #apply({ header, bytes }: FoundBatch): void {
     if (header.baseOffset >= this.#checkpointed)
       this.#producers.apply(header, isControl(header) && isCommitMarker(bytes, header));
@@ -197,7 +195,7 @@ class Recovery {
 }
 
 /**
- * Writes what is intact of a damaged segment to a new file beside it, for the caller to move to its place.
+ * Writes the intact batches of a damaged segment to a new file beside it, which the caller moves into place.
  *
  * @param below - where the next segment begins.
  */
@@ -214,7 +212,7 @@ export async function repairSegment(segment: Segment, folder: string, below: num
     throw error;
   }
   for (const { header } of kept) repaired.note(header);
-  // It covers the whole range of offsets, whatever is left of it.
+  // It covers the whole range of offsets, however few records remain.
   repaired.lastOffset = Math.max(repaired.lastOffset, segment.lastOffset);
   return repaired;
 }
@@ -226,7 +224,7 @@ export async function createSegment(folder: string, baseOffset: number): Promise
   return segment;
 }
 
-/** @param producers - as of the end of the last segment; later appends must not be in it. */
+/** @param producers - at the end of the last segment; without later appends. */
 export async function saveCheckpoint(
   folder: string,
   segments: readonly Segment[],
@@ -236,7 +234,7 @@ export async function saveCheckpoint(
   await replaceFile(join(folder, checkpointName), sealText(JSON.stringify(checkpoint)));
 }
 
-/** A checkpoint holds positions: it must go before a segment it describes is replaced by another file. */
+/** A checkpoint contains positions: it must be removed before another file replaces a segment in it. */
 export async function dropCheckpoint(folder: string): Promise<void> {
   await unlink(join(folder, checkpointName)).catch((error: unknown) => {
     if (!isSystemError(error, 'ENOENT')) throw error;

@@ -3,11 +3,11 @@ import { compactLog } from './compaction.js';
 import { applyRetention } from './retention.js';
 
 /**
- * An idempotent producer that wrote nothing for so long is forgotten (Kafka's `producer.id.expiration.ms`).
+ * An idempotent producer without writes is forgotten after this time (Kafka's `producer.id.expiration.ms`).
  */
 const producerExpiryMs = 24 * 3600 * 1000;
 
-/** One run of everything that keeps the disk and the memory bounded. */
+/** Runs all tasks that limit disk and memory, once. */
 export async function maintain({ topics, groups, transactions, clock }: Services): Promise<void> {
   const now = clock.now();
   for (const { partitions } of topics.all()) {

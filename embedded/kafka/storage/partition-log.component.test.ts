@@ -43,7 +43,7 @@ for (const cacheBytes of [0, 1024 * 1024]) {
   });
 }
 
-test('a torn or garbled tail is cut, and the log goes on behind the last whole batch', async () => {
+test('a torn or garbled tail is truncated, and the log continues after the last whole batch', async () => {
   const log = await logs.open();
   for (let i = 0; i < 10; i++) await log.append(textBatch([`v${i}`])).durable;
   const path = log.active.path;
@@ -63,7 +63,7 @@ test('a torn or garbled tail is cut, and the log goes on behind the last whole b
   expect((await readFile(path)).length).toBe(garbled.active.size);
 });
 
-test('a broken checkpoint only costs a scan', async () => {
+test('a broken checkpoint only causes a scan', async () => {
   const log = await logs.open();
   await log.append(textBatch(['kept'], { producerId: 5, producerEpoch: 0, baseSequence: 0 })).durable;
   await logs.close(log);
@@ -162,7 +162,7 @@ test.each([
   ['EROFS', false],
   ['EIO', true],
 ])(
-  'a disk that refuses writes (%s): a retriable failure, nothing half-written, and it goes on when the disk does',
+  'a disk that refuses writes (%s): a retriable failure, nothing half-written, and it continues when the disk does',
   async (code, afterWriting) => {
     const log = await logs.open();
     await log.append(textBatch(['before'])).durable;
@@ -189,7 +189,7 @@ test.each([
   },
 );
 
-test('a batch that was written but not synced is cut, not taken for durable', async () => {
+test('a batch that was written but not synced is truncated, and never served as durable', async () => {
   const log = await logs.open();
   await log.append(textBatch(['before'])).durable;
   const { active } = log;

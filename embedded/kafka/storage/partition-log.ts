@@ -19,7 +19,7 @@ import { TailCache } from './tail-cache.js';
 import type { TailCacheBudget } from './tail-cache.js';
 import type { LogConfig } from './topic-config.js';
 
-/** A checkpoint after so many bytes: the most that a start has to scan and check in a partition. */
+/** Bytes between checkpoints: the maximum that a start scans and checks in a partition. */
 const checkpointEveryBytes = 16 * 1024 * 1024;
 
 export interface LogEnvironment {
@@ -32,7 +32,7 @@ export interface Appended {
   errorCode: number;
   /** -1 when refused. */
   baseOffset: number;
-  /** The time given to the batch under LogAppendTime, else -1. */
+  /** The time set in the batch under LogAppendTime, else -1. */
   logAppendTime: number;
   /**
    * Resolves when the batch is on disk; rejects when the disk refuses it, and the batch is then not in the
@@ -54,8 +54,8 @@ interface PendingBatch {
 
 /**
  * One partition: segments on disk, producer states, and the group commit. Appends get their offset at once
- * and are written together by one write and one fsync per round; everything that arrives during a round
- * shares the next one. Readers see a batch only when it is on disk (the high watermark is the durable end).
+ * and are written together by one write and one fsync per round; appends that arrive during a round share the
+ * next one. Readers see a batch only when it is on disk (the high watermark is the durable end).
  */
 export class PartitionLog {
   readonly topic: string;
@@ -65,10 +65,10 @@ export class PartitionLog {
   /** The first offset that readers get. */
   logStart: number;
   segments: Segment[] = [];
-  /** Everything below has been through compaction since the start. */
+  /** Everything below has been compacted since the start. */
   compactedUpTo = 0;
   producers: ProducerStates;
-  /** One past the last durable offset. */
+  /** The offset after the last durable one. */
   highWatermark = 0;
   #nextOffset = 0;
   readonly #environment: LogEnvironment;
@@ -112,7 +112,7 @@ export class PartitionLog {
     return new PartitionLog(name, config, known.start, loaded, environment);
   }
 
-  /** Where read_committed readers stop: the first open transaction, else the high watermark. */
+  /** The limit of read_committed readers: the first open transaction, else the high watermark. */
   get lastStableOffset(): number {
     return Math.min(this.producers.firstOpenOffset() ?? Infinity, this.highWatermark);
   }
@@ -157,10 +157,10 @@ export class PartitionLog {
   }
 
   /**
-   * Whole batches from the one that contains `offset` on.
+   * Reads whole batches from the one that contains `offset` on.
    *
    * @param upTo - exclusive: the high watermark, or the last stable offset for read_committed.
-   * @param maxBytes - a first batch that is larger is served all the same.
+   * @param maxBytes - a larger first batch is still served.
    */
   async read(offset: number, upTo: number, maxBytes: number): Promise<LogSlice> {
     if (offset < this.logStart || offset > this.highWatermark) {
@@ -192,7 +192,7 @@ export class PartitionLog {
   }
 
   /**
-   * Puts `merged` in the place of the closed segments `replaced`, whose records it holds: atomically for
+   * Replaces the closed segments `replaced` by `merged`, which contains their records: atomically for
    * readers, and so that a crash at any moment leaves one of the two.
    */
   async replaceSegments(replaced: readonly Segment[], merged: Segment): Promise<void> {
@@ -201,7 +201,7 @@ export class PartitionLog {
     await this.#exclusively(async () => {
       // Repaired or dropped meanwhile.
       if (!replaced.every((segment) => this.segments.includes(segment))) return;
-      // A checkpoint holds positions in the files that go.
+      // A checkpoint contains positions in the removed files.
       await dropCheckpoint(this.folder);
       await merged.moveTo(first.path);
       this.segments = this.segments.flatMap((segment) => {
@@ -215,8 +215,8 @@ export class PartitionLog {
   }
 
   /**
-   * Does something with the files. Where one turns out to be damaged, a copy of it is kept, what is intact of
-   * it takes its place, and the work is done again.
+   * Runs an action on the files. If one turns out to be damaged, a copy of it is kept, its intact batches
+   * replace it, and the action is repeated.
    */
   async withRepair<T>(work: () => Promise<T>): Promise<T> {
     for (let left = this.segments.length; ; left--) {
@@ -231,7 +231,7 @@ export class PartitionLog {
     }
   }
 
-  /** Waits for what was appended, saves a checkpoint, releases the files. */
+  /** Waits for all appends, saves a checkpoint, releases the files. */
   async close(): Promise<void> {
     this.#closed = true;
     for (const wake of this.#waiting) wake();
@@ -243,7 +243,7 @@ export class PartitionLog {
     this.active.release();
   }
 
-  /** Runs `action` between two rounds of the group commit, when everything appended is on disk. */
+  /** Runs `action` between two rounds of the group commit, when all appends are on disk. */
   async #exclusively(action: () => Promise<void>): Promise<void> {
     while (this.#running !== undefined) await this.#running;
     this.#running = action().finally(() => {
@@ -270,7 +270,7 @@ export class PartitionLog {
 
   async #readFiles(offset: number, upTo: number, maxBytes: number): Promise<Buffer[]> {
     for (;;) {
-      // Looked up anew each time: retention or compaction may change the list while a file is read.
+      // Looked up each time: retention or compaction may change the list while a file is read.
       const segment = this.segments.find(({ lastOffset }) => lastOffset >= offset);
       if (segment === undefined || segment.baseOffset >= upTo) return [];
       const bytes = await segment.read(offset, upTo, maxBytes);
@@ -299,7 +299,7 @@ export class PartitionLog {
   }
 
   async #flush(): Promise<void> {
-    // Lets everything that arrives in this tick share the first round.
+    // Lets all appends of this tick share the first round.
     await Promise.resolve();
     try {
       while (this.#pending.length > 0 || this.#rollRequested) {
@@ -380,7 +380,7 @@ export class PartitionLog {
     }
   }
 
-  /** After a failed write: what is not durable is gone, for readers and for producer states alike. */
+  /** After a failed write: discards batches that are not durable, for readers and for producer states. */
   async #fail(error: unknown): Promise<void> {
     this.#failed = true;
     this.#environment.logger.error(
@@ -395,7 +395,7 @@ export class PartitionLog {
 
   async #reload(): Promise<void> {
     try {
-      // After a failed fsync the system may show bytes that the disk has not got, and never will.
+      // After a failed fsync the system may return bytes that the disk does not have, and never will.
       await this.active.truncateToSize();
       const known = {
         start: this.logStart,

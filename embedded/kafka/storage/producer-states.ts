@@ -2,7 +2,7 @@ import { isControl, isTransactional } from '../protocol/record-batch.js';
 import type { BatchHeader } from '../protocol/record-batch.js';
 import { ErrorCode } from '../protocol/error-codes.js';
 
-/** Kafka remembers so many batches per producer and partition to recognise retries. */
+/** Number of batches per producer and partition that Kafka remembers to recognise retries. */
 const rememberedBatches = 5;
 const maxSequence = 0x7fff_ffff;
 
@@ -39,9 +39,9 @@ export type ProducerVerdict =
   | { kind: 'refuse'; errorCode: number };
 
 /**
- * What one partition knows of its idempotent and transactional producers: the last five batches of each
- * (retries are answered, gaps are refused), open transactions (the last stable offset) and aborted ones. It
- * is a pure function of the batch headers in the log, so it is rebuilt from them.
+ * State of one partition's idempotent and transactional producers: the last five batches of each (retries are
+ * answered, gaps are refused), open transactions (the last stable offset) and aborted ones. It is a pure
+ * function of the batch headers in the log, so it is rebuilt from them.
  */
 export class ProducerStates {
   #producers = new Map<number, ProducerState>();
@@ -51,7 +51,7 @@ export class ProducerStates {
   #openSince = new Map<number, number>();
   #aborted: AbortedTransaction[] = [];
 
-  /** Judges a client's batch before it gets an offset; does not change anything. */
+  /** Checks a client's batch before it gets an offset; does not change anything. */
   check(header: BatchHeader): ProducerVerdict {
     const state = this.#producers.get(header.producerId);
     if (header.producerId < 0 || state === undefined) return { kind: 'append' };
@@ -72,7 +72,7 @@ export class ProducerStates {
       : { kind: 'refuse', errorCode: ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER };
   }
 
-  /** Takes a batch that is in the log into account. `committed` matters for markers only. */
+  /** Adds a batch that is in the log. `committed` applies to markers only. */
   apply(header: BatchHeader, committed: boolean): void {
     if (header.producerId < 0) return;
     const timestamp = header.maxTimestamp;
@@ -105,7 +105,8 @@ export class ProducerStates {
   }
 
   /**
-   * Aborted transactions with records in `[from, to)`, sorted by first offset: clients rely on that order.
+   * Returns aborted transactions with records in `[from, to)`, sorted by first offset: clients rely on that
+   * order.
    */
   abortedBetween(from: number, to: number): AbortedTransaction[] {
     return this.#aborted
@@ -114,8 +115,8 @@ export class ProducerStates {
   }
 
   /**
-   * Forgets aborted transactions below the log's start, and producers that wrote nothing since `unusedSince`.
-   * Times are the producers' own: one from the future counts as `now`, or it would never be forgotten.
+   * Removes aborted transactions below the log's start, and producers without writes since `unusedSince`.
+   * Times are the producers' own: one from the future counts as `now`, or it would never be removed.
    */
   prune(logStart: number, unusedSince: number, now: number): void {
     this.#aborted = this.#aborted.filter((transaction) => transaction.lastOffset >= logStart);
@@ -158,9 +159,7 @@ export class ProducerStates {
   }
 }
 
-/**
- * By offsets, not by count: compaction removes records from a batch and leaves its sequence range as it was.
- */
+/** By offsets, not by count: compaction removes records from a batch and keeps its sequence range. */
 function lastSequenceOf(header: BatchHeader): number {
   return addToSequence(header.baseSequence, header.lastOffset - header.baseOffset);
 }

@@ -15,7 +15,7 @@ test('the first batch of an unknown producer is accepted whatever its sequence',
   expect(states.check(batch({ baseSequence: 17 }))).toEqual({ kind: 'append' });
 });
 
-test('each of the last five batches is recognised when it comes again; the sixth is out of order', () => {
+test('each of the last five batches is recognised when it is repeated; the sixth is out of order', () => {
   const sent = Array.from({ length: 6 }, (_, i) => append({ baseSequence: i * 2, count: 2 }));
   for (const earlier of sent.slice(1)) {
     expect(states.check(earlier)).toMatchObject({ kind: 'duplicate', baseOffset: earlier.baseOffset });
@@ -94,7 +94,7 @@ test('pruning forgets idle producers, but none with an open transaction', () => 
   expect(states.snapshot().producers.map(([id]) => id)).toEqual([2]);
 });
 
-test('pruning forgets a producer whose records are from the far future a while after it was seen', () => {
+test('pruning forgets a producer whose records are from the far future some time after its last write', () => {
   append({ producerId: 1, baseSequence: 0, maxTimestamp: 2 ** 62 });
   states.prune(0, 900, 1_000);
   expect(states.snapshot().producers).toHaveLength(1);

@@ -4,12 +4,12 @@ import type { PartitionLog } from './partition-log.js';
 import type { Segment } from './segment.js';
 
 /**
- * Closes an active segment that is old, then drops closed segments from the front: those below the log start,
- * those whose newest record has outlived `retention.ms`, and those beyond `retention.bytes`. The log start
+ * Closes an old active segment, then drops closed segments from the front: those below the log start, those
+ * whose newest record is older than `retention.ms`, and those beyond `retention.bytes`. The log start
  * follows.
  *
- * @param moveStart - sets the log start and resolves when it is on disk: a start then knows that what is below it is
- *   not lost but deleted.
+ * @param moveStart - sets the log start and resolves when it is on disk: the next start then knows that
+ *   earlier records are deleted and not lost.
  */
 export async function applyRetention(
   log: PartitionLog,
@@ -35,7 +35,7 @@ export async function applyRetention(
   const last = dropped.at(-1);
   if (last === undefined) return;
   await moveStart(Math.max(log.logStart, last.lastOffset + 1));
-  // Readers that hold a file open keep it; new reads no longer find the segment.
+  // Readers that have a file open keep it; new reads no longer find the segment.
   log.segments = log.segments.filter(({ baseOffset }) => baseOffset > last.lastOffset);
   for (const { path } of dropped) await unlink(path);
   await syncFolder(log.folder);

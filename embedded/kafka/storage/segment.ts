@@ -9,15 +9,15 @@ import type { FoundBatch } from './intact-batches.js';
 
 const truncate = promisify(ftruncate);
 
-/** One index entry for at least so many bytes of log: a read starts at most so far before its batch. */
+/** Minimum bytes of log per index entry: the maximum distance from the start of a read to its batch. */
 const indexIntervalBytes = 64 * 1024;
-/** Of a compacted or repaired segment that is still being written. */
+/** Suffix of a compacted or repaired segment that is still being written. */
 export const cleanedSuffix = '.cleaned';
 const scanChunkBytes = 1024 * 1024;
-/** No request is so large: a length beyond it is damage, and nothing is read by it. */
+/** No request is this large: a larger length is damage, and is not used for a read. */
 const largestBatch = 64 * 1024 * 1024;
 
-/** What a checkpoint keeps of a segment, so that it need not be scanned again. */
+/** A segment's part of a checkpoint, so that it need not be scanned again. */
 export interface SegmentSummary {
   baseOffset: number;
   size: number;
@@ -32,7 +32,7 @@ export function segmentFileName(baseOffset: number): string {
   return `${String(baseOffset).padStart(20, '0')}.log`;
 }
 
-/** The file does not hold what was written to it, from a batch at `position` on. */
+/** The file does not contain what was written to it, from a batch at `position` on. */
 export class DamagedSegment extends Error {
   readonly segment: Segment;
 
@@ -44,7 +44,7 @@ export class DamagedSegment extends Error {
 
 /**
  * One file of batches in wire format, with a sparse in-memory index from offset to position. `size` counts
- * durable bytes only; whatever the file holds beyond is not served.
+ * durable bytes only; bytes beyond it are not served.
  */
 export class Segment {
   readonly baseOffset: number;
@@ -58,22 +58,22 @@ export class Segment {
   #fd: number | undefined;
   #users = 0;
 
-  /** @param suffix - of the file while it is being made, see {@link moveTo}. */
+  /** @param suffix - of the file while it is being written, see {@link moveTo}. */
   constructor(folder: string, baseOffset: number, suffix = '') {
     this.baseOffset = baseOffset;
     this.lastOffset = baseOffset - 1;
     this.path = join(folder, `${segmentFileName(baseOffset)}${suffix}`);
   }
 
-  /** Makes the file, empty, and keeps it open until the matching {@link release}. */
+  /** Creates the file, empty, and keeps it open until the matching {@link release}. */
   create(): void {
     this.#fd = openSync(this.path, constants.O_RDWR | constants.O_CREAT | constants.O_TRUNC, 0o644);
     this.#users++;
   }
 
   /**
-   * Opens the file, in this very tick, and keeps it open until the matching {@link release}: it can then be
-   * replaced or deleted by others.
+   * Opens the file in the tick of the call, and keeps it open until the matching {@link release}, even if it
+   * is replaced or deleted meanwhile.
    */
   acquire(): number {
     this.#fd ??= openSync(this.path, constants.O_RDWR);
@@ -89,8 +89,7 @@ export class Segment {
   }
 
   /**
-   * Writes batches behind the durable end and waits for the disk. The caller then calls {@link note} for
-   * each.
+   * Writes batches after the durable end and waits for the disk. The caller then calls {@link note} for each.
    */
   async append(batches: readonly Buffer[]): Promise<void> {
     const fd = this.acquire();
@@ -102,7 +101,7 @@ export class Segment {
     }
   }
 
-  /** Takes a durable batch that starts at the current end into account. */
+  /** Adds a durable batch that starts at the current end to the index. */
   note(header: BatchHeader): void {
     const lastIndexed = this.#indexPositions.at(-1);
     if (lastIndexed === undefined || this.size - lastIndexed >= indexIntervalBytes) {
@@ -116,10 +115,10 @@ export class Segment {
   }
 
   /**
-   * The whole batches from the one that contains `offset` (or the next one) on, as one buffer: as many as fit
-   * `maxBytes` and end below `upTo`, but at least one. Empty when this segment has none.
+   * Returns the whole batches from the one that contains `offset` (or the next one) on, as one buffer: as
+   * many as fit `maxBytes` and end below `upTo`, but at least one. Empty when this segment has none.
    *
-   * @throws DamagedSegment where the file does not hold what was written.
+   * @throws DamagedSegment if the file does not contain what was written.
    */
   async read(offset: number, upTo: number, maxBytes: number): Promise<Buffer> {
     const fd = this.acquire();
@@ -162,7 +161,7 @@ export class Segment {
   /**
    * Visits every batch from `position` on, in order, until `visit` returns `false`; whole batches are passed.
    *
-   * @throws DamagedSegment where the file does not hold what was written.
+   * @throws DamagedSegment if the file does not contain what was written.
    */
   async forEachBatch(
     position: number,
@@ -179,11 +178,10 @@ export class Segment {
   }
 
   /**
-   * Reads what the file holds behind the known end and takes every intact batch into account, passing it on.
-   * Stops at the first byte that is not part of an intact batch with the next offset; `size` is then less
-   * than the file's length.
+   * Reads the file after the known end, adds every intact batch, and passes it on. Stops at the first byte
+   * that is not part of an intact batch with the next offset; `size` is then less than the file's length.
    *
-   * @param hasGaps - whether offsets may be missing between batches, as compaction leaves them.
+   * @param hasGaps - whether offsets may be missing between batches, as after compaction.
    * @param below - where the next segment begins.
    */
   async recover(
@@ -203,7 +201,7 @@ export class Segment {
     });
   }
 
-  /** What the file holds from `position` on. */
+  /** Returns the file's content from `position` on. */
   async rest(position: number): Promise<Buffer> {
     const fd = this.acquire();
     try {
@@ -214,7 +212,7 @@ export class Segment {
     }
   }
 
-  /** Cuts the file behind its durable end. */
+  /** Truncates the file at its durable end. */
   async truncateToSize(): Promise<void> {
     const fd = this.acquire();
     try {
@@ -226,8 +224,7 @@ export class Segment {
   }
 
   /**
-   * Gives the file its final name, in place of whatever has that name. Open readers keep the file they
-   * opened.
+   * Renames the file to its final name, replacing an existing file. Open readers keep the file they opened.
    */
   async moveTo(path: string): Promise<void> {
     await rename(this.path, path);
@@ -256,7 +253,7 @@ export class Segment {
     this.#indexPositions = [...summary.indexPositions];
   }
 
-  /** @returns where it met what can't be a batch, if it did. */
+  /** @returns the position of an invalid batch, if any. */
   async #scan(
     from: number,
     to: number,
@@ -295,8 +292,8 @@ export class Segment {
   }
 
   /**
-   * The header at `at` of bytes from `position`, if it may be there: none of its length and offsets is under
-   * a CRC.
+   * Returns the header at `at` of bytes from `position`, if it is plausible: its length and offsets are not
+   * covered by a CRC.
    */
   #headerOf(bytes: Buffer, at: number, position: number, before: number): BatchHeader {
     const header = readHeader(bytes, at);

@@ -16,7 +16,7 @@ beforeEach(async () => {
 
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-test('what was put is there after a restart; kinds and removed keys stay apart', async () => {
+test('values are there after a restart; kinds and removed keys stay separate', async () => {
   await using(async (store) => {
     await store.put([
       { key: ['topic', 'a'], value: { partitions: 3 } },
@@ -31,7 +31,7 @@ test('what was put is there after a restart; kinds and removed keys stay apart',
   });
 });
 
-test('a change of several keys that was torn is not there at all', async () => {
+test('a torn change of several keys has no effect at all', async () => {
   await using(async (store) => {
     await store.put([{ key: ['k', 'before'], value: 1 }]);
     await store.put([
@@ -96,7 +96,7 @@ describe('a file that is damaged, not torn', () => {
     ['in a length', 3, all],
     ['in the highest byte of a length', 0, all],
     ['in a checksum', 5, all.slice(1)],
-  ])('%s, costs that entry alone', async (_where, at, expected) => {
+  ])('%s, loses only that entry', async (_where, at, expected) => {
     const bytes = await readFile(path);
     bytes[at] = (bytes[at] ?? 0) ^ 0x15;
     await writeFile(path, bytes);
@@ -108,7 +108,7 @@ describe('a file that is damaged, not torn', () => {
     expect(await findDamaged(folder)).toHaveLength(1);
   });
 
-  test('in many places, costs what they hold', async () => {
+  test('in many positions, loses only the damaged entries', async () => {
     const bytes = await readFile(path);
     bytes.fill(0, 40, 200);
     await writeFile(path, bytes);

@@ -20,7 +20,7 @@ const rewriteAboveBytes = 4 * 1024 * 1024;
 
 /**
  * The broker's small durable state: topics and their settings, group offsets, transactions, producer ids. A
- * key-value map kept as an append-only file of checksummed frames; each frame holds the changes of one or
+ * key-value map stored as an append-only file of checksummed frames; each frame has the changes of one or
  * more `put` calls and takes effect as a whole or, if torn by a crash, not at all. The file is rewritten when
  * most of it is outdated.
  *
@@ -64,7 +64,7 @@ export class StateStore {
     return store;
   }
 
-  /** Everything of one kind: the key's other parts, and the value, in the form it was put in. */
+  /** Returns all entries of one kind: the key's other parts, and the value, in the form it was put in. */
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller names what it put under that kind
   *entries<T>(kind: string): Iterable<{ key: string[]; value: T }> {
     const prefix = `[${JSON.stringify(kind)},`;
@@ -100,7 +100,7 @@ export class StateStore {
   }
 
   async #flush(): Promise<void> {
-    // Lets everything that this tick still puts share the write.
+    // Lets all further changes of this tick share the write.
     await Promise.resolve();
     while (this.#queued.length > 0) {
       const taken = this.#queued;
@@ -118,7 +118,7 @@ export class StateStore {
         const queuedDone = this.#queuedDone;
         this.#queued = [...taken, ...this.#queued];
         this.#queuedDone = deferred();
-        // Cleared first: whoever hears of the failure may try again at once.
+        // Cleared first: a caller may retry as soon as it gets the failure.
         this.#running = undefined;
         done.reject(error);
         queuedDone.reject(error);
@@ -143,7 +143,7 @@ export class StateStore {
 
   async #rewrite(): Promise<void> {
     const temporary = `${this.#path}.new`;
-    // Queued changes are already in the map, and are written again behind it: applying them twice changes
+    // Queued changes are already in the map, and are written again after it: applying them twice changes
     // nothing.
     const frames = [...this.#values].map(([key, value]) => encodeFrame(encodePairs([[key, value]])));
     const bytes = Buffer.concat(frames);
@@ -162,10 +162,9 @@ export class StateStore {
   }
 
   /**
-   * Takes every intact frame into account.
+   * Applies every intact frame.
    *
-   * @returns where the last one ends, and where the first that is not intact begins, if intact ones follow
-   *   it.
+   * @returns where the last one ends, and where the first damaged one begins, if intact ones follow it.
    */
   #load(bytes: Buffer): { end: number; damagedAt: number | undefined } {
     let end = 0;
@@ -193,8 +192,8 @@ export class StateStore {
 }
 
 /**
- * The intact frames of a file, whatever is between them. One whose length alone is damaged ends where the
- * next one begins, or the file does, if its checksum says so; it is not whole then.
+ * Yields the intact frames of a file, whatever is between them. If only the length of one is damaged, it ends
+ * where the next one begins, or at the end of the file, if its checksum matches; it is not whole then.
  */
 function* intactFrames(bytes: Buffer): Generator<{ at: number; bodyEnd: number; isWhole: boolean }> {
   for (let at = 0; bytes.length - at > frameOverhead;) {
@@ -211,9 +210,9 @@ function* intactFrames(bytes: Buffer): Generator<{ at: number; bodyEnd: number; 
   }
 }
 
-/** Where the frame at `at` ends, if an intact one is there. */
+/** Returns where the frame at `at` ends, if it is intact. */
 function frameEnd(bytes: Buffer, at: number): number | undefined {
-  // In a search this alone tells most places: each text is a list, empty or of lists.
+  // Quickly excludes most positions: each text is a list, empty or of lists.
   const [first, second] = [bytes[at + frameOverhead], bytes[at + frameOverhead + 1]];
   if (first !== openBracket || (second !== openBracket && second !== closeBracket)) return undefined;
   const end = at + frameOverhead + bytes.readUInt32BE(at);
@@ -223,7 +222,7 @@ function frameEnd(bytes: Buffer, at: number): number | undefined {
 }
 
 function nextFrame(bytes: Buffer, at: number): number {
-  // By its length first: what its text holds is not to be taken for a frame.
+  // By its length first, so that content of its text is not parsed as a frame.
   const byLength = at + frameOverhead + bytes.readUInt32BE(at);
   if (byLength + frameOverhead < bytes.length && frameEnd(bytes, byLength) !== undefined) return byLength;
   let next = at + 1;

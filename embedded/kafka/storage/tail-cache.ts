@@ -1,7 +1,7 @@
 import type { BatchHeader } from '../protocol/record-batch.js';
 import { Deque } from './deque.js';
 
-/** What a batch takes in memory besides its bytes: matters when batches are single records. */
+/** Memory overhead of a batch besides its bytes: matters for batches of single records. */
 const overheadBytes = 256;
 
 interface CachedBatch {
@@ -10,9 +10,7 @@ interface CachedBatch {
   bytes: Buffer;
 }
 
-/**
- * Bounds the bytes that all partitions together keep of their newest batches; the oldest append goes first.
- */
+/** Limits the total bytes of the newest batches of all partitions; the oldest append is dropped first. */
 export class TailCacheBudget {
   readonly #maxBytes: number;
   readonly #order = new Deque<TailCache>();
@@ -35,8 +33,8 @@ export class TailCacheBudget {
 }
 
 /**
- * The newest durable batches of one partition without a gap, so that consumers that keep up never touch the
- * disk.
+ * The newest durable batches of one partition without a gap, so that consumers that keep up never read from
+ * the disk.
  */
 export class TailCache {
   readonly #budget: TailCacheBudget;
@@ -47,13 +45,13 @@ export class TailCache {
   }
 
   add(header: BatchHeader, batch: Buffer): void {
-    // A small batch would keep the whole network chunk alive that it arrived in.
+    // A view of a small batch would keep its whole network chunk alive.
     const bytes = batch.buffer.byteLength > batch.length * 2 ? Buffer.from(batch) : batch;
     this.#batches.push({ baseOffset: header.baseOffset, lastOffset: header.lastOffset, bytes });
     this.#budget.added(this, costOf(bytes));
   }
 
-  /** Drops the oldest batch. Returns the bytes that this frees; 0 when {@link clear} was faster. */
+  /** Drops the oldest batch. Returns the freed bytes; 0 when {@link clear} was faster. */
   evict(): number {
     const oldest = this.#batches.shift();
     return oldest === undefined ? 0 : costOf(oldest.bytes);
@@ -63,7 +61,7 @@ export class TailCache {
     while (this.#batches.length > 0) this.#budget.released(this.evict());
   }
 
-  /** Like `Segment.read`; `undefined` when the offset is older than what is kept. */
+  /** Like `Segment.read`; `undefined` when the offset is older than the cache. */
   read(offset: number, upTo: number, maxBytes: number): Buffer[] | undefined {
     const oldest = this.#batches.at(0);
     if (oldest === undefined || offset < oldest.baseOffset) return undefined;

@@ -3,8 +3,8 @@ import { decodeRecords } from '../protocol/records.js';
 import type { PartitionLog } from './partition-log.js';
 
 /**
- * The first record below `end` whose timestamp is at least `timestamp`. Whole segments and batches are passed
- * over by the larger of their header's two timestamps; an opaque batch answers with its first offset.
+ * Finds the first record below `end` whose timestamp is at least `timestamp`. Whole segments and batches are
+ * skipped by the larger of their header's two timestamps; an opaque batch counts by its first offset.
  */
 export async function findByTimestamp(
   log: PartitionLog,

@@ -6,10 +6,10 @@ export type ConfigType = keyof typeof configType;
 interface ConfigDefinition {
   type: ConfigType;
   default: string;
-  /** Why a value is refused, or `undefined` when it is fine. */
+  /** Returns why a value is refused, or `undefined` when it is valid. */
   check(value: string): string | undefined;
   documentation: string;
-  /** It changes nothing here. */
+  /** It has no effect here. */
   ignored?: true;
 }
 
@@ -39,7 +39,8 @@ function setting(type: ConfigType, defaultValue: string, check: ConfigDefinition
 }
 
 /**
- * The topic settings this broker honours, with Kafka's names, units and (but for the segment size) defaults.
+ * The topic settings that this broker supports, with Kafka's names, units and (except for the segment size)
+ * defaults.
  */
 const honoured: Readonly<Record<string, ConfigDefinition>> = {
   'cleanup.policy': {
@@ -108,9 +109,9 @@ const honoured: Readonly<Record<string, ConfigDefinition>> = {
 };
 
 /**
- * Settings of Kafka for which there is nothing to set here: they are about when to flush (an answer waits for
- * the disk as it is), about indexes (kept in memory), or about replicas (there is one). They are checked,
- * kept and described, so that a topic can be made as it is in production.
+ * Settings of Kafka that have no effect here: they are about when to flush (an answer always waits for the
+ * disk), about indexes (kept in memory), or about replicas (there is one). They are checked, kept and
+ * described, so that a topic can be created as in production.
  */
 const meaningless: Readonly<Record<string, ConfigDefinition>> = {
   'compression.gzip.level': setting('int', '-1', between(-1, 9n)),
@@ -129,14 +130,12 @@ const meaningless: Readonly<Record<string, ConfigDefinition>> = {
   'unclean.leader.election.enable': setting('boolean', 'false', oneOf('true', 'false')),
 };
 
-/**
- * All topic settings that are taken. A name that is not among them is refused: it may be one that matters.
- */
+/** All accepted topic settings. Any other name is refused: it may be one that matters. */
 export const topicConfigs: Readonly<Record<string, ConfigDefinition>> = { ...honoured, ...meaningless };
 
 export type ConfigValues = Readonly<Record<string, string>>;
 
-/** The settings in the form the log works with. */
+/** The settings in the form of the log. */
 export interface LogConfig {
   compact: boolean;
   drop: boolean;
@@ -161,7 +160,7 @@ export function refusalOf(values: ConfigValues): string | undefined {
   return undefined;
 }
 
-/** Names of the settings that ask for something that this broker does not do. */
+/** Returns the names of settings with values that this broker does not support. */
 export function ignoredSettings(values: ConfigValues): string[] {
   return Object.keys(values).filter((name) => {
     const definition = topicConfigs[name];

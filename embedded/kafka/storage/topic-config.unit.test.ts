@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { ignoredSettings, refusalOf, topicConfigs } from './topic-config.js';
 
-test('every default is a value that is taken', () => {
+test('every default is a valid value', () => {
   const defaults = Object.entries(topicConfigs).map(([name, definition]) => [name, definition.default]);
   expect(refusalOf(Object.fromEntries(defaults))).toBeUndefined();
 });
@@ -16,7 +16,7 @@ test.each([
   ['index.interval.bytes', '4096'],
   ['min.cleanable.dirty.ratio', '0.01'],
   ['retention.ms', '9223372036854775807'],
-])("%s=%s is taken, as Kafka's users have it", (name, value) => {
+])('%s=%s is accepted, as by Kafka', (name, value) => {
   expect(refusalOf({ [name]: value })).toBeUndefined();
 });
 
@@ -34,7 +34,7 @@ test.each([
   expect(refusalOf({ [name]: value })).toContain(name);
 });
 
-test('settings that ask for what this broker does not do are named', () => {
+test('settings with unsupported values are named', () => {
   const values = { 'compression.type': 'zstd', 'flush.ms': '1000', 'retention.ms': '1000' };
   expect(ignoredSettings(values)).toEqual(['compression.type', 'flush.ms']);
   expect(ignoredSettings({ 'compression.type': 'producer', preallocate: 'false' })).toEqual([]);

@@ -14,7 +14,7 @@ export interface Topic {
   readonly name: string;
   /** By partition number. */
   readonly partitions: PartitionLog[];
-  /** What was set on the topic; everything else has its default. */
+  /** The topic's own settings; all others have their defaults. */
   configs: ConfigValues;
 }
 
@@ -32,7 +32,7 @@ export interface Outcome {
 const done: Outcome = { errorCode: ErrorCode.NONE, message: null };
 const maxPartitions = 10_000;
 
-/** All topics: which there are (kept in the state store) and their logs (one folder per partition). */
+/** All topics (kept in the state store) and their logs (one folder per partition). */
 export class Topics {
   readonly #folder: string;
   readonly #store: StateStore;
@@ -82,7 +82,7 @@ export class Topics {
     return this.#topics.get(name)?.partitions[partition];
   }
 
-  /** Why a topic can't be created, or NONE. Nothing is changed. */
+  /** Returns why a topic can't be created, or NONE. Nothing is changed. */
   checkCreate(name: string, partitions: number, configs: ConfigValues): Outcome {
     if (!/^[a-zA-Z0-9._-]{1,249}$/.test(name) || name === '.' || name === '..') {
       return fail(
@@ -115,7 +115,7 @@ export class Topics {
     });
   }
 
-  /** Makes a topic that a client named for the first time; the name of an existing one is fine. */
+  /** Creates a topic that a client named for the first time; the name of an existing one is accepted. */
   async ensure(name: string, partitions: number, configs: ConfigValues = {}): Promise<number> {
     if (this.#topics.has(name)) return ErrorCode.NONE;
     const { errorCode } = await this.create(name, partitions, configs);
@@ -179,8 +179,8 @@ export class Topics {
   }
 
   /**
-   * Moves the log start, so that records below `offset` are never served again; their segments go with the
-   * next retention run.
+   * Moves the log start, so that records below `offset` are never served again; the next retention run
+   * removes their segments.
    */
   async deleteRecords(log: PartitionLog, offset: number): Promise<void> {
     if (offset <= log.logStart) return;
@@ -188,7 +188,7 @@ export class Topics {
     await this.#store.put([{ key: logStartKey(log.topic, log.partition), value: offset }]);
   }
 
-  /** Of the producers that the logs remember; -1 without any. */
+  /** Of the producers in the logs; -1 without any. */
   highestProducerId(): number {
     const logs = this.all().flatMap(({ partitions }) => partitions);
     return Math.max(-1, ...logs.map(({ producers }) => producers.highestId()));
@@ -250,7 +250,7 @@ export class Topics {
     return files.some(({ size }) => size > 0);
   }
 
-  /** @returns the partitions' folders whose deletion is finished by it. */
+  /** @returns the partitions' folders whose deletion it completes. */
   async #removeDeleted(): Promise<ReadonlySet<string>> {
     const leftovers = (await readdir(this.#folder)).filter((name) => name.endsWith(deletedSuffix));
     await Promise.all(

@@ -1,6 +1,6 @@
 import { KafkaBroker } from '../broker.js';
 
-// A broker in a separate process, so that a test can kill it: broker-process.js <data folder> <port>. Tells
+// A broker in a separate process, so that a test can kill it: broker-process.js <data folder> <port>. Prints
 // its port.
 const [dataDir = '', port = '0'] = process.argv.slice(2);
 const broker = new KafkaBroker({ dataDir, port: Number(port) });

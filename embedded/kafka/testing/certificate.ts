@@ -3,13 +3,13 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TlsCertificate } from '../network/server.js';
 
-/** Whether this machine can make certificates; tests that need one skip otherwise. */
+/** Whether this machine can make certificates; tests that need one are skipped otherwise. */
 export const hasOpenssl = succeeds(() => openssl('version'));
 
 /**
  * Makes an authority and a certificate of it for 127.0.0.1 and localhost, in `folder`.
  *
- * @returns the server's side, and the file of the authority that its clients have to trust.
+ * @returns the server's side, and the file of the authority that its clients must trust.
  */
 export function makeCertificate(folder: string): { server: TlsCertificate; caFile: string } {
   const file = (name: string): string => join(folder, name);

@@ -2,15 +2,15 @@ import type { Api } from '../protocol/api.js';
 import { Reader } from '../protocol/reader.js';
 import { Writer } from '../protocol/writer.js';
 
-/** Answers a whole number from 0 up to and without `below`. */
+/** Returns a whole number from 0 up to and without `below`. */
 export type Choose = (below: number) => number;
 
 const numbers = [0, 1, -1, 2, 3, 1000];
 const texts = ['t', 'g', '', 'PLAIN', 'consumer', 'range', 'cleanup.policy', 'x'.repeat(300)];
 
 /**
- * A reader that makes up what it is asked for, and writes it down: whatever an API's decoder reads becomes a
- * request in exactly the grammar of that version.
+ * A reader that invents the requested values, and writes them: an API's decoder so generates a request in
+ * exactly the grammar of that version.
  */
 class InventingReader extends Reader {
   readonly writer = new Writer();
@@ -102,9 +102,9 @@ class InventingReader extends Reader {
 }
 
 /**
- * A well-formed frame of an API and version, its length in front.
+ * Returns a well-formed frame of an API and version, with its length prefix.
  *
- * @param byteStrings - the value where the grammar has bytes: record batches, tokens, member metadata.
+ * @param byteStrings - the value for the grammar's bytes: record batches, tokens, member metadata.
  */
 export function inventFrame(
   api: Api,

@@ -17,7 +17,7 @@ export interface ReadRecord {
   value: string | null;
 }
 
-/** A partition's log in a temporary folder, opened as often as a test wants. */
+/** A partition's log in a temporary folder, which a test can reopen any number of times. */
 export class LogFixture {
   readonly folder: string;
   readonly clock = new ManualClock();
@@ -31,7 +31,7 @@ export class LogFixture {
     return new LogFixture(await mkdtemp(join(tmpdir(), 'millrace-log-')));
   }
 
-  /** @param known - what the broker's state says of the log. */
+  /** @param known - the broker's state of the log. */
   async open(
     configs: ConfigValues = {},
     cacheBytes = 1024 * 1024,
@@ -70,7 +70,7 @@ export async function values(log: PartitionLog, from: number): Promise<(string |
   return (await keyed(log, from)).map(({ value }) => value);
 }
 
-/** All records from an offset on, read in small steps, as consumers do. */
+/** Returns all records from an offset on, read in small steps, as consumers do. */
 export async function keyed(log: PartitionLog, from: number): Promise<ReadRecord[]> {
   const found: ReadRecord[] = [];
   let offset = from;

@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.js';
 
-/** A clock that stands still until a test moves it. */
+/** A clock that only a test advances. */
 export class ManualClock implements Clock {
   #time = 1_700_000_000_000;
   readonly #timers = new Set<{ at: number; action: () => void }>();
@@ -15,7 +15,7 @@ export class ManualClock implements Clock {
     return () => this.#timers.delete(timer);
   }
 
-  /** Moves on, calling what becomes due in order. */
+  /** Advances, calling due actions in order. */
   advance(ms: number): void {
     const end = this.#time + ms;
     for (;;) {

@@ -27,8 +27,8 @@ export interface FetchResult {
 }
 
 /**
- * A Kafka client that sends exactly what a test says: no retries, no state. Calls reject when the connection
- * ends.
+ * A Kafka client that sends exactly the given requests: no retries, no state. Calls reject when the
+ * connection ends.
  */
 export class WireClient {
   readonly #socket: Socket;
@@ -58,7 +58,7 @@ export class WireClient {
     this.#socket.destroy();
   }
 
-  /** Stops taking bytes from the socket, so that answers pile up at the broker. */
+  /** Stops reading from the socket, so that answers pile up at the broker. */
   pause(): void {
     this.#socket.pause();
   }
@@ -81,7 +81,7 @@ export class WireClient {
     this.#socket.write(bytes);
   }
 
-  /** Sends a frame as it is; resolves with the next answer, whatever it is. */
+  /** Sends a frame unchanged; resolves with the next answer, whatever it is. */
   async exchange(bytes: Buffer): Promise<Reader> {
     if (this.#socket.destroyed) throw new Error('The broker closed the connection.');
     this.#socket.write(bytes);
@@ -90,7 +90,7 @@ export class WireClient {
     return await answer.promise;
   }
 
-  /** Sends a request in the encoding of its version; resolves with the answer behind its header. */
+  /** Sends a request in the encoding of its version; resolves with the answer after its header. */
   async call(
     apiKey: number,
     version: number,
@@ -105,7 +105,7 @@ export class WireClient {
     writer.int32(correlationId);
     writer.nullableString('wire-client');
     const api = apis.find(({ key }) => key === apiKey);
-    // A version that is not served is answered in the oldest one, if at all.
+    // An unsupported version is answered in the oldest one, if at all.
     const flexible = api !== undefined && version >= api.flexibleFrom && version <= api.maxVersion;
     writer.flexible = flexible;
     writer.tags();
@@ -273,7 +273,7 @@ export class WireClient {
     return reader.int16();
   }
 
-  /** All records that a correct client shows, from the start to the end of a partition. */
+  /** Returns all records that a correct client shows, from the start to the end of a partition. */
   async readAll(
     topic: string,
     partition: number,
@@ -324,7 +324,7 @@ function visibleRecords(
   return { records, next };
 }
 
-/** A batch of text records; with a producer it is idempotent. */
+/** Returns a batch of text records; with a producer it is idempotent. */
 export function textBatch(values: readonly string[], fields: Partial<BatchFields> = {}): Buffer {
   const plain = encodeRecords(
     values.map((value) => ({ key: null, value: Buffer.from(value) })),

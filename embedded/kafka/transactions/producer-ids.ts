@@ -2,9 +2,7 @@ import type { StateStore } from '../storage/state-store.js';
 
 const blockSize = 1000;
 
-/**
- * Gives out producer ids that were never given before, crashes included: ids are reserved on disk in blocks.
- */
+/** Assigns unique producer ids, even after crashes: ids are reserved on disk in blocks. */
 export class ProducerIds {
   readonly #store: StateStore;
   #next: number;
@@ -12,8 +10,8 @@ export class ProducerIds {
   #reserving: Promise<void> = Promise.resolve();
 
   /**
-   * @param highestUsed - on the logs: the state may have been damaged. A log would take a second producer's
-   * batches for the first one's.
+   * @param highestUsed - in the logs: the state may have been damaged. A log would confuse the batches of two
+   *   producers with the same id.
    */
   constructor(store: StateStore, highestUsed = -1) {
     this.#store = store;

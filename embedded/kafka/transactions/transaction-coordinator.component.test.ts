@@ -63,7 +63,7 @@ test('an abort drops the offsets', async () => {
   expect(await coordinator.end('x', producer, true)).toBe(48);
 });
 
-test('who may do what', async () => {
+test('permissions by state', async () => {
   const producer = await init();
   expect(await coordinator.end('x', producer, true)).toBe(48);
   expect(await coordinator.stageOffsets('x', producer, 'g', [offset(1)])).toBe(48);
@@ -121,7 +121,7 @@ test('a transaction that takes too long is aborted, and its producer fenced', as
   expect(markers).toEqual(['t-0 0/1 abort']);
 });
 
-test('an open transaction goes on after a restart; its timeout is not extended', async () => {
+test('an open transaction continues after a restart; its timeout is not extended', async () => {
   const producer = await init();
   await coordinator.addPartitions('x', producer, [p0]);
   await coordinator.addGroup('x', producer, 'g');
@@ -138,7 +138,7 @@ test('an open transaction goes on after a restart; its timeout is not extended',
   expect(coordinator.checkProduce('x', producer, 't', 0)).toBe(47);
 });
 
-test('a decision that was logged is carried out after a restart', async () => {
+test('a logged decision is completed after a restart', async () => {
   const producer = await init();
   await coordinator.addPartitions('x', producer, [p0]);
   failMarkers = 1;
@@ -150,7 +150,7 @@ test('a decision that was logged is carried out after a restart', async () => {
   expect(await coordinator.end('x', producer, true)).toBe(0);
 });
 
-test('a marker that the disk refuses is written later; meanwhile the producer has to wait', async () => {
+test('a marker that the disk refuses is written later; meanwhile the producer must wait', async () => {
   const producer = await init();
   await coordinator.addPartitions('x', producer, [p0]);
   failMarkers = 2;
@@ -163,13 +163,13 @@ test('a marker that the disk refuses is written later; meanwhile the producer ha
   expect(await ended).toBe(0);
 });
 
-test('records of a transaction that nobody owns are aborted at the start', async () => {
+test('records of a transaction without an owner are aborted at the start', async () => {
   open = [{ topic: 't', partition: 1, producerId: 77, epoch: 3 }];
   await restart();
   expect(markers).toEqual(['t-1 77/3 abort']);
 });
 
-test('an id that nobody used for a week is forgotten, on disk too; one with an open transaction is not', async () => {
+test('an id that is unused for a week is forgotten, on disk too; one with an open transaction is not', async () => {
   const old = await init();
   const week = 7 * 24 * 60 * minute;
   clock.advance(week);
@@ -186,7 +186,7 @@ test('an id that nobody used for a week is forgotten, on disk too; one with an o
   expect(coordinator.checkProduce('x', used, 't', 0)).toBe(0);
 });
 
-test('producer ids are never given twice, restarts included', async () => {
+test('producer ids are never assigned twice, restarts included', async () => {
   const before = (await coordinator.init(null, 0, undefined)).producerId;
   await restart();
   expect((await coordinator.init(null, 0, undefined)).producerId).toBeGreaterThan(before);

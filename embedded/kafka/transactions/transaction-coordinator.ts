@@ -10,13 +10,13 @@ import type { Transaction } from './transaction.js';
 const maxTimeoutMs = 15 * 60_000;
 const maxEpoch = 0x7fff - 1;
 const retryCompletionMs = 1_000;
-/** An id that nobody used for so long is forgotten (Kafka's `transactional.id.expiration.ms`). */
+/** An unused id is forgotten after this time (Kafka's `transactional.id.expiration.ms`). */
 const idExpiryMs = 7 * 24 * 3600 * 1000;
 
-/** The partition logs, as far as transactions need them. */
+/** The partition logs' interface for transactions. */
 export interface TransactionLogs {
   exists(topic: string, partition: number): boolean;
-  /** Resolves when the marker is on disk. A partition that no longer exists is passed over. */
+  /** Resolves when the marker is on disk. A partition that no longer exists is skipped. */
   appendMarker(
     topic: string,
     partition: number,
@@ -43,9 +43,9 @@ interface Dependencies {
 }
 
 /**
- * Kafka's transaction protocol for the one broker there is (KIP-98, KIP-360 bumps, KIP-447 fencing by group).
- * Each transactional id's state is on disk before a client hears of it, and the decision of EndTxn before the
- * first marker: recovery finishes what was decided and lets the rest go on or time out.
+ * Kafka's transaction protocol for a single broker (KIP-98, KIP-360 bumps, KIP-447 fencing by group). Each
+ * transactional id's state is on disk before a client sees it, and the decision of EndTxn before the first
+ * marker: recovery completes decided transactions and lets the others continue or time out.
  */
 export class TransactionCoordinator {
   readonly #transactions = new Map<string, Transaction>();
@@ -62,7 +62,8 @@ export class TransactionCoordinator {
   }
 
   /**
-   * After a start: finishes decided transactions, restarts the timers of open ones, aborts what nobody owns.
+   * After a start: completes decided transactions, restarts the timers of open ones, aborts those without an
+   * owner.
    */
   async recover(): Promise<void> {
     const owned = new Set<string>();
@@ -81,7 +82,7 @@ export class TransactionCoordinator {
     }
   }
 
-  /** InitProducerId. `known` is what the producer believes to be (version 3 and later). */
+  /** InitProducerId. `known` is the producer's current id and epoch (version 3 and later). */
   async init(
     id: string | null,
     timeoutMs: number,
@@ -182,7 +183,7 @@ export class TransactionCoordinator {
     return ErrorCode.NONE;
   }
 
-  /** Whether some open or decided transaction still holds an offset of this partition back. */
+  /** Whether an open or decided transaction has a pending offset of this partition. */
   hasPendingOffset(group: string, topic: string, partition: number): boolean {
     for (const { state, offsets } of this.#transactions.values()) {
       if (state !== 'Ongoing' && !isPrepared(state)) continue;
@@ -192,7 +193,7 @@ export class TransactionCoordinator {
     return false;
   }
 
-  /** Forgets ids that are out of use; runs now and then. */
+  /** Removes unused ids; runs periodically. */
   async expireIds(): Promise<void> {
     const oldest = this.#dependencies.clock.now() - idExpiryMs;
     const expired = [...this.#transactions].filter(
@@ -239,7 +240,8 @@ export class TransactionCoordinator {
     timeoutMs: number,
     byProducer: boolean,
   ): Promise<ProducerIdentity & { errorCode: number }> {
-    // The bump comes first, so that whoever had the old epoch is fenced before its transaction is aborted.
+    // The bump comes first, so that a producer with the old epoch is fenced before its transaction is
+    // aborted.
     const previousEpoch = transaction.epoch;
     if (transaction.epoch >= maxEpoch) {
       if (transaction.state === 'Ongoing') await this.#decide(id, transaction, false);
@@ -289,7 +291,7 @@ export class TransactionCoordinator {
     await this.#completions.get(id);
   }
 
-  /** Completion goes on, again and again if the disk refuses, whoever waits for it. */
+  /** Completes the transaction, with retries if the disk refuses, whether or not a caller waits. */
   #startCompletion(id: string, transaction: Transaction, decided: Promise<void> = Promise.resolve()): void {
     const completion = this.#complete(id, transaction, decided).finally(() => this.#completions.delete(id));
     this.#completions.set(id, completion);
@@ -321,7 +323,7 @@ export class TransactionCoordinator {
     transaction.state = committed ? 'CompleteCommit' : 'CompleteAbort';
     transaction.partitions = [];
     transaction.offsets = {};
-    // Not waited for: if it gets lost, recovery completes the decided transaction again, to the same end.
+    // Not awaited: if it gets lost, recovery completes the decided transaction again, with the same result.
     this.#dependencies.store.put([...changes, this.#change(id, transaction)]).catch(() => undefined);
   }
 

@@ -3,13 +3,13 @@ import type { PartitionOffset } from '../groups/offsets.js';
 export type TransactionState =
   'Empty' | 'Ongoing' | 'PrepareCommit' | 'PrepareAbort' | 'CompleteCommit' | 'CompleteAbort';
 
-/** All that is kept, durably, of one transactional id. */
+/** The complete durable state of one transactional id. */
 export interface Transaction {
   producerId: number;
   epoch: number;
   /**
-   * The epoch before the last bump that the producer itself asked for (InitProducerId 3): a retry still
-   * carries it.
+   * The epoch before the last bump that the producer itself requested (InitProducerId 3): a retry still has
+   * it.
    */
   previousEpoch: number;
   timeoutMs: number;
@@ -23,7 +23,7 @@ export interface Transaction {
   offsets: Record<string, PartitionOffset[]>;
 }
 
-/** What a producer's EndTxn does: decide, wait for or confirm what was decided before, or be refused. */
+/** Effect of a producer's EndTxn: decide, wait for or confirm an earlier decision, or be refused. */
 type EndTransition = 'decide' | 'wait' | 'repeat' | 'refuse';
 
 const endTransitions: Readonly<Record<TransactionState, { commit: EndTransition; abort: EndTransition }>> = {

@@ -3,7 +3,7 @@ import type { RunningServer } from '../../local-http.js';
 import type { LogRecord, RegistryLog } from '../log.js';
 import { startSchemaRegistry } from '../server.js';
 
-/** A log in memory, whose appends can be made to fail or to wait. */
+/** A log in memory, whose appends can fail or wait. */
 export class MemoryLog implements RegistryLog {
   records: LogRecord[] = [];
   beforeAppend: () => Promise<void> = () => Promise.resolve();
@@ -17,7 +17,7 @@ export class MemoryLog implements RegistryLog {
     yield* this.records;
   }
 
-  /** What compaction leaves: the last record of each key, and no tombstones. */
+  /** Returns the log after compaction: the last record of each key, and no tombstones. */
   compact(): void {
     const last = new Map(this.records.map((record) => [record.key?.toString(), record]));
     this.records = [...last.values()].filter((record) => record.value !== null);
@@ -74,9 +74,9 @@ export const recordSchema = (...fields: object[]) =>
   JSON.stringify({ type: 'record', name: 'R', namespace: 'n', fields });
 export const v1 = recordSchema({ name: 'a', type: 'int' });
 export const v2 = recordSchema({ name: 'a', type: 'int' }, { name: 'b', type: 'string', default: '' });
-/** Readers of it can't read what was written with v1. */
+/** Readers of it can't read data written with v1. */
 export const breaking = recordSchema({ name: 'a', type: 'int' }, { name: 'c', type: 'string' });
 
-/** An error as the API has it. */
+/** An error in the API's form. */
 export const failed = (code: number): unknown =>
   expect.objectContaining({ error_code: code, message: expect.any(String) });
