@@ -37,7 +37,7 @@ export function loadConfig(environment: Record<string, string | undefined>): Con
   return result.data;
 }
 
-/** Checks that involve several settings. */
+/** Returns the problems that involve several settings. */
 function settingsThatMiss(config: Config): string[] {
   const {
     KAFKA_SASL_MECHANISM: mechanism,

@@ -125,7 +125,7 @@ export class Registry {
     await this.#writes.run(() => this.#commit([{ type: 'CONFIG', subject, value }]));
   }
 
-  /** IMPORT only while the subject is empty, unless forced: it accepts given ids. */
+  /** IMPORT only while there are no versions, unless forced: it accepts given ids. */
   async setMode(subject: string | null, mode: Mode | null, force: boolean): Promise<void> {
     await this.#writes.run(async () => {
       const present = subject === null ? this.#state.subjects() : this.#state.versions(subject);

@@ -18,7 +18,7 @@ export interface MultipartOptions {
   tooSlow?: () => Error;
   /** Stores a file as it arrives. Without a promise the file is ignored; an error fails the whole body. */
   onFile: (field: string, content: Readable, fileName: string) => Promise<unknown> | undefined;
-  /** Pipes the stored bytes through this, in order. */
+  /** Called with each stored chunk, in order. */
   onChunk?: (chunk: Buffer) => void;
   onField?: (name: string, value: string) => void;
 }

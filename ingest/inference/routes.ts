@@ -57,7 +57,7 @@ interface Inferable {
 
 interface Output extends TensorInfo {
   value: (row: PredictionRow) => unknown;
-  /** Whether it is hidden from lists. */
+  /** Whether it is answered only when requested by name. */
   onRequest?: boolean;
 }
 

@@ -108,7 +108,7 @@ export function eventRecord(
 export const replyToHeader = 'millrace-reply-to';
 export const correlationIdHeader = 'millrace-correlation-id';
 
-/** Returns those of them that a record has. */
+/** Returns the reply headers of a record. */
 export function replyHeaders({ headers }: StreamRecord): Record<string, Buffer> {
   const carried: Record<string, Buffer> = {};
   for (const name of [replyToHeader, correlationIdHeader]) {

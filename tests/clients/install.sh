@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Fetches what the client programs of this folder need; what is there already stays. Run it once, then
-# `npm run test:clients`. kcat (Debian package `kcat`), a JDK 17, Maven, Go and Python 3 with venv come from elsewhere.
+# Fetches the dependencies of the client programs; existing ones stay. Run it once, then
+# `npm run test:clients`. kcat (Debian package `kcat`), a JDK 17, Maven, Go and Python 3 with venv must be installed.
 set -u
 cd "$(dirname "$0")"
 failed=0
@@ -21,7 +21,7 @@ fetch() {
 python_clients() {
   local venv="${XDG_CACHE_HOME:-$HOME/.cache}/millrace/python-clients"
   [ -x "$venv/bin/pip" ] || python3 -m venv "$venv" || return
-  # Wheels alone: compiling librdkafka takes a compiler and minutes.
+  # Wheels only: compiling librdkafka takes a compiler and minutes.
   "$venv/bin/pip" install --quiet --only-binary :all: --requirement python/requirements.txt
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Fetches what the checks of Dockerfile, compose file, manifests, alerts and dashboards need; what is there already stays.
-# Run it once, then `npm run test:deploy`. Go 1.26, Python 3 with venv and Debian's apt-get come from elsewhere.
+# Fetches the tools of the checks of Dockerfile, compose file, manifests, alerts and dashboards; existing ones stay.
+# Run it once, then `npm run test:deploy`. Go 1.26, Python 3 with venv and Debian's apt-get must be installed.
 set -u
 cd "$(dirname "$0")/tools"
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/millrace/deploy-tools"
@@ -20,7 +20,7 @@ fetch() {
   fi
 }
 
-# The first build of docker compose takes minutes; it is done again when the versions in go.sum change.
+# The first build of docker compose takes minutes; it is repeated when the versions in go.sum change.
 go_tool() {
   local name=$1 package=$2
   cmp -s "$name/go.sum" "$cache/$name.sum" && [ -x "$cache/$name" ] && return

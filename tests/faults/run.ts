@@ -345,7 +345,7 @@ function roleOf(member: string): string {
 }
 
 /**
- * Log lines that no process may write, whatever happens to it: errors that it caused, and unexpected ones.
+ * Whether no process may write a log line, whatever happens to it: its own errors, and unexpected ones.
  */
 function isAlarming(line: string): boolean {
   if (line.startsWith('{')) return /"level":[56]0/.test(line);

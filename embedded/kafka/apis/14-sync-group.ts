@@ -7,7 +7,7 @@ interface SyncGroupRequest {
   generation: number;
   memberId: string;
   instanceId: string | null;
-  /** The member's protocol type and name of the group; `null` when not given. */
+  /** The group's, as the member knows it; `null` when not given. */
   protocolType: string | null;
   protocol: string | null;
   assignments: { memberId: string; assignment: Buffer }[];

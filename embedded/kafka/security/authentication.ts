@@ -24,7 +24,7 @@ export interface TokenAnswer {
 export class Authentication {
   /** Whether the connection may send anything. */
   done: boolean;
-  /** Whether the login failed: only the answer that reports it is still sent. */
+  /** After this, only the answer that reports the failure is sent. */
   hasFailed = false;
   /** After SaslHandshake 0 tokens are frames, not requests (as before KIP-152). */
   expectsRawToken = false;

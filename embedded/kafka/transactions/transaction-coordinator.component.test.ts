@@ -63,7 +63,7 @@ test('an abort drops the offsets', async () => {
   expect(await coordinator.end('x', producer, true)).toBe(48);
 });
 
-test('permissions by state', async () => {
+test('refuses calls of other ids, producers and epochs, and outside a transaction', async () => {
   const producer = await init();
   expect(await coordinator.end('x', producer, true)).toBe(48);
   expect(await coordinator.stageOffsets('x', producer, 'g', [offset(1)])).toBe(48);

@@ -182,12 +182,12 @@ describe('jsonl', () => {
   ])('is refused with %s', (_, content, name) => fails(content, name));
 });
 
-describe('reads numbers, texts, booleans, dates, formulas’ results, and omitted cells', () => {
+describe('xlsx', () => {
   const cell = (value: string, type = 'n', more = ''): string => `<c t="${type}"${more}><v>${value}</v></c>`;
   const header = (...names: string[]): string =>
     `<row r="1">${names.map((name) => `<c t="inlineStr"><is><t>${name}</t></is></c>`).join('')}</row>`;
 
-  it('reads numbers, texts, booleans, dates, formulas’ results, and cells that are left out', async () => {
+  it('reads numbers, texts, booleans, dates, formulas’ results, and omitted cells', async () => {
     const styles =
       '<numFmts><numFmt numFmtId="164" formatCode="&quot;day &quot;0.00"/><numFmt numFmtId="165" formatCode="[$-409]d/m/yy\\ h:mm"/></numFmts>' +
       '<cellStyleXfs><xf numFmtId="14"/></cellStyleXfs>' +

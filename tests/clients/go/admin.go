@@ -6,7 +6,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 )
 
-// admin does to a topic and a group what kadm can do to them.
+// admin runs kadm's operations on a topic and a group.
 func admin(ctx context.Context, brokers, topic string) (result, error) {
 	client, err := open(brokers)
 	if err != nil {

@@ -47,7 +47,7 @@ func grammar(ctx context.Context, brokers, topic string) (result, error) {
 			if version > kmsg.RequestForKey(served.ApiKey).MaxVersion() {
 				break
 			}
-			// Produce 0 to 2 are advertised for the sake of librdkafka alone, AddPartitionsToTxn 4 is for brokers.
+			// Produce 0 to 2 are advertised for librdkafka only, AddPartitionsToTxn 4 is for brokers.
 			if served.ApiKey == 0 && version < 3 || served.ApiKey == 24 && version > 3 {
 				continue
 			}
@@ -67,7 +67,7 @@ type exchange struct {
 	correlationID int32
 }
 
-// ask sends a request in one version, and returns what it reads when that is the whole answer to the byte.
+// ask sends a request in one version, and returns the decoded answer if every byte of it was read.
 func (e *exchange) ask(req kmsg.Request, version int16) (kmsg.Response, error) {
 	e.correlationID++
 	req.SetVersion(version)
@@ -106,7 +106,7 @@ func (e *exchange) ask(req kmsg.Request, version int16) (kmsg.Response, error) {
 
 type question = func(e *exchange, topic, name string, version int16) error
 
-// only asks one request, and looks at nothing but its grammar.
+// only sends one request, and checks only its grammar.
 func only(make func(topic, name string) kmsg.Request) question {
 	return func(e *exchange, topic, name string, version int16) error {
 		_, err := e.ask(make(topic, name), version)
@@ -114,7 +114,7 @@ func only(make func(topic, name string) kmsg.Request) question {
 	}
 }
 
-// questions has for each API a request that gets an answer with something in it.
+// questions has for each API a request whose answer is not empty.
 var questions = map[int16]question{
 	0: only(func(topic, _ string) kmsg.Request {
 		req := kmsg.NewPtrProduceRequest()
@@ -342,7 +342,7 @@ func commit(topic, name string) kmsg.Request {
 	return req
 }
 
-// asMember asks as the one member of a new group.
+// asMember asks as the only member of a new group.
 func asMember(make func(name string, member *kmsg.JoinGroupResponse) kmsg.Request) question {
 	return func(e *exchange, topic, name string, version int16) error {
 		member, err := join(e, topic, name, 3)

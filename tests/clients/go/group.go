@@ -8,7 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// group reads with one member, adds a second (cooperative rebalance), reads with both, and goes on after a restart.
+// group reads with one member, adds a second (cooperative rebalance), reads with both, and continues after a restart.
 func group(ctx context.Context, brokers, topic string) (result, error) {
 	counts := make(map[string]int)
 	producer, err := open(brokers, kgo.RecordPartitioner(kgo.RoundRobinPartitioner()))

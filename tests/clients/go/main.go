@@ -1,4 +1,4 @@
-// A franz-go client that plays one scenario and prints what it saw as JSON.
+// A franz-go client that runs one scenario and prints its observations as JSON.
 //
 //	millrace-client <brokers> admin|grammar|group|records|tools|transactions <topic>
 package main
@@ -63,7 +63,7 @@ func numbered(topic string, from, to int) []*kgo.Record {
 	return made
 }
 
-// take polls until it has so many records, or the context is over.
+// take polls until it has this number of records, or the context is done.
 func take(ctx context.Context, count int, poll func(context.Context) kgo.Fetches) ([]*kgo.Record, error) {
 	var taken []*kgo.Record
 	for len(taken) < count {

@@ -25,7 +25,7 @@ func records(ctx context.Context, brokers, topic string) (result, error) {
 	return seen, nil
 }
 
-// roundTrip counts the records that came back as they were sent, in order.
+// roundTrip counts the records that came back unchanged, in order.
 func roundTrip(ctx context.Context, brokers, topic string, codec kgo.CompressionCodec) (int, error) {
 	client, err := open(brokers, kgo.ProducerBatchCompression(codec), kgo.ConsumeTopics(topic),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))

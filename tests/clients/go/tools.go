@@ -10,7 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// tools asks what rpk and Redpanda Console, which are built on this library, ask besides the scenario admin.
+// tools sends the requests of rpk and Redpanda Console, which use this library, beyond the scenario admin.
 func tools(ctx context.Context, brokers, topic string) (result, error) {
 	client, err := open(brokers)
 	if err != nil {
@@ -79,7 +79,7 @@ func tools(ctx context.Context, brokers, topic string) (result, error) {
 	return seen, nil
 }
 
-// listed says in the lists of which states a group is.
+// listed returns the states whose lists contain a group.
 func listed(ctx context.Context, adm *kadm.Client, group string) ([]string, error) {
 	in := []string{}
 	for _, state := range []string{"Stable", "Empty", "stable"} {
@@ -94,7 +94,7 @@ func listed(ctx context.Context, adm *kadm.Client, group string) ([]string, erro
 	return in, nil
 }
 
-// deletions says what becomes of deleting offsets of a topic that a member reads, and of a partition that is not there.
+// deletions returns the result of deleting offsets of a topic that a member reads, and of a missing partition.
 func deletions(ctx context.Context, adm *kadm.Client, group, topic string) ([]string, error) {
 	topics := kadm.TopicsSet{}
 	topics.Add(topic, 0, 9)

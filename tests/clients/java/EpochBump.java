@@ -8,7 +8,7 @@ import org.apache.kafka.common.serialization.StringSerializer;
 
 /**
  * Sends a record in a transaction, which must time out at this producer, aborts, and sends again. Between the two, the
- * producer asks for a higher epoch, because it can't know what became of the first record (KIP-360).
+ * producer asks for a higher epoch, because it can't know the outcome of the first record (KIP-360).
  *
  * <p>Arguments: brokers, topic.
  */
@@ -39,7 +39,7 @@ public final class EpochBump {
         }
     }
 
-    /** The future fails a moment before the producer takes note; it can not go on after an abort in between. */
+    /** The future fails a moment before the producer notices; the producer can not continue after an abort in between. */
     private static void awaitAbortable(KafkaProducer<String, String> producer, String topic) {
         while (true) {
             try {

@@ -12,9 +12,9 @@ import org.apache.kafka.common.serialization.StringDeserializer;
 import org.apache.kafka.common.serialization.StringSerializer;
 
 /**
- * Copies so many records from one topic to another, with the offsets in the same transaction, and ends it as asked:
+ * Copies a number of records from one topic to another, with the offsets in the same transaction, and ends it by:
  * {@code commit}, {@code abort}, or {@code fence}, where a second producer with the same transactional id takes over
- * before the commit. Prints how it ended.
+ * before the commit. Prints the outcome.
  *
  * <p>Arguments: brokers, source topic, target topic, count, ending.
  */

@@ -28,7 +28,7 @@ public final class WordCount {
         settings.put(StreamsConfig.DEFAULT_KEY_SERDE_CLASS_CONFIG, Serdes.StringSerde.class);
         settings.put(StreamsConfig.DEFAULT_VALUE_SERDE_CLASS_CONFIG, Serdes.StringSerde.class);
         settings.put(StreamsConfig.consumerPrefix("auto.offset.reset"), "earliest");
-        // A static member that comes back after a crash need not wait until the dead one times out.
+        // A static member that rejoins after a crash need not wait for the session timeout.
         settings.put(StreamsConfig.consumerPrefix("group.instance.id"), "only");
 
         StreamsBuilder builder = new StreamsBuilder();

@@ -1,4 +1,4 @@
-"""An aiokafka client that plays one scenario and prints what it saw as JSON.
+"""An aiokafka client that runs one scenario and prints its observations as JSON.
 
     python aiokafka_client.py <brokers> admin|records|group|transactions <topic>
 """
@@ -46,7 +46,7 @@ async def setting(client: AIOKafkaAdminClient, topic: str, name: str) -> str:
 
 
 async def records(brokers: str, topic: str) -> dict:
-    """Sends keys and headers with every codec, to <topic>-<codec>; counts what came back as it was sent."""
+    """Sends keys and headers with every codec, to <topic>-<codec>; counts the records that come back unchanged."""
     seen = {}
     for codec in ["none", "gzip", "snappy", "lz4", "zstd"]:
         sent = [(f"key-{number}".encode(), b"compressible " * number) for number in range(100)]
@@ -61,7 +61,7 @@ async def records(brokers: str, topic: str) -> dict:
 
 
 async def group(brokers: str, topic: str) -> dict:
-    """Reads and commits, then goes on as another member of the group."""
+    """Reads and commits, then continues as another member of the group."""
     await send(brokers, topic, [(b"k", str(number).encode()) for number in range(100)])
     values = []
     for count in [60, 40]:

@@ -1,4 +1,4 @@
-"""A confluent-kafka client that plays one scenario and prints what it saw as JSON.
+"""A confluent-kafka client that runs one scenario and prints its observations as JSON.
 
     python confluent_client.py <brokers> admin|records|group|transactions <topic>
 """
@@ -60,7 +60,7 @@ def admin(brokers: str, topic: str) -> dict:
 
 
 def records(brokers: str, topic: str) -> dict:
-    """Sends keys and headers with every codec, to <topic>-<codec>; counts what came back as it was sent."""
+    """Sends keys and headers with every codec, to <topic>-<codec>; counts the records that come back unchanged."""
     seen = {}
     for codec in ["none", "gzip", "snappy", "lz4", "zstd"]:
         sent = [(f"key-{number}", "compressible " * number) for number in range(100)]
@@ -76,7 +76,7 @@ def records(brokers: str, topic: str) -> dict:
 
 
 def group(brokers: str, topic: str) -> dict:
-    """Reads and commits, then goes on as another member of the group, with cooperative rebalancing."""
+    """Reads and commits, then continues as another member of the group, with cooperative rebalancing."""
     send(brokers, topic, [("k", str(number)) for number in range(100)])
     settings = {"partition.assignment.strategy": "cooperative-sticky"}
     values = []
@@ -103,7 +103,7 @@ def transactions(brokers: str, topic: str) -> dict:
             source.position(source.assignment()), source.consumer_group_metadata(), POLL_S
         )
         if ending == "abort":
-            # What is aborted must have reached the log.
+            # Aborted records must have reached the log.
             producer.flush(POLL_S)
             producer.abort_transaction(POLL_S)
         else:

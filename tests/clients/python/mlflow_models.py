@@ -68,7 +68,7 @@ def main(uri: str, champion: Path) -> None:
     whole = [("features", Int64TensorType([None, len(columns)]))]
     log("whole-numbers", convert(linear, whole, zipmap=False), signature=signature)
     log("staged", convert(boosted, floats, zipmap=False), signature=signature)
-    # What servers before 2.9 have instead of aliases.
+    # Servers before 2.9 have stages instead of aliases.
     mlflow.MlflowClient().transition_model_version_stage("staged", "1", "Production")
     with mlflow.start_run():
         mlflow.sklearn.log_model(
@@ -94,7 +94,7 @@ def log(name: str, graph, files: Path | None = None, **details) -> None:
     with mlflow.start_run():
         mlflow.log_metric("auc", 0.75)
         mlflow.log_param("trees", 10)
-        # Without the list MLflow would install all that it finds in a fresh environment.
+        # Without the list MLflow would install all requirements that it infers in a fresh environment.
         model = mlflow.onnx.log_model(
             graph, name="model", registered_model_name=name, pip_requirements=["onnx"], **details
         )
@@ -106,7 +106,7 @@ def log(name: str, graph, files: Path | None = None, **details) -> None:
 
 
 def documents(champion: Path, graph: bytes) -> Path:
-    """model.json and golden.json of their own for a graph."""
+    """Custom model.json and golden.json of a graph."""
     folder = Path(tempfile.mkdtemp())
     card = json.loads((champion / "model.json").read_text())
     card |= {"version": "2.1", "digest": hashlib.sha256(graph).hexdigest(), "description": "Its own card."}
@@ -116,7 +116,7 @@ def documents(champion: Path, graph: bytes) -> Path:
 
 
 def external(width: int):
-    """Weights over 1 kB: MLflow keeps them in a file of their own."""
+    """Weights over 1 kB, which MLflow keeps in a separate file."""
     weights = (np.random.default_rng(1).normal(size=(width, 64)) / 1e7).astype(np.float32)
     constants = [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(np.array([1], np.int64), "columns")]
     nodes = [

@@ -1,4 +1,4 @@
-"""Prints what comes in a queue of results, one JSON line each, until there were so many.
+"""Prints the messages of a queue of results, one JSON line each, up to a number.
 
 Usage: pika_consumer.py AMQP_URL QUEUE COUNT
 """

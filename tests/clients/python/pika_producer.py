@@ -1,4 +1,4 @@
-"""Publishes credit-card clients to a queue, as a program does that knows nothing of who scores them.
+"""Publishes credit-card clients to a queue, as a program that does not know Millrace.
 
 Usage: pika_producer.py AMQP_URL CLIENTS_JSON QUEUE
 """

@@ -1,4 +1,4 @@
-"""A tritonclient that plays one scenario against the Open Inference Protocol and prints what it saw as JSON.
+"""A tritonclient that runs one scenario against the Open Inference Protocol and prints its observations as JSON.
 
     python triton_client.py <host:port> metadata|infer|binary|refused|concurrent|aio <rows as JSON>
 """
@@ -56,7 +56,7 @@ def infer(client, rows: list) -> dict:
 
 
 def binary(client, rows: list) -> dict:
-    """Binary inputs are refused; an answer that was to be binary by default comes as JSON, which the client reads."""
+    """Binary inputs are refused; an answer that should be binary by default comes as JSON, which the client reads."""
     described = client.get_model_metadata(MODEL)
     seen = {"default_outputs": answer(client.infer(MODEL, tensors(http, described, rows)))}
     try:
