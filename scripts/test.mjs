@@ -4,10 +4,10 @@ import { fileURLToPath } from 'node:url';
 
 const vitest = fileURLToPath(new URL('../node_modules/vitest/vitest.mjs', import.meta.url));
 
-// Files share processes (--isolate=false): to start one for each, and to load the system in it, takes longer than most
-// of them do. These files need their own process.
+// Files share processes (--isolate=false): starting one for each, and loading the system in it, takes longer
+// than most of them run. These files need their own process.
 const alone = [
-  // Their client is kafkajs as published; streams/kafkajs.ts replaces parts of the copy that a process has.
+  // Their client is the unmodified kafkajs; streams/kafkajs.ts replaces parts of the process's copy.
   'dist/tests/contract/',
   // They measure the memory of their process.
   'dist/embedded/kafka/fuzz.component.test.js',
