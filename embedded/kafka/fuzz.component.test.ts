@@ -104,7 +104,7 @@ test(
 );
 
 test(
-  `${runs} garbled frames: the broker answers or closes, and goes on (seed ${seed})`,
+  `${runs} garbled frames: the broker answers or closes, and continues (seed ${seed})`,
   { timeout },
   async () => {
     const dataDir = await mkdtemp(join(tmpdir(), 'millrace-fuzz-'));

@@ -12,7 +12,10 @@ export interface UntilCommittedOptions {
   pollMs?: number;
 }
 
-/** Resolves once a consumer group has committed these records, and all before them. @throws Error after the timeout. */
+/**
+ * Resolves once a consumer group has committed these records, and all before them. @throws Error after the
+ * timeout.
+ */
 export async function untilCommitted(
   streams: Streams,
   { groupId, topic, offsets, timeoutMs = 25_000, pollMs = 25 }: UntilCommittedOptions,

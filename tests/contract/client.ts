@@ -203,7 +203,10 @@ export class ContractClient {
     await eventually(() => raw.findGroupCoordinator({ groupId: id, coordinatorType }));
   }
 
-  /** Commits for a group without members, in one request (kafkajs' own `setOffsets` joins the group: five seconds). */
+  /**
+   * Commits for a group without members, in one request (kafkajs' own `setOffsets` joins the group: five
+   * seconds).
+   */
   async commitOffset(groupId: string, topic: string, offset: number): Promise<void> {
     const raw = await this.rawBroker();
     await this.coordinatorReady(raw, groupId, 0);

@@ -2,7 +2,10 @@ import type { CreditDefaultEvent } from '../../../schemas/types.js';
 import { definePipeline } from '../pipeline.js';
 import { loadSampler } from '../sampler.js';
 
-/** Probability that a credit-card client fails to make next month's payment, from the 23 columns of the UCI table. */
+/**
+ * Probability that a credit-card client fails to make next month's payment, from the 23 columns of the UCI
+ * table.
+ */
 export const pipeline = definePipeline<CreditDefaultEvent>({
   name: 'credit-default',
   features: (client) => [

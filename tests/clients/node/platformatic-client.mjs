@@ -112,7 +112,9 @@ async function group() {
   return { inOrder: values.every((value, i) => value === i) && values.length === 100 };
 }
 
-/** Copies <topic> to <topic>-copy with its offsets: aborted, then committed by a new producer of the same id. */
+/**
+ * Copies <topic> to <topic>-copy with its offsets: aborted, then committed by a new producer of the same id.
+ */
 async function transactions() {
   await produce(
     {},
