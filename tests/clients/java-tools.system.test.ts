@@ -270,7 +270,7 @@ function events({ stdout }: Output): Record<string, unknown>[] {
 /** API keys in parentheses: `(23)`, `(68, 69)`, `(29–31, 34)`. */
 function keysIn(text: string): Set<number> {
   const keys = new Set<number>();
-  for (const [, list = ''] of text.matchAll(/\(([\d–, ]+)/g)) {
+  for (const [, list = ''] of text.matchAll(/\(([\d–,\s]+)/g)) {
     for (const range of list.split(',')) {
       const [first = NaN, last = first] = range.split('–').map(Number);
       for (let key = first; key <= last; key++) keys.add(key);
