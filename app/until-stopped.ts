@@ -11,8 +11,8 @@ const startEndMs = 2_000;
 
 /**
  * Runs until SIGINT or SIGTERM, then stops in order and exits: with 0 when all work is done, with 1 on a timeout or an
- * error. A second signal exits at once with 130. A signal during the start exits with 0 within two seconds: no work has
- * been accepted yet. (Without a handler, process 1 of a container would ignore the signal.)
+ * error. A second signal exits at once with 130. A signal during the start exits with 0 within two seconds, however often
+ * it comes: no work has been accepted yet. (Without a handler, process 1 of a container would ignore the signal.)
  *
  * @param start - rejects when its signal aborts.
  *
@@ -23,15 +23,16 @@ export async function runUntilStopped(
   { stopTimeoutMs }: { stopTimeoutMs: number },
 ): Promise<never> {
   let firstAt = Number.POSITIVE_INFINITY;
+  const interrupted = new AbortController();
   const told = new Promise<void>((resolve) => {
     const onSignal = (): void => {
-      if (performance.now() - firstAt > sameSignalMs) end(130, 'Exiting at once after the second signal.');
+      const again = performance.now() - firstAt > sameSignalMs;
+      if (again && !interrupted.signal.aborted) end(130, 'Exiting at once after the second signal.');
       firstAt = Math.min(firstAt, performance.now());
       resolve();
     };
     process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
   });
-  const interrupted = new AbortController();
   const starting = start(interrupted.signal);
   const role = await Promise.race([starting, told]);
   if (role === undefined) {
