@@ -20,7 +20,6 @@ describe('startKafka', () => {
   });
   afterEach(async () => {
     await Promise.all(running.splice(0).map((kafka) => kafka.stop()));
-    vi.unstubAllEnvs();
     await rm(folder, { recursive: true, force: true });
   });
 

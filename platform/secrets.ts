@@ -117,6 +117,12 @@ export function keepBasicSecret(user: string, password: string): void {
   if (password.length >= minSecret) keepSecret(password, basic(user, password));
 }
 
+/** Forgets all secrets that {@link withoutSecrets} knows, for tests. */
+export function forgetSecrets(): void {
+  known.clear();
+  pattern = undefined;
+}
+
 /** Returns text for a log, an answer or a terminal, without known secrets and passwords in URLs. */
 export function withoutSecrets(text: string): string {
   const clean = pattern === undefined ? text : text.replace(pattern, '[secret]');

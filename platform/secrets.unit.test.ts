@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { keepBasicSecret, keepSecret, withoutCredentials, withoutSecrets } from './secrets.js';
+import { forgetSecrets, keepBasicSecret, keepSecret, withoutCredentials, withoutSecrets } from './secrets.js';
 
 it('leaves secrets out of texts in every form', () => {
   const secret = 'pa/ss+"wörd';
@@ -27,4 +27,10 @@ it('leaves any password out of a URL, known or not', () => {
 it('ignores secrets that are too short to be distinguished from words', () => {
   keepSecret('a');
   expect(withoutSecrets('a banana')).toBe('a banana');
+});
+
+it('forgets secrets, so that a test does not change the messages of the next', () => {
+  keepSecret('canary');
+  forgetSecrets();
+  expect(withoutSecrets('a canary')).toBe('a canary');
 });

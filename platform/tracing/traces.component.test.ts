@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
 import type { AddressInfo } from 'node:net';
-import { afterEach, expect, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { loadConfig } from '../config.js';
 import { silentLogger } from '../logger.js';
 import { keepSecret } from '../secrets.js';
@@ -16,8 +16,6 @@ const require = createRequire(import.meta.url);
 function loadedPackages(): string[] {
   return Object.keys(require.cache).filter((path) => path.includes('/@opentelemetry/sdk-trace'));
 }
-
-afterEach(() => vi.unstubAllEnvs());
 
 test.each([{}, { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:9', OTEL_SDK_DISABLED: 'true' }])(
   'with %o the SDK is not even loaded',
