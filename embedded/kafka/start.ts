@@ -139,7 +139,8 @@ async function startWorker(options: EmbeddedKafkaOptions & { dataDir: string }):
       },
     };
   } catch (error) {
-    await worker.terminate();
+    // The thread has closed everything before it reports a failure: nothing more is written to its folder.
+    await gone.promise;
     throw error;
   }
 }

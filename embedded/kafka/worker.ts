@@ -19,7 +19,13 @@ try {
   const logger = createLogger(logLevel ?? 'silent', logDestination);
   const broker = new KafkaBroker({ ...options, logger });
   const { port } = await broker.start();
-  const registry = registryPort === undefined ? undefined : await startRegistry(registryPort, broker, logger);
+  const registry =
+    registryPort === undefined
+      ? undefined
+      : await startRegistry(registryPort, broker, logger).catch(async (error: unknown) => {
+          await broker.stop();
+          throw error;
+        });
   parentPort?.once('message', () => {
     void Promise.resolve(registry?.stop())
       .then(() => broker.stop())
