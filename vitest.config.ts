@@ -17,8 +17,6 @@ export default defineConfig({
     // Node itself loads what ships, as it does for users; vitest takes a fifth longer to load it for each file.
     server: { deps: { external: [/\/dist\/(?!tests\/)(?!.*\/testing\/)(?!.*\.test\.js$)/] } },
     setupFiles: ['dist/tests/setup/node-version.js', 'dist/tests/setup/shared-process.js'],
-    restoreMocks: true,
-    unstubEnvs: true,
     // Most tests wait for engines: four files at a time fit two cores, and the default there is one.
     maxWorkers: 4,
     expect: { poll: { timeout: 20_000 } },

@@ -1,8 +1,7 @@
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { beforeEach, expect, test, vi } from 'vitest';
 import { atMost, backoff, backoffMs, Condition, pause } from './backoff.js';
 
 beforeEach(() => void vi.useFakeTimers());
-afterEach(() => void vi.useRealTimers());
 
 test('delays double from the first to the longest', () => {
   const limits = { firstMs: 100, maxMs: 1_000 };

@@ -1,10 +1,9 @@
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { beforeEach, expect, test, vi } from 'vitest';
 import { MillraceError } from './errors.js';
 import { silentLogger } from './logger.js';
 import { retryForever } from './retry.js';
 
 beforeEach(() => void vi.useFakeTimers());
-afterEach(() => void vi.useRealTimers());
 
 const logger = silentLogger;
 const unavailable = new MillraceError('LOG_UNAVAILABLE', 'The log is unavailable.', { retriable: true });

@@ -139,7 +139,7 @@ async function startWorker(options: EmbeddedKafkaOptions & { dataDir: string }):
       },
     };
   } catch (error) {
-    // The thread has closed everything before it reports a failure: nothing more is written to its folder.
+    // The thread closes its broker and ends: nothing is written to its folder any more.
     await gone.promise;
     throw error;
   }

@@ -1,7 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { MillraceError, messageOf } from '../../platform/errors.js';
 import { createLogger } from '../../platform/logger.js';
-import type { Logger } from '../../platform/logger.js';
+import type { RunningServer } from '../local-http.js';
 import { KafkaBroker } from './broker.js';
 import type { WorkerOptions, WorkerReport } from './start.js';
 
@@ -15,17 +15,11 @@ const {
 // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a worker's port has no origin
 const report = (message: WorkerReport): void => parentPort?.postMessage(message);
 
+const logger = createLogger(logLevel ?? 'silent', logDestination);
+const broker = new KafkaBroker({ ...options, logger });
 try {
-  const logger = createLogger(logLevel ?? 'silent', logDestination);
-  const broker = new KafkaBroker({ ...options, logger });
   const { port } = await broker.start();
-  const registry =
-    registryPort === undefined
-      ? undefined
-      : await startRegistry(registryPort, broker, logger).catch(async (error: unknown) => {
-          await broker.stop();
-          throw error;
-        });
+  const registry = registryPort === undefined ? undefined : await startRegistry(registryPort);
   parentPort?.once('message', () => {
     void Promise.resolve(registry?.stop())
       .then(() => broker.stop())
@@ -36,14 +30,11 @@ try {
   const { code, retriable, message } =
     error instanceof MillraceError ? error : new MillraceError('BROKER_FAILED', messageOf(error));
   report({ kind: 'failed', code, retriable, message });
+  await broker.stop();
 }
 
 /** Loaded only when needed: it imports libraries that the broker alone does not use. */
-async function startRegistry(
-  port: number,
-  broker: KafkaBroker,
-  logger: Logger,
-): Promise<{ port: number; stop(): Promise<void> }> {
+async function startRegistry(port: number): Promise<RunningServer> {
   const { startSchemaRegistry } = await import('../schema-registry/server.js');
   return await startSchemaRegistry({
     host: options.host ?? '127.0.0.1',

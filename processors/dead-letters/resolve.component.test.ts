@@ -25,7 +25,7 @@ const failedAt = Date.UTC(2026, 0, 31, 12);
 
 /** A pipeline's topics, on a log that other tests use too. */
 async function pipeline(): Promise<string> {
-  const name = unique('letters');
+  const name = unique('dead-letters');
   await streams.createTopics(pipelineTopicSpecs(name, 2));
   return name;
 }

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { beforeEach, expect, test, vi } from 'vitest';
 import { MillraceError } from '../../platform/errors.js';
 import { silentLogger } from '../../platform/logger.js';
 import { createMetrics } from '../../platform/metrics.js';
@@ -133,9 +133,6 @@ class TestRun {
 // The only test that waits for a heartbeat advances the time itself.
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'performance'] });
-});
-afterEach(() => {
-  vi.useRealTimers();
 });
 
 const range = (length: number): number[] => Array.from({ length }, (_, index) => index);

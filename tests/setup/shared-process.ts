@@ -1,11 +1,11 @@
-import { afterAll, vi } from 'vitest';
+import { afterAll, afterEach, vi } from 'vitest';
 import { forgetSecrets } from '../../platform/secrets.js';
 
 // Files share processes: what one changes in its process would change what the next one sees. A password, for
 // example, would be left out of all messages.
-afterAll(() => {
+afterEach(() => {
   vi.useRealTimers();
   vi.restoreAllMocks();
   vi.unstubAllEnvs();
-  forgetSecrets();
 });
+afterAll(forgetSecrets);
