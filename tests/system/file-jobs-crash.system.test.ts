@@ -84,18 +84,19 @@ test.runIf(runsAll)(
 
     const stateNow = (): Promise<JobAnswer> =>
       fetch(`${http}/v1/jobs/${job_id}`).then((answer) => answer.json() as Promise<JobAnswer>);
-    let amid = 0;
     for (let kill = 0; kill < kills; kill++) {
       const threshold = ((kill + random()) / kills) * rows * 0.9;
       const isFar = async (): Promise<void> => {
         const { state, rows: done } = await stateNow();
         if (state !== 'done') expect(done.published).toBeGreaterThanOrEqual(threshold);
       };
-      // Half of the kills come as soon as the API answers, before the job continues.
-      if (random() < 0.5) await vi.waitFor(isFar, { timeout, interval: 5 });
-      await sleep(random() * 200);
-      const { state } = await stateNow();
-      if (state !== 'done') amid++;
+      // The first kill comes at once: on a fast machine the job may be done before the others. Half of those
+      // come as soon as the API answers, before the job continues.
+      if (kill === 0) expect((await stateNow()).state).not.toBe('done');
+      else {
+        if (random() < 0.5) await vi.waitFor(isFar, { timeout, interval: 5 });
+        await sleep(random() * 200);
+      }
       await system.kill();
       system = whole.start();
       await vi.waitFor(() => fetch(`${http}/health/live`), { timeout: 30_000, interval: 5 });
@@ -107,7 +108,6 @@ test.runIf(runsAll)(
       state: 'done',
       rows: { total: rows, published: rows - bad, scored: rows - bad, failed: bad },
     });
-    expect(amid).toBeGreaterThan(0);
 
     const result = await (await fetch(http + job.links.result)).text();
     const records: Record<string, string>[] = parse(result, { columns: true });
