@@ -1,4 +1,5 @@
 import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve as toAbsolute } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -93,7 +94,11 @@ export async function smokeTest(
     throw new MillraceError(verdict.code, wantsMemory ? `${verdict.message}. ${limit}.` : verdict.message);
   } finally {
     clearTimeout(timer);
-    child.kill('SIGKILL');
+    if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) {
+      const exited = once(child, 'exit');
+      child.kill('SIGKILL');
+      await exited;
+    }
     await rm(cwd, { recursive: true, force: true });
   }
 }
