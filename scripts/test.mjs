@@ -9,6 +9,10 @@ const vitest = fileURLToPath(new URL('../node_modules/vitest/vitest.mjs', import
 const alone = [
   // Their client is the unmodified kafkajs; streams/kafkajs.ts replaces parts of the process's copy.
   'dist/tests/contract/',
+  // It changes the user of its process.
+  'dist/models/registration/registrar.component.test.js',
+  // It looks at what its process has loaded.
+  'dist/platform/tracing/traces.component.test.js',
   // They measure the memory of their process.
   'dist/embedded/kafka/fuzz.component.test.js',
   'dist/models/credit-default.component.test.js',

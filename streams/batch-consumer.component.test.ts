@@ -51,7 +51,7 @@ describe('consume', () => {
       groupId: unique('group'),
       topics: [topic],
       maxBatch: 5_000,
-      maxWaitMs: 5_000,
+      maxWaitMs: 50_000,
     });
     await eventually(() => batches.flat().length === 10_000);
     expect(batches.map((batch) => batch.length)).toEqual([5_000, 5_000]);
@@ -325,7 +325,12 @@ describe('consume', () => {
         return Promise.resolve();
       },
     });
-    await untilCommitted(streams, { groupId, topic, offsets: { 0: 2_499, 1: 2_499 } });
+    await untilCommitted(streams, {
+      groupId,
+      topic,
+      offsets: { 0: 2_499, 1: 2_499 },
+      timeoutMs: 50_000,
+    });
     expect([...seen].toSorted((a, b) => a - b)).toEqual(range(0, 5_000));
   });
 });

@@ -59,8 +59,9 @@ test('grouping 300,000 messages for one partition takes negligible time', () => 
     messages,
     partitioner: () => 0,
   });
+  const duration = performance.now() - started;
   expect(grouped).toEqual({ 0: messages });
-  expect(performance.now() - started).toBeLessThan(5_000);
+  expect(duration).toBeLessThan(5_000);
   expect(
     groupMessagesPerPartition({ topic: 't', partitionMetadata: [], messages, partitioner: () => 0 }),
   ).toEqual({});

@@ -229,7 +229,7 @@ describe('with an HTTP client', () => {
     const order: string[] = [];
     const heavy = Array.from({ length: 3 }, async () => {
       await (
-        await get({ query: 'SELECT sleepEachRow(0.5) FROM numbers(2) SETTINGS max_block_size = 1' })
+        await get({ query: 'SELECT sleepEachRow(0.5) FROM numbers(4) SETTINGS max_block_size = 1' })
       ).text();
       order.push('guest');
     });

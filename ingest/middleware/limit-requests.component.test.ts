@@ -55,7 +55,7 @@ it('reports the remaining quota, and refuses with the time of a retry', async ()
 it('counts the events of a list', async () => {
   const send = await serve(100);
   expect((await send({}, '/list/60')).headers.get('ratelimit')).toBe('"default";r=40;t=1');
-  expect((await send({}, '/list/390')).headers.get('ratelimit')).toBe('"default";r=0;t=5');
+  expect((await send({}, '/list/439')).headers.get('ratelimit')).toBe('"default";r=0;t=5');
   expect((await send({}, '/list/1')).headers.get('retry-after')).toBe('5');
 });
 

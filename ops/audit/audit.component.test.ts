@@ -101,7 +101,7 @@ function outcome(id: string, value: number, observedAt: number): NewRecord {
 }
 
 function audit(
-  options: { deep?: boolean; waitMs?: number; since?: number; limit?: number } = {},
+  options: { deep?: boolean; waitMs?: number; stillMs?: number; since?: number; limit?: number } = {},
 ): Promise<AuditReport> {
   const { client: clickhouse } = engines.analytics;
   const pipelines = ['credit-default'];
@@ -204,12 +204,14 @@ it(
       { topic: 'credit-default.predictions', key: 'x', value: Buffer.from('no prediction') },
     ]);
 
-    const quick = await audit({ waitMs: 30_000 });
+    // Longer than the sink collects rows.
+    const patient = { waitMs: 30_000, stillMs: 5_000 };
+    const quick = await audit(patient);
     expect(quick).toMatchObject({ clean: true, findings: [], unfinished: [] });
     expect(sum(quick, topic, 'records')).toBe(10);
     expect(sum(quick, topic, 'repeats')).toBe(3);
     expect(sum(quick, 'credit-default.outcomes', 'repeats')).toBe(1);
-    const deep = await audit({ deep: true, waitMs: 30_000 });
+    const deep = await audit({ ...patient, deep: true });
     expect(deep).toMatchObject({ clean: true, findings: [], unfinished: [] });
     expect(sum(deep, 'credit-default.predictions', 'records')).toBe(10);
     expect(sum(deep, 'credit-default.predictions', 'repeats')).toBe(3);

@@ -1,11 +1,12 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { connect, createServer, type AddressInfo } from 'node:net';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe } from 'vitest';
 import { type Container, startContainer } from '../../tests/system/engines/containers.js';
+import { freePorts } from '../../tests/system/programs.js';
 import { testEngines } from '../../tests/system/engines/chosen.js';
 
 const installed = spawnSync('redis-server', ['--version']).status === 0;
@@ -39,7 +40,7 @@ export class RedisServer {
   /** @param settings - as on its command line, such as `--requirepass secret`. */
   static async start(...settings: string[]): Promise<RedisServer> {
     const server = new RedisServer(
-      await freePort(),
+      (await freePorts('redis')).redis,
       await mkdtemp(join(tmpdir(), 'millrace-redis-')),
       settings,
     );
@@ -113,12 +114,4 @@ export class RedisServer {
       },
     });
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

@@ -1,10 +1,10 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { GoldenRow, ModelManifest } from '../../models/manifest.js';
 import { projectRoot } from '../../platform/paths.js';
+import { freePorts } from '../system/programs.js';
 import { startSystem, type TestSystem } from '../system/start.js';
 import { describeClient, mlflow } from './installed.js';
 import { Program, run } from './program.js';
@@ -28,7 +28,7 @@ describeClient(mlflow(), ({ server, models }) => {
 
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'millrace-mlflow-'));
-    const port = await freePort();
+    const { port } = await freePorts('port');
     uri = `http://127.0.0.1:${port}`;
     // Its jobs would need packages that a registry does not use; and telemetry stays off.
     process.env['MLFLOW_SERVER_ENABLE_JOB_EXECUTION'] = 'false';
@@ -155,11 +155,3 @@ describeClient(mlflow(), ({ server, models }) => {
     expect((await system.get('/v1/models/credit-default/versions/refused')).status).toBe(404);
   });
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}

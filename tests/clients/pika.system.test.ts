@@ -122,11 +122,15 @@ describeClient(pythonClient('pika', 'pika_producer.py'), (producer) => {
         { timeout: 10_000, interval: 100 },
       );
       // Results of other clients' requests are on the queue too.
-      expect(await rabbitMq.queue(resultsQueue)).toMatchObject({
-        durable: true,
-        arguments: {},
-        messages: clients.length + 1,
-      });
+      await vi.waitFor(
+        async () =>
+          expect(await rabbitMq.queue(resultsQueue)).toMatchObject({
+            durable: true,
+            arguments: {},
+            messages: clients.length + 1,
+          }),
+        { timeout: 10_000, interval: 100 },
+      );
       expect(await rabbitMq.log()).not.toContain('PRECONDITION_FAILED');
     });
   });

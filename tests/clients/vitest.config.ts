@@ -8,7 +8,9 @@ export default defineConfig({
     fileParallelism: false,
     // List every test by name, so that a skipped client is visible.
     reporters: ['verbose'],
-    testTimeout: 60_000,
+    expect: { poll: { timeout: 20_000 } },
+    // Some start a dozen JVMs, one after the other.
+    testTimeout: 240_000,
     hookTimeout: 60_000,
   },
 });

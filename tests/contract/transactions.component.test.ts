@@ -243,7 +243,7 @@ describe('transactions', () => {
 
   test('a transaction that runs out of time is aborted and its producer fenced', async () => {
     const topic = await client.createTopic();
-    const producer = await client.initTransactions(raw, unique('txn'), 1_000);
+    const producer = await client.initTransactions(raw, unique('txn'), 3_000);
     await raw.addPartitionsToTxn({ ...producer, topics: [{ topic, partitions: [0] }] });
     await raw.produce({
       ...producer,

@@ -8,6 +8,7 @@ export default defineConfig({
     maxWorkers: 2,
     // List every test by name, so that skipped ones are visible.
     reporters: ['verbose'],
+    expect: { poll: { timeout: 20_000 } },
     testTimeout: 60_000,
     hookTimeout: 60_000,
   },

@@ -6,6 +6,7 @@ export default defineConfig({
     pool: 'forks',
     fileParallelism: false,
     reporters: ['verbose'],
+    testTimeout: 60_000,
     hookTimeout: 60_000,
   },
 });

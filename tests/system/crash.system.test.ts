@@ -103,7 +103,7 @@ test(`${events} events over ${kills} kills: each is a row once, with its score`,
   const acceptedMs = performance.now() - startedAt;
   await whenReady(system, http);
 
-  const report = await audit(load, endpoints, patience * (30_000 + events));
+  const report = await audit(load, endpoints, patience * (30_000 + load.accepted.size));
   console.info(
     JSON.stringify({
       ...report,

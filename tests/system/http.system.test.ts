@@ -127,12 +127,12 @@ describe('ids', () => {
 describe('operations', () => {
   it('is live and ready, and reports the state of each part', async () => {
     expect((await system.get('/health/live')).status).toBe(200);
-    const ready = await system.get('/health/ready');
-    expect(ready.status).toBe(200);
-    expect(await ready.json()).toMatchObject({
-      status: 'up',
-      parts: { log: { status: 'up' }, sink: { status: 'up' } },
-    });
+    await expect
+      .poll(async () => {
+        const ready = await system.get('/health/ready');
+        return [ready.status, await ready.json()];
+      })
+      .toMatchObject([200, { status: 'up', parts: { log: { status: 'up' }, sink: { status: 'up' } } }]);
   });
 
   it('shows the lag of each group', async () => {

@@ -90,9 +90,10 @@ export async function killPrograms(): Promise<void> {
 }
 
 // Below those that Linux and macOS give to outgoing connections: one of these could take a port before its
-// server does.
-const portsFrom = 10_000;
-const portsTo = 32_000;
+// server does. Each worker of vitest has its own range, since another's programs have ports that are free
+// until they start.
+const portsPerWorker = 2_750;
+const portsFrom = 10_000 + (Number(process.env['VITEST_POOL_ID'] ?? 0) % 8) * portsPerWorker;
 const given = new Set<number>();
 
 /** Returns free ports, which stay reserved over restarts. None is returned twice. */
@@ -103,7 +104,7 @@ export async function freePorts<Names extends string>(...names: Names[]): Promis
 
 async function freePort(): Promise<number> {
   for (;;) {
-    const port = portsFrom + Math.floor(Math.random() * (portsTo - portsFrom));
+    const port = portsFrom + Math.floor(Math.random() * portsPerWorker);
     if (given.has(port)) continue;
     given.add(port);
     if (await isFree(port)) return port;

@@ -60,7 +60,7 @@ it.runIf(runsAll)(
   'serve finishes requests in flight, and accepts more until the load balancer has noticed',
   { timeout },
   async () => {
-    const started = await startReady('serve', { STOP_DELAY_MS: '2000' });
+    const started = await startReady('serve', { STOP_DELAY_MS: '10000' });
     const { http, program } = started;
     const underWay = request(`${http}/v1/pipelines/credit-default/events`, {
       method: 'POST',

@@ -29,9 +29,12 @@ async function schedule(): Promise<Schedules['schedules'][0]> {
 }
 
 it('rides arrive on schedule, are scored, and can be queried in a view', async () => {
-  await expect.poll(async () => (await schedule()).runs).toBeGreaterThanOrEqual(2);
+  // On a busy machine a run may come late, and catch up.
+  await expect.poll(schedule).toMatchObject({
+    runs: expect.toSatisfy((runs: number) => runs >= 2) as number,
+    last_run: { events: 3, catch_up: false },
+  });
   const { last_run, next_run, runs } = await schedule();
-  expect(last_run).toMatchObject({ events: 3, catch_up: false });
   expect(Date.parse(next_run)).toBeGreaterThan(Date.parse(last_run?.due_at ?? ''));
   const due =
     'SELECT toUInt32(count()) AS rides, min(predicted_duration) > 0 AS positive FROM millrace.ride_predictions';
@@ -43,8 +46,9 @@ it('rides arrive on schedule, are scored, and can be queried in a view', async (
 });
 
 it('the schedule is a part of readiness, and its runs of the metrics', async () => {
-  const { parts } = (await (await system.get('/health/ready')).json()) as { parts: Record<string, unknown> };
-  expect(parts['schedule taxi-rides']).toEqual({ status: 'up' });
+  await expect
+    .poll(async () => (await system.get('/health/ready')).json())
+    .toMatchObject({ parts: { 'schedule taxi-rides': { status: 'up' } } });
   const metrics = await (await system.get('/metrics')).text();
   expect(metrics).toMatch(/millrace_scheduled_runs_total\{schedule="taxi-rides",catch_up="false"\} [1-9]/);
 });

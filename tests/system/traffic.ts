@@ -32,6 +32,7 @@ const contract = loadContract('credit-default', 'event');
 const tickMs = 20;
 /** In each tick: 500 events a second in all. */
 const perTick = { events: 6, predict: 2, kafka: 2 };
+const maxUnderWay = 100;
 const clients = 40;
 
 /**
@@ -93,6 +94,8 @@ export class Traffic {
   async #run(): Promise<void> {
     try {
       for await (const _ of ticks(tickMs, undefined, { signal: this.#stopping.signal })) {
+        // A machine that can't keep up gets fewer.
+        if (this.#underWay.size > maxUnderWay) continue;
         this.#begin(this.#postEvents());
         for (let n = 0; n < perTick.predict; n++) this.#begin(this.#predict());
         this.#begin(this.#produce());

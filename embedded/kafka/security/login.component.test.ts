@@ -162,7 +162,8 @@ for (const mechanism of ['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512']) {
 const allMechanisms = ['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512'];
 
 async function start(options: Partial<KafkaBrokerOptions>): Promise<void> {
-  const logger = pino({ level: 'debug' }, { write: (line) => (logged += line) });
+  // Without the host's name: it could contain a user's name.
+  const logger = pino({ level: 'debug', base: undefined }, { write: (line) => (logged += line) });
   broker = new KafkaBroker({ dataDir, port: 0, logger, ...options });
   ({ port } = await broker.start());
   client = await WireClient.connect(port);

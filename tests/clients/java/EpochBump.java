@@ -17,8 +17,8 @@ public final class EpochBump {
         Map<String, Object> settings = Map.of(
                 "bootstrap.servers", args[0],
                 "transactional.id", args[1] + "-producer",
-                "request.timeout.ms", "500",
-                "delivery.timeout.ms", "1000",
+                "request.timeout.ms", "3000",
+                "delivery.timeout.ms", "6000",
                 "linger.ms", "0");
         try (var producer = new KafkaProducer<>(settings, new StringSerializer(), new StringSerializer())) {
             producer.initTransactions();
