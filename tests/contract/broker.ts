@@ -1,6 +1,8 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Kafka, logLevel } from 'kafkajs';
+import { vi } from 'vitest';
 import { startKafka } from '../../embedded/kafka/start.js';
 import { testEngines } from '../system/engines/chosen.js';
 import { startExternalLog } from '../system/engines/external.js';
@@ -21,11 +23,13 @@ export interface TestBroker {
  */
 export async function startTestBroker(): Promise<TestBroker> {
   const given = process.env['KAFKA_BROKERS'];
-  if (given) return { brokers: given.split(','), embedded: false, stop: () => Promise.resolve() };
-
-  if (testEngines !== 'embedded') {
-    const { settings, log } = await startExternalLog();
-    return { brokers: settings.KAFKA_BROKERS.split(','), embedded: false, stop: () => log.stop() };
+  if (given || testEngines !== 'embedded') {
+    const { settings, log } = given
+      ? { settings: { KAFKA_BROKERS: given }, log: undefined }
+      : await startExternalLog();
+    const brokers = settings.KAFKA_BROKERS.split(',');
+    await whenCoordinating(brokers);
+    return { brokers, embedded: false, stop: async () => log?.stop() };
   }
   const dataDir = await mkdtemp(join(tmpdir(), 'millrace-test-kafka-'));
   const kafka = await startKafka({ dataDir, host: '127.0.0.1', port: 0 });
@@ -37,4 +41,17 @@ export async function startTestBroker(): Promise<TestBroker> {
       await rm(dataDir, { recursive: true, force: true });
     },
   };
+}
+
+/**
+ * Waits until the coordinators of all groups are loaded: Apache Kafka does that when it is first asked for
+ * one, and kafkajs does not wait for it. Of that many groups, some are on each partition of the broker's
+ * topic of offsets.
+ */
+async function whenCoordinating(brokers: string[]): Promise<void> {
+  const admin = new Kafka({ brokers, logLevel: logLevel.NOTHING }).admin();
+  await admin.connect();
+  for (let group = 0; group < 40; group++)
+    await vi.waitFor(() => admin.fetchOffsets({ groupId: `coordinated-${group}` }), { timeout: 20_000 });
+  await admin.disconnect();
 }
