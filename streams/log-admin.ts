@@ -29,7 +29,11 @@ export interface PartitionLag {
 }
 
 const pingMs = 2_000;
-const createAttempts = 5;
+/** Over three seconds. */
+const maxAttempts = 5;
+/** Types of kafkajs' protocol errors. */
+const unknownTopic = ['UNKNOWN_TOPIC_OR_PARTITION'];
+const coordinatorChanges = ['GROUP_LOAD_IN_PROGRESS', 'NOT_COORDINATOR_FOR_GROUP'];
 
 /** Topics, offsets and readiness, over one connection that is opened when first needed. */
 export class LogAdmin {
@@ -62,7 +66,7 @@ export class LogAdmin {
         return await this.#createMissing(specs);
       } catch (error) {
         // A new topic has no leader for a moment; a retry finds one.
-        if (isUnknownTopic(error) && attempt < createAttempts) await backoff(attempt, {});
+        if (isOf(unknownTopic, error) && attempt < maxAttempts) await backoff(attempt);
         else throw toMillraceError(error, `Creating the topics ${specs.map((spec) => spec.name).join(', ')}`);
       }
     }
@@ -135,15 +139,19 @@ export class LogAdmin {
    * left out.
    */
   async committed(groupId: string, topic: string): Promise<Map<number, number>> {
-    try {
-      const admin = await this.#admin();
-      const [offsets] = await admin.fetchOffsets({ groupId, topics: [topic] });
-      const committed = new Map<number, number>();
-      for (const { partition, offset } of offsets?.partitions ?? [])
-        if (Number(offset) >= 0) committed.set(partition, Number(offset));
-      return committed;
-    } catch (error) {
-      throw toMillraceError(error, `Reading the offsets of group ${groupId}`);
+    for (let attempt = 0; ; attempt++) {
+      try {
+        const admin = await this.#admin();
+        const [offsets] = await admin.fetchOffsets({ groupId, topics: [topic] });
+        const committed = new Map<number, number>();
+        for (const { partition, offset } of offsets?.partitions ?? [])
+          if (Number(offset) >= 0) committed.set(partition, Number(offset));
+        return committed;
+      } catch (error) {
+        // A broker that becomes the coordinator of a group loads its offsets first; kafkajs does not wait.
+        if (isOf(coordinatorChanges, error) && attempt < maxAttempts) await backoff(attempt);
+        else throw toMillraceError(error, `Reading the offsets of group ${groupId}`);
+      }
     }
   }
 
@@ -295,6 +303,6 @@ export function describeBeyondEnd({ groupId, topic, partition, committed, end }:
   return `${groupId} has committed offset ${committed} of ${topic}/${partition}, where the log ends at ${end}: records were lost, or the offset was set by hand`;
 }
 
-function isUnknownTopic(error: unknown): boolean {
-  return error instanceof Error && 'type' in error && error.type === 'UNKNOWN_TOPIC_OR_PARTITION';
+function isOf(types: readonly string[], error: unknown): boolean {
+  return error instanceof Error && 'type' in error && types.includes(String(error.type));
 }
