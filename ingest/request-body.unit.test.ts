@@ -1,5 +1,6 @@
 import { Hono } from 'hono';
 import { expect, it } from 'vitest';
+import { countTurns } from '../platform/testing/count-turns.js';
 import { sendProblem } from './problems.js';
 import { type BodyForm, parseJson, readRequestEvents, readText } from './request-body.js';
 
@@ -65,15 +66,9 @@ it('accepts the maximum number of events, and ignores commas, brackets and quote
 });
 
 it('yields to other work between lines', async () => {
-  let turns = 0;
-  const countTurns = (): void => {
-    turns++;
-    next = setImmediate(countTurns);
-  };
-  let next = setImmediate(countTurns);
+  const turns = countTurns();
   await post('/events', 'x\n'.repeat(maxEvents), ndjson);
-  clearImmediate(next);
-  expect(turns).toBeGreaterThan(0);
+  expect(turns()).toBeGreaterThan(0);
 });
 
 const bytes = (text: string): Uint8Array<ArrayBuffer> => new Uint8Array(Buffer.from(text, 'latin1'));

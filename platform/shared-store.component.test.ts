@@ -133,8 +133,12 @@ describeWithRedis('shared through Redis', () => {
 
   it('delays no request while Redis hangs, and recovers by itself', async () => {
     const store = await connect(url, 250);
-    store.write({ key: 'k', value: 'v', ttlSeconds: 60 });
-    await expect.poll(() => store.read(['k'])).toEqual(['v']);
+    await expect
+      .poll(() => {
+        store.write({ key: 'k', value: 'v', ttlSeconds: 60 });
+        return store.read(['k']);
+      })
+      .toEqual(['v']);
     await redis.hang();
     const startedAt = performance.now();
     expect(await store.read(['k'])).toEqual([undefined]);

@@ -4,7 +4,7 @@ import type { Logger } from '../platform/logger.js';
 import { Mutex } from '../platform/mutex.js';
 import { tlsAdvice } from '../platform/tls-problems.js';
 import { backoff, pause } from '../platform/backoff.js';
-import { toMillraceError } from './kafka-errors.js';
+import { toMillraceError, typeOf } from './kafka-errors.js';
 import { kafkajs } from './kafkajs.js';
 import type { TopicSpec } from './topics.js';
 
@@ -29,11 +29,16 @@ export interface PartitionLag {
 }
 
 const pingMs = 2_000;
-/** Over three seconds. */
-const maxAttempts = 5;
-/** Types of kafkajs' protocol errors. */
-const unknownTopic = ['UNKNOWN_TOPIC_OR_PARTITION'];
-const coordinatorChanges = ['GROUP_LOAD_IN_PROGRESS', 'NOT_COORDINATOR_FOR_GROUP'];
+/** Their delays sum up to three seconds at most. */
+const maxRetries = 5;
+/** A new topic has no leader for a moment. */
+const leaderChanges = ['UNKNOWN_TOPIC_OR_PARTITION'];
+/** A broker that becomes the coordinator of a group loads its offsets first; kafkajs does not wait for it. */
+const coordinatorChanges = [
+  'GROUP_LOAD_IN_PROGRESS',
+  'GROUP_COORDINATOR_NOT_AVAILABLE',
+  'NOT_COORDINATOR_FOR_GROUP',
+];
 
 /** Topics, offsets and readiness, over one connection that is opened when first needed. */
 export class LogAdmin {
@@ -48,6 +53,7 @@ export class LogAdmin {
    * second finds no partitions there.
    */
   readonly #offsets = new Mutex();
+  readonly #closing = new AbortController();
 
   /** @param connectTo - creates the client, which reports why its connections fail. */
   constructor(
@@ -61,15 +67,8 @@ export class LogAdmin {
   }
 
   async createTopics(specs: readonly TopicSpec[]): Promise<void> {
-    for (let attempt = 0; ; attempt++) {
-      try {
-        return await this.#createMissing(specs);
-      } catch (error) {
-        // A new topic has no leader for a moment; a retry finds one.
-        if (isOf(unknownTopic, error) && attempt < maxAttempts) await backoff(attempt);
-        else throw toMillraceError(error, `Creating the topics ${specs.map((spec) => spec.name).join(', ')}`);
-      }
-    }
+    const what = `Creating the topics ${specs.map((spec) => spec.name).join(', ')}`;
+    await this.#retry(leaderChanges, what, () => this.#createMissing(specs));
   }
 
   async #createMissing(specs: readonly TopicSpec[]): Promise<void> {
@@ -139,20 +138,14 @@ export class LogAdmin {
    * left out.
    */
   async committed(groupId: string, topic: string): Promise<Map<number, number>> {
-    for (let attempt = 0; ; attempt++) {
-      try {
-        const admin = await this.#admin();
-        const [offsets] = await admin.fetchOffsets({ groupId, topics: [topic] });
-        const committed = new Map<number, number>();
-        for (const { partition, offset } of offsets?.partitions ?? [])
-          if (Number(offset) >= 0) committed.set(partition, Number(offset));
-        return committed;
-      } catch (error) {
-        // A broker that becomes the coordinator of a group loads its offsets first; kafkajs does not wait.
-        if (isOf(coordinatorChanges, error) && attempt < maxAttempts) await backoff(attempt);
-        else throw toMillraceError(error, `Reading the offsets of group ${groupId}`);
-      }
-    }
+    return this.#retry(coordinatorChanges, `Reading the offsets of group ${groupId}`, async () => {
+      const admin = await this.#admin();
+      const [offsets] = await admin.fetchOffsets({ groupId, topics: [topic] });
+      const committed = new Map<number, number>();
+      for (const { partition, offset } of offsets?.partitions ?? [])
+        if (Number(offset) >= 0) committed.set(partition, Number(offset));
+      return committed;
+    });
   }
 
   /** Returns the first and next committed offset of each partition. */
@@ -241,7 +234,23 @@ export class LogAdmin {
     return new MillraceError('LOG_UNAVAILABLE', text.trimEnd());
   }
 
+  /** Retries after errors of these types, until it is closed. */
+  async #retry<T>(types: readonly string[], what: string, action: () => Promise<T>): Promise<T> {
+    const { signal } = this.#closing;
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await action();
+      } catch (error) {
+        const failure = toMillraceError(error, what);
+        if (!types.includes(typeOf(error)) || attempt === maxRetries) throw failure;
+        await backoff(attempt, { signal });
+        if (signal.aborted) throw failure;
+      }
+    }
+  }
+
   async close(): Promise<void> {
+    this.#closing.abort();
     const connecting = this.#connecting;
     this.#connecting = undefined;
     await connecting?.then((admin) => admin.disconnect()).catch(() => undefined);
@@ -301,8 +310,4 @@ export async function offsetsBeyondEnd(
 /** Describes such a position for people. */
 export function describeBeyondEnd({ groupId, topic, partition, committed, end }: OffsetBeyondEnd): string {
   return `${groupId} has committed offset ${committed} of ${topic}/${partition}, where the log ends at ${end}: records were lost, or the offset was set by hand`;
-}
-
-function isOf(types: readonly string[], error: unknown): boolean {
-  return error instanceof Error && 'type' in error && types.includes(String(error.type));
 }

@@ -4,6 +4,7 @@ import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve as toAbsolute } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { atMost } from '../../platform/backoff.js';
 import type { ErrorCode } from '../../platform/error-codes.js';
 import { MillraceError } from '../../platform/errors.js';
 
@@ -18,6 +19,8 @@ export interface Trial {
 /** Response of the test process. */
 export type Verdict = { scores: number[] } | { code: ErrorCode; message: string };
 
+/** Nothing delays the end of a killed process but a hanging disk. */
+const exitTimeoutMs = 5_000;
 const program = fileURLToPath(new URL('./smoke-test-process.js', import.meta.url));
 
 export interface TrialLimits {
@@ -97,7 +100,8 @@ export async function smokeTest(
     if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) {
       const exited = once(child, 'exit');
       child.kill('SIGKILL');
-      await exited;
+      // Its memory is free when the answer comes.
+      await atMost(exitTimeoutMs, exited);
     }
     await rm(cwd, { recursive: true, force: true });
   }

@@ -2,6 +2,7 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { MillraceError } from '../../platform/errors.js';
 import { silentLogger } from '../../platform/logger.js';
 import type { SharedStore } from '../../platform/shared-store.js';
+import { countTurns } from '../../platform/testing/count-turns.js';
 import { FakeLog } from '../testing/fake-log.js';
 import { openToyPipeline, type ToyPipeline } from '../testing/toy-pipeline.js';
 import { EventAcceptor, type EventAcceptorOptions, NotWritten } from './accept-events.js';
@@ -110,17 +111,11 @@ describe('publish', () => {
   });
 
   test('yields to other work while it validates a large request, and sends that at once', async () => {
-    let turns = 0;
-    const countTurns = (): void => {
-      turns++;
-      next = setImmediate(countTurns);
-    };
-    let next = setImmediate(countTurns);
+    const turns = countTurns();
     const bodies = Array.from({ length: 5_000 }, (_, index) => ({ a: index, b: 0, event_id: `e-${index}` }));
     const results = await acceptor.publish(toy.pipeline, bodies, context);
-    clearImmediate(next);
+    expect(turns()).toBeGreaterThan(5);
     expect(results).toEqual(bodies.map(({ event_id }) => event_id));
-    expect(turns).toBeGreaterThan(5);
     expect(log.calls).toBe(1);
   });
 

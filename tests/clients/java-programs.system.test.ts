@@ -73,14 +73,10 @@ describeClient(apacheKafka(), (java) => {
     try {
       await produce(
         from,
-        Array.from({ length: sentences / 2 }, () => sentence),
+        Array.from({ length: sentences }, () => sentence),
       );
       await output.until(() => countsSeen() >= 1);
       await app.stop('SIGKILL');
-      await produce(
-        from,
-        Array.from({ length: sentences / 2 }, () => sentence),
-      );
       app = start();
       await Promise.race([output.until(() => countsSeen() >= total), app.finished()]);
       await app.stop();

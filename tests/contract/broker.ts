@@ -45,13 +45,16 @@ export async function startTestBroker(): Promise<TestBroker> {
 
 /**
  * Waits until the coordinators of all groups are loaded: Apache Kafka does that when it is first asked for
- * one, and kafkajs does not wait for it. Of that many groups, some are on each partition of the broker's
- * topic of offsets.
+ * one, and kafkajs does not wait for it. Of that many groups, some are on each partition of the topic of
+ * offsets: brokers of tests have four.
  */
 async function whenCoordinating(brokers: string[]): Promise<void> {
   const admin = new Kafka({ brokers, logLevel: logLevel.NOTHING }).admin();
-  await admin.connect();
-  for (let group = 0; group < 40; group++)
-    await vi.waitFor(() => admin.fetchOffsets({ groupId: `coordinated-${group}` }), { timeout: 20_000 });
-  await admin.disconnect();
+  try {
+    await admin.connect();
+    for (let group = 0; group < 40; group++)
+      await vi.waitFor(() => admin.fetchOffsets({ groupId: `coordinated-${group}` }), { timeout: 20_000 });
+  } finally {
+    await admin.disconnect();
+  }
 }

@@ -90,9 +90,9 @@ test.runIf(runsAll)(
         const { state, rows: done } = await stateNow();
         if (state !== 'done') expect(done.published).toBeGreaterThanOrEqual(threshold);
       };
-      // The first kill comes at once: on a fast machine the job may be done before the others. Half of those
-      // come as soon as the API answers, before the job continues.
-      if (kill === 0) expect((await stateNow()).state).not.toBe('done');
+      // The first kill comes at once: on a fast machine the job may be done before the others. Half of the
+      // others come as soon as the API answers, before the job continues.
+      if (kill === 0) expect((await stateNow()).state).toMatch(/^(accepted|checking|publishing|scoring)$/);
       else {
         if (random() < 0.5) await vi.waitFor(isFar, { timeout, interval: 5 });
         await sleep(random() * 200);

@@ -46,7 +46,7 @@ describe.runIf(runsAll).each(fullSize ? (['SIGTERM', 'SIGINT'] as const) : (['SI
       'ends with 0 in time, and everything acknowledged is there',
       { timeout: patience * 150_000 },
       async () => {
-        let system = whole.start({ STOP_TIMEOUT_MS: String(patience * 60_000) });
+        let system = whole.start({ STOP_TIMEOUT_MS: String(patience * 14_000) });
         await whenReady(system, whole.http);
         const load = await Load.create({ http: whole.http, random: seededRandom(2), clients: 50 });
         const loading = load.start();

@@ -30,13 +30,13 @@ interface AnsweredEvent {
 const topic = 'credit-default.events';
 const contract = loadContract('credit-default', 'event');
 const tickMs = 20;
-/** In each tick: 500 events a second in all. */
+/** In each tick: at most 500 events a second in all. */
 const perTick = { events: 6, predict: 2, kafka: 2 };
 const maxUnderWay = 100;
 const clients = 40;
 
 /**
- * Sends `credit-default` events at an even pace: to `events`, to `predict`, and as any Kafka client, with a
+ * Sends `credit-default` events at an even pace, unless the machine can't keep up: to `events`, to `predict`, and as any Kafka client, with a
  * client's key.
  */
 export class Traffic {
@@ -94,7 +94,6 @@ export class Traffic {
   async #run(): Promise<void> {
     try {
       for await (const _ of ticks(tickMs, undefined, { signal: this.#stopping.signal })) {
-        // A machine that can't keep up gets fewer.
         if (this.#underWay.size > maxUnderWay) continue;
         this.#begin(this.#postEvents());
         for (let n = 0; n < perTick.predict; n++) this.#begin(this.#predict());
