@@ -158,7 +158,14 @@ export class ContractClient {
 
   async createTopic(partitions = 1, options: Partial<ITopicConfig> = {}): Promise<string> {
     const topic = options.topic ?? unique('topic');
-    await (await this.admin()).createTopics({ topics: [{ topic, numPartitions: partitions, ...options }] });
+    const admin = await this.admin();
+    await admin.createTopics({
+      waitForLeaders: false,
+      topics: [{ topic, numPartitions: partitions, ...options }],
+    });
+    // kafkajs would wait for leaders in the metadata. A broker of Apache Kafka has them before it serves the
+    // partitions, and may not know the topic at all for a moment.
+    await eventually(async () => (await admin.fetchTopicOffsets(topic)).length > 0);
     return topic;
   }
 

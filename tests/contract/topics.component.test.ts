@@ -27,9 +27,10 @@ describe('topics', () => {
   test('a created topic is listed with its partitions, each with a leader', async () => {
     const admin = await client.admin();
     const topic = unique('created');
-    expect(await admin.createTopics({ topics: [{ topic, numPartitions: 3 }] })).toBe(true);
+    const topics = [{ topic, numPartitions: 3 }];
+    expect(await admin.createTopics({ waitForLeaders: false, topics })).toBe(true);
+    const metadata = await eventually(() => admin.fetchTopicMetadata({ topics: [topic] }));
     expect(await admin.listTopics()).toContain(topic);
-    const metadata = await admin.fetchTopicMetadata({ topics: [topic] });
     const partitions = metadata.topics[0]?.partitions ?? [];
     expect(partitions.map((partition) => partition.partitionId).toSorted((a, b) => a - b)).toEqual([0, 1, 2]);
     const { brokers } = await admin.describeCluster();
@@ -111,7 +112,8 @@ describe('topics', () => {
     await producer.send({ topic, messages: [{ value: 'old' }] });
     await admin.deleteTopics({ topics: [topic] });
     await eventually(async () => !(await admin.listTopics()).includes(topic));
-    await eventually(() => admin.createTopics({ topics: [{ topic, numPartitions: 1 }] }));
+    const topics = [{ topic, numPartitions: 1 }];
+    await eventually(() => admin.createTopics({ waitForLeaders: false, topics }));
     await eventually(async () => (await admin.fetchTopicOffsets(topic))[0]?.high === '0');
     expect(await admin.listTopics()).toContain(topic);
   });
