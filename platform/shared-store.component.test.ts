@@ -24,10 +24,15 @@ describeWithRedis('shared through Redis', () => {
   const opened: { close(): Promise<void> }[] = [];
 
   /** Its commands have plenty of time: a busy machine must not count as a hanging Redis. */
-  async function connect(to: string, timeoutMs = 10_000): Promise<SharedStore> {
+  function open(at: string, timeoutMs = 10_000): SharedStore {
     const settings = { metrics: createMetrics(), logger: silentLogger, retryMs: 50 };
-    const store = new SharedStore({ url: to, timeoutMs, ...settings });
+    const store = new SharedStore({ url: at, timeoutMs, ...settings });
     opened.push(store);
+    return store;
+  }
+
+  async function connect(...options: Parameters<typeof open>): Promise<SharedStore> {
+    const store = open(...options);
     await expect.poll(() => isUp(store)).toBe(true);
     return store;
   }
@@ -174,14 +179,7 @@ describeWithRedis('shared through Redis', () => {
   });
 
   it('reports a wrong password, without the password', async () => {
-    const wrong = redis.url.replace('//', '//:guessed@');
-    const store = new SharedStore({
-      url: wrong,
-      metrics: createMetrics(),
-      logger: silentLogger,
-      retryMs: 50,
-    });
-    opened.push(store);
+    const store = open(redis.url.replace('//', '//:guessed@'));
     await expect.poll(() => messageOf(store)).toMatch(/WRONGPASS/);
     expect(messageOf(store)).not.toContain('guessed');
   });

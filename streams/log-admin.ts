@@ -135,7 +135,7 @@ export class LogAdmin {
 
   /**
    * Returns per partition of the topic the next offset that the group reads; partitions without a commit are
-   * left out.
+   * left out. Waits up to three seconds for a coordinator that loads the group.
    */
   async committed(groupId: string, topic: string): Promise<Map<number, number>> {
     return this.#retry(coordinatorChanges, `Reading the offsets of group ${groupId}`, async () => {

@@ -44,7 +44,7 @@ describe.runIf(runsAll).each(fullSize ? (['SIGTERM', 'SIGINT'] as const) : (['SI
   (signal) => {
     it(
       'ends with 0 in time, and everything acknowledged is there',
-      { timeout: patience * 150_000 },
+      { timeout: patience * 90_000 },
       async () => {
         let system = whole.start({ STOP_TIMEOUT_MS: String(patience * 14_000) });
         await whenReady(system, whole.http);

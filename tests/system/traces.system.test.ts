@@ -381,7 +381,7 @@ it.runIf(fullSize)(
       OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${closed}`,
       OTEL_EXPORTER_OTLP_TIMEOUT: '200',
       OTEL_BSP_SCHEDULE_DELAY: '50',
-      STOP_TIMEOUT_MS: '20000',
+      STOP_TIMEOUT_MS: '14000',
     });
     await whenReady(serve, roles.get('serve')?.http ?? '');
     const warnings = (): number => serve.output().split("Traces can't be sent").length - 1;

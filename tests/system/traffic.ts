@@ -36,8 +36,8 @@ const maxUnderWay = 100;
 const clients = 40;
 
 /**
- * Sends `credit-default` events at an even pace, unless the machine can't keep up: to `events`, to `predict`, and as any Kafka client, with a
- * client's key.
+ * Sends `credit-default` events at an even pace, unless the machine can't keep up: to `events`, to `predict`,
+ * and as any Kafka client, with a client's key.
  */
 export class Traffic {
   readonly accepted: AcceptedEvent[] = [];
