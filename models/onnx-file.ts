@@ -1,24 +1,37 @@
 import { MillraceError } from '../platform/errors.js';
-
-/** A field of a Protocol Buffers message: a number for varints, bytes for length-delimited fields. */
-interface Field {
-  number: number;
-  value: number | Uint8Array;
-  /** The encoded field with its tag. */
-  raw: Uint8Array;
-}
+import {
+  bytes,
+  concat,
+  fields,
+  integersOf,
+  invalid,
+  messages,
+  text,
+  texts,
+  varintField,
+} from './onnx-messages.js';
 
 /** Field numbers of onnx.proto (`ModelProto`, `GraphProto`, …) that are used here. */
 const model = { graph: 7, opsetImport: 8 } as const;
 const opset = { domain: 1, version: 2 } as const;
-const graph = { node: 1, output: 12 } as const;
-const node = { input: 1, output: 2, opType: 4 } as const;
-const tensor = { name: 8, rawData: 9, externalData: 13, dataLocation: 14 } as const;
+const graph = { node: 1, initializer: 5, output: 12 } as const;
+const node = { input: 1, output: 2, opType: 4, attribute: 5 } as const;
+const attribute = { name: 1, ints: 8, strings: 9 } as const;
+const tensor = {
+  dataType: 2,
+  stringData: 6,
+  int64Data: 7,
+  name: 8,
+  rawData: 9,
+  externalData: 13,
+  dataLocation: 14,
+} as const;
 const entry = { key: 1, value: 2 } as const;
 const valueInfo = { name: 1, type: 2 } as const;
 const type = { tensorType: 1 } as const;
 const tensorType = { elemType: 1 } as const;
 const float = 1;
+const int64 = 7;
 
 type Message = 'model' | 'graph' | 'node' | 'attribute' | 'function' | 'training' | 'sparse' | 'tensor';
 
@@ -111,14 +124,70 @@ export function requireWeightsInside(onnx: Uint8Array): void {
   );
 }
 
+/** What a ZipMap reads: the tensor before it, and the label of each of its columns. */
+export interface ZipMap {
+  /** Name of the probabilities, float32 `[batch, classes]`. */
+  tensor: string;
+  /** Labels in the order of the columns. Whole numbers as text. */
+  classes: string[];
+}
+
 /**
- * Returns the input tensor of each ZipMap by its output name. Converters end the graph of a classifier with this node,
- * which turns probabilities, `[batch, classes]`, into a list of maps.
+ * Returns the ZipMaps by their output names. Converters end the graph of a classifier with this node, which turns
+ * probabilities into a list of maps.
  */
-export function zipMapsOf(onnx: Uint8Array): Map<string, string> {
-  const nodes = messages(onnx, model.graph).flatMap((each) => messages(each, graph.node));
-  const zipMaps = nodes.filter((each) => text(each, node.opType) === 'ZipMap');
-  return new Map(zipMaps.map((each) => [text(each, node.output), text(each, node.input)]));
+export function zipMapsOf(onnx: Uint8Array): Map<string, ZipMap> {
+  const zipMaps = nodesOf(onnx).filter((each) => text(each, node.opType) === 'ZipMap');
+  return new Map(
+    zipMaps.map((each) => [
+      text(each, node.output),
+      { tensor: text(each, node.input), classes: attributeLabels(each)[0] ?? [] },
+    ]),
+  );
+}
+
+/**
+ * Returns the lists of class labels in a graph: the attributes of its classifiers, and the constants from which it takes
+ * the label of a row (`ArrayFeatureExtractor`). Whole numbers are text.
+ *
+ * @throws MillraceError `ONNX_INVALID`.
+ */
+export function classLabelsOf(onnx: Uint8Array): string[][] {
+  const nodes = nodesOf(onnx);
+  const constants = new Map(
+    messages(onnx, model.graph)
+      .flatMap((each) => messages(each, graph.initializer))
+      .map((each) => [text(each, tensor.name), each]),
+  );
+  const taken = nodes.flatMap((each) => {
+    if (text(each, node.opType) !== 'ArrayFeatureExtractor') return [];
+    const constant = constants.get(text(each, node.input));
+    return constant === undefined ? [] : [tensorLabels(constant)];
+  });
+  return [...nodes.flatMap(attributeLabels), ...taken].filter((labels) => labels.length > 0);
+}
+
+function nodesOf(onnx: Uint8Array): Uint8Array[] {
+  return messages(onnx, model.graph).flatMap((each) => messages(each, graph.node));
+}
+
+/** Operators name the attribute differently: `classlabels_ints`, `classlabels_int64s`, `classlabels_strings`. */
+function attributeLabels(each: Uint8Array): string[][] {
+  return messages(each, node.attribute)
+    .filter((one) => text(one, attribute.name).startsWith('classlabels_'))
+    .map((one) => [...integersOf(one, attribute.ints).map(String), ...texts(one, attribute.strings)])
+    .filter((labels) => labels.length > 0);
+}
+
+function tensorLabels(each: Uint8Array): string[] {
+  const labels = [...integersOf(each, tensor.int64Data).map(String), ...texts(each, tensor.stringData)];
+  const [raw] = messages(each, tensor.rawData);
+  const isInt64 = fields(each).some(({ number, value }) => number === tensor.dataType && value === int64);
+  if (labels.length > 0 || raw === undefined || !isInt64) return labels;
+  const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);
+  return Array.from({ length: Math.floor(raw.length / 8) }, (_, at) =>
+    String(view.getBigInt64(at * 8, true)),
+  );
 }
 
 /** Adds an internal float32 tensor to the outputs of a model. */
@@ -166,76 +235,4 @@ function changeTensors(
     return bytes(number, changed);
   });
   return isChanged ? concat(parts) : message;
-}
-
-function messages(message: Uint8Array, wanted: number): Uint8Array[] {
-  return fields(message).flatMap(({ number, value }) =>
-    number === wanted && typeof value !== 'number' ? [value] : [],
-  );
-}
-
-/** Returns the first field with this number as text, or an empty string. */
-function text(message: Uint8Array, wanted: number): string {
-  const [first] = messages(message, wanted);
-  return first === undefined ? '' : new TextDecoder().decode(first);
-}
-
-/** Parses fields (Protocol Buffers, "Encoding"): a tag, then a varint, 4 or 8 bytes, or a length and that many bytes. */
-function fields(message: Uint8Array): Field[] {
-  const found: Field[] = [];
-  let at = 0;
-  const varint = (): number => {
-    let value = 0;
-    for (let factor = 1; ; factor *= 128) {
-      const byte = message[at++];
-      if (byte === undefined || factor > 2 ** 63) throw invalid('it ends in the middle of a field');
-      value += (byte & 127) * factor;
-      if (byte < 128) return value;
-    }
-  };
-  while (at < message.length) {
-    const start = at;
-    const tag = varint();
-    // Other parsers truncate a longer tag to 32 bits and would see another field.
-    if (tag > 0xffff_ffff) throw invalid('it has a field of an impossible number');
-    const wireType = tag & 7;
-    let value: Field['value'] = 0;
-    if (wireType === 0) value = varint();
-    else {
-      const length = wireType === 2 ? varint() : { 1: 8, 5: 4 }[wireType];
-      if (length === undefined) throw invalid(`it has a field of the unknown wire type ${wireType}`);
-      if (length > message.length - at) throw invalid('it ends in the middle of a field');
-      value = message.subarray(at, at + length);
-      at += length;
-    }
-    found.push({ number: Math.floor(tag / 8), value, raw: message.subarray(start, at) });
-  }
-  return found;
-}
-
-function bytes(number: number, content: Uint8Array): Uint8Array {
-  return concat([varintOf(number * 8 + 2), varintOf(content.length), content]);
-}
-
-function varintField(number: number, value: number): Uint8Array {
-  return concat([varintOf(number * 8), varintOf(value)]);
-}
-
-function varintOf(value: number): Uint8Array {
-  const digits: number[] = [];
-  for (let rest = value; ; rest = Math.floor(rest / 128)) {
-    if (rest < 128) return Uint8Array.from([...digits, rest]);
-    digits.push((rest % 128) + 128);
-  }
-}
-
-function concat(parts: readonly Uint8Array[]): Uint8Array {
-  return Buffer.concat(parts);
-}
-
-function invalid(problem: string): MillraceError {
-  return new MillraceError(
-    'ONNX_INVALID',
-    `The ONNX model is invalid: ${problem}. Export it or copy it again.`,
-  );
 }

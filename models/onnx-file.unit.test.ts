@@ -6,6 +6,7 @@ import { assert, property, uint8Array } from 'fast-check';
 import { MillraceError } from '../platform/errors.js';
 import { projectRoot } from '../platform/paths.js';
 import {
+  classLabelsOf,
   externalFilesOf,
   opsetsOf,
   requireWeightsInside,
@@ -59,6 +60,30 @@ it('finds no ZipMap and no external file in a plain model', () => {
   expect(zipMapsOf(credit).size).toBe(0);
   expect(externalFilesOf(credit)).toEqual([]);
   expect(Buffer.from(withWeightsInside(credit, new Map())).equals(credit)).toBe(true);
+});
+
+const toy = (name: string): Uint8Array =>
+  readFileSync(join(projectRoot, 'models', 'testing', 'graphs', `${name}.onnx`));
+
+it.each([
+  ['iris-zipmap', ['setosa', 'versicolor', 'virginica']],
+  ['iris-whole-number-labels', ['-1', '0', '9007199254740993']],
+])('finds the ZipMap of %s with its classes', (name, classes) => {
+  const zipMaps = zipMapsOf(toy(name));
+  expect([...zipMaps]).toEqual([['output_probability', { tensor: 'probabilities', classes }]]);
+});
+
+it.each([
+  // In an attribute of the classifier, and in a constant.
+  ['iris-columns', ['setosa', 'versicolor', 'virginica']],
+  ['iris-nearest', ['setosa', 'versicolor', 'virginica']],
+  ['iris-whole-number-labels', ['-1', '0', '9007199254740993']],
+])('finds the class labels in %s', (name, classes) => {
+  expect(classLabelsOf(toy(name))).toContainEqual(classes);
+});
+
+it('finds no class labels in a regressor', () => {
+  expect(classLabelsOf(credit)).toEqual([]);
 });
 
 it('adds an internal tensor to the outputs', async () => {
@@ -162,6 +187,7 @@ it('parses or rejects arbitrary bytes', () => {
       try {
         opsetsOf(bytes);
         zipMapsOf(bytes);
+        classLabelsOf(bytes);
         externalFilesOf(bytes);
       } catch (error) {
         expect(error).toBeInstanceOf(MillraceError);

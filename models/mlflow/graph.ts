@@ -41,7 +41,10 @@ export async function useGraph(
   choice: OutputChoice,
 ): Promise<UsableGraph> {
   const zipMaps = zipMapsOf(original);
-  const onnx = [...new Set(zipMaps.values())].reduce(withFloatOutput, original);
+  const onnx = [...new Set([...zipMaps.values()].map(({ tensor }) => tensor))].reduce(
+    withFloatOutput,
+    original,
+  );
   const session = await open(onnx);
   try {
     const width = rows[0]?.length ?? 0;
@@ -61,7 +64,7 @@ export async function useGraph(
       const data = results[tensor]?.data;
       if (!(data instanceof Float32Array || data instanceof Float64Array)) return [];
       const columns = data.length / rows.length;
-      const zipped = [...zipMaps].find(([, before]) => before === tensor)?.[0];
+      const zipped = [...zipMaps].find(([, before]) => before.tensor === tensor)?.[0];
       return Number.isInteger(columns) ? [{ name: zipped ?? tensor, tensor, data, columns }] : [];
     });
     const { tensor, data, columns } = choose(candidates, choice, session.outputNames);
