@@ -4,31 +4,53 @@ import avro from 'avsc';
 import { MillraceError, messageOf } from '../platform/errors.js';
 import { projectRoot } from '../platform/paths.js';
 
-/** An Avro type as written in a schema file. */
-export type AvroType =
-  | string
-  | AvroType[]
-  | { type: 'enum'; name: string; symbols: string[] }
-  | { type: string; logicalType?: string };
-
 /**
- * A field of a contract. Beside Avro's own attributes it may carry limits, named as in JSON Schema; Avro leaves such
- * attributes alone (specification 1.12, "Schema Declaration": other attributes are permitted as metadata).
+ * Limits of values, named as in JSON Schema; Avro leaves such attributes alone (specification 1.12, "Schema
+ * Declaration": other attributes are permitted as metadata). They stand on a field or on a type, which comes
+ * first. Those of an array or a map count for its items or values too.
  */
-export interface ContractField {
+export interface Limits {
+  minimum?: number;
+  maximum?: number;
+  maxLength?: number;
+  minItems?: number;
+  maxItems?: number;
+  /** Minimum number of entries of a map. */
+  minProperties?: number;
+  /** Maximum number of entries of a map. */
+  maxProperties?: number;
+}
+
+/** An Avro type as written in a schema file. */
+export type AvroType = string | AvroType[] | AvroObject;
+
+/** An Avro type with attributes. */
+export interface AvroObject extends Limits {
+  type: AvroType;
+  logicalType?: string;
+  /** Of a record, an enum or a fixed. */
+  name?: string;
+  namespace?: string;
+  doc?: string;
+  symbols?: string[];
+  fields?: ContractField[];
+  items?: AvroType;
+  values?: AvroType;
+  size?: number;
+}
+
+/** A field of a contract, with Avro's attributes and limits of its values. */
+export interface ContractField extends Limits {
   name: string;
   type: AvroType;
   doc?: string;
   default?: unknown;
-  minimum?: number;
-  maximum?: number;
-  maxLength?: number;
 }
 
 export interface RecordSchema {
   type: 'record';
   name: string;
-  namespace: string;
+  namespace?: string;
   doc?: string;
   fields: ContractField[];
 }
@@ -83,7 +105,10 @@ export function avroType(schema: avro.Schema): avro.Type {
 function readContract(file: string, version: number): Contract {
   try {
     const schema = JSON.parse(readFileSync(file, 'utf8')) as RecordSchema;
-    return { version, schema, type: avroType(schema as avro.Schema) };
+    const type = avroType(schema as avro.Schema);
+    // oxlint-disable-next-line typescript/no-unnecessary-condition -- what a file has is not known
+    if (schema.type !== 'record') throw new Error('it is no record');
+    return { version, schema, type };
   } catch (error) {
     throw new MillraceError(
       'CONTRACT_INVALID',

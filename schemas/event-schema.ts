@@ -100,7 +100,7 @@ function typeSchema(contract: RecordSchema, field: ContractField, type: AvroType
     return typeSchema(contract, field, branch).nullable();
   }
   if (typeof type === 'object') {
-    if ('symbols' in type) {
+    if (type.symbols !== undefined) {
       return z.enum(type.symbols, { error: missingOr(`must be one of ${type.symbols.join(', ')}`) });
     }
     const timeType = timeTypes[type.logicalType ?? ''];
@@ -136,7 +136,7 @@ function valueCheck(contract: RecordSchema, field: ContractField, type: AvroType
     return (value) => branches.some((check) => check(value));
   }
   if (typeof type === 'object') {
-    if ('symbols' in type) {
+    if (type.symbols !== undefined) {
       const symbols = new Set<unknown>(type.symbols);
       return (value) => symbols.has(value);
     }

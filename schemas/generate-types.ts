@@ -55,7 +55,9 @@ function interfaceOf(schema: RecordSchema): string {
 function typeOf(type: AvroType): string {
   if (Array.isArray(type)) return type.map(typeOf).toReversed().join(' | ');
   if (typeof type === 'object') {
-    return 'symbols' in type ? type.symbols.map((symbol) => `'${symbol}'`).join(' | ') : typeOf(type.type);
+    return type.symbols !== undefined
+      ? type.symbols.map((symbol) => `'${symbol}'`).join(' | ')
+      : typeOf(type.type);
   }
   if (['int', 'long', 'float', 'double'].includes(type)) return 'number';
   return type === 'bytes' ? 'Buffer' : type;

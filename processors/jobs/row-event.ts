@@ -98,7 +98,7 @@ function isNullable(type: AvroType): boolean {
 
 function plainType(type: AvroType): string {
   if (Array.isArray(type)) return plainType(type.find((each) => each !== 'null') ?? 'null');
-  return typeof type === 'object' ? type.type : type;
+  return typeof type === 'object' ? plainType(type.type) : type;
 }
 
 function list(fields: readonly { name: string }[]): string {
