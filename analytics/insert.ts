@@ -27,6 +27,7 @@ const columns = {
     'role',
     'model_event',
     'model_event_at',
+    'outputs',
   ],
   dead_letters: [
     'dead_letter_id',

@@ -16,6 +16,8 @@ export interface AnswerRow {
   model_version: string;
   /** The event's fields as a JSON object, in text. */
   features: string;
+  /** All named outputs of the model as a JSON object, in text. */
+  outputs: string;
 }
 
 /** Reason why an event has no prediction. */
@@ -51,8 +53,9 @@ export async function countFailures(
 
 /** Returns the first prediction of each event of a range. @throws {MillraceError} as {@link translateError}. */
 export function findAnswers(client: ClickHouseClient, range: EventIdRange): Promise<AnswerRow[]> {
-  const query = `SELECT event_id, first.1 AS score, first.2 AS label, first.3 AS model, first.4 AS model_version, first.5 AS features FROM (
-    SELECT event_id, argMin((score, label, model, model_version, features), predicted_at) AS first
+  const query = `SELECT event_id, first.1 AS score, first.2 AS label, first.3 AS model, first.4 AS model_version, first.5 AS features,
+      first.6 AS outputs FROM (
+    SELECT event_id, argMin((score, label, model, model_version, features, outputs), predicted_at) AS first
     FROM ${predictions} GROUP BY event_id)`;
   return select<AnswerRow>(client, query, { ...range });
 }

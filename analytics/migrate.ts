@@ -20,7 +20,8 @@ const ownTables = [
  * Migrates the database `millrace`: applies the files of `analytics/migrations/` in the order of their names. Statements
  * are idempotent, so that the next run completes an interrupted one, concurrent runs are safe, and dropped tables are
  * recreated. A file is recorded after its last statement, and must not change after that. If a newer version has applied
- * further files, applied files are not run again, so that an older view does not replace a newer one.
+ * further files, applied files are not run again, and a view that a later file has replaced stays, so that an older view
+ * never replaces a newer one, even for a moment.
  *
  * @param folder - for tests.
  * @returns the names of the files applied for the first time.
@@ -34,12 +35,20 @@ export async function migrate(client: ClickHouseClient, folder = migrationsFolde
     const files = await Promise.all(names.map((name) => readMigration(folder, name)));
     const changed = files.find(({ name, checksum }) => (applied.get(name) ?? checksum) !== checksum);
     if (changed !== undefined) throw changedFile(changed.name);
+    const views = await viewNames(client);
+    const replacedLater = (file: Migration, view: string): boolean =>
+      files.slice(files.indexOf(file) + 1).some((each) => applied.has(each.name) && each.views.has(view));
     const done: string[] = [];
     const isNewer = [...applied.keys()].some((name) => !names.includes(name));
-    for (const { name, text, checksum } of files) {
+    for (const file of files) {
+      const { name, statements, checksum } = file;
       if (isNewer && applied.has(name)) continue;
       // Includes applied files, to recreate dropped tables.
-      for (const statement of splitStatements(text)) await client.command({ query: statement });
+      for (const statement of statements) {
+        const view = replacedView(statement);
+        if (view !== undefined && views.has(view) && replacedLater(file, view)) continue;
+        await client.command({ query: statement });
+      }
       if (applied.has(name)) continue;
       await client.insert({
         table: 'millrace.migrations',
@@ -56,9 +65,34 @@ export async function migrate(client: ClickHouseClient, folder = migrationsFolde
   }
 }
 
-async function readMigration(folder: string, name: string) {
+interface Migration {
+  name: string;
+  checksum: string;
+  statements: string[];
+  /** Views that it replaces. */
+  views: ReadonlySet<string>;
+}
+
+async function readMigration(folder: string, name: string): Promise<Migration> {
   const text = await readFile(join(folder, name), 'utf8');
-  return { name, text, checksum: createHash('sha256').update(text).digest('hex') };
+  const statements = splitStatements(text);
+  const views = new Set(statements.flatMap((statement) => replacedView(statement) ?? []));
+  return { name, checksum: createHash('sha256').update(text).digest('hex'), statements, views };
+}
+
+function replacedView(statement: string): string | undefined {
+  return /^CREATE OR REPLACE VIEW (\S+)/.exec(statement)?.[1];
+}
+
+/** Returns the views that exist, as migrations name them. */
+async function viewNames(client: ClickHouseClient): Promise<Set<string>> {
+  const result = await client.query({
+    query:
+      "SELECT concat(database, '.', name) AS view FROM system.tables WHERE database = 'millrace' AND engine = 'View'",
+    format: 'JSONEachRow',
+  });
+  const rows = await result.json<{ view: string }>();
+  return new Set(rows.map(({ view }) => view));
 }
 
 /** Splits a migration into statements, which end with a semicolon at the end of a line. */

@@ -53,6 +53,8 @@ export interface PredictionRow {
   /** Offset on `millrace.models` of the alias event of the model, -1 if unknown. */
   model_event: number;
   model_event_at: string | null;
+  /** All named outputs of the model as a JSON object, in text. `{}` in rows of earlier releases. */
+  outputs: string;
 }
 
 export interface DeadLetterRow {

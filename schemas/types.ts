@@ -168,7 +168,7 @@ export interface Prediction {
   model: string;
   /** Version of the model. */
   model_version: string;
-  /** SHA-256 of model.onnx in lower-case hex. */
+  /** Identity of the version: SHA-256 over its graph and what its model.json says of inputs and outputs, in lower-case hex. Of a version that an earlier release registered: SHA-256 of model.onnx. */
   model_digest: string;
   /** When the event happened: the client's time, else when it was accepted. */
   event_time: number;
@@ -198,6 +198,8 @@ export interface Prediction {
   model_event: number;
   /** When that alias event was made. */
   model_event_at: number | null;
+  /** All named outputs of the model as a JSON object: a number, text or boolean, a list, or for classes an object with the probability of each. Null in predictions of earlier releases. */
+  outputs: string | null;
 }
 
 /** A run of a schedule, written in one transaction with the events that it made. Its key is the schedule, so the log keeps the last. */

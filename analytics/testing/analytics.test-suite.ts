@@ -87,7 +87,7 @@ export function testAnalytics(open: (dataDir: string) => Promise<Analytics>): vo
       const columns = await select<{ name: string }>('DESCRIBE TABLE millrace.predictions');
       expect(columns.map((column) => column.name).join(', ')).toBe(
         'event_id, prediction_id, pipeline, model, model_version, model_digest, event_time, predicted_at, score, label, ' +
-          'features, source, topic, partition, offset, schema_id, latency_ms, role, model_event, model_event_at',
+          'features, source, topic, partition, offset, schema_id, latency_ms, role, model_event, model_event_at, outputs',
       );
     });
 

@@ -83,6 +83,26 @@ export function testMigrations(opened: () => { analytics: Analytics; folder: str
       }
     });
 
+    test('keeps a newer view while it runs again, and makes a dropped one anew', async () => {
+      const queries: string[] = [];
+      const client = Object.assign(Object.create(analytics.client) as typeof analytics.client, {
+        command: (command: { query: string }) => {
+          queries.push(command.query);
+          return analytics.client.command(command);
+        },
+      });
+      const replacing = (): string[] =>
+        queries.splice(0).filter((query) => query.startsWith('CREATE OR REPLACE VIEW millrace.predictions'));
+      expect(await migrate(client)).toEqual([]);
+      expect(replacing()).toEqual([expect.stringContaining('model_event_at, outputs')]);
+      await analytics.client.command({ query: 'DROP VIEW millrace.predictions' });
+      expect(await migrate(client)).toEqual([]);
+      expect(replacing().at(-1)).toContain('model_event_at, outputs');
+      expect(await select('DESCRIBE TABLE millrace.predictions')).toContainEqual(
+        expect.objectContaining({ name: 'outputs' }),
+      );
+    });
+
     test('brings tables of an older version up to date, with what is in them', async () => {
       const files = join(folder, 'older');
       await mkdir(files);
@@ -90,7 +110,13 @@ export function testMigrations(opened: () => { analytics: Analytics; folder: str
       await copyFile(join(migrationsFolder, first), join(files, first));
       await analytics.client.command({ query: 'DROP DATABASE millrace' });
       await migrate(analytics.client, files);
-      const { role: _, model_event: _offset, model_event_at: _at, ...older } = predictionRow();
+      const {
+        role: _,
+        model_event: _offset,
+        model_event_at: _at,
+        outputs: _outputs,
+        ...older
+      } = predictionRow();
       const table = 'millrace.predictions_storage';
       await analytics.client.insert({
         table,
@@ -102,7 +128,7 @@ export function testMigrations(opened: () => { analytics: Analytics; folder: str
       expect(await select('SELECT event_id FROM millrace.predictions')).toHaveLength(1);
       expect(await migrate(analytics.client)).not.toEqual([]);
       expect(await findPredictions(analytics.client, [older.event_id])).toEqual([
-        { ...older, role: 'champion', model_event: -1, model_event_at: null },
+        { ...older, role: 'champion', model_event: -1, model_event_at: null, outputs: '{}' },
       ]);
       await analytics.client.command({ query: `TRUNCATE TABLE ${table}` });
     });

@@ -23,6 +23,7 @@ export function predictionRow(set: Partial<PredictionRow> = {}): PredictionRow {
     role: 'champion',
     model_event: 1,
     model_event_at: '2026-01-30T12:00:00.000Z',
+    outputs: '{"probability":0.25}',
     ...set,
   };
 }

@@ -5,7 +5,7 @@ import { problemOf } from '../../platform/problem.js';
 import { readDeadLetter } from '../../processors/dead-letters/dead-letter.js';
 import { deadLetterId } from '../../processors/events/ids.js';
 import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
-import { toPredictionRow } from '../../processors/scoring/prediction.js';
+import { outputsOf, toPredictionRow } from '../../processors/scoring/prediction.js';
 import { correlationIdHeader, replyToHeader } from '../../processors/events/envelope.js';
 import { isResolution } from '../../processors/dead-letters/resolutions.js';
 import type { Prediction } from '../../schemas/types.js';
@@ -122,7 +122,7 @@ function toMessages(prediction: Prediction, record: StreamRecord): OutgoingMessa
   // A shadow's prediction is no reply.
   if (prediction.role === 'shadow') return [];
   const row = toPredictionRow(prediction);
-  const body = { ...row, features: JSON.parse(row.features) as unknown };
+  const body = { ...row, features: JSON.parse(row.features) as unknown, outputs: outputsOf(row) };
   const { pipeline, model, label, prediction_id: id, predicted_at: at } = prediction;
   const message = outgoing(record, id, 'millrace.prediction', at, body);
   const routingKey = [pipeline, model, label ?? 'none'].map(word).join('.');

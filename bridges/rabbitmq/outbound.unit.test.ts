@@ -15,6 +15,7 @@ const good = {
   event_time: 1_700_000_000_000,
   predicted_at: 1_700_000_000_000,
   model_event_at: null,
+  outputs: '{"probability":0.5}',
   role: 'champion',
 };
 
@@ -110,10 +111,19 @@ describe('a message to RabbitMQ', () => {
       event_id: 'e',
       score: 0.5,
       features: { a: 1 },
+      outputs: { probability: 0.5 },
       predicted_at: '2023-11-14T22:13:20.000Z',
     });
     expect(reply).toMatchObject({ exchange: '', routingKey: 'here', content: result?.content });
     expect(reply?.options).toMatchObject({ correlationId: 'c', mandatory: true });
+  });
+
+  it('has the outputs of the model, and none for a prediction of an earlier release', async () => {
+    const outputs = { species: { setosa: 0.75, other: 0.25 }, embedding: [1, 2] };
+    const texts = [JSON.stringify(outputs), null, 'no JSON'];
+    const messages = await publish(texts.map((text) => prediction({ outputs: text })));
+    const bodies = messages.map(({ content }) => JSON.parse(String(content)) as { outputs: unknown });
+    expect(bodies.map((body) => body.outputs)).toEqual([outputs, {}, {}]);
   });
 
   it('has no result of a shadow, and no word of a routing key that is a wildcard', async () => {

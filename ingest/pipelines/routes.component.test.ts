@@ -51,6 +51,7 @@ describe('POST predict', () => {
     expect(prediction).toMatchObject({ event_id: 'logged', model: 'credit-default', label: 'no_default' });
     expect(prediction.score).toBeGreaterThan(0);
     expect(prediction.score).toBeLessThan(0.3);
+    expect(prediction.outputs).toEqual({ probability_of_default: prediction.score });
     expect(api.log.of(topic).at(-1)?.headers['ce_id']?.toString()).toBe('logged');
   });
 

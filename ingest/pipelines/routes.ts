@@ -7,6 +7,7 @@ import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js'
 import type { EventAcceptor, RequestContext } from '../../processors/events/accept-events.js';
 import { type Problem, toProblem } from '../../platform/problem.js';
 import { sendProblem } from '../problems.js';
+import { outputsOf } from '../../processors/scoring/prediction.js';
 import { callerOf, spanOf } from '../middleware/trace-requests.js';
 import { mayUse } from '../middleware/authorization.js';
 import { findPipeline } from './find-pipeline.js';
@@ -186,6 +187,7 @@ export function toAnswer(row: PredictionRow): Prediction {
     predicted_at: row.predicted_at,
     score: row.score,
     label: row.label,
+    outputs: outputsOf(row),
     // A shadow prediction is no answer.
     role: row.role as Prediction['role'],
     model_event: row.model_event,

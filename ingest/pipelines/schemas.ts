@@ -12,11 +12,16 @@ export const predictionSchema = z
     pipeline: z.string(),
     model: z.string(),
     model_version: z.string(),
-    model_digest: z.string().describe('SHA-256 of model.onnx in lower-case hex.'),
+    model_digest: z.string().describe('Identity of the version: of its graph and its model.json.'),
     event_time: time,
     predicted_at: time,
     score: z.number().describe('In the unit that the model card names.'),
     label: z.string().nullable().describe('The class. `null`: the model does not classify.'),
+    outputs: z
+      .record(z.string(), z.unknown())
+      .describe(
+        'All named outputs of the model: a number, text or boolean, a list, or for classes an object with the probability of each. Empty in predictions of earlier releases.',
+      ),
     role: z.enum(['champion', 'canary']).describe('Which version of the model answered.'),
     model_event: z
       .int()

@@ -18,6 +18,7 @@ it('answers with the prediction, its event and the event’s position on the log
   expect(await response.json()).toMatchObject({
     event_id: 'known',
     label: 'no_default',
+    outputs: { probability_of_default: expect.any(Number) as number },
     features: client,
     source: 'millrace/http',
     topic: 'credit-default.events',
@@ -35,6 +36,16 @@ it('answers with the newest of the stored predictions', async () => {
   api.stored.push(at('2026-01-01T00:00:00.000Z'), at('2026-01-02T00:00:00.000Z'));
   const newest = await (await api.get('/v1/predictions/stored')).json();
   expect(newest).toMatchObject({ predicted_at: '2026-01-02T00:00:00.000Z' });
+});
+
+it('answers without outputs for a prediction of an earlier release, or of a producer that wrote no JSON', async () => {
+  const [row] = await api.options.cache.recallAnywhere(['credit-default'], 'known');
+  if (row === undefined) throw new Error('there is no prediction');
+  for (const [index, outputs] of ['{}', 'no JSON', '[1]'].entries()) {
+    api.stored.push({ ...row, event_id: `bare-${index}`, outputs });
+    const answer = await (await api.get(`/v1/predictions/bare-${index}`)).json();
+    expect(answer).toMatchObject({ event_id: `bare-${index}`, outputs: {} });
+  }
 });
 
 it('returns non-JSON features of another producer as text', async () => {

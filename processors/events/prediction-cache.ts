@@ -2,6 +2,7 @@ import { LRUCache } from 'lru-cache';
 import { idsPerQuery } from '../../analytics/queries.js';
 import type { PredictionRow } from '../../analytics/rows.js';
 import type { SharedStore } from '../../platform/shared-store.js';
+import { noOutputs } from '../scoring/prediction.js';
 
 /** Finds the stored rows of some events; stops when the signal aborts. */
 export type FindStored = (eventIds: readonly string[], signal?: AbortSignal) => Promise<PredictionRow[]>;
@@ -9,6 +10,8 @@ export type FindStored = (eventIds: readonly string[], signal?: AbortSignal) => 
 export interface PredictionCacheOptions {
   /** Predictions kept in memory, about 1.5 KB each. Default 10,000. */
   size?: number;
+  /** Maximum characters of their fields and outputs together, for large ones. Default 64 million. */
+  maxCharacters?: number;
   /** Time limit of one query, milliseconds. Default 1,000. */
   timeoutMs?: number;
   /** How long the database is not queried after a failure, milliseconds. Default 5,000. */
@@ -42,9 +45,19 @@ export class PredictionCache {
 
   constructor(
     findStored: FindStored,
-    { size = 10_000, timeoutMs = 1_000, cooldownMs = 5_000, shared }: PredictionCacheOptions = {},
+    {
+      size = 10_000,
+      maxCharacters = 64_000_000,
+      timeoutMs = 1_000,
+      cooldownMs = 5_000,
+      shared,
+    }: PredictionCacheOptions = {},
   ) {
-    this.#recent = new LRUCache({ max: size });
+    this.#recent = new LRUCache({
+      max: size,
+      maxSize: maxCharacters,
+      sizeCalculation: ({ features, outputs }) => features.length + outputs.length,
+    });
     this.#findStored = findStored;
     this.#timeoutMs = timeoutMs;
     this.#cooldownMs = cooldownMs;
@@ -102,7 +115,7 @@ export class PredictionCache {
 
   async #readShared(keys: readonly string[]): Promise<PredictionRow[]> {
     const rows = (await this.#shared?.read(keys)) ?? [];
-    return rows.flatMap((row) => (row === undefined ? [] : [JSON.parse(row) as PredictionRow]));
+    return rows.flatMap((row) => (row === undefined ? [] : [readSharedRow(row)]));
   }
 
   async #ask(eventIds: readonly string[]): Promise<PredictionRow[]> {
@@ -124,6 +137,12 @@ export class PredictionCache {
       throw error;
     }
   }
+}
+
+/** A copy of an earlier release shares rows without outputs. */
+function readSharedRow(text: string): PredictionRow {
+  const row = JSON.parse(text) as Omit<PredictionRow, 'outputs'> & { outputs?: string };
+  return { ...row, outputs: row.outputs ?? noOutputs };
 }
 
 function keyOf(pipeline: string, eventId: string): string {

@@ -1,5 +1,8 @@
+/* oxlint-disable typescript/no-unsafe-type-assertion -- stand-ins */
 import { expect, it } from 'vitest';
 import { MillraceError } from '../../platform/errors.js';
+import { predictionRow } from '../../analytics/testing/rows.js';
+import type { SharedStore } from '../../platform/shared-store.js';
 import { PredictionCache } from './prediction-cache.js';
 
 const unavailable = new MillraceError('CLICKHOUSE_UNAVAILABLE', 'It hangs.');
@@ -44,4 +47,23 @@ it('queries a database again some time after a failure', async () => {
   await expect(cache.find('p', ['a'])).rejects.toBe(unavailable);
   expect(await cache.find('p', ['a'])).toEqual(new Map());
   expect(asked).toBe(2);
+});
+
+it('reads what a copy of an earlier release shares, which has no outputs', async () => {
+  const { outputs: _, ...older } = predictionRow({ pipeline: 'p', event_id: 'a' });
+  const entries = new Map([['prediction:p:a', JSON.stringify(older)]]);
+  const shared = {
+    read: (keys: string[]) => Promise.resolve(keys.map((key) => entries.get(key))),
+  } as unknown as SharedStore;
+  const nothing = (): Promise<[]> => Promise.resolve([]);
+  const cache = new PredictionCache(nothing, { shared });
+  expect(await cache.recallAnywhere(['p'], 'a')).toEqual([{ ...older, outputs: '{}' }]);
+  expect((await cache.find('p', ['a'])).get('a')).toEqual({ ...older, outputs: '{}' });
+});
+
+it('keeps fewer predictions if they are large', () => {
+  const cache = new PredictionCache(() => Promise.resolve([]), { maxCharacters: 5_000 });
+  const outputs = JSON.stringify({ embedding: Array.from({ length: 500 }, () => 0.5) });
+  for (const event_id of ['a', 'b', 'c']) cache.remember(predictionRow({ pipeline: 'p', event_id, outputs }));
+  expect(['a', 'b', 'c'].map((id) => cache.recall('p', id)?.event_id)).toEqual([undefined, 'b', 'c']);
 });

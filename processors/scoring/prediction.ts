@@ -10,6 +10,9 @@ import type { Scorer, Score } from './scorer.js';
  */
 export const carriedPredictionHeader = 'millrace-prediction';
 
+/** The outputs, as text, of a prediction without any: of an earlier release. */
+export const noOutputs = '{}';
+
 /** Placeholder for the position of an event that is not on the log yet. */
 export const notOnTheLog = { partition: -1, offset: -1 };
 
@@ -73,6 +76,7 @@ export function makePrediction(
     role,
     model_event: modelEvent,
     model_event_at: at,
+    outputs: JSON.stringify({ [model.output.name]: score }),
   };
 }
 
@@ -88,5 +92,25 @@ export function toPredictionRow(prediction: Prediction): PredictionRow {
     predicted_at: toRowTime('predicted_at', prediction.predicted_at),
     model_event_at:
       prediction.model_event_at === null ? null : toRowTime('model_event_at', prediction.model_event_at),
+    outputs: prediction.outputs ?? noOutputs,
   };
+}
+
+/**
+ * Returns the named outputs of a prediction: none for one of an earlier release, or of another producer that
+ * wrote something else than a JSON object.
+ */
+export function outputsOf({ outputs }: Pick<PredictionRow, 'outputs'>): Readonly<Record<string, unknown>> {
+  return parseOutputs(outputs) ?? {};
+}
+
+/** @returns undefined for text that is no JSON object. */
+export function parseOutputs(text: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    const isObject = typeof value === 'object' && value !== null && !Array.isArray(value);
+    return isObject ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
 }

@@ -16,7 +16,13 @@ import { eventIdProblem, predictionId, recordEventId } from '../events/ids.js';
 import type { OpenPipeline } from '../pipelines/open-pipelines.js';
 import { outputMissing, type Score } from './scorer.js';
 import { recordKey } from '../pipelines/pipeline.js';
-import { carriedPredictionHeader, isSameEvent, makePrediction, type ReceivedEvent } from './prediction.js';
+import {
+  carriedPredictionHeader,
+  isSameEvent,
+  makePrediction,
+  parseOutputs,
+  type ReceivedEvent,
+} from './prediction.js';
 
 export interface StreamScorerOptions {
   pipeline: OpenPipeline;
@@ -140,7 +146,8 @@ export class StreamScorer {
         (prediction.model_event_at === null || isStorable(prediction.model_event_at)) &&
         prediction.role !== 'shadow' &&
         Number.isFinite(prediction.score) &&
-        Number.isFinite(prediction.latency_ms);
+        Number.isFinite(prediction.latency_ms) &&
+        (prediction.outputs === null || parseOutputs(prediction.outputs) !== undefined);
       if (isOfThisEvent) {
         const here = { ...prediction, topic, partition, offset };
         return { kind: 'scored', record, eventId, event, prediction: here };

@@ -1,6 +1,7 @@
+import type { Type } from 'avsc';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { MillraceError } from '../../platform/errors.js';
-import { avroType } from '../../schemas/contracts.js';
+import { avroType, loadContractVersions } from '../../schemas/contracts.js';
 import type { Prediction } from '../../schemas/types.js';
 import { silentLogger } from '../../platform/logger.js';
 import { EventAcceptor } from '../events/accept-events.js';
@@ -63,6 +64,7 @@ describe('events', () => {
       prediction_id: predictionId('e', toy.model.manifest.digest),
       score: 12,
       label: 'high',
+      outputs: '{"sum":12}',
       features: '{"a":7,"b":5}',
       event_time: Date.UTC(2026, 0, 31, 10),
       predicted_at: now,
@@ -281,6 +283,7 @@ describe('a prediction in an event’s record', () => {
     ['a score that is no number', { score: Number.NaN }],
     ['an endless latency', { latency_ms: Number.POSITIVE_INFINITY }],
     ['the role of a shadow', { role: 'shadow' }],
+    ['outputs that are no JSON object', { outputs: '[1]' }],
   ])('is ignored with %s: the event is scored', async (_, changes) => {
     const { record } = await predicted({ a: 1, b: 2 });
     const { schemaId, type } = toy.pipeline.prediction;
@@ -294,6 +297,15 @@ describe('a prediction in an event’s record', () => {
     const { record } = await predicted({ a: 1, b: 2 });
     record.headers['millrace-prediction'] = Buffer.from('garbage');
     expect(decode(await processOne(record)).score).toBe(3);
+  });
+
+  test('of an earlier release, which has no outputs, is used too', async () => {
+    const { record } = await predicted({ a: 1, b: 2 });
+    const carried = decode({ topic: '', key: null, value: record.headers['millrace-prediction'] ?? null });
+    const older = loadContractVersions('shared', 'prediction')[1]?.type as Type;
+    const id = await toy.serde.register('toy.predictions', older);
+    record.headers['millrace-prediction'] = toy.serde.encode(id, older, { ...carried, score: 0.125 });
+    expect(decode(await processOne(record))).toMatchObject({ score: 0.125, outputs: null });
   });
 
   test('is used unchanged if it is of this very event', async () => {

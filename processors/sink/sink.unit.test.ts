@@ -42,6 +42,7 @@ const prediction: Prediction = {
   role: 'champion',
   model_event: 1,
   model_event_at: at,
+  outputs: '{"sum":3}',
 };
 
 let toy: ToyPipeline;
@@ -96,9 +97,15 @@ describe('rows', () => {
       { event_id: 'a', score: 3, topic: 'toy.events', offset: 7, event_time: '2026-01-31T12:00:00.000Z' },
       { event_id: 'b' },
     ]);
+    expect(rowsOf('predictions')).toMatchObject([{ outputs: '{"sum":3}' }, { outputs: '{"sum":3}' }]);
     expect((await toy.metrics.sinkRows.get()).values).toMatchObject([
       { labels: { table: 'predictions' }, value: 2 },
     ]);
+  });
+
+  test('of predictions of an earlier release have no outputs', async () => {
+    await sink.store([predictionRecord({ outputs: null })]);
+    expect(rowsOf('predictions')).toMatchObject([{ event_id: 'e', outputs: '{}' }]);
   });
 
   test('of dead letters have the bytes that failed, and those of resolutions the outcome', async () => {
