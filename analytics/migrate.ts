@@ -3,11 +3,11 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ClickHouseClient } from '@clickhouse/client';
 import { MillraceError } from '../platform/errors.js';
-import { projectRoot } from '../platform/paths.js';
+import { packageRoot } from '../platform/paths.js';
 import { translateError } from './errors.js';
 
 /** Folder of the migrations. */
-export const migrationsFolder = join(projectRoot, 'analytics', 'migrations');
+export const migrationsFolder = join(packageRoot, 'analytics', 'migrations');
 
 const ownTables = [
   'CREATE DATABASE IF NOT EXISTS millrace',

@@ -14,7 +14,7 @@ import {
   type OpenPipelines,
   openPipelines,
 } from '../processors/pipelines/open-pipelines.js';
-import { loadPipelines } from '../processors/pipelines/pipeline.js';
+import { isPipelineName, pipelineNames } from '../processors/pipelines/load-pipelines.js';
 import { SchemaRegistryClient } from '../streams/schema-registry.js';
 import { Serde } from '../streams/serde.js';
 import { createStreams, type Streams } from '../streams/streams.js';
@@ -78,9 +78,8 @@ export async function openContext(
     await streams.close();
   };
   try {
-    const topics = (await loadPipelines()).flatMap(({ name }) =>
-      pipelineTopicSpecs(name, config.TOPIC_PARTITIONS),
-    );
+    const names = (await pipelineNames(config.MILLRACE_PROJECT)).filter(isPipelineName);
+    const topics = names.flatMap((name) => pipelineTopicSpecs(name, config.TOPIC_PARTITIONS));
     await retryForever('Creating topics', base, () =>
       streams.createTopics([...topics, ...systemTopicSpecs()]),
     );

@@ -59,8 +59,8 @@ async function run({ pipeline, since, deep, wait, limit, json }: Options): Promi
     import('../ops/find-engines.js'),
     import('../app/start-engines.js'),
   ]);
-  const pipelines = await pipelinesOf({ pipeline });
   const config = loadConfig(process.env);
+  const pipelines = await pipelinesOf({ pipeline }, config);
   const report = await withEngines(config, async ({ streams, serde, client }) =>
     auditLog({
       streams,

@@ -42,9 +42,10 @@ export function deadLettersCommand(): Command {
     .option('--json', 'print one JSON object')
     .action(async (options: ListOptions) => {
       const { listDeadLetters } = await import('../ops/dead-letters/list.js');
-      await listDeadLetters(loadConfig(process.env), {
+      const config = loadConfig(process.env);
+      await listDeadLetters(config, {
         ...options,
-        pipelines: await pipelinesOf(options),
+        pipelines: await pipelinesOf(options, config),
         filter: filterOf(options, []),
       });
     });
@@ -56,7 +57,8 @@ export function deadLettersCommand(): Command {
     .option('--raw', 'write only the bytes of its value')
     .action(async (id: string, options: { json?: boolean; raw?: boolean }) => {
       const { showDeadLetter } = await import('../ops/dead-letters/show.js');
-      await showDeadLetter(loadConfig(process.env), id, { ...options, pipelines: await pipelinesOf({}) });
+      const config = loadConfig(process.env);
+      await showDeadLetter(config, id, { ...options, pipelines: await pipelinesOf({}, config) });
     });
   withResolution(command.command('redrive'), 'redriven')
     .description('write records back to their source topics, with the same event ids')
@@ -95,10 +97,11 @@ function withResolution(command: Command, kind: ResolutionKind): Command {
         );
       }
       const { resolve } = await import('../ops/dead-letters/resolve.js');
-      await resolve(loadConfig(process.env), {
+      const config = loadConfig(process.env);
+      await resolve(config, {
         ...options,
         kind,
-        pipelines: await pipelinesOf(options),
+        pipelines: await pipelinesOf(options, config),
         filter: filterOf(options, ids),
       });
     });

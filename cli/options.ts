@@ -1,16 +1,20 @@
 import { InvalidArgumentError } from 'commander';
+import type { Config } from '../platform/config.js';
 import { MillraceError } from '../platform/errors.js';
 import { isStorable } from '../analytics/rows.js';
-import { loadPipelines } from '../processors/pipelines/pipeline.js';
+import { pipelineNames } from '../processors/pipelines/load-pipelines.js';
 import { parseTime } from '../schemas/times.js';
 
 /**
- * Returns the pipelines given with `--pipeline`, or all pipelines.
+ * Returns the pipelines given with `--pipeline`, or all pipelines of the project.
  *
- * @throws MillraceError `PIPELINE_UNKNOWN`.
+ * @throws MillraceError `PIPELINE_UNKNOWN`, or `PROJECT_INVALID`.
  */
-export async function pipelinesOf({ pipeline }: { pipeline?: string[] | undefined }): Promise<string[]> {
-  const names = (await loadPipelines()).map(({ name }) => name);
+export async function pipelinesOf(
+  { pipeline }: { pipeline?: string[] | undefined },
+  { MILLRACE_PROJECT: project }: Pick<Config, 'MILLRACE_PROJECT'>,
+): Promise<string[]> {
+  const names = await pipelineNames(project);
   const unknown = pipeline?.find((name) => !names.includes(name));
   if (unknown === undefined) return pipeline ?? names;
   throw new MillraceError(

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { serveHttp } from './server.js';
 import { Hono } from 'hono';
 import { createLogger } from '../platform/logger.js';
-import { projectRoot } from '../platform/paths.js';
+import { packageRoot } from '../platform/paths.js';
 import { type ServedApp, serveTestApp } from './testing/served-app.js';
 
 let system: ServedApp;
@@ -123,7 +123,7 @@ describe('web pages', () => {
 });
 
 describe('content', () => {
-  const client = readFileSync(join(projectRoot, 'examples', 'credit-default.json'), 'utf8');
+  const client = readFileSync(join(packageRoot, 'examples', 'credit-default.json'), 'utf8');
   const predict = '/v1/pipelines/credit-default/predict';
 
   it('of prototypes is a field like any other, and changes no object', async () => {

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { projectRoot } from '../platform/paths.js';
+import { packageRoot } from '../platform/paths.js';
 import { openModel, readModel, type ModelArtifact } from './registry.js';
 import { createModelRuntime, type LoadedModel } from './runtime.js';
 
@@ -10,7 +10,7 @@ let artifact: ModelArtifact;
 let model: LoadedModel;
 
 beforeAll(async () => {
-  const { folder } = await openModel(join(projectRoot, 'models'), 'credit-default');
+  const { folder } = await openModel(join(packageRoot, 'models'), 'credit-default');
   artifact = await readModel(folder);
   model = await runtime.load(folder);
 });

@@ -4,7 +4,7 @@ import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
 import { assert, property, uint8Array } from 'fast-check';
 import { MillraceError } from '../platform/errors.js';
-import { projectRoot } from '../platform/paths.js';
+import { packageRoot } from '../platform/paths.js';
 import {
   classLabelsOf,
   externalFilesOf,
@@ -15,7 +15,7 @@ import {
   zipMapsOf,
 } from './onnx-file.js';
 
-const credit: Uint8Array = readFileSync(join(projectRoot, 'models', 'credit-default', '1', 'model.onnx'));
+const credit: Uint8Array = readFileSync(join(packageRoot, 'models', 'credit-default', '1', 'model.onnx'));
 
 /** Encodes one field: a text, or the fields of a nested message. */
 function field(number: number, content: string | Uint8Array): Uint8Array {
@@ -63,7 +63,7 @@ it('finds no ZipMap and no external file in a plain model', () => {
 });
 
 const toy = (name: string): Uint8Array =>
-  readFileSync(join(projectRoot, 'models', 'testing', 'graphs', `${name}.onnx`));
+  readFileSync(join(packageRoot, 'models', 'testing', 'graphs', `${name}.onnx`));
 
 it.each([
   ['iris-zipmap', ['setosa', 'versicolor', 'virginica']],

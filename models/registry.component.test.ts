@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { projectRoot } from '../platform/paths.js';
+import { packageRoot } from '../platform/paths.js';
 import { listModels, openModel, readModel } from './registry.js';
 import { copyModel, testingModels } from './testing/copy-model.js';
 
@@ -31,7 +31,7 @@ describe('listModels', () => {
   });
 
   it('skips folders of the shipped registry that are not models', async () => {
-    const models = await listModels(join(projectRoot, 'models'));
+    const models = await listModels(join(packageRoot, 'models'));
     expect(models.map(({ name }) => name)).toContain('credit-default');
     expect(models.map(({ name }) => name)).not.toContain('training');
   });

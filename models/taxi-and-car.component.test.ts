@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { projectRoot } from '../platform/paths.js';
+import { packageRoot } from '../platform/paths.js';
 import { FeatureEncoder } from '../processors/scoring/features.js';
 import { pipeline as carPrice } from '../processors/pipelines/car-price/pipeline.js';
 import { pipeline as taxi } from '../processors/pipelines/taxi-trip-duration/pipeline.js';
@@ -18,7 +18,7 @@ const names = ['taxi-trip-duration', ...(carPrice.models ?? [])];
 
 beforeAll(async () => {
   for (const name of names) {
-    const { folder } = await openModel(join(projectRoot, 'models'), name);
+    const { folder } = await openModel(join(packageRoot, 'models'), name);
     models.set(name, await runtime.load(folder));
   }
 });

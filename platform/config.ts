@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { MillraceError } from './errors.js';
 import { isSecret, keepBasicSecret, readSecrets, withoutSecrets } from './secrets.js';
 import { type Config, variables } from './settings.js';
@@ -34,7 +35,8 @@ export function loadConfig(environment: Record<string, string | undefined>): Con
     result.data;
   keepBasicSecret(SCHEMA_REGISTRY_USER ?? '', SCHEMA_REGISTRY_PASSWORD ?? '');
   keepBasicSecret(CLICKHOUSE_USER ?? 'default', CLICKHOUSE_PASSWORD ?? '');
-  return result.data;
+  const { DATA_DIR, MILLRACE_PROJECT: project } = result.data;
+  return { ...result.data, DATA_DIR: DATA_DIR === '' ? join(project, '.millrace') : DATA_DIR };
 }
 
 /** Returns the problems that involve several settings. */

@@ -1,3 +1,4 @@
+import { join, resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { loadConfig } from './config.js';
 import { describeSettings } from './settings.js';
@@ -18,6 +19,15 @@ describe('loadConfig', () => {
   it('treats an empty variable as unset', () => {
     const config = loadConfig({ PORT: '', CLICKHOUSE_URL: '' });
     expect([config.PORT, config.CLICKHOUSE_URL]).toEqual([8080, undefined]);
+  });
+
+  it('has the working directory as the project, whose folder .millrace is the data folder', () => {
+    expect(loadConfig({})).toMatchObject({
+      MILLRACE_PROJECT: process.cwd(),
+      DATA_DIR: join(process.cwd(), '.millrace'),
+    });
+    expect(loadConfig({ MILLRACE_PROJECT: 'a' }).DATA_DIR).toBe(resolve('a', '.millrace'));
+    expect(loadConfig({ MILLRACE_PROJECT: 'a', DATA_DIR: 'b' }).DATA_DIR).toBe('b');
   });
 
   it('splits lists', () => {

@@ -187,6 +187,7 @@ const table = {
 
   // Pipelines and schedules
   PIPELINE_INVALID: {},
+  PROJECT_INVALID: {},
   SCHEDULE_INVALID: {},
 
   // Commands

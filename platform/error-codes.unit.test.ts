@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { errorCodes, errorKinds, isErrorCode, statusOf } from './error-codes.js';
 import { MillraceError } from './errors.js';
-import { projectRoot } from './paths.js';
+import { packageRoot } from './paths.js';
 import { problemOf, toProblem } from './problem.js';
 
 test('each code with a status has a title', () => {
@@ -62,6 +62,6 @@ function sources(folder: string): string[] {
 }
 
 test('each code is used', () => {
-  const source = sources(projectRoot).join('\n');
+  const source = sources(packageRoot).join('\n');
   expect(errorCodes.filter((code) => !source.includes(`'${code}'`))).toEqual([]);
 });

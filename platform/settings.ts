@@ -1,7 +1,6 @@
-import { join } from 'node:path';
+import { resolve } from 'node:path';
 import { Cron } from 'croner';
 import { z } from 'zod';
-import { projectRoot } from './paths.js';
 import { rabbitmqVariables } from './rabbitmq-settings.js';
 import { secretFileVariables } from './secrets.js';
 import { sqlSourcesSetting } from './sql-sources.js';
@@ -27,10 +26,17 @@ const url = z.url({ protocol: /^https?$/ });
 export const variables = z.object({
   HOST: z.string().default('127.0.0.1').describe('Address to listen on.'),
   PORT: port.default(8080).describe('Port of the HTTP API.'),
+  MILLRACE_PROJECT: z
+    .string()
+    .default('')
+    .transform((folder) => resolve(folder))
+    .describe(
+      'Your project: the folder of its pipelines, contracts and models. Unset: the working directory.',
+    ),
   DATA_DIR: z
     .string()
-    .default(join(projectRoot, '.millrace'))
-    .describe('Data folder of the embedded engines.'),
+    .default('')
+    .describe('Data folder of the embedded engines. Unset: `.millrace` in MILLRACE_PROJECT.'),
   LOG_LEVEL: z
     .enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'])
     .default('info')
@@ -175,7 +181,7 @@ export const variables = z.object({
     .string()
     .optional()
     .describe(
-      'Folder of registered model versions, in addition to those that ship. All processes must share it. Unset: `models` in DATA_DIR.',
+      'Folder of registered model versions, in addition to those of the project. All processes must share it. Unset: `models` in DATA_DIR.',
     ),
   MAX_MODEL_BYTES: z.coerce
     .number()
@@ -298,7 +304,7 @@ export interface Setting {
 /** Every setting, grouped by subject. */
 export function describeSettings(): Setting[] {
   return Object.entries(variables.shape).map(([name, schema]) => {
-    const value = name === 'DATA_DIR' ? './.millrace' : schema.safeParse(undefined).data;
+    const value = name === 'MILLRACE_PROJECT' ? undefined : schema.safeParse(undefined).data;
     return {
       name,
       meaning: schema.description ?? '',

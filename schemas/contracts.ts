@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import avro from 'avsc';
 import { MillraceError, messageOf } from '../platform/errors.js';
-import { projectRoot } from '../platform/paths.js';
+import { packageRoot } from '../platform/paths.js';
 
 /**
  * Limits of values, named as in JSON Schema; Avro leaves such attributes alone (specification 1.12, "Schema
@@ -63,7 +63,7 @@ export interface Contract {
   type: avro.Type;
 }
 
-export const schemasFolder = join(projectRoot, 'schemas');
+export const schemasFolder = join(packageRoot, 'schemas');
 
 /**
  * Loads every version of a contract, oldest first, from `schemas/<folder>/<name>.v<N>.avsc`.

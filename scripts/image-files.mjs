@@ -2,7 +2,7 @@
 // it reads. Tests, benchmarks and the embedded engines are left out.
 //
 //   node scripts/image-files.mjs <folder>     after `tsc`
-import { cpSync, mkdirSync, rmSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, extname, join, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -28,6 +28,17 @@ copy('models', isData);
 copy(join('analytics', 'migrations'), () => true);
 copy(join('scripts', 'probe.mjs'), () => true);
 copy('LICENSE', () => true);
+// A project's folders name its pipelines.
+for (const { name } of foldersOf(join('processors', 'pipelines'))) {
+  const folder = join(target, 'processors', 'pipelines', name);
+  mkdirSync(folder, { recursive: true });
+  const compiled = `../../../dist/processors/pipelines/${name}/pipeline.js`;
+  writeFileSync(join(folder, 'pipeline.js'), `export { pipeline } from '${compiled}';\n`);
+}
+
+function foldersOf(folder) {
+  return readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+}
 
 function copy(path, filter) {
   cpSync(path, join(target, path), { recursive: true, filter });

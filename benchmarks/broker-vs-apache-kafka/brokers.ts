@@ -2,7 +2,7 @@ import { type ChildProcess, fork, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 
 export interface EmbeddedProcess {
   address: string;
@@ -30,7 +30,7 @@ export async function startEmbeddedProcess(dataDir: string): Promise<EmbeddedPro
 /** Apache Kafka by the project's script; `undefined` without Java or Maven. */
 export async function startApacheKafka(): Promise<{ address: string; stop(): Promise<void> } | undefined> {
   if (!isInstalled('java', '-version') || !isInstalled('mvn', '-v')) return undefined;
-  const child = spawn(process.execPath, [join(projectRoot, 'scripts', 'apache-kafka.mjs')], {
+  const child = spawn(process.execPath, [join(packageRoot, 'scripts', 'apache-kafka.mjs')], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   for await (const line of createInterface(child.stdout)) {

@@ -2,7 +2,7 @@ import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import type { Benchmark } from '../benchmark.js';
 import { figure, inTurn, ratios } from '../benchmark.js';
 import { makeFolder, startSystem, stop } from '../bench-system.js';
@@ -21,7 +21,7 @@ export const benchmark: Benchmark = {
   ],
   async run(scale, progress) {
     const count = Math.max(10, Math.round(fullCalls * scale));
-    const body = await readFile(join(projectRoot, 'examples', 'car-price.json'), 'utf8');
+    const body = await readFile(join(packageRoot, 'examples', 'car-price.json'), 'utf8');
     const { folder, remove } = await makeFolder();
     const system = await startSystem(folder);
     const echo = fork(new URL('../predict-vs-echo/echo-server.js', import.meta.url));

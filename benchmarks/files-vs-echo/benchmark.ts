@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeXlsxStream } from 'hucre/xlsx';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import type { Benchmark } from '../benchmark.js';
 import { figure, inTurn, ratios } from '../benchmark.js';
 import { makeFolder, startSystem, stop } from '../bench-system.js';
@@ -23,7 +23,7 @@ export const benchmark: Benchmark = {
   ],
   async run(scale, progress) {
     const count = Math.max(10, Math.round(fullRows * scale));
-    const car = JSON.parse(await readFile(join(projectRoot, 'examples', 'car-price.json'), 'utf8')) as Record<
+    const car = JSON.parse(await readFile(join(packageRoot, 'examples', 'car-price.json'), 'utf8')) as Record<
       string,
       string | number
     >;

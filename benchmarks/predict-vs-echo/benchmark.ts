@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import autocannon from 'autocannon';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import type { Benchmark, Figure } from '../benchmark.js';
 import { figure, inTurn, ratios } from '../benchmark.js';
 import { makeFolder, startSystem, stop } from '../bench-system.js';
@@ -27,7 +27,7 @@ export const benchmark: Benchmark = {
     'The client takes a share of the cores on both sides.',
   ],
   async run(scale, progress) {
-    const body = await readFile(join(projectRoot, 'examples', 'credit-default.json'), 'utf8');
+    const body = await readFile(join(packageRoot, 'examples', 'credit-default.json'), 'utf8');
     const { folder, remove } = await makeFolder();
     const system = await startSystem(folder);
     const echo = await startEcho();

@@ -3,7 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { silentLogger } from '../../platform/logger.js';
 import { retryForever } from '../../platform/retry.js';
 import { newEventId } from '../../processors/events/ids.js';
-import { loadPipelines } from '../../processors/pipelines/pipeline.js';
+import { packageRoot } from '../../platform/paths.js';
+import { loadPipeline } from '../../processors/pipelines/load-pipelines.js';
 import { seededRandom } from '../../processors/pipelines/sampler.js';
 import { loadContract } from '../../schemas/contracts.js';
 import { cloudEventHeaders } from '../../streams/cloud-events.js';
@@ -63,7 +64,7 @@ export async function openCluster(): Promise<Cluster> {
   const { type } = loadContract(pipeline, 'event');
   const register = () => serde.register(topics.events, type);
   const schemaId = await retryForever('Registering', { logger: silentLogger }, register);
-  const sample = (await loadPipelines()).find(({ name }) => name === pipeline)?.sample;
+  const sample = (await loadPipeline(packageRoot, pipeline)).pipeline.sample;
   const random = seededRandom(7);
   const producer = await streams.createProducer();
 

@@ -2,13 +2,13 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { GetMessage } from 'amqplib';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import { describeRabbitMq, RabbitMq } from '../../tests/system/engines/rabbitmq-server.js';
 import { runsAll } from '../../tests/system/size.js';
 import { startSystem, type TestSystem } from '../../tests/system/start.js';
 import { RabbitClient } from './testing/rabbit-client.js';
 
-const body = JSON.parse(readFileSync(join(projectRoot, 'examples', 'credit-default.json'), 'utf8')) as Record<
+const body = JSON.parse(readFileSync(join(packageRoot, 'examples', 'credit-default.json'), 'utf8')) as Record<
   string,
   unknown
 >;
@@ -267,7 +267,7 @@ describeRabbitMq('the RabbitMQ bridge', () => {
 
   it('keeps publishing to other queues when one rejects results, and reports which one', async () => {
     await client.drain('results');
-    const car = JSON.parse(readFileSync(join(projectRoot, 'examples', 'car-price.json'), 'utf8')) as object;
+    const car = JSON.parse(readFileSync(join(packageRoot, 'examples', 'car-price.json'), 'utf8')) as object;
     const predict = async (id: string): Promise<void> => {
       const answer = await system.post('/v1/pipelines/car-price/predict', { ...car, event_id: id });
       expect(answer.status).toBe(200);
@@ -300,7 +300,7 @@ describeRabbitMq('the RabbitMQ bridge', () => {
   });
 
   it('reads an existing queue, whatever its arguments, for another pipeline', async () => {
-    const ride = readFileSync(join(projectRoot, 'examples', 'taxi-trip-duration.json'), 'utf8');
+    const ride = readFileSync(join(packageRoot, 'examples', 'taxi-trip-duration.json'), 'utf8');
     await client.send(ride, { key: 'rides', messageId: 'ride' });
     await expect
       .poll(() => rows(`event_id = 'ride'`))

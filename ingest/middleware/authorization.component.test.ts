@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeApiKey } from '../api-keys/api-keys.js';
 import { accesses } from './authorization.js';
 import { createLogger } from '../../platform/logger.js';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import { type ServedApp, serveTestApp } from '../testing/served-app.js';
 
 const keys = {
@@ -29,7 +29,7 @@ let client: object;
 beforeAll(async () => {
   const file = join(folder, 'keys.json');
   writeFileSync(file, JSON.stringify({ keys: Object.values(keys).map(({ entry }) => entry) }));
-  client = JSON.parse(await readFile(join(projectRoot, 'examples', 'credit-default.json'), 'utf8')) as object;
+  client = JSON.parse(await readFile(join(packageRoot, 'examples', 'credit-default.json'), 'utf8')) as object;
   system = await serveTestApp(
     { API_KEYS_FILE: file, RATE_LIMIT_PER_SECOND: '10000' },
     createLogger('info', logFile),

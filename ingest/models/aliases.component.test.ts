@@ -4,13 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { withFloatOutput } from '../../models/onnx-file.js';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import { systemTopics } from '../../streams/topics.js';
 import { creditOnnx, toForm, VersionFolders } from '../../models/testing/version-folders.js';
 import { type ServedApp, serveTestApp } from '../testing/served-app.js';
 
 const event = JSON.parse(
-  readFileSync(join(projectRoot, 'examples', 'credit-default.json'), 'utf8'),
+  readFileSync(join(packageRoot, 'examples', 'credit-default.json'), 'utf8'),
 ) as object;
 const model = '/v1/models/credit-default';
 const key = 'a-key';

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 
 /** Returns the example event of a pipeline, from `examples/`. */
 export function exampleEvent(pipeline: string): Record<string, unknown> {
-  const path = join(projectRoot, 'examples', `${pipeline}.json`);
+  const path = join(packageRoot, 'examples', `${pipeline}.json`);
   return JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
 }
 
@@ -19,7 +19,7 @@ export function csvUpload(...rows: Record<string, unknown>[]): FormData {
 
 /** Returns a body with the version folder of a shipped model. @param changes - of its model.json. */
 export function versionUpload(model: string, changes: object = {}): FormData {
-  const folder = join(projectRoot, 'models', model, '1');
+  const folder = join(packageRoot, 'models', model, '1');
   const manifest = JSON.parse(readFileSync(join(folder, 'model.json'), 'utf8')) as object;
   const form = new FormData();
   form.set('model.onnx', new File([readFileSync(join(folder, 'model.onnx'))], 'model.onnx'));

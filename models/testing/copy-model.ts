@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
 import { cp, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import type { GoldenRow } from '../manifest.js';
 
 /** Folder of the test models `sum`, `fails-on-negative`, `nan-on-negative` and `busy`, each with three features. */
-export const testingModels = join(projectRoot, 'models', 'testing');
+export const testingModels = join(packageRoot, 'models', 'testing');
 
 export interface ModelChanges {
   manifest?: Record<string, unknown>;

@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { versionFiles } from '../registration/install.js';
 import { copyModel, type ModelChanges, withNote } from './copy-model.js';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 
-const shipped = (model: string): string => join(projectRoot, 'models', model, '1');
+const shipped = (model: string): string => join(packageRoot, 'models', model, '1');
 
 /** The shipped graph of `credit-default`. */
 export const creditOnnx: Uint8Array = readFileSync(join(shipped('credit-default'), 'model.onnx'));

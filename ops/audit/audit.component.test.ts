@@ -11,7 +11,7 @@ import { MillraceError } from '../../platform/errors.js';
 import { Health } from '../../platform/health.js';
 import { silentLogger } from '../../platform/logger.js';
 import { createMetrics } from '../../platform/metrics.js';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import { Sink } from '../../processors/sink/sink.js';
 import { deadLetterRecord } from '../../processors/dead-letters/dead-letter.js';
 import { loadContract } from '../../schemas/contracts.js';
@@ -33,7 +33,7 @@ import type { AuditReport, Finding } from './report.js';
 
 const topic = 'credit-default.events';
 const client = JSON.parse(
-  readFileSync(join(projectRoot, 'examples', 'credit-default.json'), 'utf8'),
+  readFileSync(join(packageRoot, 'examples', 'credit-default.json'), 'utf8'),
 ) as object;
 const doneIn = { timeout: 60_000 };
 

@@ -1,5 +1,6 @@
 import type { Config } from '../../platform/config.js';
-import { loadContract } from '../../schemas/contracts.js';
+import type { UsablePipeline } from '../../processors/pipelines/load-pipelines.js';
+import { type Contract, loadContract } from '../../schemas/contracts.js';
 import { SchemaRegistryClient } from '../../streams/schema-registry.js';
 import { pipelineTopics, systemTopics } from '../../streams/topics.js';
 import { registryOptions } from '../../app/context.js';
@@ -10,7 +11,7 @@ export async function checkRegistry(
   diagnosis: Diagnosis,
   config: Config,
   url: string,
-  pipelines: readonly string[],
+  pipelines: readonly Pick<UsablePipeline, 'name' | 'contract'>[],
 ): Promise<void> {
   const notes = diagnosis.notes('registry');
   const registry = new SchemaRegistryClient({ ...registryOptions(config, url), timeoutMs: 3_000 });
@@ -28,8 +29,7 @@ export async function checkRegistry(
   await attempt(notes, { what: 'Cannot check the schemas', fix }, async () => {
     const contracts = contractsByTopic(pipelines);
     const standings = await Promise.all(
-      contracts.map(async ([topic, folder, name]) => {
-        const { type, version } = loadContract(folder, name);
+      contracts.map(async ([topic, { type, version }]) => {
         const subject = `${topic}-value`;
         const schema = JSON.stringify(type.schema({ exportAttrs: true }));
         return { subject, version, standing: await registry.standing(subject, schema) };
@@ -58,19 +58,22 @@ export async function checkRegistry(
 /** Registered only by schedules and file jobs. */
 const optional = new Set([`${systemTopics.schedules}-value`, `${systemTopics.jobs}-value`]);
 
-/** Returns each topic with the folder and name of its contract. */
-function contractsByTopic(pipelines: readonly string[]): [topic: string, folder: string, name: string][] {
+/** Returns each topic with its contract. */
+function contractsByTopic(
+  pipelines: readonly Pick<UsablePipeline, 'name' | 'contract'>[],
+): [topic: string, contract: Contract][] {
+  const shared = (name: string): Contract => loadContract('shared', name);
   return [
-    ...pipelines.flatMap((name): [string, string, string][] => {
+    ...pipelines.flatMap(({ name, contract }): [string, Contract][] => {
       const topics = pipelineTopics(name);
       return [
-        [topics.events, name, 'event'],
-        [topics.predictions, 'shared', 'prediction'],
-        [topics.outcomes, 'shared', 'outcome'],
+        [topics.events, contract],
+        [topics.predictions, shared('prediction')],
+        [topics.outcomes, shared('outcome')],
       ];
     }),
-    [systemTopics.models, 'shared', 'model-event'],
-    [systemTopics.jobs, 'shared', 'job-event'],
-    [systemTopics.schedules, 'shared', 'schedule-run'],
+    [systemTopics.models, shared('model-event')],
+    [systemTopics.jobs, shared('job-event')],
+    [systemTopics.schedules, shared('schedule-run')],
   ];
 }

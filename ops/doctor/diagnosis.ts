@@ -5,6 +5,7 @@ export type Severity = 'ok' | 'warning' | 'error';
 
 export type Area =
   | 'settings'
+  | 'pipelines'
   | 'log'
   | 'topics'
   | 'groups'

@@ -1,6 +1,6 @@
 import { type Config, loadConfig } from '../../platform/config.js';
 import { MillraceError, messageOf } from '../../platform/errors.js';
-import { loadPipelines } from '../../processors/pipelines/pipeline.js';
+import { isUsable, loadPipelines, type UsablePipeline } from '../../processors/pipelines/load-pipelines.js';
 import { readEndpoints } from '../../app/endpoints.js';
 import { findEngine } from '../find-engines.js';
 import { checkClickHouse } from './check-clickhouse.js';
@@ -33,7 +33,8 @@ export async function diagnose(environment: Record<string, string | undefined>):
     return diagnosis.findings;
   }
   checkSettings(diagnosis.notes('settings'), config);
-  const pipelines = (await loadPipelines()).map(({ name }) => name);
+  const usable = await checkPipelines(diagnosis, config);
+  const pipelines = usable.map(({ name }) => name);
   /** Checks one engine. An engine that is down does not affect the checks of the others. */
   const engine = (area: Area, name: string, check: () => Promise<void>): Promise<boolean> =>
     attempt(
@@ -49,7 +50,7 @@ export async function diagnose(environment: Record<string, string | undefined>):
   await Promise.all([
     engine('log', 'the log', async () => checkLog(diagnosis, config, await find(config, 'kafka'), pipelines)),
     engine('registry', 'the schema registry', async () =>
-      checkRegistry(diagnosis, config, await find(config, 'schema_registry'), pipelines),
+      checkRegistry(diagnosis, config, await find(config, 'schema_registry'), usable),
     ),
     engine('clickhouse', 'ClickHouse', async () =>
       checkClickHouse(diagnosis, config, await find(config, 'clickhouse')),
@@ -67,6 +68,23 @@ export async function diagnose(environment: Record<string, string | undefined>):
   return inOrder(diagnosis.findings);
 }
 
+/** Returns the pipelines of the project that can be used. */
+async function checkPipelines(
+  diagnosis: Diagnosis,
+  { MILLRACE_PROJECT: project }: Config,
+): Promise<UsablePipeline[]> {
+  const notes = diagnosis.notes('pipelines');
+  const fix = 'Correct it as the message says. The other pipelines are not affected.';
+  try {
+    const loaded = await loadPipelines(project);
+    for (const each of loaded) if (!isUsable(each)) notes.error(`${each.name}: ${each.problem.message}`, fix);
+    return loaded.filter(isUsable);
+  } catch (error) {
+    notes.error(messageOf(error), 'Run `millrace doctor` in the folder of the project.');
+    return [];
+  }
+}
+
 const find: typeof findEngine = async (config, name) => {
   try {
     return await findEngine(config, name);
@@ -79,6 +97,7 @@ const find: typeof findEngine = async (config, name) => {
 
 const areas: readonly Area[] = [
   'settings',
+  'pipelines',
   'system',
   'log',
   'topics',

@@ -1,11 +1,11 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { errorKinds } from '../../platform/error-codes.js';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import { deadLetterReasons } from './reasons.js';
 
 /** The page that explains dead letters. */
-export const reasonsPage = join(projectRoot, 'docs', 'bad-input.md');
+export const reasonsPage = join(packageRoot, 'docs', 'bad-input.md');
 
 /** Returns the page with the table of reasons from the code. */
 export function withReasons(page: string): string {

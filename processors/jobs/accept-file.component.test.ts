@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import { loadContract } from '../../schemas/contracts.js';
 import type { OpenPipeline } from '../pipelines/open-pipelines.js';
 import { acceptFile } from './accept-file.js';
@@ -17,7 +17,7 @@ let fixture: JobsFixture;
 let csv: string;
 beforeAll(async () => {
   fixture = await JobsFixture.start();
-  const example = await readFile(join(projectRoot, 'examples', `${name}.json`), 'utf8');
+  const example = await readFile(join(packageRoot, 'examples', `${name}.json`), 'utf8');
   const client = JSON.parse(example) as Record<string, number>;
   csv = [Object.keys(client), Object.values(client)].map((cells) => cells.join(',')).join('\n');
 });

@@ -2,7 +2,6 @@ import { join } from 'node:path';
 import type { Config } from '../../platform/config.js';
 import type { Logger } from '../../platform/logger.js';
 import type { Metrics } from '../../platform/metrics.js';
-import { projectRoot } from '../../platform/paths.js';
 import { ModelLifecycle } from '../../models/lifecycle/lifecycle.js';
 import { ServedModels } from '../../models/lifecycle/served-models.js';
 import { listVersions, openModel } from '../../models/registry.js';
@@ -11,13 +10,11 @@ import { type Contract, loadContract } from '../../schemas/contracts.js';
 import type { Serde } from '../../streams/serde.js';
 import type { Streams } from '../../streams/streams.js';
 import { pipelineTopics } from '../../streams/topics.js';
-import { loadPipelines, type Pipeline } from './pipeline.js';
+import { loadUsablePipelines, modelsFolder } from './load-pipelines.js';
+import type { Pipeline } from './pipeline.js';
 import { misfitsOf } from './sample-rows.js';
 import { Scorer } from '../scoring/scorer.js';
 import { modelsOf } from '../scoring/model-router.js';
-
-/** The versions that ship with Millrace. */
-const shippedModels = join(projectRoot, 'models');
 
 /** A contract, and the registry id of its newest version. */
 export interface RegisteredContract extends Contract {
@@ -54,9 +51,9 @@ export interface OpenPipelineOptions {
   logger: Logger;
 }
 
-/** Model stores: registered versions, then shipped ones. */
+/** Model stores: registered versions, then those of the project. */
 export function modelRoots(config: Config): string[] {
-  return [registeredModels(config), shippedModels];
+  return [registeredModels(config), modelsFolder(config.MILLRACE_PROJECT)];
 }
 
 /** The folder of registered versions. */
@@ -65,17 +62,18 @@ export function registeredModels({ MODELS_DIR, DATA_DIR }: Config): string {
 }
 
 /**
- * Makes every pipeline ready. The topics must exist. A model without a champion gets the newest shipped
- * version.
+ * Makes every pipeline ready. The topics must exist. A model without a champion gets the newest
+ * version of the project.
  *
  * @throws MillraceError that names the failing contract, model, registry or log.
  */
 export async function openPipelines(options: OpenPipelineOptions): Promise<OpenPipelines> {
   const { config, metrics, logger } = options;
-  const pipelines = await loadPipelines();
-  const models = pipelines.flatMap(modelsOf);
+  const pipelines = await loadUsablePipelines(config.MILLRACE_PROJECT);
+  const models = pipelines.flatMap(({ pipeline }) => modelsOf(pipeline));
+  const projectModels = modelsFolder(config.MILLRACE_PROJECT);
   const shipped = await Promise.all(
-    models.map(async (model) => [model, await shippedVersions(model)] as const),
+    models.map(async (model) => [model, await projectVersions(projectModels, model)] as const),
   );
   const lifecycle = await ModelLifecycle.open({ ...options, models });
   let served: ServedModels | undefined;
@@ -98,8 +96,8 @@ export async function openPipelines(options: OpenPipelineOptions): Promise<OpenP
     });
     served = serving;
     const opened = await Promise.all(
-      pipelines.map(async (pipeline): Promise<OpenPipeline> => {
-        const contracts = await registerContracts(pipeline.name, options);
+      pipelines.map(async ({ name, pipeline, contract }): Promise<OpenPipeline> => {
+        const contracts = await registerContracts(name, contract, options);
         const scorer = new Scorer({
           pipeline,
           contract: contracts.event.schema,
@@ -107,7 +105,7 @@ export async function openPipelines(options: OpenPipelineOptions): Promise<OpenP
           metrics,
           logger,
         });
-        return { name: pipeline.name, pipeline, scorer, ...contracts };
+        return { name, pipeline, scorer, ...contracts };
       }),
     );
     const misfits = (): string[] => opened.flatMap(misfitsOf);
@@ -126,14 +124,18 @@ export async function openPipelines(options: OpenPipelineOptions): Promise<OpenP
 }
 
 /** Returns the newest version first. @throws MillraceError `MODEL_NOT_FOUND` when there is none. */
-async function shippedVersions(model: string): Promise<{ version: string; digest: string }[]> {
-  const versions = await listVersions(shippedModels, model);
-  const opened = await Promise.all(versions.map((version) => openModel(shippedModels, model, version)));
+async function projectVersions(
+  models: string,
+  model: string,
+): Promise<{ version: string; digest: string }[]> {
+  const versions = await listVersions(models, model);
+  const opened = await Promise.all(versions.map((version) => openModel(models, model, version)));
   return opened.map(({ version, manifest }) => ({ version, digest: manifest.digest }));
 }
 
 async function registerContracts(
   name: string,
+  eventContract: Contract,
   { serde, logger }: Pick<OpenPipelineOptions, 'serde' | 'logger'>,
 ): Promise<Pick<OpenPipeline, 'event' | 'prediction' | 'topics'>> {
   const topics = pipelineTopics(name);
@@ -148,7 +150,7 @@ async function registerContracts(
       'the registry does not keep producers to what can be read: set the level FULL_TRANSITIVE for its subject',
     );
   const [event, prediction] = await Promise.all([
-    register(topics.events, loadContract(name, 'event')),
+    register(topics.events, eventContract),
     register(topics.predictions, loadContract('shared', 'prediction')),
     // For producers of outcomes.
     register(topics.outcomes, loadContract('shared', 'outcome')),

@@ -1,8 +1,3 @@
-import { existsSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
-import { MillraceError } from '../../platform/errors.js';
-
 /** A value for one input of a model: a number, or a text that the model's `encoding` maps to one. */
 export type Feature = number | string;
 
@@ -47,29 +42,4 @@ export function recordKey(pipeline: Pipeline, fields: object, eventId: string): 
  */
 export function definePipeline<Event extends object>(pipeline: Pipeline<Event>): Pipeline {
   return pipeline;
-}
-
-/**
- * Loads every pipeline: one folder each in `processors/pipelines/`, whose `pipeline.ts` exports `pipeline`.
- *
- * @throws MillraceError `PIPELINE_INVALID` when a folder has none, or one with another name.
- */
-export async function loadPipelines(root: string = import.meta.dirname): Promise<Pipeline[]> {
-  const folders = readdirSync(root, { withFileTypes: true }).filter((entry) => entry.isDirectory());
-  return Promise.all(folders.map(({ name }) => loadPipeline(root, name)));
-}
-
-async function loadPipeline(root: string, name: string): Promise<Pipeline> {
-  const file = join(root, name, 'pipeline.js');
-  const module = existsSync(file)
-    ? ((await import(pathToFileURL(file).href)) as { pipeline?: Pipeline })
-    : {};
-  if (module.pipeline?.name !== name) {
-    throw new MillraceError(
-      'PIPELINE_INVALID',
-      `processors/pipelines/${name}/pipeline.ts must export \`pipeline\` with the name '${name}', and has ` +
-        `${module.pipeline === undefined ? 'no such export' : `the name '${module.pipeline.name}'`}.`,
-    );
-  }
-  return module.pipeline;
 }

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 
 /** Distribution of one column of a training table: see `models/training/README.md`, "Figures". */
 type ColumnFigures =
@@ -42,7 +42,7 @@ export function loadSampler<Event>(name: string): Sampler<Event> {
 
 /** @param name - of the file in `models/training/figures/`. */
 export function readFigures(name: string): unknown {
-  const file = join(projectRoot, 'models', 'training', 'figures', `${name}.json`);
+  const file = join(packageRoot, 'models', 'training', 'figures', `${name}.json`);
   return JSON.parse(readFileSync(file, 'utf8')) as unknown;
 }
 

@@ -1,12 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import { startSystem, type TestSystem } from '../system/start.js';
 import { describeClient, kcat } from './installed.js';
 import { run } from './program.js';
 
-const document = readFileSync(join(projectRoot, 'docs', 'kafka-clients.md'), 'utf8');
+const document = readFileSync(join(packageRoot, 'docs', 'kafka-clients.md'), 'utf8');
 
 describeClient(kcat(), () => {
   let system: TestSystem;
@@ -19,7 +19,7 @@ describeClient(kcat(), () => {
     const commands = [...document.matchAll(/^```sh\n([\s\S]*?)^```$/gm)].map(([, text]) =>
       (text ?? '')
         .replaceAll('localhost:9092', system.endpoints.kafka.join(','))
-        .replaceAll('examples/', join(projectRoot, 'examples/')),
+        .replaceAll('examples/', join(packageRoot, 'examples/')),
     );
     expect(commands).toHaveLength(2);
     const [write = '', read = ''] = commands;

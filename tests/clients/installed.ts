@@ -3,10 +3,10 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { describe } from 'vitest';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import type { Command } from './program.js';
 
-const sources = join(projectRoot, 'tests', 'clients');
+const sources = join(packageRoot, 'tests', 'clients');
 const cache = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'millrace');
 const installScript = 'tests/clients/install.sh';
 
@@ -39,7 +39,7 @@ export function kcat(): Client<Command> {
  * source file.
  */
 export function apacheKafka(): Client<Command> {
-  const script = join(projectRoot, 'scripts', 'apache-kafka-jars.mjs');
+  const script = join(packageRoot, 'scripts', 'apache-kafka-jars.mjs');
   const jars = output(process.execPath, [script, '--cached']);
   const version = /([\d.]+)-[0-9a-f]+$/.exec(jars)?.[1] ?? '';
   const settings = ['-Xmx256m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1'];
@@ -82,7 +82,7 @@ export function platformaticKafka(): Client<Command> {
   const version = existsSync(manifest)
     ? (JSON.parse(readFileSync(manifest, 'utf8')) as { version: string }).version
     : '';
-  const onNode24 = [join(projectRoot, 'scripts', 'with-node.mjs'), '24', '--', 'node'];
+  const onNode24 = [join(packageRoot, 'scripts', 'with-node.mjs'), '24', '--', 'node'];
   const client: Client<Command> = {
     name: `@platformatic/kafka ${version}`.trim(),
     start: [process.execPath, ...onNode24, join(folder, 'platformatic-client.mjs')],

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { KafkaBroker } from '../../embedded/kafka/broker.js';
 import { WireClient } from '../../embedded/kafka/testing/wire-client.js';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import { apacheKafka, describeClient } from './installed.js';
 import { Program } from './program.js';
 
@@ -31,7 +31,7 @@ describeClient(apacheKafka(), (java) => {
       asked.push({ version, ...Object(body) });
     });
     const answerAgain = broker.intercept(api.produce, () => 'drop-answer');
-    const source = join(projectRoot, 'tests', 'clients', 'java', 'EpochBump.java');
+    const source = join(packageRoot, 'tests', 'clients', 'java', 'EpochBump.java');
     const producer = new Program(java, [source, `127.0.0.1:${port}`, 'bump']);
     const wire = await WireClient.connect(port);
     try {

@@ -2,14 +2,14 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import { BrokerFixture, unique } from './broker.js';
 import { apacheKafka, describeClient } from './installed.js';
 import { lines, Program, run } from './program.js';
 
 describeClient(apacheKafka(), (java) => {
   const broker = new BrokerFixture();
-  const source = (name: string): string => join(projectRoot, 'tests', 'clients', 'java', `${name}.java`);
+  const source = (name: string): string => join(packageRoot, 'tests', 'clients', 'java', `${name}.java`);
 
   const produce = async (topic: string, values: readonly string[]): Promise<void> => {
     const producer = ['org.apache.kafka.tools.ConsoleProducer', '--bootstrap-server', broker.address];

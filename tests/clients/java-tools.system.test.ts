@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import { BrokerFixture, compressions, unique } from './broker.js';
 import { apacheKafka, describeClient } from './installed.js';
 import { lines, Program, run } from './program.js';
@@ -250,7 +250,7 @@ describeClient(apacheKafka(), (java) => {
     expect(versions.find((row) => row.startsWith('Produce(0)'))).toMatch(/usable: \d+/);
     expect(versions.filter((row) => row.includes('to ') && !row.includes('usable'))).toEqual([]);
     const missing = versions.filter((row) => row.includes('UNSUPPORTED'));
-    const readme = readFileSync(join(projectRoot, 'embedded', 'README.md'), 'utf8');
+    const readme = readFileSync(join(packageRoot, 'embedded', 'README.md'), 'utf8');
     const named = keysIn(
       readme.slice(readme.indexOf('## What it does not support'), readme.indexOf('Differences from Apache')),
     );

@@ -3,13 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { GoldenRow, ModelManifest } from '../../models/manifest.js';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import { freePorts } from '../system/programs.js';
 import { startSystem, type TestSystem } from '../system/start.js';
 import { describeClient, mlflow } from './installed.js';
 import { Program, run } from './program.js';
 
-const shipped = join(projectRoot, 'models', 'credit-default', '1');
+const shipped = join(packageRoot, 'models', 'credit-default', '1');
 
 interface Detail {
   source: string;
@@ -61,7 +61,7 @@ describeClient(mlflow(), ({ server, models }) => {
   async function millrace(...args: string[]): Promise<string> {
     process.env['MILLRACE_URL'] = system.endpoints.http;
     const { stdout } = await run(
-      [process.execPath, join(projectRoot, 'dist', 'cli', 'main.js')],
+      [process.execPath, join(packageRoot, 'dist', 'cli', 'main.js')],
       ['models', ...args],
     );
     return stdout;

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import { describeRabbitMq, RabbitMq } from '../system/engines/rabbitmq-server.js';
 import { startSystem, type TestSystem } from '../system/start.js';
 import { describeClient, pythonClient } from './installed.js';
@@ -25,9 +25,9 @@ interface Result {
 
 describeClient(pythonClient('pika', 'pika_producer.py'), (producer) => {
   const [python] = producer;
-  const program = (name: string): Command => [python, join(projectRoot, 'tests', 'clients', 'python', name)];
+  const program = (name: string): Command => [python, join(packageRoot, 'tests', 'clients', 'python', name)];
   const example = JSON.parse(
-    readFileSync(join(projectRoot, 'examples', 'credit-default.json'), 'utf8'),
+    readFileSync(join(packageRoot, 'examples', 'credit-default.json'), 'utf8'),
   ) as Record<string, number>;
   /** Distinguished by an amount. */
   const clients = Array.from({ length: 40 }, (_, number) => ({

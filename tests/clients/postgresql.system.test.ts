@@ -4,7 +4,7 @@ import { chown, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import {
   freePorts,
   killPrograms,
@@ -16,7 +16,7 @@ import { describeClient, postgresql } from './installed.js';
 import { lines, run } from './program.js';
 
 /** The `sh` blocks of the page, which are run unchanged except for the ports. */
-const page = readFileSync(join(projectRoot, 'docs', 'postgresql.md'), 'utf8');
+const page = readFileSync(join(packageRoot, 'docs', 'postgresql.md'), 'utf8');
 const blocks = [...page.matchAll(/^```sh\n([\s\S]*?)^```$/gm)].map(([, text = '']) => text);
 const [copying = '', starting = '', writing = '', reading = ''] = blocks;
 

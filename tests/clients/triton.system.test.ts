@@ -1,14 +1,14 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import { startSystem, type TestSystem } from '../system/start.js';
 import { describeClient, pythonClient } from './installed.js';
 import { run } from './program.js';
 
 describeClient(pythonClient('tritonclient', 'triton_client.py'), (client) => {
   const example = JSON.parse(
-    readFileSync(join(projectRoot, 'examples', 'credit-default.json'), 'utf8'),
+    readFileSync(join(packageRoot, 'examples', 'credit-default.json'), 'utf8'),
   ) as Record<string, number>;
   const rows = [example, { ...example, LIMIT_BAL: 10_000, PAY_0: 3, PAY_2: 3 }];
   let system: TestSystem;

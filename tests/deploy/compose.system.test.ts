@@ -5,12 +5,12 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { loadConfig } from '../../platform/config.js';
 import { describeSettings } from '../../platform/settings.js';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import { describeWithTools } from './installed.js';
 import { type Outcome, runTool } from './run-tool.js';
 
 const file = 'docker-compose.redpanda.yaml';
-const example = readFileSync(join(projectRoot, '.env.example'), 'utf8');
+const example = readFileSync(join(packageRoot, '.env.example'), 'utf8');
 const roles = ['serve', 'process', 'sink', 'bridge', 'schedule'];
 
 interface Service {
@@ -62,7 +62,7 @@ describeWithTools('the compose file', { compose: 'docker-compose' }, ({ compose 
 
   it('is checked: anything unknown to compose fails', async () => {
     const broken = join(folder, 'broken.yaml');
-    const text = readFileSync(join(projectRoot, file), 'utf8');
+    const text = readFileSync(join(packageRoot, file), 'utf8');
     await writeFile(broken, text.replace('read_only: true', 'read_onyl: true'));
     const settings = join(folder, 'env');
     await writeFile(settings, example);
@@ -74,7 +74,7 @@ describeWithTools('the compose file', { compose: 'docker-compose' }, ({ compose 
   it('has every engine and role, and no password', () => {
     const engines = ['redpanda', 'console', 'clickhouse', 'rabbitmq', 'redis', 'prometheus', 'grafana'];
     expect(Object.keys(services).toSorted()).toEqual([...engines, ...roles].toSorted());
-    const text = readFileSync(join(projectRoot, file), 'utf8');
+    const text = readFileSync(join(packageRoot, file), 'utf8');
     for (const [, name, value] of text.matchAll(/(\w*(?:PASSWORD|PASS|KEYS))\w*: (.*)/g))
       expect(value, name).toMatch(/^\$\{\w+:\?/);
   });

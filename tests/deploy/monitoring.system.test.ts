@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { parse } from 'yaml';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import { freePorts } from '../system/programs.js';
 import { startSystem, type TestSystem } from '../system/start.js';
 import { describeWithTools } from './installed.js';
@@ -15,8 +15,8 @@ const tools = {
   promtool: 'prometheus/usr/bin/promtool',
   prometheus: 'prometheus/usr/bin/prometheus',
 };
-const deploy = (...path: string[]): string => join(projectRoot, 'deploy', ...path);
-const event = readFileSync(join(projectRoot, 'examples', 'credit-default.json'), 'utf8');
+const deploy = (...path: string[]): string => join(packageRoot, 'deploy', ...path);
+const event = readFileSync(join(packageRoot, 'examples', 'credit-default.json'), 'utf8');
 
 interface Dashboard {
   uid: string;

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 
 /** How a program ended, and all of its output. */
 export interface Outcome {
@@ -10,7 +10,7 @@ export interface Outcome {
 /** Runs a program in the project's folder, with only the PATH of this shell's environment. */
 export function runTool(command: string, args: string[], input?: string): Outcome {
   const { status, stdout, stderr, error } = spawnSync(command, args, {
-    cwd: projectRoot,
+    cwd: packageRoot,
     encoding: 'utf8',
     env: { PATH: process.env['PATH'], HOME: process.env['HOME'] },
     input,

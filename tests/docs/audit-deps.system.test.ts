@@ -3,7 +3,7 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 
 let folder: string;
 
@@ -35,7 +35,7 @@ function audit(answer: object, explanations: object[] = []) {
     PATH: `${folder}${delimiter}${process.env['PATH']}`,
     AUDIT_EXPLANATIONS: file,
   };
-  const script = join(projectRoot, 'scripts', 'audit-deps.mjs');
+  const script = join(packageRoot, 'scripts', 'audit-deps.mjs');
   const { status, stdout } = spawnSync(process.execPath, [script], { env, encoding: 'utf8' });
   return { status, stdout };
 }

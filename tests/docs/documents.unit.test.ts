@@ -1,20 +1,20 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 
-const files = readdirSync(projectRoot)
+const files = readdirSync(packageRoot)
   .filter((name) => !['.git', '.millrace', 'dist', 'node_modules'].includes(name))
   .flatMap((name) => [
     name,
     ...(isFolder(name)
-      ? readdirSync(join(projectRoot, name), { recursive: true, encoding: 'utf8' }).map((file) =>
+      ? readdirSync(join(packageRoot, name), { recursive: true, encoding: 'utf8' }).map((file) =>
           join(name, file),
         )
       : []),
   ])
   .filter((file) => !file.includes('node_modules'));
-const read = (file: string): string => readFileSync(join(projectRoot, file), 'utf8');
+const read = (file: string): string => readFileSync(join(packageRoot, file), 'utf8');
 
 test('messages that docs/operations.md names are in the code', () => {
   const sources = files.filter((file) => file.endsWith('.ts') && !file.endsWith('.test.ts'));
@@ -63,7 +63,7 @@ function isOfReader(from: string, to: string): boolean {
 }
 
 function isFolder(name: string): boolean {
-  return statSync(join(projectRoot, name)).isDirectory();
+  return statSync(join(packageRoot, name)).isDirectory();
 }
 
 /** Anchors, as GitHub derives them from headings. */

@@ -2,8 +2,9 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import type { ModelManifest } from '../../models/manifest.js';
-import { projectRoot } from '../../platform/paths.js';
-import { loadPipelines, type Pipeline } from '../../processors/pipelines/pipeline.js';
+import { packageRoot } from '../../platform/paths.js';
+import { loadUsablePipelines } from '../../processors/pipelines/load-pipelines.js';
+import type { Pipeline } from '../../processors/pipelines/pipeline.js';
 
 interface Model {
   manifest: ModelManifest;
@@ -23,7 +24,7 @@ export class Reference {
   }
 
   static async open(): Promise<Reference> {
-    return new Reference(await loadPipelines());
+    return new Reference((await loadUsablePipelines(packageRoot)).map(({ pipeline }) => pipeline));
   }
 
   async score(name: string, fields: object): Promise<number> {
@@ -52,7 +53,7 @@ export class Reference {
 }
 
 async function open(name: string): Promise<Model> {
-  const folder = join(projectRoot, 'models', name, '1');
+  const folder = join(packageRoot, 'models', name, '1');
   const manifest = JSON.parse(readFileSync(join(folder, 'model.json'), 'utf8')) as ModelManifest;
   return { manifest, session: await InferenceSession.create(join(folder, 'model.onnx')) };
 }

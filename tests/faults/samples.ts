@@ -1,4 +1,5 @@
-import { loadPipelines } from '../../processors/pipelines/pipeline.js';
+import { packageRoot } from '../../platform/paths.js';
+import { loadUsablePipelines } from '../../processors/pipelines/load-pipelines.js';
 import { pick } from './plan.js';
 
 /** Date of the sample events: the same seed makes the same events at any time. */
@@ -22,10 +23,10 @@ export class Samples {
   }
 
   static async load(): Promise<Samples> {
-    const pipelines = await loadPipelines();
+    const pipelines = await loadUsablePipelines(packageRoot);
     return new Samples(
       new Map(
-        pipelines.flatMap(({ name, sample }) =>
+        pipelines.flatMap(({ name, pipeline: { sample } }) =>
           sample === undefined ? [] : [[name, (random: () => number) => sample(random, day)]],
         ),
       ),

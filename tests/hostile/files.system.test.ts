@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parse } from 'csv-parse/sync';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import { idempotentJobId } from '../../processors/events/ids.js';
 import { fileForm, type JobAnswer, whenFinished } from '../system/file-jobs.js';
 import { startSystem, type TestSystem } from '../system/start.js';
@@ -14,7 +14,7 @@ let car: Car;
 
 beforeAll(async () => {
   system = await startSystem();
-  car = JSON.parse(await readFile(join(projectRoot, 'examples', 'car-price.json'), 'utf8')) as Car;
+  car = JSON.parse(await readFile(join(packageRoot, 'examples', 'car-price.json'), 'utf8')) as Car;
 });
 afterAll(() => system.stop());
 

@@ -2,13 +2,13 @@ import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import { startSystem, type TestSystem } from '../system/start.js';
 
 let system: TestSystem;
 let port: number;
 
-const car = JSON.parse(readFileSync(join(projectRoot, 'examples', 'car-price.json'), 'utf8')) as object;
+const car = JSON.parse(readFileSync(join(packageRoot, 'examples', 'car-price.json'), 'utf8')) as object;
 
 beforeAll(async () => {
   system = await startSystem();

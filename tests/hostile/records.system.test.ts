@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { buildBatch, readHeader } from '../../embedded/kafka/protocol/record-batch.js';
 import { encodeRecords } from '../../embedded/kafka/protocol/records.js';
 import { WireClient } from '../../embedded/kafka/testing/wire-client.js';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import { startSystem, type TestSystem } from '../system/start.js';
 
 const invalidRecord = 87;
@@ -35,7 +35,7 @@ function batchOf(innerOffsets: readonly number[], count = innerOffsets.length, c
 /** Checks that new events on each partition are all scored. */
 async function expectAllScored(name: string): Promise<void> {
   const event = JSON.parse(
-    await readFile(join(projectRoot, 'examples', 'credit-default.json'), 'utf8'),
+    await readFile(join(packageRoot, 'examples', 'credit-default.json'), 'utf8'),
   ) as object;
   const events = Array.from({ length: 30 }, (_, index) => ({ ...event, event_id: `${name}-${index}` }));
   expect((await system.post('/v1/pipelines/credit-default/events', events)).status).toBe(202);

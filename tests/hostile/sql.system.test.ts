@@ -4,7 +4,7 @@ import { access, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import { freePorts } from '../system/programs.js';
 
 let folder: string;
@@ -16,7 +16,7 @@ beforeAll(async () => {
   const { port } = await freePorts('port');
   url = `http://127.0.0.1:${port}`;
   // A separate process group: SYSTEM KILL ends the group.
-  engine = spawn(process.execPath, [join(projectRoot, 'dist/tests/system/engines/clickhouse.js')], {
+  engine = spawn(process.execPath, [join(packageRoot, 'dist/tests/system/engines/clickhouse.js')], {
     env: { ...process.env, DATA_DIR: join(folder, 'data'), CLICKHOUSE_PORT: String(port) },
     stdio: 'ignore',
     detached: true,

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 
 const run = promisify(execFile);
 
@@ -19,7 +19,7 @@ beforeEach(async () => {
   for (const folder of ['scripts', 'bin', 'source', 'node_modules/typescript/bin']) {
     await mkdir(join(root, folder), { recursive: true });
   }
-  await copyFile(join(projectRoot, 'scripts', 'setup.mjs'), join(root, 'scripts', 'setup.mjs'));
+  await copyFile(join(packageRoot, 'scripts', 'setup.mjs'), join(root, 'scripts', 'setup.mjs'));
   const note = (line: string) => `const fs = require('node:fs');
 fs.mkdirSync('dist', { recursive: true });
 fs.appendFileSync('ran', '${line} ');

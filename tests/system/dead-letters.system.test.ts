@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { deadLettersCommand } from '../../cli/dead-letters.js';
 import { MillraceError } from '../../platform/errors.js';
 import { silentLogger } from '../../platform/logger.js';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import { deadLetterRecord } from '../../processors/dead-letters/dead-letter.js';
 import { resolveDeadLetters } from '../../processors/dead-letters/resolve.js';
 import { loadContract } from '../../schemas/contracts.js';
@@ -19,7 +19,7 @@ import { type Finished, runCommand } from './run-command.js';
 import { startSystem, type TestSystem } from './start.js';
 
 const client = JSON.parse(
-  readFileSync(join(projectRoot, 'examples', 'credit-default.json'), 'utf8'),
+  readFileSync(join(packageRoot, 'examples', 'credit-default.json'), 'utf8'),
 ) as object;
 const events = 'credit-default.events';
 const patient = { timeout: patience * 60_000 };

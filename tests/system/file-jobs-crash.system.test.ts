@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parse } from 'csv-parse/sync';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { silentLogger } from '../../platform/logger.js';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import { rowEventId } from '../../processors/jobs/job.js';
 import { createStreams } from '../../streams/streams.js';
 import { sql } from './audit.js';
@@ -34,7 +34,7 @@ afterEach(() => whole.remove());
 
 async function makeCsv(): Promise<string> {
   const client = JSON.parse(
-    await readFile(join(projectRoot, 'examples', 'credit-default.json'), 'utf8'),
+    await readFile(join(packageRoot, 'examples', 'credit-default.json'), 'utf8'),
   ) as Record<string, number>;
   const names = Object.keys(client);
   const lines = Array.from({ length: rows }, (_, index) => {

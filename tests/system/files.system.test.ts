@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'v
 import { createApiClient } from '../../cli/api-client.js';
 import { score } from '../../cli/score.js';
 import { loadConfig } from '../../platform/config.js';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import { fileFormats } from '../../processors/jobs/formats/detect-format.js';
 import { FileParser } from '../../processors/jobs/parser/file-parser.js';
 import { workbook } from '../../processors/jobs/formats/testing/zip.js';
@@ -15,7 +15,7 @@ import { fileForm, type JobAnswer, whenFinished } from './file-jobs.js';
 import { startSystem, type TestSystem } from './start.js';
 
 const example = async (name: string): Promise<Record<string, number | string>> =>
-  JSON.parse(await readFile(join(projectRoot, 'examples', `${name}.json`), 'utf8')) as Record<
+  JSON.parse(await readFile(join(packageRoot, 'examples', `${name}.json`), 'utf8')) as Record<
     string,
     number | string
   >;

@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import { startSystem, type TestSystem } from './start.js';
 
 const example = (name: string): Record<string, unknown> =>
-  JSON.parse(readFileSync(join(projectRoot, 'examples', `${name}.json`), 'utf8')) as Record<string, unknown>;
+  JSON.parse(readFileSync(join(packageRoot, 'examples', `${name}.json`), 'utf8')) as Record<string, unknown>;
 const ride = example('taxi-trip-duration');
 // The body of AIMQ's own curl command.
 const car = example('car-price');

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { loadPipelines } from '../../processors/pipelines/pipeline.js';
+import { packageRoot } from '../../platform/paths.js';
+import { loadPipeline } from '../../processors/pipelines/load-pipelines.js';
 
 /** The part of a `predict` answer that the results must contain. */
 export interface AnsweredPrediction {
@@ -51,8 +52,7 @@ export class Load {
   }
 
   static async create(options: LoadOptions): Promise<Load> {
-    const pipelines = await loadPipelines();
-    const sample = pipelines.find(({ name }) => name === 'credit-default')?.sample;
+    const { sample } = (await loadPipeline(packageRoot, 'credit-default')).pipeline;
     if (sample === undefined) throw new Error('credit-default makes no samples');
     return new Load(
       options,

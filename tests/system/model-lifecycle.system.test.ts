@@ -5,7 +5,7 @@ import type { ModelState } from '../../models/lifecycle/state.js';
 import { openModel } from '../../models/registry.js';
 import { writeSummingVersion } from '../../models/testing/summing-version.js';
 import { silentLogger } from '../../platform/logger.js';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import { isCanary } from '../../processors/scoring/model-router.js';
 import type { Prediction } from '../../schemas/types.js';
 import { SchemaRegistryClient } from '../../streams/schema-registry.js';
@@ -20,7 +20,7 @@ import { type AcceptedEvent, Traffic } from './traffic.js';
 import { WholeSystem } from './whole-system.js';
 
 const model = 'credit-default';
-const shippedVersion = join(projectRoot, 'models', model, '1');
+const shippedVersion = join(packageRoot, 'models', model, '1');
 
 let whole: WholeSystem;
 let modelsDir: string;

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { vi } from 'vitest';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import { patience } from './engines/chosen.js';
 
 /** A process under test. */
@@ -43,7 +43,7 @@ export const isolated: Record<string, string> = {
 
 /** Starts a compiled file of the project, by its path under `dist/`. */
 export function startProgram(file: string, args: string[], settings: Record<string, string>): Program {
-  return startCommand(process.execPath, [join(projectRoot, 'dist', file), ...args], settings);
+  return startCommand(process.execPath, [join(packageRoot, 'dist', file), ...args], settings);
 }
 
 /**
@@ -52,7 +52,7 @@ export function startProgram(file: string, args: string[], settings: Record<stri
  */
 export function startCommand(command: string, args: string[], settings: Record<string, string>): Program {
   const child = spawn(command, args, {
-    cwd: projectRoot,
+    cwd: packageRoot,
     env: { ...process.env, ...isolated, ...settings },
     stdio: ['ignore', 'pipe', 'pipe'],
   });

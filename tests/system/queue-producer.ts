@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { connect } from 'amqplib';
-import { loadPipelines } from '../../processors/pipelines/pipeline.js';
+import { packageRoot } from '../../platform/paths.js';
+import { loadPipeline } from '../../processors/pipelines/load-pipelines.js';
 
 /** A message as it was published. */
 export interface QueuedMessage {
@@ -37,7 +38,7 @@ export class QueueProducer {
   }
 
   static async create(options: QueueProducerOptions): Promise<QueueProducer> {
-    const sample = (await loadPipelines()).find(({ name }) => name === 'credit-default')?.sample;
+    const sample = (await loadPipeline(packageRoot, 'credit-default')).pipeline.sample;
     if (sample === undefined) throw new Error('credit-default makes no samples');
     return new QueueProducer(options, sample);
   }

@@ -6,7 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { vi } from 'vitest';
 import { silentLogger } from '../../platform/logger.js';
 import { retryForever } from '../../platform/retry.js';
-import { loadPipelines } from '../../processors/pipelines/pipeline.js';
+import { packageRoot } from '../../platform/paths.js';
+import { loadPipeline } from '../../processors/pipelines/load-pipelines.js';
 import { loadContract } from '../../schemas/contracts.js';
 import type { Prediction } from '../../schemas/types.js';
 import { cloudEventHeaders } from '../../streams/cloud-events.js';
@@ -182,7 +183,7 @@ export class ScoringFleet {
   }
 
   async #send(producer: LogProducer): Promise<void> {
-    const sample = (await loadPipelines()).find(({ name }) => name === pipeline)?.sample;
+    const sample = (await loadPipeline(packageRoot, pipeline)).pipeline.sample;
     if (sample === undefined) throw new Error(`${pipeline} makes no samples`);
     const { type } = loadContract(pipeline, 'event');
     const register = () => this.#serde.register(topics.events, type);

@@ -6,7 +6,7 @@ import { kafkaSettings } from '../../app/context.js';
 import { hasOpenssl } from '../../embedded/kafka/testing/certificate.js';
 import { loadConfig } from '../../platform/config.js';
 import { silentLogger } from '../../platform/logger.js';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import { createStreams } from '../../streams/streams.js';
 import { describeApacheKafka } from './engines/apache-kafka.js';
 import { replaceCertificate } from './engines/certificates.js';
@@ -51,7 +51,7 @@ const title = `secured engines${missing.length === 0 ? '' : ` NEED ${missing.joi
     return response;
   }
 
-  const client = readFileSync(join(projectRoot, 'examples', 'credit-default.json'), 'utf8');
+  const client = readFileSync(join(packageRoot, 'examples', 'credit-default.json'), 'utf8');
   const authorized = { 'x-api-key': canaries.apikey, 'content-type': 'application/json' };
   const withPassword = (url: string | undefined, password: string): string => {
     const changed = new URL(url ?? '');

@@ -2,13 +2,13 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { describeWithRedis, RedisServer } from '../../platform/testing/redis-server.js';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import { freePorts, killPrograms, readiness, startProgram, whenReady } from './programs.js';
 import { runsAll } from './size.js';
 import { startSystem, type TestSystem } from './start.js';
 
 const client = JSON.parse(
-  readFileSync(join(projectRoot, 'examples', 'credit-default.json'), 'utf8'),
+  readFileSync(join(packageRoot, 'examples', 'credit-default.json'), 'utf8'),
 ) as Record<string, number>;
 
 describeWithRedis('two copies of the HTTP API on one Redis', () => {

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { silentLogger } from '../../platform/logger.js';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import { avroType, loadContract } from '../../schemas/contracts.js';
 import type { LogProducer } from '../../streams/log-producer.js';
 import { SchemaRegistryClient } from '../../streams/schema-registry.js';
@@ -11,7 +11,7 @@ import { createStreams, type Streams } from '../../streams/streams.js';
 import { startSystem, type TestSystem } from './start.js';
 
 const client = JSON.parse(
-  readFileSync(join(projectRoot, 'examples', 'credit-default.json'), 'utf8'),
+  readFileSync(join(packageRoot, 'examples', 'credit-default.json'), 'utf8'),
 ) as object;
 const topic = 'credit-default.events';
 const contract = loadContract('credit-default', 'event');

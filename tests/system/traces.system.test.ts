@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { RabbitClient } from '../../bridges/rabbitmq/testing/rabbit-client.js';
 import { silentLogger } from '../../platform/logger.js';
-import { projectRoot } from '../../platform/paths.js';
+import { packageRoot } from '../../platform/paths.js';
 import { createStreams } from '../../streams/streams.js';
 import { describeRabbitMq, RabbitMq } from './engines/rabbitmq-server.js';
 import { freePorts, type Program, whenReady } from './programs.js';
@@ -12,7 +12,7 @@ import { fullSize, runsAll } from './size.js';
 import { startEnginesApart } from './split-system.js';
 import { type CollectedSpan, TraceCollector } from './trace-collector.js';
 
-const body = JSON.parse(readFileSync(join(projectRoot, 'examples', 'credit-default.json'), 'utf8')) as Record<
+const body = JSON.parse(readFileSync(join(packageRoot, 'examples', 'credit-default.json'), 'utf8')) as Record<
   string,
   unknown
 >;

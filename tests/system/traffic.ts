@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { setInterval as ticks } from 'node:timers/promises';
 import { vi } from 'vitest';
-import { loadPipelines } from '../../processors/pipelines/pipeline.js';
+import { packageRoot } from '../../platform/paths.js';
+import { loadPipeline } from '../../processors/pipelines/load-pipelines.js';
 import { loadContract } from '../../schemas/contracts.js';
 import { cloudEventHeaders } from '../../streams/cloud-events.js';
 import type { LogProducer } from '../../streams/log-producer.js';
@@ -65,7 +66,7 @@ export class Traffic {
   }
 
   static async start(http: string, producer: LogProducer, serde: Serde): Promise<Traffic> {
-    const sample = (await loadPipelines()).find(({ name }) => name === 'credit-default')?.sample;
+    const sample = (await loadPipeline(packageRoot, 'credit-default')).pipeline.sample;
     if (sample === undefined) throw new Error('credit-default makes no samples');
     const random = seededRandom(4);
     const schemaId = await serde.register(topic, contract.type);

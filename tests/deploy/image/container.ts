@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { vi } from 'vitest';
-import { projectRoot } from '../../../platform/paths.js';
+import { packageRoot } from '../../../platform/paths.js';
 import { type Runtime, readDockerfile, runtimeOf } from './dockerfile.js';
 
 /** A program in the image, as process 1 of a private PID namespace. */
@@ -41,8 +41,8 @@ export class Image {
    * @param node - the program of the Node version in the Dockerfile; unset: this machine's.
    */
   static async build(folder: string, node: string | undefined): Promise<Image> {
-    const dockerfile = join(projectRoot, 'Dockerfile');
-    const program = join(projectRoot, 'dist', 'tests', 'deploy', 'image', 'build.js');
+    const dockerfile = join(packageRoot, 'Dockerfile');
+    const program = join(packageRoot, 'dist', 'tests', 'deploy', 'image', 'build.js');
     const args = ['--mount', process.execPath, program, dockerfile, folder];
     const holder = spawn('unshare', node === undefined ? args : [...args, node], {
       stdio: ['pipe', 'pipe', 'pipe'],
@@ -77,7 +77,7 @@ export class Image {
     const environment = { PATH: '/usr/local/bin:/usr/bin:/bin', ...this.runtime.environment, ...settings };
     const [user = '', group = ''] = this.runtime.user.split(':');
     const layers = [this.#layer(this.#stage), join(this.#folder, 'base'), '/'].join(':');
-    const hidden = ['/tmp', '/root', '/home', `/${projectRoot.split('/')[1]}`];
+    const hidden = ['/tmp', '/root', '/home', `/${packageRoot.split('/')[1]}`];
     const script = [
       'set -e',
       `mount -t overlay overlay -o ro,lowerdir=${layers} ${root}`,

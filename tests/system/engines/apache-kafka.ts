@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe } from 'vitest';
-import { projectRoot } from '../../../platform/paths.js';
+import { packageRoot } from '../../../platform/paths.js';
 import { freePorts } from '../programs.js';
 
 const startTimeoutMs = 90_000;
@@ -256,7 +256,7 @@ async function classesArchive(): Promise<string> {
 }
 
 function jarsFolder(): string | undefined {
-  const script = join(projectRoot, 'scripts', 'apache-kafka-jars.mjs');
+  const script = join(packageRoot, 'scripts', 'apache-kafka-jars.mjs');
   const { status, stdout } = spawnSync(process.execPath, [script, '--cached'], { encoding: 'utf8' });
   return status === 0 ? stdout.trim() : undefined;
 }

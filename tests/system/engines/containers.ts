@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { vi } from 'vitest';
-import { projectRoot } from '../../../platform/paths.js';
+import { packageRoot } from '../../../platform/paths.js';
 import { freePorts } from '../programs.js';
 import type { SeparateEngine } from './chosen.js';
 
@@ -34,7 +34,7 @@ interface ContainerOptions {
 /** Starts a container; resolves when it serves clients, and so does its `restart`. */
 export async function startContainer({ image, check, ...options }: ContainerOptions): Promise<Container> {
   // Not one of this project's packages: `npm run test:containers` installs it.
-  const url = pathToFileURL(join(projectRoot, 'tests', 'containers', 'start.mjs')).href;
+  const url = pathToFileURL(join(packageRoot, 'tests', 'containers', 'start.mjs')).href;
   const { startContainer: start } = (await import(url)) as {
     startContainer: (options: object) => Promise<Container>;
   };
