@@ -1,6 +1,8 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Analytics, clickHouseSettings, createAnalytics } from '../analytics/client.js';
 import type { Config } from '../platform/config.js';
+import { MillraceError } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 import { retryForever } from '../platform/retry.js';
 import type { StreamsSettings } from '../streams/connection.js';
@@ -48,6 +50,35 @@ export async function startEngines(
     const clickHouse = await startClickHouse(config, process.logger, stops);
     const log = await startLog(config, process, kafka, stops);
     return { ...clickHouse, ...log, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+/**
+ * Connects to the log and the registry without ClickHouse, for a command while no process runs. Starts embedded ones on
+ * free ports; the caller has locked the data folder.
+ *
+ * @throws MillraceError `NOT_RUNNING` if an embedded log has never been written; errors of the start.
+ */
+export async function startLogAlone(
+  config: Config,
+  process: Starting,
+  kafka: Partial<StreamsSettings> = {},
+): Promise<Pick<Engines, 'brokers' | 'registryUrl' | 'stop'>> {
+  if (config.KAFKA_BROKERS === undefined && !existsSync(logFolder(config)))
+    throw new MillraceError(
+      'NOT_RUNNING',
+      `No system has run on ${config.DATA_DIR}, and KAFKA_BROKERS is not set. Run \`npm start\`, or set DATA_DIR or KAFKA_BROKERS.`,
+    );
+  const stops: Stop[] = [];
+  const stop = async (): Promise<void> => {
+    for (const each of stops.toReversed()) await each();
+  };
+  try {
+    const ports = { KAFKA_PORT: 0, SCHEMA_REGISTRY_PORT: 0 };
+    return { ...(await startLog({ ...config, ...ports }, process, kafka, stops)), stop };
   } catch (error) {
     await stop();
     throw error;

@@ -1,4 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { ModelLifecycle } from '../../models/lifecycle/lifecycle.js';
+import { toAliases } from '../../ingest/models/answers.js';
+import type { ModelState } from '../../models/lifecycle/state.js';
 import type { Config } from '../../platform/config.js';
 import { MillraceError } from '../../platform/errors.js';
 import { type ApiClient, createApiClient } from '../api-client.js';
@@ -10,43 +13,91 @@ export interface AliasOptions {
   json?: boolean;
 }
 
-export function promote(config: Config, name: string, version: string, options: AliasOptions): Promise<void> {
-  return change(config, modelPath(name, '/aliases/champion'), { method: 'PUT', body: { version } }, options);
+/** A change of one model: as a request to the API and, while no API answers, as a command on the log. */
+interface Change {
+  model: string;
+  path: string;
+  method: string;
+  body?: object;
+  decide: (lifecycle: ModelLifecycle) => Promise<ModelState>;
 }
 
-export function rollback(config: Config, name: string, options: AliasOptions): Promise<void> {
-  return change(config, modelPath(name, '/rollback'), { method: 'POST' }, options);
+/** Source of events that a command adds to the log itself. */
+const source = 'millrace/cli';
+
+export function promote(
+  config: Config,
+  model: string,
+  version: string,
+  options: AliasOptions,
+): Promise<void> {
+  const decide = (lifecycle: ModelLifecycle) => lifecycle.promote(model, version, source);
+  return run(config, { model, path: '/aliases/champion', method: 'PUT', body: { version }, decide }, options);
+}
+
+export function rollback(config: Config, model: string, options: AliasOptions): Promise<void> {
+  const decide = (lifecycle: ModelLifecycle) => lifecycle.rollback(model, source);
+  return run(config, { model, path: '/rollback', method: 'POST', decide }, options);
 }
 
 export function challenge(
   config: Config,
-  name: string,
+  model: string,
   version: string,
   options: AliasOptions & { shadow?: boolean; canary: number },
 ): Promise<void> {
-  const body = { version, shadow: options.shadow ?? false, canary_share: options.canary };
-  return change(config, modelPath(name, '/aliases/challenger'), { method: 'PUT', body }, options);
+  const { shadow = false, canary: canaryShare } = options;
+  const decide = (lifecycle: ModelLifecycle) =>
+    lifecycle.challenge(model, version, { shadow, canaryShare }, source);
+  const body = { version, shadow, canary_share: canaryShare };
+  return run(config, { model, path: '/aliases/challenger', method: 'PUT', body, decide }, options);
 }
 
-export function clear(config: Config, name: string, options: AliasOptions): Promise<void> {
-  return change(config, modelPath(name, '/aliases/challenger'), { method: 'DELETE' }, options);
+export function clear(config: Config, model: string, options: AliasOptions): Promise<void> {
+  const decide = (lifecycle: ModelLifecycle) => lifecycle.clearChallenger(model, source);
+  return run(config, { model, path: '/aliases/challenger', method: 'DELETE', decide }, options);
 }
 
-async function change(
+/** @param options - `force`: also if it is the champion or the challenger. */
+export function unregister(
   config: Config,
-  path: string,
-  { method, body }: { method: string; body?: object },
-  { wait, json }: AliasOptions,
+  model: string,
+  version: string,
+  options: AliasOptions & { force?: boolean },
 ): Promise<void> {
+  const { force = false } = options;
+  const decide = (lifecycle: ModelLifecycle) => lifecycle.unregister(model, version, { force }, source);
+  const path = `/versions/${encodeURIComponent(version)}?force=${force}`;
+  return run(config, { model, path, method: 'DELETE', decide }, options);
+}
+
+async function run(config: Config, change: Change, { wait, json }: AliasOptions): Promise<void> {
   const api = await createApiClient(config);
-  const decided = await api.json<AliasesAnswer>(path, {
-    method,
-    ...(body === undefined
-      ? {}
-      : { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),
-  });
-  if (wait > 0) await untilServed(api, decided, wait * 1000);
+  const { model, path, method, body, decide } = change;
+  let decided: AliasesAnswer;
+  try {
+    decided = await api.json<AliasesAnswer>(modelPath(model, path), {
+      method,
+      ...(body === undefined
+        ? {}
+        : { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),
+    });
+    if (wait > 0) await untilServed(api, decided, wait * 1000);
+  } catch (error) {
+    if (!mayUseLog(config, error)) throw error;
+    const { changeModelOnLog } = await import('../../app/change-models.js');
+    decided = toAliases(await changeModelOnLog(config, model, decide));
+    const log =
+      config.KAFKA_BROKERS === undefined ? `the log in ${config.DATA_DIR}` : 'the log (KAFKA_BROKERS)';
+    console.error(`${api.url} does not answer: changed ${log} itself.`);
+  }
   console.log(json ? JSON.stringify(decided) : describe(decided));
+}
+
+/** The API that `MILLRACE_URL` names may have another log than this machine's. */
+function mayUseLog({ MILLRACE_URL: url, KAFKA_BROKERS: brokers }: Config, error: unknown): boolean {
+  const isUnreachable = error instanceof MillraceError && error.code === 'API_UNREACHABLE';
+  return isUnreachable && (url === undefined || brokers !== undefined);
 }
 
 /**
@@ -61,8 +112,9 @@ async function untilServed(api: ApiClient, decided: AliasesAnswer, timeoutMs: nu
   );
   for (;;) {
     const { serving, champion, challenger } = await api.json<ModelAnswer>(modelPath(decided.model));
+    // Without a champion the process keeps the version that it has.
     const isServed =
-      serving.champion.version === champion?.version &&
+      (champion === null || serving.champion?.version === champion.version) &&
       (serving.challenger?.version ?? null) === (challenger?.version ?? null);
     if (isServed) return;
     const problems = serving.problems.filter((problem) =>
@@ -71,9 +123,11 @@ async function untilServed(api: ApiClient, decided: AliasesAnswer, timeoutMs: nu
     const late = performance.now() > deadline;
     if (problems.length > 0 || late) {
       const reason = problems.join('; ') || `it is not loaded after ${timeoutMs / 1000} s`;
+      const served =
+        serving.champion === null ? 'serves no version' : `still serves version ${serving.champion.version}`;
       throw new MillraceError(
         'MODEL_NOT_SERVED',
-        `The change is recorded, but ${api.url} still serves version ${serving.champion.version}: ${reason}. It keeps retrying. To undo the change, run \`millrace models rollback ${decided.model}\`.`,
+        `The change is recorded, but ${api.url} ${served}: ${reason}. It keeps retrying. To undo the change, run \`millrace models rollback ${decided.model}\`.`,
       );
     }
     await sleep(50);
@@ -83,7 +137,7 @@ async function untilServed(api: ApiClient, decided: AliasesAnswer, timeoutMs: nu
 function describe({ model, champion, challenger }: AliasesAnswer): string {
   const serving =
     champion === null
-      ? `${model} has no champion`
+      ? `${model} has no champion: the next start takes the newest version in its folder`
       : `${model}: version ${champion.version} is champion since ${champion.model_event_at} (event ${champion.model_event}${champion.previous_version === null ? '' : `, before it ${champion.previous_version}`})`;
   if (challenger === null) return `${serving}; no challenger.`;
   const share = `answers ${challenger.canary_share * 100} % of the entities`;

@@ -39,7 +39,7 @@ type ServedAnswer = Pick<AliasAnswer, 'version' | 'digest' | 'model_event'>;
 export interface ModelAnswer extends AliasesAnswer {
   versions: VersionAnswer[];
   /** Versions that the responding process serves. */
-  serving: { champion: ServedAnswer; challenger: ServedAnswer | null; problems: string[] };
+  serving: { champion: ServedAnswer | null; challenger: ServedAnswer | null; problems: string[] };
 }
 
 export interface VersionDetailAnswer extends VersionAnswer {

@@ -10,7 +10,7 @@ interface WaitOptions extends Json {
   wait: number;
 }
 
-/** `millrace models …`: clients of the HTTP API. */
+/** `millrace models …`: clients of the HTTP API. While none answers, changes of aliases go to the log itself. */
 export function modelsCommand(): Command {
   const command = new Command('models').description(
     'list and register model versions, and choose which of them serve',
@@ -105,6 +105,18 @@ export function modelsCommand(): Command {
     .action(async (name: string, options: WaitOptions) => {
       const { clear } = await import('./aliases.js');
       await clear(config(), name, options);
+    });
+  command
+    .command('unregister')
+    .description('remove a version from the registered ones; its folder stays')
+    .argument('<name>')
+    .argument('<version>')
+    .option('--force', 'also the champion, which the previous one replaces, or the challenger')
+    .option(...wait)
+    .option(...json)
+    .action(async (name: string, version: string, options: WaitOptions & { force?: boolean }) => {
+      const { unregister } = await import('./aliases.js');
+      await unregister(config(), name, version, options);
     });
   return command;
 }

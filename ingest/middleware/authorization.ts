@@ -37,6 +37,7 @@ export const accesses: readonly Access[] = [
   { method: 'GET', path: '/v1/models/:name', scopes: ['read', 'models'] },
   { method: 'GET', path: '/v1/models/:name/versions/:version', scopes: ['read', 'models'] },
   { method: 'POST', path: '/v1/models/:name/versions', scopes: ['models'] },
+  { method: 'DELETE', path: '/v1/models/:name/versions/:version', scopes: ['models'] },
   { method: 'PUT', path: '/v1/models/:name/aliases/champion', scopes: ['models'] },
   { method: 'PUT', path: '/v1/models/:name/aliases/challenger', scopes: ['models'] },
   { method: 'DELETE', path: '/v1/models/:name/aliases/challenger', scopes: ['models'] },

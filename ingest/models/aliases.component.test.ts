@@ -170,6 +170,21 @@ describe('a challenger', () => {
   });
 });
 
+describe('unregistering', () => {
+  it('takes away a version, not the one that serves, and its predecessor serves after force', async () => {
+    await promote('1');
+    await promote('2');
+    const refused = await ask('DELETE', `${model}/versions/2`);
+    expect([refused.status, refused.answer.code]).toEqual([409, 'MODEL_CONFLICT']);
+    expect(refused.answer.detail).toContain('promote another version first');
+    const { champion } = await decide('DELETE', '/versions/2?force=true');
+    expect(champion).toMatchObject({ version: '1', previous_version: null });
+    await expect.poll(scoredBy).toMatchObject({ model_version: '1', model_event: champion.model_event });
+    expect((await ask('DELETE', `${model}/versions/2`)).status).toBe(404);
+    expect((await ask('PUT', `${model}/aliases/champion`, { version: '2' })).status).toBe(404);
+  });
+});
+
 describe('a request', () => {
   it.each([
     ['PUT', '/aliases/champion', '{', 400, 'JSON_INVALID'],

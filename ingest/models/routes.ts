@@ -9,7 +9,15 @@ import { MillraceError } from '../../platform/errors.js';
 import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
 import { modelsOf } from '../../processors/scoring/model-router.js';
 import { mayUse } from '../middleware/authorization.js';
-import { answer, bodyCodes, jsonBody, logCodes, pathParameter, problems } from '../openapi/describe.js';
+import {
+  answer,
+  bodyCodes,
+  jsonBody,
+  logCodes,
+  type Parameter,
+  pathParameter,
+  problems,
+} from '../openapi/describe.js';
 import { readJson } from '../request-body.js';
 import { aliasesOf, source, toAliases, toServed, toTime, toVersion } from './answers.js';
 import {
@@ -32,6 +40,13 @@ export interface ModelRoutesOptions {
 
 const tags = ['models'];
 const name = pathParameter('name', 'The model.');
+const forceParameter: Parameter = {
+  in: 'query',
+  name: 'force',
+  schema: { type: 'boolean', default: false },
+  description:
+    'Also unregister the champion (the previous champion is restored) or the challenger (it is removed).',
+};
 
 /** `/v1/models`: versions, aliases, and the serving versions of this process. */
 export function modelRoutes({ pipelines, modelRoots, lifecycle, served }: ModelRoutesOptions): Hono {
@@ -107,6 +122,19 @@ export function modelRoutes({ pipelines, modelRoots, lifecycle, served }: ModelR
     },
   );
 
+  app.delete(
+    '/:name/versions/:version',
+    describeCommand('Unregister a version. Its folder stays.', undefined, [
+      pathParameter('version', 'A registered version.'),
+      forceParameter,
+    ]),
+    async (c) => {
+      const { name: model, version } = c.req.param();
+      const force = c.req.query('force') === 'true';
+      return c.json(toAliases(await lifecycle.unregister(model, version, { force }, source)));
+    },
+  );
+
   app.put(
     '/:name/aliases/champion',
     describeCommand('Make a version the champion: it answers.', championSchema),
@@ -171,11 +199,15 @@ export function modelRoutes({ pipelines, modelRoots, lifecycle, served }: ModelR
 }
 
 /** A change of aliases. */
-function describeCommand(summary: string, body?: z.ZodType): ReturnType<typeof describeRoute> {
+function describeCommand(
+  summary: string,
+  body?: z.ZodType,
+  parameters: readonly Parameter[] = [],
+): ReturnType<typeof describeRoute> {
   return describeRoute({
     tags,
     summary: `${summary} It is on the log when this answers; processes follow within a second or so.`,
-    parameters: [name],
+    parameters: [name, ...parameters],
     ...(body === undefined ? {} : { requestBody: jsonBody(body) }),
     responses: {
       200: answer('The present aliases.', aliasesSchema),

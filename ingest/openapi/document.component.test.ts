@@ -159,6 +159,10 @@ const requests: Record<string, Requests> = {
   'DELETE /v1/models/{name}/aliases/challenger': async () => [
     await api.send('DELETE', `${model}/aliases/challenger`),
   ],
+  'DELETE /v1/models/{name}/versions/{version}': async () => [
+    await api.send('DELETE', `${model}/versions/9`),
+    await api.send('DELETE', `${model}/versions/1`),
+  ],
   'POST /v1/models/{name}/rollback': async () => [await api.post(`${model}/rollback`)],
   'GET /v2': async () => [await api.get('/v2')],
   'GET /v2/health/live': async () => [await api.get('/v2/health/live')],

@@ -33,8 +33,8 @@ const plain = {
   canary_share: 0,
 } as const;
 
-/** Letters, digits, dots, dashes and underscores: a version is a folder name and part of a record key. */
-const versionPattern = /^\w[\w.-]{0,99}$/;
+/** A version is a folder name and part of a record key. A plus sign is in the versions of `up --dev`. */
+const versionPattern = /^\w[\w.+-]{0,99}$/;
 
 /**
  * Registers a version.
@@ -47,7 +47,7 @@ export function register(state: ModelState, { version, digest }: NewVersion): Ev
   if (!versionPattern.test(version)) {
     throw new MillraceError(
       'MODEL_INVALID',
-      `Invalid version '${version}'. Use up to 100 letters, digits, dots, dashes and underscores, not starting with a dot or dash.`,
+      `Invalid version '${version}'. Use up to 100 letters, digits, dots, dashes, underscores and plus signs, and start with a letter, a digit or an underscore.`,
     );
   }
   const known = state.versions.get(version);
@@ -155,6 +155,36 @@ export function challenge(
       canary_share: canaryShare,
     },
   ];
+}
+
+/**
+ * Removes a version from the registered ones. Its folder stays.
+ *
+ * @param force - also removes the champion: then the previous champion is the champion again or, without one,
+ *   the model has none until the next start takes the newest version in the folder. Also removes the challenger.
+ * @throws MillraceError `MODEL_NOT_FOUND`, or `MODEL_CONFLICT` for the champion or the challenger without `force`.
+ */
+export function unregister(
+  state: ModelState,
+  version: string,
+  { force = false }: { force?: boolean } = {},
+): EventDraft[] {
+  registered(state, version);
+  const { model, champion, challenger, versions } = state;
+  const alias =
+    champion?.version === version ? 'champion' : challenger?.version === version ? 'challenger' : undefined;
+  if (alias !== undefined && !force) {
+    const instead = alias === 'champion' ? `promote another version first` : `remove the challenger first`;
+    throw conflict(
+      `${model} ${version} is the ${alias} and was not unregistered: ${instead}, or use --force (HTTP: ?force=true).`,
+    );
+  }
+  const gone: EventDraft = { ...plain, kind: 'registered', version };
+  if (alias !== 'champion') return [...(alias === undefined ? [] : clearChallenger(state)), gone];
+  const previous = versions.get(champion?.previousVersion ?? '');
+  if (previous === undefined) return [{ ...plain, kind: 'champion', previous_version: version }, gone];
+  const [restored, ...more] = promote(state, previous.version);
+  return restored === undefined ? [gone] : [{ ...restored, previous_version: null }, ...more, gone];
 }
 
 /** Removes the challenger, if there is one. */

@@ -8,6 +8,7 @@ import {
   register,
   rollback,
   seed,
+  unregister,
 } from './commands.js';
 import {
   applyModelEvent,
@@ -106,5 +107,45 @@ describe('challenge', () => {
   it('rejects the champion and an unregistered version', () => {
     expect(() => challenge(after(seeded), '2', {})).toThrow(code('MODEL_CONFLICT'));
     expect(() => challenge(after(seeded), '9', {})).toThrow(code('MODEL_NOT_FOUND'));
+  });
+});
+
+describe('unregister', () => {
+  const forced = (version: string) => (state: ModelState) => unregister(state, version, { force: true });
+
+  it('removes a version that no alias names', () => {
+    const state = after(seeded, (before) => unregister(before, '1'));
+    expect([...state.versions.keys()]).toEqual(['2']);
+    expect(state.champion?.version).toBe('2');
+    expect(() => unregister(state, '1')).toThrow(code('MODEL_NOT_FOUND'));
+  });
+
+  it('refuses the champion and the challenger without force', () => {
+    const state = after(seeded, (before) => challenge(before, '1', { shadow: true }));
+    for (const version of ['1', '2'])
+      expect(() => unregister(state, version)).toThrow(code('MODEL_CONFLICT'));
+  });
+
+  it('restores the previous champion in place of the champion', () => {
+    const state = after(seeded, promoted('1'), forced('1'));
+    expect(state.champion).toMatchObject({ version: '2', digest: 'd2', previousVersion: null });
+    expect([...state.versions.keys()]).toEqual(['2']);
+  });
+
+  it('leaves no champion without a previous one, and the next start takes the newest version', () => {
+    const state = after(seeded, forced('2'));
+    expect(state.champion).toBeUndefined();
+    expect(after(seeded, forced('2'), seeded).champion?.version).toBe('2');
+  });
+
+  it('takes the challenger away', () => {
+    const challenged = (state: ModelState): EventDraft[] => challenge(state, '1', { canaryShare: 0.1 });
+    const state = after(seeded, challenged, forced('1'));
+    expect([state.challenger, state.champion?.version]).toEqual([undefined, '2']);
+  });
+
+  it('lets a version be registered anew with another content', () => {
+    const again = (state: ModelState): EventDraft[] => register(state, { version: '1', digest: 'other' });
+    expect(after(seeded, (before) => unregister(before, '1'), again).versions.get('1')?.digest).toBe('other');
   });
 });

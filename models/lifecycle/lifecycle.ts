@@ -19,6 +19,7 @@ import {
   register,
   rollback,
   seed,
+  unregister,
 } from './commands.js';
 import {
   applyModelEvent,
@@ -161,6 +162,16 @@ export class ModelLifecycle {
 
   clearChallenger(model: string, source: string): Promise<ModelState> {
     return this.#command(model, source, clearChallenger);
+  }
+
+  /** @param options - `force`: also if an alias names it. */
+  unregister(
+    model: string,
+    version: string,
+    options: { force?: boolean },
+    source: string,
+  ): Promise<ModelState> {
+    return this.#command(model, source, (state) => unregister(state, version, options));
   }
 
   async close(): Promise<void> {

@@ -76,9 +76,11 @@ export function unknownModel(model: string): ModelState {
 
 function applyToModel(before: ModelState, event: ModelEvent, offset: number): ModelState {
   const { kind, version, digest, previous_version: previousVersion, at } = event;
-  if (version === null || digest === null) {
-    return kind === 'challenger' && version === null ? { ...before, challenger: undefined } : before;
+  if (version === null) {
+    const isSet = kind !== 'registered' && before[kind] !== undefined;
+    return isSet ? { ...before, [kind]: undefined } : before;
   }
+  if (digest === null) return kind === 'registered' ? withoutVersion(before, version) : before;
   if (kind === 'registered') {
     const registered = { version, digest, source: event.source, registeredAt: at };
     return { ...before, versions: new Map(before.versions).set(version, registered) };
@@ -87,6 +89,14 @@ function applyToModel(before: ModelState, event: ModelEvent, offset: number): Mo
   if (kind === 'champion') return { ...before, champion: alias };
   const { shadow, canary_share: canaryShare } = event;
   return isShare(canaryShare) ? { ...before, challenger: { ...alias, shadow, canaryShare } } : before;
+}
+
+/** An unregistered version. Its aliases have their own events. */
+function withoutVersion(before: ModelState, version: string): ModelState {
+  if (!before.versions.has(version)) return before;
+  const versions = new Map(before.versions);
+  versions.delete(version);
+  return { ...before, versions };
 }
 
 /** Returns whether a number is from 0 to 1. */

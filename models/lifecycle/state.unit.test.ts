@@ -73,6 +73,23 @@ describe('applyModelEvent', () => {
     expect(all?.challenger).toBeUndefined();
   });
 
+  it('loses an unregistered version, and gets it back when it is registered anew', () => {
+    const gone = { version: '1', digest: null };
+    expect([...(stateOf({}, { version: '2', digest: 'd2' }, gone).get('m')?.versions.keys() ?? [])]).toEqual([
+      '2',
+    ]);
+    expect(stateOf({}, gone, { digest: 'new' }).get('m')?.versions.get('1')?.digest).toBe('new');
+    const before = stateOf({});
+    expect(applyModelEvent(before, { ...base, version: '9', digest: null }, { key: 'm/9', offset: 1 })).toBe(
+      before,
+    );
+  });
+
+  it('has no champion after one that was taken away', () => {
+    const state = stateOf({}, { kind: 'champion' }, { kind: 'champion', version: null, digest: null });
+    expect(state.get('m')?.champion).toBeUndefined();
+  });
+
   it('keeps models apart', () => {
     const state = stateOf({ kind: 'champion' }, { model: 'n', kind: 'champion', version: '7', digest: 'd7' });
     expect([...state].map(([model, { champion }]) => [model, champion?.version])).toEqual([
