@@ -16,7 +16,8 @@ import { idempotencyKeyParameter } from '../pipelines/idempotency-key.js';
 import { contextOf } from '../pipelines/routes.js';
 import { takeEvents } from '../middleware/limit-requests.js';
 import { parseJson, readText, tooManyEvents } from '../request-body.js';
-import { inferInvalid, inputTensors, parseInferRequest, rowCount, toRows } from './tensors.js';
+import { eventTensors } from './event-tensors.js';
+import { inferInvalid, parseInferRequest, rowCount, toRows } from './tensors.js';
 import {
   inferenceSchema,
   inferRequestSchema,
@@ -122,7 +123,11 @@ export function inferenceRoutes(
       name,
       versions,
       platform: 'onnx_onnxv1',
-      inputs: inputTensors(pipeline.event.schema),
+      inputs: eventTensors(pipeline.event.schema).map(({ name: input, datatype, shape }) => ({
+        name: input,
+        datatype,
+        shape,
+      })),
       outputs: outputs.map(({ name: output, datatype, shape }) => ({ name: output, datatype, shape })),
     });
   };

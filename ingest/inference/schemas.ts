@@ -23,7 +23,7 @@ const inputSchema = z.object({
   name: z.string(),
   shape: listOf(z.int().min(0), 1)
     .refine((shape) => shape.length > 0, 'has no dimension')
-    .describe('[N] or [N, 1]: one element per row.'),
+    .describe('[N] or [N, 1]: one element per row; [N, n, …] for a list in each row.'),
   datatype,
   parameters: z.looseObject({ binary_data_size: z.unknown().optional() }).nullish(),
   data: anyList.nullish().describe('Required: binary data is not read here.'),
@@ -50,7 +50,7 @@ const tensorInfoSchema = z
   .object({
     name: z.string(),
     datatype,
-    shape: z.array(z.int()).describe('[N]; -1 for any N.'),
+    shape: z.array(z.int()).describe('[N, …]; -1 for any length.'),
   })
   .meta({ id: 'TensorInfo' });
 
