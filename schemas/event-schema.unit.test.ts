@@ -1,8 +1,9 @@
+import { isDeepStrictEqual } from 'node:util';
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { MillraceError } from '../platform/errors.js';
 import { avroType, type ContractField, loadContract, type RecordSchema } from './contracts.js';
-import { eventCheck, eventSchema, fieldErrors } from './event-schema.js';
+import { eventCheck } from './event-check.js';
+import { eventSchema, fieldErrors } from './event-schema.js';
 
 function record(...fields: ContractField[]): RecordSchema {
   return { type: 'record', name: 'Ride', namespace: 'test', fields };
@@ -135,13 +136,55 @@ describe('eventSchema', () => {
     expect(() => eventSchema(record({ ...price, minimum: 1 }))).toThrow('the default 0.1, which must be');
   });
 
-  it.each(['bytes', { type: 'array', items: 'int' }, ['int', 'string']])(
-    'refuses a contract with the type %j',
-    (type) => {
-      const contract = record({ name: 'x', type });
-      expect(() => eventSchema(contract)).toThrow(MillraceError);
-    },
-  );
+  it.each<ContractField['type']>([
+    'bytes',
+    'Nothing',
+    ['int', 'string'],
+    ['null', 'int', 'string'],
+    ['int'],
+    'null',
+    { type: 'array', items: 'bytes' },
+    { type: 'map', values: ['int', 'string'] },
+    { type: 'fixed', name: 'Four', size: 4 },
+    { type: 'bytes', logicalType: 'decimal' },
+  ])('refuses a contract with the type %j', (type) => {
+    const contract = record({ name: 'x', type });
+    for (const make of [eventSchema, eventCheck])
+      expect(() => make(contract)).toThrow(
+        /^Ride\.x(\[\])? has the Avro type .*\. An event field is int, .*, a record, an array or a map of these, or/,
+      );
+  });
+
+  it('refuses recursion, depth, size and limits that are none', () => {
+    const nest = (depth: number): ContractField['type'] =>
+      depth === 0 ? 'int' : { type: 'array', items: nest(depth - 1) };
+    const node = { type: 'record', name: 'Node', fields: [{ name: 'next', type: ['null', 'Node'] }] };
+    // Each type has ten of the one before.
+    const types = [1, 2, 3, 4].map((n) => ({
+      name: `t${n}`,
+      type: {
+        type: 'record',
+        name: `T${n}`,
+        fields: Array.from({ length: 10 }, (_, index) => ({
+          name: `f${index}`,
+          type: n === 1 ? 'int' : `T${n - 1}`,
+        })),
+      },
+    }));
+    for (const [fields, problem] of [
+      [[{ name: 'x', type: node }], 'Ride.x.next is a Node inside a Node. An event can’t contain its own'],
+      [[{ name: 'x', type: ['null', 'Ride'] }], 'Ride.x is a Ride inside a Ride'],
+      [[{ name: 'x', type: nest(17) }], 'is nested deeper than 16 levels'],
+      [types, 'is one of more than 10000 fields'],
+      [[{ name: '__proto__', type: 'int' }], 'Ride.__proto__ can’t be the name of a field'],
+      [[{ name: 'x', type: 'int', maximum: '5' }], 'Ride.x has the maximum "5", which must be a number'],
+      [[{ name: 'x', type: 'int', minimum: 5, maximum: 4 }], 'has the minimum 5, above its maximum 4'],
+      [[{ name: 'x', type: nest(1), minItems: 5, maxItems: 4 }], 'has a least number of items above'],
+      [[{ name: 'x', type: nest(1), maxItems: -1 }], 'the maxItems -1, which must be a whole number from 0'],
+    ] as [ContractField[], string][])
+      expect(() => eventSchema(record(...fields))).toThrow(problem);
+    expect(() => eventSchema(record({ name: 'x', type: nest(16) }))).not.toThrow();
+  });
 
   it('takes a time as RFC 3339 text too, within the same limits', () => {
     const at = record({
@@ -183,6 +226,136 @@ describe('eventSchema', () => {
   });
 });
 
+const order = record(
+  {
+    name: 'customer',
+    type: {
+      type: 'record',
+      name: 'Customer',
+      fields: [
+        { name: 'age', type: 'int', minimum: 0, maximum: 120 },
+        { name: 'since', type: ['null', { type: 'int', logicalType: 'date' }], default: null },
+      ],
+    },
+  },
+  { name: 'payer', type: ['null', 'Customer'] },
+  { name: 'readings', type: { type: 'array', items: 'float' }, minItems: 1, maxItems: 3, maximum: 9 },
+  { name: 'tags', type: { type: 'map', values: ['null', { type: 'string', maxLength: 5 }] }, default: {} },
+  {
+    name: 'lines',
+    type: {
+      type: 'array',
+      items: {
+        type: 'record',
+        name: 'Line',
+        fields: [
+          { name: 'kind', type: { type: 'enum', name: 'Kind', symbols: ['A', 'B'] } },
+          { name: 'amounts', type: { type: 'map', values: 'double', maxProperties: 2 } },
+          { name: 'other', type: ['null', 'Kind'] },
+        ],
+      },
+    },
+  },
+);
+
+const goodOrder = {
+  customer: { age: 30, since: null },
+  payer: { age: 31, since: 5 },
+  readings: [0.5, 2],
+  tags: { blue: null, red: 'yes' },
+  lines: [{ kind: 'A', amounts: { x: 1.5 }, other: 'B' }],
+};
+
+describe('eventSchema of nested values', () => {
+  const schema = eventSchema(order);
+
+  it('gives back what Avro does', () => {
+    const given = {
+      ...goodOrder,
+      customer: { since: '2026-01-31', age: 30 },
+      payer: undefined,
+      readings: [0.1, -0],
+      tags: { red: 'yes', blue: null, 10: 'b', 9: 'a' },
+    };
+    const event = schema.parse(given);
+    expect(event).toMatchObject({ customer: { age: 30, since: 20_484 }, payer: null });
+    expect(Object.keys(event['customer'] as object)).toEqual(['age', 'since']);
+    expect(event['readings']).toEqual([Math.fround(0.1), 0]);
+    expect(JSON.stringify(event['tags'])).toBe('{"9":"a","10":"b","blue":null,"red":"yes"}');
+    const avro = avroType(order as unknown as Parameters<typeof avroType>[0]);
+    const read: unknown = avro.fromBuffer(avro.toBuffer(event));
+    expect(JSON.stringify(schema.parse(read))).toBe(JSON.stringify(event));
+  });
+
+  it('names the path of each error', () => {
+    expect(
+      errorsOf(order, {
+        customer: { age: 121, since: '2026-02-30', agee: 1 },
+        readings: [1, 'two', 10, Number.NaN],
+        tags: { red: 'too long', blue: 1 },
+        lines: [{ kind: 'A', amounts: { x: 'y' } }, null, { amounts: { a: 1, b: 2, c: 3 } }],
+      }),
+    ).toEqual({
+      'customer.age': 'must be a whole number from 0 to 120',
+      'customer.since': expect.stringContaining('must be a day such as') as string,
+      'customer.agee': 'is not a field of this event',
+      readings: 'must have from 1 to 3 items, and has 4',
+      'tags.red': 'must not be longer than 5 characters',
+      'tags.blue': 'must be a string',
+      'lines.0.amounts.x': 'must be a number',
+      'lines.1': 'must be an object',
+      'lines.2.kind': 'is missing',
+      'lines.2.amounts': 'must have from 0 to 2 entries, and has 3',
+    });
+    expect(errorsOf(order, { customer: [], readings: [1, '2', 10], tags: [], lines: {} })).toEqual({
+      customer: 'must be an object',
+      'readings.1': expect.stringContaining('must be a number from') as string,
+      'readings.2': expect.stringContaining('must be a number from') as string,
+      tags: 'must be an object',
+      lines: 'must be an array',
+    });
+    expect(errorsOf(order, { payer: 1 })).toEqual({
+      customer: 'is missing',
+      payer: 'must be an object',
+      readings: 'is missing',
+      lines: 'is missing',
+    });
+  });
+
+  it('refuses keys of maps that the log or JavaScript would change', () => {
+    for (const [key, problem] of [
+      ['__proto__', 'can’t be the key of a map'],
+      ['\ud800', 'has half of a character (a lone surrogate) in its key'],
+      ['k'.repeat(1001), 'must not have a key of more than 1000 characters'],
+    ] as const) {
+      const tags: unknown = JSON.parse(`{"a":null,${JSON.stringify(key)}:"x"}`);
+      expect(errorsOf(order, { ...goodOrder, tags })).toEqual({ [`tags.${key.slice(0, 100)}`]: problem });
+      expect(eventCheck(order)({ ...goodOrder, tags })).toBe(false);
+    }
+    const tags = { constructor: 'a', toString: 'b', hasOwnProperty: null };
+    expect(schema.parse({ ...goodOrder, tags })).toMatchObject({ tags });
+  });
+
+  it('reports at most a hundred errors of millions, and goes no deeper than the contract', () => {
+    const wrong = Array.from({ length: 10_000 }, () => ({ kind: 1, amounts: { a: '1' } }));
+    expect(Object.keys(errorsOf(order, { ...goodOrder, lines: wrong }))).toHaveLength(100);
+    const huge = record({ name: 'x', type: { type: 'array', items: 'int' } });
+    const many = Array.from({ length: 2_000_000 }, () => '');
+    expect(errorsOf(huge, { x: many })).toEqual({ x: 'must have from 0 to 10000 items, and has 2000000' });
+    const deep: unknown = JSON.parse('['.repeat(200_000) + ']'.repeat(200_000));
+    expect(errorsOf(huge, { x: deep })).toEqual({ 'x.0': 'must be a whole number' });
+    expect(errorsOf(order, { ...goodOrder, customer: deep })).toEqual({ customer: 'must be an object' });
+  });
+
+  it('checks a default of any type', () => {
+    const field = { name: 'x', type: { type: 'array', items: 'int' }, maximum: 3 };
+    expect(eventSchema(record({ ...field, default: [1] })).parse({})).toEqual({ x: [1] });
+    expect(() => eventSchema(record({ ...field, default: [1, 4] }))).toThrow(
+      'Ride.x has the default [1,4], whose 1 must be a whole number from -2147483648 to 3.',
+    );
+  });
+});
+
 describe('eventCheck', () => {
   const fields: ContractField[] = [
     { name: 'int', type: 'int', minimum: -5, maximum: 77 },
@@ -220,5 +393,43 @@ describe('eventCheck', () => {
     expect(check(good)).toBe(true);
     for (const event of [rest, { ...rest, int }, { ...good, more: 1 }, {}, [], null, undefined, 'text', 1])
       expect(check(event)).toBe(false);
+  });
+
+  it('accepts only nested events that the schema returns unchanged', () => {
+    const schema = eventSchema(order);
+    const check = eventCheck(order);
+    const plain = { noNullPrototype: true };
+    const parts = ['customer', 'payer', 'readings', 'tags', 'lines'] as const;
+    const line = fc.record(
+      {
+        kind: fc.constantFrom('A', 'B', 'C'),
+        amounts: fc.dictionary(fc.string({ unit: 'binary', maxLength: 2 }), values, { maxKeys: 3, ...plain }),
+        other: fc.constantFrom(null, 'A', 1),
+      },
+      plain,
+    );
+    const nested = fc.oneof(
+      values,
+      fc.array(fc.oneof(values, line), { maxLength: 4 }),
+      fc.record({ age: fc.constantFrom(0, 120, 121, 1.5, -0), since: values }, plain),
+      fc.record(
+        { age: fc.constant(5), since: fc.constantFrom(null, 7), more: values },
+        { requiredKeys: ['age'], ...plain },
+      ),
+      fc.dictionary(fc.string({ unit: 'binary', maxLength: 2 }), fc.oneof(values, fc.constant('ok')), plain),
+      fc.array(line),
+    );
+    fc.assert(
+      fc.property(fc.constantFrom(...parts), nested, (part, value) => {
+        const event = { ...goodOrder, [part]: value };
+        const { data } = schema.safeParse(event);
+        const same = isDeepStrictEqual(data?.[part], value) && JSON.stringify(data) === JSON.stringify(event);
+        if (check(event)) expect(same).toBe(true);
+        // Maps whose keys are numbers are in order too, and take the long way.
+        else if (same) expect(JSON.stringify(value)).toMatch(/"\d+":/);
+      }),
+      { numRuns: 3_000 },
+    );
+    expect(check(goodOrder)).toBe(true);
   });
 });

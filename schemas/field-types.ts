@@ -151,6 +151,7 @@ class Reading {
     const [least = 0, most = Math.max(defaultItems, least)] = isArray
       ? [minItems, maxItems]
       : [minProperties, maxProperties];
+    if (least > most) throw this.#invalid(place, 'has a least number of items above the most');
     const count = { minItems: least, maxItems: most };
     return isArray ? { kind: 'array', items: inner, ...count } : { kind: 'map', values: inner, ...count };
   }
@@ -159,15 +160,18 @@ class Reading {
   #simple(name: string, place: Place, type: AvroType = name): Shape {
     const logicalType = typeof type === 'object' && 'logicalType' in type ? type.logicalType : undefined;
     const { minimum, maximum, maxLength = defaultLength } = place.limits;
+    if (minimum !== undefined && maximum !== undefined && minimum > maximum)
+      throw this.#invalid(place, `has the minimum ${minimum}, above its maximum ${maximum}`);
     switch (name) {
       case 'boolean':
         return { kind: name };
       case 'string':
         return logicalType === 'uuid' ? { kind: 'uuid' } : { kind: name, maxLength };
-      case 'int':
-      case 'long':
       case 'float':
       case 'double':
+        return { kind: name, minimum, maximum };
+      case 'int':
+      case 'long':
         return { kind: name, time: timeKinds.find((time) => time === logicalType), minimum, maximum };
       default: {
         const full = name.includes('.') ? name : `${place.namespace}.${name}`;
