@@ -1,10 +1,10 @@
 import type { ClickHouseClient } from '@clickhouse/client';
 import { type AnswerRow, type FailureRow, findAnswers, findFailures } from '../../analytics/job-queries.js';
 import type { OpenPipeline } from '../pipelines/open-pipelines.js';
-import { isSameEvent } from '../scoring/prediction.js';
+import { isSameEvent, outputsOf } from '../scoring/prediction.js';
 import { InvalidEvent } from '../../schemas/event-schema.js';
 import type { DecimalColumns } from './formats/examine.js';
-import type { AddedValues, ParsedRow } from './formats/file-format.js';
+import type { AddedValues, FileFormat, ParsedRow } from './formats/file-format.js';
 import { type Job, rowEventId } from './job.js';
 import { toEvent } from './row-event.js';
 
@@ -29,15 +29,38 @@ export interface RowOutcome {
   error: string | undefined;
 }
 
-/** Returns the names of a result's additional columns. `label` is left out if the model gives none. */
-export function addedColumns({ score_column }: Job): string[] {
-  return [score_column, 'label', 'model', 'model_version', 'event_id', 'error'];
+/** What the models of a pipeline give besides the score. */
+export interface Given {
+  labels: boolean;
+  /** Whether a model gives more than its one number. */
+  outputs: boolean;
+}
+
+/**
+ * Returns the names of a result's additional columns: without `label` if no model gives one, and without
+ * `outputs` if these have nothing but the score. A line of JSON always has `outputs`.
+ */
+export function addedColumns(
+  { score_column }: Job,
+  { typed }: Pick<FileFormat, 'typed'>,
+  { labels, outputs }: Given,
+): string[] {
+  return [
+    score_column,
+    ...(labels ? ['label'] : []),
+    ...(outputs || typed ? ['outputs'] : []),
+    'model',
+    'model_version',
+    'event_id',
+    'error',
+  ];
 }
 
 export function toAddedValues({ score_column }: Job, { answer, error }: RowOutcome): AddedValues {
   return {
     [score_column]: answer?.score ?? null,
     label: answer?.label ?? null,
+    outputs: answer === undefined ? null : outputsOf(answer),
     model: answer?.model ?? null,
     model_version: answer?.model_version ?? null,
     event_id: answer?.event_id ?? null,

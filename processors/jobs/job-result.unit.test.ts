@@ -3,7 +3,7 @@ import { expect, it } from 'vitest';
 import type { OpenPipeline } from '../pipelines/open-pipelines.js';
 import type { InputRow } from './formats/file-format.js';
 import { type Job, newRowIds, rowEventId } from './job.js';
-import { findOutcomes } from './job-result.js';
+import { addedColumns, findOutcomes, toAddedValues } from './job-result.js';
 
 it('ignores a prediction under a row’s id that was made of other fields', async () => {
   const job = { job_id: 'job', row_ids: newRowIds() } as Job;
@@ -14,6 +14,7 @@ it('ignores a prediction under a row’s id that was made of other fields', asyn
     model: 'm',
     model_version: '1',
     features,
+    outputs: '{"species":{"setosa":0.5}}',
   }));
   const client = { query: () => Promise.resolve({ json: () => Promise.resolve(answers) }) };
   const pipeline = {
@@ -37,6 +38,25 @@ it('ignores a prediction under a row’s id that was made of other fields', asyn
     [0.5, undefined],
     [undefined, 'EVENT_ID_CONFLICT'],
   ]);
+});
+
+it('adds what the models give: outputs only if they are more than the score, except to a line of JSON', () => {
+  const job = { score_column: 'prediction' } as Job;
+  const columns = (typed: boolean, labels: boolean, outputs: boolean): string[] =>
+    addedColumns(job, { typed }, { labels, outputs }).slice(0, -4);
+  expect(columns(false, false, false)).toEqual(['prediction']);
+  expect(columns(false, true, true)).toEqual(['prediction', 'label', 'outputs']);
+  expect(columns(true, true, false)).toEqual(['prediction', 'label', 'outputs']);
+  const answer = { score: 1, label: null, model: 'm', model_version: '1', event_id: 'e', features: '{}' };
+  const added = (outputs: string | undefined): unknown =>
+    toAddedValues(job, {
+      number: 1,
+      answer: outputs === undefined ? undefined : { ...answer, outputs },
+      error: undefined,
+    })['outputs'];
+  expect(added('{"a":[1]}')).toEqual({ a: [1] });
+  expect(added('{}')).toEqual({});
+  expect(added(undefined)).toBeNull();
 });
 
 it('gives rows UUIDs that sort as the rows do and that no one can predict', () => {

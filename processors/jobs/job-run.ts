@@ -210,8 +210,8 @@ export class JobRun {
 
   async #writeResult(file: ParsedFile): Promise<void> {
     const { client, files, runner } = this.#options;
-    const hasLabels = this.#pipeline.scorer.champions().some(({ output }) => output.decision !== undefined);
-    const added = addedColumns(this.#job).filter((name) => name !== 'label' || hasLabels);
+    const labels = this.#pipeline.scorer.champions().some(({ output }) => output.decision !== undefined);
+    const added = addedColumns(this.#job, file.format, { labels, outputs: false });
     const options = { client, pipeline: this.#pipeline, typed: file.format.typed, decimals: this.#decimals };
     let first = 1;
     await files.writeResult(this.#job.job_id, runner, (path) =>

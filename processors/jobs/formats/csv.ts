@@ -4,6 +4,7 @@ import { pipeline } from 'node:stream/promises';
 import { CsvError, parse } from 'csv-parse';
 import { stringify } from 'csv-stringify/sync';
 import {
+  addedCell,
   cellText,
   fileInvalid,
   type FileFormat,
@@ -58,7 +59,7 @@ export const csv: FileFormat = {
       for await (const batch of rows) {
         const cells = batch.map(([{ original }, values]) => [
           ...(typeof original === 'string' ? [original] : original.map(cellText)),
-          ...added.map((name) => values[name] ?? ''),
+          ...added.map((name) => addedCell(values[name]) ?? ''),
         ]);
         yield stringify(cells, { delimiter });
       }

@@ -46,8 +46,11 @@ export interface InputFile {
   close(): void;
 }
 
+/** An added value. An object is JSON text in a cell, and an object in a line of JSON. */
+export type AddedValue = string | number | Readonly<Record<string, unknown>> | null;
+
 /** Added values of a row in the result. */
-export type AddedValues = Readonly<Record<string, string | number | null>>;
+export type AddedValues = Readonly<Record<string, AddedValue>>;
 
 /** A file format for events and results. */
 export interface FileFormat {
@@ -124,6 +127,11 @@ export function cellText(cell: Cell | undefined): string {
   if (cell === null || cell === undefined) return '';
   if (cell instanceof Date) return dateText(cell);
   return isUnusable(cell) ? cell.text : String(cell);
+}
+
+/** Returns an added value for a cell. */
+export function addedCell(value: AddedValue | undefined): string | number | null {
+  return typeof value === 'object' && value !== null ? JSON.stringify(value) : (value ?? null);
 }
 
 export function fileInvalid(message: string, cause?: unknown): MillraceError {

@@ -4,7 +4,7 @@ import { XlsxPackage } from './xlsx-package.js';
 
 /** Excel's own limits. */
 const maxRows = 1_048_576;
-const maxCellLength = 32_767;
+export const maxCellLength = 32_767;
 const maxSheetBytes = 2 * 1024 ** 3;
 /**
  * Maximum memory of shared strings, bytes, approximate. They are needed in no order, so all are in memory.

@@ -3,6 +3,8 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { ReadableStream } from 'node:stream/web';
 import {
+  addedCell,
+  type AddedValue,
   type AddedValues,
   type Cell,
   type FileFormat,
@@ -13,7 +15,7 @@ import {
   toRow,
   type UnusableCell,
 } from './file-format.js';
-import { openSheet, type Sheet } from './xlsx-sheet.js';
+import { maxCellLength, openSheet, type Sheet } from './xlsx-sheet.js';
 
 /**
  * The xlsx format: the first sheet of an Excel workbook. Cells keep their values; formats, formulas and other
@@ -67,9 +69,17 @@ async function* toSheet(
   for await (const batch of rows) {
     for (const [{ original }, values] of batch) {
       const own = typeof original === 'string' ? [original] : original;
-      yield [...own.map(toSheetCell), ...added.map((name) => toSheetCell(values[name] ?? null))];
+      yield [...own.map(toSheetCell), ...added.map((name) => toSheetCell(fittingCell(values[name])))];
     }
   }
+}
+
+/** A workbook with a longer text can't be opened. */
+function fittingCell(value: AddedValue | undefined): string | number | null {
+  const cell = addedCell(value);
+  return typeof cell === 'string' && cell.length > maxCellLength
+    ? `too long for a cell: ${cell.length} characters. Look the prediction up by its event_id.`
+    : cell;
 }
 
 /** Text that looks like an escaped character (ECMA-376 part 1, 22.9.2.19) would be read as that character. */
