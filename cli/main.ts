@@ -10,6 +10,7 @@ import { printError } from './print-error.js';
 import { runUntilStopped } from '../app/until-stopped.js';
 import { auditCommand } from './audit.js';
 import { doctorCommand } from './doctor.js';
+import { generateCommand } from './generate.js';
 import { overviewCommands } from './overview.js';
 import { modelsCommand } from './models/command.js';
 import { keysCommand } from './keys.js';
@@ -112,6 +113,8 @@ program
     const { runSql } = await import('./sql.js');
     await runSql(loadConfig(process.env), query);
   });
+
+program.addCommand(generateCommand());
 
 program
   .command('settings')

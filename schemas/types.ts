@@ -1,4 +1,4 @@
-// Made by `npm run generate` from the Avro contracts in this folder. Change those instead.
+// Made by `millrace generate` from the Avro contracts in this folder. Change those instead.
 
 /** A used car whose price is asked for. What a text that the model does not know counts as is in the model's card. */
 export interface CarPriceEvent {

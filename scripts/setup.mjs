@@ -1,4 +1,5 @@
 // Prepares a checkout with only Node: installs the dependencies of the lock file, and compiles changed code.
+// With --install it compiles nothing, with --build all.
 // Plain JavaScript without dependencies, because it runs before they are installed.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -33,11 +34,8 @@ if (!isInstalled()) {
   run('Installing packages', 'npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']);
 }
 const sources = describeSources(root);
-if (
-  process.argv.includes('--build') ||
-  !existsSync(buildStamp) ||
-  readFileSync(buildStamp, 'utf8') !== sources
-) {
+const isBuilt = existsSync(buildStamp) && readFileSync(buildStamp, 'utf8') === sources;
+if (process.argv.includes('--build') || (!isBuilt && !process.argv.includes('--install'))) {
   const compiler = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
   for (const folder of ['dist', join('embedded', 'dist')])
     rmSync(join(root, folder), { recursive: true, force: true });

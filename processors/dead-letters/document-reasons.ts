@@ -1,4 +1,3 @@
-import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { errorKinds } from '../../platform/error-codes.js';
 import { packageRoot } from '../../platform/paths.js';
@@ -13,6 +12,3 @@ export function withReasons(page: string): string {
   const table = ['| reason | meaning |', '| --- | --- |', ...rows].join('\n');
   return page.replace(/(?<=<!-- reasons: .* -->\n).*(?=<!-- end of reasons -->)/s, () => `\n${table}\n\n`);
 }
-
-if (process.argv[1] === import.meta.filename)
-  writeFileSync(reasonsPage, withReasons(readFileSync(reasonsPage, 'utf8')));
