@@ -23,7 +23,7 @@ describe('parseManifest', () => {
   });
 
   it('names the file and every invalid field', () => {
-    const wrong = { digest: 'abc', inputs: [{ name: 'first', dtype: 'float64', meaning: 'any number' }] };
+    const wrong = { digest: 'abc', inputs: [{ name: 'first', dtype: 'complex64', meaning: 'any number' }] };
     expect(() => parse(wrong)).toThrow(
       expect.objectContaining({
         code: 'MODEL_INVALID',
@@ -57,6 +57,109 @@ describe('parseManifest', () => {
     );
   });
 
+  it('accepts inputs and outputs of each kind', () => {
+    const inputs = [
+      { name: 'age', dtype: 'float32', missing: 'nan' },
+      { name: 'city', dtype: 'string', tensor: 'City', missing: '' },
+      { name: 'window', dtype: 'float16', tensor: 'w', shape: [1, 24] },
+      { name: 'a', dtype: 'int64', tensor: 'codes', missing: -1 },
+      { name: 'b', dtype: 'int64', tensor: 'codes', shape: [2] },
+    ];
+    const { input_tensor: _, ...runtime } = { ...valid.runtime, label_tensor: 'label' };
+    const output = { name: 'probabilities', dtype: 'float32', classes: ['a', 'b', 'c'] };
+    const outputs = [{ name: 'embedding', tensor: 'e', dtype: 'float32' }];
+    expect(parse({ inputs, runtime, output, outputs })).toMatchObject({ inputs, runtime, output, outputs });
+  });
+
+  const x = { name: 'x', dtype: 'float32' };
+  const y = { name: 'y', dtype: 'float32' };
+  const result = valid.output;
+  const { input_tensor: _, ...ownTensors } = valid.runtime;
+  const contradictions: [string, object, RegExp][] = [
+    [
+      'classes beside a decision',
+      {
+        output: {
+          ...result,
+          classes: ['a', 'b'],
+          decision: { threshold: 0.5, below: 'a', at_or_above: 'b' },
+        },
+      },
+      /output\.decision: and classes exclude each other/,
+    ],
+    [
+      'a column beside classes',
+      { output: { ...result, classes: ['a', 'b'] }, runtime: { ...valid.runtime, output_column: 1 } },
+      /output_column: and classes exclude/,
+    ],
+    ['a class twice', { output: { ...result, classes: ['a', 'a'] } }, /output\.classes: names a class twice/],
+    [
+      'a text as score',
+      { output: { ...result, dtype: 'string' } },
+      /output\.dtype: is string, but the main output gives the score/,
+    ],
+    [
+      'other types in one tensor',
+      { inputs: [x, { ...y, dtype: 'int64' }] },
+      /inputs\.1\.dtype: is int64, but x, a column of the same tensor features, is float32/,
+    ],
+    [
+      'two dimensions beside other columns',
+      { inputs: [x, { ...y, shape: [2, 2] }] },
+      /inputs\.1\.shape: is \[2, 2\], but the tensor features has other inputs/,
+    ],
+    [
+      'NaN for whole numbers',
+      { inputs: [{ ...x, dtype: 'int32', missing: 'nan' }] },
+      /inputs\.0\.missing: is nan, but int32 has no NaN/,
+    ],
+    [
+      'a text for a missing number',
+      { inputs: [{ ...x, missing: 'none' }] },
+      /inputs\.0\.missing: is 'none', but the input is float32/,
+    ],
+    [
+      'a number for a missing text',
+      { inputs: [{ ...x, dtype: 'string', missing: 0 }] },
+      /inputs\.0\.missing: is 0, but the input is string/,
+    ],
+    [
+      'a missing value that does not fit',
+      { inputs: [{ ...x, dtype: 'uint8', missing: 256 }] },
+      /inputs\.0\.missing: is 256, which is not a whole number from 0 to 255/,
+    ],
+    [
+      'codes for texts of a text input',
+      { inputs: [{ ...x, dtype: 'string', encoding: { a: 1 } }] },
+      /inputs\.0\.encoding: turns texts into numbers, but the input is string/,
+    ],
+    [
+      'codes that do not fit',
+      { inputs: [{ ...x, dtype: 'int8', encoding: { a: 300 } }] },
+      /inputs\.0\.encoding: has 300, which is not/,
+    ],
+    [
+      'a type of no common tensor',
+      { runtime: { ...ownTensors, input_dtype: 'float64' } },
+      /input_dtype: needs an input_tensor/,
+    ],
+    [
+      'a common tensor of floats for whole numbers',
+      { inputs: [{ ...x, dtype: 'int64' }], runtime: { ...valid.runtime, input_dtype: 'float64' } },
+      /inputs\.0\.dtype: is int64, but input_dtype is float64/,
+    ],
+    ['a common tensor without columns', { inputs: [{ ...x, tensor: 'x' }] }, /input_tensor: has no columns/],
+    [
+      'an output twice',
+      { outputs: [{ name: 'result', dtype: 'float32' }] },
+      /outputs\.0\.name: result is used twice/,
+    ],
+  ];
+
+  it.each(contradictions)('rejects %s', (_what, changes, message) => {
+    expect(() => parse(changes)).toThrow(message);
+  });
+
   it('rejects invalid JSON', () => {
     expect(() => parseManifest('{', 'model.json')).toThrow(/model\.json is invalid: not JSON/);
   });
@@ -70,6 +173,25 @@ describe('parseGolden', () => {
     ];
     expect(() => parseGolden(JSON.stringify({ rows }), 'golden.json', 2)).toThrow(
       /golden\.json is invalid: rows\.1\.features has 1 values, but the model has 2 inputs/,
+    );
+  });
+
+  it('accepts rows of any kind, and how they are compared', () => {
+    const golden = {
+      independent: false,
+      tolerance: 1e-3,
+      rows: [
+        {
+          features: [null, 'text', true, [[1, null]]],
+          prediction: 0.5,
+          label: 'a',
+          outputs: { probabilities: { a: 0.5, b: 0.5 } },
+        },
+      ],
+    };
+    expect(parseGolden(JSON.stringify(golden), 'golden.json', 4)).toEqual(golden);
+    expect(() => parseGolden(JSON.stringify({ ...golden, tolerance: 0.1 }), 'golden.json', 4)).toThrow(
+      /tolerance: /,
     );
   });
 

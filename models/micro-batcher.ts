@@ -1,14 +1,14 @@
 import { MillraceError } from '../platform/errors.js';
+import type { ModelOutput } from './outputs.js';
+import type { ModelRow } from './tensors.js';
 
-/** Calls a model with `count` consecutive rows. Resolves to one output per row. */
-export type PredictRows = (rows: Float32Array, count: number) => Promise<ArrayLike<number>>;
+/** Result of a row: the model's answer, or an error. */
+export type RowResult = ModelOutput | MillraceError;
 
-/** Result of a row: the model's output, or an error. */
-export type RowResult = number | MillraceError;
+/** Calls a model with consecutive rows. Resolves to one result per row. */
+export type PredictRows = (rows: readonly ModelRow[]) => Promise<readonly RowResult[]>;
 
 export interface MicroBatcherOptions {
-  /** Values per row. */
-  width: number;
   /** Maximum rows per model call. A single larger request is still one call. */
   maxRows: number;
   /** Maximum time a row waits for others, in milliseconds. 0 waits only for rows of the same turn of the event loop. */
@@ -20,7 +20,7 @@ export interface MicroBatcherOptions {
 }
 
 interface Request {
-  rows: number[][];
+  rows: readonly ModelRow[];
   resolve: (results: RowResult[]) => void;
   reject: (error: unknown) => void;
 }
@@ -49,7 +49,7 @@ export class MicroBatcher {
    *
    * @throws a retriable error of the model, for example if its worker died. It affects all rows.
    */
-  predict(rows: number[][]): Promise<RowResult[]> {
+  predict(rows: readonly ModelRow[]): Promise<RowResult[]> {
     if (rows.length === 0) return Promise.resolve([]);
     return new Promise((resolve, reject) => {
       this.#waiting.push({ rows, resolve, reject });
@@ -99,12 +99,12 @@ export class MicroBatcher {
     }
   }
 
-  async #predictIsolating(rows: number[][]): Promise<RowResult[]> {
+  async #predictIsolating(rows: readonly ModelRow[]): Promise<readonly RowResult[]> {
     try {
       const started = performance.now();
-      const outputs = await this.#predict(flatten(rows, this.#options.width), rows.length);
+      const results = await this.#predict(rows);
       this.#options.onBatch?.(rows.length, (performance.now() - started) / 1000);
-      return Array.from(outputs);
+      return results;
     } catch (error) {
       if (!(error instanceof MillraceError) || error.retriable) throw error;
       if (rows.length === 1) return [error];
@@ -113,10 +113,4 @@ export class MicroBatcher {
       return first.concat(await this.#predictIsolating(rows.slice(middle)));
     }
   }
-}
-
-function flatten(rows: number[][], width: number): Float32Array {
-  const flat = new Float32Array(rows.length * width);
-  rows.forEach((row, index) => flat.set(row, index * width));
-  return flat;
 }

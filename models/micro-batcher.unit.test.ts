@@ -1,23 +1,25 @@
 import { describe, expect, it } from 'vitest';
 import { MillraceError } from '../platform/errors.js';
-import { MicroBatcher, type MicroBatcherOptions } from './micro-batcher.js';
+import { MicroBatcher, type MicroBatcherOptions, type PredictRows } from './micro-batcher.js';
+import type { ModelRow } from './tensors.js';
+import { answerOf } from './testing/answers.js';
 
-const options: MicroBatcherOptions = { width: 1, maxRows: 4, maxDelayMs: 0, maxInFlight: 1 };
+const options: MicroBatcherOptions = { maxRows: 4, maxDelayMs: 0, maxInFlight: 1 };
 const rowsOf = (...values: number[]): number[][] => values.map((value) => [value]);
 
+const valueOf = (row: ModelRow): number => Number(row[0]);
+const answers = (...scores: number[]) => scores.map((score) => answerOf(score));
+
 /** A model that doubles its input, and waits until the test releases it. */
-function heldModel(): {
-  predict: (rows: Float32Array) => Promise<number[]>;
-  batches: number[][];
-  release: () => void;
-} {
+function heldModel(): { predict: PredictRows; batches: number[][]; release: () => void } {
   const batches: number[][] = [];
   const held: (() => void)[] = [];
   return {
     batches,
     predict: (rows) => {
-      batches.push([...rows]);
-      return new Promise((resolve) => held.push(() => resolve([...rows].map((value) => value * 2))));
+      const values = rows.map((row) => valueOf(row));
+      batches.push(values);
+      return new Promise((resolve) => held.push(() => resolve(answers(...values.map((value) => value * 2)))));
     },
     release: () => held.shift()?.(),
   };
@@ -31,7 +33,8 @@ function failing(
   const batcher = new MicroBatcher(
     (rows) => {
       sizes.push(rows.length);
-      return [...rows].some(isBad) ? Promise.reject(error) : Promise.resolve([...rows]);
+      const values = rows.map((row) => valueOf(row));
+      return values.some(isBad) ? Promise.reject(error) : Promise.resolve(answers(...values));
     },
     { ...options, maxRows: 100 },
   );
@@ -48,7 +51,7 @@ describe('MicroBatcher', () => {
     await nextTurn();
     expect(model.batches).toEqual([[1, 2, 3]]);
     model.release();
-    expect(await Promise.all([first, second])).toEqual([[2], [4, 6]]);
+    expect(await Promise.all([first, second])).toEqual([answers(2), answers(4, 6)]);
   });
 
   it('sends a full batch at once, and does not split requests', async () => {
@@ -61,10 +64,7 @@ describe('MicroBatcher', () => {
     ]);
     model.release();
     model.release();
-    expect(await Promise.all(requests)).toEqual([
-      [2, 4, 6],
-      [8, 10],
-    ]);
+    expect(await Promise.all(requests)).toEqual([answers(2, 4, 6), answers(8, 10)]);
   });
 
   it('accepts a request that is larger than a batch', async () => {
@@ -72,7 +72,7 @@ describe('MicroBatcher', () => {
     const request = new MicroBatcher(model.predict, options).predict(rowsOf(1, 2, 3, 4, 5));
     expect(model.batches).toEqual([[1, 2, 3, 4, 5]]);
     model.release();
-    expect(await request).toEqual([2, 4, 6, 8, 10]);
+    expect(await request).toEqual(answers(2, 4, 6, 8, 10));
   });
 
   it('sends a batch when its first row has waited long enough', async () => {
@@ -81,7 +81,7 @@ describe('MicroBatcher', () => {
     expect(model.batches).toEqual([]);
     await expect.poll(() => model.batches).toEqual([[1]]);
     model.release();
-    expect(await request).toEqual([2]);
+    expect(await request).toEqual(answers(2));
   });
 
   it('collects rows while the maximum number of calls runs', async () => {
@@ -96,7 +96,7 @@ describe('MicroBatcher', () => {
     await first;
     await expect.poll(() => model.batches).toEqual([[1], [2, 3]]);
     model.release();
-    expect(await Promise.all(others)).toEqual([[4], [6]]);
+    expect(await Promise.all(others)).toEqual([answers(4), answers(6)]);
   });
 
   it('answers a request without rows without a call', async () => {
@@ -109,8 +109,8 @@ describe('MicroBatcher', () => {
     const error = new MillraceError('MODEL_FAILED', 'no');
     const { batcher, sizes } = failing((value) => value < 0, error);
     const [first, second] = [batcher.predict(rowsOf(1, -2, 3, 4)), batcher.predict(rowsOf(5, 6, -7))];
-    expect(await first).toEqual([1, error, 3, 4]);
-    expect(await second).toEqual([5, 6, error]);
+    expect(await first).toEqual([...answers(1), error, ...answers(3, 4)]);
+    expect(await second).toEqual([...answers(5, 6), error]);
     expect(sizes[0]).toBe(7);
   });
 
@@ -118,6 +118,6 @@ describe('MicroBatcher', () => {
     const { batcher, sizes } = failing((value) => value < 0, new MillraceError('MODEL_WORKER_DIED', 'no'));
     await expect(batcher.predict(rowsOf(1, -1))).rejects.toMatchObject({ code: 'MODEL_WORKER_DIED' });
     expect(sizes).toEqual([2]);
-    expect(await batcher.predict(rowsOf(1))).toEqual([1]);
+    expect(await batcher.predict(rowsOf(1))).toEqual(answers(1));
   });
 });

@@ -1,27 +1,30 @@
 import { Worker } from 'node:worker_threads';
 import { MillraceError, messageOf } from '../platform/errors.js';
+import type { OutputTensor } from './outputs.js';
 import type { ModelArtifact } from './registry.js';
+import type { InputTensor, TensorData } from './tensors.js';
 
 /** Options of a worker thread. */
 export interface WorkerModel {
   onnx: Uint8Array;
-  width: number;
-  inputTensor: string;
-  inputDtype: 'float32' | 'float64';
-  outputTensor: string;
-  /** Unset if the output has one column or is a list. */
-  outputColumn: number | undefined;
+  inputs: readonly InputTensor[];
+  /** Outputs of the graph to return. */
+  outputs: readonly string[];
 }
 
-/** Outputs of a model, one per row. */
-export type Scores = Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer>;
-
-export type ToWorker = { id: number; rows: Float32Array<ArrayBuffer>; count: number } | 'stop';
+/** A call: the elements of each input tensor for `count` rows. */
+export type ToWorker = { id: number; data: TensorData[]; count: number } | 'stop';
 export type FromWorker =
-  { ready: true } | { refused: string } | { id: number; output: Scores } | { id: number; error: string };
+  | { ready: true }
+  | { refused: string }
+  | { id: number; tensors: OutputTensor[] }
+  | { id: number; error: string };
+
+/** The tensors of a graph that the manifest names. */
+export type ModelTensors = Pick<WorkerModel, 'inputs' | 'outputs'>;
 
 interface Call {
-  resolve: (scores: Scores) => void;
+  resolve: (tensors: OutputTensor[]) => void;
   reject: (error: MillraceError) => void;
 }
 
@@ -36,16 +39,9 @@ export class ModelThread {
   #lastId = 0;
   #death: MillraceError | undefined;
 
-  private constructor({ manifest, onnx }: ModelArtifact, onExit: () => void) {
+  private constructor({ manifest, onnx }: ModelArtifact, tensors: ModelTensors, onExit: () => void) {
     this.#name = `${manifest.name} ${manifest.version}`;
-    const workerData: WorkerModel = {
-      onnx,
-      width: manifest.inputs.length,
-      inputTensor: manifest.runtime.input_tensor,
-      inputDtype: manifest.runtime.input_dtype ?? 'float32',
-      outputTensor: manifest.runtime.output_tensor,
-      outputColumn: manifest.runtime.output_column,
-    };
+    const workerData: WorkerModel = { onnx, ...tensors };
     this.#worker = new Worker(new URL('./model-worker.js', import.meta.url), {
       workerData,
       name: this.#name,
@@ -67,14 +63,19 @@ export class ModelThread {
   /**
    * Starts the thread and loads the model.
    *
+   * @param tensors - inputs to fill and outputs to return.
    * @param onExit - called when the thread has exited, before its pending calls are rejected.
    * @throws MillraceError `MODEL_REFUSED` if onnxruntime cannot open the graph or it lacks a tensor of the manifest,
    * `MODEL_WORKER_DIED` (retriable) if the thread exits before.
    */
-  static async start(artifact: ModelArtifact, onExit: () => void): Promise<ModelThread> {
+  static async start(
+    artifact: ModelArtifact,
+    tensors: ModelTensors,
+    onExit: () => void,
+  ): Promise<ModelThread> {
     let thread: ModelThread;
     try {
-      thread = new ModelThread(artifact, onExit);
+      thread = new ModelThread(artifact, tensors, onExit);
     } catch (error) {
       throw new MillraceError(
         'MODEL_WORKER_DIED',
@@ -94,15 +95,19 @@ export class ModelThread {
   /**
    * Runs the model.
    *
-   * @param rows - row-major, `count` rows. Transferred: unusable afterwards.
+   * @param data - the elements of each input tensor, for `count` rows. Transferred: unusable afterwards.
+   * @returns the output tensors, in the order of `tensors.outputs`.
    * @throws MillraceError `MODEL_FAILED` (this call only), `MODEL_WORKER_DIED` (retriable).
    */
-  run(rows: Float32Array<ArrayBuffer>, count: number): Promise<Scores> {
+  run(data: TensorData[], count: number): Promise<OutputTensor[]> {
     return new Promise((resolve, reject) => {
       if (this.#death !== undefined) return reject(this.#death);
       const id = ++this.#lastId;
       this.#calls.set(id, { resolve, reject });
-      this.#send({ id, rows, count }, [rows.buffer]);
+      this.#send(
+        { id, data, count },
+        data.flatMap((each) => ('buffer' in each ? [each.buffer] : [])),
+      );
     });
   }
 
@@ -128,7 +133,7 @@ export class ModelThread {
     }
     const call = this.#calls.get(message.id);
     this.#calls.delete(message.id);
-    if ('output' in message) return call?.resolve(message.output);
+    if ('tensors' in message) return call?.resolve(message.tensors);
     call?.reject(
       new MillraceError('MODEL_FAILED', `Model ${this.#name} failed on these rows: ${message.error}.`),
     );

@@ -4,13 +4,21 @@
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { parentPort, workerData } from 'node:worker_threads';
 import { messageOf } from '../platform/errors.js';
-import type { FromWorker, Scores, ToWorker, WorkerModel } from './model-thread.js';
+import type { FromWorker, ToWorker, WorkerModel } from './model-thread.js';
+import type { OutputTensor } from './outputs.js';
+import type { InputTensor, TensorData } from './tensors.js';
 
 const port = parentPort;
 if (port === null) throw new Error('model-worker is started by ModelThread, in a worker thread.');
 
-const { onnx, width, inputTensor, inputDtype, outputTensor, outputColumn }: WorkerModel = workerData;
+const { onnx, inputs, outputs }: WorkerModel = workerData;
 const session = await openSession();
+/** Inputs whose rows are scalars in a tensor with the batch as its only dimension. */
+const flatInputs = new Set(
+  session?.inputMetadata
+    .filter((input) => input.isTensor && input.shape.length === 1)
+    .map(({ name }) => name),
+);
 
 if (session !== undefined) {
   let last = Promise.resolve();
@@ -28,11 +36,12 @@ async function openSession(): Promise<InferenceSession | undefined> {
       interOpNumThreads: 1,
       logSeverityLevel: 4, // errors are returned, so onnxruntime does not need to print them
     });
-    for (const [given, names] of [
-      [inputTensor, opened.inputNames],
-      [outputTensor, opened.outputNames],
+    for (const [wanted, names] of [
+      [inputs.map(({ name }) => name), opened.inputNames],
+      [outputs, opened.outputNames],
     ] as const) {
-      if (!names.includes(given)) throw new Error(`it has no tensor ${given}, only ${names.join(', ')}`);
+      const missing = wanted.find((name) => !names.includes(name));
+      if (missing !== undefined) throw new Error(`it has no tensor ${missing}, only ${names.join(', ')}`);
     }
     return opened;
   } catch (error) {
@@ -43,37 +52,38 @@ async function openSession(): Promise<InferenceSession | undefined> {
 
 async function answer(
   running: InferenceSession,
-  { id, rows, count }: Exclude<ToWorker, 'stop'>,
+  { id, data, count }: Exclude<ToWorker, 'stop'>,
 ): Promise<void> {
   try {
-    const values = inputDtype === 'float32' ? rows : Float64Array.from(rows);
-    const feeds = { [inputTensor]: new Tensor(inputDtype, values, [count, width]) };
-    const result = (await running.run(feeds, [outputTensor]))[outputTensor];
-    const output =
-      outputColumn === undefined ? onlyColumn(result, count) : column(result, count, outputColumn);
-    send({ id, output }, [output.buffer]);
+    const feeds = Object.fromEntries(
+      inputs.map((input, index) => [input.name, toTensor(input, data[index] ?? [], count)]),
+    );
+    const results = await running.run(feeds, outputs);
+    const tensors = outputs.map((name) => toOutput(name, results[name]));
+    const buffers = tensors.flatMap((tensor) => ('buffer' in tensor.data ? [tensor.data.buffer] : []));
+    send({ id, tensors }, buffers);
   } catch (error) {
     send({ id, error: messageOf(error) });
   }
 }
 
-function onlyColumn(tensor: Tensor | undefined, count: number): Scores {
-  const data = tensor?.data;
-  if (!(data instanceof Float32Array || data instanceof Float64Array) || data.length !== count) {
-    throw new Error(`${outputTensor} is not ${count} floating-point numbers`);
-  }
-  return data.slice();
+function toTensor({ name, dtype, shape, width }: InputTensor, data: TensorData, count: number): Tensor {
+  const inner = shape ?? (flatInputs.has(name) ? [] : [width]);
+  // The constructor is overloaded by dtype; the data was made for this one.
+  return new Tensor(dtype as 'float32', data as Float32Array, [count, ...inner]);
 }
 
-function column(tensor: Tensor | undefined, count: number, wanted: number): Scores {
-  const data = tensor?.data;
-  const [rows, columns = 0, ...more] = tensor?.dims ?? [];
-  const fits = rows === count && wanted < columns && more.length === 0;
-  if (!(data instanceof Float32Array || data instanceof Float64Array) || !fits) {
-    throw new Error(`${outputTensor} has no column ${wanted} of ${count} floating-point numbers`);
-  }
-  const scores = data instanceof Float32Array ? new Float32Array(count) : new Float64Array(count);
-  return scores.map((_, row) => data[row * columns + wanted] ?? Number.NaN);
+function toOutput(name: string, tensor: Tensor | undefined): OutputTensor {
+  if (tensor === undefined) throw new Error(`the output ${name} is missing`);
+  const { type: dtype, dims } = tensor;
+  // Where there is a Float16Array, onnxruntime uses it.
+  const data = dtype === 'float16' ? bitsOf(tensor.data) : tensor.data.slice();
+  return { dtype, dims, data };
+}
+
+function bitsOf(data: Tensor['data']): TensorData {
+  const { buffer, byteOffset, length } = data as Uint16Array<ArrayBuffer>;
+  return new Uint16Array(buffer, byteOffset, length).slice();
 }
 
 async function stop(running: InferenceSession): Promise<void> {

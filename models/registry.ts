@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MillraceError, messageOf } from '../platform/errors.js';
-import { parseGolden, parseManifest, type GoldenRow, type ModelManifest } from './manifest.js';
+import { parseGolden, parseManifest, type Golden, type ModelManifest } from './manifest.js';
 import { requireWeightsInside } from './onnx-file.js';
 
 /** A version in the registry: `<root>/<name>/<version>/` with model.onnx, model.json and golden.json. */
@@ -18,7 +18,7 @@ export interface ModelArtifact {
   folder: string;
   manifest: ModelManifest;
   onnx: Uint8Array;
-  golden: GoldenRow[];
+  golden: Golden;
 }
 
 const byNumber = new Intl.Collator('en', { numeric: true });

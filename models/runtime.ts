@@ -1,10 +1,11 @@
 import { MillraceError, messageOf } from '../platform/errors.js';
+import { proveGolden } from './golden-check.js';
 import type { ModelManifest } from './manifest.js';
-import { ModelThread, type Scores } from './model-thread.js';
+import type { RowResult } from './micro-batcher.js';
+import { ModelThread } from './model-thread.js';
+import { OutputDecoder } from './outputs.js';
 import { readModel, type ModelArtifact } from './registry.js';
-
-/** Tolerance for golden rows, relative to the largest golden prediction (at least 1): trees sum float32 values of that size. */
-const tolerance = 1e-5;
+import { type InputTensor, inputTensorsOf, type ModelRow, packRows } from './tensors.js';
 
 export interface ModelRuntimeOptions {
   /** Worker threads per model (about 11 MB each), at least 1. Default 1. */
@@ -18,12 +19,12 @@ export interface LoadedModel {
   /**
    * Scores rows on a worker thread. Each worker answers calls in order. The queue is unbounded.
    *
-   * @param rows - row-major, `count × manifest.inputs.length` values in the manifest's order. Copied, so reusable at once.
-   * @returns `count` scores, including NaN and infinities of the model.
+   * @param rows - as encoded by `InputEncoder`: one value for each of the manifest's inputs.
+   * @returns one answer per row, or its error: `OUTPUT_INVALID` (an output that is no finite number, or no class).
    * @throws MillraceError `MODEL_FAILED` (wrong shape or failed run, only this call), `MODEL_WORKER_DIED`
    * (retriable; the next call starts another worker), `MODEL_UNLOADED`.
    */
-  predict(rows: Float32Array, count: number): Promise<Scores>;
+  predict(rows: readonly ModelRow[]): Promise<RowResult[]>;
   /** Completes pending calls, then ends the model's workers. Rejects later calls. */
   unload(): Promise<void>;
 }
@@ -32,8 +33,8 @@ export interface ModelRuntime {
   /**
    * Reads a version folder, starts its workers and verifies the golden rows on each, one by one and as a batch.
    *
-   * @throws MillraceError `MODEL_REFUSED` (a golden row is not reproduced within 1e-5 of the largest golden prediction,
-   * or onnxruntime cannot open the graph), and as `readModel`.
+   * @throws MillraceError `MODEL_REFUSED` (a golden row is not reproduced, or onnxruntime cannot open the graph), and as
+   * `readModel`.
    */
   load(folder: string): Promise<LoadedModel>;
   /** Unloads every model. */
@@ -83,20 +84,21 @@ class Model implements LoadedModel {
     await Promise.all(this.#workers.map((worker) => worker.thread()));
   }
 
-  async predict(rows: Float32Array, count: number): Promise<Scores> {
+  async predict(rows: readonly ModelRow[]): Promise<RowResult[]> {
     const { name, version, inputs } = this.manifest;
     if (this.#unloading !== undefined) {
       throw new MillraceError('MODEL_UNLOADED', `Model ${name} ${version} is unloaded. Load it again.`);
     }
-    if (!Number.isInteger(count) || count < 0 || rows.length !== count * inputs.length) {
+    const odd = rows.find(({ length }) => length !== inputs.length);
+    if (odd !== undefined) {
       throw new MillraceError(
         'MODEL_FAILED',
-        `Model ${name} ${version} takes ${inputs.length} values per row, but got ${rows.length} values for ${count} rows.`,
+        `Model ${name} ${version} takes ${inputs.length} values per row, but got ${odd.length}.`,
       );
     }
-    if (count === 0) return new Float32Array(0);
+    if (rows.length === 0) return [];
     const worker = this.#workers.reduce((best, next) => (next.waiting < best.waiting ? next : best));
-    return worker.run(rows.slice(), count);
+    return worker.predict(rows);
   }
 
   unload(): Promise<void> {
@@ -110,11 +112,15 @@ class ModelWorker {
   /** Pending calls. */
   waiting = 0;
   readonly #artifact: ModelArtifact;
+  readonly #inputs: readonly InputTensor[];
+  readonly #decoder: OutputDecoder;
   #thread: Promise<ModelThread> | undefined;
   #wasProven = false;
 
   constructor(artifact: ModelArtifact) {
     this.#artifact = artifact;
+    this.#inputs = inputTensorsOf(artifact.manifest);
+    this.#decoder = new OutputDecoder(artifact.manifest);
   }
 
   thread(): Promise<ModelThread> {
@@ -122,11 +128,10 @@ class ModelWorker {
     return this.#thread;
   }
 
-  async run(rows: Float32Array<ArrayBuffer>, count: number): Promise<Scores> {
+  async predict(rows: readonly ModelRow[]): Promise<RowResult[]> {
     this.waiting++;
     try {
-      const thread = await this.thread();
-      return await thread.run(rows, count);
+      return await this.#predict(await this.thread(), rows);
     } finally {
       this.waiting--;
     }
@@ -149,7 +154,7 @@ class ModelWorker {
   /** A verified version fails to restart only for lack of resources, so the error is retriable. */
   async #startProven(onExit: () => void): Promise<ModelThread> {
     try {
-      const thread = await startProven(this.#artifact, onExit);
+      const thread = await this.#startThread(onExit);
       this.#wasProven = true;
       return thread;
     } catch (error) {
@@ -162,51 +167,22 @@ class ModelWorker {
       );
     }
   }
-}
 
-async function startProven(artifact: ModelArtifact, onExit: () => void): Promise<ModelThread> {
-  const thread = await ModelThread.start(artifact, onExit);
-  try {
-    await proveGolden(thread, artifact);
-    return thread;
-  } catch (error) {
-    await thread.stop();
-    throw error;
-  }
-}
-
-/** Verifies every golden row alone, then all in one batch. Also warms up the model. */
-async function proveGolden(thread: ModelThread, { folder, manifest, golden }: ModelArtifact): Promise<void> {
-  const refused = (problem: string, cause?: unknown) =>
-    new MillraceError(
-      'MODEL_REFUSED',
-      `Model ${manifest.name} ${manifest.version} (${folder}) was rejected: ${problem}. The graph differs from the trained model: export it again.`,
-      { cause },
-    );
-  const run = async (rows: number[], count: number, what: string) => {
+  async #startThread(onExit: () => void): Promise<ModelThread> {
+    const tensors = { inputs: this.#inputs, outputs: this.#decoder.tensors };
+    const thread = await ModelThread.start(this.#artifact, tensors, onExit);
     try {
-      return await thread.run(Float32Array.from(rows), count);
+      await proveGolden(this.#artifact, (rows) => this.#predict(thread, rows));
+      return thread;
     } catch (error) {
-      if (error instanceof MillraceError && error.retriable) throw error;
-      throw refused(`${what}: ${messageOf(error)}`, error);
+      await thread.stop();
+      throw error;
     }
-  };
-  const allowed =
-    tolerance * golden.reduce((size, { prediction }) => Math.max(size, Math.abs(prediction)), 1);
-  const check = (index: number, got: number | undefined, how: string) => {
-    const expected = golden[index]?.prediction ?? Number.NaN;
-    // The negation also rejects NaN.
-    if (!(Math.abs((got ?? Number.NaN) - expected) <= allowed)) {
-      throw refused(`golden row ${index} ${how} returns ${got}, expected ${expected} within ${allowed}`);
-    }
-  };
-  for (const [index, { features }] of golden.entries()) {
-    check(index, (await run(features, 1, `golden row ${index}`))[0], 'alone');
   }
-  const scores = await run(
-    golden.flatMap(({ features }) => features),
-    golden.length,
-    'the golden rows as a batch',
-  );
-  golden.forEach((_, index) => check(index, scores[index], 'in a batch'));
+
+  async #predict(thread: ModelThread, rows: readonly ModelRow[]): Promise<RowResult[]> {
+    const data = this.#inputs.map((input) => packRows(input, rows));
+    const tensors = await thread.run(data, rows.length);
+    return this.#decoder.decode(tensors, rows.length);
+  }
 }

@@ -1,13 +1,16 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { MillraceError } from '../platform/errors.js';
 import { packageRoot } from '../platform/paths.js';
-import { FeatureEncoder } from '../processors/scoring/features.js';
+import { makeRow } from '../processors/scoring/features.js';
 import { pipeline as carPrice } from '../processors/pipelines/car-price/pipeline.js';
 import { pipeline as taxi } from '../processors/pipelines/taxi-trip-duration/pipeline.js';
 import { seededRandom } from '../processors/pipelines/sampler.js';
 import type { CarPriceEvent, TaxiTripDurationEvent } from '../schemas/types.js';
 import { openModel } from './registry.js';
 import { createModelRuntime, type LoadedModel } from './runtime.js';
+import type { ModelRow } from './tensors.js';
+import { scoresOf } from './testing/answers.js';
 
 // Tests the shipped models with the features of their pipelines. Loading already verifies the golden rows.
 const runtime = createModelRuntime();
@@ -29,19 +32,18 @@ function modelNamed(name: string): LoadedModel {
   return model;
 }
 
-function rowsOf(model: LoadedModel, events: object[]): number[][] {
-  const encoder = new FeatureEncoder(model.manifest.inputs);
-  const { features } = model.manifest.name === 'taxi-trip-duration' ? taxi : carPrice;
+function rowsOf(model: LoadedModel, events: object[]): ModelRow[] {
+  const pipeline = model.manifest.name === 'taxi-trip-duration' ? taxi : carPrice;
   return events.map((event) => {
-    const row = encoder.encode(features(event));
-    if (!Array.isArray(row)) throw row;
+    const row = makeRow(pipeline, model.manifest, event);
+    if (row instanceof MillraceError) throw row;
     return row;
   });
 }
 
 async function score(name: string, ...events: object[]): Promise<number[]> {
   const model = modelNamed(name);
-  return Array.from(await model.predict(Float32Array.from(rowsOf(model, events).flat()), events.length));
+  return scoresOf(await model.predict(rowsOf(model, events)));
 }
 
 describe.each(names)('%s', (name) => {
@@ -54,13 +56,10 @@ describe.each(names)('%s', (name) => {
       model,
       Array.from({ length: count }, () => sample?.(random, 1.7e12) ?? {}),
     );
-    const width = model.manifest.inputs.length;
-    const flat = Float32Array.from(rows.flat());
-    const inBatchesOf = async (size: number): Promise<Float32Array> => {
-      const scores = new Float32Array(count);
+    const inBatchesOf = async (size: number): Promise<number[]> => {
+      const scores: number[] = [];
       for (let row = 0; row < count; row += size) {
-        const end = Math.min(row + size, count);
-        scores.set(await model.predict(flat.subarray(row * width, end * width), end - row), row);
+        scores.push(...scoresOf(await model.predict(rows.slice(row, row + size))));
       }
       return scores;
     };

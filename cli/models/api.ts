@@ -1,4 +1,4 @@
-import type { ModelManifest, GoldenRow } from '../../models/manifest.js';
+import type { Golden, ModelManifest } from '../../models/manifest.js';
 
 /** Response types of `/v1/models/{name}` and its subresources. */
 export interface AliasAnswer {
@@ -44,7 +44,7 @@ export interface ModelAnswer extends AliasesAnswer {
 
 export interface VersionDetailAnswer extends VersionAnswer {
   manifest: ModelManifest;
-  golden: { rows: GoldenRow[] };
+  golden: Golden;
 }
 
 /** Returns the API path of a model. `rest` starts with a slash and is appended unchanged. */

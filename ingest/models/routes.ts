@@ -118,7 +118,7 @@ export function modelRoutes({ pipelines, modelRoots, lifecycle, served }: ModelR
       }
       const { folder } = await findVersion(modelRoots, { name: model, ...registered });
       const { manifest, golden } = await readModel(folder);
-      return c.json({ ...toVersion(model, registered), manifest, golden: { rows: golden } });
+      return c.json({ ...toVersion(model, registered), manifest, golden });
     },
   );
 

@@ -273,7 +273,7 @@ describe('a version that could not replace the champion is refused', () => {
 
   it('a graph that does not end', async () => {
     const folder = await folders.make('endless');
-    const trial = { folder, rows: new Float32Array(0), count: 0 };
+    const trial = { folder, rows: [] };
     await expect(smokeTest(trial, { timeoutMs: 1 })).rejects.toMatchObject({
       code: 'MODEL_REFUSED',
       message: expect.stringContaining('not loaded and tested within 0.001 s') as string,

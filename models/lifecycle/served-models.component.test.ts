@@ -15,6 +15,7 @@ import { createModelRuntime, type ModelRuntime } from '../runtime.js';
 import { testingModels } from '../testing/copy-model.js';
 import { writeSummingVersion } from '../testing/summing-version.js';
 import { ModelLifecycle } from './lifecycle.js';
+import { answerOf } from '../testing/answers.js';
 import { ServedModels, type ServedModel } from './served-models.js';
 
 const source = join(testingModels, 'sum', '1');
@@ -125,7 +126,7 @@ describe('served models', () => {
     const retired = old.retire();
     await life.lifecycle.promote(life.model, '2', 'test');
     await expect.poll(() => championOf(served.get(life.model))).toBe('2');
-    expect(await Promise.all(calls)).toEqual(calls.map((_, index) => [index + 3]));
+    expect(await Promise.all(calls)).toEqual(calls.map((_, index) => [answerOf(index + 3)]));
     await retired;
     await expect.poll(() => thread?.threadId).toBe(-1);
   });
@@ -146,7 +147,7 @@ describe('served models', () => {
       .poll(() => served.problems())
       .toEqual([expect.stringContaining(`${model} 2 cannot be loaded`)]);
     expect(served.get(model).champion).toBe(before);
-    expect(await before.version.predict([[1, 2, 3]])).toEqual([6]);
+    expect(await before.version.predict([[1, 2, 3]])).toEqual([answerOf(6)]);
 
     const restarted = (await serve(life)).served;
     expect(championOf(restarted.get(model))).toBe('1');

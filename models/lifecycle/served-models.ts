@@ -6,6 +6,7 @@ import type { ModelManifest } from '../manifest.js';
 import { MicroBatcher, type MicroBatcherOptions, type RowResult } from '../micro-batcher.js';
 import { findVersion } from '../registry.js';
 import type { LoadedModel, ModelRuntime } from '../runtime.js';
+import type { ModelRow } from '../tensors.js';
 import type { ModelLifecycle } from './lifecycle.js';
 import type { Alias, Challenger, ModelState } from './state.js';
 
@@ -290,12 +291,11 @@ export class ServedVersion {
   constructor(model: LoadedModel, batching: Batching, metrics: Metrics) {
     this.#model = model;
     this.manifest = model.manifest;
-    const { name, version, inputs } = model.manifest;
+    const { name, version } = model.manifest;
     const batchRows = metrics.modelBatchRows.labels(name, version);
     const modelSeconds = metrics.modelSeconds.labels(name, version);
-    this.#batcher = new MicroBatcher((rows, count) => model.predict(rows, count), {
+    this.#batcher = new MicroBatcher((rows) => model.predict(rows), {
       ...batching,
-      width: inputs.length,
       onBatch: (rows, seconds) => {
         batchRows.observe(rows);
         modelSeconds.observe(seconds);
@@ -307,7 +307,7 @@ export class ServedVersion {
    * Returns results in the order of `rows`; see {@link MicroBatcher.predict}. Completes a call made in the same
    * turn of the event loop in which the caller got the version, even if the version is retired meanwhile.
    */
-  async predict(rows: number[][]): Promise<RowResult[]> {
+  async predict(rows: readonly ModelRow[]): Promise<RowResult[]> {
     this.#inFlight += 1;
     try {
       return await this.#batcher.predict(rows);

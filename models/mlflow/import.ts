@@ -164,7 +164,7 @@ async function makeLikeChampion({
   const example = artifacts.files.has('input_example.json')
     ? readExample(Buffer.from(await fetchFile('input_example.json')).toString(), inputs)
     : undefined;
-  const rows = example ?? champion.golden.map(({ features }) => features);
+  const rows = example ?? champion.golden.map(({ features }) => features.map(Number));
   const graph = await useGraph(whole, rows, choice);
   const golden = rows.map((features, index) => ({ features, prediction: graph.predictions[index] }));
   const run = found.run_id === '' ? { metrics: {}, params: {} } : await client.findRun(found.run_id);

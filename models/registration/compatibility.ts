@@ -1,6 +1,7 @@
 import { MillraceError } from '../../platform/errors.js';
 import { isShare } from '../lifecycle/state.js';
-import type { GoldenRow, ModelInput, ModelManifest } from '../manifest.js';
+import type { Golden, ModelInput, ModelManifest } from '../manifest.js';
+import type { ModelOutput } from '../outputs.js';
 
 /**
  * Rejects a version that cannot replace the champion: the inputs with their order, and the meaning of the output, must
@@ -24,19 +25,16 @@ export function requireCompatible(candidate: ModelManifest, champion: ModelManif
 /**
  * Rejects scores of another kind than the champion's: a classifier must return a probability.
  *
- * @param scores - scores of the version for sample events.
+ * @param outputs - of the version for sample events.
  * @throws MillraceError `MODEL_REFUSED`
  */
 export function requireSameScale(
-  scores: readonly number[],
-  { manifest, golden }: { manifest: ModelManifest; golden: readonly GoldenRow[] },
+  outputs: readonly ModelOutput[],
+  { manifest, golden }: { manifest: ModelManifest; golden: Golden },
 ): void {
-  const odd = scores.findIndex((score) => !Number.isFinite(score));
-  if (odd !== -1) {
-    throw new MillraceError('MODEL_REFUSED', `A sample event of the pipeline gets the score ${scores[odd]}.`);
-  }
+  const scores = outputs.map(({ score }) => score);
   const isProbability =
-    manifest.output.decision !== undefined && golden.every(({ prediction }) => isShare(prediction));
+    manifest.output.decision !== undefined && golden.rows.every(({ prediction }) => isShare(prediction));
   const outside = isProbability ? scores.find((score) => !isShare(score)) : undefined;
   if (outside !== undefined) {
     throw new MillraceError(

@@ -8,6 +8,7 @@ import type { ModelLifecycle } from '../lifecycle/lifecycle.js';
 import type { ModelState, RegisteredVersion } from '../lifecycle/state.js';
 import type { ModelManifest } from '../manifest.js';
 import { findVersion, readModel, type ModelArtifact } from '../registry.js';
+import type { ModelRow } from '../tensors.js';
 import { requireCompatible, requireSameScale } from './compatibility.js';
 import { hasContent, makeStagingFolder, installVersion, removeStaleStaging } from './install.js';
 import { smokeTest } from './smoke-test.js';
@@ -23,7 +24,7 @@ export interface RegistrarOptions {
    *
    * @throws MillraceError `MODEL_REFUSED` if the features of a pipeline do not fit the version.
    */
-  sampleRows: (manifest: ModelManifest) => number[][];
+  sampleRows: (manifest: ModelManifest) => readonly ModelRow[];
   /** See {@link smokeTest}. */
   trialMemoryMb?: number;
   logger: Logger;
@@ -135,9 +136,9 @@ export class ModelRegistrar {
     const current = champion && (await findVersion(roots, { name: model, ...champion }));
     if (current !== undefined) requireCompatible(staged.manifest, current.manifest);
     const rows = sampleRows(staged.manifest);
-    const trial = { folder: staged.folder, rows: Float32Array.from(rows.flat()), count: rows.length };
-    const scores = await asRefusal(staged.folder, () => smokeTest(trial, { memoryMb }));
-    if (current !== undefined) requireSameScale(scores, await readModel(current.folder));
+    const trial = { folder: staged.folder, rows };
+    const outputs = await asRefusal(staged.folder, () => smokeTest(trial, { memoryMb }));
+    if (current !== undefined) requireSameScale(outputs, await readModel(current.folder));
   }
 }
 

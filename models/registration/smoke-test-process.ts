@@ -1,5 +1,7 @@
 // Runs in a separate process, started by smokeTest(): tests one version and sends the result.
 import { MillraceError, messageOf } from '../../platform/errors.js';
+import type { RowResult } from '../micro-batcher.js';
+import type { ModelOutput } from '../outputs.js';
 import { createModelRuntime } from '../runtime.js';
 import type { Trial, Verdict } from './smoke-test.js';
 
@@ -12,13 +14,19 @@ async function answer(trial: Trial): Promise<void> {
   process.send?.(verdict, () => process.exit(0));
 }
 
-async function attempt({ folder, rows, count }: Trial): Promise<Verdict> {
+async function attempt({ folder, rows }: Trial): Promise<Verdict> {
   try {
     const model = await createModelRuntime().load(folder);
-    return { scores: Array.from(await model.predict(rows, count)) };
+    const results = await model.predict(rows);
+    return { outputs: results.map((result) => answerOf(result)) };
   } catch (error) {
     // A worker can only die of this version, since nothing else runs here. A retry would not help.
     const isPlain = error instanceof MillraceError && !error.retriable;
     return { code: isPlain ? error.code : 'MODEL_REFUSED', message: messageOf(error) };
   }
+}
+
+function answerOf(result: RowResult): ModelOutput {
+  if (!(result instanceof MillraceError)) return result;
+  throw new MillraceError('MODEL_REFUSED', `A sample event of the pipeline has no score: ${result.message}`);
 }

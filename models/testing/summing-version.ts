@@ -30,7 +30,7 @@ export async function writeSummingVersion(
   const onnx = Buffer.concat([sum, Buffer.from([(6 << 3) | 2, doc.length]), doc]);
   return copyModel(source, target, {
     manifest: { ...identity, runtime: { ...runtime, output_tensor: 'result' } },
-    golden: golden.map(({ features }) => ({ features, prediction: sumOf(features) })),
+    golden: golden.rows.map(({ features }) => ({ features, prediction: sumOf(features.map(Number)) })),
     onnx,
   });
 }

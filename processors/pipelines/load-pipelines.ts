@@ -132,6 +132,7 @@ const members = {
   models: z.array(z.string()).min(1).optional(),
   model: callable,
   features: callable,
+  inputs: z.record(z.string(), z.string()).optional(),
   key: callable,
   sample: callable,
 } satisfies Record<keyof Pipeline, z.ZodType>;

@@ -1,5 +1,6 @@
-/** A value for one input of a model: a number, or a text that the model's `encoding` maps to one. */
-export type Feature = number | string;
+import type { Feature } from '../../models/input-encoder.js';
+
+export type { Feature };
 
 /**
  * Turns events of one kind into predictions. A pipeline consists of this, the contract in `schemas/<name>/`
@@ -14,9 +15,15 @@ export interface Pipeline<Event = object> {
   model?(this: void, event: Event): string;
   /**
    * Returns the model's inputs, in the order of its `model.json`. Pure: the same event always gives the same
-   * features. Called only with events that fit the contract; an error makes that event a dead letter.
+   * features. Called only with events that fit the contract; an error makes that event a dead letter. Default:
+   * the event fields of {@link Pipeline.inputs}.
    */
-  features(this: void, event: Event): Feature[];
+  features?(this: void, event: Event): Feature[];
+  /**
+   * Model input → path of the event field that feeds it, such as `customer.age` or `readings.0`. Default for
+   * each input: the event field of its name. Not used with {@link Pipeline.features}.
+   */
+  inputs?: Readonly<Record<string, string>>;
   /**
    * Returns the event's subject (a client, a vehicle): events with one key keep their order. Default: the
    * event's id.

@@ -1,3 +1,4 @@
+import type { ModelRow } from '../../models/tensors.js';
 import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
 import { serveFolder } from '../../models/testing/served.js';
@@ -12,7 +13,7 @@ const runtime = createModelRuntime();
 afterAll(() => runtime.close());
 
 /** A pipeline with a model of three inputs. */
-async function rowsOf(features: (event: { a: number }) => Feature[]): Promise<number[][]> {
+async function rowsOf(features: (event: { a: number }) => Feature[]): Promise<ModelRow[]> {
   const { version } = await serveFolder(runtime, join(testingModels, 'sum', '1'));
   const pipeline = definePipeline({ name: 'sum', features, sample: (random) => ({ a: random() }) });
   return sampleRows([{ pipeline, name: 'sum' } as OpenPipeline], version.manifest);

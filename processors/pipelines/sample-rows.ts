@@ -1,4 +1,5 @@
 import type { ModelManifest } from '../../models/manifest.js';
+import type { ModelRow } from '../../models/tensors.js';
 import { MillraceError, messageOf } from '../../platform/errors.js';
 import { makeRow } from '../scoring/features.js';
 import type { OpenPipeline } from './open-pipelines.js';
@@ -16,7 +17,7 @@ const most = 32;
  * @returns rows in the order of the version's inputs; none when no pipeline that uses the model has samples.
  * @throws MillraceError `MODEL_REFUSED` when an event's features do not fit the version.
  */
-export function sampleRows(pipelines: readonly OpenPipeline[], manifest: ModelManifest): number[][] {
+export function sampleRows(pipelines: readonly OpenPipeline[], manifest: ModelManifest): ModelRow[] {
   const users = pipelines.filter(({ pipeline }) => modelsOf(pipeline).includes(manifest.name));
   return users.flatMap((open) =>
     sampleEvents(open, manifest.name).map((event) => rowOf(open, manifest, event)),
@@ -56,9 +57,9 @@ function sampleEvents({ pipeline }: OpenPipeline, model: string): object[] {
   return events.filter((event) => modelFor(pipeline, event) === model).slice(0, most);
 }
 
-function rowOf({ pipeline }: OpenPipeline, manifest: ModelManifest, event: object): number[] {
+function rowOf({ pipeline }: OpenPipeline, manifest: ModelManifest, event: object): ModelRow {
   const row = makeRow(pipeline, manifest, event);
-  if (Array.isArray(row)) return row;
+  if (!(row instanceof MillraceError)) return row;
   throw new MillraceError(
     'MODEL_REFUSED',
     `${manifest.name} ${manifest.version} can't score a sample event of ${pipeline.name}: ${row.message}`,

@@ -1,79 +1,65 @@
+import { encoderOf, type Feature } from '../../models/input-encoder.js';
+import type { ModelManifest } from '../../models/manifest.js';
+import type { ModelRow } from '../../models/tensors.js';
 import { MillraceError, messageOf } from '../../platform/errors.js';
-import { comparable, type ModelInput, type ModelManifest } from '../../models/manifest.js';
-import type { Feature, Pipeline } from '../pipelines/pipeline.js';
+import type { Pipeline } from '../pipelines/pipeline.js';
 
-const encoders = new WeakMap<ModelManifest, FeatureEncoder>();
+type Read = (event: object) => Feature;
+
+const readers = new WeakMap<ModelManifest, WeakMap<object, readonly Read[]>>();
 
 /**
- * Returns a model's input row for an event.
+ * Returns a model's input row for an event: of the pipeline's features, or of the event fields that feed the model's
+ * inputs.
  *
- * @returns as many 32-bit floats as the model has inputs, or the event's error: `FEATURES_INVALID`.
+ * @returns a value for each input of the model, or the event's error: `FEATURES_INVALID`.
  */
 export function makeRow(
-  { name, features }: Pipeline,
+  pipeline: Pipeline,
   manifest: ModelManifest,
   event: object,
-): number[] | MillraceError {
-  let row: Feature[];
+): ModelRow | MillraceError {
+  const features = featuresOf(pipeline, manifest, event);
+  return features instanceof MillraceError ? features : encoderOf(manifest).encode(features);
+}
+
+function featuresOf(pipeline: Pipeline, manifest: ModelManifest, event: object): Feature[] | MillraceError {
+  if (pipeline.features === undefined) return readersOf(pipeline, manifest).map((read) => read(event));
   try {
-    row = features(event);
+    return pipeline.features(event);
   } catch (error) {
-    return new MillraceError('FEATURES_INVALID', `The features of ${name} failed: ${messageOf(error)}.`, {
-      cause: error,
-    });
-  }
-  return encoderOf(manifest).encode(row);
-}
-
-function encoderOf(manifest: ModelManifest): FeatureEncoder {
-  const known = encoders.get(manifest);
-  if (known !== undefined) return known;
-  const encoder = new FeatureEncoder(manifest.inputs);
-  encoders.set(manifest, encoder);
-  return encoder;
-}
-
-/** Encodes the features of events as numbers for one model, by its `model.json`. */
-export class FeatureEncoder {
-  readonly #inputs: readonly ModelInput[];
-  readonly #codes: readonly (ReadonlyMap<string, number> | undefined)[];
-
-  constructor(inputs: readonly ModelInput[]) {
-    this.#inputs = inputs;
-    this.#codes = inputs.map(
-      ({ encoding }) =>
-        encoding && new Map(Object.entries(encoding).map(([text, code]) => [comparable(text), code])),
+    return new MillraceError(
+      'FEATURES_INVALID',
+      `The features of ${pipeline.name} failed: ${messageOf(error)}.`,
+      { cause: error },
     );
   }
-
-  /** @returns one number for each input, or a `FEATURES_INVALID` that names the feature without one. */
-  encode(features: readonly Feature[]): number[] | MillraceError {
-    const { length } = this.#inputs;
-    if (features.length !== length) {
-      return invalid(`The pipeline made ${features.length} features; its model takes ${length}.`);
-    }
-    const row: number[] = [];
-    for (const [index, feature] of features.entries()) {
-      const code = typeof feature === 'string' ? this.#codeOf(index, feature) : feature;
-      if (code === undefined) {
-        return invalid(
-          `Feature ${this.#inputs[index]?.name} is '${feature}', which its model does not know.`,
-        );
-      }
-      // A model takes 32-bit floats: a larger number would reach it as infinite, without an error.
-      if (!Number.isFinite(Math.fround(code))) {
-        return invalid(`Feature ${this.#inputs[index]?.name} is ${code}: not a finite 32-bit float.`);
-      }
-      row.push(code);
-    }
-    return row;
-  }
-
-  #codeOf(index: number, text: string): number | undefined {
-    return this.#codes[index]?.get(comparable(text)) ?? this.#inputs[index]?.unknown;
-  }
 }
 
-function invalid(problem: string): MillraceError {
-  return new MillraceError('FEATURES_INVALID', problem);
+function readersOf(pipeline: Pipeline, manifest: ModelManifest): readonly Read[] {
+  const ofManifest = readers.get(manifest) ?? new WeakMap<object, readonly Read[]>();
+  readers.set(manifest, ofManifest);
+  const known = ofManifest.get(pipeline);
+  if (known !== undefined) return known;
+  const made = manifest.inputs.map(({ name }) => readerOf(inputPath(pipeline, name)));
+  ofManifest.set(pipeline, made);
+  return made;
+}
+
+/** Returns the path of the event field that feeds an input, for a pipeline without feature code. */
+export function inputPath({ inputs = {} }: Pick<Pipeline, 'inputs'>, input: string): string {
+  return (Object.hasOwn(inputs, input) ? inputs[input] : undefined) ?? input;
+}
+
+/** Dots descend into records and maps, numbers into arrays. What is not there is missing. */
+function readerOf(path: string): Read {
+  const keys = path.split('.');
+  return (event) => {
+    let value: unknown = event;
+    for (const key of keys) {
+      if (typeof value !== 'object' || value === null || !Object.hasOwn(value, key)) return undefined;
+      value = (value as Record<string, unknown>)[key];
+    }
+    return value as Feature;
+  };
 }

@@ -1,45 +1,51 @@
 import { describe, expect, it } from 'vitest';
-import type { ModelInput } from '../../models/manifest.js';
-import { FeatureEncoder } from './features.js';
-const input = (name: string, more: Partial<ModelInput> = {}): ModelInput => ({
-  name,
-  dtype: 'float32',
-  meaning: name,
-  ...more,
-});
+import type { ModelManifest } from '../../models/manifest.js';
+import { makeRow } from './features.js';
 
-const encoder = new FeatureEncoder([
-  input('miles'),
-  input('fuel', { encoding: { Diesel: 0, 'Semi Auto': 2 } }),
-  input('pair', { encoding: { '8-32': 9.5 }, unknown: 11 }),
-]);
+const manifest = {
+  inputs: [
+    { name: 'age', dtype: 'float32', missing: 'nan' },
+    { name: 'city', dtype: 'string' },
+    { name: 'readings', dtype: 'float32', shape: [2] },
+  ],
+  runtime: { format: 'onnx', opsets: {}, output_tensor: 'y' },
+} as unknown as ModelManifest;
 
-describe('FeatureEncoder', () => {
-  it('passes numbers through and converts texts to numbers', () => {
-    expect(encoder.encode([1.5, 'Diesel', '8-32'])).toEqual([1.5, 0, 9.5]);
-    expect(encoder.encode([1.5, 7, 8])).toEqual([1.5, 7, 8]);
+const event = { age: 30, city: 'Oslo', readings: [1, 2], customer: { age: 40, tags: { home: 'Bergen' } } };
+
+describe('makeRow', () => {
+  it('takes the event field of each input without feature code', () => {
+    expect(makeRow({ name: 'p' }, manifest, event)).toEqual([30, 'Oslo', [1, 2]]);
   });
 
-  it('ignores case and the spaces around a text', () => {
-    expect(encoder.encode([0, ' semi auto ', '8-32'])).toEqual([0, 2, 9.5]);
+  it('follows paths into records, maps and arrays', () => {
+    const inputs = { age: 'customer.age', city: 'customer.tags.home', readings: 'windows.1' };
+    const given = { ...event, windows: [[0, 0], [3, 4]] }; // prettier-ignore
+    expect(makeRow({ name: 'p', inputs }, manifest, given)).toEqual([40, 'Bergen', [3, 4]]);
   });
 
-  it('gives an unknown text the code for unknown texts', () => {
-    expect(encoder.encode([0, 'Diesel', '8-77'])).toEqual([0, 0, 11]);
-    expect(encoder.encode([0, 'Diesel', ''])).toEqual([0, 0, 11]);
-    expect(encoder.encode([0, 'Diesel', 'constructor'])).toEqual([0, 0, 11]);
+  it.each(['customer.nothing', 'nothing.age', 'constructor', 'city.length', 'readings.7'])(
+    'takes %s, which is not there, as missing',
+    (age) => {
+      const row = makeRow({ name: 'p', inputs: { age } }, manifest, event);
+      expect(row).toEqual([Number.NaN, 'Oslo', [1, 2]]);
+    },
+  );
+
+  it('uses the pipeline’s code instead, if it has some', () => {
+    const features = () => [null, 'Rome', [5, 6]];
+    expect(makeRow({ name: 'p', features }, manifest, event)).toEqual([Number.NaN, 'Rome', [5, 6]]);
   });
 
-  it.each([
-    ['an unknown text without a code for such', [0, 'Coal', '8-32'], /fuel is 'Coal'/],
-    ['a text where a number belongs', ['far', 'Diesel', '8-32'], /miles is 'far'/],
-    ['a number that fits no 32-bit float', [1e300, 'Diesel', '8-32'], /miles is 1e\+300: .*32-bit/],
-    ['NaN', [Number.NaN, 'Diesel', '8-32'], /miles is NaN/],
-    ['too few features', [0], /made 1 features; its model takes 3/],
-  ])('refuses %s', (_, features, message) => {
-    expect(encoder.encode(features)).toMatchObject({
+  it('names what it can’t use', () => {
+    const invalid = { code: 'FEATURES_INVALID', message: expect.stringContaining('city is null') as unknown };
+    expect(makeRow({ name: 'p' }, manifest, { ...event, city: null })).toMatchObject(invalid);
+    const features = () => {
+      throw new Error('no luck');
+    };
+    expect(makeRow({ name: 'p', features }, manifest, event)).toMatchObject({
       code: 'FEATURES_INVALID',
-      message: expect.stringMatching(message),
+      message: 'The features of p failed: no luck.',
     });
   });
 });

@@ -52,7 +52,7 @@ export function isSameEvent(scorer: Pick<Scorer, 'validate'>, features: string, 
 export function makePrediction(
   pipeline: string,
   event: ReceivedEvent,
-  { score, label, by: { manifest: model, role, event: modelEvent, at } }: Score,
+  { score, label, outputs, by: { manifest: model, role, event: modelEvent, at } }: Score,
   now: number,
 ): Prediction {
   return {
@@ -76,7 +76,7 @@ export function makePrediction(
     role,
     model_event: modelEvent,
     model_event_at: at,
-    outputs: JSON.stringify({ [model.output.name]: score }),
+    outputs: JSON.stringify(outputs),
   };
 }
 

@@ -2,6 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { z } from 'zod';
 import type { ServedModels } from '../../models/lifecycle/served-models.js';
 import type { ModelManifest } from '../../models/manifest.js';
+import type { ModelOutput } from '../../models/outputs.js';
+import type { ModelRow } from '../../models/tensors.js';
 import { MillraceError } from '../../platform/errors.js';
 import type { Logger } from '../../platform/logger.js';
 import type { Metrics } from '../../platform/metrics.js';
@@ -12,7 +14,6 @@ import type { Pipeline } from '../pipelines/pipeline.js';
 import { ChallengerFailures } from './challenger-failures.js';
 import { makeRow } from './features.js';
 import { type KeyedEvent, type ModelAssignment, ModelRouter, modelsOf, type Role } from './model-router.js';
-import { labelOf } from './threshold.js';
 
 /** The version that scored, and its role. */
 export interface ScoredBy {
@@ -25,10 +26,7 @@ export interface ScoredBy {
 }
 
 /** A model's answer for one event. */
-export interface Score {
-  score: number;
-  /** The class of the score; null for models that don't classify. */
-  label: string | null;
+export interface Score extends ModelOutput {
   by: ScoredBy;
 }
 
@@ -157,12 +155,12 @@ export class Scorer {
     const { manifest } = version;
     const by: ScoredBy = { manifest, role, event, at };
     const features = events.map(({ fields }) => makeRow(this.pipeline, manifest, fields));
-    const rows = features.filter((row) => Array.isArray(row));
+    const rows = features.filter((row): row is ModelRow => !(row instanceof MillraceError));
     const outputs = (await version.predict(rows)).values();
     return features.map((row) => {
-      if (!Array.isArray(row)) return row;
-      const output = outputs.next().value;
-      return typeof output === 'number' ? toScore(by, output) : (output ?? outputMissing());
+      if (row instanceof MillraceError) return row;
+      const output = outputs.next().value ?? outputMissing();
+      return output instanceof MillraceError ? output : { ...output, by };
     });
   }
 
@@ -184,15 +182,6 @@ export class Scorer {
 
 function lateShadow(): MillraceError {
   return new MillraceError('SHADOW_LATE', 'The shadow takes too long: events do not wait for it.');
-}
-
-function toScore(by: ScoredBy, output: number): Score | MillraceError {
-  if (!Number.isFinite(output)) {
-    return new MillraceError('OUTPUT_INVALID', `The model's output is ${output}, which is no score.`);
-  }
-  // JSON, and so the answer and the stored row, has no negative zero.
-  const score = output + 0;
-  return { score, label: labelOf(by.manifest.output, score), by };
 }
 
 /** Returns the error of an event without any output of the model. */

@@ -2,6 +2,8 @@
 import type { ServedAlias, ServedChallenger, ServedVersion } from '../../models/lifecycle/served-models.js';
 import type { ModelManifest } from '../../models/manifest.js';
 import type { RowResult } from '../../models/micro-batcher.js';
+import { decide } from '../../models/outputs.js';
+import type { ModelRow } from '../../models/tensors.js';
 import { MillraceError } from '../../platform/errors.js';
 import { silentLogger } from '../../platform/logger.js';
 import { createMetrics, type Metrics } from '../../platform/metrics.js';
@@ -29,6 +31,7 @@ export class ToyModel {
       name: 'toy',
       version,
       digest: version.padStart(64, '0'),
+      runtime: { format: 'onnx', opsets: {}, input_tensor: 'features', output_tensor: 'sum' },
       inputs: ['a', 'b'].map((name) => ({ name, dtype: 'float32', meaning: name })),
       output: {
         name: 'sum',
@@ -39,12 +42,13 @@ export class ToyModel {
     } as unknown as ModelManifest;
   }
 
-  async predict(rows: number[][]): Promise<RowResult[]> {
+  async predict(rows: readonly ModelRow[]): Promise<RowResult[]> {
     this.rows += rows.length;
     await this.gate;
     return rows.map((row) => {
-      const sum = row.reduce((total, feature) => total + feature, 0);
-      return sum < 0 ? new MillraceError('MODEL_FAILED', 'The sum is negative.') : sum;
+      const score = row.reduce<number>((total, feature) => total + Number(feature), 0);
+      if (score < 0) return new MillraceError('MODEL_FAILED', 'The sum is negative.');
+      return { score, label: decide(this.manifest.output, score), outputs: { sum: score } };
     });
   }
 

@@ -45,7 +45,9 @@ describeClient(mlflow(), ({ server, models }) => {
     system = await startSystem();
     const manifest = await read<ModelManifest>('model.json');
     const [row] = (await read<{ rows: GoldenRow[] }>('golden.json')).rows;
-    event = Object.fromEntries(manifest.inputs.map(({ name }, index) => [name, row?.features[index] ?? 0]));
+    event = Object.fromEntries(
+      manifest.inputs.map(({ name }, index) => [name, Number(row?.features[index])]),
+    );
   }, 240_000);
 
   afterAll(async () => {

@@ -31,15 +31,15 @@ export class Reference {
     const pipeline = this.#pipelines.get(name);
     if (pipeline === undefined) throw new Error(`there is no pipeline ${name}`);
     const { manifest, session } = await this.#model(pipeline.model?.(fields) ?? name);
-    const row = pipeline.features(fields).map((feature, index) => {
+    const row = (pipeline.features?.(fields) ?? []).map((feature, index) => {
       if (typeof feature === 'number') return feature;
       const { encoding = {}, unknown } = manifest.inputs[index] ?? {};
       const same = Object.entries(encoding).find(
-        ([text]) => text.toLowerCase() === feature.trim().toLowerCase(),
+        ([text]) => text.toLowerCase() === String(feature).trim().toLowerCase(),
       );
       return same?.[1] ?? unknown ?? Number.NaN;
     });
-    const { input_tensor, output_tensor } = manifest.runtime;
+    const { input_tensor = '', output_tensor } = manifest.runtime;
     const feeds = { [input_tensor]: new Tensor('float32', Float32Array.from(row), [1, row.length]) };
     const output = (await session.run(feeds, [output_tensor]))[output_tensor];
     return Number(output?.data[0]);

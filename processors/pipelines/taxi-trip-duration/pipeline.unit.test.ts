@@ -14,7 +14,8 @@ const ride: TaxiTripDurationEvent = {
   trip_total: 12,
   trip_miles: 1.5,
 };
-const featuresOf = (changes: Partial<TaxiTripDurationEvent>) => pipeline.features({ ...ride, ...changes });
+const featuresOf = (changes: Partial<TaxiTripDurationEvent>) =>
+  pipeline.features?.({ ...ride, ...changes }) ?? [];
 
 describe('features', () => {
   it('are pair, miles, fare per mile, hour, day from 1 for Sunday, and weekend', () => {

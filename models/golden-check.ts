@@ -1,0 +1,105 @@
+import { MillraceError, messageOf } from '../platform/errors.js';
+import { encoderOf, type Feature } from './input-encoder.js';
+import type { GoldenRow, ModelManifest } from './manifest.js';
+import type { RowResult } from './micro-batcher.js';
+import type { ModelOutput, OutputValue } from './outputs.js';
+import type { ModelArtifact } from './registry.js';
+import { elementDtype, type ModelRow } from './tensors.js';
+
+/** Trees sum float32 values of the size of the largest prediction. */
+const float32Tolerance = 1e-5;
+/** float16 has 11 bits: a step is up to 1e-3 of a number. */
+const float16Tolerance = 2e-3;
+
+/**
+ * Verifies every golden row alone, then all in one batch. Also warms up the model.
+ *
+ * @throws MillraceError `MODEL_REFUSED` with the first row that is not reproduced.
+ */
+export async function proveGolden(
+  artifact: ModelArtifact,
+  predict: (rows: readonly ModelRow[]) => Promise<RowResult[]>,
+): Promise<void> {
+  const { folder, manifest, golden } = artifact;
+  const refused = (problem: string, cause?: unknown) =>
+    new MillraceError(
+      'MODEL_REFUSED',
+      `Model ${manifest.name} ${manifest.version} (${folder}) was rejected: ${problem}. The graph differs from the trained model: export it again.`,
+      { cause },
+    );
+  const run = async (rows: readonly ModelRow[], what: string) => {
+    try {
+      return await predict(rows);
+    } catch (error) {
+      if (error instanceof MillraceError && error.retriable) throw error;
+      throw refused(`${what}: ${messageOf(error)}`, error);
+    }
+  };
+  const largest = golden.rows.reduce((size, { prediction }) => Math.max(size, Math.abs(prediction)), 1);
+  const tolerance = golden.tolerance ?? defaultTolerance(manifest);
+  const check = (index: number, got: RowResult | undefined, how: string) => {
+    const row = golden.rows[index];
+    const problem =
+      row === undefined || got === undefined
+        ? 'has no answer'
+        : got instanceof MillraceError
+          ? `has no score: ${messageOf(got)}`
+          : difference(got, row, tolerance * largest, tolerance);
+    if (problem !== undefined) throw refused(`golden row ${index} ${how} ${problem}`);
+  };
+  const rows = golden.rows.map(({ features }, index) => {
+    const row = encoderOf(manifest).encode(features as Feature[]);
+    if (row instanceof MillraceError) throw refused(`golden row ${index}: ${row.message}`, row);
+    return row;
+  });
+  for (const [index, row] of rows.entries()) {
+    check(index, (await run([row], `golden row ${index}`))[0], 'alone');
+  }
+  const results = await run(rows, 'the golden rows as a batch');
+  rows.forEach((_, index) => check(index, results[index], 'in a batch'));
+}
+
+function defaultTolerance({ inputs, output, runtime }: ModelManifest): number {
+  const halves =
+    output.dtype === 'float16' || inputs.some((input) => elementDtype(input, runtime) === 'float16');
+  return halves ? float16Tolerance : float32Tolerance;
+}
+
+/** Returns how an answer differs from a golden row, or undefined if it does not. */
+function difference(
+  { score, label, outputs }: ModelOutput,
+  golden: GoldenRow,
+  allowed: number,
+  tolerance: number,
+): string | undefined {
+  // The negation also rejects NaN.
+  if (!(Math.abs(score - golden.prediction) <= allowed)) {
+    return `returns ${score}, expected ${golden.prediction} within ${allowed}`;
+  }
+  if (golden.label !== undefined && golden.label !== label) {
+    return `has the label ${label}, expected ${golden.label}`;
+  }
+  for (const [name, expected] of Object.entries(golden.outputs ?? {})) {
+    const got = outputs[name];
+    if (got === undefined || !isClose(got, expected, tolerance)) {
+      return `returns ${name} ${JSON.stringify(got)}, expected ${JSON.stringify(expected)}`;
+    }
+  }
+  return undefined;
+}
+
+function isClose(got: OutputValue, expected: unknown, tolerance: number): boolean {
+  if (typeof got === 'number' && typeof expected === 'number') {
+    return Math.abs(got - expected) <= tolerance * Math.max(1, Math.abs(expected));
+  }
+  if (typeof got !== 'object' || typeof expected !== 'object' || expected === null) return got === expected;
+  const [ours, theirs] = [Object.entries(got), Object.entries(expected)];
+  return (
+    Array.isArray(got) === Array.isArray(expected) &&
+    ours.length === theirs.length &&
+    ours.every(
+      ([key, value]) =>
+        Object.hasOwn(expected, key) && isClose(value, (expected as Record<string, unknown>)[key], tolerance),
+    )
+  );
+}
