@@ -6,6 +6,7 @@ import { isSystemError, MillraceError, messageOf } from '../../platform/errors.j
 import { type Contract, loadContract } from '../../schemas/contracts.js';
 import { eventSchema } from '../../schemas/event-schema.js';
 import type { Pipeline } from './pipeline.js';
+import { readPipelineFile } from './pipeline-file.js';
 
 /** A pipeline of a project, with its contract. */
 export interface UsablePipeline {
@@ -118,6 +119,12 @@ export async function loadPipeline(project: string, name: string): Promise<Usabl
         `${[...reserved].join(' nor ')}: rename ${join(pipelinesFolder(project), name)}.`,
     );
   }
+  const described = join(pipelinesFolder(project), name, 'pipeline.json');
+  if ((await changedAt(described)) !== undefined) {
+    const { pipeline, contract } = await readPipelineFile(project, name, described);
+    eventSchema(contract.schema);
+    return { name, pipeline, contract };
+  }
   const pipeline = await importPipeline(await findModule(project, name), name);
   const contract = loadContract(name, 'event', contractsFolder(project));
   // Refuses types that an event can't have.
@@ -135,7 +142,7 @@ const members = {
   inputs: z.record(z.string(), z.string()).optional(),
   key: callable,
   sample: callable,
-} satisfies Record<keyof Pipeline, z.ZodType>;
+} satisfies Record<keyof Pipeline | 'inputs', z.ZodType>;
 const pipelineShape = z.strictObject(members);
 
 async function importPipeline(file: string, name: string): Promise<Pipeline> {

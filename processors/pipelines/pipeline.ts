@@ -25,10 +25,10 @@ export interface Pipeline<Event = object> {
    */
   inputs?: Readonly<Record<string, string>>;
   /**
-   * Returns the event's subject (a client, a vehicle): events with one key keep their order. Default: the
-   * event's id.
+   * Returns the event's subject (a client, a vehicle): events with one key keep their order. Default, also for
+   * undefined: the event's id.
    */
-  key?(this: void, event: Event): string;
+  key?(this: void, event: Event): string | undefined;
   /**
    * Returns a realistic event, for the demo, for load tests, and for the check that features fit a model:
    * before registration, and while it serves. Without it there is no such check.

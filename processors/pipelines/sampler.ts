@@ -1,20 +1,72 @@
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { packageRoot } from '../../platform/paths.js';
+import { z } from 'zod';
+import { MillraceError, messageOf } from '../../platform/errors.js';
+import { JsonFile } from '../../platform/json-file.js';
 
-/** Distribution of one column of a training table: see `models/training/README.md`, "Figures". */
-type ColumnFigures =
-  | { name: string; kind: 'numeric'; step: number; quantiles: number[] }
-  | { name: string; kind: 'categorical'; frequencies: Record<string, number> }
-  | { name: string; kind: 'text'; frequencies: [text: string, frequency: number][] };
+const text = z.string().min(1);
+const shareSchema = z.number().min(0).max(1);
+const valueSchema = z.union([z.string(), z.number(), z.boolean(), z.null()]);
 
-interface Figures {
-  /** The probabilities of `quantiles`. */
-  probabilities: number[];
-  columns: ColumnFigures[];
-  /** Of the columns' normal scores. */
-  correlation: number[][];
-}
+/** Distribution of one column of a training table: see `docs/projects.md`, "Figures". */
+const columnSchema = z.discriminatedUnion('kind', [
+  z.strictObject({
+    kind: z.literal('numeric'),
+    name: text,
+    step: z.number().positive(),
+    quantiles: z.array(z.number()),
+  }),
+  z.strictObject({
+    kind: z.literal('categorical'),
+    name: text,
+    frequencies: z.record(z.string(), shareSchema),
+  }),
+  z.strictObject({
+    kind: z.literal('text'),
+    name: text,
+    frequencies: z.array(z.tuple([z.string(), shareSchema])).min(1),
+  }),
+  // Values of several fields that go together: one value for each of `fields`, and their frequency.
+  z.strictObject({
+    kind: z.literal('joint'),
+    name: text,
+    fields: z.array(text).min(1),
+    frequencies: z.array(z.tuple([z.array(valueSchema), shareSchema])).min(1),
+  }),
+]);
+
+const figuresSchema = z
+  .strictObject({
+    /** The probabilities of `quantiles`. */
+    probabilities: z.array(shareSchema).min(2),
+    columns: z.array(columnSchema).min(1),
+    /** Of the columns' normal scores. */
+    correlation: z.array(z.array(z.number())),
+  })
+  .superRefine(({ probabilities, columns, correlation }, context) => {
+    const refuse = (path: (string | number)[], message: string): void =>
+      context.addIssue({ code: 'custom', path, message });
+    columns.forEach((column, index) => {
+      if (column.kind === 'numeric' && column.quantiles.length !== probabilities.length)
+        refuse(
+          ['columns', index, 'quantiles'],
+          `has to have ${probabilities.length} values, as probabilities`,
+        );
+      if (
+        column.kind === 'joint' &&
+        column.frequencies.some(([values]) => values.length !== column.fields.length)
+      )
+        refuse(
+          ['columns', index, 'frequencies'],
+          `has to have ${column.fields.length} values each, as fields`,
+        );
+    });
+    if (correlation.length !== columns.length || correlation.some((row) => row.length !== columns.length))
+      refuse(['correlation'], `has to have ${columns.length} rows and columns, one for each of columns`);
+    else if (cholesky(correlation).some((row, index) => !((row[index] ?? Number.NaN) > 0)))
+      refuse(['correlation'], 'has to be positive definite');
+  });
+
+type ColumnFigures = z.infer<typeof columnSchema>;
 
 /** Maps a source of numbers from 0 up to 1 to an event. */
 export type Sampler<Event> = (random: () => number) => Event;
@@ -23,27 +75,34 @@ export type Sampler<Event> = (random: () => number) => Event;
  * Draws realistic events from figures of a training table, with the same distribution of each column and the
  * same correlations (a Gaussian copula; Nelsen, "An Introduction to Copulas", section 2.3).
  *
- * @param name - of the figures in `models/training/figures/`.
+ * @param file - JSON, as `models/training/figures.py` writes it.
  * @returns a function from a source of numbers from 0 up to 1 to an event; the same numbers give the same
  *   event.
+ * @throws MillraceError `PIPELINE_INVALID` if the file can't be read or is no such file.
  */
-export function loadSampler<Event>(name: string): Sampler<Event> {
-  const { probabilities, columns, correlation } = readFigures(name) as Figures;
+export function loadSampler<Event>(file: string): Sampler<Event> {
+  const { probabilities, columns, correlation } = readFigures(file);
   const factor = cholesky(correlation);
   return (random) => {
     const normals = columns.map(() => standardNormal(random));
-    const values = columns.map((column, index) => {
+    const values = columns.flatMap((column, index) => {
       const score = (factor[index] ?? []).reduce((sum, weight, k) => sum + weight * (normals[k] ?? 0), 0);
-      return [column.name, quantile(column, probabilities, normalShare(score))];
+      return quantile(column, probabilities, normalShare(score));
     });
     return Object.fromEntries(values) as Event;
   };
 }
 
-/** @param name - of the file in `models/training/figures/`. */
-export function readFigures(name: string): unknown {
-  const file = join(packageRoot, 'models', 'training', 'figures', `${name}.json`);
-  return JSON.parse(readFileSync(file, 'utf8')) as unknown;
+function readFigures(file: string): z.infer<typeof figuresSchema> {
+  let json: string;
+  try {
+    json = readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new MillraceError('PIPELINE_INVALID', `Cannot read the figures ${file}: ${messageOf(error)}.`, {
+      cause: error,
+    });
+  }
+  return new JsonFile(json, file, 'PIPELINE_INVALID').check(figuresSchema);
 }
 
 /**
@@ -60,13 +119,23 @@ export function seededRandom(seed: number): () => number {
   };
 }
 
-function quantile(column: ColumnFigures, probabilities: readonly number[], share: number): number | string {
-  if (column.kind === 'text') return pick(column.frequencies, share);
+/** Returns the fields of an event, with their values, at a probability of a column's distribution. */
+function quantile(
+  column: ColumnFigures,
+  probabilities: readonly number[],
+  at: number,
+): (readonly [field: string, value: unknown])[] {
+  if (column.kind === 'text') return [[column.name, pick(column.frequencies, at)]];
+  if (column.kind === 'joint') {
+    const values = pick(column.frequencies, at);
+    return column.fields.map((field, index) => [field, values?.[index]]);
+  }
   if (column.kind === 'categorical') {
     const codes = Object.entries(column.frequencies).toSorted(([a], [b]) => Number(a) - Number(b));
-    return Number(pick(codes, share));
+    return [[column.name, Number(pick(codes, at))]];
   }
-  return Math.round(interpolate(probabilities, column.quantiles, share) / column.step) * column.step;
+  const steps = Math.round(interpolate(probabilities, column.quantiles, at) / column.step);
+  return [[column.name, steps * column.step]];
 }
 
 /**
@@ -87,13 +156,13 @@ export function interpolate(
 }
 
 /** Returns the first value whose cumulated frequency reaches the share. */
-export function pick(
-  frequencies: readonly (readonly [string, number, ...unknown[]])[],
-  share: number,
-): string {
+export function pick<Value>(
+  frequencies: readonly (readonly [Value, number, ...unknown[]])[],
+  at: number,
+): Value | undefined {
   let cumulated = 0;
-  const found = frequencies.find(([, frequency]) => (cumulated += frequency) >= share);
-  return (found ?? frequencies.at(-1))?.[0] ?? '';
+  const found = frequencies.find(([, frequency]) => (cumulated += frequency) >= at);
+  return (found ?? frequencies.at(-1))?.[0];
 }
 
 /** Returns the lower triangular factor L of a positive definite matrix, L·Lᵀ. */

@@ -1,11 +1,15 @@
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { packageRoot } from '../../platform/paths.js';
 import { loadContract } from '../../schemas/contracts.js';
 import { eventSchema } from '../../schemas/event-schema.js';
 import type { CreditDefaultEvent } from '../../schemas/types.js';
 import { loadSampler, seededRandom } from './sampler.js';
 
 describe('loadSampler', () => {
-  const sample = loadSampler<CreditDefaultEvent>('credit-default');
+  const sample = loadSampler<CreditDefaultEvent>(
+    join(packageRoot, 'models/training/figures/credit-default.json'),
+  );
   const random = seededRandom(7);
   const clients = Array.from({ length: 5000 }, () => sample(random));
 

@@ -1,6 +1,8 @@
 import type { CarPriceEvent } from '../../../schemas/types.js';
 import { definePipeline } from '../pipeline.js';
 import { loadSampler } from '../sampler.js';
+import { join } from 'node:path';
+import { packageRoot } from '../../../platform/paths.js';
 
 /** A car from the sampler: `kind` has the correlated values, `group|vehicle type|badge|fuel|gearbox`. */
 type SampledCar = Omit<
@@ -8,7 +10,7 @@ type SampledCar = Omit<
   'model_group' | 'vehicle_type' | 'model' | 'fuel_type' | 'gear_type'
 > & { kind: string };
 
-const drawCar = loadSampler<SampledCar>('car-price');
+const drawCar = loadSampler<SampledCar>(join(packageRoot, 'models/training/figures/car-price.json'));
 
 /**
  * Price of a used Mercedes-Benz: each model group has its own model. A car has no identity, so events have no

@@ -1,6 +1,8 @@
 import type { CreditDefaultEvent } from '../../../schemas/types.js';
 import { definePipeline } from '../pipeline.js';
 import { loadSampler } from '../sampler.js';
+import { join } from 'node:path';
+import { packageRoot } from '../../../platform/paths.js';
 
 /**
  * Probability that a credit-card client fails to make next month's payment, from the 23 columns of the UCI
@@ -33,5 +35,5 @@ export const pipeline = definePipeline<CreditDefaultEvent>({
     client.PAY_AMT5,
     client.PAY_AMT6,
   ],
-  sample: loadSampler('credit-default'),
+  sample: loadSampler(join(packageRoot, 'models/training/figures/credit-default.json')),
 });

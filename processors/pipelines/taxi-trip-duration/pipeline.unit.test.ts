@@ -1,8 +1,9 @@
+import { createRequire } from 'node:module';
 import { describe, expect, it } from 'vitest';
 import { loadContract } from '../../../schemas/contracts.js';
 import { eventSchema } from '../../../schemas/event-schema.js';
 import type { TaxiTripDurationEvent } from '../../../schemas/types.js';
-import { readFigures, seededRandom } from '../sampler.js';
+import { seededRandom } from '../sampler.js';
 import { pipeline } from './pipeline.js';
 
 const ride: TaxiTripDurationEvent = {
@@ -38,7 +39,7 @@ describe('features', () => {
 });
 
 describe('sample', () => {
-  const figures = readFigures('taxi-trip-duration') as {
+  const figures = createRequire(import.meta.url)('#figures/taxi-trip-duration.json') as {
     pairs: [string, number][];
     hours: Record<string, number>;
     days: Record<string, number>;

@@ -1,5 +1,6 @@
 import type { TaxiTripDurationEvent } from '../../../schemas/types.js';
-import { interpolate, pick, readFigures } from '../sampler.js';
+import { createRequire } from 'node:module';
+import { interpolate, pick } from '../sampler.js';
 
 /** Distribution of a value from some miles on, up to the next band. */
 interface Band {
@@ -29,8 +30,8 @@ interface RideFigures {
 
 const quarterHourMs = 15 * 60_000;
 const dayMs = 24 * 60 * 60_000;
-const { probabilities, pairs, hours, days, miles, meter, fares, tips } = readFigures(
-  'taxi-trip-duration',
+const { probabilities, pairs, hours, days, miles, meter, fares, tips } = createRequire(import.meta.url)(
+  '#figures/taxi-trip-duration.json',
 ) as RideFigures;
 const typicalMiles = new Map(pairs.map(([pair, , typical]) => [pair, typical]));
 const hourShares = Object.entries(hours);
@@ -41,7 +42,7 @@ const dayShares = Object.entries(days);
  * on the areas, and a fare that depends on the miles.
  */
 export function drawRide(random: () => number, now: number = Date.now()): TaxiTripDurationEvent {
-  const pair = pick(pairs, random());
+  const pair = pick(pairs, random()) ?? '';
   const [pickup_community_area = 0, dropoff_community_area = 0] = pair.split('-').map(Number);
   const typical = typicalMiles.get(pair) ?? 0;
   const trip_miles = rounded(typical * drawFrom(miles, typical, random), 100);
