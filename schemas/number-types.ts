@@ -4,6 +4,10 @@ import { lastDate, parseDay, parseTime, timeExample } from './times.js';
 /** The type of a number, or of a time that Avro has as a number. */
 export type NumberType = Extract<FieldType, { kind: NumberKind }>;
 
+export function isNumberType(type: FieldType): type is NumberType {
+  return type.kind in ranges;
+}
+
 interface NumberRange {
   /** What a value must be, in words. */
   kind: string;

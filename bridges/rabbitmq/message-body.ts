@@ -1,7 +1,9 @@
 import { MillraceError } from '../../platform/errors.js';
 import { isStorable } from '../../analytics/rows.js';
-import type { AvroType, ContractField, RecordSchema } from '../../schemas/contracts.js';
+import type { RecordSchema } from '../../schemas/contracts.js';
+import { type EventField, eventShape, type FieldType } from '../../schemas/field-types.js';
 import { isAmbiguousNumber } from '../../schemas/number-text.js';
+import { isNumberType } from '../../schemas/number-types.js';
 
 /** The properties of a message that matter for its event. */
 interface BodyProperties {
@@ -27,12 +29,12 @@ function isNumberText(value: string): boolean {
 const envelope = ['event_id', 'event_time'];
 
 /**
- * Returns a reader of JSON bodies. Unknown members are dropped, and numeric text is accepted for a number
+ * Returns a reader of JSON bodies. Unknown members are dropped, also of nested records, and numeric text is accepted for a number
  * (`20000.0` is a whole number in JSON already). The property `message_id` is the event's id, `timestamp` its
  * time. The values are validated later, as over HTTP.
  */
 export function bodyReader(contract: RecordSchema): ReadBody {
-  const fields = contract.fields.map((field) => ({ name: field.name, numeric: isNumeric(field) }));
+  const readFields = fieldsReader(eventShape(contract).fields);
   return (content, { messageId, timestamp, contentEncoding }) => {
     let body: unknown;
     try {
@@ -44,13 +46,7 @@ export function bodyReader(contract: RecordSchema): ReadBody {
     if (typeof body !== 'object' || body === null || Array.isArray(body))
       return new MillraceError('EVENT_INVALID', 'The message must be one JSON object.');
     const given = body as Record<string, unknown>;
-    const event: Record<string, unknown> = {};
-    // In the contract's order, which is the fastest to validate.
-    for (const { name, numeric } of fields) {
-      const value = given[name];
-      if (value === undefined) continue;
-      event[name] = numeric && typeof value === 'string' && isNumberText(value) ? Number(value) : value;
-    }
+    const event = readFields(given);
     for (const name of envelope) if (given[name] !== undefined) event[name] = given[name];
     if (typeof messageId === 'string' && messageId !== '') event['event_id'] = messageId;
     const time = typeof timestamp === 'number' ? timestamp * 1000 : Number.NaN;
@@ -59,16 +55,39 @@ export function bodyReader(contract: RecordSchema): ReadBody {
   };
 }
 
-/** Also of a type with an attribute, such as `{"type": "long", "logicalType": "timestamp-millis"}`. */
-function isNumeric({ type }: ContractField): boolean {
-  const branches: AvroType[] = Array.isArray(type) ? type : [type];
-  return branches.some((branch) => numeric.has(nameOf(branch)));
+type Read = (value: unknown) => unknown;
+
+/** Keeps the contract's order, which is the fastest to validate. */
+function fieldsReader(
+  fields: readonly EventField[],
+): (values: Record<string, unknown>) => Record<string, unknown> {
+  const reads = fields.map(({ name, type }) => [name, reader(type)] as const);
+  return (values) => {
+    const kept: Record<string, unknown> = {};
+    for (const [name, read] of reads) if (Object.hasOwn(values, name)) kept[name] = read(values[name]);
+    return kept;
+  };
 }
 
-const numeric: ReadonlySet<unknown> = new Set(['int', 'long', 'float', 'double']);
+/** Nested values are read as leniently. */
+function reader(type: FieldType): Read {
+  if (isNumberType(type))
+    return (value) => (typeof value === 'string' && isNumberText(value) ? Number(value) : value);
+  if (type.kind === 'array') {
+    const read = reader(type.items);
+    return (value) => (Array.isArray(value) ? value.map(read) : value);
+  }
+  if (type.kind !== 'record' && type.kind !== 'map') return (value) => value;
+  const read = type.kind === 'record' ? fieldsReader(type.fields) : entriesReader(reader(type.values));
+  return (value) =>
+    typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? read(value as Record<string, unknown>)
+      : value;
+}
 
-function nameOf(type: unknown): unknown {
-  return typeof type === 'object' && type !== null && 'type' in type ? nameOf(type.type) : type;
+function entriesReader(read: Read) {
+  return (values: Record<string, unknown>): Record<string, unknown> =>
+    Object.fromEntries(Object.entries(values).map(([key, value]) => [key, read(value)]));
 }
 
 /** Describes how a body is compressed, if its sender says so. */

@@ -84,3 +84,39 @@ describe('a message’s body', () => {
     expect(message('utf-8')).not.toContain('compressed');
   });
 });
+
+it('reads nested values as leniently as others', () => {
+  const line = { type: 'record', name: 'Line', fields: [{ name: 'price', type: 'double' }] } as const;
+  const readOrder = bodyReader({
+    type: 'record',
+    name: 'Order',
+    fields: [
+      { name: 'lines', type: { type: 'array', items: { ...line, fields: [...line.fields] } } },
+      { name: 'first', type: ['null', 'Line'] },
+      { name: 'at', type: { type: 'map', values: { type: 'long', logicalType: 'timestamp-millis' } } },
+      { name: 'note', type: 'string' },
+    ],
+  });
+  const given = (order: object): unknown => readOrder(Buffer.from(JSON.stringify(order)), {});
+  expect(
+    given({
+      note: '5',
+      at: { a: '1769795100000', b: '2026-01-31' },
+      first: { price: '2', of_another_program: true },
+      lines: [{ price: '1.5', more: 1 }, null, 'x', { price: '1,5' }],
+    }),
+  ).toEqual({
+    lines: [{ price: 1.5 }, null, 'x', { price: '1,5' }],
+    first: { price: 2 },
+    at: { a: 1_769_795_100_000, b: '2026-01-31' },
+    note: '5',
+  });
+  // As they came, for the contract to refuse.
+  const wrong = { lines: { 0: 1 }, first: [1], at: 5 };
+  expect(given(wrong)).toEqual(wrong);
+  const special = readOrder(Buffer.from('{"at": {"__proto__": "7"}, "constructor": 1}'), {}) as {
+    at: object;
+  };
+  expect(Object.entries(special.at)).toEqual([['__proto__', 7]]);
+  expect(Object.keys(special)).toEqual(['at']);
+});

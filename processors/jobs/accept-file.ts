@@ -6,7 +6,7 @@ import type { JobLog } from './job-log.js';
 import type { JobRunner } from './job-runner.js';
 import { type Job, newRowIds } from './job.js';
 import type { FileParser } from './parser/file-parser.js';
-import { checkColumns } from './row-event.js';
+import { checkColumns } from './row-columns.js';
 
 /** A file that {@link JobFiles.receive} has written to disk, before it belongs to a job. */
 export interface ReceivedFile {

@@ -24,7 +24,8 @@ import { JobHeartbeat } from './job-heartbeat.js';
 import type { JobLog } from './job-log.js';
 import { addedColumns, findOutcomes, rowsPerQuery, toAddedValues } from './job-result.js';
 import type { FileParser, ParsedFile } from './parser/file-parser.js';
-import { checkColumns, toEvent } from './row-event.js';
+import { checkColumns } from './row-columns.js';
+import { toEvent } from './row-event.js';
 
 /** CloudEvents source of the rows’ events. */
 const source = 'millrace/file';

@@ -3,7 +3,8 @@ import type { RecordSchema } from '../../schemas/contracts.js';
 import { eventSchema, fieldErrors, InvalidEvent } from '../../schemas/event-schema.js';
 import { type DecimalColumns, examine } from './formats/examine.js';
 import type { InputFile } from './formats/file-format.js';
-import { checkColumns, toEvent } from './row-event.js';
+import { checkColumns } from './row-columns.js';
+import { toEvent } from './row-event.js';
 
 const contract: RecordSchema = {
   type: 'record',
@@ -152,5 +153,152 @@ describe('checkColumns', () => {
     check(undefined);
     expect(() => check(['Count'])).toThrow('has no count');
     expect(() => check(['count', 'text', 'text'])).toThrow('names text twice');
+  });
+});
+
+const order: RecordSchema = {
+  type: 'record',
+  name: 'Order',
+  fields: [
+    { name: 'id', type: 'string' },
+    {
+      name: 'customer',
+      type: {
+        type: 'record',
+        name: 'Customer',
+        fields: [
+          { name: 'age', type: 'int', minimum: 0, maximum: 120 },
+          { name: 'vip', type: 'boolean', default: false },
+        ],
+      },
+    },
+    { name: 'payer', type: ['null', 'Customer'] },
+    { name: 'readings', type: { type: 'array', items: 'double' }, maxItems: 3 },
+    { name: 'gaps', type: ['null', { type: 'array', items: ['null', 'int'] }], default: null },
+    { name: 'tags', type: { type: 'map', values: 'string' }, default: { by: 'default' } },
+    { name: 'lines', type: { type: 'array', items: 'Customer' }, default: [] },
+  ],
+};
+
+describe('nested values of a row', () => {
+  const nested = eventSchema(order);
+  const orderOf = (values: Record<string, unknown>, decimals?: DecimalColumns): unknown => {
+    const validate = (given: unknown): object | InvalidEvent => {
+      const { data, error } = nested.safeParse(given);
+      return data ?? new InvalidEvent(fieldErrors(error));
+    };
+    const result = toEvent({ values }, order, { validate }, false, decimals);
+    return result instanceof InvalidEvent ? result.message : result;
+  };
+  const defaults = { payer: null, gaps: null, tags: { by: 'default' }, lines: [] };
+
+  it('have a column for each value inside them', () => {
+    const row = {
+      'tags.red': '1',
+      'tags.blue': '',
+      'readings.1': ' 2.5 ',
+      'readings.0': '1',
+      'readings.2': null,
+      'gaps.0': '1',
+      'gaps.2': '3',
+      'lines.0.age': '5',
+      'customer.vip': 'TRUE',
+      'customer.age': 30,
+      'customer.more': 'of other programs',
+      'payer.age': '',
+      'payer.vip': null,
+      id: '7',
+    };
+    const expected = {
+      id: '7',
+      customer: { age: 30, vip: true },
+      payer: null,
+      readings: [1, 2.5],
+      gaps: [1, null, 3],
+      tags: { red: '1' },
+      lines: [{ age: 5, vip: false }],
+    };
+    expect(orderOf(row)).toEqual(expected);
+    expect(Object.keys(orderOf(row) as object)).toEqual(Object.keys(expected));
+  });
+
+  it('or are JSON in one column', () => {
+    const row = {
+      id: 'a',
+      customer: '{"vip": true, "age": 30}',
+      payer: ' ',
+      readings: '[1, 2]',
+      tags: '{"a.b": "c"}',
+      gaps: '[null]',
+      lines: '[{"age": 1}]',
+    };
+    const lines = [{ age: 1, vip: false }];
+    const expected = { id: 'a', customer: { age: 30, vip: true }, payer: null, readings: [1, 2], lines };
+    expect(orderOf(row)).toEqual({ ...expected, tags: { 'a.b': 'c' }, gaps: [null] });
+    expect(orderOf({ ...row, readings: '[1, 2', customer: '30' })).toMatch(
+      /^readings must be JSON in this column: /,
+    );
+    expect(orderOf({ ...row, readings: '["1"]', customer: '30' })).toBe(
+      'customer must be an object; readings.0 must be a number',
+    );
+    expect(orderOf({ ...row, readings: 5 })).toBe('readings must be an array');
+    expect(orderOf({ ...row, tags: '{"__proto__": "x"}' })).toBe('tags.__proto__ can’t be the key of a map');
+  });
+
+  it('are missing if all their cells are empty', () => {
+    const row = { id: 'a', 'customer.age': '1', readings: '[]' };
+    expect(orderOf(row)).toEqual({ id: 'a', customer: { age: 1, vip: false }, readings: [], ...defaults });
+    expect(orderOf({ ...row, readings: undefined, 'readings.0': '', 'tags.x': '' })).toMatchObject({
+      readings: [],
+      tags: defaults.tags,
+    });
+    expect(orderOf({ ...row, readings: '' })).toBe('readings is missing');
+    expect(orderOf({ ...row, 'customer.age': '' })).toBe('customer.age is missing');
+    expect(orderOf({ ...row, readings: undefined, 'readings.0': '', 'readings.1': '2' })).toBe(
+      'readings.0 is missing',
+    );
+  });
+
+  it('are reported by column', () => {
+    const row = { id: 'a', 'customer.age': '121', 'readings.0': '1.500', 'tags.__proto__': 'x' };
+    expect(orderOf(row)).toBe(
+      "customer.age must be a whole number from 0 to 120; readings.0 must be a number, and is '1.500', which may " +
+        'be 1500 or 1.5: write 1500 or 1.50; tags.__proto__ can’t be the key of a map',
+    );
+    expect(orderOf({ ...row, 'customer.age': { text: '#N/A', problem: 'holds the error #N/A' } })).toBe(
+      'customer.age holds the error #N/A',
+    );
+    const fitting = { id: 'a', 'customer.age': '1', 'readings.0': '1.500' };
+    expect(orderOf(fitting, new Set(['readings.0']))).toMatchObject({ readings: [1.5] });
+  });
+
+  it('need the columns of what is required, in one way', () => {
+    const check = (...columns: string[]): void => checkColumns({ columns }, order);
+    check('id', 'customer.age', 'readings');
+    check('id', 'customer', 'readings.0', 'readings.2', 'payer', 'tags.x', 'tags.y', 'lines.0.age');
+    check(
+      'id',
+      'customer.age',
+      'readings',
+      'payer.of_another_program',
+      'id.x',
+      'tags',
+      'tags_of',
+      'readings_0',
+    );
+    for (const [columns, problem] of [
+      [['id', 'customer.vip'], 'has no customer.age, readings.'],
+      [['id', 'customer.other', 'readings'], 'has no customer.age.'],
+      [['customer.age', 'readings', 'id.x'], 'has no id.'],
+      [['id', 'customer', 'readings', 'payer.vip'], 'has no payer.age.'],
+      [['id', 'customer', 'readings', 'lines.1.vip'], 'has no lines.1.age.'],
+      [['id', 'customer', 'customer.age', 'readings'], 'names both customer and customer.age.'],
+      [['id', 'customer', 'readings', 'readings.1'], 'names both readings and readings.1.'],
+      [['id', 'customer.age', 'readings.0', 'readings.0'], 'names readings.0 twice.'],
+      [['id', 'customer', 'readings.3'], 'names readings.3. Items of readings are readings.0 to readings.2.'],
+      [['id', 'customer', 'readings.x'], 'names readings.x.'],
+      [['id', 'customer', 'readings', 'gaps.10000'], 'Items of gaps are gaps.0 to gaps.9999.'],
+    ] as [string[], string][])
+      expect(() => check(...columns)).toThrow(problem);
   });
 });
