@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { MillraceError } from '../platform/errors.js';
 import { packageRoot } from '../platform/paths.js';
 import { makeRow } from '../processors/scoring/features.js';
-import { pipeline as carPrice } from '../processors/pipelines/car-price/pipeline.js';
+import { loadPipeline } from '../processors/pipelines/load-pipelines.js';
 import { pipeline as taxi } from '../processors/pipelines/taxi-trip-duration/pipeline.js';
 import { seededRandom } from '../processors/pipelines/sampler.js';
 import type { CarPriceEvent, TaxiTripDurationEvent } from '../schemas/types.js';
@@ -16,6 +16,7 @@ import { scoresOf } from './testing/answers.js';
 const runtime = createModelRuntime();
 afterAll(() => runtime.close());
 
+const { pipeline: carPrice } = await loadPipeline(packageRoot, 'car-price');
 const models = new Map<string, LoadedModel>();
 const names = ['taxi-trip-duration', ...(carPrice.models ?? [])];
 

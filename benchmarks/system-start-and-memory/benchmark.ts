@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { pipeline } from '../../processors/pipelines/credit-default/pipeline.js';
+import { packageRoot } from '../../platform/paths.js';
+import { loadPipeline } from '../../processors/pipelines/load-pipelines.js';
 import { seededRandom } from '../../processors/pipelines/sampler.js';
 import type { Benchmark, Figure } from '../benchmark.js';
 import { figure } from '../benchmark.js';
@@ -94,6 +95,7 @@ async function runEvents(
 
 /** Resolves when all are accepted. Each event is one of 5,000 samples; the system gives it a unique id. */
 async function sendEvents(url: string, count: number): Promise<void> {
+  const { pipeline } = await loadPipeline(packageRoot, 'credit-default');
   const random = seededRandom(7);
   const body = Array.from({ length: eventsInRequest }, () => JSON.stringify(pipeline.sample?.(random))).join(
     '\n',

@@ -44,6 +44,8 @@ KILOMETERS_PER_MILE = 1.609344
 USUAL_PRICE = 20_000
 # A figures file holds what many cars share: rarer combinations of class, badge, fuel and gearbox are left out.
 FEWEST_CARS = 5
+# Columns whose values go together.
+KIND = ["group", "vehicle_type", "model", "fuel_type", "gear_type"]
 
 
 def load(file: Path) -> pd.DataFrame:
@@ -123,7 +125,7 @@ def export(name: str, booster: lightgbm.Booster):
 
 def make_figures(cars: pd.DataFrame) -> dict:
     """Kinds of cars stand in the order of their typical price, so that the copula can say which are young and little driven."""
-    kinds = cars[["group", "vehicle_type", "model", "fuel_type", "gear_type"]].astype(str).agg("|".join, axis=1)
+    kinds = cars[KIND].astype(str).agg("|".join, axis=1)
     shared = kinds.map(kinds.value_counts()) >= FEWEST_CARS
     cars, kinds = cars[shared], kinds[shared]
     order = cars.price.groupby(kinds).median().sort_values(kind="stable").index.tolist()
@@ -134,7 +136,9 @@ def make_figures(cars: pd.DataFrame) -> dict:
             "kilometers": cars.kilometers,
         }
     )
-    figures = describe(columns, [], {"kilometers": 10}, {"kind": order})
+    fields = ["model_group", *KIND[1:]]
+    values = [[*kind[:2], int(kind[2]), *kind[3:]] for kind in (text.split("|") for text in order)]
+    figures = describe(columns, [], {"kilometers": 10}, {"kind": (fields, values)})
     for name, values in EFFECTS.items():
         frequencies = [[value, share] for value, (share, _) in values.items()]
         figures["columns"].append({"name": name, "kind": "text", "frequencies": frequencies})
@@ -145,14 +149,13 @@ def make_figures(cars: pd.DataFrame) -> dict:
 def golden_rows(figures: dict, group: str, rows: np.ndarray) -> np.ndarray:
     """Cars that are nobody's: drawn from the figures, then corners."""
     drawn = sample(figures, 400, np.random.default_rng(SEED))
-    texts = [[text for text, _ in column["frequencies"]] for column in figures["columns"] if column["kind"] == "text"]
-    kinds = [texts[0][int(place)].split("|") for place in drawn[:, 0]]
-    cars = pd.DataFrame(kinds, columns=["group", "vehicle_type", "model", "fuel_type", "gear_type"])
-    cars = cars.assign(model=cars.model.astype(int), age_in_months=drawn[:, 1], kilometers=drawn[:, 2])
+    kinds, *texts = [[value for value, _ in column["frequencies"]] for column in figures["columns"] if column["kind"] != "numeric"]
+    cars = pd.DataFrame([kinds[int(place)] for place in drawn[:, 0]], columns=KIND)
+    cars = cars.assign(age_in_months=drawn[:, 1], kilometers=drawn[:, 2])
     factors = np.column_stack(
         [
             [values[text[int(place)]][1] for place in drawn[:, 3 + position]]
-            for position, (values, text) in enumerate(zip(EFFECTS.values(), texts[1:], strict=True))
+            for position, (values, text) in enumerate(zip(EFFECTS.values(), texts, strict=True))
         ]
     )
     of_group = (cars.group == group).to_numpy()

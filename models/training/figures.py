@@ -7,14 +7,20 @@ from scipy.stats import norm, rankdata
 PROBABILITIES = [0, 0.01, *(round(0.05 * step, 2) for step in range(1, 20)), 0.99, 0.999, 1]
 
 
-def describe(table: pd.DataFrame, categorical: list[str], steps: dict[str, int], texts: dict[str, list[str]] = {}) -> dict:
-    """`steps`: columns whose values are multiples of something other than 1. `texts`: columns that hold places in a list of texts."""
+def describe(
+    table: pd.DataFrame, categorical: list[str], steps: dict[str, int], joint: dict[str, tuple[list[str], list[list]]] = {}
+) -> dict:
+    """`steps`: columns whose values are multiples of something other than 1.
+
+    `joint`: columns that hold places in a list of values that go together, with the fields that have the values.
+    """
     columns = []
     for name in table.columns:
-        if name in texts:
+        if name in joint:
+            fields, values = joint[name]
             shares = table[name].value_counts(normalize=True)
-            frequencies = [[text, round(shares.get(place, 0), 5)] for place, text in enumerate(texts[name])]
-            columns.append({"name": name, "kind": "text", "frequencies": frequencies})
+            frequencies = [[each, round(shares.get(place, 0), 5)] for place, each in enumerate(values)]
+            columns.append({"name": name, "kind": "joint", "fields": fields, "frequencies": frequencies})
         elif name in categorical:
             shares = table[name].value_counts(normalize=True).sort_index()
             frequencies = {str(value): round(share, 5) for value, share in shares.items()}
@@ -30,15 +36,15 @@ def describe(table: pd.DataFrame, categorical: list[str], steps: dict[str, int],
 
 
 def sample(figures: dict, count: int, random: np.random.Generator) -> np.ndarray:
-    """Rows drawn as the figures say: correlated normals → uniforms → each column's own distribution. A text is its place in the list."""
+    """Rows drawn as the figures say: correlated normals → uniforms → each column's own distribution. A text, or values that go together, are their place in the list."""
     factor = np.linalg.cholesky(np.array(figures["correlation"]))
     uniforms = norm.cdf(random.standard_normal((count, len(factor))) @ factor.T)
     rows = np.empty_like(uniforms)
     for index, column in enumerate(figures["columns"]):
         if column["kind"] != "numeric":
-            texts = column["kind"] == "text"
-            values = np.arange(len(column["frequencies"])) if texts else np.array([float(value) for value in column["frequencies"]])
-            bounds = np.cumsum([share for _, share in column["frequencies"]] if texts else list(column["frequencies"].values()))
+            listed = column["kind"] in ("text", "joint")
+            values = np.arange(len(column["frequencies"])) if listed else np.array([float(value) for value in column["frequencies"]])
+            bounds = np.cumsum([share for _, share in column["frequencies"]] if listed else list(column["frequencies"].values()))
             rows[:, index] = values[np.minimum(np.searchsorted(bounds, uniforms[:, index]), len(values) - 1)]
         else:
             drawn = np.interp(uniforms[:, index], figures["probabilities"], column["quantiles"])

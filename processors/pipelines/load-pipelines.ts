@@ -142,7 +142,7 @@ const members = {
   inputs: z.record(z.string(), z.string()).optional(),
   key: callable,
   sample: callable,
-} satisfies Record<keyof Pipeline | 'inputs', z.ZodType>;
+} satisfies Record<keyof Pipeline, z.ZodType>;
 const pipelineShape = z.strictObject(members);
 
 async function importPipeline(file: string, name: string): Promise<Pipeline> {

@@ -59,8 +59,7 @@ export async function readPipelineFile(
   ];
   if (problems.length > 0) throw json.error(problems);
   const { key, model, inputs, sample } = described;
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- inputs
-  const pipeline = {
+  const pipeline: Pipeline = {
     name,
     models,
     ...(model === undefined ? {} : { model: modelByValue(model) }),
@@ -69,7 +68,7 @@ export async function readPipelineFile(
     ...(sample === undefined
       ? {}
       : { sample: await atAsync(json, ['sample'], () => loadSample(project, sample, contract)) }),
-  } as unknown as Pipeline;
+  };
   return { pipeline, contract };
 }
 

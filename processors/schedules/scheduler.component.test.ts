@@ -5,6 +5,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { type EmbeddedKafka, startKafka } from '../../embedded/kafka/start.js';
 import { silentLogger } from '../../platform/logger.js';
 import { createMetrics } from '../../platform/metrics.js';
+import { packageRoot } from '../../platform/paths.js';
 import { loadContract } from '../../schemas/contracts.js';
 import type { ScheduleRun } from '../../schemas/types.js';
 import { SchemaRegistryClient } from '../../streams/schema-registry.js';
@@ -14,11 +15,12 @@ import { pipelineTopics, pipelineTopicSpecs, systemTopics, systemTopicSpecs } fr
 import { unique } from '../../tests/contract/client.js';
 import { apiKeys, FlakyNetwork } from '../../tests/contract/flaky-network.js';
 import type { OpenPipeline, RegisteredContract } from '../pipelines/open-pipelines.js';
-import { pipeline as creditDefault } from '../pipelines/credit-default/pipeline.js';
+import { loadPipeline } from '../pipelines/load-pipelines.js';
 import { followScheduleRuns } from './schedule-runs.js';
 import type { Schedule } from './schedule.js';
 import { Scheduler } from './scheduler.js';
 
+const creditDefault = await loadPipeline(packageRoot, 'credit-default');
 let folder: string;
 let kafka: EmbeddedKafka;
 let registry: SchemaRegistryClient;
@@ -78,7 +80,7 @@ async function start(schedule: Schedule, now: () => number = Date.now) {
   // The part of a pipeline that a scheduler uses, without models.
   const pipeline = {
     name: schedule.pipeline,
-    pipeline: creditDefault,
+    pipeline: creditDefault.pipeline,
     event,
     topics: pipelineTopics(schedule.pipeline),
   } as OpenPipeline;

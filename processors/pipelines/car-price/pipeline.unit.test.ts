@@ -1,10 +1,12 @@
 import { describe, expect, it } from 'vitest';
+import { packageRoot } from '../../../platform/paths.js';
 import { loadContract } from '../../../schemas/contracts.js';
 import { eventSchema } from '../../../schemas/event-schema.js';
 import type { CarPriceEvent } from '../../../schemas/types.js';
 import { seededRandom } from '../sampler.js';
-import { pipeline } from './pipeline.js';
+import { loadPipeline } from '../load-pipelines.js';
 
+const { pipeline } = await loadPipeline(packageRoot, 'car-price');
 const random = seededRandom(5);
 const cars = Array.from({ length: 5000 }, () => pipeline.sample?.(random) as CarPriceEvent);
 const share = (fits: (car: CarPriceEvent) => boolean): number => cars.filter(fits).length / cars.length;
