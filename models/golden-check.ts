@@ -14,12 +14,13 @@ const float16Tolerance = 2e-3;
 /**
  * Verifies every golden row alone, then all in one batch. Also warms up the model.
  *
+ * @returns the answers.
  * @throws MillraceError `MODEL_REFUSED` with the first row that is not reproduced.
  */
 export async function proveGolden(
   artifact: ModelArtifact,
   predict: (rows: readonly ModelRow[]) => Promise<RowResult[]>,
-): Promise<void> {
+): Promise<ModelOutput[]> {
   const { folder, manifest, golden } = artifact;
   const refused = (problem: string, cause?: unknown) =>
     new MillraceError(
@@ -57,6 +58,7 @@ export async function proveGolden(
   }
   const results = await run(rows, 'the golden rows as a batch');
   rows.forEach((_, index) => check(index, results[index], 'in a batch'));
+  return results.filter((result): result is ModelOutput => !(result instanceof MillraceError));
 }
 
 function defaultTolerance({ inputs, output, runtime }: ModelManifest): number {

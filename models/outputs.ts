@@ -17,6 +17,37 @@ export interface ModelOutput {
   outputs: Readonly<Record<string, OutputValue>>;
 }
 
+/** Dimensions of the named outputs in one row: none for a single value, one for classes. */
+export type OutputShapes = Readonly<Record<string, readonly number[]>>;
+
+/** Returns the dimensions of an answer's outputs. */
+export function shapesOf({ outputs }: ModelOutput): OutputShapes {
+  return Object.fromEntries(Object.entries(outputs).map(([name, value]) => [name, dimensionsOf(value)]));
+}
+
+function dimensionsOf(value: OutputValue): number[] {
+  if (typeof value !== 'object') return [];
+  if (!Array.isArray(value)) return [Object.keys(value).length];
+  const items = value as readonly OutputValue[];
+  return [items.length, ...(items[0] === undefined ? [] : dimensionsOf(items[0]))];
+}
+
+/** Whether a model's predictions have labels. */
+export function givesLabels({ output, runtime }: Pick<ModelManifest, 'output' | 'runtime'>): boolean {
+  return output.decision !== undefined || output.classes !== undefined || runtime.label_tensor !== undefined;
+}
+
+/** Whether a model gives more than one number, its score. */
+export function givesMore({
+  manifest,
+  outputShapes,
+}: {
+  manifest: Pick<ModelManifest, 'output' | 'outputs'>;
+  outputShapes: OutputShapes;
+}): boolean {
+  return (manifest.outputs ?? []).length > 0 || (outputShapes[manifest.output.name] ?? []).length > 0;
+}
+
 /** An output tensor of a run. Its data holds float16 as bits. */
 export interface OutputTensor {
   dtype: string;

@@ -3,7 +3,7 @@ import { proveGolden } from './golden-check.js';
 import type { ModelManifest } from './manifest.js';
 import type { RowResult } from './micro-batcher.js';
 import { ModelThread } from './model-thread.js';
-import { OutputDecoder } from './outputs.js';
+import { OutputDecoder, type OutputShapes, shapesOf } from './outputs.js';
 import { readModel, type ModelArtifact } from './registry.js';
 import { type InputTensor, inputTensorsOf, type ModelRow, packRows } from './tensors.js';
 
@@ -16,6 +16,8 @@ export interface LoadedModel {
   readonly manifest: ModelManifest;
   /** SHA-256 of the loaded bytes in lowercase hex. */
   readonly digest: string;
+  /** Of each named output: its dimensions in one row, from the golden rows. */
+  readonly outputShapes: OutputShapes;
   /**
    * Scores rows on a worker thread. Each worker answers calls in order. The queue is unbounded.
    *
@@ -69,6 +71,7 @@ export function createModelRuntime({ workers = 1 }: ModelRuntimeOptions = {}): M
 class Model implements LoadedModel {
   readonly manifest: ModelManifest;
   readonly digest: string;
+  outputShapes: OutputShapes = {};
   readonly #workers: ModelWorker[];
   readonly #onUnload: () => void;
   #unloading: Promise<void> | undefined;
@@ -82,6 +85,7 @@ class Model implements LoadedModel {
 
   async start(): Promise<void> {
     await Promise.all(this.#workers.map((worker) => worker.thread()));
+    this.outputShapes = this.#workers[0]?.outputShapes ?? {};
   }
 
   async predict(rows: readonly ModelRow[]): Promise<RowResult[]> {
@@ -111,6 +115,8 @@ class Model implements LoadedModel {
 class ModelWorker {
   /** Pending calls. */
   waiting = 0;
+  /** Known once the thread has started. */
+  outputShapes: OutputShapes = {};
   readonly #artifact: ModelArtifact;
   readonly #inputs: readonly InputTensor[];
   readonly #decoder: OutputDecoder;
@@ -172,7 +178,8 @@ class ModelWorker {
     const tensors = { inputs: this.#inputs, outputs: this.#decoder.tensors };
     const thread = await ModelThread.start(this.#artifact, tensors, onExit);
     try {
-      await proveGolden(this.#artifact, (rows) => this.#predict(thread, rows));
+      const [answer] = await proveGolden(this.#artifact, (rows) => this.#predict(thread, rows));
+      if (answer !== undefined) this.outputShapes = shapesOf(answer);
       return thread;
     } catch (error) {
       await thread.stop();

@@ -68,6 +68,7 @@ it('describes the server and the model', async () => {
       outputs: [
         { name: 'score', datatype: 'FP64', shape: [-1] },
         { name: 'label', datatype: 'BYTES', shape: [-1] },
+        { name: 'probability_of_default', datatype: 'FP32', shape: [-1] },
       ],
     });
     expect(metadata.inputs.map(({ name }) => name)).toEqual(Object.keys(client));

@@ -4,7 +4,7 @@ import { describeRoute } from 'hono-openapi';
 import type { z } from 'zod';
 import type { PredictionRow } from '../../analytics/rows.js';
 import { MillraceError } from '../../platform/errors.js';
-import type { ModelManifest } from '../../models/manifest.js';
+import type { ServedVersion } from '../../models/lifecycle/served-models.js';
 import { version as millraceVersion } from '../../platform/version.js';
 import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
 import { modelFor, modelsOf } from '../../processors/scoring/model-router.js';
@@ -17,6 +17,7 @@ import { contextOf } from '../pipelines/routes.js';
 import { takeEvents } from '../middleware/limit-requests.js';
 import { parseJson, readText, tooManyEvents } from '../request-body.js';
 import { eventTensors } from './event-tensors.js';
+import { chosenOutputs, outputTensors, toAnswer, toTensor } from './outputs.js';
 import { inferInvalid, parseInferRequest, rowCount, toRows } from './tensors.js';
 import {
   inferenceSchema,
@@ -26,7 +27,6 @@ import {
   modelReadySchema,
   readySchema,
   serverSchema,
-  type TensorInfo,
 } from './schemas.js';
 import {
   answer,
@@ -52,14 +52,8 @@ interface Inferable {
   name: string;
   pipeline: OpenPipeline;
   /** The champions that may answer. */
-  models: readonly ModelManifest[];
+  champions: readonly ServedVersion[];
   versions: readonly string[];
-}
-
-interface Output extends TensorInfo {
-  value: (row: PredictionRow) => unknown;
-  /** Whether it is answered only when requested by name. */
-  onRequest?: boolean;
 }
 
 /** `/v2/health`: whether the process runs, and whether it can infer. */
@@ -104,21 +98,21 @@ export function inferenceRoutes(
         'MODEL_UNKNOWN',
         `There is no model '${name}'. There are: ${[...pipelines.keys()].join(', ')}.`,
       );
-    const models = pipeline.scorer
-      .champions()
-      .filter((champion) => name === pipeline.name || champion.name === name);
-    const versions = [...new Set(models.map((model) => model.version))];
+    const champions = pipeline.scorer
+      .championVersions()
+      .filter(({ manifest }) => name === pipeline.name || manifest.name === name);
+    const versions = [...new Set(champions.map(({ manifest }) => manifest.version))];
     if (version !== undefined && !versions.includes(version))
       throw new MillraceError(
         'MODEL_UNKNOWN',
         `Version '${version}' of model '${name}' does not answer here. The champion does: ${versions.join(', ')}.`,
       );
-    return { name, pipeline, models, versions };
+    return { name, pipeline, champions, versions };
   };
 
   const describe = (c: Context): Response => {
-    const { name, pipeline, models, versions } = find(c);
-    const outputs = outputsOf(models).filter(({ onRequest }) => onRequest !== true);
+    const { name, pipeline, champions, versions } = find(c);
+    const outputs = outputTensors(champions).filter(({ isHidden }) => isHidden !== true);
     return c.json({
       name,
       versions,
@@ -128,7 +122,12 @@ export function inferenceRoutes(
         datatype,
         shape,
       })),
-      outputs: outputs.map(({ name: output, datatype, shape }) => ({ name: output, datatype, shape })),
+      outputs: outputs.map(({ name: output, datatype, shape, parameters }) => ({
+        name: output,
+        datatype,
+        shape,
+        ...(parameters === undefined ? {} : { parameters }),
+      })),
     });
   };
 
@@ -136,30 +135,26 @@ export function inferenceRoutes(
   const ready = (c: Context): Response => c.json({ name: find(c).name, ready: true });
 
   const infer = async (c: Context): Promise<Response> => {
-    const { name, pipeline, models } = find(c);
+    const { name, pipeline, champions } = find(c);
     const request = parseInferRequest(await readJson(c, maxEvents));
-    const outputs = chosenOutputs(models, request.outputs);
+    const outputs = chosenOutputs(outputTensors(champions), request.outputs);
     const count = rowCount(request);
     if (count > maxEvents) throw tooManyEvents(count, maxEvents);
     await takeEvents(c, count);
     const rows = toRows(request, pipeline.event.schema);
-    const events = await openAll(rows, pipeline, models);
+    const events = await openAll(rows, pipeline, champions);
     const results = await acceptor.predict(pipeline, events, contextOf(c, requestTimeoutMs));
     const predictions = results.map((result, index) => {
       if (result instanceof NotWritten) throw result;
       if (result instanceof MillraceError) throw rowError(index, result);
       return result;
     });
+    const answers = predictions.map(toAnswer);
     return c.json({
       model_name: name,
       ...commonVersion(predictions),
       ...(typeof request.id === 'string' ? { id: request.id } : {}),
-      outputs: outputs.map((output) => ({
-        name: output.name,
-        datatype: output.datatype,
-        shape: [count],
-        data: predictions.map(output.value),
-      })),
+      outputs: outputs.map((output) => toTensor(output, answers)),
     });
   };
 
@@ -246,7 +241,7 @@ async function readJson(c: Context, maxEvents: number): Promise<unknown> {
 async function openAll(
   rows: readonly object[],
   { scorer, pipeline }: OpenPipeline,
-  models: readonly ModelManifest[],
+  champions: readonly ServedVersion[],
 ): Promise<EnvelopedEvent[]> {
   const events: EnvelopedEvent[] = [];
   for (const [index, row] of rows.entries()) {
@@ -254,12 +249,12 @@ async function openAll(
     if (opened instanceof MillraceError) throw rowError(index, opened);
     const model = modelFor(pipeline, opened.fields);
     if (model instanceof MillraceError) throw rowError(index, model);
-    const manifest = models.find((each) => each.name === model);
-    if (manifest === undefined)
+    const champion = champions.find(({ manifest }) => manifest.name === model);
+    if (champion === undefined)
       throw inferInvalid(
         `Row ${index}: it is for the model '${model}'. Send it there, or to '${pipeline.name}'.`,
       );
-    const features = makeRow(pipeline, manifest, opened.fields);
+    const features = makeRow(pipeline, champion.manifest, opened.fields);
     if (features instanceof MillraceError) throw rowError(index, features);
     events.push(opened);
     if (index % checkedAtOnce === checkedAtOnce - 1) await nextTurn();
@@ -275,30 +270,4 @@ function rowError(index: number, error: MillraceError): MillraceError {
 function commonVersion(predictions: readonly PredictionRow[]): { model_version?: string } {
   const [version, ...others] = new Set(predictions.map((row) => row.model_version));
   return version === undefined || others.length > 0 ? {} : { model_version: version };
-}
-
-function outputsOf(models: readonly ModelManifest[]): Output[] {
-  const shape = [-1];
-  const label: Output = { name: 'label', datatype: 'BYTES', shape, value: (row) => row.label };
-  return [
-    { name: 'score', datatype: 'FP64', shape, value: (row) => row.score },
-    ...(models.some(({ output }) => output.decision !== undefined) ? [label] : []),
-    { name: 'event_id', datatype: 'BYTES', shape, value: (row) => row.event_id, onRequest: true },
-    { name: 'prediction_id', datatype: 'BYTES', shape, value: (row) => row.prediction_id, onRequest: true },
-  ];
-}
-
-function chosenOutputs(
-  models: readonly ModelManifest[],
-  chosen: { name: string }[] | null | undefined,
-): Output[] {
-  const all = outputsOf(models);
-  if (!chosen || chosen.length === 0) return all.filter(({ onRequest }) => onRequest !== true);
-  if (new Set(chosen.map(({ name }) => name)).size < chosen.length)
-    throw inferInvalid('An output is asked for twice.');
-  return chosen.map(({ name }) => {
-    const output = all.find((each) => each.name === name);
-    if (output !== undefined) return output;
-    throw inferInvalid(`There is no output ${name}. There are: ${all.map((each) => each.name).join(', ')}.`);
-  });
 }

@@ -38,7 +38,7 @@ export const inferRequestSchema = z
     outputs: listOf(z.object({ name: z.string() }))
       .nullish()
       .describe(
-        'Default: score, and label where the model classifies. `event_id` and `prediction_id` are there too.',
+        'Default: score, and label where the model classifies. Any output of the metadata, `event_id` and `prediction_id` can be asked for.',
       ),
   })
   .meta({ id: 'InferRequest' });
@@ -51,6 +51,7 @@ const tensorInfoSchema = z
     name: z.string(),
     datatype,
     shape: z.array(z.int()).describe('[N, …]; -1 for any length.'),
+    parameters: z.object({ classes: z.array(z.string()).describe('Names of the columns.') }).optional(),
   })
   .meta({ id: 'TensorInfo' });
 

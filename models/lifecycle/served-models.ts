@@ -5,6 +5,7 @@ import type { Metrics } from '../../platform/metrics.js';
 import type { ModelManifest } from '../manifest.js';
 import { MicroBatcher, type MicroBatcherOptions, type RowResult } from '../micro-batcher.js';
 import { findVersion } from '../registry.js';
+import type { OutputShapes } from '../outputs.js';
 import type { LoadedModel, ModelRuntime } from '../runtime.js';
 import type { ModelRow } from '../tensors.js';
 import type { ModelLifecycle } from './lifecycle.js';
@@ -282,6 +283,8 @@ export type Batching = Pick<MicroBatcherOptions, 'maxRows' | 'maxDelayMs' | 'max
 /** A loaded version that batches the rows of all callers. */
 export class ServedVersion {
   readonly manifest: ModelManifest;
+  /** Of each named output: its dimensions in one row. */
+  readonly outputShapes: OutputShapes;
   readonly #model: LoadedModel;
   readonly #batcher: MicroBatcher;
   #inFlight = 0;
@@ -291,6 +294,7 @@ export class ServedVersion {
   constructor(model: LoadedModel, batching: Batching, metrics: Metrics) {
     this.#model = model;
     this.manifest = model.manifest;
+    this.outputShapes = model.outputShapes;
     const { name, version } = model.manifest;
     const batchRows = metrics.modelBatchRows.labels(name, version);
     const modelSeconds = metrics.modelSeconds.labels(name, version);

@@ -4,6 +4,7 @@ import type { Span } from '@opentelemetry/api';
 import { countAnswers, countFailures } from '../../analytics/job-queries.js';
 import { isErrorCode } from '../../platform/error-codes.js';
 import { isSystemError, MillraceError } from '../../platform/errors.js';
+import { givesLabels, givesMore } from '../../models/outputs.js';
 import type { Logger } from '../../platform/logger.js';
 import type { Metrics } from '../../platform/metrics.js';
 import { Mutex } from '../../platform/mutex.js';
@@ -211,8 +212,9 @@ export class JobRun {
 
   async #writeResult(file: ParsedFile): Promise<void> {
     const { client, files, runner } = this.#options;
-    const labels = this.#pipeline.scorer.champions().some(({ output }) => output.decision !== undefined);
-    const added = addedColumns(this.#job, file.format, { labels, outputs: false });
+    const versions = this.#pipeline.scorer.championVersions();
+    const labels = versions.some(({ manifest }) => givesLabels(manifest));
+    const added = addedColumns(this.#job, file.format, { labels, outputs: versions.some(givesMore) });
     const options = { client, pipeline: this.#pipeline, typed: file.format.typed, decimals: this.#decimals };
     let first = 1;
     await files.writeResult(this.#job.job_id, runner, (path) =>

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { z } from 'zod';
-import type { ServedModels } from '../../models/lifecycle/served-models.js';
+import type { ServedModels, ServedVersion } from '../../models/lifecycle/served-models.js';
 import type { ModelManifest } from '../../models/manifest.js';
 import type { ModelOutput } from '../../models/outputs.js';
 import type { ModelRow } from '../../models/tensors.js';
@@ -67,7 +67,12 @@ export class Scorer {
 
   /** Returns the version that currently answers for each model of the pipeline. */
   champions(): ModelManifest[] {
-    return modelsOf(this.pipeline).map((model) => this.#router.champion(model).version.manifest);
+    return this.championVersions().map(({ manifest }) => manifest);
+  }
+
+  /** As {@link champions}, loaded. */
+  championVersions(): ServedVersion[] {
+    return modelsOf(this.pipeline).map((model) => this.#router.champion(model).version);
   }
 
   /** Returns the event in its contract's form, with defaults, or its errors. */
