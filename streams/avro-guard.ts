@@ -12,6 +12,8 @@ export type Guard = (bytes: Buffer, position: number) => void;
 /** Maximum number of nulls and empty records in one value of a type, besides parts that take bytes. */
 const maxFreeParts = 256;
 
+const forbiddenKey = '__proto__';
+
 export interface Cursor {
   bytes: Buffer;
   position: number;
@@ -34,6 +36,10 @@ export class Misfit extends Error {
   static in(name: string, error: unknown): unknown {
     return error instanceof Misfit ? new Misfit(error.problem, [name, ...error.path]) : error;
   }
+}
+
+function endsWith({ bytes, position }: Cursor, text: string): boolean {
+  return bytes.toString('latin1', position - text.length, position) === text;
 }
 
 interface Making {
@@ -104,7 +110,11 @@ function makeWalk(type: Type, making: Making): Walk {
     making.containers = true;
     const value = walkInner(type.valuesType);
     const entry: Walk = (cursor) => {
-      skip(cursor, readLong(cursor));
+      const length = readLong(cursor);
+      skip(cursor, length);
+      // avsc would set the map's prototype, and the value would be lost.
+      if (length === forbiddenKey.length && endsWith(cursor, forbiddenKey))
+        throw new Misfit(`has the key ${forbiddenKey}, which no map can have here`);
       value(cursor);
     };
     return walkBlocks(entry, 1 + sizeOf(type.valuesType, making.sizes).minimum);

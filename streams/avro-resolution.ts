@@ -68,7 +68,7 @@ class Resolution {
       const item = this.resolve(reader.itemsType, writer.itemsType);
       return (cursor) => {
         const items: unknown[] = [];
-        readBlocks(cursor, 1, () => items.push(item(cursor)));
+        readBlocks(cursor, 1, () => items.push(readIn(String(items.length), item, cursor)));
         return items;
       };
     }
@@ -76,7 +76,10 @@ class Resolution {
       const value = this.resolve(reader.valuesType, writer.valuesType);
       return (cursor) => {
         const entries: [string, unknown][] = [];
-        readBlocks(cursor, 1, () => entries.push([readText(cursor), value(cursor)]));
+        readBlocks(cursor, 1, () => {
+          const key = readText(cursor);
+          entries.push([key, readIn(key.slice(0, 100), value, cursor)]);
+        });
         return Object.fromEntries(entries);
       };
     }
@@ -144,16 +147,21 @@ class Resolution {
       // In the reader's order, which is the fastest to validate.
       for (const field of reader.fields) value[field.name] = undefined;
       for (const { name, isWanted, read } of steps) {
-        try {
-          const part = read(cursor);
-          if (isWanted) value[name] = part;
-        } catch (error) {
-          throw Misfit.in(name, error);
-        }
+        const part = readIn(name, read, cursor);
+        if (isWanted) value[name] = part;
       }
       for (const field of missing) value[field.name] = field.defaultValue();
       return value;
     };
+  }
+}
+
+/** Reads a part of a value; an error names it. */
+function readIn(name: string, read: Read, cursor: Cursor): unknown {
+  try {
+    return read(cursor);
+  } catch (error) {
+    throw Misfit.in(name, error);
   }
 }
 

@@ -132,6 +132,10 @@ describe('names', () => {
     const inner = (type: string): Schema =>
       record({ type: 'record', name: 'Inner', fields: [{ name: 'x', type }] });
     expect(read(inner('long'), { AGE: { x: 2n ** 40n } }, inner('int'))).toMatch(/^AGE\.x is 1099511627776/);
+    const list = (type: string): Schema => record({ type: 'array', items: { type: 'map', values: type } });
+    expect(read(list('long'), { AGE: [{}, { a: 1n, b: 2n ** 40n }] }, list('int'))).toMatch(
+      /^AGE\.1\.b is 1099511627776/,
+    );
   });
 });
 

@@ -1,8 +1,11 @@
+import type { schema as avroSchema } from 'avsc';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { avroType } from '../schemas/contracts.js';
 import { SchemaRegistryClient } from './schema-registry.js';
 import { Serde } from './serde.js';
 import { codeOf, TinyRegistry, trip, wire } from './testing/serde-fixture.js';
+
+type RecordType = avroSchema.RecordType;
 
 let registry: TinyRegistry;
 let serde: Serde;
@@ -184,5 +187,19 @@ test('random bytes cause no error worse than undecodable', async () => {
       mutated[5 + (state % (mutated.length - 5))] = (state >> 8) & 0xff;
     }
     expect(['NONE', 'UNDECODABLE']).toContain((await codeOf(() => serde.decode(mutated, type))).code);
+  }
+});
+
+test('a map with the key __proto__ is refused, whatever its value is', async () => {
+  const inner: RecordType = { type: 'record', name: 'Deep', fields: [{ name: 'n', type: 'int' }] };
+  for (const values of ['int', inner]) {
+    const tags: RecordType['fields'][0] = { name: 'tags', type: { type: 'map', values } };
+    const type = avroType({ type: 'record', name: 'Tagged', fields: [tags] });
+    const id = await serde.register(`tags-${typeof values}`, type);
+    const map = (key: string): Buffer => wire(id, [2, key.length * 2, ...Buffer.from(key), 2, 0]);
+    expect(await serde.decode(map('_proto___'), type)).toHaveProperty('tags._proto___');
+    await expect(async () => await serde.decode(map('__proto__'), type)).rejects.toThrow(
+      'has the key __proto__',
+    );
   }
 });

@@ -4,6 +4,7 @@ import { LRUCache } from 'lru-cache';
 import { MillraceError, messageOf } from '../platform/errors.js';
 import { createGuard } from './avro-guard.js';
 import { createResolution } from './avro-resolution.js';
+import { plainValue } from './plain-json.js';
 import type { SchemaRegistryClient } from './schema-registry.js';
 
 /** Confluent wire format: one zero byte, the schema's id (4 bytes, big-endian), then the Avro encoding. */
@@ -129,7 +130,7 @@ export class Serde {
   }
 
   /**
-   * Returns a record's value in its writer's schema, in Avro's JSON encoding, for people.
+   * Returns a record's value in its writer's schema, as JSON that clients can send, for people.
    *
    * @throws MillraceError as {@link decode}.
    */
@@ -138,7 +139,7 @@ export class Serde {
     if (id === undefined) throw notInWireFormat(bytes);
     const { schema, schemaType } = await this.#registry.schema(id);
     const writer = parseWriter(schema, schemaType, id);
-    return writer.toString(decoder(writer, writer, id)(bytes));
+    return JSON.stringify(plainValue(writer, decoder(writer, writer, id)(bytes)));
   }
 
   #fetch(reader: Type, id: number): Promise<Decode> {
