@@ -150,6 +150,7 @@ describe('events', () => {
     await open({ challenger: { ...new ToyModel('2').alias(2), shadow: true, canaryShare: 0 } });
     const outputs = await scorer.process([event(avro({ a: 1, b: 2 }))]);
     expect(outputs.map((output) => decode(output).role)).toEqual(['champion', 'shadow']);
+    expect(outputs.map((output) => decode(output).outputs)).toEqual(['{"sum":3}', '{"sum":3}']);
     expect(new Set(outputs.map((output) => decode(output).prediction_id)).size).toBe(2);
   });
 });
