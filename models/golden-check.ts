@@ -18,14 +18,13 @@ const float16Tolerance = 2e-3;
  * @throws MillraceError `MODEL_REFUSED` with the first row that is not reproduced.
  */
 export async function proveGolden(
-  artifact: ModelArtifact,
+  { folder, manifest, golden }: ModelArtifact,
   predict: (rows: readonly ModelRow[]) => Promise<RowResult[]>,
 ): Promise<ModelOutput[]> {
-  const { folder, manifest, golden } = artifact;
-  const refused = (problem: string, cause?: unknown) =>
+  const refused = (problem: string, advice: string, cause?: unknown) =>
     new MillraceError(
       'MODEL_REFUSED',
-      `Model ${manifest.name} ${manifest.version} (${folder}) was rejected: ${problem}. The graph differs from the trained model: export it again.`,
+      `Model ${manifest.name} ${manifest.version} (${folder}) was rejected: ${problem}. ${advice}.`,
       { cause },
     );
   const run = async (rows: readonly ModelRow[], what: string) => {
@@ -33,24 +32,30 @@ export async function proveGolden(
       return await predict(rows);
     } catch (error) {
       if (error instanceof MillraceError && error.retriable) throw error;
-      throw refused(`${what}: ${messageOf(error)}`, error);
+      throw refused(`${what}: ${messageOf(error)}`, notRunAdvice, error);
     }
   };
   const largest = golden.rows.reduce((size, { prediction }) => Math.max(size, Math.abs(prediction)), 1);
   const tolerance = golden.tolerance ?? defaultTolerance(manifest);
   const check = (index: number, got: RowResult | undefined, how: string) => {
-    const row = golden.rows[index];
-    const problem =
-      row === undefined || got === undefined
-        ? 'has no answer'
-        : got instanceof MillraceError
-          ? `has no score: ${messageOf(got)}`
-          : difference(got, row, tolerance * largest, tolerance);
-    if (problem !== undefined) throw refused(`golden row ${index} ${how} ${problem}`);
+    const expected = golden.rows[index];
+    if (expected === undefined || got === undefined) {
+      throw refused(`golden row ${index} ${how} has no answer`, notRunAdvice);
+    }
+    if (got instanceof MillraceError) {
+      throw refused(`golden row ${index} ${how} has no score: ${got.message}`, noScoreAdvice, got);
+    }
+    const problem = difference(got, expected, tolerance * largest, tolerance);
+    if (problem === undefined) return;
+    throw refused(
+      `golden row ${index} ${how} ${problem}`,
+      golden.independent === false ? changedAdvice : differsAdvice,
+    );
   };
   const rows = golden.rows.map(({ features }, index) => {
     const row = encoderOf(manifest).encode(features as Feature[]);
-    if (row instanceof MillraceError) throw refused(`golden row ${index}: ${row.message}`, row);
+    if (row instanceof MillraceError)
+      throw refused(`golden row ${index}: ${row.message}`, notEncodedAdvice, row);
     return row;
   });
   for (const [index, row] of rows.entries()) {
@@ -60,6 +65,15 @@ export async function proveGolden(
   rows.forEach((_, index) => check(index, results[index], 'in a batch'));
   return results.filter((result): result is ModelOutput => !(result instanceof MillraceError));
 }
+
+const differsAdvice = 'The graph differs from the trained model: export it again';
+const changedAdvice =
+  'golden.json has what the graph itself returned before: use that graph, or make golden.json again';
+const notRunAdvice =
+  'The graph cannot run its own golden rows: correct the inputs in model.json or the values in golden.json, or export the graph so that it takes any number of rows';
+const noScoreAdvice =
+  'Each output has to be a finite number, and each label a class of model.json: correct model.json, or export the graph again';
+const notEncodedAdvice = 'Correct golden.json, or the input in model.json';
 
 function defaultTolerance({ inputs, output, runtime }: ModelManifest): number {
   const halves =

@@ -1,15 +1,14 @@
 import { Worker } from 'node:worker_threads';
 import { MillraceError, messageOf } from '../platform/errors.js';
+import type { ModelManifest } from './manifest.js';
 import type { OutputTensor } from './outputs.js';
 import type { ModelArtifact } from './registry.js';
-import type { InputTensor, TensorData } from './tensors.js';
+import type { TensorData } from './tensors.js';
 
 /** Options of a worker thread. */
 export interface WorkerModel {
   onnx: Uint8Array;
-  inputs: readonly InputTensor[];
-  /** Outputs of the graph to return. */
-  outputs: readonly string[];
+  manifest: ModelManifest;
 }
 
 /** A call: the elements of each input tensor for `count` rows. */
@@ -19,9 +18,6 @@ export type FromWorker =
   | { refused: string }
   | { id: number; tensors: OutputTensor[] }
   | { id: number; error: string };
-
-/** The tensors of a graph that the manifest names. */
-export type ModelTensors = Pick<WorkerModel, 'inputs' | 'outputs'>;
 
 interface Call {
   resolve: (tensors: OutputTensor[]) => void;
@@ -39,9 +35,9 @@ export class ModelThread {
   #lastId = 0;
   #death: MillraceError | undefined;
 
-  private constructor({ manifest, onnx }: ModelArtifact, tensors: ModelTensors, onExit: () => void) {
+  private constructor({ manifest, onnx }: ModelArtifact, onExit: () => void) {
     this.#name = `${manifest.name} ${manifest.version}`;
-    const workerData: WorkerModel = { onnx, ...tensors };
+    const workerData: WorkerModel = { onnx, manifest };
     this.#worker = new Worker(new URL('./model-worker.js', import.meta.url), {
       workerData,
       name: this.#name,
@@ -63,19 +59,14 @@ export class ModelThread {
   /**
    * Starts the thread and loads the model.
    *
-   * @param tensors - inputs to fill and outputs to return.
    * @param onExit - called when the thread has exited, before its pending calls are rejected.
-   * @throws MillraceError `MODEL_REFUSED` if onnxruntime cannot open the graph or it lacks a tensor of the manifest,
+   * @throws MillraceError `MODEL_REFUSED` if onnxruntime cannot open the graph or it does not fit the manifest,
    * `MODEL_WORKER_DIED` (retriable) if the thread exits before.
    */
-  static async start(
-    artifact: ModelArtifact,
-    tensors: ModelTensors,
-    onExit: () => void,
-  ): Promise<ModelThread> {
+  static async start(artifact: ModelArtifact, onExit: () => void): Promise<ModelThread> {
     let thread: ModelThread;
     try {
-      thread = new ModelThread(artifact, tensors, onExit);
+      thread = new ModelThread(artifact, onExit);
     } catch (error) {
       throw new MillraceError(
         'MODEL_WORKER_DIED',
@@ -95,8 +86,8 @@ export class ModelThread {
   /**
    * Runs the model.
    *
-   * @param data - the elements of each input tensor, for `count` rows. Transferred: unusable afterwards.
-   * @returns the output tensors, in the order of `tensors.outputs`.
+   * @param data - the elements of each of `inputTensorsOf`, for `count` rows. Transferred: unusable afterwards.
+   * @returns the output tensors, in the order of `outputTensorsOf`.
    * @throws MillraceError `MODEL_FAILED` (this call only), `MODEL_WORKER_DIED` (retriable).
    */
   run(data: TensorData[], count: number): Promise<OutputTensor[]> {
@@ -125,10 +116,7 @@ export class ModelThread {
     if ('ready' in message) return this.#settleReady?.resolve();
     if ('refused' in message) {
       return this.#settleReady?.reject(
-        new MillraceError(
-          'MODEL_REFUSED',
-          `Model ${this.#name} is refused: onnxruntime cannot open it: ${message.refused}. Export it again.`,
-        ),
+        new MillraceError('MODEL_REFUSED', `Model ${this.#name} is refused: ${message.refused}.`),
       );
     }
     const call = this.#calls.get(message.id);

@@ -5,20 +5,24 @@ import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { parentPort, workerData } from 'node:worker_threads';
 import { messageOf } from '../platform/errors.js';
 import type { FromWorker, ToWorker, WorkerModel } from './model-thread.js';
-import type { OutputTensor } from './outputs.js';
-import type { InputTensor, TensorData } from './tensors.js';
+import { graphMisfits } from './graph-check.js';
+import { withFloatOutput, zipMapsOf } from './onnx-file.js';
+import { type OutputTensor, outputTensorsOf } from './outputs.js';
+import { type InputTensor, inputTensorsOf, type TensorData } from './tensors.js';
 
 const port = parentPort;
 if (port === null) throw new Error('model-worker is started by ModelThread, in a worker thread.');
 
-const { onnx, inputs, outputs }: WorkerModel = workerData;
-const session = await openSession();
+/** Maximum number of misfits in an error. */
+const maxMisfits = 3;
+
+const { onnx, manifest }: WorkerModel = workerData;
+const inputs = inputTensorsOf(manifest);
+/** Outputs of the graph to fetch: for a ZipMap the tensor before it. */
+let fetched: readonly string[] = [];
 /** Inputs whose rows are scalars in a tensor with the batch as its only dimension. */
-const flatInputs = new Set(
-  session?.inputMetadata
-    .filter((input) => input.isTensor && input.shape.length === 1)
-    .map(({ name }) => name),
-);
+const flatInputs = new Set<string>();
+const session = await openSession();
 
 if (session !== undefined) {
   let last = Promise.resolve();
@@ -29,25 +33,32 @@ if (session !== undefined) {
 }
 
 async function openSession(): Promise<InferenceSession | undefined> {
+  const zipMaps = zipMapsOf(onnx);
+  const wanted = outputTensorsOf(manifest);
+  const zipped = wanted.flatMap((name) => zipMaps.get(name)?.tensor ?? []);
+  fetched = wanted.map((name) => zipMaps.get(name)?.tensor ?? name);
+  let opened: InferenceSession;
   try {
-    const opened = await InferenceSession.create(onnx, {
+    opened = await InferenceSession.create(zipped.reduce(withFloatOutput, onnx), {
       executionProviders: ['cpu'],
       intraOpNumThreads: 1,
       interOpNumThreads: 1,
       logSeverityLevel: 4, // errors are returned, so onnxruntime does not need to print them
     });
-    for (const [wanted, names] of [
-      [inputs.map(({ name }) => name), opened.inputNames],
-      [outputs, opened.outputNames],
-    ] as const) {
-      const missing = wanted.find((name) => !names.includes(name));
-      if (missing !== undefined) throw new Error(`it has no tensor ${missing}, only ${names.join(', ')}`);
-    }
-    return opened;
   } catch (error) {
-    send({ refused: messageOf(error) });
+    send({ refused: `onnxruntime cannot open it: ${messageOf(error)}. Export it again` });
     return undefined;
   }
+  const { inputMetadata, outputMetadata } = opened;
+  const misfits = graphMisfits(manifest, { inputs: inputMetadata, outputs: outputMetadata, zipMaps });
+  if (misfits.length > 0) {
+    send({ refused: misfits.slice(0, maxMisfits).join('; ') });
+    return undefined;
+  }
+  for (const input of inputMetadata) {
+    if (input.isTensor && input.shape.length === 1) flatInputs.add(input.name);
+  }
+  return opened;
 }
 
 async function answer(
@@ -58,8 +69,8 @@ async function answer(
     const feeds = Object.fromEntries(
       inputs.map((input, index) => [input.name, toTensor(input, data[index] ?? [], count)]),
     );
-    const results = await running.run(feeds, outputs);
-    const tensors = outputs.map((name) => toOutput(name, results[name]));
+    const results = await running.run(feeds, fetched);
+    const tensors = fetched.map((name) => toOutput(name, results[name]));
     const buffers = tensors.flatMap((tensor) => ('buffer' in tensor.data ? [tensor.data.buffer] : []));
     send({ id, tensors }, buffers);
   } catch (error) {

@@ -190,8 +190,10 @@ function tensorLabels(each: Uint8Array): string[] {
   );
 }
 
-/** Adds an internal float32 tensor to the outputs of a model. */
+/** Adds an internal float32 tensor to the outputs of a model, unless it is one. */
 export function withFloatOutput(onnx: Uint8Array, name: string): Uint8Array {
+  const outputs = messages(onnx, model.graph).flatMap((each) => messages(each, graph.output));
+  if (outputs.some((each) => text(each, valueInfo.name) === name)) return onnx;
   const isFloat = bytes(valueInfo.type, bytes(type.tensorType, varintField(tensorType.elemType, float)));
   const output = concat([bytes(valueInfo.name, new TextEncoder().encode(name)), isFloat]);
   // Parsers merge a repeated message and concatenate its repeated fields (Protocol Buffers, "Encoding").

@@ -57,10 +57,18 @@ export interface OutputTensor {
 
 type Element = number | string | boolean;
 
+/** Returns the names of the graph's outputs that a manifest uses, each once. */
+export function outputTensorsOf({
+  outputs = [],
+  runtime: { output_tensor, label_tensor },
+}: Pick<ModelManifest, 'outputs' | 'runtime'>): string[] {
+  const further = outputs.map(({ name, tensor = name }) => tensor);
+  return [...new Set([output_tensor, ...(label_tensor === undefined ? [] : [label_tensor]), ...further])];
+}
+
 /** Turns the tensors of a run into answers, by the model's `model.json`. */
 export class OutputDecoder {
-  /** Graph outputs to fetch. */
-  readonly tensors: readonly string[];
+  readonly #tensors: readonly string[];
   readonly #output: MainOutput;
   readonly #further: NonNullable<ModelManifest['outputs']>;
   readonly #column: number | undefined;
@@ -73,23 +81,17 @@ export class OutputDecoder {
     this.#column = runtime.output_column;
     this.#mainTensor = runtime.output_tensor;
     this.#labelTensor = runtime.label_tensor;
-    this.tensors = [
-      ...new Set([
-        runtime.output_tensor,
-        ...(runtime.label_tensor === undefined ? [] : [runtime.label_tensor]),
-        ...outputs.map(({ name, tensor = name }) => tensor),
-      ]),
-    ];
+    this.#tensors = outputTensorsOf({ outputs, runtime });
   }
 
   /**
-   * @param tensors - in the order of {@link tensors}.
+   * @param tensors - in the order of {@link outputTensorsOf}.
    * @returns one answer per row, or the row's error: `OUTPUT_INVALID`.
    * @throws MillraceError `MODEL_FAILED` if a tensor does not have a part for each row.
    */
   decode(tensors: readonly OutputTensor[], count: number): (ModelOutput | MillraceError)[] {
     const reader = (name: string): OutputReader => {
-      const tensor = tensors[this.tensors.indexOf(name)];
+      const tensor = tensors[this.#tensors.indexOf(name)];
       if (tensor === undefined) throw unfit(`${name} is not among its outputs`);
       return new OutputReader(name, tensor, count);
     };
@@ -101,6 +103,9 @@ export class OutputDecoder {
       throw unfit(`${this.#mainTensor} has no column ${this.#column ?? 0} of ${count} numbers`);
     }
     const labels = this.#labelTensor === undefined ? undefined : reader(this.#labelTensor);
+    if (labels !== undefined && labels.width !== 1) {
+      throw unfit(`${this.#labelTensor} has ${labels.width} labels for each row`);
+    }
     const further = this.#further.map(({ name, tensor = name, classes }) => {
       const each = reader(tensor);
       if (classes !== undefined) each.requireWidth(classes.length);
@@ -144,7 +149,7 @@ export class OutputDecoder {
     outputs: Record<string, OutputValue>,
   ): Omit<ModelOutput, 'outputs'> {
     const { name, classes } = this.#output;
-    const given = labels === undefined ? null : String(labels.element(row, 0));
+    const given = labels === undefined ? null : labels.label(row);
     if (classes !== undefined) {
       outputs[name] = main.value(row, classes);
       const index = given === null ? main.largest(row) : classes.indexOf(given);
@@ -220,6 +225,12 @@ class OutputReader {
     }
     // JSON, and so the answer and the stored row, has no negative zero.
     return number + 0;
+  }
+
+  /** Returns the row's only element as text. Whole numbers of any size are exact. */
+  label(row: number): string {
+    const value = this.#data[row * this.width];
+    return typeof value === 'bigint' ? String(value) : String(this.element(row, 0));
   }
 
   /** Returns the index of the row's largest number, the first of equal ones. */

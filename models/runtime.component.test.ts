@@ -97,7 +97,9 @@ describe('load', () => {
     await copyModel(toy('sum'), join(folder, '1'), { manifest: { runtime: tensors } });
     await expect(runtime.load(join(folder, '1'))).rejects.toMatchObject({
       code: 'MODEL_REFUSED',
-      message: expect.stringMatching(/it has no tensor rows, only features/),
+      message: expect.stringMatching(
+        /it has no input rows; its inputs are features \(float32 \[batch, 3\]\)/,
+      ),
     });
   });
 

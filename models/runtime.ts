@@ -175,8 +175,7 @@ class ModelWorker {
   }
 
   async #startThread(onExit: () => void): Promise<ModelThread> {
-    const tensors = { inputs: this.#inputs, outputs: this.#decoder.tensors };
-    const thread = await ModelThread.start(this.#artifact, tensors, onExit);
+    const thread = await ModelThread.start(this.#artifact, onExit);
     try {
       const [answer] = await proveGolden(this.#artifact, (rows) => this.#predict(thread, rows));
       if (answer !== undefined) this.outputShapes = shapesOf(answer);

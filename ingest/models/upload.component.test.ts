@@ -124,7 +124,7 @@ describe('an uploaded version', () => {
     });
     expect(await register(await make('no-column', 1))).toMatchObject(refused('has no column 1'));
     expect(await register(await make('double', 0, { input_dtype: 'float64' }))).toMatchObject(
-      refused('golden row 0'),
+      refused('is not float64, as model.json says'),
     );
   });
 

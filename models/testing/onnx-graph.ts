@@ -12,23 +12,38 @@ export function message(fields: Fields): Uint8Array {
   );
 }
 
-/** Encodes a node: `op` of `inputs`, with attributes by name (a tensor, a graph or an integer). */
+type Attribute =
+  | { tensor: Uint8Array }
+  | { graph: Uint8Array }
+  | { int: number }
+  | { ints: number[] }
+  | { strings: string[] };
+
+/**
+ * Encodes a node: `op` of `inputs`, with attributes by name. An operator of another domain has it as a prefix, as in
+ * `ai.onnx.ml:ZipMap`.
+ */
 export function node(
   op: string,
   inputs: readonly string[],
   output: string,
-  attributes: Record<string, { tensor: Uint8Array } | { graph: Uint8Array } | { int: number }> = {},
+  attributes: Record<string, Attribute> = {},
 ): Uint8Array {
-  const attribute = (name: string, value: object): Uint8Array => {
-    if ('tensor' in value) return message([[1, name], [5, value.tensor as Uint8Array], [20, 4]]); // prettier-ignore
-    if ('graph' in value) return message([[1, name], [6, value.graph as Uint8Array], [20, 5]]); // prettier-ignore
-    return message([[1, name], [3, (value as { int: number }).int], [20, 2]]); // prettier-ignore
+  const attribute = (name: string, value: Attribute): Uint8Array => {
+    if ('tensor' in value) return message([[1, name], [5, value.tensor], [20, 4]]); // prettier-ignore
+    if ('graph' in value) return message([[1, name], [6, value.graph], [20, 5]]); // prettier-ignore
+    if ('int' in value) return message([[1, name], [3, value.int], [20, 2]]); // prettier-ignore
+    if ('ints' in value)
+      return message([[1, name], ...value.ints.map((each) => [8, each] as const), [20, 7]]);
+    return message([[1, name], ...value.strings.map((each) => [9, each] as const), [20, 8]]);
   };
+  const [type = '', domain = ''] = op.split(':').toReversed();
   return message([
     ...inputs.map((input) => [1, input] as const),
     [2, output],
-    [4, op],
+    [4, type],
     ...Object.entries(attributes).map(([name, value]) => [5, attribute(name, value)] as const),
+    [7, domain],
   ]);
 }
 
@@ -37,6 +52,22 @@ export const float = 1;
 export const uint8 = 2;
 export const int64 = 7;
 export const bool = 9;
+/** By the name of the type in model.json. */
+export const elementTypes = {
+  float32: float,
+  uint8,
+  int8: 3,
+  uint16: 4,
+  int16: 5,
+  int32: 6,
+  int64,
+  string: 8,
+  bool,
+  float16: 10,
+  float64: 11,
+  uint32: 12,
+  uint64: 13,
+} as const;
 
 /** Encodes a tensor of numbers, or an external tensor in a file. */
 export function tensor(
@@ -84,9 +115,23 @@ export function graph(
   ]);
 }
 
-/** Encodes a model of operator set 17. */
+/** Encodes an output that is a list of maps, as ZipMap makes it, from texts to float32. */
+export function mapInfo(name: string): Uint8Array {
+  const number = message([[1, message([[1, float]])]]);
+  const map = message([[5, message([[1, elementTypes.string], [2, number]])]]); // prettier-ignore
+  return message([[1, name], [2, message([[4, message([[1, map]])]])]]); // prettier-ignore
+}
+
+/** Encodes an output that is a list of float32 tensors. */
+export function sequenceInfo(name: string): Uint8Array {
+  const element = message([[1, message([[1, float]])]]);
+  return message([[1, name], [2, message([[4, message([[1, element]])]])]]); // prettier-ignore
+}
+
+/** Encodes a model of operator set 17, and 3 of ai.onnx.ml. */
 export function modelOf(of: Uint8Array): Uint8Array {
-  return message([[1, 8], [7, of], [8, message([[2, 17]])]]); // prettier-ignore
+  const classic = message([[1, 'ai.onnx.ml'], [2, 3]]); // prettier-ignore
+  return message([[1, 8], [7, of], [8, message([[2, 17]])], [8, classic]]); // prettier-ignore
 }
 
 export function int64s(...numbers: readonly (number | bigint)[]): Uint8Array {
