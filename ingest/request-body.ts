@@ -22,7 +22,7 @@ interface Counts {
 /** Form of a body: an event or a list of them, an event a line, or any JSON. */
 export type BodyForm = 'events' | 'lines' | 'json';
 
-/** Maximum values of one event; the widest contract is far below. */
+/** Maximum values of one event whose contract has not more. */
 const maxEventValues = 10_000;
 /** Maximum values of a body per allowed event, and its minimum. */
 const valuesPerEvent = 100;
@@ -38,17 +38,24 @@ export function isBodyMissing(c: Context): boolean {
  * 8.1).
  *
  * @param maxEvents - maximum number of events, or rows.
+ * @param eventValues - maximum number of values of one event, by its contract.
  * @throws MillraceError `CONTENT_TYPE_UNSUPPORTED` (compressed, or another charset), `REQUEST_ABORTED`,
  *   `JSON_INVALID` (not UTF-8), `TOO_MANY_EVENTS`, `BODY_TOO_LARGE` (more values than this number of events
  *   has).
  */
-export async function readText(c: Context, form: BodyForm, maxEvents: number): Promise<string> {
+export async function readText(
+  c: Context,
+  form: BodyForm,
+  maxEvents: number,
+  eventValues = 0,
+): Promise<string> {
   refuseEncodings(c);
   const bytes = await readBytes(c);
   const { events, values, largest } = count(bytes, form);
   if (form !== 'json' && events > maxEvents) throw tooManyEvents(events, maxEvents);
-  if (form !== 'json' && largest > maxEventValues) throw tooManyValues('An event', maxEventValues);
   const maxValues = Math.max(minMaxValues, valuesPerEvent * maxEvents);
+  const maxOfEvent = Math.min(Math.max(maxEventValues, eventValues), maxValues);
+  if (form !== 'json' && largest > maxOfEvent) throw tooManyValues('An event', maxOfEvent);
   if (values > maxValues) throw tooManyValues('A body', maxValues);
   const text = new TextDecoder().decode(bytes);
   if (!isUtf8(bytes)) {
@@ -179,18 +186,25 @@ const parsedAtOnce = 200;
 /**
  * Reads one event, an array of events, or one event a line, by content type.
  *
+ * @param eventValues - maximum number of JSON values of one event by its contract. An event may have 10,000 in
+ *   any case.
  * @throws MillraceError as {@link readText}, `BODY_EMPTY`, or `RATE_LIMITED`.
  */
-export async function readRequestEvents(c: Context, maxEvents: number): Promise<RequestEvents> {
-  const { single, events } = await readBody(c, maxEvents);
+export async function readRequestEvents(
+  c: Context,
+  maxEvents: number,
+  eventValues?: number,
+): Promise<RequestEvents> {
+  const { single, events } = await readBody(c, maxEvents, eventValues);
   await takeEvents(c, events.length);
   return { single, events };
 }
 
-async function readBody(c: Context, maxEvents: number): Promise<RequestEvents> {
+async function readBody(c: Context, maxEvents: number, eventValues?: number): Promise<RequestEvents> {
   const contentType = (c.req.header('content-type') ?? '').split(';')[0]?.trim().toLowerCase() ?? '';
-  if (contentType === 'application/json') return fromJson(await readText(c, 'events', maxEvents));
-  if (ndjsonTypes.has(contentType)) return fromLines(await readText(c, 'lines', maxEvents));
+  if (contentType === 'application/json')
+    return fromJson(await readText(c, 'events', maxEvents, eventValues));
+  if (ndjsonTypes.has(contentType)) return fromLines(await readText(c, 'lines', maxEvents, eventValues));
   throw new MillraceError(
     'CONTENT_TYPE_UNSUPPORTED',
     `The content type is ${contentType === '' ? 'not set' : `'${contentType}'`}. Send application/json, or application/x-ndjson with one event a line.`,

@@ -251,6 +251,13 @@ function fullName({ name = '', namespace }: { name?: string; namespace?: string 
   return name.includes('.') ? name : `${namespace ?? around}.${name}`;
 }
 
+/** Returns how many JSON values an event, or a value of a type, has at most: itself and all inside it. */
+export function mostValues(type: Shape): number {
+  const inner = innerTypes(type) ?? [];
+  const each = inner.reduce((sum, value) => sum + mostValues(value), 0);
+  return 1 + ('maxItems' in type ? type.maxItems * each : each);
+}
+
 /** Fields of nested records, and levels of records, arrays and maps. */
 function sizeOf(type: Shape): { fields: number; depth: number } {
   const inner = innerTypes(type);

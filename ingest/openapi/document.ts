@@ -3,6 +3,8 @@ import { generateSpecs } from 'hono-openapi';
 import { version } from '../../platform/version.js';
 import { envelopeSchema } from '../../processors/events/envelope.js';
 import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
+import { seededRandom } from '../../processors/pipelines/sampler.js';
+import { drawEvent } from '../../schemas/draw-event.js';
 import { accesses } from '../middleware/authorization.js';
 import {
   aimqProblems,
@@ -51,13 +53,18 @@ export async function openApiDocument(
   return { ...rest, paths: forEachPipeline(paths, pipelines) };
 }
 
-function eventName({ event }: OpenPipeline): string {
-  return event.schema.name;
+/** By the pipeline: contracts of several may have one name. */
+function eventName({ name }: OpenPipeline): string {
+  return `${name.replaceAll(/(?:^|-)([a-z])/g, (_, letter: string) => letter.toUpperCase())}Event`;
 }
 
-function eventSchema({ scorer }: OpenPipeline): Json {
-  return toJsonSchema(scorer.schema.extend(envelopeSchema.shape));
+function eventSchema({ scorer, pipeline, event }: OpenPipeline): Json {
+  const random = seededRandom(1);
+  const example = pipeline.sample?.(random, exampleTime) ?? drawEvent(event, random);
+  return { ...toJsonSchema(scorer.schema.extend(envelopeSchema.shape)), examples: [example] };
 }
+
+const exampleTime = Date.UTC(2026, 0, 31, 12);
 
 /** Replaces a path with the pipeline as its parameter by one path per pipeline. */
 function forEachPipeline(paths: Paths, pipelines: readonly OpenPipeline[]): Paths {

@@ -17,7 +17,8 @@ async function post(
   results: (string | MillraceError)[],
 ): Promise<{ status: number; body: unknown }> {
   const acceptor = { publish: () => Promise.resolve(results) } as unknown as EventAcceptor;
-  const pipelines = new Map([['p', { name: 'p' } as OpenPipeline]]);
+  const event = { schema: { type: 'record', name: 'P', fields: [] } };
+  const pipelines = new Map([['p', { name: 'p', event } as unknown as OpenPipeline]]);
   const app = new Hono().route(
     '/',
     pipelineRoutes(pipelines, acceptor, { requestTimeoutMs: 1_000, maxEvents: 10 }),

@@ -6,6 +6,7 @@ import { MillraceError } from '../../platform/errors.js';
 import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
 import type { EventAcceptor, RequestContext } from '../../processors/events/accept-events.js';
 import { type Problem, toProblem } from '../../platform/problem.js';
+import { eventShape, mostValues } from '../../schemas/field-types.js';
 import { sendProblem } from '../problems.js';
 import { outputsOf } from '../../processors/scoring/prediction.js';
 import { callerOf, spanOf } from '../middleware/trace-requests.js';
@@ -102,7 +103,7 @@ export function pipelineRoutes(
 
   app.post('/:pipeline/predict', describePredict, async (c) => {
     const pipeline = find(c);
-    const { single, events } = await readRequestEvents(c, maxEvents);
+    const { single, events } = await readRequestEvents(c, maxEvents, valuesOf(pipeline));
     const results = await acceptor.predict(pipeline, events, contextOf(c, requestTimeoutMs));
     const [first] = results;
     if (single && first !== undefined) {
@@ -119,7 +120,7 @@ export function pipelineRoutes(
 
   app.post('/:pipeline/events', describeEvents, async (c) => {
     const pipeline = find(c);
-    const { single, events } = await readRequestEvents(c, maxEvents);
+    const { single, events } = await readRequestEvents(c, maxEvents, valuesOf(pipeline));
     const results = await acceptor.publish(pipeline, events, contextOf(c, requestTimeoutMs));
     const [first] = results;
     if (single && first instanceof MillraceError) return sendProblem(c, first);
@@ -133,6 +134,11 @@ export function pipelineRoutes(
     return unavailable ? sendProblem(c, unavailable, body) : c.json(body, status);
   });
   return app;
+}
+
+/** Twice what fits: an event with some more gets the names of its wrong fields. */
+function valuesOf({ event }: OpenPipeline): number {
+  return 2 * mostValues(eventShape(event.schema));
 }
 
 function describe({ name, scorer, topics }: OpenPipeline): z.infer<typeof pipelineSchema> {
