@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { startEngines } from './start-engines.js';
 import { Health } from '../platform/health.js';
@@ -76,7 +77,11 @@ export async function up(config: Config, { demo, onProgress, signal }: UpOptions
     await writeEndpoints(config.DATA_DIR, endpoints);
     const seconds = (performance.now() - startedAt) / 1000;
     logger.info({ endpoints, seconds }, 'ready');
-    return { stop, endpoints, banner: banner({ config, endpoints, logFile, seconds, demo }) };
+    return {
+      stop,
+      endpoints,
+      banner: banner({ config, endpoints, pipelines: [...context.pipelines.keys()], logFile, seconds, demo }),
+    };
   } catch (error) {
     await stop();
     throw error;
@@ -86,12 +91,22 @@ export async function up(config: Config, { demo, onProgress, signal }: UpOptions
 function banner(system: {
   config: Config;
   endpoints: Endpoints;
+  pipelines: readonly string[];
   logFile: string;
   seconds: number;
   demo: boolean;
 }): string {
-  const { config, endpoints, logFile, seconds, demo } = system;
+  const { config, endpoints, pipelines, logFile, seconds, demo } = system;
   const { http, clickhouse } = endpoints;
+  const exampleOf = (pipeline: string): string =>
+    relative(process.cwd(), join(config.MILLRACE_PROJECT, 'examples', `${pipeline}.json`));
+  const pipeline = pipelines.find((name) => existsSync(exampleOf(name)));
+  const predict =
+    pipeline === undefined
+      ? ''
+      : `
+  Score an event:
+    curl -X POST ${http}/v1/pipelines/${pipeline}/predict -H 'content-type: application/json' -d @${exampleOf(pipeline)}`;
   return `
 Millrace ${version} is ready (${seconds.toFixed(1)} s).
 
@@ -101,9 +116,7 @@ Millrace ${version} is ready (${seconds.toFixed(1)} s).
   ClickHouse       ${clickhouse}
   Data             ${relative(process.cwd(), config.DATA_DIR) || '.'}
   Log              ${relative(process.cwd(), logFile)}
-
-  Score a client:
-    curl -X POST ${http}/v1/pipelines/credit-default/predict -H 'content-type: application/json' -d @examples/credit-default.json
+${predict}
   Look at the newest predictions:
     curl '${clickhouse}/' -d 'SELECT event_id, score, label FROM millrace.predictions ORDER BY predicted_at DESC LIMIT 5 FORMAT PrettyCompact'
 

@@ -13,6 +13,7 @@ import { doctorCommand } from './doctor.js';
 import { generateCommand } from './generate.js';
 import { overviewCommands } from './overview.js';
 import { modelsCommand } from './models/command.js';
+import { initCommand } from './init.js';
 import { keysCommand } from './keys.js';
 import { deadLettersCommand } from './dead-letters.js';
 
@@ -74,6 +75,8 @@ program
   });
 
 for (const command of overviewCommands()) program.addCommand(command);
+
+program.addCommand(initCommand());
 
 program.addCommand(modelsCommand());
 

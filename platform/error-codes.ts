@@ -188,6 +188,7 @@ const table = {
   // Pipelines and schedules
   PIPELINE_INVALID: {},
   PROJECT_INVALID: {},
+  PROJECT_EXISTS: {},
   SCHEDULE_INVALID: {},
 
   // Commands

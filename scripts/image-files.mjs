@@ -21,7 +21,7 @@ const sources = new Set(['.ts', '.py', '.txt', '.md']);
 
 copy('dist', (path) => {
   const [, folder] = path.split(sep);
-  return !otherPrograms.has(folder) && !isOfTests(path) && !path.endsWith('.map');
+  return !otherPrograms.has(folder) && !isOfTests(path) && !/\.(map|d\.ts)$/.test(path);
 });
 copy('schemas', isData);
 copy('models', isData);

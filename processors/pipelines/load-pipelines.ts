@@ -2,6 +2,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { z } from 'zod';
+import { didYouMean } from '../../platform/closest-name.js';
 import { isSystemError, MillraceError, messageOf } from '../../platform/errors.js';
 import { type Contract, loadContract } from '../../schemas/contracts.js';
 import { eventSchema } from '../../schemas/event-schema.js';
@@ -55,7 +56,7 @@ export async function loadPipelines(project: string): Promise<LoadedPipeline[]> 
   return Promise.all(
     names.map(async (name): Promise<LoadedPipeline> => {
       try {
-        return await loadPipeline(project, name);
+        return await load(project, name);
       } catch (error) {
         if (error instanceof MillraceError) return { name, problem: error };
         const message = `The pipeline ${name} can’t be loaded: ${messageOf(error)}.`;
@@ -109,9 +110,16 @@ export function isPipelineName(name: string): boolean {
 /**
  * Loads one pipeline and its contract.
  *
- * @throws MillraceError `PIPELINE_INVALID` or `CONTRACT_INVALID`.
+ * @throws MillraceError `PIPELINE_UNKNOWN`, `PIPELINE_INVALID`, `CONTRACT_INVALID` or `PROJECT_INVALID`.
  */
 export async function loadPipeline(project: string, name: string): Promise<UsablePipeline> {
+  const names = await pipelineNames(project);
+  if (names.includes(name)) return load(project, name);
+  const hint = didYouMean(name, names) || ` There are: ${names.join(', ')}.`;
+  throw new MillraceError('PIPELINE_UNKNOWN', `There is no pipeline '${name}' in ${project}.${hint}`);
+}
+
+async function load(project: string, name: string): Promise<UsablePipeline> {
   if (!isPipelineName(name)) {
     throw new MillraceError(
       'PIPELINE_INVALID',

@@ -139,7 +139,11 @@ function quantile(
 }
 
 /**
- * Returns the value at a probability, interpolated linearly between the `quantiles` at the `probabilities`.
+ * Returns the value at a probability of a distribution, linearly between its known quantiles.
+ *
+ * @param probabilities - ascending, from 0 to 1.
+ * @param quantiles - the values at the probabilities.
+ * @param share - the probability; a random number from 0 up to 1 draws from the distribution.
  */
 export function interpolate(
   probabilities: readonly number[],
@@ -155,7 +159,12 @@ export function interpolate(
   return q0 + ((share - p0) / (p1 - p0)) * (q1 - q0);
 }
 
-/** Returns the first value whose cumulated frequency reaches the share. */
+/**
+ * Returns a value as often as its frequency says.
+ *
+ * @param frequencies - of values, which add up to 1.
+ * @param at - a random number from 0 up to 1: the first value is returned whose cumulated frequency reaches it.
+ */
 export function pick<Value>(
   frequencies: readonly (readonly [Value, number, ...unknown[]])[],
   at: number,

@@ -1,5 +1,5 @@
+import { definePipeline } from 'millrace';
 import type { TaxiTripDurationEvent } from '../../../schemas/types.js';
-import { definePipeline } from '../pipeline.js';
 import { drawRide } from './ride-sampler.js';
 
 /** The taximeter's step, the minimum distance in divisions: see the model's card. */

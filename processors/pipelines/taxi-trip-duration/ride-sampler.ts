@@ -1,6 +1,6 @@
 import type { TaxiTripDurationEvent } from '../../../schemas/types.js';
 import { createRequire } from 'node:module';
-import { interpolate, pick } from '../sampler.js';
+import { interpolate, pick } from 'millrace';
 
 /** Distribution of a value from some miles on, up to the next band. */
 interface Band {
