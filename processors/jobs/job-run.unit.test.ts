@@ -24,7 +24,7 @@ const pipeline = {
   scorer: {
     validate: (event: Event) =>
       event.x < 0 ? new InvalidEvent([{ field: 'x', problem: 'must not be negative' }]) : event,
-    champions: () => [],
+    championVersions: () => [],
   },
 } as unknown as OpenPipeline;
 
