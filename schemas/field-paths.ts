@@ -43,14 +43,22 @@ export function findPath({ schema }: { schema: RecordSchema }, path: string): Fi
  * key or item, and anything inside of null, is undefined; so is what no event can have.
  */
 export function readPath(event: unknown, path: string): unknown {
-  let value = event;
-  for (const step of path.split('.')) {
-    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, step)) return undefined;
-    if (Array.isArray(value) && !position.test(step)) return undefined;
-    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- it has this key
-    value = (value as Record<string, unknown>)[step];
-  }
-  return value;
+  return pathReader(path)(event);
+}
+
+/** Returns {@link readPath} for one path and many events. */
+export function pathReader(path: string): (event: unknown) => unknown {
+  const steps = path.split('.');
+  return (event) => {
+    let value = event;
+    for (const step of steps) {
+      if (typeof value !== 'object' || value === null || !Object.hasOwn(value, step)) return undefined;
+      if (Array.isArray(value) && !position.test(step)) return undefined;
+      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- it has this key
+      value = (value as Record<string, unknown>)[step];
+    }
+    return value;
+  };
 }
 
 const position = /^(?:0|[1-9]\d*)$/;

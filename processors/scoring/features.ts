@@ -2,6 +2,7 @@ import { encoderOf, type Feature } from '../../models/input-encoder.js';
 import type { ModelManifest } from '../../models/manifest.js';
 import type { ModelRow } from '../../models/tensors.js';
 import { MillraceError, messageOf } from '../../platform/errors.js';
+import { pathReader } from '../../schemas/field-paths.js';
 import type { Pipeline } from '../pipelines/pipeline.js';
 
 type Read = (event: object) => Feature;
@@ -41,7 +42,7 @@ function readersOf(pipeline: Pipeline, manifest: ModelManifest): readonly Read[]
   readers.set(manifest, ofManifest);
   const known = ofManifest.get(pipeline);
   if (known !== undefined) return known;
-  const made = manifest.inputs.map(({ name }) => readerOf(inputPath(pipeline, name)));
+  const made = manifest.inputs.map(({ name }) => pathReader(inputPath(pipeline, name)) as Read);
   ofManifest.set(pipeline, made);
   return made;
 }
@@ -49,17 +50,4 @@ function readersOf(pipeline: Pipeline, manifest: ModelManifest): readonly Read[]
 /** Returns the path of the event field that feeds an input, for a pipeline without feature code. */
 export function inputPath({ inputs = {} }: Pick<Pipeline, 'inputs'>, input: string): string {
   return (Object.hasOwn(inputs, input) ? inputs[input] : undefined) ?? input;
-}
-
-/** Dots descend into records and maps, numbers into arrays. What is not there is missing. */
-function readerOf(path: string): Read {
-  const keys = path.split('.');
-  return (event) => {
-    let value: unknown = event;
-    for (const key of keys) {
-      if (typeof value !== 'object' || value === null || !Object.hasOwn(value, key)) return undefined;
-      value = (value as Record<string, unknown>)[key];
-    }
-    return value as Feature;
-  };
 }
