@@ -14,6 +14,7 @@ import { generateCommand } from './generate.js';
 import { overviewCommands } from './overview.js';
 import { modelsCommand } from './models/command.js';
 import { initCommand } from './init.js';
+import { newCommand } from './new.js';
 import { keysCommand } from './keys.js';
 import { deadLettersCommand } from './dead-letters.js';
 
@@ -73,6 +74,8 @@ program
     const { startBridge } = await import('../app/bridge.js');
     await runOnly('bridge', (context) => startBridge(context), { needs: ['RABBITMQ_URL'] });
   });
+
+program.addCommand(newCommand());
 
 for (const command of overviewCommands()) program.addCommand(command);
 

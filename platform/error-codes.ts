@@ -195,6 +195,7 @@ const table = {
   API_ANSWER: {},
   API_UNREACHABLE: { retriable: true },
   COMMAND_UNKNOWN: {},
+  FILES_EXIST: {},
   FILE_UNREADABLE: {},
   KEY_INVALID: {},
   NOTHING_SELECTED: {},

@@ -50,6 +50,8 @@ export function node(
 /** Element types of tensors. */
 export const float = 1;
 export const uint8 = 2;
+export const text = 8;
+export const double = 11;
 export const int64 = 7;
 export const bool = 9;
 /** By the name of the type in model.json. */
