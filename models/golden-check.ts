@@ -1,8 +1,10 @@
 import { MillraceError, messageOf } from '../platform/errors.js';
+import { drawRows } from './drawn-rows.js';
 import { encoderOf, type Feature } from './input-encoder.js';
 import type { GoldenRow, ModelManifest } from './manifest.js';
 import type { RowResult } from './micro-batcher.js';
 import type { ModelOutput, OutputValue } from './outputs.js';
+import { implausible } from './plausibility.js';
 import type { ModelArtifact } from './registry.js';
 import { elementDtype, type ModelRow } from './tensors.js';
 
@@ -46,11 +48,14 @@ export async function proveGolden(
       throw refused(`golden row ${index} ${how} has no score: ${got.message}`, noScoreAdvice, got);
     }
     const problem = difference(got, expected, tolerance * largest, tolerance);
-    if (problem === undefined) return;
-    throw refused(
-      `golden row ${index} ${how} ${problem}`,
-      golden.independent === false ? changedAdvice : differsAdvice,
-    );
+    if (problem !== undefined) {
+      throw refused(
+        `golden row ${index} ${how} ${problem}`,
+        golden.independent === false ? changedAdvice : differsAdvice,
+      );
+    }
+    const nonsense = implausible(manifest.output, got);
+    if (nonsense !== undefined) throw refused(`golden row ${index} ${how} ${nonsense}`, scaleAdvice);
   };
   const rows = golden.rows.map(({ features }, index) => {
     const row = encoderOf(manifest).encode(features as Feature[]);
@@ -63,6 +68,18 @@ export async function proveGolden(
   }
   const results = await run(rows, 'the golden rows as a batch');
   rows.forEach((_, index) => check(index, results[index], 'in a batch'));
+  for (const { row, result } of await tryRows(drawRows(rows), predict)) {
+    const values = JSON.stringify(row);
+    if (result instanceof MillraceError) {
+      throw refused(
+        `a row of values from golden rows, ${values}, has no score: ${result.message}`,
+        noScoreAdvice,
+      );
+    }
+    const nonsense = implausible(manifest.output, result);
+    if (nonsense === undefined) continue;
+    throw refused(`a row of values from golden rows, ${values}, ${nonsense}`, scaleAdvice);
+  }
   return results.filter((result): result is ModelOutput => !(result instanceof MillraceError));
 }
 
@@ -73,7 +90,31 @@ const notRunAdvice =
   'The graph cannot run its own golden rows: correct the inputs in model.json or the values in golden.json, or export the graph so that it takes any number of rows';
 const noScoreAdvice =
   'Each output has to be a finite number, and each label a class of model.json: correct model.json, or export the graph again';
+const scaleAdvice =
+  'Export the graph with a probability as its output, or set "scale" of the output in model.json to "number"';
 const notEncodedAdvice = 'Correct golden.json, or the input in model.json';
+
+/**
+ * Scores rows that may be impossible together: one that the graph fails on is left out, as it would be as an event.
+ *
+ * @throws a retriable error of the model.
+ */
+async function tryRows(
+  rows: readonly ModelRow[],
+  predict: (rows: readonly ModelRow[]) => Promise<RowResult[]>,
+): Promise<{ row: ModelRow; result: RowResult }[]> {
+  if (rows.length === 0) return [];
+  try {
+    const results = await predict(rows);
+    return results.map((result, index) => ({ row: rows[index] ?? [], result }));
+  } catch (error) {
+    if (!(error instanceof MillraceError) || error.retriable) throw error;
+    if (rows.length === 1) return [];
+    const alone: { row: ModelRow; result: RowResult }[] = [];
+    for (const row of rows) alone.push(...(await tryRows([row], predict)));
+    return alone;
+  }
+}
 
 function defaultTolerance({ inputs, output, runtime }: ModelManifest): number {
   const halves =

@@ -1,7 +1,8 @@
 import { MillraceError } from '../../platform/errors.js';
-import { isShare } from '../lifecycle/state.js';
-import type { Golden, ModelInput, ModelManifest } from '../manifest.js';
+import { isProbability, type MainOutput, type ModelInput, type ModelManifest } from '../manifest.js';
 import type { ModelOutput } from '../outputs.js';
+import { implausible } from '../plausibility.js';
+import { kindOf } from '../tensors.js';
 
 /**
  * Rejects a version that cannot replace the champion: the inputs with their order, and the meaning of the output, must
@@ -12,7 +13,7 @@ import type { ModelOutput } from '../outputs.js';
 export function requireCompatible(candidate: ModelManifest, champion: ModelManifest): void {
   const differences = [
     ...inputDifferences(candidate.inputs, champion.inputs),
-    ...outputDifferences(candidate.output, champion.output),
+    ...outputDifferences(candidate, champion),
   ];
   if (differences.length === 0) return;
   const more = differences.length > 5 ? `; and ${differences.length - 5} more` : '';
@@ -23,25 +24,17 @@ export function requireCompatible(candidate: ModelManifest, champion: ModelManif
 }
 
 /**
- * Rejects scores of another kind than the champion's: a classifier must return a probability.
+ * Rejects a version with implausible answers for sample events.
  *
- * @param outputs - of the version for sample events.
  * @throws MillraceError `MODEL_REFUSED`
  */
-export function requireSameScale(
-  outputs: readonly ModelOutput[],
-  { manifest, golden }: { manifest: ModelManifest; golden: Golden },
-): void {
-  const scores = outputs.map(({ score }) => score);
-  const isProbability =
-    manifest.output.decision !== undefined && golden.rows.every(({ prediction }) => isShare(prediction));
-  const outside = isProbability ? scores.find((score) => !isShare(score)) : undefined;
-  if (outside !== undefined) {
-    throw new MillraceError(
-      'MODEL_REFUSED',
-      `A sample event of the pipeline gets the score ${outside}, but ${manifest.output.name} of the champion is a probability. Export the graph with a probability as its output.`,
-    );
-  }
+export function requirePlausible(outputs: readonly ModelOutput[], { output }: ModelManifest): void {
+  const nonsense = outputs.map((each) => implausible(output, each)).find((each) => each !== undefined);
+  if (nonsense === undefined) return;
+  throw new MillraceError(
+    'MODEL_REFUSED',
+    `A sample event of the pipeline ${nonsense}. Export the graph with a probability as its output, or set "scale" of the output in model.json to "number".`,
+  );
 }
 
 function inputDifferences(candidate: readonly ModelInput[], champion: readonly ModelInput[]): string[] {
@@ -54,28 +47,52 @@ function inputDifferences(candidate: readonly ModelInput[], champion: readonly M
     if (own === undefined) break;
     if (own.name !== input.name)
       differences.push(`input ${index} is ${own.name}, the champion’s is ${input.name}`);
-    else if (takesText(own) !== takesText(input)) {
-      differences.push(`input ${input.name} takes ${kindOf(own)}, the champion’s takes ${kindOf(input)}`);
+    else if (kindOfInput(own) !== kindOfInput(input)) {
+      differences.push(
+        `input ${input.name} takes ${kindOfInput(own)}, the champion’s takes ${kindOfInput(input)}`,
+      );
     }
   }
   return differences;
 }
 
-function outputDifferences(candidate: ModelManifest['output'], champion: ModelManifest['output']): string[] {
-  if (candidate.name !== champion.name) {
-    return [`its output is ${candidate.name}, the champion’s is ${champion.name}`];
-  }
-  const labels = ({ decision }: ModelManifest['output']): string =>
-    decision === undefined ? 'none' : `${decision.below} and ${decision.at_or_above}`;
-  return labels(candidate) === labels(champion)
-    ? []
-    : [`its labels are ${labels(candidate)}, the champion’s are ${labels(champion)}`];
+/** What readers of predictions rely on: names, labels, and whether the score is a probability. */
+function outputDifferences(candidate: ModelManifest, champion: ModelManifest): string[] {
+  const compare = (what: string, of: (manifest: ModelManifest) => string) => {
+    const [own, other] = [of(candidate), of(champion)];
+    return own === other ? [] : [`its ${what} ${own}, the champion’s ${other}`];
+  };
+  const name = compare('output is', ({ output }) => output.name);
+  if (name.length > 0) return name;
+  return [
+    ...compare('labels are', ({ output, runtime }) => labelsOf(output, runtime.label_tensor)),
+    ...compare('score is', ({ output }) => (isProbability(output) ? 'a probability' : 'a number')),
+    ...compare(
+      'further outputs are',
+      ({ outputs = [] }) =>
+        outputs
+          .map((output) => `${output.name} (${describeOutput(output)})`)
+          .toSorted()
+          .join(', ') || 'none',
+    ),
+  ];
 }
 
-function takesText(input: ModelInput): boolean {
-  return input.encoding !== undefined;
+function labelsOf({ classes, decision }: MainOutput, labelTensor: string | undefined): string {
+  if (classes !== undefined) return `the classes ${classes.join(', ')}`;
+  if (decision !== undefined) return `${decision.below} and ${decision.at_or_above}`;
+  return labelTensor === undefined ? 'none' : 'those of the graph';
 }
 
-function kindOf(input: ModelInput): string {
-  return takesText(input) ? 'text' : 'numbers';
+function describeOutput({ dtype, classes }: NonNullable<ModelManifest['outputs']>[number]): string {
+  return [kindOf(dtype), ...(classes ?? [])].join(' ');
+}
+
+/** What an event has to give for an input. Another number type, or `missing`, makes no difference to events. */
+function kindOfInput({ dtype, encoding, shape }: ModelInput): string {
+  const kind =
+    encoding === undefined
+      ? { string: 'text', boolean: 'true or false', number: 'numbers' }[kindOf(dtype)]
+      : 'text';
+  return shape === undefined ? kind : `${kind} [${shape.join(', ')}]`;
 }

@@ -9,7 +9,7 @@ import type { ModelState, RegisteredVersion } from '../lifecycle/state.js';
 import type { ModelManifest } from '../manifest.js';
 import { findVersion, readModel, type ModelArtifact } from '../registry.js';
 import type { ModelRow } from '../tensors.js';
-import { requireCompatible, requireSameScale } from './compatibility.js';
+import { requireCompatible, requirePlausible } from './compatibility.js';
 import { hasContent, makeStagingFolder, installVersion, removeStaleStaging } from './install.js';
 import { smokeTest } from './smoke-test.js';
 
@@ -138,7 +138,7 @@ export class ModelRegistrar {
     const rows = sampleRows(staged.manifest);
     const trial = { folder: staged.folder, rows };
     const outputs = await asRefusal(staged.folder, () => smokeTest(trial, { memoryMb }));
-    if (current !== undefined) requireSameScale(outputs, await readModel(current.folder));
+    requirePlausible(outputs, staged.manifest);
   }
 }
 

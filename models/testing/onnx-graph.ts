@@ -20,13 +20,13 @@ type Attribute =
   | { strings: string[] };
 
 /**
- * Encodes a node: `op` of `inputs`, with attributes by name. An operator of another domain has it as a prefix, as in
+ * Encodes a node: `op` of `inputs` gives `output`, with attributes by name. An operator of another domain has it as a prefix, as in
  * `ai.onnx.ml:ZipMap`.
  */
 export function node(
   op: string,
   inputs: readonly string[],
-  output: string,
+  output: string | readonly string[],
   attributes: Record<string, Attribute> = {},
 ): Uint8Array {
   const attribute = (name: string, value: Attribute): Uint8Array => {
@@ -40,7 +40,7 @@ export function node(
   const [type = '', domain = ''] = op.split(':').toReversed();
   return message([
     ...inputs.map((input) => [1, input] as const),
-    [2, output],
+    ...[output].flat().map((name) => [2, name] as const),
     [4, type],
     ...Object.entries(attributes).map(([name, value]) => [5, attribute(name, value)] as const),
     [7, domain],

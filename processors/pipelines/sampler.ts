@@ -3,6 +3,8 @@ import { z } from 'zod';
 import { MillraceError, messageOf } from '../../platform/errors.js';
 import { JsonFile } from '../../platform/json-file.js';
 
+export { seededRandom } from '../../platform/seeded-random.js';
+
 const text = z.string().min(1);
 const shareSchema = z.number().min(0).max(1);
 const valueSchema = z.union([z.string(), z.number(), z.boolean(), z.null()]);
@@ -105,21 +107,6 @@ function readFigures(file: string): z.infer<typeof figuresSchema> {
   return new JsonFile(json, file, 'PIPELINE_INVALID').check(figuresSchema);
 }
 
-/**
- * Returns numbers from 0 up to 1 that a seed determines: the generator mulberry32, sufficient for samples,
- * not for secrets.
- */
-export function seededRandom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
-/** Returns the fields of an event, with their values, at a probability of a column's distribution. */
 function quantile(
   column: ColumnFigures,
   probabilities: readonly number[],
