@@ -1,7 +1,7 @@
 import { relative } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 import { loadConfig } from '../platform/config.js';
-import type { NewPipeline } from '../processors/pipelines/scaffold/new-pipeline.js';
+import type { NewPipeline } from '../processors/scaffold/new-pipeline.js';
 import { collect } from './options.js';
 
 interface NewOptions {
@@ -30,7 +30,7 @@ export function newCommand(): Command {
     )
     .option('--json', 'print one JSON object')
     .action(async (name: string, options: NewOptions) => {
-      const { newPipeline } = await import('../processors/pipelines/scaffold/new-pipeline.js');
+      const { newPipeline } = await import('../processors/scaffold/new-pipeline.js');
       const { MILLRACE_PROJECT: project, MAX_MODEL_BYTES: maxBytes, PORT: port } = loadConfig(process.env);
       const { model, sample, key, json } = options;
       const made = await newPipeline({

@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
-import type { GivenPredictions } from '../../../models/graphs/golden-rows.js';
-import type { Feature } from '../../../models/input-encoder.js';
-import type { ModelInput } from '../../../models/manifest.js';
-import { MillraceError, messageOf } from '../../../platform/errors.js';
+import type { GivenPredictions } from '../../models/graphs/golden-rows.js';
+import type { Feature } from '../../models/input-encoder.js';
+import type { ModelInput } from '../../models/manifest.js';
+import { MillraceError, messageOf } from '../../platform/errors.js';
 import { type AssignedInput, parseList } from './assign-inputs.js';
 import { rangeOf } from './infer-contract.js';
 import { type Sample, unknownColumn } from './sample-file.js';

@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { Golden, ModelManifest } from '../../../models/manifest.js';
+import type { Golden, ModelManifest } from '../../models/manifest.js';
 import {
   double,
   float,
@@ -14,10 +14,10 @@ import {
   tensor,
   text,
   valueInfo,
-} from '../../../models/testing/onnx-graph.js';
-import { packageRoot } from '../../../platform/paths.js';
-import type { RecordSchema } from '../../../schemas/contracts.js';
-import { loadPipeline } from '../load-pipelines.js';
+} from '../../models/testing/onnx-graph.js';
+import { packageRoot } from '../../platform/paths.js';
+import type { RecordSchema } from '../../schemas/contracts.js';
+import { loadPipeline } from '../pipelines/load-pipelines.js';
 import { newPipeline, type NewPipelineOptions } from './new-pipeline.js';
 
 let root: string;

@@ -1,4 +1,4 @@
-import type { ModelOutput } from '../../../models/outputs.js';
+import type { ModelOutput } from '../../models/outputs.js';
 
 /** Returns the content of a test, for `node --test`, that scores a pipeline's example. */
 export function testOf(name: string, { score, label }: ModelOutput): string {

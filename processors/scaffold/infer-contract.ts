@@ -1,11 +1,5 @@
-import type { Dtype } from '../../../models/tensors.js';
-import type {
-  AvroObject,
-  AvroType,
-  ContractField,
-  Limits,
-  RecordSchema,
-} from '../../../schemas/contracts.js';
+import type { Dtype } from '../../models/tensors.js';
+import type { AvroObject, AvroType, ContractField, Limits, RecordSchema } from '../../schemas/contracts.js';
 import { avroName, typeName } from './field-names.js';
 import { invalid } from './sample-file.js';
 

@@ -1,6 +1,6 @@
-import { dynamic, type InputSlot, isFlat, isScalar, shapeText } from '../../../models/graphs/graph-inputs.js';
-import { refused } from '../../../models/graphs/read-graph.js';
-import { type Dtype, widthOf } from '../../../models/tensors.js';
+import { dynamic, type InputSlot, isFlat, isScalar, shapeText } from '../../models/graphs/graph-inputs.js';
+import { refused } from '../../models/graphs/read-graph.js';
+import { type Dtype, widthOf } from '../../models/tensors.js';
 import { eventIdColumn, invalid, type Sample, unknownColumn } from './sample-file.js';
 
 /** Which column of the sample feeds an input of the model. */

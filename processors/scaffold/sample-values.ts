@@ -1,6 +1,6 @@
-import { type Dtype, kindOf } from '../../../models/tensors.js';
-import { numberHint } from '../../../schemas/number-text.js';
-import { numberText } from '../../jobs/formats/examine.js';
+import { type Dtype, kindOf } from '../../models/tensors.js';
+import { numberHint } from '../../schemas/number-text.js';
+import { numberText } from '../jobs/formats/examine.js';
 import { parseList } from './assign-inputs.js';
 import { invalid, type Sample, type SampleRow } from './sample-file.js';
 

@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
-import { isSystemError, MillraceError, messageOf } from '../../../platform/errors.js';
-import { csv } from '../../jobs/formats/csv.js';
-import { jsonl } from '../../jobs/formats/jsonl.js';
+import { isSystemError, MillraceError, messageOf } from '../../platform/errors.js';
+import { csv } from '../jobs/formats/csv.js';
+import { jsonl } from '../jobs/formats/jsonl.js';
 import { segmentsOf } from './field-names.js';
 
 /** A row of a sample: values by the path of their column. */
