@@ -4,6 +4,7 @@ import type { PartHealth } from '../platform/health.js';
 import { MillraceError } from '../platform/errors.js';
 import type { Context, Role } from './context.js';
 import { watchConsumption } from './health.js';
+import { whenNamesChange } from './names-change.js';
 
 /**
  * Starts the RabbitMQ bridge.
@@ -23,7 +24,15 @@ export async function startBridge(
       'The bridge needs RABBITMQ_URL, such as amqp://localhost:5672.',
     );
   const bridge = await start({ ...context, url });
-  lag.track(bridgeGroup, bridge.resultTopics);
+  lag.track(bridgeGroup, bridge.resultTopics());
+  const ignore = whenNamesChange(
+    context.pipelines,
+    () => {
+      lag.track(bridgeGroup, bridge.resultTopics());
+      return bridge.results.restart();
+    },
+    context.logger,
+  );
   const failure = optional ? 'degraded' : 'down';
   health.add('rabbitmq', () => {
     const wrong = bridge.connections().find(({ ok }) => !ok);
@@ -36,7 +45,12 @@ export async function startBridge(
     status: status === 'down' ? failure : status,
     ...rest,
   }));
-  return bridge;
+  return {
+    stop: () => {
+      ignore();
+      return bridge.stop();
+    },
+  };
 }
 
 function toHealth({ ok, since, problem }: BridgeStatus, failure: 'degraded' | 'down'): PartHealth {

@@ -1,6 +1,13 @@
 import { ConsumerLag } from './consumer-lag.js';
 import { type Engines, findDamagedFiles, type Starting } from './start-engines.js';
-import { damageHealth, modelsHealth, showHealth } from './health.js';
+import {
+  damageHealth,
+  downPipelines,
+  modelsHealth,
+  showHealth,
+  somePipeline,
+  somePipelineHealth,
+} from './health.js';
 import type { Health } from '../platform/health.js';
 import type { ModelLifecycle } from '../models/lifecycle/lifecycle.js';
 import type { ServedModels } from '../models/lifecycle/served-models.js';
@@ -9,16 +16,12 @@ import type { Config } from '../platform/config.js';
 import type { Metrics } from '../platform/metrics.js';
 import { retryForever } from '../platform/retry.js';
 import { tlsOptions } from '../platform/tls-settings.js';
-import {
-  type OpenPipeline,
-  type OpenPipelines,
-  openPipelines,
-} from '../processors/pipelines/open-pipelines.js';
-import { isPipelineName, pipelineNames } from '../processors/pipelines/load-pipelines.js';
+import { type OpenPipelines, openPipelines } from '../processors/pipelines/open-pipelines.js';
+import type { Pipelines } from '../processors/pipelines/pipeline-set.js';
 import { SchemaRegistryClient } from '../streams/schema-registry.js';
 import { Serde } from '../streams/serde.js';
 import { createStreams, type Streams } from '../streams/streams.js';
-import { pipelineTopicSpecs, systemTopicSpecs } from '../streams/topics.js';
+import { systemTopicSpecs } from '../streams/topics.js';
 
 /** Shared state of the roles in one process. */
 export interface Context extends Starting {
@@ -29,7 +32,8 @@ export interface Context extends Starting {
   streams: Streams;
   serde: Serde;
   analytics: Engines['analytics'];
-  pipelines: ReadonlyMap<string, OpenPipeline>;
+  pipelines: Pipelines;
+  opened: OpenPipelines;
   lifecycle: ModelLifecycle;
   served: ServedModels;
   close(): Promise<void>;
@@ -42,7 +46,8 @@ export interface Role {
 }
 
 /**
- * Connects to the engines and prepares what every role needs: topics, schemas and models.
+ * Connects to the engines and prepares what every role needs: topics, schemas and models. A pipeline that can't be opened
+ * is down alone.
  *
  * @throws MillraceError if an engine is unavailable; the reason of `base.signal`.
  */
@@ -78,18 +83,16 @@ export async function openContext(
     await streams.close();
   };
   try {
-    const names = (await pipelineNames(config.MILLRACE_PROJECT)).filter(isPipelineName);
-    const topics = names.flatMap((name) => pipelineTopicSpecs(name, config.TOPIC_PARTITIONS));
-    await retryForever('Creating topics', base, () =>
-      streams.createTopics([...topics, ...systemTopicSpecs()]),
-    );
+    await retryForever('Creating topics', base, () => streams.createTopics(systemTopicSpecs()));
     opened = await retryForever('Opening the pipelines', base, () =>
       openPipelines({ config, streams, serde, runtime, metrics, logger }),
     );
-    const { pipelines, lifecycle, served, misfits } = opened;
+    const { pipelines, lifecycle, served } = opened;
     const lag = new ConsumerLag(metrics.registry, streams);
     health.add('offsets', () => lag.health());
-    health.add('models', () => modelsHealth(lifecycle, [...served.problems(), ...misfits()]));
+    health.add('models', () => modelsHealth(lifecycle, served.problems()));
+    health.add(somePipeline, () => somePipelineHealth(pipelines));
+    health.addSeparate(() => downPipelines(pipelines));
     return {
       ...base,
       config,
@@ -98,6 +101,7 @@ export async function openContext(
       serde,
       analytics: engines.analytics,
       pipelines,
+      opened,
       lifecycle,
       served,
       close,

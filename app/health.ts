@@ -1,6 +1,7 @@
 import { Gauge, type Registry } from 'prom-client';
 import type { ModelLifecycle } from '../models/lifecycle/lifecycle.js';
 import type { Health, PartHealth } from '../platform/health.js';
+import type { Pipelines } from '../processors/pipelines/pipeline-set.js';
 import type { Consumption } from '../streams/consumption.js';
 import type { Streams } from '../streams/streams.js';
 
@@ -10,7 +11,7 @@ const values: Record<PartHealth['status'], number> = { up: 1, degraded: 0.5, dow
 export function showHealth(registry: Registry, health: Health): void {
   const gauge = new Gauge({
     name: 'millrace_part_health',
-    help: 'Health of a part that this process needs: 1 up, 0.5 degraded, 0 down. The process is not ready while a part is down.',
+    help: 'Health of a part that this process needs: 1 up, 0.5 degraded, 0 down. The process is not ready while a part is down, except a single pipeline.',
     labelNames: ['part'] as const,
     registers: [registry],
     collect: async () => {
@@ -30,10 +31,26 @@ export function damageHealth(files: readonly string[]): PartHealth {
   };
 }
 
-/**
- * Degraded in three cases: a version that should serve is not loaded, a champion cannot score the events of its pipeline,
- * or changes of models cannot be read.
- */
+/** The parts of pipelines that are down, with the reasons. */
+export function downPipelines({ down }: Pipelines): Record<string, PartHealth> {
+  return Object.fromEntries(
+    Array.from(
+      down,
+      ([name, { reason }]) => [`pipeline ${name}`, { status: 'down', detail: reason }] as const,
+    ),
+  );
+}
+
+/** The part that is down while no pipeline serves: then requests should go elsewhere. */
+export const somePipeline = 'pipelines';
+
+export function somePipelineHealth(pipelines: Pipelines): PartHealth {
+  return pipelines.size === 0 && pipelines.down.size > 0
+    ? { status: 'down', detail: 'every pipeline is down' }
+    : { status: 'up' };
+}
+
+/** Degraded if a version that should serve is not loaded, or changes of models cannot be read. */
 export function modelsHealth(lifecycle: ModelLifecycle, wrong: readonly string[]): PartHealth {
   const { ok, since, lastError } = lifecycle.status();
   const problems = [...wrong];

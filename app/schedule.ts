@@ -2,6 +2,7 @@ import type { PartHealth } from '../platform/health.js';
 import { MillraceError } from '../platform/errors.js';
 import { retryForever } from '../platform/retry.js';
 import type { OpenPipeline } from '../processors/pipelines/open-pipelines.js';
+import type { Pipelines } from '../processors/pipelines/pipeline-set.js';
 import { followScheduleRuns } from '../processors/schedules/schedule-runs.js';
 import { type Schedule, schedulesOf } from '../processors/schedules/schedule.js';
 import { Scheduler } from '../processors/schedules/scheduler.js';
@@ -12,7 +13,7 @@ import type { Context, Role } from './context.js';
 /** Writes sample events to the log on a schedule. Each run is done by one instance. */
 export async function startSchedules(
   context: Context,
-  schedules: readonly Schedule[] = schedulesOf(context.config, context.pipelines),
+  schedules: readonly Schedule[] = schedulesOf(context.config, context.pipelines.names),
 ): Promise<Role> {
   const { serde, pipelines, health } = context;
   const on = schedules.filter(({ cron }) => cron !== null);
@@ -23,10 +24,11 @@ export async function startSchedules(
   );
   const runs = await followScheduleRuns(context);
   const schedulers = on.map((schedule) => {
-    const pipeline = pipelineOf(schedule, pipelines);
+    const pipeline = (): OpenPipeline => pipelineOf(schedule, pipelines);
     const scheduler = new Scheduler({ ...context, schedule, pipeline, runs, run: { ...contract, schemaId } });
+    const failure = (): 'degraded' | 'down' => (pipelines.has(schedule.pipeline) ? 'down' : 'degraded');
     health.add(`schedule ${schedule.name}`, (): PartHealth =>
-      scheduler.failure === undefined ? { status: 'up' } : { status: 'down', detail: scheduler.failure },
+      scheduler.failure === undefined ? { status: 'up' } : { status: failure(), detail: scheduler.failure },
     );
     return scheduler;
   });
@@ -38,12 +40,11 @@ export async function startSchedules(
   };
 }
 
-function pipelineOf(
-  { name, pipeline }: Schedule,
-  pipelines: ReadonlyMap<string, OpenPipeline>,
-): OpenPipeline {
-  const open = pipelines.get(pipeline);
-  if (open?.pipeline.sample !== undefined) return open;
-  const problem = open === undefined ? 'there is no such pipeline' : 'it makes no samples';
-  throw new MillraceError('SCHEDULE_INVALID', `The schedule ${name} for ${pipeline} is invalid: ${problem}.`);
+function pipelineOf({ name, pipeline }: Schedule, pipelines: Pipelines): OpenPipeline {
+  const open = pipelines.find(pipeline);
+  if (open.pipeline.sample !== undefined) return open;
+  throw new MillraceError(
+    'SCHEDULE_INVALID',
+    `The schedule ${name} for ${pipeline} is invalid: the pipeline makes no samples.`,
+  );
 }

@@ -56,7 +56,7 @@ export async function startServe(context: Context, open?: HttpServer): Promise<S
   const apiKeys = new ApiKeys({
     keys: config.API_KEYS,
     file: config.API_KEYS_FILE,
-    pipelines: [...pipelines.keys()],
+    pipelines: () => [...pipelines.keys(), ...pipelines.down.keys()],
     logger,
   });
   // Down, because keys that were removed from the rejected file still work.
@@ -73,7 +73,7 @@ export async function startServe(context: Context, open?: HttpServer): Promise<S
   const app = createApp({
     jobs,
     pipelines,
-    schedules: schedulesOf(config, pipelines),
+    schedules: schedulesOf(config, pipelines.names),
     scheduleRuns,
     acceptor,
     cache,

@@ -4,8 +4,10 @@ import { ping } from '../analytics/queries.js';
 import { retryForever } from '../platform/retry.js';
 import { Sink } from '../processors/sink/sink.js';
 import { loadContract } from '../schemas/contracts.js';
+import { RestartableConsumption } from '../streams/restartable-consumption.js';
 import { sinkGroup } from '../streams/topics.js';
 import type { Context, Role } from './context.js';
+import { whenNamesChange } from './names-change.js';
 import { watchConsumption } from './health.js';
 
 /** One batch is prepared while the other is inserted. */
@@ -21,32 +23,32 @@ export async function startSink(context: Context): Promise<Role> {
   await retryForever('Creating the tables', context, () => migrate(analytics.client));
   await retryForever('Looking for damaged parts', context, () => logDamage(analytics.client, logger));
   const producer = await streams.createProducer();
-  const sink = new Sink({
-    pipelines: [...pipelines.keys()],
-    client: analytics.client,
-    serde,
+  const contracts = {
     prediction: loadContract('shared', 'prediction'),
     outcome: loadContract('shared', 'outcome'),
     modelEvent: loadContract('shared', 'model-event'),
-    producer,
-    metrics,
-    logger,
+  };
+  const consumption = await RestartableConsumption.start(async () => {
+    const { client } = analytics;
+    const options = { client, serde, producer, metrics, logger, ...contracts };
+    const sink = new Sink({ ...options, pipelines: pipelines.names });
+    lag.track(sinkGroup, sink.topics);
+    return streams.consume({
+      groupId: sinkGroup,
+      topics: sink.topics,
+      sessionTimeoutMs: config.KAFKA_SESSION_TIMEOUT_MS,
+      // When an insert fails, streams/batch-consumer.ts calls again with the same records.
+      handle: (records, earlier) => sink.store(records, earlier),
+      maxBatch: config.SINK_BATCH_ROWS,
+      maxWaitMs: config.SINK_BATCH_DELAY_MS,
+      concurrentCalls: concurrentInserts,
+    });
   });
-  const groupId = sinkGroup;
-  const consumption = await streams.consume({
-    groupId,
-    topics: sink.topics,
-    sessionTimeoutMs: config.KAFKA_SESSION_TIMEOUT_MS,
-    // When an insert fails, streams/batch-consumer.ts calls again with the same records.
-    handle: (records, earlier) => sink.store(records, earlier),
-    maxBatch: config.SINK_BATCH_ROWS,
-    maxWaitMs: config.SINK_BATCH_DELAY_MS,
-    concurrentCalls: concurrentInserts,
-  });
-  lag.track(groupId, sink.topics);
+  const ignore = whenNamesChange(pipelines, () => consumption.restart(), logger);
   watchConsumption(context, 'sink', consumption);
   return {
     stop: async () => {
+      ignore();
       await consumption.stop();
       await producer.close();
     },

@@ -3,12 +3,14 @@ import { join, relative } from 'node:path';
 import { startEngines } from './start-engines.js';
 import { Health } from '../platform/health.js';
 import type { Config } from '../platform/config.js';
+import type { Pipelines } from '../processors/pipelines/pipeline-set.js';
 import { createLogger, rotateLog } from '../platform/logger.js';
 import { createMetrics } from '../platform/metrics.js';
 import { startTraces } from '../platform/tracing/traces.js';
 import { withoutCredentials } from '../platform/secrets.js';
 import { version } from '../platform/version.js';
 import { kafkaSettings, openContext, type Role } from './context.js';
+import { somePipeline } from './health.js';
 import { stopAll } from './stop-all.js';
 import { openDataFolder } from './data-folder.js';
 import { type Endpoints, writeEndpoints } from './endpoints.js';
@@ -62,12 +64,13 @@ export async function up(config: Config, { demo, onProgress, signal }: UpOptions
     roles.push(serve);
     roles.push(await startSchedules(context));
     if (config.RABBITMQ_URL !== undefined) roles.push(await startBridge(context, { optional: true }));
-    if (demo) roles.push(startDemo([...context.pipelines.values()], serve.acceptor, logger));
+    if (demo) roles.push(startDemo(context.pipelines, serve.acceptor, logger));
     roles.push({ stop: () => context.health.drain() });
     context.health.started();
     onProgress('readiness');
     // On external brokers, a killed predecessor remains a group member for this long.
-    await context.health.whenUp(config.KAFKA_SESSION_TIMEOUT_MS + 30_000);
+    // Even if every pipeline is down: the API and the log are needed to repair them.
+    await context.health.whenUp(config.KAFKA_SESSION_TIMEOUT_MS + 30_000, somePipeline);
     const endpoints = {
       http: `http://${config.HOST}:${serve.port}`,
       kafka: engines.brokers,
@@ -80,7 +83,7 @@ export async function up(config: Config, { demo, onProgress, signal }: UpOptions
     return {
       stop,
       endpoints,
-      banner: banner({ config, endpoints, pipelines: [...context.pipelines.keys()], logFile, seconds, demo }),
+      banner: banner({ config, endpoints, logFile, seconds, demo, pipelines: context.pipelines }),
     };
   } catch (error) {
     await stop();
@@ -91,16 +94,16 @@ export async function up(config: Config, { demo, onProgress, signal }: UpOptions
 function banner(system: {
   config: Config;
   endpoints: Endpoints;
-  pipelines: readonly string[];
   logFile: string;
   seconds: number;
   demo: boolean;
+  pipelines: Pipelines;
 }): string {
-  const { config, endpoints, pipelines, logFile, seconds, demo } = system;
+  const { config, endpoints, logFile, seconds, demo, pipelines } = system;
   const { http, clickhouse } = endpoints;
   const exampleOf = (pipeline: string): string =>
     relative(process.cwd(), join(config.MILLRACE_PROJECT, 'examples', `${pipeline}.json`));
-  const pipeline = pipelines.find((name) => existsSync(exampleOf(name)));
+  const pipeline = [...pipelines.keys()].find((name) => existsSync(exampleOf(name)));
   const predict =
     pipeline === undefined
       ? ''
@@ -120,6 +123,10 @@ ${predict}
   Look at the newest predictions:
     curl '${clickhouse}/' -d 'SELECT event_id, score, label FROM millrace.predictions ORDER BY predicted_at DESC LIMIT 5 FORMAT PrettyCompact'
 
-  ${demo ? 'Sample events arrive every second; --no-demo turns them off. ' : ''}Ctrl-C stops everything.
+${describeDown(pipelines)}  ${demo ? 'Sample events arrive every second; --no-demo turns them off. ' : ''}Ctrl-C stops everything.
 `;
+}
+
+function describeDown({ down }: Pipelines): string {
+  return Array.from(down, ([name, { reason }]) => `  DOWN: the pipeline ${name}. ${reason}\n\n`).join('');
 }

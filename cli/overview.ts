@@ -5,7 +5,12 @@ import { type ApiClient, createApiClient } from './api-client.js';
 import { toTable } from '../ops/table.js';
 
 interface PipelinesAnswer {
-  pipelines: { name: string; models: { name: string; version: string }[]; topics: Record<string, string> }[];
+  pipelines: {
+    name: string;
+    status: string;
+    models: { name: string; version: string }[];
+    topics: Record<string, string>;
+  }[];
 }
 
 interface JobsAnswer {
@@ -70,12 +75,13 @@ async function readiness(api: ApiClient): Promise<HealthAnswer> {
 async function showPipelines(api: ApiClient, json: boolean | undefined): Promise<void> {
   const answer = await api.json<PipelinesAnswer>('/v1/pipelines');
   if (json) return console.log(JSON.stringify(answer));
-  const rows = answer.pipelines.map(({ name, models, topics }) => [
+  const rows = answer.pipelines.map(({ name, status, models, topics }) => [
     name,
+    status,
     models.map((model) => `${model.name} ${model.version}`).join(', '),
     topics['events'] ?? '',
   ]);
-  console.log(toTable([['PIPELINE', 'MODELS', 'EVENTS'], ...rows]));
+  console.log(toTable([['PIPELINE', 'STATUS', 'MODELS', 'EVENTS'], ...rows]));
 }
 
 async function showJobs(api: ApiClient, json: boolean | undefined): Promise<void> {

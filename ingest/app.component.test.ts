@@ -60,7 +60,7 @@ describe('with API keys', () => {
   beforeAll(() => {
     keys = new ApiKeys({
       keys: [unlimited.key],
-      pipelines: [...api.options.pipelines.keys()],
+      pipelines: () => api.options.pipelines.names,
       logger: silentLogger,
     });
     guarded = api.with({ apiKeys: keys });

@@ -6,7 +6,7 @@ import type { Logger } from '../platform/logger.js';
 import type { ModelLifecycle } from '../models/lifecycle/lifecycle.js';
 import type { ServedModels } from '../models/lifecycle/served-models.js';
 import type { ModelRegistrar } from '../models/registration/registrar.js';
-import type { OpenPipeline } from '../processors/pipelines/open-pipelines.js';
+import type { Pipelines } from '../processors/pipelines/pipeline-set.js';
 import type { ScheduleRuns } from '../processors/schedules/schedule-runs.js';
 import type { Schedule } from '../processors/schedules/schedule.js';
 import type { ApiKeys } from './api-keys/api-keys.js';
@@ -39,7 +39,7 @@ import { isTracing } from '../platform/tracing/traces.js';
 import { spanOf, traceRequests } from './middleware/trace-requests.js';
 
 export interface AppOptions extends OperationsOptions {
-  pipelines: ReadonlyMap<string, OpenPipeline>;
+  pipelines: Pipelines;
   acceptor: EventAcceptor;
   cache: PredictionCache;
   findStored: FindStored;
@@ -111,7 +111,10 @@ export function createApp(options: AppOptions): Hono {
   // The path of AIMQ's page.
   app.get('/swagger/*', (c) => c.redirect('/docs'));
   let document: Promise<object> | undefined;
+  let revision: number | undefined;
   app.get('/openapi.json', async (c) => {
+    if (revision !== pipelines.revision) document = undefined;
+    revision = pipelines.revision;
     document ??= openApiDocument(app, [...pipelines.values()], options.apiKeys.required).catch(
       (error: unknown) => {
         document = undefined;
@@ -121,11 +124,10 @@ export function createApp(options: AppOptions): Hono {
     return c.json(await document);
   });
 
-  const carPrice = pipelines.get('car-price');
   authorize(app, pipelines, logger);
   // Before the limits of body and time: files have their own.
   app.route('/v1/pipelines', fileRoutes(pipelines, options.jobs, options));
-  if (carPrice !== undefined) app.route('/upload', aimqUpload(carPrice, options.jobs, options));
+  app.route('/upload', aimqUpload(pipelines, options.jobs, options));
   app.route('/v1/models', modelUploadRoutes(options));
   for (const path of ['/v1/*', '/v2/*', '/predict', '/predict/*']) {
     app.use(
@@ -141,7 +143,7 @@ export function createApp(options: AppOptions): Hono {
   app.route('/v1/pipelines', pipelineRoutes(pipelines, acceptor, options));
   app.route('/v1/jobs', jobRoutes(options.jobs));
   app.route('/v1/models', modelRoutes(options));
-  if (carPrice !== undefined) app.route('/', aimqRoutes(carPrice, acceptor, options));
+  app.route('/', aimqRoutes(pipelines, acceptor, options));
   app.route('/v1/schedules', scheduleRoutes(options.schedules, options.scheduleRuns));
   app.route(
     '/v1/predictions',
@@ -149,7 +151,7 @@ export function createApp(options: AppOptions): Hono {
       findStored,
       findDeadLetters: options.findDeadLetters,
       recall: (eventId, names) => cache.recallAnywhere(names, eventId),
-      pipelines: [...pipelines.keys()],
+      pipelines: () => pipelines.names,
     }),
   );
   return app;

@@ -15,7 +15,8 @@ export function sendProblem(c: Context, error: unknown, more: object = {}): Resp
   const headers: Record<string, string> = {
     'content-type': isInference ? 'application/json' : 'application/problem+json',
   };
-  if (body.status === 503) headers['retry-after'] = '1';
+  // A pipeline that is down is retried at growing intervals, or waits for a person.
+  if (body.status === 503) headers['retry-after'] = body.code === 'PIPELINE_DOWN' ? '10' : '1';
   if (error instanceof RateLimited) headers['retry-after'] = String(error.retryAfterSeconds);
   if (body.status === 401) headers['www-authenticate'] = 'Bearer';
   const traceId = spanOf(c)?.spanContext().traceId;

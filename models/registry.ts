@@ -98,15 +98,28 @@ export async function findVersion(
     try {
       const found = await locate(root, name, version);
       if (found.manifest.digest === digest) return found;
-      problem = new MillraceError(
-        'MODEL_DIGEST_MISMATCH',
-        `${found.folder} has the digest ${found.manifest.digest}, but ${name} ${version} is registered with ${digest}. Restore the registered folder.`,
-      );
+      problem = changedSince({ name, version, digest }, found);
     } catch (error) {
       problem = moreTelling(problem, error);
     }
   }
   throw problem;
+}
+
+/** The error of a folder whose content is not what was registered. It names the ways out. */
+export function changedSince(
+  { name, version, digest }: { name: string; version: string; digest: string },
+  { folder, manifest }: ModelVersion,
+): MillraceError {
+  return new MillraceError(
+    'MODEL_DIGEST_MISMATCH',
+    `${folder} has the digest ${manifest.digest}, but ${name} ${version} is registered with ${digest}: it has changed since. A registered version can’t change. Put the new one into a new folder (models/${name}/${nextVersion(version)}, with that version in its model.json) and restore this one; or start with \`millrace up --dev\`, where a changed folder takes over as a new version; or unregister the old one: \`millrace models unregister ${name} ${version} --force\`.`,
+  );
+}
+
+/** A version that is newer, for a suggestion. */
+function nextVersion(version: string): string {
+  return /^\d+$/.test(version) ? String(Number(version) + 1) : `${version}-2`;
 }
 
 /** Prefers the error of a broken version over that of a missing one. */

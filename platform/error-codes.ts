@@ -187,6 +187,7 @@ const table = {
 
   // Pipelines and schedules
   PIPELINE_INVALID: {},
+  PIPELINE_DOWN: { status: 503, title: 'The pipeline is down', retriable: true },
   PROJECT_INVALID: {},
   PROJECT_EXISTS: {},
   SCHEDULE_INVALID: {},

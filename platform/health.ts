@@ -23,6 +23,7 @@ export interface HealthReport {
 /** Asks every part that this process needs. */
 export class Health {
   readonly #checks = new Map<string, { check: HealthCheck; failure: PartHealth['status'] }>();
+  readonly #separate: (() => Record<string, PartHealth>)[] = [];
   readonly #stuck = new Map<string, StuckCheck>();
   readonly #timeoutMs: number;
   #phase: 'starting' | 'running' | 'stopping';
@@ -41,6 +42,17 @@ export class Health {
    */
   add(part: string, check: HealthCheck, { optional = false }: { optional?: boolean } = {}): void {
     this.#checks.set(part, { check, failure: optional ? 'degraded' : 'down' });
+  }
+
+  /** Removes a part, and what is stuck in it. */
+  remove(part: string): void {
+    this.#checks.delete(part);
+    this.#stuck.delete(part);
+  }
+
+  /** Adds parts that come and go. One that is down leaves the process degraded: the others do their work. */
+  addSeparate(parts: () => Record<string, PartHealth>): void {
+    this.#separate.push(parts);
   }
 
   /** @param check - finds states that only a restart of the process fixes: liveness fails then. */
@@ -84,21 +96,28 @@ export class Health {
     );
     if (phase !== 'running') parts['process'] = { status: 'down', detail: phase };
     const statuses = new Set(Object.values(parts).map(({ status }) => status));
+    for (const [name, { status, detail }] of this.#separate.flatMap((each) => Object.entries(each()))) {
+      parts[name] = detail === undefined ? { status } : { status, detail: withoutSecrets(detail) };
+      statuses.add(status === 'down' ? 'degraded' : status);
+    }
     return { status: statuses.has('down') ? 'down' : statuses.has('degraded') ? 'degraded' : 'up', parts };
   }
 
   /**
    * Resolves when no part is down.
    *
+   * @param without - a part that may be down.
    * @throws MillraceError `NOT_READY` with the parts that are down after `timeoutMs`.
    */
-  async whenUp(timeoutMs = 30_000): Promise<void> {
+  async whenUp(timeoutMs = 30_000, without?: string): Promise<void> {
     const deadline = performance.now() + timeoutMs;
     for (;;) {
-      const { status, parts } = await this.report();
-      if (status !== 'down') return;
+      const { parts } = await this.report();
+      const down = Object.entries(parts).filter(
+        ([name, part]) => part.status === 'down' && this.#isNeeded(name) && name !== without,
+      );
+      if (down.length === 0) return;
       if (performance.now() > deadline) {
-        const down = Object.entries(parts).filter(([, part]) => part.status === 'down');
         const reasons = down.map(([name, { detail }]) => `${name} (${detail})`).join(', ');
         throw new MillraceError(
           'NOT_READY',
@@ -107,6 +126,11 @@ export class Health {
       }
       await sleep(20);
     }
+  }
+
+  /** Whether the process is down with the part. */
+  #isNeeded(part: string): boolean {
+    return part === 'process' || this.#checks.has(part);
   }
 
   async #ask(check: HealthCheck, failure: PartHealth['status']): Promise<PartHealth> {

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { startBridge } from '../../bridges/rabbitmq/bridge.js';
 import { loadConfig } from '../../platform/config.js';
 import { silentLogger } from '../../platform/logger.js';
+import { PipelineSet } from '../../processors/pipelines/pipeline-set.js';
 import { createMetrics } from '../../platform/metrics.js';
 import type { NewRecord } from '../../streams/records.js';
 import { RabbitMq, rabbitMqInstalled } from '../../tests/system/engines/rabbitmq-server.js';
@@ -72,7 +73,7 @@ async function timeBridge(log: BenchLog, url: string, count: number): Promise<nu
     streams,
     serde,
     metrics,
-    pipelines: new Map([[pipeline.name, pipeline]]),
+    pipelines: new PipelineSet([[pipeline.name, pipeline]]),
     logger: silentLogger,
   });
   const sum = async (metric: { get(): Promise<{ values: { value: number }[] }> }): Promise<number> =>

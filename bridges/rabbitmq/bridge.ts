@@ -11,8 +11,10 @@ import {
   parseResultsQueues,
   type QueueMapping,
 } from '../../platform/rabbitmq-settings.js';
-import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
+import type { Pipelines } from '../../processors/pipelines/pipeline-set.js';
+import { loadContract } from '../../schemas/contracts.js';
 import type { Consumption } from '../../streams/consumption.js';
+import { RestartableConsumption } from '../../streams/restartable-consumption.js';
 import type { Serde } from '../../streams/serde.js';
 import type { Streams } from '../../streams/streams.js';
 import { type BridgeStatus, RabbitConnection } from './connection.js';
@@ -34,7 +36,7 @@ export interface BridgeOptions {
   config: Config;
   streams: Streams;
   serde: Serde;
-  pipelines: ReadonlyMap<string, OpenPipeline>;
+  pipelines: Pipelines;
   metrics: Metrics;
   logger: Logger;
 }
@@ -44,8 +46,9 @@ export interface Bridge {
   connections(): BridgeStatus[];
   /** Input and output queues, by their names in the readiness report. */
   parts: ReadonlyMap<string, () => BridgeStatus>;
-  results: Consumption;
-  resultTopics: string[];
+  results: RestartableConsumption;
+  /** Topics of its results: those of the present pipelines. */
+  resultTopics(): string[];
   /** Stops consuming, finishes the work in flight, and disconnects. */
   stop(): Promise<void>;
 }
@@ -94,8 +97,16 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
       connection: reading[index] ?? writing,
       streams,
       states,
-      ingestion: new MessageIngestion({ queue, pipeline, acceptor, failed, metrics }),
+      ingestion: new MessageIngestion({
+        queue,
+        name: pipeline,
+        pipeline: () => pipelines.find(pipeline),
+        acceptor,
+        failed,
+        metrics,
+      }),
       failed,
+      requireOpen: () => void pipelines.find(pipeline),
       prefetch: config.RABBITMQ_PREFETCH,
       retryLimit: config.RABBITMQ_RETRY_LIMIT,
       metrics,
@@ -114,7 +125,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
   });
   const outbound = new Outbound({
     ...options,
-    pipelines: [...pipelines.values()],
+    prediction: loadContract('shared', 'prediction'),
     resultsQueues,
     connection: writing,
     publisher: new Publisher(writing, onUnconfirmed),
@@ -130,13 +141,15 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
     await outbound.prepare();
     await ensureDeadLetters(writing);
   };
-  const results = await streams.consume({
-    groupId: bridgeGroup,
-    topics: outbound.topics,
-    sessionTimeoutMs: config.KAFKA_SESSION_TIMEOUT_MS,
-    handle: (records) => outbound.publish(records),
-    maxWaitMs: 5,
-  });
+  const results = await RestartableConsumption.start(() =>
+    streams.consume({
+      groupId: bridgeGroup,
+      topics: outbound.topics,
+      sessionTimeoutMs: config.KAFKA_SESSION_TIMEOUT_MS,
+      handle: (records) => outbound.publish(records),
+      maxWaitMs: 5,
+    }),
+  );
   const watched = [...mappings.map(({ queue }) => queue), deadLettersQueue, ...resultsQueues.names];
   const depth = watchDepth(metrics, reading[0] ?? writing, [...new Set(watched)]);
   return {
@@ -146,7 +159,7 @@ export async function startBridge(options: BridgeOptions): Promise<Bridge> {
       ...resultsQueues.parts,
     ]),
     results,
-    resultTopics: outbound.topics,
+    resultTopics: () => outbound.topics,
     stop: async () => {
       metrics.registry.removeSingleMetric(depth);
       await drain(
@@ -180,23 +193,17 @@ async function drain(
   await closeAll();
 }
 
-interface OpenMapping {
-  queue: string;
-  pipeline: OpenPipeline;
+function queueMappings(config: Config, { names }: Pipelines): QueueMapping[] {
+  const mappings = parseQueueMappings(config.RABBITMQ_QUEUES);
+  const unknown = mappings.find(({ pipeline }) => !names.includes(pipeline));
+  if (unknown === undefined) return mappings;
+  throw new MillraceError(
+    'CONFIG_INVALID',
+    `RABBITMQ_QUEUES: the queue ${unknown.queue} is for ${unknown.pipeline}, and there is no such pipeline. There are ${names.join(', ')}.`,
+  );
 }
 
-function queueMappings(config: Config, pipelines: ReadonlyMap<string, OpenPipeline>): OpenMapping[] {
-  return parseQueueMappings(config.RABBITMQ_QUEUES).map(({ queue, pipeline: name }: QueueMapping) => {
-    const pipeline = pipelines.get(name);
-    if (pipeline !== undefined) return { queue, pipeline };
-    throw new MillraceError(
-      'CONFIG_INVALID',
-      `RABBITMQ_QUEUES: the queue ${queue} is for ${name}, and there is no such pipeline. There are ${[...pipelines.keys()].join(', ')}.`,
-    );
-  });
-}
-
-function checkBindings(bindings: readonly { queue: string }[], mappings: readonly OpenMapping[]): void {
+function checkBindings(bindings: readonly { queue: string }[], mappings: readonly QueueMapping[]): void {
   const stray = bindings.find(({ queue }) => !mappings.some((mapping) => mapping.queue === queue));
   if (stray === undefined) return;
   throw new MillraceError(

@@ -25,6 +25,8 @@ export interface InboundQueueOptions {
   states: LedgerStates;
   ingestion: Pick<MessageIngestion, 'publish' | 'deadLetter'>;
   failed: FailedMessages;
+  /** Throws while no messages can be taken, because their pipeline is down. They wait in the queue then. */
+  requireOpen?: () => void;
   /** Maximum number of unacknowledged messages that RabbitMQ delivers. */
   prefetch: number;
   /** Maximum number of retries of a message. */
@@ -84,6 +86,7 @@ export class InboundQueue {
   /** One session: one channel, from the first message to the first failure. */
   async #read(onReading: () => void): Promise<void> {
     const { queue, bindings, connection, streams, states, prefetch } = this.#options;
+    this.#options.requireOpen?.();
     // Nothing is read while the log can't be written.
     await streams.ping();
     await ensureQueue(connection, queue, 'RABBITMQ_QUEUES');

@@ -7,6 +7,7 @@ import { reasonOf } from '../../processors/dead-letters/reasons.js';
 import { newEventId } from '../../processors/events/ids.js';
 import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
 import { correlationIdHeader, type EventRecord, replyToHeader } from '../../processors/events/envelope.js';
+import { pipelineTopics } from '../../streams/topics.js';
 import { type NewRecord, sizeOf } from '../../streams/records.js';
 import type { FailedMessage, FailedMessages } from './failed-messages.js';
 import type { Ledger } from './ledger.js';
@@ -20,7 +21,10 @@ const maxDeadLetterBytes = 1_500_000;
 
 export interface MessageIngestionOptions {
   queue: string;
-  pipeline: OpenPipeline;
+  /** Name of the pipeline. */
+  name: string;
+  /** Returns the pipeline. @throws MillraceError `PIPELINE_DOWN`: then its messages wait in the queue. */
+  pipeline: () => OpenPipeline;
   acceptor: EventAcceptor;
   failed: FailedMessages;
   metrics: Metrics;
@@ -29,11 +33,11 @@ export interface MessageIngestionOptions {
 /** Converts the messages of one queue into events. */
 export class MessageIngestion {
   readonly #options: MessageIngestionOptions;
-  readonly #read: ReadBody;
+  /** For the present form of the pipeline. */
+  #reader: { pipeline: OpenPipeline; read: ReadBody } | undefined;
 
   constructor(options: MessageIngestionOptions) {
     this.#options = options;
-    this.#read = bodyReader(options.pipeline.event.schema);
   }
 
   /**
@@ -62,13 +66,21 @@ export class MessageIngestion {
     before: Promise<void>,
     spans: MessageSpans,
   ): Promise<void> {
-    const { pipeline, acceptor } = this.#options;
-    const bodies = messages.map(({ content, properties }) => this.#read(content, properties));
+    const { acceptor } = this.#options;
+    const pipeline = this.#options.pipeline();
+    const read = this.#readerOf(pipeline);
+    const bodies = messages.map(({ content, properties }) => read(content, properties));
     const results = await acceptor.accept(pipeline, bodies, { source: 'millrace/rabbitmq' });
     await before;
     const outcomes = results.map((result) => (result instanceof MillraceError ? result : result.record));
     await this.#write(messages, outcomes, ledger, spans);
     acceptor.confirm(pipeline, results);
+  }
+
+  #readerOf(pipeline: OpenPipeline): ReadBody {
+    if (this.#reader?.pipeline !== pipeline)
+      this.#reader = { pipeline, read: bodyReader(pipeline.event.schema) };
+    return this.#reader.read;
   }
 
   /** @param outcomes - for each message the record of its event, or why there is none. */
@@ -78,7 +90,7 @@ export class MessageIngestion {
     ledger: Ledger,
     spans: MessageSpans,
   ): Promise<void> {
-    const { queue, failed, pipeline, metrics } = this.#options;
+    const { queue, failed, name, metrics } = this.#options;
     const records: NewRecord[] = [];
     const bad: FailedMessage[] = [];
     messages.forEach((message, index) => {
@@ -95,14 +107,14 @@ export class MessageIngestion {
     records.push(...deadLettered.map((each) => this.#deadLetterRecord(each, spans.get(each.message))));
     await ledger.write(records, messages.map(digestOf));
     for (const { reason } of deadLettered)
-      metrics.deadLetters.inc({ pipeline: pipeline.name, reason: reasonOf(reason) });
+      metrics.deadLetters.inc({ pipeline: name, reason: reasonOf(reason) });
     metrics.rabbitReceived.inc({ queue, outcome: 'event' }, messages.length - bad.length);
     metrics.rabbitReceived.inc({ queue, outcome: 'dead_letter' }, deadLettered.length);
     metrics.rabbitReceived.inc({ queue, outcome: 'retried' }, again.size);
   }
 
   #deadLetterRecord({ message, reason }: FailedMessage, span: ConsumerSpan | undefined): NewRecord {
-    const { queue, pipeline } = this.#options;
+    const { queue, name } = this.#options;
     const { content, properties } = message;
     const given: unknown = properties.messageId;
     const record = {
@@ -115,7 +127,7 @@ export class MessageIngestion {
       headers: buffers(headersOf(message)),
       span,
     };
-    const deadLetter = deadLetterRecord(pipeline.topics.deadLetters, pipeline.name, record, reason, {
+    const deadLetter = deadLetterRecord(pipelineTopics(name).deadLetters, name, record, reason, {
       now: Date.now(),
       schemaId: undefined,
       eventId: typeof given === 'string' && given !== '' ? given : newEventId(),

@@ -45,7 +45,14 @@ beforeEach(async () => {
   } as unknown as FailedMessages;
   const { pipeline, metrics } = toy;
   const acceptor = new EventAcceptor({ ...toy, producer: new FakeLog(), logger: silentLogger });
-  ingestion = new MessageIngestion({ queue: 'q', pipeline, acceptor, failed, metrics });
+  ingestion = new MessageIngestion({
+    queue: 'q',
+    name: pipeline.name,
+    pipeline: () => pipeline,
+    acceptor,
+    failed,
+    metrics,
+  });
 });
 
 const message = (body: unknown, properties: object = {}): ConsumeMessage =>

@@ -4,7 +4,9 @@ import type { Metrics } from '../../platform/metrics.js';
 import { problemOf } from '../../platform/problem.js';
 import { readDeadLetter } from '../../processors/dead-letters/dead-letter.js';
 import { deadLetterId } from '../../processors/events/ids.js';
-import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
+import type { Pipelines } from '../../processors/pipelines/pipeline-set.js';
+import type { Contract } from '../../schemas/contracts.js';
+import { pipelineTopics } from '../../streams/topics.js';
 import { outputsOf, toPredictionRow } from '../../processors/scoring/prediction.js';
 import { correlationIdHeader, replyToHeader } from '../../processors/events/envelope.js';
 import { isResolution } from '../../processors/dead-letters/resolutions.js';
@@ -19,7 +21,8 @@ import type { ResultsQueues } from './results-queues.js';
 import { predictionsExchange } from './topology.js';
 
 export interface OutboundOptions {
-  pipelines: readonly OpenPipeline[];
+  pipelines: Pick<Pipelines, 'names'>;
+  prediction: Pick<Contract, 'type'>;
   resultsQueues: ResultsQueues;
   connection: RabbitConnection;
   publisher: Publisher;
@@ -31,20 +34,21 @@ export interface OutboundOptions {
 /** Publishes predictions to the exchange, and replies to messages that asked for a reply. */
 export class Outbound {
   readonly #options: OutboundOptions;
-  readonly #byTopic = new Map<string, OpenPipeline>();
+  readonly #byTopic = new Map<string, { name: string; isDeadLetter: boolean }>();
   /** The connection, by its start, on which exchange and queues are known to exist. */
   #preparedFor: number | undefined;
 
   constructor(options: OutboundOptions) {
     this.#options = options;
-    for (const pipeline of options.pipelines) {
-      this.#byTopic.set(pipeline.topics.predictions, pipeline);
-      this.#byTopic.set(pipeline.topics.deadLetters, pipeline);
-    }
   }
 
-  /** The topics to consume. */
+  /** The topics to consume: those of the present pipelines. */
   get topics(): string[] {
+    for (const name of this.#options.pipelines.names) {
+      const { predictions, deadLetters } = pipelineTopics(name);
+      this.#byTopic.set(predictions, { name, isDeadLetter: false });
+      this.#byTopic.set(deadLetters, { name, isDeadLetter: true });
+    }
     return [...this.#byTopic.keys()];
   }
 
@@ -84,9 +88,9 @@ export class Outbound {
     const pipeline = this.#byTopic.get(record.topic);
     if (pipeline === undefined) return [];
     try {
-      if (record.topic === pipeline.topics.deadLetters) return refusals(record, pipeline.name);
-      const { serde } = this.#options;
-      return toMessages((await serde.decode(record.value, pipeline.prediction.type)) as Prediction, record);
+      if (pipeline.isDeadLetter) return refusals(record, pipeline.name);
+      const { serde, prediction } = this.#options;
+      return toMessages((await serde.decode(record.value, prediction.type)) as Prediction, record);
     } catch (error) {
       if (error instanceof MillraceError && error.retriable) throw error;
       const { topic, partition, offset } = record;

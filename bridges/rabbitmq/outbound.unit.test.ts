@@ -22,9 +22,9 @@ const good = {
 /** Returns what is published for records that say `prediction`, or are dead letters. */
 async function publish(records: Partial<StreamRecord>[]): Promise<OutgoingMessage[]> {
   const sent: OutgoingMessage[] = [];
-  const topics = { predictions: 'predictions', deadLetters: 'letters' };
   const outbound = new Outbound({
-    pipelines: [{ name: 'credit-default', topics, prediction: { type: {} } }],
+    pipelines: { names: ['credit-default'] },
+    prediction: { type: {} },
     resultsQueues: { ensure: () => Promise.resolve(), note: () => Promise.resolve() },
     connection: { status: () => ({ ok: true, since: 1 }) },
     publisher: {
@@ -37,9 +37,10 @@ async function publish(records: Partial<StreamRecord>[]): Promise<OutgoingMessag
     metrics: createMetrics(),
     logger: silentLogger,
   } as unknown as OutboundOptions);
+  expect(outbound.topics).toEqual(['credit-default.predictions', 'credit-default.dead-letters']);
   await outbound.publish(
     records.map((record, offset) => ({
-      topic: 'predictions',
+      topic: 'credit-default.predictions',
       partition: 0,
       offset,
       timestamp: 0,
@@ -63,7 +64,11 @@ describe('a message to RabbitMQ', () => {
       prediction({ prediction_id: 'first' }),
       prediction({ features: 'no JSON' }),
       { value: Buffer.from('nothing') },
-      { topic: 'letters', value: null, headers: { 'dead-letter-offset': Buffer.from('x') } },
+      {
+        topic: 'credit-default.dead-letters',
+        value: null,
+        headers: { 'dead-letter-offset': Buffer.from('x') },
+      },
       prediction({ prediction_id: 'last' }),
     ]);
     expect(messages.map(({ options }) => options.messageId)).toEqual(['first', 'last']);
@@ -134,7 +139,7 @@ describe('a message to RabbitMQ', () => {
 
   it('replies with problem details to an event that can’t be scored, and never twice to a scored one', async () => {
     const dead = (topic: string): Partial<StreamRecord> => ({
-      topic: 'letters',
+      topic: 'credit-default.dead-letters',
       value: null,
       headers: {
         'dead-letter-reason': Buffer.from('EVENT_INVALID'),
@@ -168,6 +173,6 @@ describe('a message to RabbitMQ', () => {
       'dead-letter-resolution': Buffer.from('redriven'),
       'millrace-reply-to': Buffer.from('here'),
     };
-    expect(await publish([{ topic: 'letters', value: null, headers }])).toEqual([]);
+    expect(await publish([{ topic: 'credit-default.dead-letters', value: null, headers }])).toEqual([]);
   });
 });

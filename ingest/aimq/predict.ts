@@ -2,6 +2,8 @@ import { type Context, Hono, type MiddlewareHandler } from 'hono';
 import { describeRoute } from 'hono-openapi';
 import { MillraceError } from '../../platform/errors.js';
 import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
+import type { Pipelines } from '../../processors/pipelines/pipeline-set.js';
+import { aimqPipeline } from '../middleware/authorization.js';
 import type { RecordSchema } from '../../schemas/contracts.js';
 import { isAmbiguousNumber } from '../../schemas/number-text.js';
 import { envelopeSchema } from '../../processors/events/envelope.js';
@@ -13,31 +15,31 @@ import { idempotencyKeyParameter } from '../pipelines/idempotency-key.js';
 import { priceSchema } from './schemas.js';
 import { contextOf } from '../pipelines/routes.js';
 
-function describe({ event }: OpenPipeline): MiddlewareHandler {
-  return describeRoute({
-    tags: ['AIMQ'],
-    summary: 'Price one car, as AIMQ does. Fields that a car does not have are ignored.',
-    parameters: [idempotencyKeyParameter],
-    requestBody: { required: true, content: { 'application/json': { schema: ref(event.schema.name) } } },
-    responses: {
-      200: answer('The price. It is on the log when this answers.', priceSchema),
-      ...aimqProblems(...bodyCodes, 'IDEMPOTENCY_KEY_INVALID', ...scoringCodes),
-    },
-  });
-}
+// `Event` is replaced by the event of the pipeline: see openapi/document.ts.
+const describe = describeRoute({
+  tags: ['AIMQ'],
+  summary: 'Price one car, as AIMQ does. Fields that a car does not have are ignored.',
+  parameters: [idempotencyKeyParameter],
+  requestBody: { required: true, content: { 'application/json': { schema: ref('Event') } } },
+  responses: {
+    200: answer('The price. It is on the log when this answers.', priceSchema),
+    ...aimqProblems(...bodyCodes, 'IDEMPOTENCY_KEY_INVALID', 'PIPELINE_DOWN', ...scoringCodes),
+  },
+});
 
 /**
  * `POST /predict`, and `/predict/onnx` of its internal service, in AIMQ's form: one car in, `predicted_price`
  * out.
  */
 export function aimqRoutes(
-  carPrice: OpenPipeline,
+  pipelines: Pipelines,
   acceptor: EventAcceptor,
   { requestTimeoutMs }: { requestTimeoutMs: number },
 ): Hono {
   const app = new Hono();
-  const toCar = carReader(carPrice.event.schema);
   const predict = async (c: Context): Promise<Response> => {
+    const carPrice = pipelines.find(aimqPipeline);
+    const toCar = readerOf(carPrice);
     // AIMQ reads JSON with any content type.
     const car = toCar(parseJson(await readText(c, 'json', 1)));
     const [result] = await acceptor.predict(carPrice, [car], contextOf(c, requestTimeoutMs));
@@ -45,7 +47,7 @@ export function aimqRoutes(
     const { score, event_id, model, model_version } = result;
     return c.json({ predicted_price: score, event_id, model, model_version });
   };
-  for (const path of ['/predict', '/predict/onnx']) app.post(path, describe(carPrice), predict);
+  for (const path of ['/predict', '/predict/onnx']) app.post(path, describe, predict);
   app.post('/predict/pickle', () => {
     throw new MillraceError(
       'NOT_FOUND',
@@ -75,6 +77,14 @@ export function aimqErrors(): MiddlewareHandler {
         : 'Failed to get prediction';
     c.res = new Response(JSON.stringify({ error, ...problem, status }), { status, headers: c.res.headers });
   };
+}
+
+const readers = new WeakMap<OpenPipeline, ReturnType<typeof carReader>>();
+
+function readerOf(pipeline: OpenPipeline): ReturnType<typeof carReader> {
+  const reader = readers.get(pipeline) ?? carReader(pipeline.event.schema);
+  readers.set(pipeline, reader);
+  return reader;
 }
 
 /** Parses a body as AIMQ does: unknown fields are ignored, and numbers may be text. */

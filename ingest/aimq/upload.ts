@@ -7,6 +7,8 @@ import { isFinished, type Job } from '../../processors/jobs/job.js';
 import { isErrorCode } from '../../platform/error-codes.js';
 import { MillraceError } from '../../platform/errors.js';
 import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
+import type { Pipelines } from '../../processors/pipelines/pipeline-set.js';
+import { aimqPipeline } from '../middleware/authorization.js';
 import { acceptUpload, aimqScoreColumn, describeJob, type FileJobs, resultGone } from '../jobs/file-jobs.js';
 import { idempotencyKeyOf } from '../pipelines/idempotency-key.js';
 import { aimqProblems, answer } from '../openapi/describe.js';
@@ -32,7 +34,7 @@ const describe = describeRoute({
   responses: {
     200: { ...answer('A price for each row.', pricedFileSchema), headers: locationHeader },
     202: { ...answer('A large file: the job continues.', uploadedSchema), headers: locationHeader },
-    ...aimqProblems(...uploadCodes, 'JOB_FAILED', 'RESULT_GONE'),
+    ...aimqProblems(...uploadCodes, 'JOB_FAILED', 'RESULT_GONE', 'PIPELINE_DOWN'),
   },
 });
 
@@ -41,12 +43,13 @@ const describe = describeRoute({
  * they are available within the time of a request; else it is 202 with the job, which continues.
  */
 export function aimqUpload(
-  carPrice: OpenPipeline,
+  pipelines: Pipelines,
   jobs: FileJobs,
   { requestTimeoutMs }: { requestTimeoutMs: number },
 ): Hono {
   const app = new Hono();
   app.post('/', describe, async (c) => {
+    const carPrice = pipelines.find(aimqPipeline);
     const options = {
       idempotencyKey: idempotencyKeyOf(c),
       timeoutMs: requestTimeoutMs,

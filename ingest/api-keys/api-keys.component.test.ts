@@ -26,7 +26,7 @@ async function save(...entries: ApiKeyEntry[]): Promise<void> {
 function open(now?: () => number): ApiKeys {
   keys = new ApiKeys({
     file,
-    pipelines: ['a', 'b'],
+    pipelines: () => ['a', 'b'],
     logger: silentLogger,
     ...(now === undefined ? {} : { now }),
   });
@@ -133,7 +133,7 @@ it.each([
 });
 
 it('gives keys of API_KEYS all permissions', () => {
-  keys = new ApiKeys({ keys: ['one', 'two'], pipelines: ['a'], logger: silentLogger });
+  keys = new ApiKeys({ keys: ['one', 'two'], pipelines: () => ['a'], logger: silentLogger });
   const { name, pipelines, scopes } = keys.find('two');
   expect({ name, pipelines, scopes: [...scopes] }).toEqual({
     name: 'API_KEYS-2',

@@ -59,8 +59,8 @@ export interface ApiKeysOptions {
   keys?: readonly string[] | undefined;
   /** `API_KEYS_FILE` */
   file?: string | undefined;
-  /** Names of all pipelines. */
-  pipelines: readonly string[];
+  /** Returns the names of all pipelines, also of those that are down. */
+  pipelines: () => readonly string[];
   logger: Logger;
   /** Milliseconds since 1970. Default `Date.now`. */
   now?: () => number;
@@ -134,7 +134,7 @@ export class ApiKeys {
     // All of it each time: two texts can have the same size and time, and a refused file can become valid.
     const text = readText(file);
     if (text === this.#inForce) return false;
-    this.#fromFile = toKeys(file, text, this.#options.pipelines);
+    this.#fromFile = toKeys(file, text, this.#options.pipelines());
     this.#inForce = text;
     return true;
   }

@@ -7,7 +7,8 @@ import { MillraceError } from '../../platform/errors.js';
 import type { ServedVersion } from '../../models/lifecycle/served-models.js';
 import { version as millraceVersion } from '../../platform/version.js';
 import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
-import { modelFor, modelsOf } from '../../processors/scoring/model-router.js';
+import type { Pipelines } from '../../processors/pipelines/pipeline-set.js';
+import { modelFor } from '../../processors/scoring/model-router.js';
 import { makeRow } from '../../processors/scoring/features.js';
 import { type EnvelopedEvent, openEnvelope } from '../../processors/events/envelope.js';
 import type { Health } from '../../platform/health.js';
@@ -82,7 +83,7 @@ export function inferenceHealth(health: Health): Hono {
  * like any other.
  */
 export function inferenceRoutes(
-  pipelines: ReadonlyMap<string, OpenPipeline>,
+  pipelines: Pipelines,
   acceptor: EventAcceptor,
   { requestTimeoutMs, maxEvents }: InferenceRoutesOptions,
 ): Hono {
@@ -91,13 +92,13 @@ export function inferenceRoutes(
   const find = (c: Context): Inferable => {
     const name = c.req.param('model') ?? '';
     const version = c.req.param('version');
-    const pipeline =
-      pipelines.get(name) ?? [...pipelines.values()].find((each) => modelsOf(each.pipeline).includes(name));
-    if (pipeline === undefined)
+    const [user] = pipelines.names.includes(name) ? [name] : pipelines.usersOf(name);
+    if (user === undefined)
       throw new MillraceError(
         'MODEL_UNKNOWN',
         `There is no model '${name}'. There are: ${[...pipelines.keys()].join(', ')}.`,
       );
+    const pipeline = pipelines.find(user);
     const champions = pipeline.scorer
       .championVersions()
       .filter(({ manifest }) => name === pipeline.name || manifest.name === name);
@@ -173,7 +174,10 @@ export function inferenceRoutes(
         tags,
         summary,
         parameters,
-        responses: { 200: answer(ok, schema), ...inferenceErrors('MODEL_UNKNOWN', 'REQUEST_TIMEOUT') },
+        responses: {
+          200: answer(ok, schema),
+          ...inferenceErrors('MODEL_UNKNOWN', 'PIPELINE_DOWN', 'REQUEST_TIMEOUT'),
+        },
       });
     app.get(path, about('Inputs and outputs of a model.', 'The model.', modelMetadataSchema), describe);
     app.get(`${path}/ready`, about('Whether a model can infer.', 'It can.', modelReadySchema), ready);
@@ -202,6 +206,7 @@ function describeInfer(parameters: Parameter[]) {
       200: answer('Each output has one element per row.', inferenceSchema),
       ...inferenceErrors(
         'MODEL_UNKNOWN',
+        'PIPELINE_DOWN',
         'INFER_INVALID',
         'TOO_MANY_EVENTS',
         'IDEMPOTENCY_KEY_INVALID',

@@ -1,8 +1,7 @@
 import type { Context, Hono, MiddlewareHandler } from 'hono';
 import { MillraceError } from '../../platform/errors.js';
 import type { Logger } from '../../platform/logger.js';
-import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
-import { modelsOf } from '../../processors/scoring/model-router.js';
+import type { Pipelines } from '../../processors/pipelines/pipeline-set.js';
 import type { Scope } from '../api-keys/api-keys.js';
 import { clientOf, refusalOf } from './authentication.js';
 import { sendProblem } from '../problems.js';
@@ -16,7 +15,8 @@ export interface Access {
   pipeline?: string;
 }
 
-const carPrice = 'car-price';
+/** The pipeline of the routes in AIMQ's form. */
+export const aimqPipeline = 'car-price';
 
 /** Every route that is not public. A missing one is refused to all if keys are required. */
 export const accesses: readonly Access[] = [
@@ -24,9 +24,9 @@ export const accesses: readonly Access[] = [
   { method: 'POST', path: '/v1/pipelines/:pipeline/predict', scopes: ['score'] },
   { method: 'POST', path: '/v1/pipelines/:pipeline/events', scopes: ['score'] },
   { method: 'POST', path: '/v1/pipelines/:pipeline/files', scopes: ['score'] },
-  { method: 'POST', path: '/predict', scopes: ['score'], pipeline: carPrice },
-  { method: 'POST', path: '/predict/onnx', scopes: ['score'], pipeline: carPrice },
-  { method: 'POST', path: '/upload', scopes: ['score'], pipeline: carPrice },
+  { method: 'POST', path: '/predict', scopes: ['score'], pipeline: aimqPipeline },
+  { method: 'POST', path: '/predict/onnx', scopes: ['score'], pipeline: aimqPipeline },
+  { method: 'POST', path: '/upload', scopes: ['score'], pipeline: aimqPipeline },
   { method: 'GET', path: '/v1/jobs', scopes: ['score', 'jobs'] },
   { method: 'GET', path: '/v1/jobs/:jobId', scopes: ['score', 'jobs'] },
   { method: 'GET', path: '/v1/jobs/:jobId/events', scopes: ['score', 'jobs'] },
@@ -52,8 +52,6 @@ export const accesses: readonly Access[] = [
 ];
 
 const allowedKey = 'allowed';
-
-type Pipelines = ReadonlyMap<string, OpenPipeline>;
 
 /** Guards every path below these: a request is passed on when its client has access. */
 export const guardedPaths = ['/v1/*', '/v2/*', '/predict', '/predict/*', '/upload'];
@@ -115,9 +113,9 @@ function pipelinesNamed(
   const name = pipeline ?? c.req.param('pipeline');
   if (name !== undefined) return [name];
   const inference = c.req.param('model');
-  if (inference !== undefined && pipelines.has(inference)) return [inference];
+  if (inference !== undefined && pipelines.names.includes(inference)) return [inference];
   const model = inference ?? c.req.param('name');
   if (model === undefined) return undefined;
-  const users = [...pipelines.values()].filter((each) => modelsOf(each.pipeline).includes(model));
-  return users.length === 0 ? [model] : users.map((each) => each.name);
+  const users = pipelines.usersOf(model);
+  return users.length === 0 ? [model] : users;
 }

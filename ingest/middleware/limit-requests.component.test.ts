@@ -19,7 +19,9 @@ async function serve(perSecond: number, trustProxy = 0) {
   const app = new Hono();
   const limits = new RateLimits({ perSecond, metrics: createMetrics() });
   app.onError((error, c) => sendProblem(c, error));
-  app.use(identifyClient(new ApiKeys({ keys: ['first', 'second'], pipelines: [], logger: silentLogger })));
+  app.use(
+    identifyClient(new ApiKeys({ keys: ['first', 'second'], pipelines: () => [], logger: silentLogger })),
+  );
   app.use(limitRequests(limits, trustProxy));
   app.get('/', (c) => c.json({}));
   app.get('/list/:count', async (c) => {

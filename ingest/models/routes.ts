@@ -6,8 +6,7 @@ import type { ServedModels } from '../../models/lifecycle/served-models.js';
 import type { ModelState, RegisteredVersion } from '../../models/lifecycle/state.js';
 import { findVersion, readModel } from '../../models/registry.js';
 import { MillraceError } from '../../platform/errors.js';
-import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
-import { modelsOf } from '../../processors/scoring/model-router.js';
+import type { Pipelines } from '../../processors/pipelines/pipeline-set.js';
 import { mayUse } from '../middleware/authorization.js';
 import {
   answer,
@@ -31,7 +30,7 @@ import {
 } from './schemas.js';
 
 export interface ModelRoutesOptions {
-  pipelines: ReadonlyMap<string, OpenPipeline>;
+  pipelines: Pipelines;
   /** All folders with versions. */
   modelRoots: readonly string[];
   lifecycle: ModelLifecycle;
@@ -62,8 +61,7 @@ export function modelRoutes({ pipelines, modelRoots, lifecycle, served }: ModelR
     async (c) => {
       const models = await Promise.all(
         lifecycle.models.flatMap((model) => {
-          const users = [...pipelines.values()].filter((each) => modelsOf(each.pipeline).includes(model));
-          if (!users.every((each) => mayUse(c, each.name))) return [];
+          if (!pipelines.usersOf(model).every((user) => mayUse(c, user))) return [];
           const state = lifecycle.get(model);
           return [...state.versions.values()].map((version) => list(state, version));
         }),
@@ -86,14 +84,14 @@ export function modelRoutes({ pipelines, modelRoots, lifecycle, served }: ModelR
     (c) => {
       const model = c.req.param('name');
       const state = lifecycle.get(model);
-      const { champion, challenger } = served.get(model);
+      const { champion, challenger } = served.find(model) ?? {};
       return c.json({
         ...toAliases(state),
         versions: Array.from(state.versions.values(), (version) => toVersion(model, version)),
         serving: {
-          champion: toServed(champion),
+          champion: champion === undefined ? null : toServed(champion),
           challenger: challenger === undefined ? null : toServed(challenger),
-          problems: served.problems().filter((problem) => problem.startsWith(`${model} `)),
+          problems: [...served.problemsOf(model)],
         },
       });
     },
@@ -166,7 +164,7 @@ export function modelRoutes({ pipelines, modelRoots, lifecycle, served }: ModelR
     state: ModelState,
     { version, digest, source: from, registeredAt }: RegisteredVersion,
   ): Promise<ListedVersion> {
-    const { champion, challenger } = served.get(state.model);
+    const { champion, challenger } = served.find(state.model) ?? {};
     const serving = [champion, challenger].some((alias) => alias?.version.manifest.digest === digest);
     return {
       name: state.model,

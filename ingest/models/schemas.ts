@@ -78,7 +78,7 @@ export const modelSchema = aliasesSchema
     versions: z.array(versionSchema),
     serving: z
       .object({
-        champion: servedSchema,
+        champion: servedSchema.nullable().describe('`null`: no version is loaded.'),
         challenger: servedSchema.nullable(),
         problems: z
           .array(z.string())

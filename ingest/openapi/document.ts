@@ -66,6 +66,19 @@ function eventSchema({ scorer, pipeline, event }: OpenPipeline): Json {
 
 const exampleTime = Date.UTC(2026, 0, 31, 12);
 
+/** Returns a path for one pipeline with its events; nothing if it does not serve. Other paths are left as they are. */
+function ofOnePipeline(
+  path: string,
+  operations: Paths[string],
+  pipelines: readonly OpenPipeline[],
+): [string, Paths[string]][] {
+  const name = accesses.find((access) => access.path === path)?.pipeline;
+  if (name === undefined) return [[path, operations]];
+  const pipeline = pipelines.find((each) => each.name === name);
+  if (pipeline === undefined) return [];
+  return [[path, mapValues(operations, (operation) => withEventOf(operation, pipeline))]];
+}
+
 /** Replaces a path with the pipeline as its parameter by one path per pipeline. */
 function forEachPipeline(paths: Paths, pipelines: readonly OpenPipeline[]): Paths {
   return Object.fromEntries(
@@ -75,17 +88,23 @@ function forEachPipeline(paths: Paths, pipelines: readonly OpenPipeline[]): Path
             path.replace('{pipeline}', pipeline.name),
             mapValues(operations, (operation) => ofPipeline(operation, pipeline)),
           ])
-        : [[path, operations]],
+        : ofOnePipeline(path, operations, pipelines),
     ),
   );
 }
 
 function ofPipeline(operation: Json, pipeline: OpenPipeline): Json {
+  const { parameters, ...rest } = withEventOf(operation, pipeline) as Json & {
+    parameters: { name: string }[];
+  };
+  return { ...rest, tags: [pipeline.name], parameters: parameters.filter(({ name }) => name !== 'pipeline') };
+}
+
+function withEventOf(operation: Json, pipeline: OpenPipeline): Json {
   const text = JSON.stringify(operation)
     .replaceAll('"#/components/schemas/Event"', `"#/components/schemas/${eventName(pipeline)}"`)
     .replace('ByPipeline', eventName(pipeline).replace(/Event$/, ''));
-  const { parameters, ...rest } = JSON.parse(text) as Json & { parameters: { name: string }[] };
-  return { ...rest, tags: [pipeline.name], parameters: parameters.filter(({ name }) => name !== 'pipeline') };
+  return JSON.parse(text) as Json;
 }
 
 const security = [{ bearer: [] }, { api_key: [] }];

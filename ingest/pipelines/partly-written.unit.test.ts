@@ -4,6 +4,7 @@ import { expect, test } from 'vitest';
 import { MillraceError } from '../../platform/errors.js';
 import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
 import { type EventAcceptor, NotWritten } from '../../processors/events/accept-events.js';
+import { PipelineSet } from '../../processors/pipelines/pipeline-set.js';
 import { toProblem } from '../../platform/problem.js';
 import { sendProblem } from '../problems.js';
 import { pipelineRoutes } from './routes.js';
@@ -18,7 +19,7 @@ async function post(
 ): Promise<{ status: number; body: unknown }> {
   const acceptor = { publish: () => Promise.resolve(results) } as unknown as EventAcceptor;
   const event = { schema: { type: 'record', name: 'P', fields: [] } };
-  const pipelines = new Map([['p', { name: 'p', event } as unknown as OpenPipeline]]);
+  const pipelines = new PipelineSet([['p', { name: 'p', event } as unknown as OpenPipeline]]);
   const app = new Hono().route(
     '/',
     pipelineRoutes(pipelines, acceptor, { requestTimeoutMs: 1_000, maxEvents: 10 }),

@@ -4,6 +4,8 @@ import { z } from 'zod';
 import type { PredictionRow } from '../../analytics/rows.js';
 import { MillraceError } from '../../platform/errors.js';
 import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
+import type { PipelineDown, Pipelines } from '../../processors/pipelines/pipeline-set.js';
+import { pipelineTopics } from '../../streams/topics.js';
 import type { EventAcceptor, RequestContext } from '../../processors/events/accept-events.js';
 import { type Problem, toProblem } from '../../platform/problem.js';
 import { eventShape, mostValues } from '../../schemas/field-types.js';
@@ -11,7 +13,6 @@ import { sendProblem } from '../problems.js';
 import { outputsOf } from '../../processors/scoring/prediction.js';
 import { callerOf, spanOf } from '../middleware/trace-requests.js';
 import { mayUse } from '../middleware/authorization.js';
-import { findPipeline } from './find-pipeline.js';
 import {
   answer,
   bodyCodes,
@@ -45,6 +46,7 @@ const requestCodes = [
   'TOO_MANY_EVENTS',
   'IDEMPOTENCY_KEY_INVALID',
   'PIPELINE_UNKNOWN',
+  'PIPELINE_DOWN',
 ] as const;
 const predictFailures = problems(...requestCodes, ...scoringCodes);
 const eventFailures = problems(...requestCodes, ...eventCodes);
@@ -84,12 +86,12 @@ const describeEvents = describeRoute({
 
 /** `/v1/pipelines` and all paths below it. */
 export function pipelineRoutes(
-  pipelines: ReadonlyMap<string, OpenPipeline>,
+  pipelines: Pipelines,
   acceptor: EventAcceptor,
   { requestTimeoutMs, maxEvents }: PipelineRoutesOptions,
 ): Hono {
   const app = new Hono();
-  const find = (c: Context): OpenPipeline => findPipeline(pipelines, c.req.param('pipeline') ?? '');
+  const find = (c: Context): OpenPipeline => pipelines.find(c.req.param('pipeline') ?? '');
 
   app.get(
     '/',
@@ -98,7 +100,14 @@ export function pipelineRoutes(
       summary: 'Pipelines, and the model version that each scores with.',
       responses: { 200: answer('Every pipeline that the client may see.', pipelinesSchema) },
     }),
-    (c) => c.json({ pipelines: [...pipelines.values()].filter(({ name }) => mayUse(c, name)).map(describe) }),
+    (c) => {
+      const all = [
+        ...Array.from(pipelines.values(), describe),
+        ...Array.from(pipelines.down.values(), describeDown),
+      ];
+      const visible = all.filter(({ name }) => mayUse(c, name));
+      return c.json({ pipelines: visible.toSorted((a, b) => (a.name < b.name ? -1 : 1)) });
+    },
   );
 
   app.post('/:pipeline/predict', describePredict, async (c) => {
@@ -141,21 +150,27 @@ function valuesOf({ event }: OpenPipeline): number {
   return 2 * mostValues(eventShape(event.schema));
 }
 
-function describe({ name, scorer, topics }: OpenPipeline): z.infer<typeof pipelineSchema> {
+function describe({ name, scorer }: OpenPipeline): z.infer<typeof pipelineSchema> {
   const models = scorer.champions();
   return {
     name,
+    status: 'up',
+    reason: null,
     model: models[0]?.name,
     model_version: models[0]?.version,
     model_digest: models[0]?.digest,
     models: models.map((model) => ({ name: model.name, version: model.version, digest: model.digest })),
-    topics: {
-      events: topics.events,
-      predictions: topics.predictions,
-      dead_letters: topics.deadLetters,
-      outcomes: topics.outcomes,
-    },
+    topics: topicsOf(name),
   };
+}
+
+function describeDown({ pipeline: name, reason }: PipelineDown): z.infer<typeof pipelineSchema> {
+  return { name, status: 'down', reason, models: [], topics: topicsOf(name) };
+}
+
+function topicsOf(name: string): z.infer<typeof pipelineSchema>['topics'] {
+  const { events, predictions, deadLetters, outcomes } = pipelineTopics(name);
+  return { events, predictions, dead_letters: deadLetters, outcomes };
 }
 
 /** Returns the metadata of a request for all its events. @throws MillraceError `IDEMPOTENCY_KEY_INVALID` */

@@ -59,6 +59,8 @@ const modelSchema = z.object({ name: z.string(), version: z.string(), digest: z.
 export const pipelineSchema = z
   .object({
     name: z.string(),
+    status: z.enum(['up', 'down']).describe('`down`: requests for it get 503, and its events wait.'),
+    reason: z.string().nullable().describe('Why it is down, and what to do.'),
     model: z.string().optional().describe('The first of `models`.'),
     model_version: z.string().optional(),
     model_digest: z.string().optional(),

@@ -68,7 +68,7 @@ it('answers 404 for an unknown event, and names the reason of a dead letter', as
 });
 
 it('requires a key where keys are required', async () => {
-  const apiKeys = new ApiKeys({ keys: ['a key'], pipelines: [], logger: api.options.logger });
+  const apiKeys = new ApiKeys({ keys: ['a key'], pipelines: () => [], logger: api.options.logger });
   const guarded = api.with({ apiKeys });
   expect((await guarded.get('/v1/predictions/known')).status).toBe(401);
   expect((await guarded.get('/v1/predictions/known', { 'x-api-key': 'a key' })).status).toBe(200);

@@ -15,8 +15,8 @@ export interface PredictionRoutesOptions {
   findStored: FindStored;
   /** Dead letters of an event id. */
   findDeadLetters: (eventId: string) => Promise<FoundDeadLetter[]>;
-  /** Names of all pipelines. */
-  pipelines: readonly string[];
+  /** Returns the names of all pipelines. */
+  pipelines: () => readonly string[];
 }
 
 /** `/v1/predictions/{eventId}`: the newest prediction of an event, with its full lineage. */
@@ -38,7 +38,7 @@ export function predictionRoutes({
   });
   app.get('/:eventId', describe, async (c) => {
     const eventId = c.req.param('eventId');
-    const visible = pipelines.filter((name) => mayUse(c, name));
+    const visible = pipelines().filter((name) => mayUse(c, name));
     const stored = async (): Promise<PredictionRow[]> =>
       (await findStored([eventId])).filter(({ pipeline }) => visible.includes(pipeline));
     const row = newest(await recall(eventId, visible)) ?? newest(await stored());

@@ -28,6 +28,7 @@ export class MemoryLog {
     createProducer: () => Promise.resolve(this.producer),
     follow: (options: TopicTailOptions) => this.#follow(options),
     ping: () => Promise.resolve(),
+    createTopics: () => Promise.resolve(),
   } as unknown as Streams;
 
   readonly producer: LogProducer = {

@@ -76,7 +76,7 @@ export async function startTestApp(
   const apiKeys = new ApiKeys({
     keys: config.API_KEYS,
     file: config.API_KEYS_FILE,
-    pipelines: [...pipelines.keys()],
+    pipelines: () => pipelines.names,
     logger,
   });
   const limits =
@@ -87,7 +87,7 @@ export async function startTestApp(
     pipelines,
     lifecycle,
     served,
-    schedules: schedulesOf(config, pipelines),
+    schedules: schedulesOf(config, pipelines.names),
     scheduleRuns,
     acceptor: new EventAcceptor({ producer, serde, cache, metrics, logger }),
     cache,

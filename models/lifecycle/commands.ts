@@ -81,9 +81,14 @@ export function seed(state: ModelState, shipped: readonly NewVersion[]): EventDr
     version,
     digest,
   }));
-  const [newest] = shipped;
-  if (state.champion === undefined && newest !== undefined)
-    drafts.push({ ...plain, kind: 'champion', version: newest.version, digest: newest.digest });
+  if (state.champion === undefined) {
+    // Not one whose content has changed since it was registered.
+    const usable = (each: NewVersion): NewVersion | undefined =>
+      known.find(({ digest }) => digest === each.digest) ?? (unknown.includes(each) ? each : undefined);
+    const newest = shipped.map(usable).find((each) => each !== undefined);
+    if (newest !== undefined)
+      drafts.push({ ...plain, kind: 'champion', version: newest.version, digest: newest.digest });
+  }
   return drafts;
 }
 

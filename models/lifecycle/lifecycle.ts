@@ -38,8 +38,8 @@ export interface LifecycleOptions {
   streams: Streams;
   serde: Serde;
   logger: Logger;
-  /** Names of the models in use. */
-  models: readonly string[];
+  /** Names of the models in use from the start; see {@link ModelLifecycle.use}. */
+  models?: readonly string[];
   /** Milliseconds since 1970, UTC. Default `Date.now`. */
   now?: () => number;
 }
@@ -58,6 +58,7 @@ export class ModelLifecycle {
   readonly #schemaId: number;
   readonly #producer: LogProducer;
   readonly #now: () => number;
+  readonly #models: Set<string>;
   readonly #listeners = new Set<(state: LifecycleState) => void>();
   #follower: Follower | undefined;
   #state: LifecycleState = new Map();
@@ -74,6 +75,7 @@ export class ModelLifecycle {
     this.#schemaId = schemaId;
     this.#producer = producer;
     this.#now = options.now ?? Date.now;
+    this.#models = new Set(options.models);
   }
 
   /**
@@ -99,7 +101,17 @@ export class ModelLifecycle {
 
   /** Names of the models in use. */
   get models(): readonly string[] {
-    return this.#options.models;
+    return [...this.#models];
+  }
+
+  /** Adds a model to those in use. */
+  use(model: string): void {
+    this.#models.add(model);
+  }
+
+  /** Removes a model from those in use. */
+  disuse(model: string): void {
+    this.#models.delete(model);
   }
 
   /** State that this process has read so far. */
@@ -109,8 +121,8 @@ export class ModelLifecycle {
 
   /** Returns the state of a model. @throws MillraceError `MODEL_NOT_FOUND` if no pipeline uses it. */
   get(model: string): ModelState {
-    if (!this.#options.models.includes(model)) {
-      const names = this.#options.models.join(', ');
+    if (!this.#models.has(model)) {
+      const names = this.models.join(', ');
       throw new MillraceError('MODEL_NOT_FOUND', `There is no model '${model}'. There are: ${names}.`);
     }
     return this.#state.get(model) ?? unknownModel(model);

@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Worker } from 'node:worker_threads';
@@ -72,9 +72,8 @@ async function begin(versions = 1): Promise<Life> {
 async function serve({ model, root }: Life): Promise<{ served: ServedModels; runtime: ModelRuntime }> {
   const runtime = createModelRuntime();
   onTestFinished(() => runtime.close());
-  const served = await ServedModels.open({
+  const served = new ServedModels({
     lifecycle: await openLifecycle(model),
-    models: [model],
     runtime,
     roots: [join(folder, 'not-there'), root],
     batching: { maxRows: 64, maxDelayMs: 0, maxInFlight: 2 },
@@ -82,6 +81,7 @@ async function serve({ model, root }: Life): Promise<{ served: ServedModels; run
     logger: silentLogger,
   });
   onTestFinished(() => served.close());
+  await served.add(model);
   return { served, runtime };
 }
 
@@ -191,13 +191,36 @@ describe('served models', () => {
     await expect.poll(() => served.problems()).toEqual([]);
   });
 
-  it('fail to start without a version to serve', async () => {
+  it('serve nothing without a version that can be loaded, until its folder is there again', async () => {
     const life = await begin(1);
-    await rm(join(life.root, life.model), { recursive: true });
-    await expect(serve(life)).rejects.toMatchObject({
-      code: 'MODEL_NOT_SERVED',
-      message: expect.stringContaining(`${life.model} 1 cannot be loaded`) as string,
-    });
+    const { model, root } = life;
+    await rename(join(root, model), join(root, 'away'));
+    const { served } = await serve(life);
+    expect(served.find(model)).toBeUndefined();
+    expect(() => served.get(model)).toThrow(
+      expect.objectContaining({
+        code: 'MODEL_NOT_SERVED',
+        retriable: true,
+        message: expect.stringContaining(`${model} 1 cannot be loaded`) as string,
+      }) as Error,
+    );
+    const changed: string[] = [];
+    served.onChange((each) => changed.push(each));
+    await rename(join(root, 'away'), join(root, model));
+    await expect
+      .poll(() => served.find(model)?.champion.version.manifest.version, { timeout: 10_000 })
+      .toBe('1');
+    expect(served.problems()).toEqual([]);
+    expect(changed).toContain(model);
+  });
+
+  it('unload a model that is no longer used', async () => {
+    const life = await begin(1);
+    const { served } = await serve(life);
+    const { version } = served.get(life.model).champion;
+    served.remove(life.model);
+    expect(served.find(life.model)).toBeUndefined();
+    expect(await version.predict([[1, 2, 3]])).toEqual([expect.objectContaining({ code: 'MODEL_UNLOADED' })]);
   });
 });
 

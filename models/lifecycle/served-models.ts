@@ -9,12 +9,15 @@ import type { OutputShapes } from '../outputs.js';
 import type { LoadedModel, ModelRuntime } from '../runtime.js';
 import type { ModelRow } from '../tensors.js';
 import type { ModelLifecycle } from './lifecycle.js';
-import type { Alias, Challenger, ModelState } from './state.js';
+import { type Alias, type Challenger, type ModelState, unknownModel } from './state.js';
 
 export interface ServedModelsOptions {
   lifecycle: ModelLifecycle;
-  /** Names of the models to serve. */
-  models: readonly string[];
+  /**
+   * Called before a model without a champion is loaded: seeds it from its folder. Returns why its versions there can't
+   * be used.
+   */
+  seed?: (model: string) => Promise<readonly MillraceError[]>;
   runtime: ModelRuntime;
   /** Folders with versions, `<root>/<name>/<version>/`. The first one with a version wins. */
   roots: readonly string[];
@@ -24,51 +27,64 @@ export interface ServedModelsOptions {
 }
 
 /**
- * The champion and the challenger of each model, loaded in this process.
+ * The champion and the challenger of each model, loaded in this process. A model that can't be loaded does not affect
+ * the others.
  */
 export class ServedModels {
-  readonly #slots: ReadonlyMap<string, ModelSlot>;
-
-  private constructor(slots: ReadonlyMap<string, ModelSlot>) {
-    this.#slots = slots;
-  }
+  readonly #slots = new Map<string, ModelSlot>();
+  readonly #listeners = new Set<(model: string) => void>();
+  readonly #options: ServedModelsOptions;
 
   /**
-   * Loads the versions in the state of the models, and follows changes. A version takes over once it is loaded
-   * and verified on its golden rows, and the previous one completes its calls. A version that cannot be loaded
-   * is retried and listed in {@link problems}.
-   *
-   * @throws MillraceError if neither a champion nor its predecessor can be loaded.
+   * Follows changes of the lifecycle. A version takes over once it is loaded and verified on its golden rows, and the
+   * previous one completes its calls. A version that cannot be loaded is retried and listed in {@link problems}.
    */
-  static async open(options: ServedModelsOptions): Promise<ServedModels> {
-    const { lifecycle, models } = options;
-    const slots = new Map(models.map((model) => [model, new ModelSlot(model, options)]));
-    lifecycle.onChange((state) => {
-      for (const [model, slot] of slots) {
-        const wanted = state.get(model);
-        if (wanted !== undefined) slot.update(wanted);
-      }
+  constructor(options: ServedModelsOptions) {
+    this.#options = options;
+    options.lifecycle.onChange((state) => {
+      for (const [model, slot] of this.#slots) slot.update(state.get(model) ?? unknownModel(model));
     });
-    const served = new ServedModels(slots);
-    try {
-      await Promise.all([...slots].map(([model, slot]) => slot.start(lifecycle.get(model))));
-      return served;
-    } catch (error) {
-      served.close();
-      throw error;
+  }
+
+  /** Serves a model from now on. Resolves when its versions are loaded or, for now, can't be. */
+  async add(model: string): Promise<void> {
+    let slot = this.#slots.get(model);
+    if (slot === undefined) {
+      slot = new ModelSlot(model, {
+        ...this.#options,
+        onChange: () => {
+          for (const listener of this.#listeners) listener(model);
+        },
+      });
+      this.#slots.set(model, slot);
     }
+    await slot.start(() => this.#options.lifecycle.get(model));
+  }
+
+  /** Unloads a model that is no longer used. */
+  remove(model: string): void {
+    this.#slots.get(model)?.retire();
+    this.#slots.delete(model);
   }
 
   /**
    * Returns the current versions of a model. Valid for this turn of the event loop: call again after an
    * await.
    *
-   * @throws MillraceError `MODEL_NOT_FOUND` if the model is not served here.
+   * @throws MillraceError `MODEL_NOT_SERVED`, retriable, if none is loaded here.
    */
   get(model: string): ServedModel {
-    const served = this.#slots.get(model)?.served;
+    const served = this.find(model);
     if (served !== undefined) return served;
-    throw new MillraceError('MODEL_NOT_FOUND', `There is no model '${model}' in this process.`);
+    const reason = this.problemsOf(model).join('; ') || `this process does not use it`;
+    throw new MillraceError('MODEL_NOT_SERVED', `No version of ${model} is loaded: ${reason}.`, {
+      retriable: true,
+    });
+  }
+
+  /** As {@link get}; undefined if none is loaded here. */
+  find(model: string): ServedModel | undefined {
+    return this.#slots.get(model)?.served;
   }
 
   /** Descriptions of versions that should serve but do not. */
@@ -76,9 +92,20 @@ export class ServedModels {
     return [...this.#slots.values()].flatMap((slot) => slot.problems);
   }
 
+  /** As {@link problems}, of one model. */
+  problemsOf(model: string): readonly string[] {
+    return this.#slots.get(model)?.problems ?? [];
+  }
+
+  /** Calls `listener` with each model whose versions or problems have changed. */
+  onChange(listener: (model: string) => void): void {
+    this.#listeners.add(listener);
+  }
+
   /** Stops following changes. The models stay loaded until the runtime is closed. */
   close(): void {
     for (const slot of this.#slots.values()) slot.close();
+    this.#listeners.clear();
   }
 }
 
@@ -101,9 +128,14 @@ export interface ServedModel {
   challenger: ServedChallenger | undefined;
 }
 
-type SlotOptions = Omit<ServedModelsOptions, 'lifecycle' | 'models'>;
+interface SlotOptions extends Omit<ServedModelsOptions, 'lifecycle'> {
+  /** Called when the versions that serve, or the problems, have changed. */
+  onChange: () => void;
+}
 
 const retryLimits = { firstMs: 1_000, maxMs: 30_000 };
+/** While no version serves, and people may be waiting. */
+const maxIdleMs = 4_000;
 
 /**
  * One model in this process. Loads and retires versions to reach the wanted states, one after the other.
@@ -117,6 +149,9 @@ class ModelSlot {
   served: ServedModel | undefined;
   problems: readonly string[] = [];
   #wanted: ModelState | undefined;
+  #seedProblems: readonly MillraceError[] = [];
+  #starting: Promise<void> | undefined;
+  #isStarted = false;
   #working = false;
   #failures = 0;
   #retry: NodeJS.Timeout | undefined;
@@ -127,22 +162,25 @@ class ModelSlot {
     this.#options = options;
   }
 
-  /**
-   * Loads the versions of the first state.
-   *
-   * @throws MillraceError if neither the champion nor its predecessor can be loaded.
-   */
-  async start(state: ModelState): Promise<void> {
-    this.#wanted = state;
-    await this.#work();
-    if (this.served === undefined) {
-      throw new MillraceError('MODEL_NOT_SERVED', `${this.problems.join('; ')}.`);
-    }
+  /** Seeds the model, and loads its versions. Called again: waits for the same. */
+  start(state: () => ModelState): Promise<void> {
+    this.#starting ??= this.#start(state).catch((error: unknown) => {
+      this.#starting = undefined;
+      throw error;
+    });
+    return this.#starting;
+  }
+
+  async #start(state: () => ModelState): Promise<void> {
+    this.#seedProblems = (await this.#options.seed?.(this.#model)) ?? [];
+    this.#isStarted = true;
+    this.#wanted = state();
+    await this.#work({ isSeeded: true });
   }
 
   /** Sets the next state to reach. */
   update(state: ModelState): void {
-    if (state === this.#wanted || this.#closed) return;
+    if (state === this.#wanted || this.#closed || !this.#isStarted) return;
     this.#wanted = state;
     this.#failures = 0;
     if (!this.#working) void this.#work();
@@ -153,10 +191,18 @@ class ModelSlot {
     clearTimeout(this.#retry);
   }
 
+  /** Also unloads the versions, after their calls. */
+  retire(): void {
+    this.close();
+    for (const version of this.#loaded.values()) void version.retire();
+    this.#loaded.clear();
+  }
+
   /** Never rejects: versions that cannot be loaded become problems. */
-  async #work(): Promise<void> {
+  async #work({ isSeeded = false } = {}): Promise<void> {
     clearTimeout(this.#retry);
     this.#working = true;
+    if (!isSeeded) await this.#seedAgain();
     let reached: ModelState | undefined;
     while (this.#wanted !== undefined && this.#wanted !== reached && !this.#closed) {
       reached = this.#wanted;
@@ -166,8 +212,20 @@ class ModelSlot {
     if (this.problems.length > 0 && !this.#closed) this.#tryAgainLater();
   }
 
+  /** A folder may have been added or corrected since. */
+  async #seedAgain(): Promise<void> {
+    const { seed, logger } = this.#options;
+    if (seed === undefined || this.served !== undefined || this.#wanted?.champion !== undefined) return;
+    try {
+      this.#seedProblems = await seed(this.#model);
+    } catch (error) {
+      logger.warn({ err: error, model: this.#model }, 'a model cannot be seeded; retrying');
+    }
+  }
+
   #tryAgainLater(): void {
-    this.#retry = setTimeout(() => void this.#work(), backoffMs(this.#failures++, retryLimits)).unref();
+    const limits = this.served === undefined ? { ...retryLimits, maxMs: maxIdleMs } : retryLimits;
+    this.#retry = setTimeout(() => void this.#work(), backoffMs(this.#failures++, limits)).unref();
   }
 
   async #reach(state: ModelState): Promise<void> {
@@ -177,13 +235,19 @@ class ModelSlot {
       (await this.#previous(state, problems)) ??
       this.served?.champion;
     const challenger = await this.#loadAlias('challenger', state.challenger, problems);
-    if (state.champion === undefined) problems.push(`${this.#model} has no champion`);
+    if (state.champion === undefined) problems.push(this.#withoutChampion());
     if (this.#closed) return;
     if (champion !== undefined) {
       this.#serve({ champion, challenger: withSettings(challenger, champion, state.challenger) });
     }
     this.problems = problems;
     this.#retireUnused(state);
+    this.#options.onChange();
+  }
+
+  #withoutChampion(): string {
+    const reasons = this.#seedProblems.map(messageOf).join('; ');
+    return `${this.#model} has no champion${reasons === '' ? '' : `: ${reasons}`}`;
   }
 
   /**

@@ -1,4 +1,4 @@
-import type { OpenPipeline } from '../pipelines/open-pipelines.js';
+import type { Pipelines } from '../pipelines/pipeline-set.js';
 import type { JobFiles } from './job-files.js';
 import type { JobLog } from './job-log.js';
 import { isFinished } from './job.js';
@@ -9,7 +9,7 @@ const unclaimedMs = 3_600_000;
 export interface RetentionOptions {
   log: JobLog;
   files: JobFiles;
-  pipelines: ReadonlyMap<string, OpenPipeline>;
+  pipelines: Pick<Pipelines, 'has' | 'down'>;
   /** How long files are kept after a job has finished. Its state is kept twice as long. */
   retentionMs: number;
 }
@@ -25,7 +25,8 @@ export async function removeOldJobs({ log, files, pipelines, retentionMs }: Rete
     if (jobId === undefined) return retentionMs;
     const job = log.get(jobId);
     if (job === undefined) return Math.min(unclaimedMs, retentionMs);
-    return isFinished(job) || !pipelines.has(job.pipeline) ? retentionMs : Number.POSITIVE_INFINITY;
+    const exists = pipelines.has(job.pipeline) || pipelines.down.has(job.pipeline);
+    return isFinished(job) || !exists ? retentionMs : Number.POSITIVE_INFINITY;
   });
   await log.removeFinishedBefore(Date.now() - 2 * retentionMs);
 }

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import type { OpenPipeline } from '../pipelines/open-pipelines.js';
+import { PipelineSet } from '../pipelines/pipeline-set.js';
 import type { JobFiles } from './job-files.js';
 import type { JobLog } from './job-log.js';
 import { removeOldJobs } from './job-retention.js';
@@ -32,7 +33,7 @@ test.each<[string, Job | undefined, number, number]>([
   await removeOldJobs({
     log: log as unknown as JobLog,
     files: files as unknown as JobFiles,
-    pipelines: new Map([['here', { name: 'here' } as OpenPipeline]]),
+    pipelines: new PipelineSet([['here', { name: 'here' } as OpenPipeline]]),
     retentionMs: retentionHours * hourMs,
   });
   expect(keptMs).toBe(hours * hourMs);

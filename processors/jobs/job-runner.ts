@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { backoff, pause } from '../../platform/backoff.js';
 import { MillraceError } from '../../platform/errors.js';
 import { Semaphore } from '../../platform/semaphore.js';
+import type { Pipelines } from '../pipelines/pipeline-set.js';
 import { isFinished, type Job } from './job.js';
 import { removeOldJobs, type RetentionOptions } from './job-retention.js';
 import { JobRun, type JobRunOptions } from './job-run.js';
@@ -16,6 +17,8 @@ export interface JobRunnerOptions extends Omit<JobRunOptions, 'runner' | 'signal
    * Time without a heartbeat after which a job is taken over. 0: at once, when no other process can run it.
    */
   heartbeatTimeoutMs: number;
+  /** A job of a pipeline that is down waits. */
+  pipelines: Pick<Pipelines, 'get' | 'has' | 'down'>;
 }
 
 /** Runs jobs: those enqueued here, and those that another process has left unfinished. */
@@ -85,9 +88,12 @@ export class JobRunner {
   #reportMissingPipeline({ job_id: job, pipeline }: Job): void {
     if (this.#reported.has(job)) return;
     this.#reported.add(job);
+    const isDown = this.#options.pipelines.down.has(pipeline);
     this.#options.logger.error(
       { job, pipeline },
-      'a job can’t go on: this process has no such pipeline. Its file is removed after FILES_RETENTION_DAYS',
+      isDown
+        ? 'a job waits: its pipeline is down'
+        : 'a job can’t go on: this process has no such pipeline. Its file is removed after FILES_RETENTION_DAYS',
     );
   }
 

@@ -1,18 +1,28 @@
 import { join } from 'node:path';
 import type { Config } from '../../platform/config.js';
+import { MillraceError, messageOf } from '../../platform/errors.js';
 import type { Logger } from '../../platform/logger.js';
 import type { Metrics } from '../../platform/metrics.js';
+import { Mutex } from '../../platform/mutex.js';
 import { ModelLifecycle } from '../../models/lifecycle/lifecycle.js';
 import { ServedModels } from '../../models/lifecycle/served-models.js';
-import { listVersions, openModel } from '../../models/registry.js';
 import type { ModelRuntime } from '../../models/runtime.js';
 import { type Contract, loadContract } from '../../schemas/contracts.js';
 import type { Serde } from '../../streams/serde.js';
 import type { Streams } from '../../streams/streams.js';
-import { pipelineTopics } from '../../streams/topics.js';
-import { loadUsablePipelines, modelsFolder } from './load-pipelines.js';
+import { pipelineTopics, pipelineTopicSpecs } from '../../streams/topics.js';
+import {
+  isPipelineName,
+  isUsable,
+  type LoadedPipeline,
+  loadPipelines,
+  modelsFolder,
+  type UsablePipeline,
+} from './load-pipelines.js';
 import type { Pipeline } from './pipeline.js';
+import { PipelineDown, type Pipelines, PipelineSet } from './pipeline-set.js';
 import { misfitsOf } from './sample-rows.js';
+import { seedModel } from './seed-model.js';
 import { Scorer } from '../scoring/scorer.js';
 import { modelsOf } from '../scoring/model-router.js';
 
@@ -29,17 +39,6 @@ export interface OpenPipeline {
   event: RegisteredContract;
   prediction: RegisteredContract;
   topics: ReturnType<typeof pipelineTopics>;
-}
-
-/** All pipelines, and their models. */
-export interface OpenPipelines {
-  pipelines: ReadonlyMap<string, OpenPipeline>;
-  lifecycle: ModelLifecycle;
-  served: ServedModels;
-  /** Champions that can't score the sample events of their pipelines, in words. */
-  misfits: () => string[];
-  /** Stops following the models. They stay loaded until the runtime is closed. */
-  close(): Promise<void>;
 }
 
 export interface OpenPipelineOptions {
@@ -62,75 +61,185 @@ export function registeredModels({ MODELS_DIR, DATA_DIR }: Config): string {
 }
 
 /**
- * Makes every pipeline ready. The topics must exist. A model without a champion gets the newest
- * version of the project.
+ * Opens every pipeline of the project. One that can't be opened is down, and the others serve.
  *
- * @throws MillraceError that names the failing contract, model, registry or log.
+ * @throws MillraceError when log or registry are unavailable (retriable) or refuse this process; `PROJECT_INVALID`.
  */
 export async function openPipelines(options: OpenPipelineOptions): Promise<OpenPipelines> {
-  const { config, metrics, logger } = options;
-  const pipelines = await loadUsablePipelines(config.MILLRACE_PROJECT);
-  const models = pipelines.flatMap(({ pipeline }) => modelsOf(pipeline));
-  const projectModels = modelsFolder(config.MILLRACE_PROJECT);
-  const shipped = await Promise.all(
-    models.map(async (model) => [model, await projectVersions(projectModels, model)] as const),
-  );
-  const lifecycle = await ModelLifecycle.open({ ...options, models });
-  let served: ServedModels | undefined;
-  const close = async (): Promise<void> => {
-    served?.close();
-    await lifecycle.close();
-  };
+  const loaded = await loadPipelines(options.config.MILLRACE_PROJECT);
+  const opened = new OpenPipelines(options, await ModelLifecycle.open(options));
   try {
-    for (const [model, versions] of shipped) await lifecycle.seed(model, versions);
-    const serving = await ServedModels.open({
+    await Promise.all(loaded.map((each) => opened.load(each)));
+    return opened;
+  } catch (error) {
+    await opened.close();
+    throw error;
+  }
+}
+
+/** All pipelines, and their models. */
+export class OpenPipelines {
+  readonly lifecycle: ModelLifecycle;
+  readonly served: ServedModels;
+  readonly #options: OpenPipelineOptions;
+  readonly #set = new PipelineSet();
+  /** Pipelines with registered contracts. They serve as soon as their models do. */
+  readonly #prepared = new Map<string, OpenPipeline>();
+  /** Models in use, by pipeline. */
+  readonly #models = new Map<string, readonly string[]>();
+  readonly #turns = new Map<string, Mutex>();
+
+  constructor(options: OpenPipelineOptions, lifecycle: ModelLifecycle) {
+    const { config } = options;
+    this.#options = options;
+    this.lifecycle = lifecycle;
+    this.served = new ServedModels({
       ...options,
       lifecycle,
-      models,
       roots: modelRoots(config),
+      seed: (model) =>
+        seedModel(model, {
+          lifecycle,
+          folder: modelsFolder(config.MILLRACE_PROJECT),
+          check: async (folder) => (await options.runtime.load(folder)).unload(),
+        }),
       batching: {
         maxRows: config.SCORE_BATCH_SIZE,
         maxDelayMs: config.SCORE_BATCH_DELAY_MS,
         maxInFlight: config.MODEL_WORKERS + 1,
       },
     });
-    served = serving;
-    const opened = await Promise.all(
-      pipelines.map(async ({ name, pipeline, contract }): Promise<OpenPipeline> => {
-        const contracts = await registerContracts(name, contract, options);
-        const scorer = new Scorer({
-          pipeline,
-          contract: contracts.event.schema,
-          served: serving,
-          metrics,
-          logger,
-        });
-        return { name, pipeline, scorer, ...contracts };
-      }),
-    );
-    const misfits = (): string[] => opened.flatMap(misfitsOf);
-    for (const misfit of misfits()) logger.error(misfit);
-    return {
-      pipelines: new Map(opened.map((open) => [open.name, open])),
-      lifecycle,
-      served,
-      misfits,
-      close,
-    };
-  } catch (error) {
-    await close();
-    throw error;
+    this.served.onChange((model) => {
+      for (const open of this.#prepared.values())
+        if (modelsOf(open.pipeline).includes(model)) this.#show(open);
+    });
+  }
+
+  get pipelines(): Pipelines {
+    return this.#set;
+  }
+
+  /**
+   * Opens a pipeline, or replaces it by its changed form. A change that can't serve leaves the pipeline as it is, if it
+   * serves.
+   *
+   * @returns why the change can't serve, if it can't.
+   * @throws MillraceError when log or registry are unavailable (retriable) or refuse this process.
+   */
+  load(loaded: LoadedPipeline): Promise<MillraceError | undefined> {
+    return this.#inTurn(loaded.name, async () => {
+      try {
+        await this.#open(loaded);
+        return undefined;
+      } catch (error) {
+        if (error instanceof MillraceError && (error.retriable || error.misconfigured)) throw error;
+        const problem = asProblem(loaded.name, error);
+        this.#options.logger.error({ err: problem, pipeline: loaded.name }, 'a pipeline cannot be opened');
+        if (!this.#set.has(loaded.name)) this.#takeDown(loaded, problem);
+        return problem;
+      }
+    });
+  }
+
+  /** Closes a pipeline that no longer exists. Its topics stay. */
+  remove(name: string): Promise<void> {
+    return this.#inTurn(name, () => {
+      this.#prepared.delete(name);
+      this.#set.remove(name);
+      this.#use(name, []);
+      return Promise.resolve();
+    });
+  }
+
+  /** Stops following the models. They stay loaded until the runtime is closed. */
+  async close(): Promise<void> {
+    this.served.close();
+    await this.lifecycle.close();
+  }
+
+  async #open(loaded: LoadedPipeline): Promise<void> {
+    const { name } = loaded;
+    const { config, streams } = this.#options;
+    if (isPipelineName(name)) {
+      await streams.createTopics(pipelineTopicSpecs(name, config.TOPIC_PARTITIONS));
+      this.#set.addTopics(name);
+    }
+    const before = this.#set.has(name) ? (this.#models.get(name) ?? []) : [];
+    if (!this.#set.has(name)) this.#prepared.delete(name);
+    const models = isUsable(loaded) ? modelsOf(loaded.pipeline) : [name];
+    this.#use(name, [...before, ...models]);
+    try {
+      if (!isUsable(loaded)) throw loaded.problem;
+      const prepared = await this.#prepare(loaded);
+      await Promise.all(models.map((model) => this.served.add(model)));
+      const problem = this.#problemOf(prepared);
+      // The last good form goes on. Without one, the new form serves as soon as its models do.
+      if (problem === undefined || !this.#set.has(name)) this.#prepared.set(name, prepared);
+      if (problem !== undefined) throw problem;
+      this.#show(prepared);
+      this.#use(name, models);
+    } catch (error) {
+      // Also those of a pipeline that is down: a command on its models may repair it.
+      this.#use(name, this.#set.has(name) ? before : models);
+      throw error;
+    }
+  }
+
+  async #prepare({ name, pipeline, contract }: UsablePipeline): Promise<OpenPipeline> {
+    const { metrics, logger } = this.#options;
+    const contracts = await registerContracts(name, contract, this.#options);
+    const { schema } = contracts.event;
+    const scorer = new Scorer({ pipeline, contract: schema, served: this.served, metrics, logger });
+    return { name, pipeline, scorer, ...contracts };
+  }
+
+  /** The pipeline serves if its models do and its features fit them; else it is down. */
+  #show(open: OpenPipeline): void {
+    const problem = this.#problemOf(open);
+    if (problem === undefined) this.#set.open(open);
+    else this.#takeDown(open, problem);
+  }
+
+  #problemOf(open: OpenPipeline): MillraceError | undefined {
+    const unserved = modelsOf(open.pipeline).filter((model) => this.served.find(model) === undefined);
+    const problems =
+      unserved.length > 0 ? unserved.flatMap((model) => this.served.problemsOf(model)) : misfitsOf(open);
+    if (problems.length === 0 && unserved.length > 0)
+      problems.push(`${unserved.join(', ')} is not loaded yet`);
+    if (problems.length === 0) return undefined;
+    return new MillraceError('MODEL_NOT_SERVED', `${problems.join('; ')}.`, { retriable: false });
+  }
+
+  #takeDown(of: LoadedPipeline | OpenPipeline, problem: MillraceError): void {
+    const models = 'pipeline' in of ? modelsOf(of.pipeline) : [of.name];
+    this.#set.takeDown(new PipelineDown(of.name, models, problem));
+  }
+
+  /** Notes which models a pipeline uses, and unloads those that none uses. */
+  #use(name: string, models: readonly string[]): void {
+    this.#models.set(name, models);
+    const used = new Set([...this.#models.values()].flat());
+    for (const model of models) this.lifecycle.use(model);
+    for (const model of this.lifecycle.models) {
+      if (used.has(model)) continue;
+      this.served.remove(model);
+      this.lifecycle.disuse(model);
+    }
+  }
+
+  #inTurn<T>(name: string, action: () => Promise<T>): Promise<T> {
+    const mutex = this.#turns.get(name) ?? new Mutex();
+    this.#turns.set(name, mutex);
+    return mutex.run(action);
   }
 }
 
-/** Returns the newest version first. @throws MillraceError `MODEL_NOT_FOUND` when there is none. */
-async function projectVersions(
-  models: string,
-  model: string,
-): Promise<{ version: string; digest: string }[]> {
-  const versions = await listVersions(models, model);
-  const opened = await Promise.all(versions.map((version) => openModel(models, model, version)));
-  return opened.map(({ version, manifest }) => ({ version, digest: manifest.digest }));
+/** The pipeline's own code may throw anything. */
+function asProblem(name: string, error: unknown): MillraceError {
+  if (error instanceof MillraceError) return error;
+  return new MillraceError('PIPELINE_INVALID', `The pipeline ${name} can’t be opened: ${messageOf(error)}.`, {
+    cause: error,
+  });
 }
 
 async function registerContracts(

@@ -1,8 +1,12 @@
 import type { ModelManifest } from '../../models/manifest.js';
 import type { ModelRow } from '../../models/tensors.js';
 import { MillraceError, messageOf } from '../../platform/errors.js';
-import { makeRow } from '../scoring/features.js';
+import { didYouMean } from '../../platform/closest-name.js';
+import { fieldPaths, findPath } from '../../schemas/field-paths.js';
+import { drawEvent } from '../../schemas/draw-event.js';
+import { inputPath, makeRow } from '../scoring/features.js';
 import type { OpenPipeline } from './open-pipelines.js';
+import type { Pipeline } from './pipeline.js';
 import { seededRandom } from './sampler.js';
 import { modelFor, modelsOf } from '../scoring/model-router.js';
 
@@ -19,16 +23,51 @@ const most = 32;
  */
 export function sampleRows(pipelines: readonly OpenPipeline[], manifest: ModelManifest): ModelRow[] {
   const users = pipelines.filter(({ pipeline }) => modelsOf(pipeline).includes(manifest.name));
-  return users.flatMap((open) =>
-    sampleEvents(open, manifest.name).map((event) => rowOf(open, manifest, event)),
-  );
+  return users.flatMap((open) => {
+    requireFields(open, manifest);
+    return sampleEvents(open, manifest.name).map((event) => rowOf(open, manifest, event));
+  });
+}
+
+/** What can be said without a sample: of the fields that feed the inputs, or of the number of features. */
+function requireFields({ name: pipelineName, pipeline, event }: OpenPipeline, manifest: ModelManifest): void {
+  const version = `${manifest.name} ${manifest.version}`;
+  const refused = (problem: string): MillraceError => new MillraceError('MODEL_REFUSED', problem);
+  if (pipeline.features !== undefined) {
+    if (pipeline.sample !== undefined) return;
+    const count = countFeatures(pipeline.features, event);
+    if (count === undefined || count === manifest.inputs.length) return;
+    throw refused(
+      `${version} can't score the events of ${pipelineName}: the pipeline makes ${count} features; its model takes ${manifest.inputs.length}`,
+    );
+  }
+  for (const { name } of manifest.inputs) {
+    const path = inputPath(pipeline, name);
+    if (findPath(event, path) !== undefined) continue;
+    const known = fieldPaths(event).map((field) => field.path);
+    throw refused(
+      `${version} can't score the events of ${pipelineName}: its input ${name} takes the field ${path}, which they do not have.${didYouMean(path, known)} Name the field in \`inputs\` of the pipeline`,
+    );
+  }
+}
+
+/** A feature function may refuse such an event. */
+function countFeatures(
+  features: NonNullable<Pipeline['features']>,
+  event: OpenPipeline['event'],
+): number | undefined {
+  try {
+    return features(drawEvent(event, seededRandom(1))).length;
+  } catch {
+    return undefined;
+  }
 }
 
 const misfits = new WeakMap<OpenPipeline, WeakMap<ModelManifest, string[]>>();
 
 /**
- * Returns the problems of a pipeline's champions with its sample events: every event would become a dead
- * letter. This does not end the process, since it may be needed to promote a version that fits.
+ * Returns the problems of a pipeline's champions with its events: every event would become a dead letter. The pipeline
+ * is down then, until a version that fits is promoted or the pipeline is corrected.
  */
 export function misfitsOf(open: OpenPipeline): string[] {
   const known = misfits.get(open) ?? new WeakMap<ModelManifest, string[]>();

@@ -22,8 +22,8 @@ export interface DueRun {
   catchUp: boolean;
 }
 
-/** Returns the schedules of the settings whose pipelines exist. */
-export function schedulesOf(config: Config, pipelines: ReadonlyMap<string, unknown>): Schedule[] {
+/** Returns the schedules of the settings whose pipelines exist. @param pipelines - names of all. */
+export function schedulesOf(config: Config, pipelines: readonly string[]): Schedule[] {
   const schedules: Schedule[] = [
     {
       name: 'taxi-rides',
@@ -34,7 +34,7 @@ export function schedulesOf(config: Config, pipelines: ReadonlyMap<string, unkno
       maxEvents: config.TAXI_SCHEDULE_MAX_RIDES,
     },
   ];
-  return schedules.filter(({ pipeline }) => pipelines.has(pipeline));
+  return schedules.filter(({ pipeline }) => pipelines.includes(pipeline));
 }
 
 /**

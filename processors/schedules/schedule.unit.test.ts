@@ -100,7 +100,7 @@ it.each([
 });
 
 describe('schedulesOf', () => {
-  const pipelines = new Map([['taxi-trip-duration', {}]]);
+  const pipelines = ['taxi-trip-duration'];
 
   it('is every five minutes unless set', () => {
     expect(schedulesOf(loadConfig({}), pipelines)).toEqual([
@@ -108,7 +108,7 @@ describe('schedulesOf', () => {
     ]);
     const [off] = schedulesOf(loadConfig({ TAXI_SCHEDULE: 'off' }), pipelines);
     expect(off?.cron).toBeNull();
-    expect(schedulesOf(loadConfig({}), new Map())).toEqual([]);
+    expect(schedulesOf(loadConfig({}), [])).toEqual([]);
   });
 
   it.each([

@@ -86,7 +86,7 @@ async function start(schedule: Schedule, now: () => number = Date.now) {
   } as OpenPipeline;
   const scheduler = new Scheduler({
     schedule,
-    pipeline,
+    pipeline: () => pipeline,
     run: runContract,
     runs,
     streams,

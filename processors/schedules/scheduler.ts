@@ -19,7 +19,8 @@ import { type DueRun, dueRun, nextDue, type Schedule } from './schedule.js';
 
 export interface SchedulerOptions {
   schedule: Schedule;
-  pipeline: OpenPipeline;
+  /** Returns its pipeline. @throws MillraceError `PIPELINE_DOWN`: then due runs wait. */
+  pipeline: () => OpenPipeline;
   /** The contract of the records of runs. */
   run: RegisteredContract;
   runs: ScheduleRuns;
@@ -109,7 +110,8 @@ export class Scheduler {
   }
 
   async #run(): Promise<void> {
-    const { schedule, pipeline, runs, streams, metrics } = this.#options;
+    const { schedule, runs, streams, metrics } = this.#options;
+    const pipeline = this.#options.pipeline();
     const producer = await streams.createTransactionalProducer(`millrace-schedule-${schedule.name}`);
     try {
       // Only now can no other copy add a run, so a run that is due now is still to be done.
@@ -119,7 +121,7 @@ export class Scheduler {
       const startedAt = this.#now();
       const attributes = { 'millrace.schedule.due_at': due.dueAt };
       const span = tracer().startSpan(`run ${schedule.name}`, { attributes, root: true });
-      const events = this.#makeEvents(due);
+      const events = this.#makeEvents(due, pipeline);
       const run: ScheduleRun = {
         schedule: schedule.name,
         pipeline: schedule.pipeline,
@@ -143,8 +145,8 @@ export class Scheduler {
   }
 
   /** Returns the same for the same due time, in every copy and attempt. */
-  #makeEvents({ dueAt }: DueRun): NewRecord[] {
-    const { schedule, pipeline, serde } = this.#options;
+  #makeEvents({ dueAt }: DueRun, pipeline: OpenPipeline): NewRecord[] {
+    const { schedule, serde } = this.#options;
     const { name, minEvents, maxEvents } = schedule;
     const random = seededRandom(Number.parseInt(scheduledEventId(name, dueAt, -1).slice(0, 8), 16));
     const count = minEvents + Math.floor(random() * (maxEvents - minEvents + 1));

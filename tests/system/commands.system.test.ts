@@ -52,6 +52,7 @@ it('shows the state of the system, and its parts', async () => {
   );
   expect(cells((await overview('pipelines')).output)).toContainEqual([
     'credit-default',
+    'up',
     'credit-default 1',
     'credit-default.events',
   ]);

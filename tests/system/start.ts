@@ -3,6 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type RunningSystem, up } from '../../app/up.js';
 import { loadConfig } from '../../platform/config.js';
+import { silentLogger } from '../../platform/logger.js';
+import { createStreams } from '../../streams/streams.js';
 import { sql } from './audit.js';
 import { startExternalEngines, stopExternalEngines } from './engines/external.js';
 
@@ -16,6 +18,8 @@ export interface TestSystem extends RunningSystem {
   get(path: string): Promise<Response>;
   /** Its data folder. */
   dataDir: string;
+  /** Writes a record to a topic, as a program that uses the log. */
+  send(topic: string, key: string, value: object): Promise<void>;
   /** Rows of a query, by column. */
   sql<Row>(query: string): Promise<Row[]>;
 }
@@ -44,7 +48,17 @@ export async function startSystem(settings: Record<string, string> = {}): Promis
   const { http, clickhouse } = system.endpoints;
   return {
     ...system,
-    dataDir: folder,
+    dataDir: config.DATA_DIR,
+    send: async (topic, key, value) => {
+      const streams = createStreams({
+        brokers: system.endpoints.kafka,
+        clientId: 'test',
+        logger: silentLogger,
+      });
+      const producer = await streams.createProducer();
+      await producer.send([{ topic, key, value: Buffer.from(JSON.stringify(value)) }]);
+      await streams.close();
+    },
     get: (path) => fetch(http + path),
     post: (path, body, headers = {}) =>
       fetch(http + path, {

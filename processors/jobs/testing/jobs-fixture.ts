@@ -12,6 +12,7 @@ import { createStreams, type Streams } from '../../../streams/streams.js';
 import { systemTopicSpecs } from '../../../streams/topics.js';
 import { FlakyNetwork } from '../../../tests/contract/flaky-network.js';
 import type { OpenPipeline } from '../../pipelines/open-pipelines.js';
+import { PipelineSet } from '../../pipelines/pipeline-set.js';
 import { JobFiles } from '../job-files.js';
 import { JobLog } from '../job-log.js';
 import { JobRunner } from '../job-runner.js';
@@ -92,7 +93,7 @@ export class JobsFixture {
       log,
       files,
       // The part of a pipeline that an idle runner uses.
-      pipelines: new Map(pipelines.map((name) => [name, { name } as OpenPipeline])),
+      pipelines: new PipelineSet(pipelines.map((name) => [name, { name } as OpenPipeline])),
       metrics: createMetrics(),
       logger,
       heartbeatTimeoutMs: hourMs,

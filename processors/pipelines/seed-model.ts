@@ -1,0 +1,52 @@
+import type { NewVersion } from '../../models/lifecycle/commands.js';
+import type { ModelLifecycle } from '../../models/lifecycle/lifecycle.js';
+import { changedSince, listVersions, openModel } from '../../models/registry.js';
+import { MillraceError } from '../../platform/errors.js';
+
+export interface SeedOptions {
+  lifecycle: ModelLifecycle;
+  /** The folder of all models: `<folder>/<model>/<version>/`. */
+  folder: string;
+  /** Checks that a version folder can be loaded. @throws MillraceError if not. */
+  check: (folder: string) => Promise<void>;
+}
+
+/**
+ * Registers the new versions in a model's folder, and makes the newest one the champion if there is none. Leaves out
+ * versions that can't be read, and those that have changed since they were registered. Before the first champion it
+ * also leaves out versions that can't be loaded: a registered version can't be corrected in place.
+ *
+ * @returns why versions are left out, the newest first; or why there are none.
+ * @throws MillraceError of the log.
+ */
+export async function seedModel(
+  model: string,
+  { lifecycle, folder, check }: SeedOptions,
+): Promise<MillraceError[]> {
+  const problems: MillraceError[] = [];
+  const attempt = async <Result>(action: () => Promise<Result>): Promise<Result | undefined> => {
+    try {
+      return await action();
+    } catch (error) {
+      if (!(error instanceof MillraceError)) throw error;
+      problems.push(error);
+      return undefined;
+    }
+  };
+  const { champion, versions: registered } = lifecycle.get(model);
+  const open = async (version: string): Promise<NewVersion> => {
+    const opened = await openModel(folder, model, version);
+    const known = registered.get(version);
+    const isKnown = [...registered.values()].some(({ digest }) => digest === opened.manifest.digest);
+    if (known !== undefined && !isKnown) throw changedSince({ name: model, ...known }, opened);
+    if (champion === undefined && !isKnown) await check(opened.folder);
+    return { version, digest: opened.manifest.digest };
+  };
+  const versions: NewVersion[] = [];
+  for (const version of (await attempt(() => listVersions(folder, model))) ?? []) {
+    const opened = await attempt(() => open(version));
+    if (opened !== undefined) versions.push(opened);
+  }
+  if (versions.length > 0) await lifecycle.seed(model, versions);
+  return problems;
+}
