@@ -31,17 +31,21 @@ LABEL org.opencontainers.image.title="Millrace" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}"
-# Package managers are not needed at run time. Volumes take the owner of the folders they are mounted on.
+# Package managers are not needed at run time. Code of a project imports `millrace` from wherever it is mounted.
+# Volumes take the owner of the folders they are mounted on.
 RUN rm -rf /usr/local/lib/node_modules /usr/local/bin/npm /usr/local/bin/npx /usr/local/bin/corepack \
            /usr/local/bin/yarn /usr/local/bin/yarnpkg /opt/yarn* \
+    && mkdir /node_modules && ln -s /app /node_modules/millrace \
     && install -d -o 1000 -g 1000 /var/lib/millrace /var/lib/millrace/models /var/lib/millrace/files
 WORKDIR /app
 COPY --from=dependencies /app/package.json /app/package-lock.json /app/sbom.spdx.json ./
 COPY --from=dependencies /app/node_modules node_modules
-COPY --from=build /app/image ./
+COPY --from=build /app/image/app ./
+COPY --from=build /app/image/project /project
 ENV NODE_ENV=production \
     HOST=0.0.0.0 \
     PORT=8080 \
+    MILLRACE_PROJECT=/project \
     DATA_DIR=/var/lib/millrace \
     MODELS_DIR=/var/lib/millrace/models \
     FILES_DIR=/var/lib/millrace/files

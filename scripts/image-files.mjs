@@ -1,8 +1,11 @@
-// Copies the container image's files besides node_modules: the compiled production code, and the files that
-// it reads. Tests, benchmarks and the embedded engines are left out.
+// Copies the container image's files besides node_modules. Tests, benchmarks and the embedded engines are
+// left out.
 //
 //   node scripts/image-files.mjs <folder>     after `tsc`
-import { cpSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+//
+// <folder>/app is Millrace: the compiled production code, and the files that it reads. <folder>/project is
+// the project that the image runs unless another is mounted: the pipelines of this checkout.
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, extname, join, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -13,39 +16,56 @@ if (target === undefined) {
 }
 process.chdir(fileURLToPath(new URL('..', import.meta.url)));
 rmSync(target, { recursive: true, force: true });
-mkdirSync(target, { recursive: true });
+const app = join(target, 'app');
+const project = join(target, 'project');
 
 /** Of `dist`. */
 const otherPrograms = new Set(['tests', 'benchmarks', 'examples', 'embedded']);
-const sources = new Set(['.ts', '.py', '.txt', '.md']);
+const pipelines = join('processors', 'pipelines');
+const names = foldersIn(pipelines);
+const compiledPipelines = new Set(names.map((name) => join('dist', pipelines, name)));
 
-copy('dist', (path) => {
+copy('dist', app, (path) => {
   const [, folder] = path.split(sep);
-  return !otherPrograms.has(folder) && !isOfTests(path) && !/\.(map|d\.ts)$/.test(path);
+  return !otherPrograms.has(folder) && !compiledPipelines.has(path) && isProgram(path);
 });
-copy('schemas', isData);
-copy('models', isData);
-copy(join('analytics', 'migrations'), () => true);
-copy(join('scripts', 'probe.mjs'), () => true);
-copy('LICENSE', () => true);
-// A project's folders name its pipelines.
-for (const { name } of foldersOf(join('processors', 'pipelines'))) {
-  const folder = join(target, 'processors', 'pipelines', name);
-  mkdirSync(folder, { recursive: true });
-  const compiled = `../../../dist/processors/pipelines/${name}/pipeline.js`;
-  writeFileSync(join(folder, 'pipeline.js'), `export { pipeline } from '${compiled}';\n`);
+copy(join('schemas', 'shared'), app);
+copy(join('analytics', 'migrations'), app);
+copy(join('scripts', 'probe.mjs'), app);
+copy('LICENSE', app);
+
+for (const name of names) {
+  copy(join(pipelines, name), project, (path) => extname(path) !== '.ts');
+  const compiled = join('dist', pipelines, name);
+  if (existsSync(compiled)) copyTo(compiled, join(project, pipelines, name), isProgram);
+}
+for (const name of foldersIn('schemas')) if (name !== 'shared') copy(join('schemas', name), project);
+for (const name of foldersIn('models')) {
+  const isModel = foldersIn(join('models', name)).some((version) =>
+    existsSync(join('models', name, version, 'model.json')),
+  );
+  if (isModel && name !== 'testing') copy(join('models', name), project);
+}
+copy(join('models', 'training', 'figures'), project);
+const { type, imports } = JSON.parse(readFileSync('package.json', 'utf8'));
+writeFileSync(join(project, 'package.json'), `${JSON.stringify({ type, imports }, undefined, 2)}\n`);
+
+function copy(path, folder, filter) {
+  copyTo(path, join(folder, path), filter);
 }
 
-function foldersOf(folder) {
-  return readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+function copyTo(from, to, filter) {
+  cpSync(from, to, { recursive: true, filter });
 }
 
-function copy(path, filter) {
-  cpSync(path, join(target, path), { recursive: true, filter });
+function isProgram(path) {
+  return !isOfTests(path) && !/\.(map|d\.ts)$/.test(path);
 }
 
-function isData(path) {
-  return !sources.has(extname(path)) && !isOfTests(path);
+function foldersIn(folder) {
+  return readdirSync(folder, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => name);
 }
 
 function isOfTests(path) {

@@ -1,9 +1,10 @@
 import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
-import { chown, mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { chmod, chown, cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { createProject } from '../../cli/init.js';
 import { packageRoot } from '../../platform/paths.js';
 import { freePorts } from '../system/programs.js';
 import { startEnginesApart } from '../system/split-system.js';
@@ -22,11 +23,13 @@ const event = JSON.parse(
 describe.skipIf(!possible)(`the image of the Dockerfile, without a Docker engine${reason}`, () => {
   let folder: string;
   let volumeFolder: string;
+  let projectFolder: string;
   let image: Image;
 
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'millrace-image-'));
     volumeFolder = await mkdtemp(join(tmpdir(), 'millrace-volumes-'));
+    projectFolder = await makeProject(volumeFolder);
     image = await Image.build(folder, tool(node));
   }, 300_000);
 
@@ -79,6 +82,33 @@ describe.skipIf(!possible)(`the image of the Dockerfile, without a Docker engine
     const listed = sbom.packages.map(({ name, versionInfo }) => `${name}@${versionInfo}`);
     expect(new Set(listed.filter((name) => !name.startsWith('millrace@')))).toEqual(new Set(held));
     expect(Object.keys(lock.packages)).not.toContain('node_modules/chdb');
+  });
+
+  it('contains the project of this checkout, without sources', () => {
+    const files = filesBelow(image.path('/project'));
+    expect(files).toEqual(
+      expect.arrayContaining([
+        'processors/pipelines/credit-default/pipeline.json',
+        'processors/pipelines/taxi-trip-duration/pipeline.js',
+        'schemas/car-price/event.v1.avsc',
+        'models/car-price-a/1/model.onnx',
+      ]),
+    );
+    expect(files.filter((file) => /\.ts$|\.py$|\.test\.|testing|^schemas\/shared/.test(file))).toEqual([]);
+  });
+
+  it.each([
+    ['its own project', 'taxi-trip-duration', {}],
+    ['a mounted project, whose code imports millrace', 'doubled', { '/project': 'project' }],
+  ])('scores an event of %s', async (_, pipeline, mounted) => {
+    const volumes = Object.fromEntries(Object.entries(mounted).map(([to]) => [to, projectFolder]));
+    const code = `import { scorePipeline } from 'millrace/testing';
+      const event = JSON.parse(process.env.EVENT);
+      console.log(JSON.stringify(await scorePipeline('${pipeline}', event)));`;
+    const EVENT = readFileSync(join(packageRoot, 'examples', `${examples[pipeline]}.json`), 'utf8');
+    const run = ['node', '--input-type=module', '-e', code];
+    const output = await outputOf(await image.exec(run, { volumes, settings: { EVENT } }));
+    expect(JSON.parse(output)).toMatchObject({ score: expect.any(Number) as number });
   });
 
   it('prints its settings, and which are missing', async () => {
@@ -171,6 +201,32 @@ describe.skipIf(!possible)(`the image of the Dockerfile, without a Docker engine
     }
   }, 120_000);
 });
+
+/** Events by pipeline. */
+const examples: Record<string, string> = {
+  'taxi-trip-duration': 'taxi-trip-duration',
+  doubled: 'credit-default',
+};
+
+/** Creates a project with a pipeline in code. */
+async function makeProject(parent: string): Promise<string> {
+  const project = join(parent, 'project');
+  const pipelines = join(project, 'processors', 'pipelines');
+  await createProject(project);
+  await mkdir(join(pipelines, 'doubled'));
+  await cp(join(project, 'schemas', 'credit-default'), join(project, 'schemas', 'doubled'), {
+    recursive: true,
+  });
+  const code = `import { definePipeline } from 'millrace';
+    export const pipeline = definePipeline({
+      name: 'doubled',
+      models: ['credit-default'],
+      features: ({ LIMIT_BAL, ...rest }) => [LIMIT_BAL * 2, ...Object.values(rest)],
+    });`;
+  await writeFile(join(pipelines, 'doubled', 'pipeline.js'), code);
+  await chmod(parent, 0o755);
+  return project;
+}
 
 async function outputOf(container: Container): Promise<string> {
   const code = await container.exited;
