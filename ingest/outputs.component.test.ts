@@ -16,10 +16,12 @@ interface Tensor {
 }
 
 const close = (number: number): number => expect.closeTo(number, 5) as number;
+const setosa = { setosa: close(0.98166), versicolor: close(0.01834), virginica: close(0) };
 const versicolor = { setosa: close(0.00302), versicolor: close(0.85989), virginica: close(0.13709) };
 
 /** What each pipeline answers to its event. */
 const expected = {
+  'iris-zipmap': { score: close(0.98166), label: 'setosa', outputs: { species: setosa } },
   'iris-columns': { score: close(0.85989), label: 'versicolor', outputs: { species: versicolor } },
   window: { score: 6, label: null, outputs: { forecast: [6, 3.5] } },
   several: {
@@ -131,7 +133,7 @@ describe('over the inference protocol', () => {
   }
 
   it('classes are columns with their names, vectors and grids have their shapes', async () => {
-    expect(await outputs('iris-columns')).toEqual([
+    expect(await outputs('iris-zipmap')).toEqual([
       { name: 'score', datatype: 'FP64', shape: [-1] },
       { name: 'label', datatype: 'BYTES', shape: [-1] },
       {

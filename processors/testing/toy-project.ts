@@ -24,6 +24,7 @@ const measures = ['sepal_length', 'sepal_width', 'petal_length', 'petal_width'];
 
 /** Events of each pipeline, by its name. */
 export const toyEvents = {
+  'iris-zipmap': { sepal_length: 5.1, sepal_width: 3.5, petal_length: 1.4, petal_width: 0.2 },
   'iris-columns': { sepal_length: 6.1, sepal_width: 2.8, petal_length: 4.7, petal_width: 1.2 },
   window: { readings: [1, 2, 3, 4, 5, 6] },
   several: { a: 1, b: 2, c: 3 },
@@ -53,7 +54,7 @@ const orderFields: ContractField[] = [
 ];
 
 /**
- * Writes a project whose pipelines have models that give more than a number: `iris-columns`
+ * Writes a project whose pipelines have models that give more than a number: `iris-zipmap` and `iris-columns`
  * (a probability for each of three classes, as texts), `window` (a window in, a vector out), `several` (all kinds of
  * outputs, two with names that are taken), `binary` (one number and a decision) and `order` (the same for a nested
  * event).
@@ -91,6 +92,11 @@ async function toys(): Promise<Record<keyof typeof toyEvents, Toy>> {
     golden: { features: [0, 0, 0], prediction: 0.5 },
   };
   return {
+    'iris-zipmap': {
+      ...iris,
+      onnx: await graph('iris-zipmap'),
+      runtime: { input_tensor: 'X', output_tensor: 'output_probability', label_tensor: 'output_label' },
+    },
     'iris-columns': {
       ...iris,
       onnx: await graph('iris-columns'),
