@@ -127,6 +127,8 @@ class Reading {
     if (typeof type.type === 'object') return this.#shape(type.type, place);
     switch (type.type) {
       case 'record':
+        // Registries refuse arrays of values without bytes.
+        if (type.fields?.length === 0) throw this.#invalid(place, 'is a record without fields. Add one');
         // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the contract is a valid Avro schema
         return this.record(type as unknown as RecordSchema, { ...place, limits: {} });
       case 'enum': {

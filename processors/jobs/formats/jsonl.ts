@@ -12,6 +12,9 @@ import {
 } from './file-format.js';
 import { readText } from './text.js';
 
+/** Maximum number of objects and arrays around a value. No contract allows as many. */
+const maxDepth = 100;
+
 /** The jsonl format: one JSON object a line. */
 export const jsonl: FileFormat = {
   name: 'jsonl',
@@ -47,6 +50,8 @@ function toRow(line: string, number: number): InputRow[] {
   if (line.length > maxRecordLength) throw tooLong(number);
   const original = line.trim();
   if (original === '') return [];
+  if (isTooDeep(original))
+    return [{ values: {}, problem: `is nested deeper than ${maxDepth} levels`, original }];
   try {
     const values: unknown = JSON.parse(original);
     if (typeof values !== 'object' || values === null || Array.isArray(values))
@@ -55,6 +60,20 @@ function toRow(line: string, number: number): InputRow[] {
   } catch (error) {
     return [{ values: {}, problem: `is no JSON: ${messageOf(error)}`, original }];
   }
+}
+
+/** Whether a line can't be copied from one thread to another, which goes as deep as the stack. */
+function isTooDeep(line: string): boolean {
+  let [depth, inText] = [0, false];
+  for (let index = 0; index < line.length; index++) {
+    const char = line[index];
+    if (char === '"') inText = !inText;
+    else if (inText) index += char === '\\' ? 1 : 0;
+    else if (char === '[' || char === '{') depth++;
+    else if (char === ']' || char === '}') depth--;
+    if (depth > maxDepth) return true;
+  }
+  return false;
 }
 
 /**

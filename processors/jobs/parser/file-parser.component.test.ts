@@ -43,6 +43,18 @@ const contents: Record<FileFormat['name'], string | Uint8Array> = {
   }),
 };
 
+test('a line of JSON that is nested too deep for the copy between threads is a row with a problem', async () => {
+  const nested = (depth: number): string => `{"x":${'['.repeat(depth)}${']'.repeat(depth)}}`;
+  const text = `{"x":"${'['.repeat(200)}\\"${'{'.repeat(200)}"}`;
+  const path = await save(`${nested(100_000)}\n${nested(99)}\n${text}\n`);
+  await parser.read(path, { name: 'deep.jsonl' }, async (parsed) => {
+    const problems: (string | undefined)[] = [];
+    for await (const rows of parsed.rows({ skip: 0, maxRows: 10 }))
+      problems.push(...rows.map(({ problem }) => problem));
+    expect(problems).toEqual(['is nested deeper than 100 levels', undefined, undefined]);
+  });
+});
+
 describe.each(Object.values(fileFormats))('a file of the format $name', (format) => {
   const added = ['prediction', 'error'];
   const valuesOf = (rows: readonly ParsedRow[]) =>
