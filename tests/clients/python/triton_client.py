@@ -1,6 +1,6 @@
 """A tritonclient that runs one scenario against the Open Inference Protocol and prints its observations as JSON.
 
-    python triton_client.py <host:port> metadata|infer|binary|refused|concurrent|aio <rows as JSON>
+    python triton_client.py <host:port> metadata|infer|binary|refused|concurrent|named|aio <rows as JSON>
 """
 
 import asyncio
@@ -82,6 +82,17 @@ def concurrent(client, rows: list) -> dict:
     return {"ids": [each["id"] for each in answers], "scores": [each["score"] for each in answers]}
 
 
+def named(client, requests: list) -> dict:
+    """Every output that the metadata of a model lists, as numpy has it; each request is a model and its rows."""
+    seen = {}
+    for model, rows in requests:
+        described = client.get_model_metadata(model)
+        wanted = [http.InferRequestedOutput(output["name"], binary_data=False) for output in described["outputs"]]
+        result = client.infer(model, tensors(http, described, rows), outputs=wanted)
+        seen[model] = {output["name"]: result.as_numpy(output["name"]).tolist() for output in described["outputs"]}
+    return seen
+
+
 async def aio(address: str, rows: list) -> dict:
     async with http_aio.InferenceServerClient(address) as client:
         described = await client.get_model_metadata(MODEL)
@@ -94,7 +105,7 @@ def main(address: str, scenario: str, rows: list) -> None:
     if scenario == "aio":
         print(json.dumps(asyncio.run(aio(address, rows))))
         return
-    scenarios = {f.__name__: f for f in (metadata, infer, binary, refused, concurrent)}
+    scenarios = {f.__name__: f for f in (metadata, infer, binary, refused, concurrent, named)}
     with http.InferenceServerClient(address, concurrency=4) as client:
         print(json.dumps(scenarios[scenario](client, rows)))
 
