@@ -1,27 +1,45 @@
 import { pause } from '../platform/backoff.js';
 import type { EventAcceptor } from '../processors/events/accept-events.js';
-import { messageOf } from '../platform/errors.js';
+import { MillraceError, messageOf } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
+import type { OpenPipeline } from '../processors/pipelines/open-pipelines.js';
 import type { Pipelines } from '../processors/pipelines/pipeline-set.js';
+import { makeRow } from '../processors/scoring/features.js';
+import { modelFor } from '../processors/scoring/model-router.js';
+import { drawEvent } from '../schemas/draw-event.js';
 import type { Role } from './context.js';
 
 const intervalMs = 1000;
 
-/** Sends one realistic event per second, in turn to every pipeline with samples. */
+/**
+ * Returns a sample event of a pipeline. Without `sample` it is drawn from the contract: undefined if that one can't
+ * be scored, since a text that no model knows would only become a dead letter.
+ */
+export function demoEvent(
+  { pipeline, scorer, event }: OpenPipeline,
+  random = Math.random,
+): object | undefined {
+  if (pipeline.sample !== undefined) return pipeline.sample(random);
+  const drawn = drawEvent(event, random);
+  const model = modelFor(pipeline, drawn);
+  const champion = scorer.champions().find(({ name }) => name === model);
+  if (champion === undefined || makeRow(pipeline, champion, drawn) instanceof MillraceError) return undefined;
+  return drawn;
+}
+
+/** Sends one sample event per second, in turn to every pipeline. */
 export function startDemo(pipelines: Pipelines, acceptor: EventAcceptor, logger: Logger): Role {
   const stopping = new AbortController();
   const feed = async (): Promise<void> => {
     for (let turn = 0; !stopping.signal.aborted; turn++) {
-      const sampled = [...pipelines.values()].filter(({ pipeline }) => pipeline.sample !== undefined);
-      const open = sampled[turn % sampled.length];
-      if (open === undefined) {
-        await pause(intervalMs, stopping.signal);
-        continue;
+      const open = [...pipelines.values()][turn % pipelines.size];
+      const event = open && demoEvent(open);
+      if (open !== undefined && event !== undefined) {
+        const context = { source: 'millrace/demo', timeoutMs: 10_000 };
+        await acceptor.publish(open, [event], context).catch((error: unknown) => {
+          logger.warn({ pipeline: open.name, error: messageOf(error) }, 'a demo event was not accepted');
+        });
       }
-      const context = { source: 'millrace/demo', timeoutMs: 10_000 };
-      await acceptor.publish(open, [open.pipeline.sample?.(Math.random)], context).catch((error: unknown) => {
-        logger.warn({ pipeline: open.name, error: messageOf(error) }, 'a demo event was not accepted');
-      });
       await pause(intervalMs, stopping.signal);
     }
   };
