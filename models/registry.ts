@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { MillraceError, messageOf } from '../platform/errors.js';
 import { parseGolden, parseManifest, type Golden, type ModelManifest } from './manifest.js';
 import { requireWeightsInside } from './onnx-file.js';
+import { isDigestOf, versionDigest } from './version-digest.js';
 
 /** A version in the registry: `<root>/<name>/<version>/` with model.onnx, model.json and golden.json. */
 export interface ModelVersion {
@@ -97,7 +98,7 @@ export async function findVersion(
   for (const root of roots) {
     try {
       const found = await locate(root, name, version);
-      if (found.manifest.digest === digest) return found;
+      if (isDigestOf(found.manifest, digest)) return found;
       problem = changedSince({ name, version, digest }, found);
     } catch (error) {
       problem = moreTelling(problem, error);
@@ -113,7 +114,7 @@ export function changedSince(
 ): MillraceError {
   return new MillraceError(
     'MODEL_DIGEST_MISMATCH',
-    `${folder} has the digest ${manifest.digest}, but ${name} ${version} is registered with ${digest}: it has changed since. A registered version can’t change. Put the new one into a new folder (models/${name}/${nextVersion(version)}, with that version in its model.json) and restore this one; or start with \`millrace up --dev\`, where a changed folder takes over as a new version; or unregister the old one: \`millrace models unregister ${name} ${version} --force\`.`,
+    `${folder} has the digest ${versionDigest(manifest)}, but ${name} ${version} is registered with ${digest}: it has changed since. A registered version can’t change. Put the new one into a new folder (models/${name}/${nextVersion(version)}, with that version in its model.json) and restore this one; or start with \`millrace up --dev\`, where a changed folder takes over as a new version; or unregister the old one: \`millrace models unregister ${name} ${version} --force\`.`,
   );
 }
 

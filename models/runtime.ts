@@ -14,8 +14,6 @@ export interface ModelRuntimeOptions {
 
 export interface LoadedModel {
   readonly manifest: ModelManifest;
-  /** SHA-256 of the loaded bytes in lowercase hex. */
-  readonly digest: string;
   /** Of each named output: its dimensions in one row, from the golden rows. */
   readonly outputShapes: OutputShapes;
   /**
@@ -70,7 +68,6 @@ export function createModelRuntime({ workers = 1 }: ModelRuntimeOptions = {}): M
 
 class Model implements LoadedModel {
   readonly manifest: ModelManifest;
-  readonly digest: string;
   outputShapes: OutputShapes = {};
   readonly #workers: ModelWorker[];
   readonly #onUnload: () => void;
@@ -78,7 +75,6 @@ class Model implements LoadedModel {
 
   constructor(artifact: ModelArtifact, workers: number, onUnload: () => void) {
     this.manifest = artifact.manifest;
-    this.digest = artifact.manifest.digest;
     this.#workers = Array.from({ length: workers }, () => new ModelWorker(artifact));
     this.#onUnload = onUnload;
   }

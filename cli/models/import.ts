@@ -48,10 +48,11 @@ export async function importVersion(
       folder,
     });
     const { version: importedVersion, digest } = imported.manifest;
+    const known = model.versions.find((each) => each.version === importedVersion);
     // The card depends on the current champion, so only the digest of the graph identifies the version.
-    const known = model.versions.find((each) => each.version === importedVersion && each.digest === digest);
+    const isSame = known !== undefined && (await graphDigestOf(api, model.model, known.version)) === digest;
     const answer =
-      known === undefined
+      known === undefined || !isSame
         ? await upload(api, folder, { maxBytes, source: `${client.server} ${reference}` })
         : { ...known, existed: true };
     if (json) return console.log(JSON.stringify({ ...answer, notes: imported.notes }));
@@ -87,4 +88,9 @@ async function championOf(
   const path = modelPath(model, `/versions/${encodeURIComponent(champion.version)}`);
   const { manifest, golden } = await api.json<VersionDetailAnswer>(path);
   return { manifest, golden: golden.rows };
+}
+
+async function graphDigestOf(api: ApiClient, model: string, version: string): Promise<string> {
+  const path = modelPath(model, `/versions/${encodeURIComponent(version)}`);
+  return (await api.json<VersionDetailAnswer>(path)).manifest.digest;
 }

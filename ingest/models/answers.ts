@@ -50,8 +50,13 @@ export function aliasesOf({ champion, challenger }: ModelState, version: string)
 }
 
 export function toServed({ version, event, at }: ServedAlias): ServedAnswer {
-  const { version: name, digest } = version.manifest;
-  return { version: name, digest, model_event: event, model_event_at: at === null ? null : toTime(at) };
+  const { manifest, digest } = version;
+  return {
+    version: manifest.version,
+    digest,
+    model_event: event,
+    model_event_at: at === null ? null : toTime(at),
+  };
 }
 
 export function toTime(milliseconds: number): string {

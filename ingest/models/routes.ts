@@ -165,7 +165,7 @@ export function modelRoutes({ pipelines, modelRoots, lifecycle, served }: ModelR
     { version, digest, source: from, registeredAt }: RegisteredVersion,
   ): Promise<ListedVersion> {
     const { champion, challenger } = served.find(state.model) ?? {};
-    const serving = [champion, challenger].some((alias) => alias?.version.manifest.digest === digest);
+    const serving = [champion, challenger].some((alias) => alias?.version.digest === digest);
     return {
       name: state.model,
       version,

@@ -5,7 +5,11 @@ import { time } from '../openapi/describe.js';
 const modelEvent = z.int().describe('Offset of the alias event on millrace.models.');
 const canaryShare = z.number().min(0).max(1).describe('Share of the record keys whose events it answers.');
 const shadow = z.boolean().describe('Whether it scores all other events too, for comparison.');
-const digest = z.string().describe('SHA-256 of model.onnx in lower-case hex.');
+const digest = z
+  .string()
+  .describe(
+    'SHA-256 of the graph with its runtime, inputs and outputs in model.json, in lower-case hex. Of a version that a release before 0.2 registered: of model.onnx alone.',
+  );
 
 /** Body of `PUT …/aliases/champion`. */
 export const championSchema = z.strictObject({ version: z.string() });

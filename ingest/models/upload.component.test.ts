@@ -141,6 +141,22 @@ describe('an uploaded version', () => {
     expect(existsSync(join(modelsDir, 'credit-default', 'fixed-twin'))).toBe(false);
   });
 
+  it('is another one with another threshold, of the same graph', async () => {
+    const source = await folders.make('threshold-a');
+    const first = await register(source);
+    const onnx = await readFile(join(source, 'model.onnx'));
+    const output = { ...((await manifestOf(source))['output'] as object) } as { decision: object };
+    const decision = { ...output.decision, threshold: 0.125 };
+    const changed = { onnx, manifest: { output: { ...output, decision } } };
+    const second = await register(await folders.make('threshold-b', changed));
+    expect(second).toMatchObject({ status: 201, body: { existed: false } });
+    expect(second.body.digest).not.toBe(first.body.digest);
+    expect(await register(await folders.make('threshold-c', changed))).toMatchObject({
+      status: 409,
+      body: { detail: expect.stringContaining('already registered as credit-default threshold-b') as string },
+    });
+  });
+
   it('is accepted or refused as a whole against a concurrent one of the same name', async () => {
     const one = await folders.make('raced', { manifest: { description: 'One.' } });
     const other = await folders.make('raced', { onnx: withFloatOutput(creditOnnx, 'score') });

@@ -151,7 +151,9 @@ function valuesOf({ event }: OpenPipeline): number {
 }
 
 function describe({ name, scorer }: OpenPipeline): z.infer<typeof pipelineSchema> {
-  const models = scorer.champions();
+  const models = scorer
+    .championVersions()
+    .map(({ manifest, digest }) => ({ name: manifest.name, version: manifest.version, digest }));
   return {
     name,
     status: 'up',
@@ -159,7 +161,7 @@ function describe({ name, scorer }: OpenPipeline): z.infer<typeof pipelineSchema
     model: models[0]?.name,
     model_version: models[0]?.version,
     model_digest: models[0]?.digest,
-    models: models.map((model) => ({ name: model.name, version: model.version, digest: model.digest })),
+    models,
     topics: topicsOf(name),
   };
 }

@@ -5,8 +5,10 @@ import { isShare, type ModelState, type RegisteredVersion } from './state.js';
 /** A version to register. Its folder is already validated. */
 export interface NewVersion {
   version: string;
-  /** SHA-256 of model.onnx in lowercase hex. */
+  /** See `versionDigest`. */
   digest: string;
+  /** SHA-256 of model.onnx in lowercase hex, which earlier releases registered. */
+  graphDigest?: string | undefined;
 }
 
 export interface ChallengerSettings {
@@ -43,7 +45,7 @@ const versionPattern = /^\w[\w.+-]{0,99}$/;
  *   registered with another digest, or the digest as another version: prediction ids depend on the
  *   digest.
  */
-export function register(state: ModelState, { version, digest }: NewVersion): EventDraft[] {
+export function register(state: ModelState, { version, digest, graphDigest }: NewVersion): EventDraft[] {
   if (!versionPattern.test(version)) {
     throw new MillraceError(
       'MODEL_INVALID',
@@ -51,7 +53,7 @@ export function register(state: ModelState, { version, digest }: NewVersion): Ev
     );
   }
   const known = state.versions.get(version);
-  if (known?.digest === digest) return [];
+  if (known !== undefined && isSame(known, { version, digest, graphDigest })) return [];
   if (known !== undefined) {
     throw conflict(
       `${state.model} ${version} is already registered with the digest ${known.digest}, not ${digest}. A version cannot change: use a new one.`,
@@ -60,7 +62,7 @@ export function register(state: ModelState, { version, digest }: NewVersion): Ev
   const twin = [...state.versions.values()].find((other) => other.digest === digest);
   if (twin !== undefined) {
     throw conflict(
-      `This model.onnx is already registered as ${state.model} ${twin.version}. Use that version.`,
+      `This model.onnx with the same runtime, inputs and outputs in model.json is already registered as ${state.model} ${twin.version}. Use that version.`,
     );
   }
   return [{ ...plain, kind: 'registered', version, digest }];
@@ -84,7 +86,7 @@ export function seed(state: ModelState, shipped: readonly NewVersion[]): EventDr
   if (state.champion === undefined) {
     // Not one whose content has changed since it was registered.
     const usable = (each: NewVersion): NewVersion | undefined =>
-      known.find(({ digest }) => digest === each.digest) ?? (unknown.includes(each) ? each : undefined);
+      known.find((other) => isSame(other, each)) ?? (unknown.includes(each) ? each : undefined);
     const newest = shipped.map(usable).find((each) => each !== undefined);
     if (newest !== undefined)
       drafts.push({ ...plain, kind: 'champion', version: newest.version, digest: newest.digest });
@@ -190,6 +192,11 @@ export function unregister(
   if (previous === undefined) return [{ ...plain, kind: 'champion', previous_version: version }, gone];
   const [restored, ...more] = promote(state, previous.version);
   return restored === undefined ? [gone] : [{ ...restored, previous_version: null }, ...more, gone];
+}
+
+/** Whether a version is registered, by its digest or, as in earlier releases, by that of its graph. */
+function isSame(known: NewVersion, { version, digest, graphDigest }: NewVersion): boolean {
+  return known.digest === digest || (known.version === version && known.digest === graphDigest);
 }
 
 /** Removes the challenger, if there is one. */

@@ -60,6 +60,9 @@ describe('register', () => {
     const state = after(seeded);
     expect(register(state, v1)).toEqual([]);
     expect(() => register(state, { version: '1', digest: 'other' })).toThrow(code('MODEL_CONFLICT'));
+    // As an earlier release registered it.
+    expect(register(state, { version: '1', digest: 'new', graphDigest: 'd1' })).toEqual([]);
+    expect(register(state, { version: '3', digest: 'new', graphDigest: 'd1' })).toHaveLength(1);
     expect(() => register(state, { version: '3', digest: 'd1' })).toThrow(code('MODEL_CONFLICT'));
   });
 

@@ -8,6 +8,7 @@ import { findVersion } from '../registry.js';
 import type { OutputShapes } from '../outputs.js';
 import type { LoadedModel, ModelRuntime } from '../runtime.js';
 import type { ModelRow } from '../tensors.js';
+import { versionDigest } from '../version-digest.js';
 import type { ModelLifecycle } from './lifecycle.js';
 import { type Alias, type Challenger, type ModelState, unknownModel } from './state.js';
 
@@ -272,7 +273,7 @@ class ModelSlot {
     const previous = versions.get(champion?.previousVersion ?? '');
     if (previous === undefined) return undefined;
     const served = this.served?.champion;
-    if (served?.version.manifest.digest === previous.digest) return served;
+    if (served?.version.digest === previous.digest) return served;
     const version = await this.#load('champion in its place', previous, problems);
     return version && { version, event: -1, at: null };
   }
@@ -297,7 +298,7 @@ class ModelSlot {
     if (loaded !== undefined) return loaded;
     const { runtime, roots, batching, metrics } = this.#options;
     const { folder } = await findVersion(roots, { name: this.#model, version, digest });
-    const served = new ServedVersion(await runtime.load(folder), batching, metrics);
+    const served = new ServedVersion(await runtime.load(folder), batching, metrics, digest);
     this.#loaded.set(digest, served);
     return served;
   }
@@ -347,6 +348,8 @@ export type Batching = Pick<MicroBatcherOptions, 'maxRows' | 'maxDelayMs' | 'max
 /** A loaded version that batches the rows of all callers. */
 export class ServedVersion {
   readonly manifest: ModelManifest;
+  /** As registered: see `versionDigest`. */
+  readonly digest: string;
   /** Of each named output: its dimensions in one row. */
   readonly outputShapes: OutputShapes;
   readonly #model: LoadedModel;
@@ -355,8 +358,15 @@ export class ServedVersion {
   #onIdle: (() => void) | undefined;
   #retiring: Promise<void> | undefined;
 
-  constructor(model: LoadedModel, batching: Batching, metrics: Metrics) {
+  /** @param digest - as registered. Default: that of the manifest. */
+  constructor(
+    model: LoadedModel,
+    batching: Batching,
+    metrics: Metrics,
+    digest: string = versionDigest(model.manifest),
+  ) {
     this.#model = model;
+    this.digest = digest;
     this.manifest = model.manifest;
     this.outputShapes = model.outputShapes;
     const { name, version } = model.manifest;

@@ -4,7 +4,7 @@ import type { ModelEvent } from '../../schemas/types.js';
 /** A registered version. */
 export interface RegisteredVersion {
   version: string;
-  /** SHA-256 of model.onnx in lowercase hex. */
+  /** See `versionDigest`; of an earlier release, the SHA-256 of model.onnx. */
   digest: string;
   /** Origin, such as `millrace/start`, `millrace/http`, or the server it was imported from. */
   source: string;

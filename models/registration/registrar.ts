@@ -8,6 +8,7 @@ import type { ModelLifecycle } from '../lifecycle/lifecycle.js';
 import type { ModelState, RegisteredVersion } from '../lifecycle/state.js';
 import type { ModelManifest } from '../manifest.js';
 import { findVersion, readModel, type ModelArtifact } from '../registry.js';
+import { identityOf } from '../version-digest.js';
 import type { ModelRow } from '../tensors.js';
 import { requireCompatible, requirePlausible } from './compatibility.js';
 import { hasContent, makeStagingFolder, installVersion, removeStaleStaging } from './install.js';
@@ -106,7 +107,7 @@ export class ModelRegistrar {
     }
     const state = lifecycle.get(model);
     // Also validates the version as a folder name, before any path is built from it.
-    register(state, manifest);
+    register(state, identityOf(manifest));
     const known = state.versions.get(manifest.version);
     if (known !== undefined) {
       const there = await findVersion(roots, { ...known, name: model }).catch(() => undefined);
@@ -120,7 +121,7 @@ export class ModelRegistrar {
     }
     await this.#check(staged, state);
     await installVersion(root, staged);
-    const after = await lifecycle.register(model, manifest, source);
+    const after = await lifecycle.register(model, identityOf(manifest), source);
     const version = after.versions.get(manifest.version);
     if (version === undefined) {
       throw new MillraceError(

@@ -1,6 +1,7 @@
 import type { NewVersion } from '../../models/lifecycle/commands.js';
 import type { ModelLifecycle } from '../../models/lifecycle/lifecycle.js';
 import { changedSince, listVersions, openModel } from '../../models/registry.js';
+import { identityOf, isDigestOf } from '../../models/version-digest.js';
 import { MillraceError } from '../../platform/errors.js';
 
 export interface SeedOptions {
@@ -37,10 +38,13 @@ export async function seedModel(
   const open = async (version: string): Promise<NewVersion> => {
     const opened = await openModel(folder, model, version);
     const known = registered.get(version);
-    const isKnown = [...registered.values()].some(({ digest }) => digest === opened.manifest.digest);
+    const identity = identityOf(opened.manifest);
+    const isKnown =
+      (known !== undefined && isDigestOf(opened.manifest, known.digest)) ||
+      [...registered.values()].some(({ digest }) => digest === identity.digest);
     if (known !== undefined && !isKnown) throw changedSince({ name: model, ...known }, opened);
     if (champion === undefined && !isKnown) await check(opened.folder);
-    return { version, digest: opened.manifest.digest };
+    return identity;
   };
   const versions: NewVersion[] = [];
   for (const version of (await attempt(() => listVersions(folder, model))) ?? []) {

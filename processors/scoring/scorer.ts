@@ -18,6 +18,8 @@ import { type KeyedEvent, type ModelAssignment, ModelRouter, modelsOf, type Role
 /** The version that scored, and its role. */
 export interface ScoredBy {
   manifest: ModelManifest;
+  /** Of the version, as registered. */
+  digest: string;
   role: Role;
   /** Offset of the alias event on `millrace.models`; -1 if unknown. */
   event: number;
@@ -158,7 +160,7 @@ export class Scorer {
   async #scoreAssignment({ alias, role, events }: ModelAssignment): Promise<(Score | MillraceError)[]> {
     const { version, event, at } = alias;
     const { manifest } = version;
-    const by: ScoredBy = { manifest, role, event, at };
+    const by: ScoredBy = { manifest, digest: version.digest, role, event, at };
     const features = events.map(({ fields }) => makeRow(this.pipeline, manifest, fields));
     const rows = features.filter((row): row is ModelRow => !(row instanceof MillraceError));
     const outputs = (await version.predict(rows)).values();

@@ -21,16 +21,18 @@ import { Scorer } from '../scoring/scorer.js';
  */
 export class ToyModel {
   readonly manifest: ModelManifest;
+  readonly digest: string;
   /** Rows that it received. */
   rows = 0;
   /** Scores wait for it. */
   gate: Promise<unknown> = Promise.resolve();
 
   constructor(version = '1') {
+    this.digest = version.padStart(64, '0');
     this.manifest = {
       name: 'toy',
       version,
-      digest: version.padStart(64, '0'),
+      digest: this.digest,
       runtime: { format: 'onnx', opsets: {}, input_tensor: 'features', output_tensor: 'sum' },
       inputs: ['a', 'b'].map((name) => ({ name, dtype: 'float32', meaning: name })),
       output: {
