@@ -107,6 +107,11 @@ class Reading {
       throw this.#invalid(place, 'can’t be the name of a field: it is special in JavaScript. Rename it');
     this.#countFields(1, place);
     const type = this.#type(field.type, { ...place, limits: this.#limitsOf(field, place) });
+    if (field.name === 'event_id' && place.path.length === 1 && type.kind !== 'string')
+      throw this.#invalid(
+        place,
+        'is the id of an event, a string. Give the field this type, or another name',
+      );
     return { name: field.name, doc: field.doc ?? '', type, default: field.default };
   }
 

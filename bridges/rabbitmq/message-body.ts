@@ -34,7 +34,9 @@ const envelope = ['event_id', 'event_time'];
  * time. The values are validated later, as over HTTP.
  */
 export function bodyReader(contract: RecordSchema): ReadBody {
-  const readFields = fieldsReader(eventShape(contract).fields);
+  const { fields } = eventShape(contract);
+  const readFields = fieldsReader(fields);
+  const hasOwnTime = fields.some(({ name }) => name === 'event_time');
   return (content, { messageId, timestamp, contentEncoding }) => {
     let body: unknown;
     try {
@@ -47,10 +49,10 @@ export function bodyReader(contract: RecordSchema): ReadBody {
       return new MillraceError('EVENT_INVALID', 'The message must be one JSON object.');
     const given = body as Record<string, unknown>;
     const event = readFields(given);
-    for (const name of envelope) if (given[name] !== undefined) event[name] = given[name];
+    for (const name of envelope) if (given[name] !== undefined) event[name] ??= given[name];
     if (typeof messageId === 'string' && messageId !== '') event['event_id'] = messageId;
     const time = typeof timestamp === 'number' ? timestamp * 1000 : Number.NaN;
-    if (isStorable(time)) event['event_time'] = new Date(time).toISOString();
+    if (isStorable(time) && !hasOwnTime) event['event_time'] = new Date(time).toISOString();
     return event;
   };
 }

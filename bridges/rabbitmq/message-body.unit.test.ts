@@ -120,3 +120,17 @@ it('reads nested values as leniently as others', () => {
   expect(Object.entries(special.at)).toEqual([['__proto__', 7]]);
   expect(Object.keys(special)).toEqual(['at']);
 });
+
+it('a field of the contract with the envelope’s name is read as a field', () => {
+  const readOwn = bodyReader({
+    type: 'record',
+    name: 'Own',
+    fields: [
+      { name: 'event_id', type: 'string' },
+      { name: 'event_time', type: 'long' },
+    ],
+  });
+  const given = Buffer.from('{"event_id": "own", "event_time": "5"}');
+  expect(readOwn(given, { timestamp: 1_700_000_000 })).toEqual({ event_id: 'own', event_time: 5 });
+  expect(readOwn(given, { messageId: 'm' })).toEqual({ event_id: 'm', event_time: 5 });
+});

@@ -61,7 +61,10 @@ function eventName({ name }: OpenPipeline): string {
 function eventSchema({ scorer, pipeline, event }: OpenPipeline): Json {
   const random = seededRandom(1);
   const example = pipeline.sample?.(random, exampleTime) ?? drawEvent(event, random);
-  return { ...toJsonSchema(scorer.schema.extend(envelopeSchema.shape)), examples: [example] };
+  return {
+    ...toJsonSchema(scorer.schema.extend({ ...envelopeSchema.shape, ...scorer.schema.shape })),
+    examples: [example],
+  };
 }
 
 const exampleTime = Date.UTC(2026, 0, 31, 12);

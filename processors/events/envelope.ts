@@ -50,7 +50,8 @@ export class EnvelopedEvent {
 
 /**
  * Separates the envelope from the fields and validates both, naming every wrong field of either. An event
- * that was already opened or refused is returned unchanged.
+ * that was already opened or refused is returned unchanged. A contract may have fields with the envelope's names:
+ * they are fields too.
  */
 export function openEnvelope(body: unknown, scorer: Scorer): EnvelopedEvent | MillraceError {
   if (body instanceof MillraceError || body instanceof EnvelopedEvent) return body;
@@ -58,7 +59,13 @@ export function openEnvelope(body: unknown, scorer: Scorer): EnvelopedEvent | Mi
     return new InvalidEvent([{ field: '', problem: 'must be a JSON object' }]);
   }
   const { event_id: id, event_time: time, ...rest } = body as Record<string, unknown>;
-  const [event_id, event_time] = [id ?? undefined, time ?? undefined];
+  const { shape } = scorer.schema;
+  const event_id = id ?? undefined;
+  // A field of the contract may be a time in another form, which is no time of the event.
+  const isOwnTime = 'event_time' in shape && !envelopeSchema.shape.event_time.safeParse(time).success;
+  const event_time = isOwnTime ? undefined : (time ?? undefined);
+  if ('event_id' in shape && id !== undefined) rest['event_id'] = id;
+  if ('event_time' in shape && time !== undefined) rest['event_time'] = time;
   const fields = scorer.validate(rest);
   // Most events have only an id, and validating by the schema is slow.
   if (event_time === undefined && isEventId(event_id) && !(fields instanceof InvalidEvent))
