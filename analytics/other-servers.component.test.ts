@@ -131,6 +131,7 @@ test('counts and lists the results of a job', async () => {
       model: answer.model,
       model_version: answer.model_version,
       features: answer.features,
+      outputs: answer.outputs,
     },
   ]);
   expect(await findFailures(analytics.client, 'credit-default', range)).toEqual([
