@@ -33,14 +33,13 @@ export function toEvent(
     return scorer.validate(Object.fromEntries(own.map(({ name }) => [name, row.values[name]])));
   }
   const reading = new RowReading(decimals);
-  const event = reading.fields(
-    shape.fields,
-    arrange(Object.entries(row.values as Record<string, Cell>), shape),
-  );
+  const event = reading.event(shape.fields, row.values as Record<string, Cell>);
   return reading.wrong.length > 0 ? new InvalidEvent(reading.wrong) : scorer.validate(event);
 }
 
 type Parts = Column<Cell>['parts'];
+
+const noParts: Parts = new Map();
 
 class RowReading {
   readonly wrong: FieldError[] = [];
@@ -50,8 +49,22 @@ class RowReading {
     this.#decimals = decimals;
   }
 
-  /** Returns the fields that have values, in the contract's order. */
-  fields(fields: readonly EventField[], parts: Parts): Record<string, unknown> {
+  /** Returns the fields that have values, in the contract's order. Most files have no nested ones. */
+  event(fields: readonly EventField[], cells: Readonly<Record<string, Cell>>): Record<string, unknown> {
+    const nested = fields.filter(({ type }) => isNested(type));
+    const parts = nested.length === 0 ? noParts : arrange(Object.entries(cells), { fields: nested });
+    const values: Record<string, unknown> = {};
+    for (const field of fields) {
+      const { name } = field;
+      const hasCell = !isNested(field.type) && Object.hasOwn(cells, name);
+      const column = hasCell ? { path: name, cell: cells[name] ?? null, parts: noParts } : parts.get(name);
+      const value = this.#field(field, column);
+      if (value !== undefined) values[name] = value;
+    }
+    return values;
+  }
+
+  #fields(fields: readonly EventField[], parts: Parts): Record<string, unknown> {
     const values: Record<string, unknown> = {};
     for (const field of fields) {
       const value = this.#field(field, parts.get(field.name));
@@ -82,7 +95,7 @@ class RowReading {
     if (type.kind === 'array') return this.#items(type.items, parts);
     if (type.kind === 'record') {
       const isFilled = type.fields.some(({ name }) => isFilledColumn(parts.get(name)));
-      return isFilled ? this.fields(type.fields, parts) : undefined;
+      return isFilled ? this.#fields(type.fields, parts) : undefined;
     }
     const filled = [...parts].flatMap(([key, part]) => {
       const value = this.#value(type.values, part);
