@@ -20,6 +20,8 @@ export interface EventTensor extends TensorInfo {
   form: 'scalar' | 'list' | 'json';
   /** Names of the fields that lead to the value. */
   path: readonly string[];
+  /** Whether a number is a time, which may be text too. */
+  isTime?: boolean;
 }
 
 /** Inputs of every pipeline besides its event's fields: see `processors/events/envelope.ts`. */
@@ -88,6 +90,7 @@ function toTensor({ path, nullable, of }: FieldPath): EventTensor {
       kind,
       form: 'scalar',
       nullableElements: nullable,
+      isTime: 'time' in items && items.time !== undefined,
     };
   if (kind === undefined || kind === 'string')
     return {

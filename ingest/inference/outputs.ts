@@ -13,7 +13,14 @@ export interface Answer {
 }
 
 export function toAnswer(row: PredictionRow): Answer {
-  return { row, outputs: outputsOf(row) };
+  let outputs: Answer['outputs'] | undefined;
+  return {
+    row,
+    // Read when it is asked for: most requests ask for score and label, and it may be large.
+    get outputs() {
+      return (outputs ??= outputsOf(row));
+    },
+  };
 }
 
 /** An output of a model over the inference protocol. */

@@ -70,7 +70,8 @@ export function toRows(request: InferRequest, contract: RecordSchema): Record<st
       if (row !== undefined) setValue(row, input, value);
     }
   }
-  for (const row of rows) dropEmptyRecords(row, contract);
+  if (eventTensors(contract).some(({ path }) => path.length > 1))
+    for (const row of rows) dropEmptyRecords(row, contract);
   return rows;
 }
 
@@ -82,10 +83,16 @@ function valuesOf(tensor: InputTensor, input: EventTensor, count: number): unkno
       `Input ${name} has no JSON data. Binary data is not read here: send it with binary_data=False.`,
     );
   const isJson = input.form === 'json' || (input.form === 'list' && datatype === 'BYTES');
-  const kind = isJson ? 'string' : input.kind;
+  const isText = isJson || (input.isTime === true && datatype === 'BYTES');
+  const kind = isText ? 'string' : input.kind;
   if (kindOf.get(datatype) !== kind) {
     const fitting = [...kindOf].filter(([, each]) => each === kind).map(([each]) => each);
-    const text = input.form === 'list' ? ', or BYTES with the JSON of a list in each row' : '';
+    const text =
+      input.form === 'list'
+        ? ', or BYTES with the JSON of a list in each row'
+        : input.isTime === true
+          ? ', or BYTES with times as text'
+          : '';
     throw inferInvalid(`Input ${name} has the datatype ${datatype}; it takes ${fitting.join(', ')}${text}.`);
   }
   const isNull = isJson ? input.nullable : input.nullableElements;

@@ -123,6 +123,13 @@ it('reads maps, other lists, and lists of different lengths as JSON text', () =>
   ]);
 });
 
+it('reads times as numbers and as text', () => {
+  const rows = [{ at: 1 }, { at: '2026-01-31T12:00:00Z' }];
+  expect(rowsOf(tensor('at', 'INT64', [1], [1]))).toEqual([rows[0]]);
+  expect(rowsOf(tensor('at', 'BYTES', [1], ['2026-01-31T12:00:00Z']))).toEqual([rows[1]]);
+  expect(() => rowsOf(tensor('at', 'BOOL', [1], [true]))).toThrow('or BYTES with times as text');
+});
+
 it('takes null for what may be null, and only there', () => {
   expect(rowsOf(tensor('note', 'BYTES', [1], [null]), tensor('id', 'INT64', [1], [1]))).toEqual([
     { note: null, id: 1 },
