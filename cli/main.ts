@@ -23,21 +23,22 @@ process.env['UV_THREADPOOL_SIZE'] ??= '16';
 
 const program = new Command('millrace')
   .description('Scores events with machine-learning models while they stream.')
-  .version(version);
+  .version(version)
+  // Else its --version would be taken from `models add --version`.
+  .enablePositionalOptions();
 
 program
   .command('up', { isDefault: true })
   .description('run the whole system in this process; engines without a setting are embedded')
   .option('--no-demo', 'do not send sample events')
-  .option('--dev', 'take changed models, contracts and pipelines of the project into use while it runs')
   .allowExcessArguments()
-  .action(async ({ demo, dev }: { demo: boolean; dev?: boolean }, { args }: Command) => {
+  .action(async ({ demo }: { demo: boolean }, { args }: Command) => {
     if (args[0] !== undefined) throw unknownCommand(args[0]);
     const { up: start } = await import('../app/up.js');
     const onProgress = (step: string): void => console.error(`Starting ${step} …`);
     const config = loadConfig(process.env);
     const startAll = async (signal: AbortSignal): Promise<Role> => {
-      const system = await start(config, { demo, dev: dev === true, onProgress, signal });
+      const system = await start(config, { demo, onProgress, signal });
       console.log(system.banner);
       return system;
     };

@@ -1,5 +1,7 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { loadConfig } from '../../platform/config.js';
+import { withSampleOptions } from '../sample-options.js';
+import type { AddOptions } from './add.js';
 import type { ImportCommandOptions } from './import.js';
 
 interface Json {
@@ -41,6 +43,19 @@ export function modelsCommand(): Command {
     .action(async (folder: string, options: Json) => {
       const { registerFolder } = await import('./register.js');
       await registerFolder(config(), folder, options);
+    });
+  withSampleOptions(
+    command
+      .command('add')
+      .description('write the folder of another version of a model in the project, from an ONNX file')
+      .argument('<model>'),
+  )
+    .option('--version <version>', 'its name (default: the next number)')
+    .option('--register', 'register it with the running system')
+    .option(...json)
+    .action(async (name: string, options: AddOptions) => {
+      const { addModelVersion } = await import('./add.js');
+      await addModelVersion(config(), name, options);
     });
   command
     .command('import')

@@ -87,7 +87,7 @@ async function championOf(
   }
   const path = modelPath(model, `/versions/${encodeURIComponent(champion.version)}`);
   const { manifest, golden } = await api.json<VersionDetailAnswer>(path);
-  return { manifest, golden: golden.rows };
+  return { manifest, golden };
 }
 
 async function graphDigestOf(api: ApiClient, model: string, version: string): Promise<string> {

@@ -11,6 +11,10 @@ export interface OutputChoice {
   column?: number | undefined;
   /** Names of its columns, for probabilities of classes. Default: the labels in the graph. */
   classes?: readonly string[] | undefined;
+  /** Names of the columns, if neither the user nor the graph names them. */
+  defaultClasses?: readonly string[] | undefined;
+  /** Whether the score is one number: of two columns the second, the probability of the positive class. */
+  isSingle?: boolean | undefined;
 }
 
 /** An output that a run gave: its numbers per row, and the first texts or numbers. */
@@ -171,7 +175,7 @@ function classesOf(
   seen: ReadonlyMap<string, SeenOutput>,
   { name, width, dtype, classes: zipped }: Candidate,
   label: string | undefined,
-  { classes: named, column }: OutputChoice,
+  { classes: named, defaultClasses, column, isSingle = false }: OutputChoice,
 ): { classes?: string[]; note?: string } {
   if (named !== undefined) {
     if (named.length === width && width > 1 && new Set(named).size === width) return { classes: [...named] };
@@ -179,13 +183,14 @@ function classesOf(
       `its output ${name} has ${width} columns, but --classes names ${named.length}: ${named.join(', ')}. Name each column once, in order`,
     );
   }
-  if (column !== undefined || width < 2 || !isFloat(dtype)) return {};
+  if (column !== undefined || isSingle || width < 2 || !isFloat(dtype)) return {};
   const seenLabels = label === undefined ? [] : (seen.get(label)?.values.map(String) ?? []);
   const fits = (classes: readonly string[]): boolean =>
     classes.length === width && seenLabels.every((each) => classes.includes(each));
   if (zipped !== undefined && fits(zipped)) return { classes: zipped };
   const found = classLabels.find(fits);
   if (found !== undefined) return { classes: found };
+  if (defaultClasses !== undefined && fits(defaultClasses)) return { classes: [...defaultClasses] };
   if (label === undefined) return {};
   const counted = Array.from({ length: width }, (_, index) => String(index));
   if (fits(counted)) {
@@ -202,12 +207,18 @@ function classesOf(
 function columnOf(
   { name, width }: Candidate,
   classes: readonly string[] | undefined,
-  { column }: OutputChoice,
+  { column, isSingle = false }: OutputChoice,
   notes: string[],
 ): number | undefined {
   if (column !== undefined) {
     if (column < width) return width === 1 ? undefined : column;
     throw refused(`its output ${name} has ${width} columns; there is no column ${column}, counted from 0`);
+  }
+  if (isSingle && width > 2)
+    throw refused(`its output ${name} has ${width} columns. Choose one with --column, from 0`);
+  if (isSingle && width === 2) {
+    notes.push('The score is the second of two columns, the probability of the second class.');
+    return 1;
   }
   if (classes === undefined && width > 1) {
     notes.push(

@@ -29,6 +29,8 @@ async function run(
   feeds: readonly Feed[],
   wanted: readonly string[],
 ): Promise<RunResult> {
+  // A graph with sequences only; run() takes no empty list.
+  if (wanted.length === 0) return new Map();
   try {
     const given = feeds.map(
       ({ name, dtype, dims, data }) => [name, new Tensor(dtype as 'int8', data as Int8Array, dims)] as const,

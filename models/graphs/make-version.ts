@@ -5,7 +5,7 @@ import type { ModelOutput } from '../outputs.js';
 import { isFloat, kindOf, widthOf } from '../tensors.js';
 import { MillraceError } from '../../platform/errors.js';
 import { type AnsweredRow, type GivenPredictions, makeGolden } from './golden-rows.js';
-import { type OutputChoice, planOutputs } from './graph-outputs.js';
+import { type OutputChoice, type OutputPlan, planOutputs } from './graph-outputs.js';
 import { type Graph, refused } from './read-graph.js';
 import { decodeRows, type InputParts, requireBatches, runRows, seenOutputs } from './score-rows.js';
 
@@ -19,6 +19,8 @@ export interface VersionRequest {
   rows: readonly { number: number; features: readonly Feature[] }[];
   predictions?: GivenPredictions | undefined;
   choice?: OutputChoice | undefined;
+  /** A version whose output the new one has to give. */
+  like?: Pick<ModelManifest, 'output' | 'runtime'> | undefined;
   /** Parts of model.json that the graph does not say. */
   card?: Partial<
     Pick<ModelManifest, 'license' | 'description' | 'metrics' | 'training' | 'training_data' | 'model_card'>
@@ -62,7 +64,8 @@ export async function makeVersion(request: VersionRequest): Promise<MadeVersion>
   const features = rows.map((row) => row.features);
   let ran = await runRows(graph, parts, features);
   requireSome(ran.tensors, ran.problems, rows, isDrawn);
-  const plan = planOutputs(graph, seenOutputs(ran), choice);
+  const planned = planOutputs(graph, seenOutputs(ran), choice);
+  const plan = request.like === undefined ? planned : planLike(planned, request.like);
   const whole = { ...plan, runtime: { ...runtime, ...plan.runtime } };
   let answers = decodeRows(whole, graph, ran);
   const refusing = missing.filter((at) =>
@@ -111,6 +114,40 @@ export async function makeVersion(request: VersionRequest): Promise<MadeVersion>
     answers: answers.map((each) => (typeof each === 'string' ? undefined : each)),
     notes: all,
   };
+}
+
+/** Gives the output its name, meaning and labels in another version. */
+function planLike(plan: OutputPlan, { output, runtime }: NonNullable<VersionRequest['like']>): OutputPlan {
+  const { label_tensor: label, ...own } = plan.runtime;
+  const { classes, dtype, scale } = plan.output;
+  const { classes: wanted, ...kept } = output;
+  if (wanted !== undefined && !sameNames(wanted, classes ?? [])) {
+    throw refused(
+      `its classes are ${classes?.join(', ') ?? 'none'}, and those of the other versions are ${wanted.join(', ')}. Train it with the same labels, or name its columns with --classes`,
+    );
+  }
+  return {
+    ...plan,
+    runtime: {
+      ...own,
+      ...(label === undefined || (classes === undefined && runtime.label_tensor === undefined)
+        ? {}
+        : { label_tensor: label }),
+    },
+    output: {
+      ...kept,
+      dtype,
+      ...(classes === undefined ? {} : { classes }),
+      ...(output.scale === undefined && scale !== undefined ? { scale } : {}),
+    },
+    ...(plan.outputs === undefined
+      ? {}
+      : { outputs: plan.outputs.filter(({ name }) => name !== output.name) }),
+  };
+}
+
+function sameNames(one: readonly string[], other: readonly string[]): boolean {
+  return one.length === other.length && one.every((name) => other.includes(name));
 }
 
 type Rows = VersionRequest['rows'];

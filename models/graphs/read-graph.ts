@@ -170,11 +170,15 @@ function requireOnnx(onnx: Uint8Array, file: string): void {
 }
 
 function unopened(onnx: Uint8Array, reason: string): MillraceError {
+  // Without the place in onnxruntime's source.
+  const problem = reason
+    .replace(/^\S+\.(?:h|cc|cpp):\d+ .*?\) (?=\S)/, '')
+    .replace(/^\S+\.(?:h|cc|cpp):\d+ /, '');
   const opsets = Object.entries(opsetsOf(onnx)).map(([domain, version]) => `${domain} ${version}`);
   const advice = /opset|is not a registered function|IR version/i.test(reason)
     ? `. Its operator sets are ${opsets.join(', ')}: export it with an older one, such as target_opset={"": 17, "ai.onnx.ml": 3} in skl2onnx or opset_version=17 in torch.onnx.export`
     : '. Export it again';
-  return refused(`onnxruntime cannot open it: ${reason}${advice}`);
+  return refused(`onnxruntime cannot open it: ${problem}${advice}`);
 }
 
 /** Error of a graph that cannot be served. @param problem - without the full stop. */

@@ -16,8 +16,7 @@ import { testingModels } from '../testing/copy-model.js';
 import { writeSummingVersion } from '../testing/summing-version.js';
 import { ModelLifecycle } from './lifecycle.js';
 import { answerOf } from '../testing/answers.js';
-import { ServedModels } from './served-models.js';
-import { type ServedModel } from './model-slot.js';
+import { ServedModels, type ServedModel } from './served-models.js';
 
 const source = join(testingModels, 'sum', '1');
 let folder: string;

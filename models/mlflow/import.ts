@@ -1,10 +1,14 @@
-import { createHash } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { MillraceError } from '../../platform/errors.js';
-import { parseManifest, type GoldenRow, type ModelManifest } from '../manifest.js';
-import { externalFilesOf, opsetsOf, requireWeightsInside, withWeightsInside } from '../onnx-file.js';
+import type { OutputChoice } from '../graphs/graph-outputs.js';
+import { readGraph } from '../graphs/read-graph.js';
+import { areRows, inputsLike, type LikeRequest, makeVersionLike } from '../graphs/version-like.js';
+import type { Feature } from '../input-encoder.js';
+import { type Golden, parseManifest, type ModelManifest } from '../manifest.js';
+import { externalFilesOf, requireWeightsInside, withWeightsInside } from '../onnx-file.js';
+import { widthOf } from '../tensors.js';
 import {
   type Artifacts,
   type MlflowClient,
@@ -13,17 +17,16 @@ import {
   type ModelReference,
   parseOrNothing,
 } from './client.js';
-import { useGraph, type OutputChoice, type UsableGraph } from './graph.js';
 import { readSignature, type Signature } from './signature.js';
 
 export interface ImportOptions {
   client: MlflowClient;
   reference: ModelReference;
   /** Champion of the model, with which the imported version must be compatible. */
-  champion: { manifest: ModelManifest; golden: GoldenRow[] };
+  champion: { manifest: ModelManifest; golden: Golden };
   /** Name of the imported version. Default: `mlflow-<version in MLflow>`. */
   version?: string | undefined;
-  choice?: OutputChoice;
+  choice?: Pick<OutputChoice, 'output' | 'column' | 'classes'>;
   /** Maximum size of each download, in bytes. */
   maxBytes: number;
   /** An empty folder, to be filled with model.onnx, model.json and golden.json. */
@@ -37,7 +40,7 @@ export interface Imported {
 }
 
 /** Maximum golden rows from an example. Each is run separately at every load. */
-const maxGoldenRows = 100;
+const maxGoldenRows = 50;
 
 /**
  * Creates a version folder from a model in an MLflow registry. Uses model.json and golden.json from its artifacts if
@@ -111,11 +114,17 @@ const pickle = /\.(?:pkl|pickle|joblib|cloudpickle|skops)$/;
 function conversion({ name, version }: MlflowVersion, server: string): string {
   const lines = [
     'import mlflow, sys, skl2onnx',
-    'from skl2onnx.common.data_types import FloatTensorType',
+    'from skl2onnx.common import data_types as t',
     'name, version = sys.argv[1:]',
-    'model = mlflow.sklearn.load_model(f"models:/{name}/{version}")',
-    'columns = [("features", FloatTensorType([None, model.n_features_in_]))]',
-    'graph = skl2onnx.convert_sklearn(model, initial_types=columns, target_opset={"": 17, "ai.onnx.ml": 3})',
+    'uri = f"models:/{name}/{version}"',
+    'model = mlflow.sklearn.load_model(uri)',
+    'given = getattr(mlflow.models.get_model_info(uri).signature, "inputs", None)',
+    'columns = [(c.name, c.type.name) for c in given] if given and given.has_input_names() and not given.is_tensor_spec() else []',
+    // A matrix has one type, and no names for the steps of a pipeline that select columns.
+    'apart = any(kind == "string" for _, kind in columns) or "ColumnTransformer" in repr(model)',
+    'kinds = {"string": t.StringTensorType, "integer": t.Int64TensorType, "long": t.Int64TensorType, "boolean": t.BooleanTensorType}',
+    'types = [(c, kinds.get(kind, t.FloatTensorType)([None, 1])) for c, kind in columns] if apart else [("features", t.FloatTensorType([None, model.n_features_in_]))]',
+    'graph = skl2onnx.convert_sklearn(model, initial_types=types, target_opset={"": 17, "ai.onnx.ml": 3})',
     'mlflow.onnx.log_model(graph, name="model", registered_model_name=name, pip_requirements=["onnx"])',
   ];
   const quoted = (text: string): string => `'${text.replaceAll("'", String.raw`'\''`)}'`;
@@ -150,67 +159,75 @@ async function makeLikeChampion({
   whole: Uint8Array;
   fetchFile: FetchFile;
 }): Promise<Made> {
-  const { inputs } = champion.manifest;
-  const encoded = inputs.filter(({ encoding }) => encoding !== undefined).map(({ name }) => name);
-  if (encoded.length > 0) {
-    throw unfit(
-      `inputs of ${champion.manifest.name} are text (${encoded.join(', ')}), and MLflow does not store their encoding. Log model.json and golden.json next to model.onnx`,
-    );
-  }
+  const { manifest: other } = champion;
+  const graph = await readGraph(whole);
   const signature = artifacts.files.has('MLmodel')
     ? readSignature(Buffer.from(await fetchFile('MLmodel')).toString())
     : undefined;
-  requireSameInputs(signature, inputs);
+  const { inputs, inputTensor } = inputsLike(graph, other);
+  const encoded = inputs.filter(({ encoding }) => encoding !== undefined).map(({ name }) => name);
+  if (encoded.length > 0) {
+    throw unfit(
+      `inputs of ${other.name} are text (${encoded.join(', ')}), and MLflow does not store their encoding. Log model.json and golden.json next to model.onnx`,
+    );
+  }
+  requireSameInputs(signature, inputs, inputTensor !== undefined);
   const example = artifacts.files.has('input_example.json')
     ? readExample(Buffer.from(await fetchFile('input_example.json')).toString(), inputs)
     : undefined;
-  const rows = example ?? champion.golden.map(({ features }) => features.map(Number));
-  const graph = await useGraph(whole, rows, choice);
-  const golden = rows.map((features, index) => ({ features, prediction: graph.predictions[index] }));
   const run = found.run_id === '' ? { metrics: {}, params: {} } : await client.findRun(found.run_id);
   const notes = [
     `golden.json holds the graph's own predictions for ${example === undefined ? 'the golden rows of the champion' : 'the input example of MLflow'}. It detects later changes, but does not verify the training.`,
-    ...(signature !== undefined && 'columns' in signature
+    ...((signature !== undefined && 'columns' in signature) || inputTensor === undefined
       ? []
       : [
           'MLflow stores no column names for this model. The order of columns is assumed to be the champion’s.',
         ]),
-    ...(choice.column === undefined && graph.runtime.output_column !== undefined
-      ? ['The score is the second of two columns, the probability of the second class.']
-      : []),
   ];
-  const manifest = describe({
-    champion: champion.manifest,
-    server: client.server,
-    version,
-    found,
-    run,
+  const made = await makeVersionLike({
     graph,
-    notes,
+    champion,
+    version,
+    choice,
+    ...(example === undefined
+      ? {}
+      : { rows: example.map((features, index) => ({ number: index + 1, features })) }),
+    card: cardOf({ champion: other, server: client.server, found, run, notes }),
   });
-  return { onnx: graph.onnx, manifest, golden: `${JSON.stringify({ rows: golden }, undefined, 2)}\n`, notes };
+  const told = [...notes, ...made.notes.filter((note) => !note.includes('--prediction'))];
+  const manifest = {
+    ...made.manifest,
+    // Omits ranges, which describe the champion's training data.
+    inputs: made.manifest.inputs.map((input) => ({ ...input, range: undefined })),
+    model_card: {
+      ...made.manifest.model_card,
+      limits: [
+        ...told,
+        ...(other.output.decision === undefined
+          ? []
+          : [`The decision threshold is that of version ${other.version}.`]),
+      ],
+    },
+  };
+  return {
+    onnx: made.onnx,
+    manifest,
+    golden: `${JSON.stringify(made.golden, undefined, 2)}\n`,
+    notes: told,
+  };
 }
 
-function describe(made: {
+function cardOf(made: {
   champion: ModelManifest;
   server: string;
-  version: string;
   found: MlflowVersion;
   run: MlflowRun;
-  graph: UsableGraph;
   notes: string[];
-}): ModelManifest {
-  const { champion, server, version, found, run, graph, notes } = made;
+}): NonNullable<LikeRequest['card']> {
+  const { champion, server, found, run, notes } = made;
   return {
-    name: champion.name,
-    version,
-    digest: createHash('sha256').update(graph.onnx).digest('hex'),
     license: String(found.tags['license'] ?? 'NOASSERTION'),
     description: found.description || `${found.name} version ${found.version} of an MLflow registry.`,
-    runtime: { format: 'onnx', opsets: opsetsOf(graph.onnx), ...graph.runtime },
-    // Omits ranges, which describe the champion's training data.
-    inputs: champion.inputs.map((input) => ({ ...input, range: undefined })),
-    output: { ...champion.output, dtype: graph.outputDtype },
     metrics: run.metrics,
     training: {
       mlflow: {
@@ -225,26 +242,35 @@ function describe(made: {
     },
     model_card: {
       intended_use: `As ${champion.name} version ${champion.version}, whose inputs and output were used for the import.`,
-      limits: [
-        ...notes,
-        ...(champion.output.decision === undefined
-          ? []
-          : [`The decision threshold is that of version ${champion.version}.`]),
-      ],
+      limits: notes,
     },
   };
 }
 
-function requireSameInputs(signature: Signature | undefined, inputs: ModelManifest['inputs']): void {
+/** The columns of a matrix have to be in the order of the inputs; inputs of their own in any order. */
+function requireSameInputs(
+  signature: Signature | undefined,
+  inputs: ModelManifest['inputs'],
+  isMatrix: boolean,
+): void {
   if (signature === undefined) return;
   if ('shape' in signature) {
-    const width = signature.shape.at(-1);
-    if (signature.shape.length === 2 && (width === inputs.length || width === -1)) return;
+    const given = signature.shape.slice(1);
+    const wanted = inputs.reduce((sum, { shape }) => sum + widthOf(shape), 0);
+    if (given.includes(-1) || widthOf(given) === wanted) return;
     throw unfit(
       `its signature is a tensor [${signature.shape.join(', ')}], but the champion has ${inputs.length} inputs`,
     );
   }
   const { columns } = signature;
+  const names = columns.map(({ name }) => name);
+  if (!isMatrix) {
+    const missing = inputs.find(({ name }) => !names.includes(name));
+    if (missing === undefined) return;
+    throw unfit(
+      `its signature has no column ${missing.name}, which the champion has. Its columns are ${names.join(', ')}`,
+    );
+  }
   const at = inputs.findIndex(({ name }, index) => columns[index]?.name !== name);
   if (at !== -1 || columns.length !== inputs.length) {
     const place = at === -1 ? inputs.length : at;
@@ -254,24 +280,25 @@ function requireSameInputs(signature: Signature | undefined, inputs: ModelManife
   }
 }
 
-const row = z.array(z.union([z.number(), z.boolean().transform(Number)]));
+const value = z.union([z.number(), z.boolean(), z.string(), z.null(), z.array(z.unknown())]);
+const row = z.array(value);
 const exampleSchema = z.union([
   z.object({ columns: z.array(z.string()).optional(), data: z.array(row) }),
   z.array(row).transform((data) => ({ columns: undefined, data })),
 ]);
 
-/** Returns at least two rows of MLflow's input example in the order of the inputs, or undefined. */
-function readExample(json: string, inputs: ModelManifest['inputs']): number[][] | undefined {
+/** Returns rows of MLflow's input example in the order of the inputs, or undefined if it has others. */
+function readExample(json: string, inputs: ModelManifest['inputs']): Feature[][] | undefined {
   const example = exampleSchema.safeParse(parseOrNothing(json)).data;
   if (example === undefined) return undefined;
   const { columns = inputs.map(({ name }) => name), data } = example;
   const places = inputs.map(({ name }) => columns.indexOf(name));
+  const [only] = inputs;
+  const isShaped = inputs.length === 1 && only?.shape !== undefined && example.columns === undefined;
   const rows = data
     .slice(0, maxGoldenRows)
-    .map((values) => places.map((place) => values[place] ?? Number.NaN));
-  return rows.length >= 2 && rows.flat().every((value) => Number.isFinite(Math.fround(value)))
-    ? rows
-    : undefined;
+    .map((values) => (isShaped ? [values] : places.map((place) => values[place] ?? null))) as Feature[][];
+  return areRows(rows, inputs) ? rows : undefined;
 }
 
 function unfit(problem: string): MillraceError {

@@ -37,8 +37,6 @@ export interface Sender {
   client: string;
   /** Returns the recorded source of the version. Called after the upload. */
   source: () => string;
-  /** Whether inputs and output may differ from the champion's, as in development. Default false. */
-  mayDiffer?: boolean;
 }
 
 /** Maximum number of concurrent checks, each of another client. A check takes memory and a core. */
@@ -75,7 +73,7 @@ export class ModelRegistrar {
   async register(
     model: string,
     fill: (folder: string) => Promise<void>,
-    { client, source, mayDiffer = false }: Sender,
+    { client, source }: Sender,
   ): Promise<Registration> {
     const { lifecycle, root } = this.#options;
     // Checked before any write: the name comes from a client.
@@ -83,7 +81,7 @@ export class ModelRegistrar {
     const folder = await makeStagingFolder(root);
     try {
       await fill(folder);
-      return await this.#inTurnOf(client, () => this.#registerFolder(model, folder, source(), mayDiffer));
+      return await this.#inTurnOf(client, () => this.#registerFolder(model, folder, source()));
     } finally {
       await rm(folder, { recursive: true, force: true });
     }
@@ -100,12 +98,7 @@ export class ModelRegistrar {
     }
   }
 
-  async #registerFolder(
-    model: string,
-    folder: string,
-    source: string,
-    mayDiffer: boolean,
-  ): Promise<Registration> {
+  async #registerFolder(model: string, folder: string, source: string): Promise<Registration> {
     const { lifecycle, root, roots } = this.#options;
     const staged = await asRefusal(folder, () => readModel(folder));
     const { manifest } = staged;
@@ -126,7 +119,7 @@ export class ModelRegistrar {
       }
       if (there !== undefined) return { version: known, existed: true };
     }
-    await this.#check(staged, state, mayDiffer);
+    await this.#check(staged, state);
     await installVersion(root, staged);
     const after = await lifecycle.register(model, identityOf(manifest), source);
     const version = after.versions.get(manifest.version);
@@ -139,13 +132,9 @@ export class ModelRegistrar {
     return { version, existed: known !== undefined };
   }
 
-  async #check(staged: ModelArtifact, { model, champion }: ModelState, mayDiffer: boolean): Promise<void> {
+  async #check(staged: ModelArtifact, { model, champion }: ModelState): Promise<void> {
     const { roots, sampleRows, trialMemoryMb: memoryMb } = this.#options;
-    // A champion that is gone can't be compared, and the version may be meant to replace it.
-    const current =
-      mayDiffer || champion === undefined
-        ? undefined
-        : await findVersion(roots, { name: model, ...champion }).catch(() => undefined);
+    const current = champion && (await findVersion(roots, { name: model, ...champion }));
     if (current !== undefined) requireCompatible(staged.manifest, current.manifest);
     const rows = sampleRows(staged.manifest);
     const trial = { folder: staged.folder, rows };

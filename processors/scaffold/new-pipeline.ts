@@ -1,6 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { inputSlots } from '../../models/graphs/graph-inputs.js';
 import type { OutputChoice } from '../../models/graphs/graph-outputs.js';
 import { type MadeVersion, makeVersion } from '../../models/graphs/make-version.js';
@@ -8,7 +7,7 @@ import { readGraphFile } from '../../models/graphs/read-graph.js';
 import type { ModelOutput } from '../../models/outputs.js';
 import { readModel } from '../../models/registry.js';
 import { smokeTest } from '../../models/registration/smoke-test.js';
-import { isSystemError, MillraceError, messageOf } from '../../platform/errors.js';
+import { MillraceError, messageOf } from '../../platform/errors.js';
 import type { RecordSchema } from '../../schemas/contracts.js';
 import { eventSchema, fieldErrors, InvalidEvent } from '../../schemas/event-schema.js';
 import { makeRow } from '../scoring/features.js';
@@ -19,6 +18,7 @@ import { inferContract, type WantedValue } from './infer-contract.js';
 import { type EncodingFiles, modelRows, predictionColumns, readEncodings } from './model-rows.js';
 import { sampleEvents } from './sample-events.js';
 import { readSample, unknownColumn } from './sample-file.js';
+import { toJson, writeChecked } from './staging.js';
 import { testOf } from './test-file.js';
 
 export interface NewPipelineOptions {
@@ -79,20 +79,9 @@ export async function newPipeline(options: NewPipelineOptions): Promise<NewPipel
     );
   }
   const made = await make(options);
-  const staging = await makeStaging(project);
-  try {
-    await writeFiles(staging, filesOf(name, made));
-    await check(staging, name, made);
-    await moveAll(
-      staging,
-      project,
-      targets.filter((target) => existsSync(join(staging, target))),
-    );
-  } finally {
-    await rm(staging, { recursive: true, force: true });
-  }
-  const files = [...filesOf(name, made).keys()];
-  return { files, notes: made.notes, example: made.example, answer: made.answer };
+  const files = filesOf(name, made);
+  await writeChecked(project, files, targets, (folder) => check(folder, name, made));
+  return { files: [...files.keys()], notes: made.notes, example: made.example, answer: made.answer };
 }
 
 function targetsOf(name: string): string[] {
@@ -289,15 +278,14 @@ function filesOf(
   name: string,
   { version, contract, pipeline, events, example, answer }: Made,
 ): Map<string, string | Uint8Array> {
-  const json = (value: unknown): string => `${JSON.stringify(value, undefined, 2)}\n`;
   const folder = `models/${name}/${version.manifest.version}`;
   return new Map<string, string | Uint8Array>([
-    [`schemas/${name}/event.v1.avsc`, json(contract)],
+    [`schemas/${name}/event.v1.avsc`, toJson(contract)],
     [`${folder}/model.onnx`, version.onnx],
-    [`${folder}/model.json`, json(version.manifest)],
-    [`${folder}/golden.json`, json(version.golden)],
-    [`processors/pipelines/${name}/pipeline.json`, json(pipeline)],
-    [`examples/${name}.json`, json(example)],
+    [`${folder}/model.json`, toJson(version.manifest)],
+    [`${folder}/golden.json`, toJson(version.golden)],
+    [`processors/pipelines/${name}/pipeline.json`, toJson(pipeline)],
+    [`examples/${name}.json`, toJson(example)],
     [`examples/${name}.jsonl`, events.map((event) => `${JSON.stringify(event)}\n`).join('')],
     [`tests/${name}.test.mjs`, testOf(name, answer)],
   ]);
@@ -338,42 +326,4 @@ function broken(error: Error): MillraceError {
     `The new pipeline does not score its sample events, so nothing was written: ${messageOf(error)}.`,
     { cause: error },
   );
-}
-
-async function makeStaging(project: string): Promise<string> {
-  try {
-    return await mkdtemp(join(project, '.millrace-new-'));
-  } catch (error) {
-    throw new MillraceError(
-      'PROJECT_INVALID',
-      `Cannot write to the project ${project}: ${messageOf(error)}.`,
-      { cause: error },
-    );
-  }
-}
-
-async function writeFiles(folder: string, files: ReadonlyMap<string, string | Uint8Array>): Promise<void> {
-  for (const [path, content] of files) {
-    await mkdir(dirname(join(folder, path)), { recursive: true });
-    await writeFile(join(folder, path), content);
-  }
-}
-
-/** Moves files and folders, or puts back what was moved. */
-async function moveAll(from: string, to: string, targets: readonly string[]): Promise<void> {
-  const moved: string[] = [];
-  try {
-    for (const target of targets) {
-      await mkdir(dirname(join(to, target)), { recursive: true });
-      if (existsSync(join(to, target))) throw new Error(`${join(to, target)} exists`);
-      await rename(join(from, target), join(to, target));
-      moved.push(target);
-    }
-  } catch (error) {
-    for (const target of moved) await rm(join(to, target), { recursive: true, force: true });
-    const code = isSystemError(error) ? 'PROJECT_INVALID' : 'FILES_EXIST';
-    throw new MillraceError(code, `Cannot write the pipeline: ${messageOf(error)}. Nothing was written.`, {
-      cause: error,
-    });
-  }
 }

@@ -1,9 +1,11 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { GoldenRow, ModelManifest } from '../../models/manifest.js';
 import { packageRoot } from '../../platform/paths.js';
+import { createProject } from '../../cli/init.js';
+import { newPipeline } from '../../processors/scaffold/new-pipeline.js';
 import { freePorts } from '../system/programs.js';
 import { startSystem, type TestSystem } from '../system/start.js';
 import { describeClient, mlflow } from './installed.js';
@@ -17,6 +19,32 @@ interface Detail {
   golden: { rows: GoldenRow[] };
 }
 
+type Logged = Record<string, number> & Record<'species' | 'passengers', Record<string, number>>;
+
+interface Prediction {
+  score: number;
+  label: string;
+  model_version: string;
+  outputs: Record<string, Record<string, number>>;
+}
+
+const passenger = { age: null, sex: 'female', pclass: 2, fare: 12.5 };
+
+/** Makes a project with `credit-default` and two models of other kinds. */
+async function makeProject(folder: string): Promise<string> {
+  const project = join(folder, 'project');
+  await createProject(project);
+  const graphs = join(packageRoot, 'models', 'testing', 'graphs');
+  const make = async (name: string, graph: string, rows: string): Promise<void> => {
+    const sample = join(folder, `${name}.csv`);
+    await writeFile(sample, rows);
+    await newPipeline({ project, name, model: join(graphs, graph), sample, maxBytes: 1e6 });
+  };
+  await make('species', 'iris-columns.onnx', 'a,b,c,d\n5.1,3.5,1.4,0.2\n6.3,3.3,6,2.5\n');
+  await make('passengers', 'passengers.onnx', 'age,sex,pclass,fare\n20,male,1,5\n,female,2,8.5\n');
+  return project;
+}
+
 describeClient(mlflow(), ({ server, models }) => {
   let folder: string;
   let registry: Program;
@@ -24,6 +52,8 @@ describeClient(mlflow(), ({ server, models }) => {
   let system: TestSystem;
   /** The prediction of each model's own library for the first golden row of the champion. */
   let expected: Record<string, number>;
+  /** Probabilities of classes by the model's own library. */
+  let expectedClasses: Record<string, Record<string, number>>;
   let event: Record<string, number>;
 
   beforeAll(async () => {
@@ -41,8 +71,12 @@ describeClient(mlflow(), ({ server, models }) => {
       `${stdout}${stderr}`.includes('Application startup complete'),
     );
     const { stdout } = await run(models, [uri, shipped]);
-    expected = JSON.parse(stdout.slice(stdout.lastIndexOf('\n{') + 1)) as Record<string, number>;
-    system = await startSystem();
+    const { species, passengers, ...numbers } = JSON.parse(
+      stdout.slice(stdout.lastIndexOf('\n{') + 1),
+    ) as Logged;
+    expected = numbers;
+    expectedClasses = { species, passengers };
+    system = await startSystem({ MILLRACE_PROJECT: await makeProject(folder) });
     const manifest = await read<ModelManifest>('model.json');
     const [row] = (await read<{ rows: GoldenRow[] }>('golden.json')).rows;
     event = Object.fromEntries(
@@ -78,15 +112,44 @@ describeClient(mlflow(), ({ server, models }) => {
     return (await (await system.get(`/v1/models/credit-default/versions/${version}`)).json()) as Detail;
   }
 
-  describe('an imported model scores as its library does:', () => {
-    test.each(['zipmap', 'columns', 'double', 'regressor', 'external'])('%s', async (name) => {
-      await importVersion(`${name}@champion`, name);
-      await millrace('promote', 'credit-default', name);
-      const response = await system.post('/v1/pipelines/credit-default/predict', event);
-      const prediction = (await response.json()) as { score: number; model_version: string };
-      expect(prediction.model_version).toBe(name);
-      expect(prediction.score).toBeCloseTo(expected[name] ?? Number.NaN, 5);
+  describe('models with classes, texts and missing values', () => {
+    test.each([
+      ['species', { a: 5, b: 2, c: 3.5, d: 1 }, 'probabilities'],
+      ['passengers', passenger, 'output_probability'],
+    ])('%s', async (name, fields, output) => {
+      const args = ['import', `${name}@champion`, '--tracking-uri', uri, '--as', 'imported'];
+      await millrace(...args);
+      await millrace('promote', name, 'imported');
+      const response = await system.post(`/v1/pipelines/${name}/predict`, fields);
+      const prediction = (await response.json()) as Prediction;
+      expect(prediction.model_version).toBe('imported');
+      const chances = expectedClasses[name] ?? {};
+      const [label, chance] = Object.entries(chances).toSorted((a, b) => b[1] - a[1])[0] ?? [];
+      expect(prediction.label).toBe(label);
+      expect(prediction.score).toBeCloseTo(chance ?? Number.NaN, 5);
+      const given = prediction.outputs[output] ?? {};
+      expect(Object.keys(given)).toEqual(Object.keys(chances));
+      for (const [each, value] of Object.entries(chances)) expect(given[each]).toBeCloseTo(value, 5);
     });
+
+    test('other classes are refused', async () => {
+      const args = ['import', 'numbered@champion', '--tracking-uri', uri, '--name', 'species'];
+      await expect(millrace(...args)).rejects.toThrow('0, 1, 2');
+    });
+  });
+
+  describe('an imported model scores as its library does:', () => {
+    test.each(['zipmap', 'columns', 'double', 'regressor', 'external', 'one-by-one', 'whole-numbers'])(
+      '%s',
+      async (name) => {
+        await importVersion(`${name}@champion`, name);
+        await millrace('promote', 'credit-default', name);
+        const response = await system.post('/v1/pipelines/credit-default/predict', event);
+        const prediction = (await response.json()) as { score: number; model_version: string };
+        expect(prediction.model_version).toBe(name);
+        expect(prediction.score).toBeCloseTo(expected[name] ?? Number.NaN, 5);
+      },
+    );
   });
 
   test("its card has its origin and MLflow's data about it", async () => {
@@ -125,27 +188,41 @@ describeClient(mlflow(), ({ server, models }) => {
     },
   );
 
-  test('a pickle is refused with the command that converts it to ONNX', async () => {
-    const refusal = await importVersion('no-onnx@champion', 'refused').catch(String);
-    const command = /^MLFLOW_TRACKING_URI=.* 'no-onnx' '1'$/m.exec(refusal)?.[0] ?? '';
-    expect(command).not.toBe('');
-    await run(['/bin/sh', '-c'], [command.replace(' python -c ', ` '${models[0]}' -c `)]);
-    await importVersion('no-onnx/2', 'converted');
-    await millrace('promote', 'credit-default', 'converted');
-    const response = await system.post('/v1/pipelines/credit-default/predict', event);
-    const { score } = (await response.json()) as { score: number };
-    expect(score).toBeCloseTo(expected['double'] ?? Number.NaN, 4);
+  describe('a pickle is refused with the command that converts it to ONNX:', () => {
+    /** Imports a pickle by way of that command, as the version `converted`, and promotes it. */
+    async function convert(reference: string, name: string): Promise<void> {
+      const args = ['--tracking-uri', uri, '--name', name, '--as', 'converted'];
+      const refusal = await millrace('import', `${reference}@champion`, ...args).catch(String);
+      const command = /^MLFLOW_TRACKING_URI=.* '1'$/m.exec(refusal)?.[0] ?? '';
+      expect(command).not.toBe('');
+      await run(['/bin/sh', '-c'], [command.replace(' python -c ', ` '${models[0]}' -c `)]);
+      await millrace('import', `${reference}/2`, ...args);
+      await millrace('promote', name, 'converted');
+    }
+
+    test('of numbers', async () => {
+      await convert('no-onnx', 'credit-default');
+      const response = await system.post('/v1/pipelines/credit-default/predict', event);
+      const { score } = (await response.json()) as Prediction;
+      expect(score).toBeCloseTo(expected['double'] ?? Number.NaN, 4);
+    });
+
+    test('of texts and numbers', async () => {
+      await convert('pickled-passengers', 'passengers');
+      const response = await system.post('/v1/pipelines/passengers/predict', passenger);
+      const { score } = (await response.json()) as Prediction;
+      expect(score).toBeCloseTo(Math.max(...Object.values(expectedClasses['passengers'] ?? {})), 5);
+    });
   });
 
   test.each([
-    ['a graph with an input for each column', 'one-by-one@champion', [], 'it takes 23 inputs'],
     [
       'columns in another order',
       'swapped@champion',
       [],
       'column 0 is PAY_AMT6 where the champion has LIMIT_BAL',
     ],
-    ['an input of whole numbers', 'whole-numbers@champion', [], 'FloatTensorType([None, 23])'],
+    ['another number of inputs', 'species@champion', [], 'with skl2onnx: initial_types=[('],
     ['three classes', 'three-classes@champion', [], 'has 3 columns. Choose one'],
     ['a column that is not there', 'three-classes@champion', ['--column', '3'], 'there is no column 3'],
     ['a stage without a version', 'zipmap/Archived', [], 'no version of zipmap in the stage Archived'],

@@ -21,11 +21,14 @@ import pandas as pd
 from mlflow.models import infer_signature
 from onnx import TensorProto, helper, numpy_helper
 from skl2onnx import convert_sklearn
-from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, Int64TensorType
+from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, Int64TensorType, StringTensorType
+from sklearn.compose import ColumnTransformer
+from sklearn.datasets import load_iris
 from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 warnings.filterwarnings("ignore")
 OPSET = {"": 17, "ai.onnx.ml": 3}
@@ -70,24 +73,72 @@ def main(uri: str, champion: Path) -> None:
     log("staged", convert(boosted, floats, zipmap=False), signature=signature)
     # Servers before 2.9 have stages instead of aliases.
     mlflow.MlflowClient().transition_model_version_stage("staged", "1", "Production")
-    with mlflow.start_run():
-        mlflow.sklearn.log_model(
-            linear,
-            name="model",
-            registered_model_name="no-onnx",
-            pip_requirements=["scikit-learn"],
-            serialization_format="cloudpickle",
-        )
-    mlflow.MlflowClient().set_registered_model_alias("no-onnx", "champion", "1")
+    log_pickle("no-onnx", linear)
 
+    species = log_species()
+    passengers = log_passengers()
     row = one.values
     print(json.dumps({
+        "species": species,
+        "passengers": passengers,
+        "one-by-one": linear.predict_proba(row)[0, 1],
+        "whole-numbers": linear.predict_proba(row)[0, 1],
         "zipmap": boosted.predict_proba(row.astype("float32"))[0, 1],
         "columns": boosted.predict_proba(row.astype("float32"))[0, 1],
         "double": linear.predict_proba(row)[0, 1],
         "regressor": regressor.predict(row.astype("float32"))[0],
         "external": float(1 / (1 + np.exp(-(row @ weights).sum()))),
     }))
+
+
+def log_species() -> dict:
+    """A classifier of three classes that ends in a ZipMap. Returns the classes' probabilities for one row."""
+    iris = load_iris(as_frame=True)
+    rows = iris.data.set_axis(["a", "b", "c", "d"], axis=1).astype("float32")
+    model = LogisticRegression(max_iter=500).fit(rows.values, iris.target_names[iris.target])
+    graph = convert_sklearn(model, initial_types=[("X", FloatTensorType([None, 4]))], target_opset=OPSET)
+    signature = infer_signature(rows, model.predict_proba(rows.values))
+    log("species", graph, signature=signature, input_example=rows.head(3))
+    renamed = LogisticRegression(max_iter=500).fit(rows.values, iris.target)
+    log("numbered", convert_sklearn(renamed, initial_types=[("X", FloatTensorType([None, 4]))], target_opset=OPSET), signature=signature)
+    chances = model.predict_proba(rows.values[60:61])[0]
+    return {name: float(chance) for name, chance in zip(model.classes_, chances)}
+
+
+def log_passengers() -> dict:
+    """A pipeline with texts and missing values, one tensor for each column. Returns the classes' probabilities."""
+    rows = pd.DataFrame({
+        "age": np.array([20, 30, np.nan, 40, 50, 60] * 5, "float32"),
+        "sex": ["male", "female"] * 15,
+        "pclass": [1, 2, 3] * 10,
+        "fare": np.linspace(5, 100, 30).astype("float32"),
+    })
+    columns = ColumnTransformer([
+        ("numbers", make_pipeline(SimpleImputer(), StandardScaler()), ["age", "fare"]),
+        ("texts", OneHotEncoder(handle_unknown="ignore"), ["sex", "pclass"]),
+    ])
+    model = make_pipeline(columns, LogisticRegression(C=0.1)).fit(rows, np.array([0, 1, 1, 1, 0, 0] * 5))
+    one = [None, 1]
+    types = [FloatTensorType(one), StringTensorType(one), Int64TensorType(one), FloatTensorType(one)]
+    graph = convert_sklearn(model, initial_types=list(zip(rows.columns, types)), target_opset=OPSET)
+    signature = infer_signature(rows, model.predict_proba(rows))
+    log("passengers", graph, signature=signature, input_example=rows.head(4))
+    log_pickle("pickled-passengers", model, signature=signature)
+    chances = model.predict_proba(pd.DataFrame([{"age": np.nan, "sex": "female", "pclass": 2, "fare": 12.5}]))[0]
+    return {str(name): float(chance) for name, chance in zip(model.classes_, chances)}
+
+
+def log_pickle(name: str, model, **details) -> None:
+    with mlflow.start_run():
+        mlflow.sklearn.log_model(
+            model,
+            name="model",
+            registered_model_name=name,
+            pip_requirements=["scikit-learn"],
+            serialization_format="cloudpickle",
+            **details,
+        )
+    mlflow.MlflowClient().set_registered_model_alias(name, "champion", "1")
 
 
 def log(name: str, graph, files: Path | None = None, **details) -> None:
