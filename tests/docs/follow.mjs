@@ -1,4 +1,5 @@
-// Follows a document literally, in a fresh clone: `node tests/docs/follow.mjs README.md`. A block after a
+// Follows a document literally, in a fresh clone: `node tests/docs/follow.mjs README.md`. With `--project`, in
+// an empty folder beside the package that is made of the clone. A block after a
 // line with only a path, such as `examples/pump.json`:, is written to that file. A `sh` block runs unchanged,
 // except that one that ends with `npm start` runs in the background, and `npm test` is left out (it has its
 // own run). A block passes when it succeeds, prints something (if it queries the running system), and prints
@@ -9,16 +10,24 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 
-const [document = 'README.md'] = process.argv.slice(2);
+const { values: options, positionals } = parseArgs({
+  options: { project: { type: 'boolean' } },
+  allowPositionals: true,
+});
+const [document = 'README.md'] = positionals;
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const clone = join(mkdtempSync(join(tmpdir(), 'millrace-follow-')), 'millrace');
+const parent = mkdtempSync(join(tmpdir(), 'millrace-follow-'));
+const clone = join(parent, 'millrace');
+const folder = options.project ? join(parent, 'my-project') : clone;
 let system;
 let screen = '';
 let failed = 0;
 try {
   const { status } = spawnSync('git', ['clone', '--quiet', root, clone], { stdio: 'inherit' });
   if (status !== 0) throw new Error(`git clone ended with ${status}`);
+  if (options.project) makePackage();
   for (const block of blocksOf(readFileSync(join(clone, document), 'utf8'))) {
     const problem = await follow(block);
     console.log(`${problem === undefined ? 'ok' : 'FAILED'}: ${block.file ?? block.text.split('\n')[0]}`);
@@ -32,9 +41,17 @@ try {
   console.log(`FAILED: ${error.message}`);
 } finally {
   if (system?.exitCode === null && system.signalCode === null) process.kill(-system.pid, 'SIGKILL');
-  rmSync(dirname(clone), { recursive: true, force: true });
+  rmSync(parent, { recursive: true, force: true });
 }
 process.exit(failed === 0 ? 0 : 1);
+
+function makePackage() {
+  for (const command of ['npm run build', 'npm pack --pack-destination ..']) {
+    const { status, stderr } = spawnSync('sh', ['-c', command], { cwd: clone, encoding: 'utf8' });
+    if (status !== 0) throw new Error(`${command} ended with ${status}\n${stderr}`);
+  }
+  mkdirSync(folder);
+}
 
 function blocksOf(markdown) {
   const blocks = markdown.matchAll(/(?:^`([^`\n]+)`:\n\n)?^```(\w+)\n([\s\S]*?)^```$/gm);
@@ -45,8 +62,8 @@ function blocksOf(markdown) {
 
 async function follow({ file, text }) {
   if (file !== undefined) {
-    mkdirSync(dirname(join(clone, file)), { recursive: true });
-    writeFileSync(join(clone, file), text);
+    mkdirSync(dirname(join(folder, file)), { recursive: true });
+    writeFileSync(join(folder, file), text);
     return undefined;
   }
   if (text.trim() === 'npm test') return undefined;
@@ -55,7 +72,7 @@ async function follow({ file, text }) {
 
 async function start(text) {
   const startedAt = Date.now();
-  const how = { cwd: clone, detached: true, stdio: ['ignore', 'pipe', 'pipe'] };
+  const how = { cwd: folder, detached: true, stdio: ['ignore', 'pipe', 'pipe'] };
   system = spawn('bash', ['-c', text], how);
   for (const stream of [system.stdout, system.stderr]) stream.on('data', (chunk) => (screen += chunk));
   while (!screen.includes('is ready')) {
@@ -76,7 +93,7 @@ async function stop() {
 async function run(text) {
   for (let attempt = 0; ; attempt++) {
     const { status, stdout, stderr } = spawnSync('bash', ['-euo', 'pipefail', '-c', text], {
-      cwd: clone,
+      cwd: folder,
       encoding: 'utf8',
       timeout: 300_000,
     });
