@@ -56,7 +56,7 @@ export class PredictionCache {
     this.#recent = new LRUCache({
       max: size,
       maxSize: maxCharacters,
-      sizeCalculation: ({ features, outputs }) => features.length + outputs.length,
+      sizeCalculation: ({ features, outputs }) => 1 + features.length + outputs.length,
     });
     this.#findStored = findStored;
     this.#timeoutMs = timeoutMs;
