@@ -28,6 +28,7 @@ import type { Context, Role } from './context.js';
 export interface ServeRole extends Role {
   port: number;
   acceptor: EventAcceptor;
+  registrar: ModelRegistrar;
 }
 
 /**
@@ -70,6 +71,14 @@ export async function startServe(context: Context, open?: HttpServer): Promise<S
   const acceptor = new EventAcceptor({ producer, serde, cache, metrics, logger, shared });
   const jobs = await openJobs(context, producer);
   const scheduleRuns = await followScheduleRuns(context);
+  const registrar = new ModelRegistrar({
+    lifecycle,
+    root: registeredModels(config),
+    roots: modelRoots(config),
+    sampleRows: (manifest) => sampleRows(context.opened.candidates, manifest),
+    trialMemoryMb: config.MODEL_TRIAL_MEMORY_MB,
+    logger,
+  });
   const app = createApp({
     jobs,
     pipelines,
@@ -82,14 +91,7 @@ export async function startServe(context: Context, open?: HttpServer): Promise<S
     modelRoots: modelRoots(config),
     lifecycle,
     served,
-    registrar: new ModelRegistrar({
-      lifecycle,
-      root: registeredModels(config),
-      roots: modelRoots(config),
-      sampleRows: (manifest) => sampleRows([...pipelines.values()], manifest),
-      trialMemoryMb: config.MODEL_TRIAL_MEMORY_MB,
-      logger,
-    }),
+    registrar,
     maxModelBytes: config.MAX_MODEL_BYTES,
     health,
     metrics,
@@ -107,6 +109,7 @@ export async function startServe(context: Context, open?: HttpServer): Promise<S
   return {
     port: server.port,
     acceptor,
+    registrar,
     stop: async () => {
       await server.stop(graceForRequests(config));
       await jobs.runner.stop();

@@ -15,6 +15,7 @@ import { stopAll } from './stop-all.js';
 import { openDataFolder } from './data-folder.js';
 import { type Endpoints, writeEndpoints } from './endpoints.js';
 import { startDemo } from './demo.js';
+import { startDev } from './dev/dev-mode.js';
 import { startBridge } from './bridge.js';
 import { startProcessors } from './process.js';
 import { startSchedules } from './schedule.js';
@@ -24,6 +25,8 @@ import { startSink } from './sink.js';
 export interface UpOptions {
   /** Whether to send sample events. */
   demo: boolean;
+  /** Whether to take changes of the project's files into use while it runs. Default false. */
+  dev?: boolean;
   /** Called for each step of the start. */
   onProgress: (step: string) => void;
   /** Aborts the start. */
@@ -38,7 +41,10 @@ export interface RunningSystem extends Role {
 }
 
 /** Starts all roles. If one fails to start, stops the others again. */
-export async function up(config: Config, { demo, onProgress, signal }: UpOptions): Promise<RunningSystem> {
+export async function up(
+  config: Config,
+  { demo, dev = false, onProgress, signal }: UpOptions,
+): Promise<RunningSystem> {
   const startedAt = performance.now();
   // Locks first: two brokers on one log would corrupt it.
   const folder = await openDataFolder(config.DATA_DIR);
@@ -65,6 +71,7 @@ export async function up(config: Config, { demo, onProgress, signal }: UpOptions
     roles.push(await startSchedules(context));
     if (config.RABBITMQ_URL !== undefined) roles.push(await startBridge(context, { optional: true }));
     if (demo) roles.push(startDemo(context.pipelines, serve.acceptor, logger));
+    if (dev) roles.push(await startDev(context, serve.registrar));
     roles.push({ stop: () => context.health.drain() });
     context.health.started();
     onProgress('readiness');

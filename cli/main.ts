@@ -31,14 +31,15 @@ program
   .command('up', { isDefault: true })
   .description('run the whole system in this process; engines without a setting are embedded')
   .option('--no-demo', 'do not send sample events')
+  .option('--dev', 'take changed models, contracts and pipelines of the project into use while it runs')
   .allowExcessArguments()
-  .action(async ({ demo }: { demo: boolean }, { args }: Command) => {
+  .action(async ({ demo, dev }: { demo: boolean; dev?: boolean }, { args }: Command) => {
     if (args[0] !== undefined) throw unknownCommand(args[0]);
     const { up: start } = await import('../app/up.js');
     const onProgress = (step: string): void => console.error(`Starting ${step} …`);
     const config = loadConfig(process.env);
     const startAll = async (signal: AbortSignal): Promise<Role> => {
-      const system = await start(config, { demo, onProgress, signal });
+      const system = await start(config, { demo, dev: dev === true, onProgress, signal });
       console.log(system.banner);
       return system;
     };

@@ -4,7 +4,7 @@
  * @packageDocumentation
  */
 import { resolve } from 'node:path';
-import type { ServedVersion } from '../models/lifecycle/served-models.js';
+import type { ServedVersion } from '../models/lifecycle/served-version.js';
 import type { ModelOutput } from '../models/outputs.js';
 import { openModel } from '../models/registry.js';
 import { createModelRuntime } from '../models/runtime.js';

@@ -1,6 +1,6 @@
 import type { PredictionRow } from '../../analytics/rows.js';
 import type { Dtype } from '../../models/tensors.js';
-import type { ServedVersion } from '../../models/lifecycle/served-models.js';
+import type { ServedVersion } from '../../models/lifecycle/served-version.js';
 import { givesLabels } from '../../models/outputs.js';
 import { outputsOf } from '../../processors/scoring/prediction.js';
 import type { TensorInfo } from './schemas.js';

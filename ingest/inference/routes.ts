@@ -4,7 +4,7 @@ import { describeRoute } from 'hono-openapi';
 import type { z } from 'zod';
 import type { PredictionRow } from '../../analytics/rows.js';
 import { MillraceError } from '../../platform/errors.js';
-import type { ServedVersion } from '../../models/lifecycle/served-models.js';
+import type { ServedVersion } from '../../models/lifecycle/served-version.js';
 import { version as millraceVersion } from '../../platform/version.js';
 import type { OpenPipeline } from '../../processors/pipelines/open-pipelines.js';
 import type { Pipelines } from '../../processors/pipelines/pipeline-set.js';

@@ -1,4 +1,4 @@
-import type { ServedAlias } from '../../models/lifecycle/served-models.js';
+import type { ServedAlias } from '../../models/lifecycle/model-slot.js';
 import type { Alias, ModelState, RegisteredVersion } from '../../models/lifecycle/state.js';
 import type { AliasAnswer, AliasesAnswer, ListedVersion, ServedAnswer, VersionAnswer } from './schemas.js';
 

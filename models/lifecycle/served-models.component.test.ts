@@ -16,7 +16,8 @@ import { testingModels } from '../testing/copy-model.js';
 import { writeSummingVersion } from '../testing/summing-version.js';
 import { ModelLifecycle } from './lifecycle.js';
 import { answerOf } from '../testing/answers.js';
-import { ServedModels, type ServedModel } from './served-models.js';
+import { ServedModels } from './served-models.js';
+import { type ServedModel } from './model-slot.js';
 
 const source = join(testingModels, 'sum', '1');
 let folder: string;

@@ -37,6 +37,8 @@ export interface Sender {
   client: string;
   /** Returns the recorded source of the version. Called after the upload. */
   source: () => string;
+  /** Whether inputs and output may differ from the champion's, as in development. Default false. */
+  mayDiffer?: boolean;
 }
 
 /** Maximum number of concurrent checks, each of another client. A check takes memory and a core. */
@@ -73,7 +75,7 @@ export class ModelRegistrar {
   async register(
     model: string,
     fill: (folder: string) => Promise<void>,
-    { client, source }: Sender,
+    { client, source, mayDiffer = false }: Sender,
   ): Promise<Registration> {
     const { lifecycle, root } = this.#options;
     // Checked before any write: the name comes from a client.
@@ -81,7 +83,7 @@ export class ModelRegistrar {
     const folder = await makeStagingFolder(root);
     try {
       await fill(folder);
-      return await this.#inTurnOf(client, () => this.#registerFolder(model, folder, source()));
+      return await this.#inTurnOf(client, () => this.#registerFolder(model, folder, source(), mayDiffer));
     } finally {
       await rm(folder, { recursive: true, force: true });
     }
@@ -98,7 +100,12 @@ export class ModelRegistrar {
     }
   }
 
-  async #registerFolder(model: string, folder: string, source: string): Promise<Registration> {
+  async #registerFolder(
+    model: string,
+    folder: string,
+    source: string,
+    mayDiffer: boolean,
+  ): Promise<Registration> {
     const { lifecycle, root, roots } = this.#options;
     const staged = await asRefusal(folder, () => readModel(folder));
     const { manifest } = staged;
@@ -119,7 +126,7 @@ export class ModelRegistrar {
       }
       if (there !== undefined) return { version: known, existed: true };
     }
-    await this.#check(staged, state);
+    await this.#check(staged, state, mayDiffer);
     await installVersion(root, staged);
     const after = await lifecycle.register(model, identityOf(manifest), source);
     const version = after.versions.get(manifest.version);
@@ -132,9 +139,13 @@ export class ModelRegistrar {
     return { version, existed: known !== undefined };
   }
 
-  async #check(staged: ModelArtifact, { model, champion }: ModelState): Promise<void> {
+  async #check(staged: ModelArtifact, { model, champion }: ModelState, mayDiffer: boolean): Promise<void> {
     const { roots, sampleRows, trialMemoryMb: memoryMb } = this.#options;
-    const current = champion && (await findVersion(roots, { name: model, ...champion }));
+    // A champion that is gone can't be compared, and the version may be meant to replace it.
+    const current =
+      mayDiffer || champion === undefined
+        ? undefined
+        : await findVersion(roots, { name: model, ...champion }).catch(() => undefined);
     if (current !== undefined) requireCompatible(staged.manifest, current.manifest);
     const rows = sampleRows(staged.manifest);
     const trial = { folder: staged.folder, rows };

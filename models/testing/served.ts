@@ -1,5 +1,6 @@
 import { createMetrics } from '../../platform/metrics.js';
-import { type ServedAlias, ServedVersion } from '../lifecycle/served-models.js';
+import { type ServedAlias } from '../lifecycle/model-slot.js';
+import { ServedVersion } from '../lifecycle/served-version.js';
 import type { ModelRuntime } from '../runtime.js';
 
 /** Loads a version folder, as if set by the alias event at offset `event`. */

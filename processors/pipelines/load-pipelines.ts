@@ -53,17 +53,22 @@ export function isUsable(loaded: LoadedPipeline): loaded is UsablePipeline {
  */
 export async function loadPipelines(project: string): Promise<LoadedPipeline[]> {
   const names = await pipelineNames(project);
-  return Promise.all(
-    names.map(async (name): Promise<LoadedPipeline> => {
-      try {
-        return await load(project, name);
-      } catch (error) {
-        if (error instanceof MillraceError) return { name, problem: error };
-        const message = `The pipeline ${name} can’t be loaded: ${messageOf(error)}.`;
-        return { name, problem: new MillraceError('PIPELINE_INVALID', message, { cause: error }) };
-      }
-    }),
-  );
+  return Promise.all(names.map((name) => tryPipeline(project, name)));
+}
+
+/**
+ * As {@link loadPipelines}, for one.
+ *
+ * @param changed - another value loads its code anew. Default: when its file was changed last.
+ */
+export async function tryPipeline(project: string, name: string, changed?: string): Promise<LoadedPipeline> {
+  try {
+    return await load(project, name, changed);
+  } catch (error) {
+    if (error instanceof MillraceError) return { name, problem: error };
+    const message = `The pipeline ${name} can’t be loaded: ${messageOf(error)}.`;
+    return { name, problem: new MillraceError('PIPELINE_INVALID', message, { cause: error }) };
+  }
 }
 
 /** As {@link loadPipelines}, without those that can't be loaded. @throws MillraceError the first problem. */
@@ -119,7 +124,7 @@ export async function loadPipeline(project: string, name: string): Promise<Usabl
   throw new MillraceError('PIPELINE_UNKNOWN', `There is no pipeline '${name}' in ${project}.${hint}`);
 }
 
-async function load(project: string, name: string): Promise<UsablePipeline> {
+async function load(project: string, name: string, changed?: string): Promise<UsablePipeline> {
   if (!isPipelineName(name)) {
     throw new MillraceError(
       'PIPELINE_INVALID',
@@ -133,7 +138,7 @@ async function load(project: string, name: string): Promise<UsablePipeline> {
     eventSchema(contract.schema);
     return { name, pipeline, contract };
   }
-  const pipeline = await importPipeline(await findModule(project, name), name);
+  const pipeline = await importPipeline(await findModule(project, name), name, changed);
   const contract = loadContract(name, 'event', contractsFolder(project));
   // Refuses types that an event can't have.
   eventSchema(contract.schema);
@@ -153,14 +158,14 @@ const members = {
 } satisfies Record<keyof Pipeline, z.ZodType>;
 const pipelineShape = z.strictObject(members);
 
-async function importPipeline(file: string, name: string): Promise<Pipeline> {
+async function importPipeline(file: string, name: string, changed?: string): Promise<Pipeline> {
   const invalid = (problem: string, cause?: unknown): MillraceError =>
     new MillraceError('PIPELINE_INVALID', `${file} ${problem}`, { cause });
   const { mtimeMs } = await stat(file);
   let module: { pipeline?: unknown };
   try {
     // Modules are kept by their URL: a changed file has another.
-    module = (await import(`${pathToFileURL(file).href}?changed=${mtimeMs}`)) as typeof module;
+    module = (await import(`${pathToFileURL(file).href}?changed=${changed ?? mtimeMs}`)) as typeof module;
   } catch (error) {
     throw invalid(`can’t be loaded: ${messageOf(error)}.`, error);
   }

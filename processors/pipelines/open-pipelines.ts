@@ -85,6 +85,8 @@ export class OpenPipelines {
   readonly #set = new PipelineSet();
   /** Pipelines with registered contracts. They serve as soon as their models do. */
   readonly #prepared = new Map<string, OpenPipeline>();
+  /** Changed forms that do not fit their models yet. */
+  readonly #waiting = new Map<string, OpenPipeline>();
   /** Models in use, by pipeline. */
   readonly #models = new Map<string, readonly string[]>();
   readonly #turns = new Map<string, Mutex>();
@@ -110,13 +112,18 @@ export class OpenPipelines {
       },
     });
     this.served.onChange((model) => {
-      for (const open of this.#prepared.values())
-        if (modelsOf(open.pipeline).includes(model)) this.#show(open);
+      for (const { name, pipeline } of this.candidates)
+        if (modelsOf(pipeline).includes(model)) this.#review(name);
     });
   }
 
   get pipelines(): Pipelines {
     return this.#set;
+  }
+
+  /** The newest form of each pipeline, whether it serves or not: what a new version of a model has to fit. */
+  get candidates(): OpenPipeline[] {
+    return Array.from(this.#prepared.values(), (open) => this.#waiting.get(open.name) ?? open);
   }
 
   /**
@@ -145,6 +152,7 @@ export class OpenPipelines {
   remove(name: string): Promise<void> {
     return this.#inTurn(name, () => {
       this.#prepared.delete(name);
+      this.#waiting.delete(name);
       this.#set.remove(name);
       this.#use(name, []);
       return Promise.resolve();
@@ -166,6 +174,7 @@ export class OpenPipelines {
     }
     const before = this.#set.has(name) ? (this.#models.get(name) ?? []) : [];
     if (!this.#set.has(name)) this.#prepared.delete(name);
+    this.#waiting.delete(name);
     const models = isUsable(loaded) ? modelsOf(loaded.pipeline) : [name];
     this.#use(name, [...before, ...models]);
     try {
@@ -175,6 +184,7 @@ export class OpenPipelines {
       const problem = this.#problemOf(prepared);
       // The last good form goes on. Without one, the new form serves as soon as its models do.
       if (problem === undefined || !this.#set.has(name)) this.#prepared.set(name, prepared);
+      else this.#waiting.set(name, prepared);
       if (problem !== undefined) throw problem;
       this.#show(prepared);
       this.#use(name, models);
@@ -191,6 +201,17 @@ export class OpenPipelines {
     const { schema } = contracts.event;
     const scorer = new Scorer({ pipeline, contract: schema, served: this.served, metrics, logger });
     return { name, pipeline, scorer, ...contracts };
+  }
+
+  /** A version has changed: the pipeline may serve now, in its newest form or the last good one, or no longer. */
+  #review(name: string): void {
+    const waiting = this.#waiting.get(name);
+    if (waiting !== undefined && this.#problemOf(waiting) === undefined) {
+      this.#waiting.delete(name);
+      this.#prepared.set(name, waiting);
+    }
+    const open = this.#prepared.get(name);
+    if (open !== undefined) this.#show(open);
   }
 
   /** The pipeline serves if its models do and its features fit them; else it is down. */

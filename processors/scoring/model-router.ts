@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
-import type { ServedAlias, ServedModels } from '../../models/lifecycle/served-models.js';
+import type { ServedAlias } from '../../models/lifecycle/model-slot.js';
+import type { ServedModels } from '../../models/lifecycle/served-models.js';
 import { MillraceError, messageOf } from '../../platform/errors.js';
 import type { Prediction } from '../../schemas/types.js';
 import type { Pipeline } from '../pipelines/pipeline.js';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { ServedAlias, ServedModel } from '../../models/lifecycle/served-models.js';
+import type { ServedAlias, ServedModel } from '../../models/lifecycle/model-slot.js';
 import type { MillraceError } from '../../platform/errors.js';
 import { definePipeline } from '../pipelines/pipeline.js';
 import { isCanary, modelFor, ModelRouter } from './model-router.js';

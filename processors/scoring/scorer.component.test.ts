@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import type { ServedAlias, ServedChallenger } from '../../models/lifecycle/served-models.js';
+import type { ServedAlias, ServedChallenger } from '../../models/lifecycle/model-slot.js';
 import { serveFolder } from '../../models/testing/served.js';
 import { createModelRuntime } from '../../models/runtime.js';
 import { testingModels } from '../../models/testing/copy-model.js';

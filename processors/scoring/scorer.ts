@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { z } from 'zod';
-import type { ServedModels, ServedVersion } from '../../models/lifecycle/served-models.js';
+import type { ServedModels } from '../../models/lifecycle/served-models.js';
+import type { ServedVersion } from '../../models/lifecycle/served-version.js';
 import type { ModelManifest } from '../../models/manifest.js';
 import type { ModelOutput } from '../../models/outputs.js';
 import type { ModelRow } from '../../models/tensors.js';

@@ -1,11 +1,12 @@
 import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { testingModels } from '../../models/testing/copy-model.js';
+import { copyModel, testingModels } from '../../models/testing/copy-model.js';
 import { writeSummingVersion } from '../../models/testing/summing-version.js';
 
 /** The contract of these pipelines, whose model adds three numbers. */
-const fields = ['first', 'second', 'third'].map((name) => ({ name, type: 'double' }));
+const names = ['first', 'second', 'third'];
+const fields = names.map((name) => ({ name, type: 'double' }));
 
 /** An event of these pipelines. Its score is 6. */
 export const summingEvent = { first: 1, second: 2, third: 3 };
@@ -40,11 +41,20 @@ export class SummingProject {
    * Writes a version of a model, or changes it in place.
    *
    * @param note - another one gives another graph, with the same scores.
+   * @param inputs - names of its inputs.
    */
-  async train(name: string, version: string, note: string): Promise<void> {
-    const target = this.path(`models/${name}/${version}`);
-    await writeSummingVersion(join(testingModels, 'sum', '1'), target, { name, version: note });
-    await this.change(`models/${name}/${version}/model.json`, { version });
+  async train(name: string, version: string, note: string, inputs = names): Promise<void> {
+    const golden = [1, 2, 0.5].map((value) => ({ features: inputs.map(() => value), prediction: 0 }));
+    const source = await copyModel(join(testingModels, 'sum', '1'), this.path('.source'), {
+      manifest: { inputs: inputs.map((input) => ({ name: input, dtype: 'float32', meaning: 'A number.' })) },
+      golden,
+    });
+    const trained = this.path('.trained');
+    await writeSummingVersion(source, trained, { name, version: note });
+    const file = join(trained, 'model.json');
+    const manifest = JSON.parse(await readFile(file, 'utf8')) as object;
+    await writeFile(file, JSON.stringify({ ...manifest, version }));
+    await cp(trained, this.path(`models/${name}/${version}`), { recursive: true });
   }
 
   /** Sets members of a JSON file. */

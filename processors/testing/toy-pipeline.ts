@@ -1,5 +1,6 @@
 /* oxlint-disable typescript/no-unsafe-type-assertion -- stand-ins */
-import type { ServedAlias, ServedChallenger, ServedVersion } from '../../models/lifecycle/served-models.js';
+import type { ServedAlias, ServedChallenger } from '../../models/lifecycle/model-slot.js';
+import type { ServedVersion } from '../../models/lifecycle/served-version.js';
 import type { ModelManifest } from '../../models/manifest.js';
 import type { RowResult } from '../../models/micro-batcher.js';
 import { decide } from '../../models/outputs.js';
