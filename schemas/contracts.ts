@@ -102,12 +102,20 @@ export function avroType(schema: avro.Schema): avro.Type {
   return avro.Type.forSchema(schema, { wrapUnions: 'never', omitRecordMethods: true });
 }
 
+const files = new WeakMap<RecordSchema, string>();
+
+/** Returns the file that a contract was loaded from, for errors. */
+export function contractFile(schema: RecordSchema): string | undefined {
+  return files.get(schema);
+}
+
 function readContract(file: string, version: number): Contract {
   try {
     const schema = JSON.parse(readFileSync(file, 'utf8')) as RecordSchema;
     const type = avroType(schema as avro.Schema);
     // oxlint-disable-next-line typescript/no-unnecessary-condition -- what a file has is not known
     if (schema.type !== 'record') throw new Error('it is no record');
+    files.set(schema, file);
     return { version, schema, type };
   } catch (error) {
     throw new MillraceError(

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { MillraceError } from '../platform/errors.js';
-import type { RecordSchema } from './contracts.js';
+import { contractFile, type RecordSchema } from './contracts.js';
 import { valueCheck } from './event-check.js';
 import { type EventField, eventShape, type FieldType } from './field-types.js';
 import { keyProblem, maxKeyLength } from './map-keys.js';
@@ -44,7 +44,11 @@ export class InvalidEvent extends MillraceError {
  */
 export function eventSchema(contract: RecordSchema): z.ZodObject {
   const { name, doc, fields } = eventShape(contract);
-  return objectSchema(fields, name).meta({ id: name, description: doc });
+  const file = contractFile(contract);
+  return objectSchema(fields, file === undefined ? name : `${file}: ${name}`).meta({
+    id: name,
+    description: doc,
+  });
 }
 
 /** Maximum number of invalid fields in an error. An event may have any number of unknown ones. */

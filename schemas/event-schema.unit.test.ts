@@ -172,7 +172,7 @@ describe('eventSchema', () => {
       },
     }));
     for (const [fields, problem] of [
-      [[{ name: 'x', type: node }], 'Ride.x.next is a Node inside a Node. An event can’t contain its own'],
+      [[{ name: 'x', type: node }], 'Ride.x.next is a Node inside a Node. Write the levels'],
       [[{ name: 'x', type: ['null', 'Ride'] }], 'Ride.x is a Ride inside a Ride'],
       [[{ name: 'x', type: nest(17) }], 'is nested deeper than 16 levels'],
       [types, 'is one of more than 10000 fields'],
@@ -346,6 +346,16 @@ describe('eventSchema of nested values', () => {
     const deep: unknown = JSON.parse('['.repeat(200_000) + ']'.repeat(200_000));
     expect(errorsOf(huge, { x: deep })).toEqual({ 'x.0': 'must be a whole number' });
     expect(errorsOf(order, { ...goodOrder, customer: deep })).toEqual({ customer: 'must be an object' });
+  });
+
+  it('names the file of a contract that has one', () => {
+    const { schema: loaded } = loadContract('credit-default', 'event');
+    loaded.fields.push({ name: 'x', type: 'bytes' });
+    expect(() => eventSchema(loaded)).toThrow(
+      /credit-default.event\.v1\.avsc: CreditDefaultEvent\.x has the Avro/,
+    );
+    loaded.fields.splice(-1, 1, { name: 'x', type: 'int', default: '1' });
+    expect(() => eventSchema(loaded)).toThrow(/event\.v1\.avsc: CreditDefaultEvent\.x has the default "1"/);
   });
 
   it('checks a default of any type', () => {

@@ -1,5 +1,12 @@
 import { MillraceError } from '../platform/errors.js';
-import type { AvroObject, AvroType, ContractField, Limits, RecordSchema } from './contracts.js';
+import {
+  type AvroObject,
+  type AvroType,
+  contractFile,
+  type ContractField,
+  type Limits,
+  type RecordSchema,
+} from './contracts.js';
 
 /** Types of numbers, as Avro names them. */
 export type NumberKind = 'int' | 'long' | 'float' | 'double';
@@ -58,7 +65,7 @@ const shapes = new WeakMap<RecordSchema, RecordShape>();
 export function eventShape(contract: RecordSchema): RecordShape {
   const known = shapes.get(contract);
   if (known !== undefined) return known;
-  const shape = new Reading(contract.name).record(contract, {
+  const shape = new Reading(contract).record(contract, {
     namespace: '',
     limits: {},
     path: [],
@@ -80,13 +87,15 @@ type WithoutNull<T> = T extends unknown ? Omit<T, 'nullable'> : never;
 type Shape = WithoutNull<FieldType>;
 
 class Reading {
+  /** Its file and name. */
   readonly #contract: string;
   /** By full name; undefined while the type is being read: a reference to it is a recursion then. */
   readonly #named = new Map<string, Shape | undefined>();
   #fields = 0;
 
-  constructor(contract: string) {
-    this.#contract = contract;
+  constructor(contract: RecordSchema) {
+    const file = contractFile(contract);
+    this.#contract = `${file === undefined ? '' : `${file}: `}${contract.name}`;
   }
 
   record(schema: RecordSchema, place: Place): RecordShape {
@@ -186,7 +195,10 @@ class Reading {
         if (known === undefined) throw this.#unsupported(type, place);
         const shape = this.#named.get(known);
         if (shape !== undefined) return this.#again(shape, place);
-        throw this.#invalid(place, `is a ${name} inside a ${name}. An event can’t contain its own type`);
+        throw this.#invalid(
+          place,
+          `is a ${name} inside a ${name}. Write the levels that events need as types of their own`,
+        );
       }
     }
   }

@@ -91,7 +91,7 @@ it('refuses all contracts that it can’t express, each with its reason', () => 
       c: { name: 'C', fields: [{ name: 'x', type: 'int' }] },
     });
   expect(make).toThrow(
-    /^A\.x has the Avro type "bytes"\..*\nB\.x\[\] has the Avro type \["int","string"\]\./,
+    /a.event\.v1\.avsc: A\.x has the Avro type "bytes"\..*\n.*b.event\.v1\.avsc: B\.x\[\] has the Avro type \["int","string"\]\./,
   );
   expect(() => typesOf({ a: { fields: [{ name: 'x', type: 'nothing' }] } })).toThrow(
     'event.v1.avsc is no valid',
