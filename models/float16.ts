@@ -1,4 +1,4 @@
-// Node 20 and 22 have no Float16Array, so onnxruntime-node gives and takes float16 as the bits of each number.
+// onnxruntime-node 1.30 gives and takes float16 as the bits of each number.
 
 const numbers = new Float32Array(1);
 const bits = new Uint32Array(numbers.buffer);

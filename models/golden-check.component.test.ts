@@ -66,7 +66,7 @@ describe('golden rows', () => {
       'an output that there is not',
       {},
       { rows: [{ features: [1, 2], prediction: 3, outputs: { other: 1 } }] },
-      /returns other undefined, expected 1/,
+      /returns other nothing, expected 1/,
     ],
     [
       'a missing value that the input does not take',

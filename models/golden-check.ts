@@ -69,7 +69,7 @@ export async function proveGolden(
   const results = await run(rows, 'the golden rows as a batch');
   rows.forEach((_, index) => check(index, results[index], 'in a batch'));
   for (const { row, result } of await tryRows(drawRows(rows), predict)) {
-    const values = JSON.stringify(row);
+    const values = brief(row);
     if (result instanceof MillraceError) {
       throw refused(
         `a row of values from golden rows, ${values}, has no score: ${result.message}`,
@@ -122,6 +122,9 @@ function defaultTolerance({ inputs, output, runtime }: ModelManifest): number {
   return halves ? float16Tolerance : float32Tolerance;
 }
 
+/** Characters of a value in an error. */
+const maxShown = 300;
+
 /** Returns how an answer differs from a golden row, or undefined if it does not. */
 function difference(
   { score, label, outputs }: ModelOutput,
@@ -139,10 +142,16 @@ function difference(
   for (const [name, expected] of Object.entries(golden.outputs ?? {})) {
     const got = outputs[name];
     if (got === undefined || !isClose(got, expected, tolerance)) {
-      return `returns ${name} ${JSON.stringify(got)}, expected ${JSON.stringify(expected)}`;
+      return `returns ${name} ${brief(got)}, expected ${brief(expected)}`;
     }
   }
   return undefined;
+}
+
+/** An array input or a vector may have any length. */
+function brief(value: unknown): string {
+  const json = value === undefined ? 'nothing' : JSON.stringify(value);
+  return json.length > maxShown ? `${json.slice(0, maxShown)}…` : json;
 }
 
 function isClose(got: OutputValue, expected: unknown, tolerance: number): boolean {

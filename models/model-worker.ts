@@ -13,6 +13,10 @@ import { type InputTensor, inputTensorsOf, type TensorData } from './tensors.js'
 const port = parentPort;
 if (port === null) throw new Error('model-worker is started by ModelThread, in a worker thread.');
 
+// onnxruntime-common uses a Float16Array where there is one (Node 24), which onnxruntime-node 1.30 reads as empty.
+// Without it, in this thread alone, both use the bits.
+Reflect.deleteProperty(globalThis, 'Float16Array');
+
 /** Maximum number of misfits in an error. */
 const maxMisfits = 3;
 
@@ -87,14 +91,7 @@ function toTensor({ name, dtype, shape, width }: InputTensor, data: TensorData, 
 function toOutput(name: string, tensor: Tensor | undefined): OutputTensor {
   if (tensor === undefined) throw new Error(`the output ${name} is missing`);
   const { type: dtype, dims } = tensor;
-  // Where there is a Float16Array, onnxruntime uses it.
-  const data = dtype === 'float16' ? bitsOf(tensor.data) : tensor.data.slice();
-  return { dtype, dims, data };
-}
-
-function bitsOf(data: Tensor['data']): TensorData {
-  const { buffer, byteOffset, length } = data as Uint16Array<ArrayBuffer>;
-  return new Uint16Array(buffer, byteOffset, length).slice();
+  return { dtype, dims, data: tensor.data.slice() };
 }
 
 async function stop(running: InferenceSession): Promise<void> {

@@ -32,6 +32,8 @@ export interface VersionAnswer {
 export interface RegisteredAnswer extends VersionAnswer {
   /** Whether the version was already registered. */
   existed: boolean;
+  /** Null if it was not checked again. */
+  sample_events: number | null;
 }
 
 type ServedAnswer = Pick<AliasAnswer, 'version' | 'digest' | 'model_event'>;

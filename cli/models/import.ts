@@ -54,7 +54,7 @@ export async function importVersion(
     const answer =
       known === undefined || !isSame
         ? await upload(api, folder, { maxBytes, source: `${client.server} ${reference}` })
-        : { ...known, existed: true };
+        : { ...known, existed: true, sample_events: null };
     if (json) return console.log(JSON.stringify({ ...answer, notes: imported.notes }));
     if (!answer.existed) for (const note of imported.notes) console.log(note);
     console.log(describeRegistered(answer));

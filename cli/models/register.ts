@@ -39,10 +39,20 @@ export async function upload(
   return api.json<RegisteredAnswer>(modelPath(name, '/versions'), { method: 'POST', body: form });
 }
 
-export function describeRegistered({ model, version, digest, existed }: RegisteredAnswer): string {
+export function describeRegistered({
+  model,
+  version,
+  digest,
+  existed,
+  sample_events: samples,
+}: RegisteredAnswer): string {
   const what = `${model} ${version} (${digest.slice(0, 12)})`;
   if (existed) return `${what} is already registered and unchanged.`;
-  return `Registered ${what}. To serve it, run millrace models challenge ${model} ${version} --shadow, or millrace models promote ${model} ${version}.`;
+  const untried =
+    samples === 0
+      ? ' No sample events were tried, since no pipeline has some: only its golden rows, and rows drawn from them.'
+      : '';
+  return `Registered ${what}.${untried} To serve it, run millrace models challenge ${model} ${version} --shadow, or millrace models promote ${model} ${version}.`;
 }
 
 async function readPart(file: string, maxBytes: number): Promise<Buffer<ArrayBuffer>> {

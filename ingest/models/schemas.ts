@@ -34,7 +34,13 @@ export const versionSchema = z
 export type VersionAnswer = z.infer<typeof versionSchema>;
 
 export const registeredSchema = versionSchema
-  .extend({ existed: z.boolean().describe('Whether the same version was registered before.') })
+  .extend({
+    existed: z.boolean().describe('Whether the same version was registered before.'),
+    sample_events: z
+      .int()
+      .nullable()
+      .describe('Number of sample events of pipelines that it scored; null if it was not checked again.'),
+  })
   .meta({ id: 'RegisteredVersion' });
 
 export const versionDetailsSchema = versionSchema

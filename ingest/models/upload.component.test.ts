@@ -86,8 +86,14 @@ describe('an uploaded version', () => {
   it('is registered once, whole, and known from then on', async () => {
     const folder = await folders.make('once');
     const first = await register(folder);
-    expect(first).toMatchObject({ status: 201, body: { version: 'once', existed: false } });
-    expect(await register(folder)).toMatchObject({ status: 200, body: { version: 'once', existed: true } });
+    expect(first).toMatchObject({
+      status: 201,
+      body: { version: 'once', existed: false, sample_events: 32 },
+    });
+    expect(await register(folder)).toMatchObject({
+      status: 200,
+      body: { version: 'once', existed: true, sample_events: null },
+    });
     for (const file of await readdir(folder)) {
       const there = await readFile(join(modelsDir, 'credit-default', 'once', file));
       expect(there.equals(await readFile(join(folder, file)))).toBe(true);

@@ -64,8 +64,11 @@ export function modelUploadRoutes({ registrar, maxModelBytes }: ModelUploadOptio
       importedFrom = fields.get('source');
     };
     const sender = { client: clientOf(c)?.id ?? '', source: () => importedFrom ?? source };
-    const { version, existed } = await registrar.register(model, receive, sender);
-    return c.json({ ...toVersion(model, version), existed }, existed ? 200 : 201);
+    const { version, existed, sampleEvents } = await registrar.register(model, receive, sender);
+    return c.json(
+      { ...toVersion(model, version), existed, sample_events: sampleEvents },
+      existed ? 200 : 201,
+    );
   });
   return app;
 }

@@ -48,6 +48,8 @@ export interface Registration {
   version: RegisteredVersion;
   /** Whether the version was already registered with the same content. */
   existed: boolean;
+  /** Number of sample events that it scored; null if it was not checked again. */
+  sampleEvents: number | null;
 }
 
 /** Registers uploaded versions. Every process can load a registered version. */
@@ -124,9 +126,9 @@ export class ModelRegistrar {
           `${model} ${known.version} is already registered with another model.json or golden.json. A version cannot change: use a new one.`,
         );
       }
-      if (there !== undefined) return { version: known, existed: true };
+      if (there !== undefined) return { version: known, existed: true, sampleEvents: null };
     }
-    await this.#check(staged, state, mayDiffer);
+    const sampleEvents = await this.#check(staged, state, mayDiffer);
     await installVersion(root, staged);
     const after = await lifecycle.register(model, identityOf(manifest), source);
     const version = after.versions.get(manifest.version);
@@ -136,10 +138,11 @@ export class ModelRegistrar {
         'The version was written to the log but not read back. Try again.',
       );
     }
-    return { version, existed: known !== undefined };
+    return { version, existed: known !== undefined, sampleEvents };
   }
 
-  async #check(staged: ModelArtifact, { model, champion }: ModelState, mayDiffer: boolean): Promise<void> {
+  /** @returns the number of sample events. */
+  async #check(staged: ModelArtifact, { model, champion }: ModelState, mayDiffer: boolean): Promise<number> {
     const { roots, sampleRows, trialMemoryMb: memoryMb } = this.#options;
     // A champion that is gone can't be compared, and the version may be meant to replace it.
     const current =
@@ -151,6 +154,7 @@ export class ModelRegistrar {
     const trial = { folder: staged.folder, rows };
     const outputs = await asRefusal(staged.folder, () => smokeTest(trial, { memoryMb }));
     requirePlausible(outputs, staged.manifest);
+    return rows.length;
   }
 }
 

@@ -43,6 +43,14 @@ it.each([
   });
 });
 
+it('refuses a version without an input that the pipeline names', async () => {
+  const { version } = await serveFolder(runtime, join(testingModels, 'sum', '1'));
+  const pipeline = { name: 'sum', inputs: { secnd: 'a' } };
+  expect(() => sampleRows([{ pipeline, name: 'sum' } as unknown as OpenPipeline], version.manifest)).toThrow(
+    /`inputs` of the pipeline names secnd, which is no input of the model\. Did you mean second\?/,
+  );
+});
+
 it('finds the problem of a pipeline’s champion, and again after another is promoted', async () => {
   const champion = await serveFolder(runtime, join(testingModels, 'sum', '1'));
   let length = 2;

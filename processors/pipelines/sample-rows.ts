@@ -41,6 +41,13 @@ function requireFields({ name: pipelineName, pipeline, event }: OpenPipeline, ma
       `${version} can't score the events of ${pipelineName}: the pipeline makes ${count} features; its model takes ${manifest.inputs.length}`,
     );
   }
+  const inputs = manifest.inputs.map(({ name }) => name);
+  const unknown = Object.keys(pipeline.inputs ?? {}).find((name) => !inputs.includes(name));
+  if (unknown !== undefined) {
+    throw refused(
+      `${version} can't score the events of ${pipelineName}: \`inputs\` of the pipeline names ${unknown}, which is no input of the model.${didYouMean(unknown, inputs)} Name the inputs of its model.json`,
+    );
+  }
   for (const { name } of manifest.inputs) {
     const path = inputPath(pipeline, name);
     if (findPath(event, path) !== undefined) continue;
