@@ -38,6 +38,7 @@ const expected = {
     },
   },
   binary: { score: close(0.00247), label: 'low', outputs: { risk: close(0.00247) } },
+  worded: { score: close(0.99753), label: 'yes', outputs: { risk: close(0.99753) } },
   order: { score: close(0.73106), label: 'high', outputs: { risk: close(0.73106) } },
 } satisfies Record<Name, object>;
 
@@ -124,6 +125,27 @@ describe.each(names)('a prediction of %s', (name) => {
       expect(tensor).toEqual({ ...described, shape: [1, ...described.shape.slice(1)] });
       expect(data).toHaveLength(described.shape.slice(1).reduce((size, length) => size * length, 1));
     }
+  });
+});
+
+it('an output with an element that is no finite number fails its event alone', async () => {
+  const { several } = toyEvents;
+  // Twice this is beyond a 32-bit float.
+  const events = [several, { ...several, a: 3e38 }, several];
+  const response = await api.post('/v1/pipelines/several/predict', events);
+  expect(response.status).toBe(207);
+  const { predictions } = (await response.json()) as { predictions: object[] };
+  expect(predictions).toMatchObject([expected.several, { code: 'OUTPUT_INVALID' }, expected.several]);
+  const inputs = ['a', 'b', 'c'].map((name) => ({
+    name,
+    datatype: 'FP64',
+    shape: [2],
+    data: [1, name === 'a' ? 3e38 : 1],
+  }));
+  const refused = await infer('several', { inputs, outputs: [{ name: 'embedding' }] });
+  expect(refused).toMatchObject({
+    status: 400,
+    error: expect.stringMatching(/^Row 1: .*embedding is Infinity/),
   });
 });
 

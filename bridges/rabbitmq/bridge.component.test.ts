@@ -110,6 +110,7 @@ describeRabbitMq('the RabbitMQ bridge', () => {
     expect(prediction).toMatchObject({
       event_id: 'tolerated',
       features: { LIMIT_BAL: 90_000 },
+      outputs: { probability_of_default: prediction['score'] },
       role: 'champion',
     });
     expect(result?.properties).toMatchObject({

@@ -29,6 +29,7 @@ export const toyEvents = {
   window: { readings: [1, 2, 3, 4, 5, 6] },
   several: { a: 1, b: 2, c: 3 },
   binary: { a: -1, b: -2, c: -3 },
+  worded: { a: 1, b: 2, c: 3 },
   order: { customer: { age: 30, address: null }, amounts: [1, 2.5], tags: { red: -4 } },
 } as const;
 
@@ -56,7 +57,8 @@ const orderFields: ContractField[] = [
 /**
  * Writes a project whose pipelines have models that give more than a number: `iris-zipmap` and `iris-columns`
  * (a probability for each of three classes, as texts), `window` (a window in, a vector out), `several` (all kinds of
- * outputs, two with names that are taken), `binary` (one number and a decision) and `order` (the same for a nested
+ * outputs, two with names that are taken), `binary` (one number and a decision), `worded` (one number and a label
+ * that the graph decides) and `order` (the same for a nested
  * event).
  *
  * @returns its folder.
@@ -123,6 +125,11 @@ async function toys(): Promise<Record<keyof typeof toyEvents, Toy>> {
       ],
     },
     binary: three,
+    worded: {
+      ...three,
+      runtime: { ...three.runtime, label_tensor: 'word' },
+      output: { name: 'risk', dtype: 'float32', scale: 'probability' },
+    },
     order: {
       ...three,
       fields: orderFields,
