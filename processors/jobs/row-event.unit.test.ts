@@ -3,6 +3,8 @@ import type { RecordSchema } from '../../schemas/contracts.js';
 import { eventSchema, fieldErrors, InvalidEvent } from '../../schemas/event-schema.js';
 import { type DecimalColumns, examine } from './formats/examine.js';
 import type { InputFile } from './formats/file-format.js';
+import { drawEvent } from '../../schemas/draw-event.js';
+import { seededRandom } from '../pipelines/sampler.js';
 import { checkColumns } from './row-columns.js';
 import { toEvent } from './row-event.js';
 
@@ -180,6 +182,10 @@ const order: RecordSchema = {
   ],
 };
 
+function isFilled(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && Object.keys(value).length > 0;
+}
+
 describe('nested values of a row', () => {
   const nested = eventSchema(order);
   const orderOf = (values: Record<string, unknown>, decimals?: DecimalColumns): unknown => {
@@ -243,6 +249,25 @@ describe('nested values of a row', () => {
     );
     expect(orderOf({ ...row, readings: 5 })).toBe('readings must be an array');
     expect(orderOf({ ...row, tags: '{"__proto__": "x"}' })).toBe('tags.__proto__ can’t be the key of a map');
+  });
+
+  it('give the event whose values are written into cells, in either way', () => {
+    const random = seededRandom(7);
+    const cellOf = (value: unknown): string =>
+      typeof value === 'string' ? value : value === null ? '' : JSON.stringify(value);
+    for (let count = 0; count < 300; count++) {
+      const drawn = drawEvent({ schema: order }, random) as Record<string, unknown>;
+      const asJson = Object.entries(drawn).map(([name, value]) => [name, cellOf(value)] as const);
+      expect(orderOf(Object.fromEntries(asJson), 'all')).toEqual(drawn);
+      const inColumns = asJson.flatMap(([name, cell]) => {
+        const value = drawn[name];
+        const isWritten = ['customer', 'payer', 'readings', 'tags'].includes(name) && isFilled(value);
+        return isWritten
+          ? Object.entries(value).map(([key, each]) => [`${name}.${key}`, cellOf(each)])
+          : [[name, cell]];
+      });
+      expect(orderOf(Object.fromEntries(inColumns), 'all')).toEqual(drawn);
+    }
   });
 
   it('are missing if all their cells are empty', () => {
