@@ -3,6 +3,7 @@ import { join, relative } from 'node:path';
 import { startEngines } from './start-engines.js';
 import { Health } from '../platform/health.js';
 import type { Config } from '../platform/config.js';
+import { pipelineNames } from '../processors/pipelines/load-pipelines.js';
 import type { Pipelines } from '../processors/pipelines/pipeline-set.js';
 import { createLogger, rotateLog } from '../platform/logger.js';
 import { createMetrics } from '../platform/metrics.js';
@@ -46,6 +47,8 @@ export async function up(
   { demo, dev = false, onProgress, signal }: UpOptions,
 ): Promise<RunningSystem> {
   const startedAt = performance.now();
+  // Before anything is written: the working directory may be the wrong one.
+  await pipelineNames(config.MILLRACE_PROJECT);
   // Locks first: two brokers on one log would corrupt it.
   const folder = await openDataFolder(config.DATA_DIR);
   const logFile = join(config.DATA_DIR, 'millrace.log');

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { MillraceError, messageOf } from '../platform/errors.js';
+import { JsonFile, lineOfSyntaxError } from '../platform/json-file.js';
 import { checkManifest } from './manifest-checks.js';
 import { dtypes } from './tensors.js';
 
@@ -207,14 +208,17 @@ function parse<T>(schema: z.ZodType<T>, json: string, file: string): T {
   try {
     value = JSON.parse(json);
   } catch (error) {
-    throw invalid(file, `not JSON: ${messageOf(error)}`);
+    throw invalid(file, `not JSON: ${messageOf(error)} (line ${lineOfSyntaxError(json)})`);
   }
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   const { issues } = result.error;
+  const written = new JsonFile(json, file, 'MODEL_INVALID');
   const told = issues
     .slice(0, maxIssues)
-    .map(({ path, message }) => `${path.join('.') || 'top level'}: ${message}`);
+    .map(
+      ({ path, message }) => `${path.join('.') || 'top level'}: ${message} (line ${written.lineOf(path)})`,
+    );
   if (issues.length > maxIssues) told.push(`and ${issues.length - maxIssues} more`);
   throw invalid(file, told.join('; '));
 }

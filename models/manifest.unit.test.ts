@@ -163,6 +163,13 @@ describe('parseManifest', () => {
   it('rejects invalid JSON', () => {
     expect(() => parseManifest('{', 'model.json')).toThrow(/model\.json is invalid: not JSON/);
   });
+
+  it('names the line of what is wrong', () => {
+    const lines = JSON.stringify({ ...valid, license: 7 }, undefined, 2).split('\n');
+    const line = lines.findIndex((text) => text.includes('"license"')) + 1;
+    expect(() => parseManifest(lines.join('\n'), 'model.json')).toThrow(`(line ${line})`);
+    expect(() => parseManifest('{\n"name": "a"\n"version"', 'model.json')).toThrow('(line 3)');
+  });
 });
 
 describe('parseGolden', () => {

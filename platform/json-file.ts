@@ -39,7 +39,7 @@ export class JsonFile {
     try {
       this.value = JSON.parse(text);
     } catch (error) {
-      const line = text.slice(0, endOfValidPart(text)).split('\n').length;
+      const line = lineOfSyntaxError(text);
       throw new MillraceError(code, `${file}:${line}: not JSON: ${messageOf(error)}.`, { cause: error });
     }
   }
@@ -119,15 +119,15 @@ function shapeOf(schema: unknown): Record<string, unknown> | undefined {
   return unwrap === undefined ? undefined : shapeOf(unwrap.call(schema));
 }
 
-/** Returns the length of the part of a text before what makes it no JSON. */
-function endOfValidPart(text: string): number {
+/** Returns the line, from 1, of what makes a text no JSON. */
+export function lineOfSyntaxError(text: string): number {
   let [valid, broken] = [0, text.length + 1];
   while (broken - valid > 1) {
     const middle = (valid + broken) >> 1;
     if (canBeContinued(text.slice(0, middle))) valid = middle;
     else broken = middle;
   }
-  return valid;
+  return text.slice(0, valid).split('\n').length;
 }
 
 /** Whether a text is the start of JSON. Not every message of V8 has the position, but those about the end have. */
