@@ -72,6 +72,33 @@ describeRabbitMq('the reading of a queue', () => {
     await expect.poll(async () => (await fixture.client.channel.checkQueue(at.queue)).messageCount).toBe(0);
   });
 
+  it('leaves messages in the queue while their pipeline is down, and uses no retries', async () => {
+    const at = await fixture.names();
+    const down = new MillraceError('PIPELINE_DOWN', 'The pipeline p is down.');
+    let isDown = true;
+    const requireOpen = (): void => {
+      if (isDown) throw down;
+    };
+    const { inbound } = await fixture.read({ ...at, requireOpen }, (publish) => (...args) => {
+      requireOpen();
+      return publish(...args);
+    });
+    const waiting = async () => (await fixture.client.channel.checkQueue(at.queue)).messageCount;
+    await fixture.fill(at.queue, ['first', 'second']);
+    await expect.poll(() => inbound.status()).toMatchObject({ ok: false, problem: 'The pipeline p is down' });
+    expect(await waiting()).toBe(2);
+    isDown = false;
+    await expectOnLog(at.topic, ['first', 'second']);
+    await expect.poll(() => inbound.status()).toMatchObject({ ok: true });
+    isDown = true;
+    await fixture.fill(at.queue, ['third']);
+    await expect.poll(() => inbound.status()).toMatchObject({ ok: false });
+    await expect.poll(waiting).toBe(1);
+    isDown = false;
+    await expectOnLog(at.topic, ['first', 'second', 'third']);
+    expect(await fixture.client.drain('millrace.dead-letters')).toEqual([]);
+  });
+
   it.each(['loseAnswer', 'loseRequest'] as const)(
     'writes once when the end of a transaction is in doubt: %s',
     async (fault) => {

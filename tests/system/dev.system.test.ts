@@ -4,6 +4,7 @@ import { auditCommand } from '../../cli/audit.js';
 import { patience } from './engines/chosen.js';
 import { startProgram, type Program, readiness, whenReady } from './programs.js';
 import { runCommand } from './run-command.js';
+import { runsAll } from './size.js';
 import { SteadyClients } from './steady-clients.js';
 import { WholeSystem } from './whole-system.js';
 
@@ -174,7 +175,7 @@ it(
   'loses and doubles nothing when it is killed while a version takes over',
   { timeout: patience * 120_000 },
   async () => {
-    for (const [round, waitMs] of [100, 400, 900].entries()) {
+    for (const [round, waitMs] of (runsAll ? [100, 400, 900, 1_500] : [900]).entries()) {
       await project.train('worked', '1', `round ${round}`, ['first', 'second']);
       await new Promise((resolve) => setTimeout(resolve, waitMs));
       await system.kill();

@@ -16,7 +16,7 @@ const settings = (): Record<string, string> => ({
 });
 
 beforeAll(async () => {
-  project = await SummingProject.create('one', 'two', 'retrained');
+  project = await SummingProject.create('one', 'two', 'retrained', 'changed');
 });
 
 afterAll(async () => {
@@ -43,6 +43,7 @@ interface Problem {
   detail: string;
 }
 
+const names = Object.keys(summingEvent);
 const event = (id: string): object => ({ ...summingEvent, event_id: id });
 const scoredRows = "SELECT event_id FROM millrace.predictions WHERE pipeline = 'retrained' ORDER BY event_id";
 
@@ -53,6 +54,9 @@ describe('with a model that was retrained in place', () => {
     if (answer.status !== 200) throw new Error(await answer.text());
     await first.stop();
     await project.train('retrained', '1', 'again');
+    await project.change('schemas/changed/event.v1.avsc', {
+      fields: [...names, 'fourth'].map((name) => ({ name, type: 'double' })),
+    });
     await start();
   });
 
@@ -68,6 +72,7 @@ describe('with a model that was retrained in place', () => {
     expect(banner).toContain('DOWN: the pipeline retrained. ');
     expect(await (await get('/v1/pipelines')).json()).toMatchObject({
       pipelines: [
+        { name: 'changed', status: 'down', reason: expect.stringMatching(/compatib/) as string },
         { name: 'one', status: 'up', reason: null },
         { name: 'retrained', status: 'down', reason, models: [] },
         { name: 'two', status: 'up' },
@@ -106,7 +111,7 @@ describe('with a model that was retrained in place', () => {
     const { endpoints } = running();
     const others = SteadyClients.start(endpoints.http, ['one', 'two'], summingEvent);
     await running().send('retrained.events', 'waiting', event('waiting'));
-    await others.answered(50);
+    await others.answered(10);
     expect(await sql(scoredRows)).toEqual([{ event_id: 'before' }]);
     await project.train('retrained', '2', 'second');
     const unregistered = await runCommand(modelsCommand(), ['unregister', 'retrained', '1', '--force'], {
@@ -118,18 +123,20 @@ describe('with a model that was retrained in place', () => {
       async () => expect(await sql(scoredRows)).toEqual([{ event_id: 'before' }, { event_id: 'waiting' }]),
       { timeout: patience * 30_000, interval: 50 },
     );
-    await others.answered(50);
+    await others.answered(10);
     expect(await others.stop()).toEqual([]);
     expect(await sql('SELECT count() AS letters FROM millrace.dead_letters')).toEqual([{ letters: 0 }]);
     const again = await running().post('/v1/pipelines/retrained/predict', event('after'));
     expect(await again.json()).toMatchObject({ score: 6, model_version: '2' });
-    expect(await (await running().get('/health/ready')).json()).toMatchObject({ status: 'up' });
+    const { parts } = (await (await get('/health/ready')).json()) as { parts: object };
+    expect(Object.keys(parts)).not.toContain('pipeline retrained');
+    expect(Object.keys(parts)).toContain('pipeline changed');
   });
 });
 
 it('is down, but runs and can be repaired, while every pipeline is down', async () => {
   await system?.stop();
-  for (const name of ['one', 'two', 'retrained']) {
+  for (const name of ['one', 'two', 'retrained', 'changed']) {
     await project.copy(`models/${name}`, `kept/${name}`);
     await project.remove(`models/${name}`);
   }

@@ -55,7 +55,12 @@ export class InboundFixture {
 
   /** Reads a queue into a topic. `around` may inject failures. */
   async read(
-    { queue, topic, bindings = [] }: { queue: string; topic: string } & Partial<InboundQueueOptions>,
+    {
+      queue,
+      topic,
+      bindings = [],
+      requireOpen = () => undefined,
+    }: { queue: string; topic: string } & Partial<InboundQueueOptions>,
     around: (publish: Publish) => Publish = (publish) => publish,
   ): Promise<{ inbound: InboundQueue; network: FlakyNetwork }> {
     const { streams, network } = this.log.open();
@@ -87,6 +92,7 @@ export class InboundFixture {
         },
       },
       failed,
+      requireOpen,
       prefetch: 500,
       retryLimit: 2,
       metrics: createMetrics(),
