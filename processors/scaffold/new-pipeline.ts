@@ -276,7 +276,7 @@ function contractNotes({ fields }: RecordSchema, wanted: ReadonlyMap<string, Wan
 
 function filesOf(
   name: string,
-  { version, contract, pipeline, events, example, answer }: Made,
+  { version, contract, pipeline, events, example }: Made,
 ): Map<string, string | Uint8Array> {
   const folder = `models/${name}/${version.manifest.version}`;
   return new Map<string, string | Uint8Array>([
@@ -287,7 +287,7 @@ function filesOf(
     [`processors/pipelines/${name}/pipeline.json`, toJson(pipeline)],
     [`examples/${name}.json`, toJson(example)],
     [`examples/${name}.jsonl`, events.map((event) => `${JSON.stringify(event)}\n`).join('')],
-    [`tests/${name}.test.mjs`, testOf(name, answer)],
+    [`tests/${name}.test.mjs`, testOf(name, version.manifest)],
   ]);
 }
 
