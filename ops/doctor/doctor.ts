@@ -1,10 +1,10 @@
 import { type Config, loadConfig } from '../../platform/config.js';
 import { MillraceError, messageOf } from '../../platform/errors.js';
-import { isUsable, loadPipelines, type UsablePipeline } from '../../processors/pipelines/load-pipelines.js';
 import { readEndpoints } from '../../app/endpoints.js';
 import { findEngine } from '../find-engines.js';
 import { checkClickHouse } from './check-clickhouse.js';
 import { checkLog } from './check-log.js';
+import { checkPipelines } from './check-pipelines.js';
 import { checkRabbitMq } from './check-rabbitmq.js';
 import { checkRedis } from './check-redis.js';
 import { checkRegistry } from './check-registry.js';
@@ -66,23 +66,6 @@ export async function diagnose(environment: Record<string, string | undefined>):
     }),
   ]);
   return inOrder(diagnosis.findings);
-}
-
-/** Returns the pipelines of the project that can be used. */
-async function checkPipelines(
-  diagnosis: Diagnosis,
-  { MILLRACE_PROJECT: project }: Config,
-): Promise<UsablePipeline[]> {
-  const notes = diagnosis.notes('pipelines');
-  const fix = 'Correct it as the message says. The other pipelines are not affected.';
-  try {
-    const loaded = await loadPipelines(project);
-    for (const each of loaded) if (!isUsable(each)) notes.error(`${each.name}: ${each.problem.message}`, fix);
-    return loaded.filter(isUsable);
-  } catch (error) {
-    notes.error(messageOf(error), 'Run `millrace doctor` in the folder of the project.');
-    return [];
-  }
 }
 
 const find: typeof findEngine = async (config, name) => {

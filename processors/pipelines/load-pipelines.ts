@@ -158,6 +158,17 @@ const members = {
 } satisfies Record<keyof Pipeline, z.ZodType>;
 const pipelineShape = z.strictObject(members);
 
+/** Top-level code that waits forever must not keep the other pipelines from being loaded. */
+async function inTime<T>(importing: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`not done after ${importMs / 1000} s`)), importMs);
+  });
+  return Promise.race([importing, late]).finally(() => clearTimeout(timer));
+}
+
+const importMs = 30_000;
+
 async function importPipeline(file: string, name: string, changed?: string): Promise<Pipeline> {
   const invalid = (problem: string, cause?: unknown): MillraceError =>
     new MillraceError('PIPELINE_INVALID', `${file} ${problem}`, { cause });
@@ -165,7 +176,8 @@ async function importPipeline(file: string, name: string, changed?: string): Pro
   let module: { pipeline?: unknown };
   try {
     // Modules are kept by their URL: a changed file has another.
-    module = (await import(`${pathToFileURL(file).href}?changed=${changed ?? mtimeMs}`)) as typeof module;
+    const importing = import(`${pathToFileURL(file).href}?changed=${changed ?? mtimeMs}`);
+    module = (await inTime(importing)) as typeof module;
   } catch (error) {
     throw invalid(`can’t be loaded: ${messageOf(error)}.`, error);
   }
