@@ -5,8 +5,6 @@ import { checkManifest } from './manifest-checks.js';
 import { dtypes } from './tensors.js';
 
 const text = z.string().min(1);
-/** A member of a prediction's outputs. */
-const outputName = text.refine((name) => name !== '__proto__', 'is special in JavaScript: use another name');
 const dtype = z.enum(dtypes);
 const names = z
   .array(text)
@@ -49,7 +47,7 @@ const inputSchema = z
   });
 
 const outputSchema = z.strictObject({
-  name: outputName,
+  name: text,
   dtype: dtype.refine(
     (type) => type !== 'string',
     'is string, but the main output gives the score: a number',
@@ -67,7 +65,7 @@ const outputSchema = z.strictObject({
 });
 
 const furtherOutputSchema = z.strictObject({
-  name: outputName,
+  name: text,
   /** Output of the graph. Default: the name. */
   tensor: text.optional(),
   dtype,

@@ -92,11 +92,6 @@ describe('parseManifest', () => {
       { output: { ...result, classes: ['a', 'b'] }, runtime: { ...valid.runtime, output_column: 1 } },
       /output_column: and classes exclude/,
     ],
-    [
-      'an output that JavaScript loses',
-      { output: { ...result, name: '__proto__' } },
-      /output\.name: is special/,
-    ],
     ['a class twice', { output: { ...result, classes: ['a', 'a'] } }, /output\.classes: names a class twice/],
     [
       'a text as score',

@@ -132,10 +132,7 @@ export function inputTensorsOf({
 type Pack = (size: number, rows: readonly ModelRow[], tensor: InputTensor) => TensorData;
 
 const packers: Record<Dtype, Pack> = {
-  float32: (size, rows, tensor) =>
-    isMatrixOf(rows, tensor)
-      ? fillMatrix(new Float32Array(size), rows, tensor.width)
-      : fill(new Float32Array(size), rows, tensor, Number),
+  float32: (size, rows, tensor) => fill(new Float32Array(size), rows, tensor, Number),
   float64: (size, rows, tensor) => fill(new Float64Array(size), rows, tensor, Number),
   float16: (size, rows, tensor) =>
     fill(new Uint16Array(size), rows, tensor, (value) => toFloat16(Number(value))),
@@ -157,34 +154,22 @@ export function packRows(tensor: InputTensor, rows: readonly ModelRow[]): Tensor
   return packers[tensor.dtype](rows.length * tensor.width, rows, tensor);
 }
 
-/** Whether rows are whole rows of the tensor: the usual matrix, with a column for each input. */
-function isMatrixOf([first]: readonly ModelRow[], { columns, width }: InputTensor): boolean {
-  return columns.length === width && width === first?.length;
-}
-
-function fillMatrix(
-  data: Float32Array<ArrayBuffer>,
-  rows: readonly ModelRow[],
-  width: number,
-): Float32Array<ArrayBuffer> {
-  let at = 0;
-  for (const row of rows) {
-    data.set(row as readonly number[], at);
-    at += width;
-  }
-  return data;
-}
-
 type Element = number | string | boolean;
 
 function fill<Data extends { [index: number]: number | bigint }>(
   data: Data,
   rows: readonly ModelRow[],
-  { columns }: InputTensor,
+  { columns, width }: InputTensor,
   convert: (value: Element) => Data[number],
 ): Data {
   let at = 0;
   for (const row of rows) {
+    // The usual matrix: all inputs are numbers, one column each.
+    if (data instanceof Float32Array && columns.length === width && width === row.length) {
+      data.set(row as readonly number[], at);
+      at += width;
+      continue;
+    }
     for (const { input } of columns) {
       const value = row[input] ?? Number.NaN;
       if (typeof value !== 'object') data[at++] = convert(value);

@@ -55,9 +55,7 @@ const table = {
   FEATURES_INVALID: {
     status: 422,
     title: 'The event can’t be scored',
-    deadLetter:
-      'The feature function failed, or a value that the model needs is missing, or it does not know a text, or a ' +
-      'number does not fit its type.',
+    deadLetter: 'The feature function failed, or returned a number that does not fit a 32-bit float.',
   },
   MODEL_FAILED: {
     status: 422,

@@ -2,12 +2,12 @@
 // an empty folder beside the package that is made of the clone. A block after a
 // line with only a path, such as `examples/pump.json`:, is written to that file. A `sh` block runs unchanged,
 // except that one that ends with `npm start` runs in the background, and `npm test` is left out (it has its
-// own run). A block passes when it succeeds, prints something (if it queries the running system), and prints
+// own run). `python` has the packages of tests/zoo/install.sh. A block passes when it succeeds, prints something (if it queries the running system), and prints
 // no problem.
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { homedir, tmpdir } from 'node:os';
+import { delimiter, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -21,6 +21,9 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const parent = mkdtempSync(join(tmpdir(), 'millrace-follow-'));
 const clone = join(parent, 'millrace');
 const folder = options.project ? join(parent, 'my-project') : clone;
+const cache = process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache');
+const python = join(cache, 'millrace', 'python-models', 'bin');
+const env = { ...process.env, PATH: `${python}${delimiter}${process.env.PATH}` };
 let system;
 let screen = '';
 let failed = 0;
@@ -72,7 +75,7 @@ async function follow({ file, text }) {
 
 async function start(text) {
   const startedAt = Date.now();
-  const how = { cwd: folder, detached: true, stdio: ['ignore', 'pipe', 'pipe'] };
+  const how = { cwd: folder, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] };
   system = spawn('bash', ['-c', text], how);
   for (const stream of [system.stdout, system.stderr]) stream.on('data', (chunk) => (screen += chunk));
   while (!screen.includes('is ready')) {
@@ -94,6 +97,7 @@ async function run(text) {
   for (let attempt = 0; ; attempt++) {
     const { status, stdout, stderr } = spawnSync('bash', ['-euo', 'pipefail', '-c', text], {
       cwd: folder,
+      env,
       encoding: 'utf8',
       timeout: 300_000,
     });
