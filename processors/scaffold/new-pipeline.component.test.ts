@@ -238,6 +238,20 @@ describe('one tensor for each feature', () => {
     ),
   );
 
+  it('is refused with a whole number that JavaScript would round', async () => {
+    const onnx = modelOf(
+      graph(
+        [node('Identity', ['n'], 'y')],
+        [valueInfo('n', int64, ['n', 1])],
+        [valueInfo('y', int64, ['n', 1])],
+      ),
+    );
+    const sample = await file('rows.csv', 'n\n1\n9007199254740993\n');
+    await expect(make({ model: await file('n.onnx', onnx), sample })).rejects.toThrow(
+      /^Row 2 of .* in the column n, and the graph takes whole numbers within ±\(2\^53 - 1\) there \(int64\)/,
+    );
+  });
+
   it('takes values of records, and keeps the other fields as optional', async () => {
     const rows = [
       {

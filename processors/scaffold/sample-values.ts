@@ -82,7 +82,7 @@ function checker(
     if (value === null || value === undefined) return;
     if (isList && Array.isArray(value)) return value.forEach((each: Value) => check(each, row));
     const wholes = dtype.startsWith('int') || dtype.startsWith('uint');
-    if (kind === 'number' && typeof value === 'number' && (!wholes || Number.isInteger(value))) return;
+    if (kind === 'number' && typeof value === 'number' && (!wholes || Number.isSafeInteger(value))) return;
     if (kind === 'number' && typeof value === 'boolean') return;
     if (kind === 'boolean' && (typeof value === 'boolean' || value === 0 || value === 1)) return;
     if ((kind === 'string' || kind === 'text') && typeof value === 'string') return;
@@ -110,7 +110,7 @@ function misfit(
     );
   }
   const needed = {
-    number: dtype.includes('int') ? 'whole numbers' : 'numbers',
+    number: dtype.includes('int') ? 'whole numbers within ±(2^53 - 1)' : 'numbers',
     boolean: 'true or false',
     string: 'text',
     text: 'text',

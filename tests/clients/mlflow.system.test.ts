@@ -82,7 +82,7 @@ describeClient(mlflow(), ({ server, models }) => {
     event = Object.fromEntries(
       manifest.inputs.map(({ name }, index) => [name, Number(row?.features[index])]),
     );
-  }, 240_000);
+  }, 600_000);
 
   afterAll(async () => {
     await system?.stop();
