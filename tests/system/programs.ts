@@ -29,6 +29,7 @@ export const isolated: Record<string, string> = {
   TAXI_SCHEDULE: 'off',
   ...Object.fromEntries(
     [
+      'MILLRACE_PROJECT',
       'KAFKA_BROKERS',
       'SCHEMA_REGISTRY_URL',
       'CLICKHOUSE_URL',
