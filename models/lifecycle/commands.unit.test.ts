@@ -71,6 +71,15 @@ describe('register', () => {
   });
 });
 
+it('takes a version that an earlier release registered as the champion', () => {
+  const shipped = [{ version: '1', digest: 'new', graphDigest: 'graph' }];
+  const state = after(
+    (before) => register(before, { version: '1', digest: 'graph' }),
+    (before) => seed(before, shipped),
+  );
+  expect(state.champion).toMatchObject({ version: '1', digest: 'graph' });
+});
+
 describe('promote and rollback', () => {
   it('switch to a version, back, and forth again', () => {
     const state = after(seeded, promoted('1'));

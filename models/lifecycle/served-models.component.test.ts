@@ -18,6 +18,8 @@ import { ModelLifecycle } from './lifecycle.js';
 import { answerOf } from '../testing/answers.js';
 import { ServedModels } from './served-models.js';
 import { type ServedModel } from './model-slot.js';
+import type { ModelManifest } from '../manifest.js';
+import { versionDigest } from '../version-digest.js';
 
 const source = join(testingModels, 'sum', '1');
 let folder: string;
@@ -54,7 +56,8 @@ async function openLifecycle(model: string): Promise<ModelLifecycle> {
   return lifecycle;
 }
 
-async function begin(versions = 1): Promise<Life> {
+/** @param digestOf - what is registered. Default: the digest of the graph, as in earlier releases. */
+async function begin(versions = 1, digestOf = ({ digest }: ModelManifest): string => digest): Promise<Life> {
   const model = `model-${++models}`;
   const root = join(folder, 'models');
   const lifecycle = await openLifecycle(model);
@@ -62,7 +65,7 @@ async function begin(versions = 1): Promise<Life> {
     const target = join(root, model, version);
     await writeSummingVersion(source, target, { name: model, version });
     const { manifest } = await openModel(root, model, version);
-    await lifecycle.register(model, { version, digest: manifest.digest }, 'test');
+    await lifecycle.register(model, { version, digest: digestOf(manifest) }, 'test');
   };
   for (let version = 1; version <= versions; version++) await register(String(version));
   await lifecycle.promote(model, '1', 'test');
@@ -89,6 +92,27 @@ async function serve({ model, root }: Life): Promise<{ served: ServedModels; run
 const championOf = ({ champion }: ServedModel): string => champion.version.manifest.version;
 
 describe('served models', () => {
+  it('keep the digest that was registered, also by an earlier release', async () => {
+    const earlier = await begin();
+    const { digest } = (await openModel(earlier.root, earlier.model)).manifest;
+    expect((await serve(earlier)).served.get(earlier.model).champion.version.digest).toBe(digest);
+    const life = await begin(1, versionDigest);
+    const { version } = (await serve(life)).served.get(life.model).champion;
+    expect(version.digest).toBe(versionDigest(version.manifest));
+    expect(version.digest).not.toBe(version.manifest.digest);
+  });
+
+  it('serve no other threshold than was registered', async () => {
+    const life = await begin(1, versionDigest);
+    const { model, root } = life;
+    const file = join(root, model, '1', 'model.json');
+    const manifest = JSON.parse(await readFile(file, 'utf8')) as ModelManifest;
+    const decision = { threshold: 12, below: 'small', at_or_above: 'large' };
+    await writeFile(file, JSON.stringify({ ...manifest, output: { ...manifest.output, decision } }));
+    const { served } = await serve(life);
+    expect(served.problems()).toEqual([expect.stringContaining('it has changed since')]);
+  });
+
   it('follow the changes of another process, with the event of each alias', async () => {
     const life = await begin(2);
     const { model, lifecycle } = life;
