@@ -167,7 +167,7 @@ describe.skipIf(!possible)(`the image of the Dockerfile, without a Docker engine
             const answer = await fetch(`http://127.0.0.1:${ports[role]}${path}`).catch(() => undefined);
             expect(answer?.status, containers[index]?.output()).toBe(200);
           },
-          { timeout: 60_000, interval: 100 },
+          { timeout: 180_000, interval: 100 },
         ),
       );
       await Promise.all(waiting);
@@ -199,7 +199,7 @@ describe.skipIf(!possible)(`the image of the Dockerfile, without a Docker engine
     } finally {
       await engines.stop();
     }
-  }, 120_000);
+  }, 300_000);
 });
 
 /** Events by pipeline. */
