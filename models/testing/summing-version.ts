@@ -19,7 +19,10 @@ export async function writeSummingVersion(
   target: string,
   identity: { version: string; name?: string },
 ): Promise<string> {
-  const { inputs, runtime } = parseManifest(await readFile(join(source, 'model.json'), 'utf8'), source);
+  const { inputs, runtime, output } = parseManifest(
+    await readFile(join(source, 'model.json'), 'utf8'),
+    source,
+  );
   const golden = parseGolden(await readFile(join(source, 'golden.json'), 'utf8'), source, inputs.length);
   const sum = await readFile(join(testingModels, 'sum', '1', 'model.onnx'));
   const at = sum.indexOf(width);
@@ -29,7 +32,12 @@ export async function writeSummingVersion(
   const doc = Buffer.from(identity.version);
   const onnx = Buffer.concat([sum, Buffer.from([(6 << 3) | 2, doc.length]), doc]);
   return copyModel(source, target, {
-    manifest: { ...identity, runtime: { ...runtime, output_tensor: 'result' } },
+    manifest: {
+      ...identity,
+      runtime: { ...runtime, output_tensor: 'result' },
+      // A sum is no probability, also where the source's output is one.
+      output: { ...output, scale: 'number' },
+    },
     golden: golden.rows.map(({ features }) => ({ features, prediction: sumOf(features.map(Number)) })),
     onnx,
   });
