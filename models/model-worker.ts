@@ -1,21 +1,17 @@
 // Runs in a worker thread: one ONNX session, one call at a time.
 // onnxruntime-node 1.30's run() looks asynchronous but computes on the calling thread (a setImmediate around a
 // synchronous call): outside a worker it would block the event loop for the whole run.
-import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { parentPort, workerData } from 'node:worker_threads';
 import { messageOf } from '../platform/errors.js';
 import type { FromWorker, ToWorker, WorkerModel } from './model-thread.js';
 import { graphMisfits } from './graph-check.js';
 import { withFloatOutput, zipMapsOf } from './onnx-file.js';
+import { InferenceSession, Tensor } from './onnxruntime.js';
 import { type OutputTensor, outputTensorsOf } from './outputs.js';
 import { type InputTensor, inputTensorsOf, type TensorData } from './tensors.js';
 
 const port = parentPort;
 if (port === null) throw new Error('model-worker is started by ModelThread, in a worker thread.');
-
-// onnxruntime-common uses a Float16Array where there is one (Node 24), which onnxruntime-node 1.30 reads as empty.
-// Without it, in this thread alone, both use the bits.
-Reflect.deleteProperty(globalThis, 'Float16Array');
 
 /** Maximum number of misfits in an error. */
 const maxMisfits = 3;

@@ -1,6 +1,6 @@
 // Runs in a separate process, started by readGraph(): opens one graph, runs it if asked, and sends what it has.
-import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { messageOf } from '../../platform/errors.js';
+import { InferenceSession, Tensor } from '../onnxruntime.js';
 import type { OutputTensor } from '../outputs.js';
 import type { TensorData } from '../tensors.js';
 import type { Feed, GraphAnswer, GraphRequest, GraphTensor, RunResult } from './read-graph.js';
@@ -51,8 +51,5 @@ function describe(tensors: readonly InferenceSession.ValueMetadata[]): GraphTens
 }
 
 function toPlain({ type: dtype, dims, data }: Tensor): OutputTensor {
-  // Newer versions of Node have an array of half floats, which is not sent between processes.
-  const bits = dtype === 'float16' && !(data instanceof Uint16Array) && ArrayBuffer.isView(data);
-  const plain = bits ? new Uint16Array(data.buffer, data.byteOffset, data.byteLength / 2) : data;
-  return { dtype, dims: [...dims], data: plain as TensorData };
+  return { dtype, dims: [...dims], data: data as TensorData };
 }

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Golden, ModelManifest } from '../../models/manifest.js';
+import { summing } from '../../models/testing/kind-graphs.js';
 import {
   double,
   float,
@@ -81,6 +82,13 @@ describe('a matrix', () => {
     const { pipeline } = await loadPipeline(project, 'p');
     expect(pipeline.inputs).toMatchObject({ 'petal width (cm)': 'petal_width_cm' });
     expect(pipeline.sample?.(() => 0)).toEqual(read('examples/p.json'));
+  });
+
+  it('of 16-bit floats has golden rows within their precision', async () => {
+    const sample = await file('halves.csv', 'a,b\n0.5,1.25\n2,-1\n');
+    const model = await file('halves.onnx', summing('float16', 2));
+    await make({ model, sample });
+    expect(golden().rows.map(({ prediction }) => prediction)).toEqual([1.75, 1]);
   });
 
   it('has golden rows of the training library, if the sample has its predictions', async () => {
