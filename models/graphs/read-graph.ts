@@ -1,5 +1,4 @@
-import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { isSystemError, MillraceError, messageOf } from '../../platform/errors.js';
@@ -117,14 +116,8 @@ export async function runGraph(
   return answer.results;
 }
 
-async function ask(request: GraphRequest, limits?: ProcessLimits): Promise<GraphAnswer> {
-  const near = await mkdtemp(join(tmpdir(), 'millrace-graph-'));
-  try {
-    const task = { program, request, graphBytes: request.onnx.length, near };
-    return await runLimited<GraphAnswer>(task, limits);
-  } finally {
-    await rm(near, { recursive: true, force: true });
-  }
+function ask(request: GraphRequest, limits?: ProcessLimits): Promise<GraphAnswer> {
+  return runLimited<GraphAnswer>({ program, request, graphBytes: request.onnx.length }, limits);
 }
 
 async function readLimited(file: string, maxBytes: number): Promise<Uint8Array> {

@@ -1,6 +1,7 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { atMost } from '../../platform/backoff.js';
@@ -12,6 +13,9 @@ export interface ProcessLimits {
   /** Memory for the graph's work in addition to copies of the graph, in MiB. Default 512. */
   memoryMb?: number | undefined;
 }
+
+/** Signals of faults in native code. A lack of memory ends with others. */
+const crashes: ReadonlySet<string> = new Set(['SIGFPE', 'SIGILL', 'SIGBUS']);
 
 /** Nothing delays the end of a killed process but a hanging disk. */
 const exitTimeoutMs = 5_000;
@@ -38,8 +42,6 @@ export interface LimitedTask {
   request: object;
   /** Size of the graph, in bytes. */
   graphBytes: number;
-  /** An existing folder, in which the empty working directory of the process is made. */
-  near: string;
 }
 
 /**
@@ -51,12 +53,12 @@ export interface LimitedTask {
  * @throws MillraceError `MODEL_REFUSED` if it does not answer in time or dies.
  */
 export async function runLimited<Answer>(
-  { program, request, graphBytes, near }: LimitedTask,
+  { program, request, graphBytes }: LimitedTask,
   { timeoutMs = 60_000, memoryMb = 512 }: ProcessLimits = {},
 ): Promise<Answer> {
   reservedKb ??= reserved();
   const limitKb = allowedKb(graphBytes, memoryMb) + (await reservedKb);
-  const cwd = await mkdtemp(join(near, 'trial-'));
+  const cwd = await mkdtemp(join(tmpdir(), 'millrace-trial-'));
   const child = spawn(
     '/bin/sh',
     ['-c', 'ulimit -d "$0"; exec "$@"', String(limitKb), process.execPath, program],
@@ -77,6 +79,8 @@ export async function runLimited<Answer>(
       child.once('message', (message) => resolve(message as Answer));
       child.once('error', reject);
       child.once('exit', (exitCode, signal) => {
+        if (signal !== null && crashes.has(signal))
+          return reject(refused(`onnxruntime crashed (${signal}) while it tested the graph`));
         const how = signal ?? `exit code ${exitCode}`;
         const limit = memoryLimit(graphBytes, memoryMb);
         reject(refused(`the test process ended (${how}), possibly for lack of memory. ${limit}`));

@@ -1,5 +1,5 @@
 import { stat } from 'node:fs/promises';
-import { dirname, join, resolve as toAbsolute } from 'node:path';
+import { join, resolve as toAbsolute } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { ErrorCode } from '../../platform/error-codes.js';
 import { MillraceError } from '../../platform/errors.js';
@@ -29,7 +29,7 @@ const program = fileURLToPath(new URL('./smoke-test-process.js', import.meta.url
 export async function smokeTest({ folder, rows }: Trial, limits: ProcessLimits = {}): Promise<ModelOutput[]> {
   const { size: graphBytes } = await stat(join(folder, 'model.onnx'));
   const request: Trial = { folder: toAbsolute(folder), rows };
-  const verdict = await runLimited<Verdict>({ program, request, graphBytes, near: dirname(folder) }, limits);
+  const verdict = await runLimited<Verdict>({ program, request, graphBytes }, limits);
   if ('outputs' in verdict) return verdict.outputs;
   const wantsMemory = /bad_alloc|allocate memory|out of memory/i.test(verdict.message);
   const limit = memoryLimit(graphBytes, limits.memoryMb);

@@ -1,7 +1,9 @@
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { MemoryLog } from '../../ingest/testing/memory-log.js';
 import { createModelRuntime } from '../../models/runtime.js';
+import { copyModel, testingModels } from '../../models/testing/copy-model.js';
 import { loadConfig } from '../../platform/config.js';
 import { MillraceError } from '../../platform/errors.js';
 import { silentLogger } from '../../platform/logger.js';
@@ -60,6 +62,23 @@ async function writeCode(members: string): Promise<void> {
 
 const sum = 'features: ({ first, second, third }) => [first, second, third]';
 
+/**
+ * Gives the model a graph that divides by zero where no value is missing: skl2onnx's, of KNNImputer and
+ * LinearRegression.
+ */
+async function crash(): Promise<void> {
+  const inputs = Array.from({ length: 10 }, (_, index) => `input${index}`);
+  await copyModel(project.path('models/bad/1'), project.path('crashes'), {
+    onnx: await readFile(join(testingModels, 'graphs', 'imputed-by-neighbours.onnx')),
+    manifest: {
+      runtime: { format: 'onnx', opsets: {}, input_tensor: 'features', output_tensor: 'variable' },
+      inputs: inputs.map((name) => ({ name, dtype: 'float32' })),
+    },
+    golden: [{ features: inputs.map(() => 0), prediction: 0 }],
+  });
+  await project.copy('crashes', 'models/bad/1');
+}
+
 const faults: [string, () => Promise<void>, RegExp][] = [
   ['a pipeline.json that is not JSON', () => project.write(file, '{'), /pipeline\.json/],
   ['an unknown member of pipeline.json', () => project.write(file, { mdel: 'x' }), /mdel/],
@@ -86,6 +105,7 @@ const faults: [string, () => Promise<void>, RegExp][] = [
     () => project.change(golden, { rows: [{ features: [1, 2, 3], prediction: 7 }] }),
     /golden row 0/,
   ],
+  ['a graph that crashes onnxruntime', crash, /onnxruntime crashed \(SIGFPE\)/],
   [
     'an input without a field',
     () =>

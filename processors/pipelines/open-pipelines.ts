@@ -4,8 +4,10 @@ import { MillraceError, messageOf } from '../../platform/errors.js';
 import type { Logger } from '../../platform/logger.js';
 import type { Metrics } from '../../platform/metrics.js';
 import { Mutex } from '../../platform/mutex.js';
+import { Semaphore } from '../../platform/semaphore.js';
 import { ModelLifecycle } from '../../models/lifecycle/lifecycle.js';
 import { ServedModels } from '../../models/lifecycle/served-models.js';
+import { smokeTest } from '../../models/registration/smoke-test.js';
 import type { ModelRuntime } from '../../models/runtime.js';
 import { type Contract, loadContract } from '../../schemas/contracts.js';
 import type { Serde } from '../../streams/serde.js';
@@ -49,6 +51,9 @@ export interface OpenPipelineOptions {
   metrics: Metrics;
   logger: Logger;
 }
+
+/** Maximum number of new versions that are tested at once. A test takes memory and a core. */
+const trialsAtOnce = 2;
 
 /** Model stores: registered versions, then those of the project. */
 export function modelRoots(config: Config): string[] {
@@ -95,6 +100,7 @@ export class OpenPipelines {
     const { config } = options;
     this.#options = options;
     this.lifecycle = lifecycle;
+    const trials = new Semaphore(trialsAtOnce);
     this.served = new ServedModels({
       ...options,
       lifecycle,
@@ -103,7 +109,9 @@ export class OpenPipelines {
         seedModel(model, {
           lifecycle,
           folder: modelsFolder(config.MILLRACE_PROJECT),
-          check: async (folder) => (await options.runtime.load(folder)).unload(),
+          // Not in this process: a graph may crash onnxruntime.
+          check: (folder) =>
+            trials.run(() => smokeTest({ folder, rows: [] }, { memoryMb: config.MODEL_TRIAL_MEMORY_MB })),
         }),
       batching: {
         maxRows: config.SCORE_BATCH_SIZE,

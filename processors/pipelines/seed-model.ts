@@ -9,13 +9,13 @@ export interface SeedOptions {
   /** The folder of all models: `<folder>/<model>/<version>/`. */
   folder: string;
   /** Checks that a version folder can be loaded. @throws MillraceError if not. */
-  check: (folder: string) => Promise<void>;
+  check: (folder: string) => Promise<unknown>;
 }
 
 /**
  * Registers the new versions in a model's folder, and makes the newest one the champion if there is none. Leaves out
- * versions that can't be read, and those that have changed since they were registered. Before the first champion it
- * also leaves out versions that can't be loaded: a registered version can't be corrected in place.
+ * versions that can't be loaded, since a registered version can't be corrected in place, and those that have changed
+ * since they were registered.
  *
  * @returns why versions are left out, the newest first; or why there are none.
  * @throws MillraceError of the log.
@@ -34,7 +34,7 @@ export async function seedModel(
       return undefined;
     }
   };
-  const { champion, versions: registered } = lifecycle.get(model);
+  const { versions: registered } = lifecycle.get(model);
   const open = async (version: string): Promise<NewVersion> => {
     const opened = await openModel(folder, model, version);
     const known = registered.get(version);
@@ -43,7 +43,7 @@ export async function seedModel(
       (known !== undefined && isDigestOf(opened.manifest, known.digest)) ||
       [...registered.values()].some(({ digest }) => digest === identity.digest);
     if (known !== undefined && !isKnown) throw changedSince({ name: model, ...known }, opened);
-    if (champion === undefined && !isKnown) await check(opened.folder);
+    if (!isKnown) await check(opened.folder);
     return identity;
   };
   const versions: NewVersion[] = [];
