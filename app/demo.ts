@@ -33,12 +33,13 @@ export function startDemo(pipelines: Pipelines, acceptor: EventAcceptor, logger:
   const feed = async (): Promise<void> => {
     for (let turn = 0; !stopping.signal.aborted; turn++) {
       const open = [...pipelines.values()][turn % pipelines.size];
-      const event = open && demoEvent(open);
-      if (open !== undefined && event !== undefined) {
-        const context = { source: 'millrace/demo', timeoutMs: 10_000 };
-        await acceptor.publish(open, [event], context).catch((error: unknown) => {
-          logger.warn({ pipeline: open.name, error: messageOf(error) }, 'a demo event was not accepted');
-        });
+      try {
+        const event = open && demoEvent(open);
+        if (open !== undefined && event !== undefined)
+          await acceptor.publish(open, [event], { source: 'millrace/demo', timeoutMs: 10_000 });
+      } catch (error) {
+        // The pipeline's own code draws the event.
+        logger.warn({ pipeline: open?.name, error: messageOf(error) }, 'a demo event was not accepted');
       }
       await pause(intervalMs, stopping.signal);
     }

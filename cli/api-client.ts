@@ -1,5 +1,5 @@
 import { isErrorCode } from '../platform/error-codes.js';
-import { MillraceError, messageOf } from '../platform/errors.js';
+import { isSystemError, MillraceError, messageOf } from '../platform/errors.js';
 import { withoutCredentials } from '../platform/secrets.js';
 import type { Config } from '../platform/config.js';
 import { readEndpoints } from '../app/endpoints.js';
@@ -51,6 +51,16 @@ export async function createApiClient(config: Config): Promise<ApiClient> {
     json: async <Answer>(path: string, init?: RequestInit) =>
       (await (await request(path, init)).json()) as Answer,
   };
+}
+
+/** Whether a request failed with `API_UNREACHABLE` before there was a connection, so that no server got it. */
+export function isUnconnected(error: unknown): boolean {
+  const failure =
+    error instanceof MillraceError && error.code === 'API_UNREACHABLE' ? error.cause : undefined;
+  return (
+    failure instanceof Error &&
+    isSystemError(failure.cause, 'ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH')
+  );
 }
 
 async function problemOf(response: Response, path: string): Promise<MillraceError> {

@@ -4,7 +4,7 @@ import { toAliases } from '../../ingest/models/answers.js';
 import type { ModelState } from '../../models/lifecycle/state.js';
 import type { Config } from '../../platform/config.js';
 import { MillraceError } from '../../platform/errors.js';
-import { type ApiClient, createApiClient } from '../api-client.js';
+import { type ApiClient, createApiClient, isUnconnected } from '../api-client.js';
 import { type AliasesAnswer, type ModelAnswer, modelPath } from './api.js';
 
 export interface AliasOptions {
@@ -82,7 +82,6 @@ async function run(config: Config, change: Change, { wait, json }: AliasOptions)
         ? {}
         : { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),
     });
-    if (wait > 0) await untilServed(api, decided, wait * 1000);
   } catch (error) {
     if (!mayUseLog(config, error)) throw error;
     const { changeModelOnLog } = await import('../../app/change-models.js');
@@ -90,14 +89,18 @@ async function run(config: Config, change: Change, { wait, json }: AliasOptions)
     const log =
       config.KAFKA_BROKERS === undefined ? `the log in ${config.DATA_DIR}` : 'the log (KAFKA_BROKERS)';
     console.error(`${api.url} does not answer: changed ${log} itself.`);
+    return console.log(json ? JSON.stringify(decided) : describe(decided));
   }
+  if (wait > 0) await untilServed(api, decided, wait * 1000);
   console.log(json ? JSON.stringify(decided) : describe(decided));
 }
 
-/** The API that `MILLRACE_URL` names may have another log than this machine's. */
+/**
+ * Whether no API got the request: one that broke off may have made the change. The API that `MILLRACE_URL` names may
+ * have another log than this machine's.
+ */
 function mayUseLog({ MILLRACE_URL: url, KAFKA_BROKERS: brokers }: Config, error: unknown): boolean {
-  const isUnreachable = error instanceof MillraceError && error.code === 'API_UNREACHABLE';
-  return isUnreachable && (url === undefined || brokers !== undefined);
+  return isUnconnected(error) && (url === undefined || brokers !== undefined);
 }
 
 /**

@@ -1,4 +1,7 @@
+import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
@@ -117,6 +120,21 @@ describe('without an API', () => {
       output: expect.stringContaining(`in use by process ${holder.pid}`) as string,
     });
     await holder.kill();
+  });
+
+  it('does not repeat a change that an API got, but did not answer', async () => {
+    let requests = 0;
+    const api = createServer((request) => {
+      requests += 1;
+      request.socket.destroy();
+    }).listen(0, '127.0.0.1');
+    await once(api, 'listening');
+    const { port: PORT } = api.address() as AddressInfo;
+    const { exit, output } = await models({ PORT: String(PORT) }, 'rollback', model);
+    api.close();
+    expect({ exit, requests }).toEqual({ exit: 1, requests: 1 });
+    expect(output).toContain('does not answer');
+    expect(output).not.toContain('changed the log');
   });
 
   it('does not look for a log beside an API that the settings name', async () => {

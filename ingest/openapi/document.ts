@@ -59,12 +59,19 @@ function eventName({ name }: OpenPipeline): string {
 }
 
 function eventSchema({ scorer, pipeline, event }: OpenPipeline): Json {
-  const random = seededRandom(1);
-  const example = pipeline.sample?.(random, exampleTime) ?? drawEvent(event, random);
   return {
     ...toJsonSchema(scorer.schema.extend({ ...envelopeSchema.shape, ...scorer.schema.shape })),
-    examples: [example],
+    examples: [sampled(pipeline) ?? drawEvent(event, seededRandom(1))],
   };
+}
+
+/** Returns nothing if there is no sample, or its code fails: the document is also that of the other pipelines. */
+function sampled({ sample }: OpenPipeline['pipeline']): object | undefined {
+  try {
+    return sample?.(seededRandom(1), exampleTime);
+  } catch {
+    return undefined;
+  }
 }
 
 const exampleTime = Date.UTC(2026, 0, 31, 12);

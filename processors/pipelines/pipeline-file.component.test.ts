@@ -208,6 +208,13 @@ describe('an invalid pipeline.json', () => {
     ]);
   });
 
+  it('refuses a file of sample events that would take much memory', async () => {
+    await write('events.jsonl', '\n'.repeat(10_000_001));
+    expect(await refusal({ sample: { events: 'events.jsonl' } })).toMatch(
+      /sample: events: .*events\.jsonl has 10 MB, more than 10 MB/,
+    );
+  });
+
   it('names the line of a sample event that does not fit', async () => {
     await write('events.jsonl', `${JSON.stringify(event)}\n${JSON.stringify({ ...event, plan: 'C' })}\n`);
     expect(await refusal({ sample: { events: 'events.jsonl' } })).toMatch(

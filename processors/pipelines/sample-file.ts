@@ -1,9 +1,12 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { MillraceError, messageOf } from '../../platform/errors.js';
 import type { Contract } from '../../schemas/contracts.js';
 import { eventSchema, fieldErrors, InvalidEvent } from '../../schemas/event-schema.js';
 import { loadSampler, seededRandom } from './sampler.js';
+
+/** Maximum size of a file of events, which are kept in memory. */
+const maxBytes = 10_000_000;
 
 /** Where a pipeline's sample events come from: one of the files, relative to the project. */
 export interface SampleFiles {
@@ -42,12 +45,7 @@ export async function loadSample(
 
 /** Returns each event with its place, for messages. */
 async function readEvents(path: string, file: string): Promise<[place: string, event: unknown][]> {
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (error) {
-    throw invalid(`events: cannot read ${path}: ${messageOf(error)}`);
-  }
+  const text = await readSmall(path);
   if (extname(path) !== '.jsonl') {
     const value = parse(text, `events: ${file}`);
     return Array.isArray(value)
@@ -58,6 +56,18 @@ async function readEvents(path: string, file: string): Promise<[place: string, e
     const place = `events: ${file}:${index + 1}`;
     return line.trim() === '' ? [] : [[place, parse(line, place)]];
   });
+}
+
+async function readSmall(path: string): Promise<string> {
+  let size: number;
+  try {
+    ({ size } = await stat(path));
+    if (size <= maxBytes) return await readFile(path, 'utf8');
+  } catch (error) {
+    throw invalid(`events: cannot read ${path}: ${messageOf(error)}`);
+  }
+  const sizes = [size, maxBytes].map((bytes) => `${(bytes / 1e6).toFixed(0)} MB`);
+  throw invalid(`events: ${path} has ${sizes[0]}, more than ${sizes[1]}. Some hundred events are enough`);
 }
 
 function parse(text: string, place: string): unknown {
