@@ -48,7 +48,7 @@ const defaultLength = 10_000;
 const defaultItems = 10_000;
 
 /** Maximum number of records, arrays and maps around a value. */
-const maxDepth = 16;
+export const maxDepth = 16;
 
 /** Maximum number of fields, those of nested records included: named types could multiply them without end. */
 const maxFields = 10_000;

@@ -1,5 +1,5 @@
 import type { RecordSchema } from '../../schemas/contracts.js';
-import { type EventField, eventShape, type FieldType } from '../../schemas/field-types.js';
+import { type EventField, eventShape, type FieldType, maxDepth } from '../../schemas/field-types.js';
 import { fileInvalid, type InputFile } from './formats/file-format.js';
 
 /** A column of a field, and the columns of the values inside it: `customer.age` is inside of `customer`. */
@@ -12,7 +12,10 @@ export interface Column<Cell> {
   parts: Map<string, Column<Cell>>;
 }
 
-/** Arranges the columns of a file, or the cells of a row, by the fields that they belong to. */
+/**
+ * Arranges the columns of a file, or the cells of a row, by the fields that they belong to. Columns deeper than any
+ * contract are of no field: their names may have a million dots.
+ */
 export function arrange<Cell>(
   columns: Iterable<readonly [string, Cell]>,
   { fields }: { fields: readonly EventField[] },
@@ -22,8 +25,10 @@ export function arrange<Cell>(
   for (const [path, cell] of columns) {
     const end = path.indexOf('.');
     if (!names.has(end === -1 ? path : path.slice(0, end))) continue;
+    const steps = path.split('.', maxDepth + 2);
+    if (steps.length > maxDepth + 1) continue;
     let column: Column<Cell> = { path: '', parts };
-    for (const step of path.split('.')) {
+    for (const step of steps) {
       let next = column.parts.get(step);
       if (next === undefined) {
         next = { path: column.path === '' ? step : `${column.path}.${step}`, parts: new Map() };

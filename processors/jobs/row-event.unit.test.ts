@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { RecordSchema } from '../../schemas/contracts.js';
+import type { AvroType, RecordSchema } from '../../schemas/contracts.js';
 import { eventSchema, fieldErrors, InvalidEvent } from '../../schemas/event-schema.js';
 import { type DecimalColumns, examine } from './formats/examine.js';
 import type { InputFile } from './formats/file-format.js';
@@ -295,6 +295,22 @@ describe('nested values of a row', () => {
     );
     const fitting = { id: 'a', 'customer.age': '1', 'readings.0': '1.500' };
     expect(orderOf(fitting, new Set(['readings.0']))).toMatchObject({ readings: [1.5] });
+  });
+
+  it('are in no column that is deeper than contracts may be', () => {
+    const deep = `payer.age${'.x'.repeat(100_000)}`;
+    const row = { id: 'a', 'customer.age': '1', 'readings.0': '1' };
+    expect(orderOf({ ...row, [deep]: '1' })).toEqual(orderOf(row));
+    checkColumns({ columns: [...Object.keys(row), deep] }, order);
+    let type: AvroType = 'int';
+    for (let depth = 16; depth > 0; depth--)
+      type = { type: 'record', name: `R${depth}`, fields: [{ name: 'x', type }] };
+    const deepest: RecordSchema = { type: 'record', name: 'Deepest', fields: [{ name: 'x', type }] };
+    const path = Array.from({ length: 17 }, () => 'x').join('.');
+    checkColumns({ columns: [path] }, deepest);
+    const validate = (given: unknown): object => given as object;
+    const value = toEvent({ values: { [path]: '7' } }, deepest, { validate }, false);
+    expect(JSON.stringify(value)).toBe(`${'{"x":'.repeat(17)}7${'}'.repeat(17)}`);
   });
 
   it('need the columns of what is required, in one way', () => {
