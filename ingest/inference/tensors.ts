@@ -137,13 +137,17 @@ interface Elements {
 /** Reads a list for each row, from data that is flat or nested like the shape. */
 function readLists(
   { name, shape }: InputTensor,
-  { nullable }: EventTensor,
+  { nullable, nullableElements }: EventTensor,
   { data, count, isWrong, refuse }: Elements,
 ): unknown[] {
   const lengths = shape.slice(1);
-  const isNested =
-    data.length === count && data.some((each) => Array.isArray(each) || (nullable && each === null));
   const width = lengths.reduce((product, length) => product * length, 1);
+  // With one element a row, null may be the element of flat data or, nested, in place of the list.
+  const isEither = width === 1 && nullableElements;
+  const isNested =
+    data.length === count &&
+    (data.some((each) => Array.isArray(each)) ||
+      (nullable && !isEither && data.every((each) => each === null)));
   if (!isNested && data.length !== count * width)
     throw inferInvalid(`Input ${name} has ${data.length} elements, its shape says ${count * width}.`);
   // Lists of no elements would cost as much as their shape says, and no data.

@@ -36,6 +36,7 @@ const order: RecordSchema = {
     { name: 'window', type: { type: 'array', items: 'double' }, minItems: 3, maxItems: 3 },
     { name: 'grid', type: { type: 'array', items: { type: 'array', items: ['null', 'float'] } } },
     { name: 'flags', type: ['null', { type: 'array', items: 'boolean' }] },
+    { name: 'counts', type: ['null', { type: 'array', items: ['null', 'int'] }], default: null },
     { name: 'words', type: { type: 'array', items: 'string' } },
     { name: 'gaps', type: { type: 'array', items: ['null', { type: 'array', items: 'int' }] } },
     { name: 'tags', type: ['null', { type: 'map', values: 'double' }] },
@@ -73,6 +74,7 @@ it('gives every value of a contract an input, with its type and shape', () => {
     ['window', 'FP64', [-1, 3]],
     ['grid', 'FP32', [-1, -1, -1]],
     ['flags', 'BOOL', [-1, -1]],
+    ['counts', 'INT32', [-1, -1]],
     ['words', 'BYTES', [-1]],
     ['gaps', 'BYTES', [-1]],
     ['tags', 'BYTES', [-1]],
@@ -107,6 +109,18 @@ it('reads lists from flat and from nested data', () => {
     { flags: null },
   ]);
   expect(rowsOf(tensor('flags', 'BOOL', [2, 0], []))).toEqual([{ flags: [] }, { flags: [] }]);
+});
+
+it('reads null in flat data as an element, and among lists as no list', () => {
+  const counts = (shape: number[], ...data: unknown[]): unknown[] =>
+    rowsOf(tensor('counts', 'INT32', shape, data)).map((row) => row['counts']);
+  expect(counts([2, 1], 5, null)).toEqual([[5], [null]]);
+  expect(counts([2, 1], null, null)).toEqual([[null], [null]]);
+  expect(counts([2, 1], [5], null)).toEqual([[5], null]);
+  expect(counts([1, 2], null, 5)).toEqual([[null, 5]]);
+  expect(counts([2, 2], null, null)).toEqual([null, null]);
+  expect(counts([2, 2], [null, 1], null)).toEqual([[null, 1], null]);
+  expect(rowsOf(tensor('flags', 'BOOL', [2, 1], [null, null]))).toEqual([{ flags: null }, { flags: null }]);
 });
 
 it('reads maps, other lists, and lists of different lengths as JSON text', () => {
