@@ -13,7 +13,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 const { values: options, positionals } = parseArgs({
-  options: { project: { type: 'boolean' } },
+  options: { project: { type: 'boolean' }, mlflow: { type: 'boolean' } },
   allowPositionals: true,
 });
 const [document = 'README.md'] = positionals;
@@ -22,8 +22,14 @@ const parent = mkdtempSync(join(tmpdir(), 'millrace-follow-'));
 const clone = join(parent, 'millrace');
 const folder = options.project ? join(parent, 'my-project') : clone;
 const cache = process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache');
-const python = join(cache, 'millrace', 'python-models', 'bin');
-const env = { ...process.env, PATH: `${python}${delimiter}${process.env.PATH}` };
+const python = join(cache, 'millrace', options.mlflow ? 'mlflow' : 'python-models', 'bin');
+const env = {
+  ...process.env,
+  PATH: `${python}${delimiter}${process.env.PATH}`,
+  // Jobs of MLflow's server would need packages that a registry does not use.
+  MLFLOW_SERVER_ENABLE_JOB_EXECUTION: 'false',
+  DO_NOT_TRACK: 'true',
+};
 let system;
 let screen = '';
 let failed = 0;
