@@ -8,6 +8,11 @@ import { implausible } from './plausibility.js';
 import type { ModelArtifact } from './registry.js';
 import { elementDtype, type ModelRow } from './tensors.js';
 
+interface AnsweredRow {
+  row: ModelRow;
+  result: ModelOutput;
+}
+
 /** Trees sum float32 values of the size of the largest prediction. */
 const float32Tolerance = 1e-5;
 /** float16 has 11 bits: a step is up to 1e-3 of a number. */
@@ -69,16 +74,9 @@ export async function proveGolden(
   const results = await run(rows, 'the golden rows as a batch');
   rows.forEach((_, index) => check(index, results[index], 'in a batch'));
   for (const { row, result } of await tryRows(drawRows(rows), predict)) {
-    const values = brief(row);
-    if (result instanceof MillraceError) {
-      throw refused(
-        `a row of values from golden rows, ${values}, has no score: ${result.message}`,
-        noScoreAdvice,
-      );
-    }
     const nonsense = implausible(manifest.output, result);
     if (nonsense === undefined) continue;
-    throw refused(`a row of values from golden rows, ${values}, ${nonsense}`, scaleAdvice);
+    throw refused(`a row of values from golden rows, ${brief(row)}, ${nonsense}`, scaleAdvice);
   }
   return results.filter((result): result is ModelOutput => !(result instanceof MillraceError));
 }
@@ -95,22 +93,25 @@ const scaleAdvice =
 const notEncodedAdvice = 'Correct golden.json, or the input in model.json';
 
 /**
- * Scores rows that may be impossible together: one that the graph fails on is left out, as it would be as an event.
+ * Scores rows that may be impossible together: one that the graph fails on, or has no number for, such as the logarithm
+ * of a negative difference, is left out, as it would be as an event.
  *
  * @throws a retriable error of the model.
  */
 async function tryRows(
   rows: readonly ModelRow[],
   predict: (rows: readonly ModelRow[]) => Promise<RowResult[]>,
-): Promise<{ row: ModelRow; result: RowResult }[]> {
+): Promise<AnsweredRow[]> {
   if (rows.length === 0) return [];
   try {
     const results = await predict(rows);
-    return results.map((result, index) => ({ row: rows[index] ?? [], result }));
+    return results.flatMap((result, index) =>
+      result instanceof MillraceError ? [] : [{ row: rows[index] ?? [], result }],
+    );
   } catch (error) {
     if (!(error instanceof MillraceError) || error.retriable) throw error;
     if (rows.length === 1) return [];
-    const alone: { row: ModelRow; result: RowResult }[] = [];
+    const alone: AnsweredRow[] = [];
     for (const row of rows) alone.push(...(await tryRows([row], predict)));
     return alone;
   }
