@@ -1,5 +1,5 @@
 import type { ModelInput, ModelManifest } from './manifest.js';
-import { elementDtype, inputTensorsOf, isFloat, kindOf, numberMisfit } from './tensors.js';
+import { elementDtype, inputTensorsOf, isFloat, kindOf, numberMisfit, widthOf } from './tensors.js';
 
 /** A field of model.json that contradicts another. */
 export interface ManifestProblem {
@@ -14,6 +14,7 @@ export function checkManifest(manifest: ModelManifest): ManifestProblem[] {
     ...inputs.flatMap((input, index) =>
       inputProblems(input, runtime).map(([key, problem]) => ({ path: ['inputs', index, key], problem })),
     ),
+    ...sizeProblems(inputs),
     ...sharedTensorProblems(manifest),
     ...outputProblems(manifest),
   ];
@@ -48,7 +49,12 @@ function missingMisfit(
   { dtype, encoding, missing }: ModelInput,
   element: ModelInput['dtype'],
 ): string | undefined {
-  if (missing === undefined || missing === 'refuse') return undefined;
+  if (missing === undefined) return undefined;
+  const code = missing === 'nan' || missing === 'refuse' ? encodingOf(encoding, missing) : undefined;
+  if (code !== undefined) {
+    return `is '${missing}', which is also a text of the encoding: for that text use its number, ${code}; otherwise write the text in another case in the encoding, which makes no difference to events`;
+  }
+  if (missing === 'refuse') return undefined;
   if (missing === 'nan') {
     return isFloat(dtype)
       ? undefined
@@ -57,12 +63,27 @@ function missingMisfit(
   const kind = kindOf(dtype);
   if (kind === 'number' && typeof missing === 'string') {
     // Spelled as in the encoding, so that a reader finds it there.
-    if (encoding !== undefined && Object.hasOwn(encoding, missing)) return undefined;
+    if (encodingOf(encoding, missing) !== undefined) return undefined;
     return `is '${missing}', but the input is ${dtype}: use refuse, nan, ${encoding === undefined ? '' : 'a text of the encoding, '}or a number`;
   }
   if (typeof missing !== kind) return `is ${missing}, but the input is ${dtype}: use refuse or a ${kind}`;
   const misfit = typeof missing === 'number' ? numberMisfit(missing, element) : undefined;
   return misfit && `is ${missing}, which is not ${misfit} (${element})`;
+}
+
+function encodingOf(encoding: ModelInput['encoding'], text: string): number | undefined {
+  return encoding !== undefined && Object.hasOwn(encoding, text) ? encoding[text] : undefined;
+}
+
+/** Elements of all inputs of a row: more than an event can have, and few enough for memory. */
+const maxElements = 1_000_000;
+
+function sizeProblems(inputs: readonly ModelInput[]): ManifestProblem[] {
+  let elements = 0;
+  const at = inputs.findIndex(({ shape }) => (elements += widthOf(shape)) > maxElements);
+  if (at === -1) return [];
+  const problem = `makes rows of more than ${maxElements} elements, which is the most for all inputs together`;
+  return [{ path: ['inputs', at, 'shape'], problem }];
 }
 
 function sharedTensorProblems({ inputs, runtime }: ModelManifest): ManifestProblem[] {

@@ -69,6 +69,8 @@ describe('parseManifest', () => {
     const output = { name: 'probabilities', dtype: 'float32', classes: ['a', 'b', 'c'] };
     const outputs = [{ name: 'embedding', tensor: 'e', dtype: 'float32' }];
     expect(parse({ inputs, runtime, output, outputs })).toMatchObject({ inputs, runtime, output, outputs });
+    const odd = [{ name: 'odd', dtype: 'float32', missing: 'nan', encoding: { NaN: 7 } }];
+    expect(parse({ inputs: odd }).inputs).toEqual(odd);
   });
 
   const x = { name: 'x', dtype: 'float32' };
@@ -117,6 +119,26 @@ describe('parseManifest', () => {
       'a text for a missing number',
       { inputs: [{ ...x, missing: 'none' }] },
       /inputs\.0\.missing: is 'none', but the input is float32/,
+    ],
+    [
+      'a missing value that is also a text of the encoding',
+      { inputs: [{ ...x, missing: 'nan', encoding: { a: 1, nan: 7 } }] },
+      /inputs\.0\.missing: is 'nan', which is also a text of the encoding: for that text use its number, 7/,
+    ],
+    [
+      'a refusal that is also a text of the encoding',
+      { inputs: [{ ...x, missing: 'refuse', encoding: { refuse: 0 } }] },
+      /inputs\.0\.missing: is 'refuse', which is also a text of the encoding/,
+    ],
+    [
+      'more elements than a row may have',
+      {
+        inputs: [
+          { ...x, shape: [1000, 500] },
+          { ...y, tensor: 'y', shape: [1e9], missing: 0 },
+        ],
+      },
+      /inputs\.1\.shape: makes rows of more than 1000000 elements/,
     ],
     [
       'a number for a missing text',
