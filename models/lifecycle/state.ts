@@ -64,9 +64,15 @@ export function applyModelEvent(
 ): LifecycleState {
   // Compaction works by key: an event with a wrong key could disappear or reappear.
   if (key !== modelEventKey(event) || !isDate(event.at)) return state;
+  if (event.version !== null && !isFolderName(event.version)) return state;
   const before = state.get(event.model) ?? unknownModel(event.model);
   const after = applyToModel(before, event, offset);
   return after === before ? state : new Map(state).set(event.model, after);
+}
+
+/** Whether a version names a folder, as each one does: paths are made of it. Start-up takes any folder's name. */
+function isFolderName(version: string): boolean {
+  return version !== '' && !version.startsWith('.') && !/[/\\\0]/.test(version);
 }
 
 /** Returns the state of a model without events. */

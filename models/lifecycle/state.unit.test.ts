@@ -29,6 +29,21 @@ describe('applyModelEvent', () => {
     expect(applyModelEvent(before, event, { key: modelEventKey(event), offset: 1 })).toBe(before);
   });
 
+  it.each(['', '.', '..', '.hidden', 'a/../../b', '1+/../../other', '1\\2', '1\0'])(
+    'skips an event of a version that is no folder (%j)',
+    (version) => {
+      for (const kind of ['registered', 'champion', 'challenger'] as const) {
+        const before = stateOf({}, { kind });
+        const event = { ...base, kind, version };
+        expect(applyModelEvent(before, event, { key: modelEventKey(event), offset: 2 })).toBe(before);
+      }
+    },
+  );
+
+  it.each(['1', '2024-06_b.1', '1+0123456789ab', 'June 2024 (b)'])('has the version %s', (version) => {
+    expect([...(stateOf({ version }).get('m')?.versions.keys() ?? [])]).toEqual([version]);
+  });
+
   it('has registered versions and both aliases of the newest events', () => {
     const state = stateOf(
       {},
