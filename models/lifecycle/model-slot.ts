@@ -212,7 +212,9 @@ export class ModelSlot {
     const { runtime, roots, batching, metrics } = this.#options;
     const { folder } = await findVersion(roots, { name: this.#model, version, digest });
     const served = new ServedVersion(await runtime.load(folder), batching, metrics, digest);
-    this.#loaded.set(digest, served);
+    // Once it is closed, nothing else would unload it.
+    if (this.#closed) void served.retire();
+    else this.#loaded.set(digest, served);
     return served;
   }
 

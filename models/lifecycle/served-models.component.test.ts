@@ -11,7 +11,7 @@ import { Serde } from '../../streams/serde.js';
 import { createStreams, type Streams } from '../../streams/streams.js';
 import { systemTopics, systemTopicSpecs } from '../../streams/topics.js';
 import { openModel } from '../registry.js';
-import { createModelRuntime, type ModelRuntime } from '../runtime.js';
+import { createModelRuntime, type LoadedModel, type ModelRuntime } from '../runtime.js';
 import { testingModels } from '../testing/copy-model.js';
 import { writeSummingVersion } from '../testing/summing-version.js';
 import { ModelLifecycle } from './lifecycle.js';
@@ -73,9 +73,15 @@ async function begin(versions = 1, digestOf = ({ digest }: ModelManifest): strin
 }
 
 /** Creates the lifecycle, runtime and served models of another process. */
-async function serve({ model, root }: Life): Promise<{ served: ServedModels; runtime: ModelRuntime }> {
+async function serve(life: Life): Promise<{ served: ServedModels; runtime: ModelRuntime }> {
   const runtime = createModelRuntime();
   onTestFinished(() => runtime.close());
+  const served = await servedBy(runtime, life);
+  await served.add(life.model);
+  return { served, runtime };
+}
+
+async function servedBy(runtime: ModelRuntime, { model, root }: Life): Promise<ServedModels> {
   const served = new ServedModels({
     lifecycle: await openLifecycle(model),
     runtime,
@@ -85,8 +91,7 @@ async function serve({ model, root }: Life): Promise<{ served: ServedModels; run
     logger: silentLogger,
   });
   onTestFinished(() => served.close());
-  await served.add(model);
-  return { served, runtime };
+  return served;
 }
 
 const championOf = ({ champion }: ServedModel): string => champion.version.manifest.version;
@@ -247,6 +252,28 @@ describe('served models', () => {
     served.remove(life.model);
     expect(served.find(life.model)).toBeUndefined();
     expect(await version.predict([[1, 2, 3]])).toEqual([expect.objectContaining({ code: 'MODEL_UNLOADED' })]);
+  });
+
+  it('unload a model that is no longer used before it has loaded', async () => {
+    const life = await begin(1);
+    const runtime = createModelRuntime();
+    onTestFinished(() => runtime.close());
+    const loaded: LoadedModel[] = [];
+    const served = await servedBy(
+      {
+        ...runtime,
+        async load(path) {
+          const model = await runtime.load(path);
+          loaded.push(model);
+          served.remove(life.model);
+          return model;
+        },
+      },
+      life,
+    );
+    await served.add(life.model);
+    expect(loaded).toHaveLength(1);
+    await expect(loaded[0]?.predict([[1, 2, 3]])).rejects.toMatchObject({ code: 'MODEL_UNLOADED' });
   });
 });
 
