@@ -57,16 +57,24 @@ export function planOutputs(
   const candidates = candidatesOf(graph, seen, choice);
   const notes: string[] = [];
   const chosen = choose(graph, candidates, choice, notes);
-  const label = labelOf(graph, seen, chosen);
-  const { classes, note } = classesOf(graph, seen, chosen, label, choice);
+  const found = labelOf(graph, seen, chosen);
+  const { classes, note } = classesOf(graph, seen, chosen, found, choice);
   if (note !== undefined) notes.push(note);
+  const stranger =
+    classes === undefined ? undefined : labelsIn(seen, found).find((each) => !classes.includes(each));
+  // Only --classes can name others than the graph's.
+  const label = stranger === undefined ? found : undefined;
+  if (stranger !== undefined)
+    notes.push(
+      `The labels of ${found} in the graph, such as '${stranger}', are not the given classes: the label is the class with the largest number.`,
+    );
   const column = columnOf(chosen, classes, choice, notes);
   const isShares = classes !== undefined && areShares(seen.get(chosen.tensor), chosen.width);
   if (classes !== undefined && !isShares)
     notes.push(
       `${chosen.name} is not a probability for each class, because its numbers do not add up to 1: its scale is "number".`,
     );
-  const further = furtherOutputs(graph, seen, candidates, [chosen.name, chosen.tensor, label]);
+  const further = furtherOutputs(graph, seen, candidates, [chosen.name, chosen.tensor, found]);
   return {
     runtime: {
       output_tensor: chosen.name,
@@ -170,6 +178,10 @@ function labelOf(
   return labels.length === 1 ? labels[0]?.name : undefined;
 }
 
+function labelsIn(seen: ReadonlyMap<string, SeenOutput>, label: string | undefined): string[] {
+  return label === undefined ? [] : (seen.get(label)?.values.map(String) ?? []);
+}
+
 function classesOf(
   { classLabels }: Graph,
   seen: ReadonlyMap<string, SeenOutput>,
@@ -184,7 +196,7 @@ function classesOf(
     );
   }
   if (column !== undefined || isSingle || width < 2 || !isFloat(dtype)) return {};
-  const seenLabels = label === undefined ? [] : (seen.get(label)?.values.map(String) ?? []);
+  const seenLabels = labelsIn(seen, label);
   const fits = (classes: readonly string[]): boolean =>
     classes.length === width && seenLabels.every((each) => classes.includes(each));
   if (zipped !== undefined && fits(zipped)) return { classes: zipped };

@@ -1,4 +1,5 @@
 import { MillraceError } from '../../platform/errors.js';
+import { fromFloat16 } from '../float16.js';
 import { type Feature, InputEncoder } from '../input-encoder.js';
 import type { ModelInput, ModelManifest } from '../manifest.js';
 import { withFloatOutput } from '../onnx-file.js';
@@ -111,8 +112,7 @@ export function seenOutputs({ tensors }: RanRows): Map<string, SeenOutput> {
   for (const outputs of tensors) {
     for (const [name, { data, dtype }] of outputs ?? []) {
       const each = seen.get(name) ?? { width: data.length, values: [] };
-      if (dtype !== 'float16')
-        each.values.push(...Array.from<number | string | bigint>(data).map(toPlain(dtype)));
+      each.values.push(...Array.from<number | string | bigint>(data).map(toPlain(dtype)));
       seen.set(name, each);
     }
   }
@@ -120,6 +120,7 @@ export function seenOutputs({ tensors }: RanRows): Map<string, SeenOutput> {
 }
 
 function toPlain(dtype: string): (value: number | string | bigint) => number | string {
+  if (dtype === 'float16') return (bits) => fromFloat16(Number(bits));
   if (dtype === 'bool') return (value) => (value === 1 ? 'true' : 'false');
   return (value) => (typeof value === 'bigint' ? String(value) : value);
 }
