@@ -110,6 +110,35 @@ it('at the start promotes what a killed process had only registered', async () =
   expect(champion()).toBe(version);
 });
 
+it.each([
+  ['another description', () => project.change(`models/${model}/1/model.json`, { description: 'Another.' })],
+  [
+    'other golden rows',
+    () => project.change(`models/${model}/1/golden.json`, { rows: [{ features: [2, 2, 2], prediction: 6 }] }),
+  ],
+])('takes a version that was unregistered, whose folder is left, with %s', async (_, change) => {
+  await project.train(model, '1', 'again');
+  const { version = '' } = await take('1');
+  await options.lifecycle.rollback(model, 'test');
+  await options.lifecycle.unregister(model, version, {}, 'test');
+  await change();
+  expect(await take('1')).toMatchObject({ version });
+  expect(champion()).toBe(version);
+  const { manifest } = await openModel(options.root, model, version);
+  const { description } = (await openModel(project.path('models'), model, '1')).manifest;
+  expect(manifest.description).toBe(description);
+});
+
+it('takes a version of which a killed process left an incomplete folder', async () => {
+  await project.train(model, '1', 'again');
+  const { version = '' } = await take('1');
+  await options.lifecycle.rollback(model, 'test');
+  await options.lifecycle.unregister(model, version, {}, 'test');
+  await project.remove(`registered/${model}/${version}/model.json`);
+  expect(await take('1')).toMatchObject({ version });
+  expect(await listVersions(options.root, model)).toEqual([version]);
+});
+
 it('keeps the last few versions of changed folders', { timeout: 60_000 }, async () => {
   const taken: string[] = [];
   for (let nth = 0; nth < 9; nth++) {

@@ -66,15 +66,32 @@ export async function takeOver(
   if (isStart && (!isChanged || wasChosen)) return { digest };
   const name = same?.version ?? (isChanged ? `${version}+${digest.slice(0, 12)}` : version);
   if (same === undefined) {
+    if (isChanged) await removeLeftover(model, name, { lifecycle, root });
     const fill = (staging: string): Promise<void> => copyAs(name, folder, staging);
     await registrar.register(model, fill, { client: source, source: () => source, mayDiffer: true });
   }
   const state = await lifecycle.promote(model, name, source);
   for (const old of outdated(state)) {
     await lifecycle.unregister(model, old, {}, source);
+    // In this order: a registered version without its folder could be promoted.
     await rm(join(root, model, old), { recursive: true, force: true });
   }
   return { digest, version: name };
+}
+
+/**
+ * Removes the folder of a version that is not registered. A process that was killed while it registered or removed the
+ * version, and `models unregister`, leave it. Its golden rows may be others, which its name does not tell.
+ */
+async function removeLeftover(
+  model: string,
+  version: string,
+  { lifecycle, root }: Pick<TakeOverOptions, 'lifecycle' | 'root'>,
+): Promise<void> {
+  await lifecycle.catchUp();
+  const { champion, challenger, versions } = lifecycle.get(model);
+  if (versions.has(version) || [champion?.version, challenger?.version].includes(version)) return;
+  await rm(join(root, model, version), { recursive: true, force: true });
 }
 
 async function copyAs(version: string, from: string, to: string): Promise<void> {
