@@ -5,7 +5,7 @@ import { MillraceError, messageOf } from '../../platform/errors.js';
 import { tryPipeline } from '../../processors/pipelines/load-pipelines.js';
 import { registeredModels } from '../../processors/pipelines/open-pipelines.js';
 import type { Context, Role } from '../context.js';
-import { type PartState, readProject } from './project-files.js';
+import { type PartState, type ProjectState, readProject } from './project-files.js';
 import { ProjectWatch } from './watch-project.js';
 
 let hooked = false;
@@ -28,8 +28,7 @@ export async function startDev(context: Context, registrar: ModelRegistrar): Pro
           detail: Array.from(dev.problems, ([name, problem]) => `${name}: ${problem}`).join('; '),
         },
   );
-  const known = await readProject(project, lifecycle.models);
-  await dev.takeAtStart(known);
+  const known = await dev.takeAtStart(await readProject(project, lifecycle.models));
   const watch = new ProjectWatch(
     { project, models: () => lifecycle.models, onChange: (changed) => dev.take(changed), logger },
     known,
@@ -46,7 +45,7 @@ class DevMode {
   readonly #failed = new Map<string, PartState | undefined>();
   /** Digest of each version folder. */
   readonly #digests = new Map<string, string>();
-  /** Models whose versions have been looked at. */
+  /** Models whose versions are watched: one that changes was touched. */
   readonly #models = new Set<string>();
   #loads = 0;
 
@@ -59,10 +58,17 @@ class DevMode {
     });
   }
 
-  /** Takes versions whose folders have changed while nothing watched them. */
-  async takeAtStart(known: ReadonlyMap<string, PartState>): Promise<void> {
-    for (const [name, state] of known) if (state.part.kind === 'version') await this.#attempt(name, state);
-    this.#noteModels();
+  /**
+   * Takes versions whose folders have changed while nothing watched them.
+   *
+   * @param found - the parts of the project.
+   * @returns those from which changes count: without the parts that could not be tried, which are to be passed again.
+   */
+  async takeAtStart(found: ProjectState): Promise<ProjectState> {
+    const again = new Set<string>();
+    for (const [name, state] of found)
+      if (state.part.kind !== 'pipeline') await this.#takeInOrder(name, state, again);
+    return new Map([...found].filter(([name]) => !again.has(name)));
   }
 
   /**
@@ -72,27 +78,27 @@ class DevMode {
    * @returns names of parts that could not be tried, because an engine is unavailable.
    */
   async take(changed: ReadonlyMap<string, PartState | undefined>): Promise<string[]> {
-    const again: string[] = [];
-    const take = async (name: string, state: PartState | undefined): Promise<void> => {
-      if (!(await this.#attempt(name, state))) again.push(name);
-    };
+    const again = new Set<string>();
+    const take = (name: string, state: PartState | undefined): Promise<void> =>
+      this.#takeInOrder(name, state, again);
     const isPipeline = (name: string): boolean => name.startsWith('processors/');
     for (const [name, state] of changed) if (isPipeline(name)) await take(name, state);
     for (const [name, state] of changed) if (!isPipeline(name)) await take(name, state);
     const failed = new Map(this.#failed);
     for (const [name, state] of failed)
       if (isPipeline(name) && (!changed.has(name) || changed.size > 1)) await take(name, state);
-    this.#noteModels();
-    return again;
+    return [...again];
+  }
+
+  /** Adds the name to `again` if the change could not be tried: also that of a model with such a version. */
+  async #takeInOrder(name: string, state: PartState | undefined, again: Set<string>): Promise<void> {
+    const waits = state?.part.kind === 'model' && [...again].some((other) => other.startsWith(`${name}/`));
+    if (waits || !(await this.#attempt(name, state))) again.add(name);
   }
 
   #forget(name: string): void {
     this.problems.delete(name);
     this.#failed.delete(name);
-  }
-
-  #noteModels(): void {
-    for (const model of this.#context.lifecycle.models) this.#models.add(model);
   }
 
   /** @returns whether the change was tried. */
@@ -122,11 +128,17 @@ class DevMode {
   async #takePart(name: string, state: PartState | undefined): Promise<string | undefined> {
     const { config, lifecycle, opened } = this.#context;
     if (state === undefined) {
-      if (!name.startsWith('processors/')) return undefined;
-      await opened.remove(name.split('/').at(-1) ?? '');
+      const [folder, ...rest] = name.split('/');
+      if (folder === 'models') this.#models.delete(rest.join('/'));
+      if (folder !== 'processors') return undefined;
+      await opened.remove(rest.at(-1) ?? '');
       return 'the pipeline is closed';
     }
     const { part } = state;
+    if (part.kind === 'model') {
+      this.#models.add(part.model);
+      return undefined;
+    }
     if (part.kind === 'version') {
       const registrar = this.#registrar;
       const root = registeredModels(config);

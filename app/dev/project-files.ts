@@ -1,6 +1,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { versionFiles } from '../../models/registration/install.js';
+import { isSystemError, messageOf } from '../../platform/errors.js';
 import {
   contractsFolder,
   modelsFolder,
@@ -8,9 +9,11 @@ import {
   pipelinesFolder,
 } from '../../processors/pipelines/load-pipelines.js';
 
-/** What may change in a project: a pipeline with its contract, or a version of a model. */
+/** What may change in a project: a pipeline with its contract, a version of a model, or which models are in use. */
 export type Part =
-  { kind: 'pipeline'; name: string } | { kind: 'version'; model: string; version: string; folder: string };
+  | { kind: 'pipeline'; name: string }
+  | { kind: 'version'; model: string; version: string; folder: string }
+  | { kind: 'model'; model: string };
 
 /** A part, and a text that differs after each change of its files. */
 export interface PartState {
@@ -21,9 +24,17 @@ export interface PartState {
 /** The parts of a project, by a name for logs. */
 export type ProjectState = ReadonlyMap<string, PartState>;
 
-/** Looks at the files of a project. What can't be read counts as absent. @param models - names of those in use. */
+/**
+ * Looks at the files of a project. A model comes after its versions.
+ *
+ * @param models - names of those in use.
+ * @throws Error if a folder is there but can't be listed now: its pipelines must not look removed.
+ */
 export async function readProject(project: string, models: readonly string[]): Promise<ProjectState> {
-  const names = await pipelineNames(project).catch(() => []);
+  const names = await pipelineNames(project).catch((error: unknown) => {
+    if (error instanceof Error && isSystemError(error.cause, 'ENOENT', 'ENOTDIR')) return [];
+    throw error;
+  });
   const pipelines = names.map(async (name): Promise<[string, PartState]> => {
     const folders = [
       join(pipelinesFolder(project), name),
@@ -36,10 +47,13 @@ export async function readProject(project: string, models: readonly string[]): P
   });
   const versions = models.map(async (model): Promise<[string, PartState][]> => {
     const parent = join(modelsFolder(project), model);
-    const found = (await entries(parent)).filter(
-      (entry) => entry.isDirectory() && !entry.name.startsWith('.'),
-    );
-    return Promise.all(
+    const listed = await readdir(parent, { withFileTypes: true }).catch((error: unknown) => {
+      // Versions in a folder that may not be read can't be used either.
+      if (isSystemError(error, 'ENOENT', 'ENOTDIR', 'EACCES', 'EPERM')) return [];
+      throw error;
+    });
+    const found = listed.filter((entry) => entry.isDirectory() && !entry.name.startsWith('.'));
+    const states = await Promise.all(
       found.map(async ({ name: version }) => {
         const folder = join(parent, version);
         const files = await Promise.all(versionFiles.map((file) => describe(join(folder, file))));
@@ -47,8 +61,10 @@ export async function readProject(project: string, models: readonly string[]): P
         return [`models/${model}/${version}`, { part, files: files.join('\n') }] as [string, PartState];
       }),
     );
+    return [...states, [`models/${model}`, { part: { kind: 'model', model }, files: '' }]];
   });
-  return new Map([...(await Promise.all(pipelines)), ...(await Promise.all(versions)).flat()]);
+  const [pipelineParts, modelParts] = await Promise.all([Promise.all(pipelines), Promise.all(versions)]);
+  return new Map([...pipelineParts, ...modelParts.flat()]);
 }
 
 /** Files elsewhere in the project that a pipeline.json names. */
@@ -66,15 +82,14 @@ async function namedFiles(project: string, pipeline: string): Promise<string[]> 
   }
 }
 
-/** Describes a file, or all files of a folder, by size and time of change. */
+/** Describes a file, or all files of a folder, by size and time of change; what can't be read, by the reason. */
 async function describe(path: string): Promise<string> {
-  const found = await stat(path).catch(() => undefined);
-  if (found === undefined) return '';
-  if (!found.isDirectory()) return `${path} ${found.size} ${found.mtimeMs} ${found.ino}`;
-  const inside = await Promise.all((await entries(path)).map(({ name }) => describe(join(path, name))));
-  return inside.join('\n');
-}
-
-async function entries(folder: string) {
-  return readdir(folder, { withFileTypes: true }).catch(() => []);
+  try {
+    const found = await stat(path);
+    if (!found.isDirectory()) return `${path} ${found.size} ${found.mtimeMs} ${found.ino}`;
+    const inside = await Promise.all((await readdir(path)).map((name) => describe(join(path, name))));
+    return inside.join('\n');
+  } catch (error) {
+    return isSystemError(error, 'ENOENT', 'ENOTDIR') ? '' : `${path} ${messageOf(error)}`;
+  }
 }
