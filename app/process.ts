@@ -1,7 +1,7 @@
 import { Mutex } from '../platform/mutex.js';
 import { shrinkDeadLetter, smallerDeadLetter } from '../processors/dead-letters/dead-letter.js';
 import type { OpenPipeline } from '../processors/pipelines/open-pipelines.js';
-import { StreamScorer } from '../processors/scoring/stream-scorer.js';
+import { maxRecordBytes, StreamScorer } from '../processors/scoring/stream-scorer.js';
 import type { Consumption } from '../streams/consumption.js';
 import { pipelineTopics, scoringGroup } from '../streams/topics.js';
 import type { Context, Role } from './context.js';
@@ -65,7 +65,7 @@ async function consume(context: Context, name: string): Promise<Consumption> {
     process: (records) => scorer().process(records),
     instead: (record, reason, refusals) => smallerDeadLetter(scorer().refused(record, reason), refusals),
     shrink: (record) => (record.topic === deadLetters ? shrinkDeadLetter(record) : record),
-    maxRecordBytes: 1_500_000,
+    maxRecordBytes,
   });
   watchConsumption(context, partOf(name), consumption);
   return consumption;

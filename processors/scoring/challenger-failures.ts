@@ -1,7 +1,8 @@
 import { messageOf } from '../../platform/errors.js';
 import type { Logger } from '../../platform/logger.js';
 import type { Metrics } from '../../platform/metrics.js';
-import type { ModelAssignment } from './model-router.js';
+import type { ModelManifest } from '../../models/manifest.js';
+import type { Role } from './model-router.js';
 
 const silenceMs = 10_000;
 
@@ -17,8 +18,8 @@ export class ChallengerFailures {
   }
 
   /** @param error - of the first of them. */
-  note({ alias, role }: ModelAssignment, events: number, error: unknown): void {
-    const { name, version } = alias.version.manifest;
+  note({ manifest, role }: { manifest: ModelManifest; role: Role }, events: number, error: unknown): void {
+    const { name, version } = manifest;
     this.#metrics.challengerFailures.inc({ model: name, model_version: version, role }, events);
     if (performance.now() < this.#quietUntil) return;
     this.#quietUntil = performance.now() + silenceMs;

@@ -120,7 +120,7 @@ export class Scorer {
     const failed = events.filter((_, nth) => scores[nth] instanceof MillraceError);
     if (failed.length === 0) return;
     const error = scores.find((score) => score instanceof MillraceError);
-    this.#failures.note(assignment, failed.length, error);
+    this.#noteFailures(assignment, failed.length, error);
     const champion = this.#router.champion(model);
     await this.#answer({ model, alias: champion, role: 'champion', events: failed }, answers);
   }
@@ -137,19 +137,28 @@ export class Scorer {
 
   async #scoreShadow(assignment: ModelAssignment, scores: (Score | undefined)[]): Promise<void> {
     const { model, events } = assignment;
-    if (this.#lateShadows.has(model)) return this.#failures.note(assignment, events.length, lateShadow());
+    if (this.#lateShadows.has(model)) return this.#noteFailures(assignment, events.length, lateShadow());
     const scoring = this.#scoreAssignment(assignment);
     try {
       const results = await this.#inTime(model, scoring);
       const failed = results.filter((result) => result instanceof MillraceError);
-      if (failed.length > 0) this.#failures.note(assignment, failed.length, failed[0]);
+      if (failed.length > 0) this.#noteFailures(assignment, failed.length, failed[0]);
       events.forEach(({ index }, nth) => {
         const result = results[nth];
         if (!(result instanceof MillraceError)) scores[index] = result;
       });
     } catch (error) {
-      this.#failures.note(assignment, events.length, error);
+      this.#noteFailures(assignment, events.length, error);
     }
+  }
+
+  /** Counts a shadow's score that cannot be kept. */
+  noteDropped({ by }: Score, reason: MillraceError): void {
+    this.#failures.note(by, 1, reason);
+  }
+
+  #noteFailures({ alias, role }: ModelAssignment, events: number, error: unknown): void {
+    this.#failures.note({ manifest: alias.version.manifest, role }, events, error);
   }
 
   /**

@@ -6,7 +6,7 @@ import { parseTime } from '../../schemas/times.js';
 import { cloudEventAttribute, cloudEventHeaders } from '../../streams/cloud-events.js';
 import { jsonObject } from '../../streams/json-value.js';
 import type { NewRecord, StreamRecord } from '../../streams/records.js';
-import { unreadableHeader } from '../../streams/records.js';
+import { sizeOf, unreadableHeader } from '../../streams/records.js';
 import { schemaIdOf, type Serde } from '../../streams/serde.js';
 import { deadLetterRecord } from '../dead-letters/dead-letter.js';
 import { asDeadLetterReason, reasonOf } from '../dead-letters/reasons.js';
@@ -23,6 +23,9 @@ import {
   parseOutputs,
   type ReceivedEvent,
 } from './prediction.js';
+
+/** Most bytes of the records that follow from an event: its topics take 2 MiB in a batch. */
+export const maxRecordBytes = 1_500_000;
 
 export interface StreamScorerOptions {
   pipeline: OpenPipeline;
@@ -101,14 +104,21 @@ export class StreamScorer {
       const score = item.kind === 'scored' ? item.prediction : (scores.next().value ?? outputMissing());
       const answer = 'by' in score ? makePrediction(name, item.event, score, this.#now()) : score;
       const failed = answer instanceof MillraceError;
-      outputs.push(failed ? this.#deadLetter(item, answer) : this.#prediction(item, answer));
+      const own = failed ? this.#deadLetter(item, answer) : this.#prediction(item, answer);
+      outputs.push(own);
       const shadow = shadows.next().value;
       if (shadow === undefined) continue;
       const beside = makePrediction(name, item.event, shadow, this.#now());
       // A call may have been answered by the version that is in shadow now: then it is one prediction, and an
       // answer.
-      if (failed || answer.prediction_id !== beside.prediction_id)
-        outputs.push(this.#prediction(item, beside));
+      if (!failed && answer.prediction_id === beside.prediction_id) continue;
+      const record = this.#predictionRecord(item, beside);
+      if (sizeOf(own) + sizeOf(record) > maxRecordBytes)
+        this.#pipeline.scorer.noteDropped(shadow, tooLarge());
+      else {
+        this.#count(beside);
+        outputs.push(record);
+      }
     }
     return outputs;
   }
@@ -214,13 +224,21 @@ export class StreamScorer {
     return undefined;
   }
 
-  #prediction({ record, eventId }: Item, prediction: Prediction): NewRecord {
+  #prediction(item: Item, prediction: Prediction): NewRecord {
+    const { model, model_version } = prediction;
+    this.#count(prediction);
+    item.record.span?.setAttributes({ 'millrace.model': model, 'millrace.model_version': model_version });
+    return this.#predictionRecord(item, prediction);
+  }
+
+  #count({ pipeline, model, model_version, role }: Prediction): void {
+    this.#metrics.predictions.inc({ pipeline, model, model_version, role });
+  }
+
+  #predictionRecord({ record, eventId }: Item, prediction: Prediction): NewRecord {
     const { schemaId, type } = this.#pipeline.prediction;
     const { predictions: topic } = this.#pipeline.topics;
-    const { pipeline, model, model_version, role } = prediction;
-    this.#metrics.predictions.inc({ pipeline, model, model_version, role });
-    if (role !== 'shadow')
-      record.span?.setAttributes({ 'millrace.model': model, 'millrace.model_version': model_version });
+    const { pipeline } = prediction;
     return {
       topic,
       key: record.key ?? eventId,
@@ -248,4 +266,12 @@ export class StreamScorer {
       eventId,
     });
   }
+}
+
+/** A shadow never affects an event: its record would be refused together with that of the answer. */
+function tooLarge(): MillraceError {
+  return new MillraceError(
+    'RECORD_TOO_LARGE',
+    `Its prediction and the answer have more than ${maxRecordBytes} bytes, which the log may refuse together.`,
+  );
 }

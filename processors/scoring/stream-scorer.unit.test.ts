@@ -153,6 +153,21 @@ describe('events', () => {
     expect(outputs.map((output) => decode(output).outputs)).toEqual(['{"sum":3}', '{"sum":3}']);
     expect(new Set(outputs.map((output) => decode(output).prediction_id)).size).toBe(2);
   });
+
+  test('are answered without the prediction of a shadow that is too large for the log', async () => {
+    const large = new ToyModel('2');
+    const vector = Array.from({ length: 200_000 }, () => 0.123456);
+    large.predict = (rows) =>
+      Promise.resolve(rows.map(() => ({ score: 1, label: null, outputs: { vector } })));
+    await open({ challenger: { ...large.alias(2), shadow: true, canaryShare: 0 } });
+    const output = await processOne(event(avro({ a: 1, b: 2 })));
+    expect(decode(output)).toMatchObject({ role: 'champion', score: 3 });
+    expect((await toy.metrics.challengerFailures.get()).values).toMatchObject([
+      { labels: { model: 'toy', model_version: '2', role: 'shadow' }, value: 1 },
+    ]);
+    const counted = (await toy.metrics.predictions.get()).values.map(({ labels }) => labels.role);
+    expect(counted).toEqual(['champion']);
+  });
 });
 
 describe('dead letters', () => {
