@@ -51,11 +51,21 @@ export async function countFailures(
   return row?.count ?? 0;
 }
 
-/** Returns the first prediction of each event of a range. @throws {MillraceError} as {@link translateError}. */
-export function findAnswers(client: ClickHouseClient, range: EventIdRange): Promise<AnswerRow[]> {
+/**
+ * Returns the first prediction of each event of a range.
+ *
+ * @param withOutputs - whether `outputs`, which may be large, is read; `{}` otherwise. Default true.
+ * @throws {MillraceError} as {@link translateError}.
+ */
+export function findAnswers(
+  client: ClickHouseClient,
+  range: EventIdRange,
+  withOutputs = true,
+): Promise<AnswerRow[]> {
+  const outputs = withOutputs ? 'outputs' : `'{}'`;
   const query = `SELECT event_id, first.1 AS score, first.2 AS label, first.3 AS model, first.4 AS model_version, first.5 AS features,
       first.6 AS outputs FROM (
-    SELECT event_id, argMin((score, label, model, model_version, features, outputs), predicted_at) AS first
+    SELECT event_id, argMin((score, label, model, model_version, features, ${outputs}), predicted_at) AS first
     FROM ${predictions} GROUP BY event_id)`;
   return select<AnswerRow>(client, query, { ...range });
 }

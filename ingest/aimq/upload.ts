@@ -85,7 +85,7 @@ async function predict(
   file: ParsedFile,
 ): Promise<PricedRow[]> {
   const decimals = await file.decimals();
-  const options = { client, pipeline, job, typed: file.format.typed, decimals };
+  const options = { client, pipeline, job, typed: file.format.typed, decimals, outputs: false };
   const answers: PricedRow[] = [];
   for await (const rows of file.rows({ maxRows: rowsPerQuery })) {
     const outcomes = await findOutcomes(options, rows, answers.length + 1);

@@ -1,5 +1,7 @@
 import type { ClickHouseClient } from '@clickhouse/client';
 import { type AnswerRow, type FailureRow, findAnswers, findFailures } from '../../analytics/job-queries.js';
+import type { OutputShapes } from '../../models/outputs.js';
+import { widthOf } from '../../models/tensors.js';
 import type { OpenPipeline } from '../pipelines/open-pipelines.js';
 import { isSameEvent, outputsOf } from '../scoring/prediction.js';
 import { InvalidEvent } from '../../schemas/event-schema.js';
@@ -10,6 +12,16 @@ import { toEvent } from './row-event.js';
 
 /** Rows whose outcomes are looked up together. */
 export const rowsPerQuery = 2_000;
+/** Elements of outputs that are looked up together. */
+const elementsPerQuery = 200_000;
+
+/** Returns how many rows are looked up together with outputs of these dimensions, so that they fit memory. */
+export function rowsWithOutputs(versions: readonly { outputShapes: OutputShapes }[]): number {
+  const elements = versions.map(({ outputShapes }) =>
+    Object.values(outputShapes).reduce((sum, shape) => sum + widthOf(shape), 0),
+  );
+  return Math.max(1, Math.min(rowsPerQuery, Math.floor(elementsPerQuery / Math.max(1, ...elements))));
+}
 
 export interface OutcomeOptions {
   client: ClickHouseClient;
@@ -18,6 +30,8 @@ export interface OutcomeOptions {
   /** In the file's format. */
   typed: boolean;
   decimals: DecimalColumns;
+  /** Whether the outputs of the models are wanted. */
+  outputs: boolean;
 }
 
 /** The outcome of a row. */
@@ -75,12 +89,13 @@ export function toAddedValues({ score_column }: Job, { answer, error }: RowOutco
  * @throws MillraceError, retriable, when ClickHouse is unavailable.
  */
 export async function findOutcomes(
-  { client, pipeline, job, typed, decimals }: OutcomeOptions,
+  { client, pipeline, job, typed, decimals, outputs }: OutcomeOptions,
   rows: readonly ParsedRow[],
   first: number,
 ): Promise<RowOutcome[]> {
   const range = { from: rowEventId(job, first), to: rowEventId(job, first + rows.length) };
-  const answers = new Map((await findAnswers(client, range)).map((answer) => [answer.event_id, answer]));
+  const found = await findAnswers(client, range, outputs);
+  const answers = new Map(found.map((answer) => [answer.event_id, answer]));
   let failures: Map<string, FailureRow> | undefined;
   const outcomes: RowOutcome[] = [];
   for (const [index, row] of rows.entries()) {

@@ -3,9 +3,9 @@ import { expect, it } from 'vitest';
 import type { OpenPipeline } from '../pipelines/open-pipelines.js';
 import type { InputRow } from './formats/file-format.js';
 import { type Job, newRowIds, rowEventId } from './job.js';
-import { addedColumns, findOutcomes, toAddedValues } from './job-result.js';
+import { addedColumns, findOutcomes, rowsWithOutputs, toAddedValues } from './job-result.js';
 
-it('ignores a prediction under a row’s id that was made of other fields', async () => {
+it('ignores a prediction under a row’s id that was made of other fields, and reads outputs on request', async () => {
   const job = { job_id: 'job', row_ids: newRowIds() } as Job;
   const answers = ['{"x":1}', '{"x":7}'].map((features, index) => ({
     event_id: rowEventId(job, index + 1),
@@ -16,28 +16,34 @@ it('ignores a prediction under a row’s id that was made of other fields', asyn
     features,
     outputs: '{"species":{"setosa":0.5}}',
   }));
-  const client = { query: () => Promise.resolve({ json: () => Promise.resolve(answers) }) };
+  const queries: string[] = [];
+  const client = {
+    query: ({ query }: { query: string }) => {
+      queries.push(query);
+      return Promise.resolve({ json: () => Promise.resolve(answers) });
+    },
+  };
   const pipeline = {
     name: 'p',
     event: { schema: { fields: [{ name: 'x', type: 'double' }] } },
     scorer: { validate: (event: unknown) => event },
   };
   const rows: InputRow[] = [1, 2].map((x) => ({ values: { x }, original: `{"x":${x}}` }));
-  const outcomes = await findOutcomes(
-    {
-      client: client as unknown as ClickHouseClient,
-      pipeline: pipeline as unknown as OpenPipeline,
-      job,
-      typed: true,
-      decimals: 'all',
-    },
-    rows,
-    1,
-  );
+  const options = {
+    client: client as unknown as ClickHouseClient,
+    pipeline: pipeline as unknown as OpenPipeline,
+    job,
+    typed: true,
+    decimals: 'all',
+    outputs: true,
+  } as const;
+  const outcomes = await findOutcomes(options, rows, 1);
   expect(outcomes.map(({ answer, error }) => [answer?.score, error?.split(':')[0]])).toEqual([
     [0.5, undefined],
     [undefined, 'EVENT_ID_CONFLICT'],
   ]);
+  await findOutcomes({ ...options, outputs: false }, rows, 1);
+  expect(queries.map((query) => query.includes('features, outputs)'))).toEqual([true, false]);
 });
 
 it('adds what the models give: outputs only if they are more than the score, except to a line of JSON', () => {
@@ -57,6 +63,16 @@ it('adds what the models give: outputs only if they are more than the score, exc
   expect(added('{"a":[1]}')).toEqual({ a: [1] });
   expect(added('{}')).toEqual({});
   expect(added(undefined)).toBeNull();
+});
+
+it('looks fewer rows up at once, the larger their outputs are', () => {
+  expect(
+    rowsWithOutputs([{ outputShapes: { score: [] } }, { outputShapes: { species: [3], label: [] } }]),
+  ).toBe(2_000);
+  expect(
+    rowsWithOutputs([{ outputShapes: { score: [] } }, { outputShapes: { a: [20, 200], b: [1000] } }]),
+  ).toBe(40);
+  expect(rowsWithOutputs([{ outputShapes: { map: [1000, 1000] } }])).toBe(1);
 });
 
 it('gives rows UUIDs that sort as the rows do and that no one can predict', () => {

@@ -23,7 +23,7 @@ import { isFinished, type Job, maxJobRows, rowEventId } from './job.js';
 import type { JobFiles } from './job-files.js';
 import { JobHeartbeat } from './job-heartbeat.js';
 import type { JobLog } from './job-log.js';
-import { addedColumns, findOutcomes, rowsPerQuery, toAddedValues } from './job-result.js';
+import { addedColumns, findOutcomes, rowsPerQuery, rowsWithOutputs, toAddedValues } from './job-result.js';
 import type { FileParser, ParsedFile } from './parser/file-parser.js';
 import { checkColumns } from './row-columns.js';
 import { toEvent } from './row-event.js';
@@ -215,10 +215,13 @@ export class JobRun {
     const versions = this.#pipeline.scorer.championVersions();
     const labels = versions.some(({ manifest }) => givesLabels(manifest));
     const added = addedColumns(this.#job, file.format, { labels, outputs: versions.some(givesMore) });
-    const options = { client, pipeline: this.#pipeline, typed: file.format.typed, decimals: this.#decimals };
+    const outputs = added.includes('outputs');
+    const maxRows = outputs ? rowsWithOutputs(versions) : rowsPerQuery;
+    const { typed } = file.format;
+    const options = { client, pipeline: this.#pipeline, typed, decimals: this.#decimals, outputs };
     let first = 1;
     await files.writeResult(this.#job.job_id, runner, (path) =>
-      file.write(path, { added, maxRows: rowsPerQuery }, async (rows) => {
+      file.write(path, { added, maxRows }, async (rows) => {
         await this.#report({ state: 'writing' });
         const outcomes = await findOutcomes({ ...options, job: this.#job }, rows, first);
         first += rows.length;
