@@ -14,6 +14,8 @@ const row = {
   event_id: 'e',
   pipeline: 'p',
   score: 0.5,
+  features: '{}',
+  outputs: '{}',
   predicted_at: '2026-01-01T00:00:00.000Z',
 } as PredictionRow;
 
