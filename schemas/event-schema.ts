@@ -70,10 +70,20 @@ export function fieldErrors(error: z.ZodError): FieldError[] {
 }
 
 function objectSchema(fields: readonly EventField[], path: string): z.ZodObject {
-  const shape = fields.map((field) => [field.name, fieldSchema(field, `${path}.${field.name}`)]);
+  const shape = fields.map((field) => {
+    const schema = fieldSchema(field, `${path}.${field.name}`);
+    return [field.name, field.name in Object.prototype ? ownOnly(field.name, schema) : schema];
+  });
   return z.strictObject(Object.fromEntries(shape) as z.ZodRawShape, {
     error: missingOr('must be an object'),
   });
+}
+
+/** zod reads what an object inherits too: one without a field `constructor` would have a function there. */
+function ownOnly(name: string, schema: z.ZodType): z.ZodType {
+  const inherited: unknown = Reflect.get(Object.prototype, name);
+  const own = z.preprocess((value) => (value === inherited ? undefined : value), schema);
+  return schema instanceof z.ZodDefault ? own.default(() => schema.parse(undefined)) : own;
 }
 
 function fieldSchema(field: EventField, path: string): z.ZodType {

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { z } from 'zod';
 import { avroType, type ContractField, loadContract, type RecordSchema } from './contracts.js';
 import { eventCheck } from './event-check.js';
 import { eventSchema, fieldErrors } from './event-schema.js';
@@ -50,6 +51,31 @@ describe('eventSchema', () => {
       shared: 'must be true or false',
       at: expect.stringMatching(/^must be a time such as/) as string,
       tip: 'is not a field of this event',
+    });
+  });
+
+  it('takes fields with the names of what every object has as any other', () => {
+    const names = ['toString', 'constructor', '__defineGetter__'];
+    const race = record(
+      { name: 'toString', type: 'string' },
+      { name: 'constructor', type: ['null', 'string'], default: null, doc: 'of the car' },
+      { name: '__defineGetter__', type: 'int', default: 3 },
+    );
+    const parsed = eventSchema(race).parse({ toString: 'x' });
+    expect(names.map((name) => parsed[name])).toEqual(['x', null, 3]);
+    expect(eventSchema(race).parse({ toString: 'x', constructor: 'y' })['constructor']).toBe('y');
+    expect(errorsOf(race, {})).toEqual({ toString: 'is missing' });
+    expect(errorsOf(race, { toString: 1, constructor: 2 })).toEqual({
+      toString: 'must be a string',
+      constructor: 'must be a string',
+    });
+    const json = z.toJSONSchema(eventSchema(race), { io: 'input' });
+    expect(json.$defs?.['Ride']).toMatchObject({
+      required: ['toString'],
+      properties: {
+        constructor: { description: 'of the car', default: null },
+        __defineGetter__: { type: 'integer' },
+      },
     });
   });
 

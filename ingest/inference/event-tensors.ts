@@ -55,8 +55,10 @@ export const envelopeTensors: readonly EventTensor[] = envelopeNames.map((name) 
 export function setValue(event: Record<string, unknown>, { path }: EventTensor, value: unknown): void {
   let record = event;
   for (const name of path.slice(0, -1)) {
-    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- made here, or missing
-    record = (record[name] ??= {}) as Record<string, unknown>;
+    // A record inherits members such as `constructor`, which all objects share.
+    if (!Object.hasOwn(record, name)) record[name] = {};
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- made here
+    record = record[name] as Record<string, unknown>;
   }
   const last = path.at(-1);
   if (last !== undefined) record[last] = value;

@@ -183,3 +183,19 @@ it.each<[string, Tensor, string]>([
 ])('refuses a tensor %s', (_, wrong, message) => {
   expect(() => rowsOf(wrong)).toThrow(message);
 });
+
+it('writes only into the event, whatever its fields are called', () => {
+  const contract: RecordSchema = {
+    type: 'record',
+    name: 'Race',
+    fields: ['constructor', 'toString'].map((name) => ({
+      name,
+      type: { type: 'record', name: `${name}Record`, fields: [{ name: 'points', type: 'int' }] },
+    })),
+  };
+  const inputs = ['constructor', 'toString'].map((name) => tensor(`${name}.points`, 'INT32', [1], [7]));
+  const [row] = toRows(parseInferRequest({ inputs }), contract);
+  expect(JSON.stringify(row)).toBe('{"constructor":{"points":7},"toString":{"points":7}}');
+  for (const name of ['constructor', 'toString'])
+    expect(Reflect.get(Object.prototype, name)).not.toHaveProperty('points');
+});
