@@ -60,6 +60,20 @@ it('takes a changed folder as a version of its own, and a new folder under its n
   expect(champion()).toBe('2');
 });
 
+it('takes another model.json of a version that an earlier release registered', async () => {
+  const { manifest } = await openModel(project.path('models'), model, '1');
+  const before = identityOf(manifest).digest;
+  await options.lifecycle.unregister(model, '1', { force: true }, 'test');
+  await options.lifecycle.seed(model, [{ version: '1', digest: manifest.digest }]);
+  expect(await take('1')).toEqual({ digest: before });
+  await project.change(`models/${model}/1/model.json`, {
+    output: { ...manifest.output, meaning: 'another' },
+  });
+  const { digest, version } = await take('1', { before });
+  expect(version).toBe(`1+${digest.slice(0, 12)}`);
+  expect(champion()).toBe(version);
+});
+
 it('takes the content of an earlier version as that version', async () => {
   await project.copy(`models/${model}/1`, 'kept');
   await project.train(model, '1', 'again');

@@ -56,10 +56,9 @@ export async function takeOver(
   // Without a champion the model is seeded as at any start.
   if (champion === undefined || digest === before) return { digest };
   const known = versions.get(version);
-  const same =
-    known !== undefined && isDigestOf(manifest, known.digest)
-      ? known
-      : [...versions.values()].find((each) => each.digest === digest);
+  // The digest of a version of an earlier release does not tell a change of model.json: what was there before does.
+  const isKnown = before === undefined && known !== undefined && isDigestOf(manifest, known.digest);
+  const same = isKnown ? known : [...versions.values()].find((each) => each.digest === digest);
   if (same?.version === champion.version) return { digest };
   const isChanged = known !== undefined && same !== known;
   const wasChosen = same !== undefined && same.registeredAt <= champion.at;
