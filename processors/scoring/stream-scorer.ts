@@ -24,8 +24,10 @@ import {
   type ReceivedEvent,
 } from './prediction.js';
 
-/** Most bytes of the records that follow from an event: its topics take 2 MiB in a batch. */
+/** Most bytes of a dead letter: their topic takes 2 MiB in a batch. */
 export const maxRecordBytes = 1_500_000;
+/** Most bytes of a shadow's prediction: topics take 1 MiB in a batch by default. */
+const maxShadowBytes = 1_000_000;
 
 export interface StreamScorerOptions {
   pipeline: OpenPipeline;
@@ -104,8 +106,7 @@ export class StreamScorer {
       const score = item.kind === 'scored' ? item.prediction : (scores.next().value ?? outputMissing());
       const answer = 'by' in score ? makePrediction(name, item.event, score, this.#now()) : score;
       const failed = answer instanceof MillraceError;
-      const own = failed ? this.#deadLetter(item, answer) : this.#prediction(item, answer);
-      outputs.push(own);
+      outputs.push(failed ? this.#deadLetter(item, answer) : this.#prediction(item, answer));
       const shadow = shadows.next().value;
       if (shadow === undefined) continue;
       const beside = makePrediction(name, item.event, shadow, this.#now());
@@ -113,8 +114,7 @@ export class StreamScorer {
       // answer.
       if (!failed && answer.prediction_id === beside.prediction_id) continue;
       const record = this.#predictionRecord(item, beside);
-      if (sizeOf(own) + sizeOf(record) > maxRecordBytes)
-        this.#pipeline.scorer.noteDropped(shadow, tooLarge());
+      if (sizeOf(record) > maxShadowBytes) this.#pipeline.scorer.noteDropped(shadow, tooLarge());
       else {
         this.#count(beside);
         outputs.push(record);
@@ -268,10 +268,10 @@ export class StreamScorer {
   }
 }
 
-/** A shadow never affects an event: its record would be refused together with that of the answer. */
+/** A shadow never affects an event: the log would refuse its record, and with it the answer. */
 function tooLarge(): MillraceError {
   return new MillraceError(
     'RECORD_TOO_LARGE',
-    `Its prediction and the answer have more than ${maxRecordBytes} bytes, which the log may refuse together.`,
+    `Its prediction has more than ${maxShadowBytes} bytes, which the log may refuse.`,
   );
 }
