@@ -43,6 +43,10 @@ MOST_ROWS = 1000
 GOLDEN_ROWS = 20
 ALONE_ROWS = 100
 SAMPLES = 100
+SPLITS_LIMIT = (
+    "HistGradientBoosting splits at numbers of 64 bits, and this graph at numbers of 32: a row with a number within "
+    "1e-7, relative, of a split can take the other branch."
+)
 
 
 class ExportError(Exception):
@@ -67,6 +71,7 @@ class Graph:
     matrix: str | None  # tensor whose columns are the inputs; None: each input is a tensor
     values: str  # output with the numbers of Predictions
     label: str | None = None  # output with the labels
+    limits: list = field(default_factory=list)  # sentences for the model card
     session: object = None  # of onnxruntime, once it has run
 
 
@@ -111,8 +116,9 @@ def export(
     classes: names of a PyTorch module's outputs, if it is a classifier that returns one number for each class.
     tolerance: largest difference between graph and library, relative to the largest prediction; at most 0.01.
 
-    Contract, pipeline and example are written once: they stay as they are if they exist, so that another version
-    of the model changes nothing but its own folder. Raises ExportError if the model can't be exported.
+    A folder of this version that exists is replaced, all at once: train again in place while `millrace up --dev`
+    runs, and give a new version to what is released. Contract, pipeline and example are written once: they stay as
+    they are if they exist. Raises ExportError if the model can't be exported; then nothing has changed.
     """
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
         raise ExportError(
@@ -134,8 +140,17 @@ def export(
     expected, candidates = READERS[library](model, features, classes)
     graph, outputs = best(candidates, features, expected, tolerance)
     folder = Path(project) / "models" / name / version
-    write_version(folder, graph, features, expected, outputs, tolerance, license, description, intended_use)
-    write_pipeline(Path(project), name, events, key, expected)
+    files = version_files(
+        folder, graph, features, expected, outputs, tolerance, license, description, intended_use
+    )
+    once = pipeline_files(name, events, key, expected)
+    replace_folder(folder, files)
+    for path, content in once.items():
+        if not (Path(project) / path).exists():
+            (Path(project) / path).parent.mkdir(parents=True, exist_ok=True)
+            (Path(project) / path).write_bytes(content.encode())
+    for limit in graph.limits:
+        print(f"{folder}: {limit}")
     return folder
 
 
@@ -190,12 +205,24 @@ def check_columns(events: pd.DataFrame) -> None:
                 f"The column '{column}' can't be a field of an event: a name is letters, digits and _, and starts with "
                 "no digit. Rename it in rows before training, as in rows.rename(columns={…})."
             )
-        kind_of(events[column])
+        present = events[column].dropna()
+        if kind_of(events[column]) in ("float64", "array") and any(
+            np.isinf(np.asarray(value, float)).any() for value in present
+        ):
+            raise ExportError(
+                f"The column '{column}' holds an infinite number, which no event can hold: replace it in rows before "
+                "training, for example with NaN if it stands for a missing value."
+            )
 
 
 def kind_of(column: pd.Series) -> str:
     """float64, int64, bool, string or array; a column with missing values has the kind of the others."""
     present = column[column.notna()]
+    if present.empty:
+        raise ExportError(
+            f"The column '{column.name}' holds no value at all in the first {len(column)} rows. Drop it before "
+            "training, or give rows that have a value of it: its type in events is made from them."
+        )
     if pd.api.types.is_bool_dtype(column.dtype):
         return "bool"
     if pd.api.types.is_integer_dtype(column.dtype):
@@ -203,17 +230,17 @@ def kind_of(column: pd.Series) -> str:
     if pd.api.types.is_float_dtype(column.dtype):
         return "float64"
     types = {type(value) for value in present}
-    if types and types <= {str, np.str_}:
+    if types <= {str, np.str_}:
         return "string"
-    if types and types <= {bool, np.bool_}:
+    if types <= {bool, np.bool_}:
         return "bool"
-    if types and all(issubclass(one, (int, np.integer)) for one in types):
+    if all(issubclass(one, (int, np.integer)) for one in types):
         return "int64"
-    if types and all(issubclass(one, (int, float, np.number)) for one in types):
+    if all(issubclass(one, (int, float, np.number)) for one in types):
         return "float64"
-    if types and types <= {list, tuple, np.ndarray}:
+    if types <= {list, tuple, np.ndarray}:
         return "array"
-    found = ", ".join(sorted(one.__name__ for one in types)) or "no value at all"
+    found = ", ".join(sorted(one.__name__ for one in types))
     raise ExportError(
         f"The column '{column.name}' holds {found}. A column is numbers, texts, booleans or arrays of numbers of one shape. "
         "Convert dates to numbers in rows before training, and give columns of mixed types one type."
@@ -224,19 +251,19 @@ def inputs_of(features: pd.DataFrame, float_dtype: str, keep_integers: bool) -> 
     inputs = []
     for name in features:
         column, kind = features[name], kind_of(features[name])
-        missing = bool(column.isna().any())
+        any_missing = any(map(missing, column))
         if kind == "array":
             shapes = {np.shape(value) for value in column}
             if len(shapes) != 1:
                 raise ExportError(
                     f"The arrays of the column '{name}' differ in shape: {sorted(map(str, shapes))[:4]}."
                 )
-            inputs.append(Input(name, float_dtype, shapes.pop(), "nan" if missing else None))
+            inputs.append(Input(name, float_dtype, shapes.pop(), "nan" if any_missing else None))
             continue
         dtype = kind
-        if kind == "float64" or (kind in ("int64", "bool") and (missing or not keep_integers)):
+        if kind == "float64" or (kind in ("int64", "bool") and (any_missing or not keep_integers)):
             dtype = float_dtype
-        inputs.append(Input(name, dtype, (), ("nan" if dtype != "string" else "") if missing else None))
+        inputs.append(Input(name, dtype, (), ("nan" if dtype != "string" else "") if any_missing else None))
     return inputs
 
 
@@ -247,6 +274,11 @@ def read_sklearn(model, features, _classes):
     for part in parts_of(model):
         if type(part).__module__.startswith("xgboost"):
             check_trees(part.get_booster())
+        if type(part).__name__ == "KNNImputer":
+            raise ExportError(
+                "The graph of a KNNImputer ends the process of onnxruntime 1.30, with which Millrace serves, at a row "
+                "in which nothing is missing. Impute with a SimpleImputer."
+            )
     with without_warnings():
         expected = sklearn_predictions(model, features)
     return expected, sklearn_candidates(model, features, expected)
@@ -297,15 +329,16 @@ def sklearn_kind(model):
 def sklearn_candidates(model, features, expected):
     """From the usual to the unusual: each is tried until one repeats the library's predictions."""
     register_boosters()
+    # Histogram boosting splits between numbers of 64 bits; all other trees between numbers of 32.
+    wide = any(map(is_histogram_boosting, parts_of(model)))
+    float_dtypes = ("float64", "float32") if wide else ("float32", "float64")
     if "string" not in map(kind_of, map(features.get, features)) and not selects_columns(model):
-        # Histogram boosting splits between numbers of 64 bits; all other trees between numbers of 32.
-        wide = any(type(part).__name__.startswith("HistGradientBoosting") for part in parts_of(model))
-        for float_dtype in ("float64", "float32") if wide else ("float32", "float64"):
+        for float_dtype in float_dtypes:
             inputs = inputs_of(features, float_dtype, False)
             yield lambda i=inputs, d=float_dtype: sklearn_graph(model, i, "features", d, expected)
         return
     for keep_integers in (True, False):
-        for float_dtype in ("float32", "float64"):
+        for float_dtype in float_dtypes:
             for inputs in fillings(inputs_of(features, float_dtype, keep_integers), model):
                 yield lambda i=inputs, d=float_dtype: sklearn_graph(model, i, None, d, expected)
 
@@ -349,11 +382,13 @@ def fills_texts(part) -> bool:
 
 def parts_of(model):
     yield model
-    for step in getattr(model, "steps", None) or []:
-        yield from parts_of(step[1])
-    for transformer in getattr(model, "transformers_", None) or []:
-        if not isinstance(transformer[1], str):
-            yield from parts_of(transformer[1])
+    for name in ("steps", "transformers_", "transformer_list"):
+        for _, part, *_ in getattr(model, name, None) or []:
+            if not isinstance(part, str):
+                yield from parts_of(part)
+    members = getattr(model, "estimators_", None)
+    for part in members if isinstance(members, list) else []:
+        yield from parts_of(part)
 
 
 def sklearn_graph(model, inputs, matrix, float_dtype, expected) -> Graph:
@@ -376,12 +411,15 @@ def sklearn_graph(model, inputs, matrix, float_dtype, expected) -> Graph:
         options = {"zipmap": False}
         if not callable(getattr(model, "predict_proba", None)):
             options["raw_scores"] = True
-    model = ready_to_convert(model)
+    model = last = ready_to_convert(model)
+    while hasattr(last, "steps"):
+        last = last.steps[-1][1]
     attempts = [options, *({one: options[one]} for one in options), {}]
-    for attempt in attempts:
+    # skl2onnx gives the options of a pipeline to its last step, and zipmap even if that has no such option.
+    for target, attempt in [(id(one), attempt) for one in (model, last) for attempt in attempts]:
         try:
             with without_warnings(), numpy_booleans():
-                options = {id(model): attempt} if attempt else None
+                options = {target: attempt} if attempt else None
                 graph = convert_sklearn(model, initial_types=initial, target_opset=OPSETS, options=options)
             break
         except NameError as error:  # an option that this converter does not have
@@ -390,10 +428,65 @@ def sklearn_graph(model, inputs, matrix, float_dtype, expected) -> Graph:
         raise problem
     if not matrix:
         inputs = drop_unused(graph, inputs)
+    limits = []
+    for part in filter(is_histogram_boosting, parts_of(model)):
+        if float_dtype == "float64":
+            split_at_bins(graph.graph, part)
+        else:
+            limits = [SPLITS_LIMIT]
     names = [output.name for output in graph.graph.output]
     if expected.labels is None:
-        return Graph(graph, inputs, matrix, names[0])
-    return Graph(graph, inputs, matrix, names[1], names[0])
+        return Graph(graph, inputs, matrix, names[0], limits=limits)
+    return Graph(graph, inputs, matrix, names[1], names[0], limits)
+
+
+def is_histogram_boosting(part) -> bool:
+    return type(part).__name__.startswith("HistGradientBoosting")
+
+
+def split_at_bins(graph, part) -> None:
+    """Lets the trees of histogram boosting split at numbers of bins, which the graph finds in 64 bits.
+
+    skl2onnx rounds the numbers at which they split to 32 bits: a row close to one would take the other branch.
+    """
+    nodes = np.concatenate([tree.nodes for trees in part._predictors for tree in trees])
+    splits = np.where(nodes["is_leaf"], 0, nodes["num_threshold"]).astype(np.float32)
+    found = [
+        (at, values)
+        for at, node in enumerate(graph.node)
+        for values in node.attribute
+        if values.name == "nodes_values" and np.array_equal(values.floats, splits)
+    ]
+    if nodes["is_categorical"].any():
+        raise ExportError(
+            "skl2onnx does not convert categorical_features of HistGradientBoosting. Train without, and encode the "
+            "categories as numbers before it, for example with a OneHotEncoder."
+        )
+    ((at, values),) = found
+    values.floats[:] = np.where(nodes["is_leaf"], 0, nodes["bin_threshold"])
+    ends = part._bin_mapper.bin_thresholds_
+    table = np.full((len(ends), max(map(len, ends))), np.inf)
+    for feature, row in enumerate(ends):
+        table[feature, : len(row)] = row
+    name = f"bins_{at}"
+    for part, value in (("ends", table), ("axes", np.array([2])), ("nan", np.float32([np.nan]))):
+        graph.initializer.append(onnx.numpy_helper.from_array(value, f"{name}_{part}"))
+    trees = graph.node[at]
+    steps = [
+        ("Cast", [trees.input[0]], "wide", {"to": onnx.TensorProto.DOUBLE}),
+        ("Unsqueeze", [f"{name}_wide", f"{name}_axes"], "each", {}),
+        ("Greater", [f"{name}_each", f"{name}_ends"], "above", {}),
+        ("Cast", [f"{name}_above"], "ones", {"to": onnx.TensorProto.FLOAT}),
+        ("ReduceSum", [f"{name}_ones", f"{name}_axes"], "count", {"keepdims": 0}),
+        ("IsNaN", [f"{name}_wide"], "missing", {}),
+        ("Where", [f"{name}_missing", f"{name}_nan", f"{name}_count"], "bins", {}),
+    ]
+    trees.input[0] = f"{name}_bins"
+    for output in graph.output:
+        if output.name == trees.output[-1]:  # skl2onnx says 64 bits, and trees give numbers of 32
+            output.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    for offset, (op, inputs, output, attributes) in enumerate(steps):
+        graph.node.insert(at + offset, onnx.helper.make_node(op, inputs, [f"{name}_{output}"], **attributes))
 
 
 def drop_unused(graph, inputs: list) -> list:
@@ -819,9 +912,27 @@ def text_of(label) -> str:
 # What is written
 
 
-def write_version(
+def replace_folder(folder: Path, files: dict) -> None:
+    """Writes a folder of files in one step, in place of one that exists."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=folder.parent) as beside:
+        new, old = Path(beside) / "new", Path(beside) / "old"
+        new.mkdir()
+        for name, content in files.items():
+            (new / name).write_bytes(content)
+        if folder.exists():
+            folder.rename(old)
+        try:
+            new.rename(folder)
+        except OSError:
+            if old.exists():
+                old.rename(folder)
+            raise
+
+
+def version_files(
     folder, graph, features, expected, outputs, tolerance, license, description, intended_use
-) -> None:
+) -> dict:
     data = graph.onnx.SerializeToString(deterministic=True)
     runtime = {
         "format": "onnx",
@@ -854,19 +965,16 @@ def write_version(
         "output": main,
         **({"outputs": further} if further else {}),
         "metrics": {},
-        "model_card": {"intended_use": intended_use or "Not stated yet.", "limits": []},
+        "model_card": {"intended_use": intended_use or "Not stated yet.", "limits": graph.limits},
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "model.onnx").write_bytes(data)
-    (folder / "model.json").write_text(to_json(manifest))
-    rows = [
-        json.dumps(row, ensure_ascii=False)
-        for row in golden_rows(graph, features, expected, outputs, name, tolerance)
-    ]
-    head = f'  "tolerance": {json.dumps(tolerance)},\n' if tolerance != 1e-5 else ""
-    (folder / "golden.json").write_text(
-        "{\n" + head + '  "rows": [\n    ' + ",\n    ".join(rows) + "\n  ]\n}\n"
-    )
+    rows = [to_json(row, None) for row in golden_rows(graph, features, expected, outputs, name, tolerance)]
+    head = f'  "tolerance": {to_json(tolerance)},\n' if tolerance != 1e-5 else ""
+    golden = "{\n" + head + '  "rows": [\n    ' + ",\n    ".join(rows) + "\n  ]\n}\n"
+    return {
+        "model.onnx": data,
+        "model.json": f"{to_json(manifest)}\n".encode(),
+        "golden.json": golden.encode(),
+    }
 
 
 def output_name(expected: Predictions) -> str:
@@ -922,7 +1030,8 @@ def golden_rows(graph, features, expected, outputs, name, tolerance):
         yield golden
 
 
-def write_pipeline(project: Path, name: str, events: pd.DataFrame, key, expected) -> None:
+def pipeline_files(name: str, events: pd.DataFrame, key, expected) -> dict:
+    """Contract, pipeline, examples and test: path in the project → content."""
     contract = {
         "type": "record",
         "name": "".join(word.capitalize() for word in name.split("-")) + "Event",
@@ -938,16 +1047,13 @@ def write_pipeline(project: Path, name: str, events: pd.DataFrame, key, expected
         {column: plain(events[column].iloc[row]) for column in events} for row in (whole or clear)[:SAMPLES]
     ]
     pipeline = {**({"key": key} if key else {}), "sample": {"events": f"examples/{name}.jsonl"}}
-    for path, content in {
-        f"schemas/{name}/event.v1.avsc": to_json(contract),
-        f"processors/pipelines/{name}/pipeline.json": to_json(pipeline),
-        f"examples/{name}.json": to_json({column: plain(events[column].iloc[example]) for column in events}),
-        f"examples/{name}.jsonl": "".join(json.dumps(event, ensure_ascii=False) + "\n" for event in samples),
+    return {
+        f"schemas/{name}/event.v1.avsc": f"{to_json(contract)}\n",
+        f"processors/pipelines/{name}/pipeline.json": f"{to_json(pipeline)}\n",
+        f"examples/{name}.json": f"{to_json({column: plain(events[column].iloc[example]) for column in events})}\n",
+        f"examples/{name}.jsonl": "".join(f"{to_json(event, None)}\n" for event in samples),
         f"tests/{name}.test.mjs": test_of(name, *score_of(expected, example)),
-    }.items():
-        if not (project / path).exists():
-            (project / path).parent.mkdir(parents=True, exist_ok=True)
-            (project / path).write_text(content)
+    }
 
 
 def score_of(expected: Predictions, row: int):
@@ -958,7 +1064,7 @@ def score_of(expected: Predictions, row: int):
 
 
 def test_of(name: str, score, label: str | None) -> str:
-    expected_label = "" if label is None else f"  assert.equal(label, {json.dumps(label)});\n"
+    expected_label = "" if label is None else f"  assert.equal(label, {to_json(label)});\n"
     return f"""import assert from 'node:assert/strict';
 import {{ readFile }} from 'node:fs/promises';
 import test from 'node:test';
@@ -976,20 +1082,23 @@ test('{name} scores its example as in training', async () => {{
 
 def field_of(column: pd.Series) -> dict:
     kind = kind_of(column)
-    avro = {"type": "array", "items": "double"} if kind == "array" else AVRO[kind]
+    avro = AVRO.get(kind)
+    if kind == "array":
+        avro = {"type": "array", "items": ["null", "double"] if any(map(missing, column)) else "double"}
     if column.isna().any():
         return {"name": column.name, "type": ["null", avro], "default": None}
     return {"name": column.name, "type": avro}
 
 
 def missing(value) -> bool:
-    return not isinstance(value, (list, tuple, np.ndarray)) and bool(pd.isna(value))
+    """Whether it is missing, or an element of the array."""
+    return bool(np.any(pd.isna(np.asarray(value, object))))
 
 
 def plain(value):
     """The value as JSON: null where it is missing, arrays in one row."""
     if isinstance(value, (list, tuple, np.ndarray)):
-        return [number(one) for one in np.ravel(value)]
+        return [plain(one) for one in np.ravel(value)]
     if missing(value):
         return None
     if isinstance(value, (bool, np.bool_)):
@@ -1001,5 +1110,5 @@ def number(value):
     return int(value) if float(value).is_integer() and abs(float(value)) < 2**53 else float(value)
 
 
-def to_json(value) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+def to_json(value, indent: int | None = 2) -> str:
+    return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
