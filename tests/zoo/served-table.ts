@@ -17,8 +17,11 @@ const head = `# Models that are served
 Written by \`MILLRACE_WRITE=1 npm run test:zoo\`, and checked by \`npm run test:zoo\`. Each model is trained on data that scikit-learn ships or on rows drawn at
 random, exported with \`models/training/millrace_export.py\`, and served. Rows that were not trained on are sent by
 \`POST …/predict\`, by \`/v2/models/…/infer\` and as a csv file. A model counts as served if all three give the
-library’s own predictions: the same label, and each number within 1e-4 of the library’s, relative to it (or to 1 %
-of the largest prediction, if it is smaller than that).
+library’s own predictions for every row: the same label, and the same numbers.
+
+**The same number** is one that differs from the library’s by at most 1e-4 of it. There is one exception, for numbers
+close to zero: they may differ by 5e-7 of the largest number that the library predicts for the rows sent, even if
+that is more than 1e-4 of them.
 `;
 
 /** The page with all models, in the order given. */
