@@ -17,7 +17,7 @@ const simple: fc.Arbitrary<AvroType> = fc.oneof(
   fc.record({ type: fc.constantFrom('int', 'float', 'double'), minimum: limit }, { requiredKeys: ['type'] }),
   fc.record({
     type: fc.constant('double'),
-    minimum: fc.double({ noNaN: true, max: 0 }),
+    minimum: fc.double({ noNaN: true, noDefaultInfinity: true, max: 0 }),
     maximum: fc.constant(1),
   }),
   fc.record({ type: fc.constantFrom('long', 'float'), maximum: limit }, { requiredKeys: ['type'] }),

@@ -203,7 +203,14 @@ describe('eventSchema', () => {
       [[{ name: 'x', type: nest(17) }], 'is nested deeper than 16 levels'],
       [types, 'is one of more than 10000 fields'],
       [[{ name: '__proto__', type: 'int' }], 'Ride.__proto__ can’t be the name of a field'],
-      [[{ name: 'x', type: 'int', maximum: '5' }], 'Ride.x has the maximum "5", which must be a number'],
+      [
+        [{ name: 'x', type: 'int', maximum: '5' }],
+        'Ride.x has the maximum "5", which must be a finite number',
+      ],
+      [
+        [{ name: 'x', type: 'double', minimum: Number.NEGATIVE_INFINITY }],
+        'the minimum -Infinity, which must be a finite number',
+      ],
       [[{ name: 'x', type: { type: 'record', name: 'Empty', fields: [] } }], 'is a record without fields'],
       [[{ name: 'x', type: 'int', minimum: 5, maximum: 4 }], 'has the minimum 5, above its maximum 4'],
       [[{ name: 'x', type: nest(1), minItems: 5, maxItems: 4 }], 'has a least number of items above'],

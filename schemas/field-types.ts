@@ -228,12 +228,14 @@ class Reading {
       const value: unknown = from[name];
       if (value === undefined) continue;
       const counts = name !== 'minimum' && name !== 'maximum';
-      if (typeof value !== 'number' || (counts && (!Number.isInteger(value) || value < 0)))
+      const shown = typeof value === 'number' ? value : JSON.stringify(value);
+      // A number such as 1e999 is infinite in JSON's parser.
+      if (!Number.isFinite(value) || (counts && (!Number.isInteger(value) || Number(value) < 0)))
         throw this.#invalid(
           place,
-          `has the ${name} ${JSON.stringify(value)}, which must be ${counts ? 'a whole number from 0' : 'a number'}`,
+          `has the ${name} ${shown}, which must be ${counts ? 'a whole number from 0' : 'a finite number'}`,
         );
-      limits[name] = value;
+      limits[name] = Number(value);
     }
     return limits;
   }

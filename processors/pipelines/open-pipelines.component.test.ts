@@ -160,7 +160,7 @@ describe('a model that was retrained in place', () => {
     opened.pipelines.onChange((name) => changes.push(name));
     expect(await ask(opened, 'bad')).toContain('PIPELINE_DOWN');
     await project.copy('kept', 'models/bad');
-    await expect.poll(() => ask(opened, 'bad'), { timeout: 10_000 }).toBe(6);
+    await expect.poll(() => ask(opened, 'bad'), { timeout: 40_000 }).toBe(6);
     expect(changes).toEqual(['bad']);
   });
 
@@ -175,7 +175,7 @@ describe('a model that was retrained in place', () => {
     await project.train('bad', '3', 'third');
     await open();
     await opened.lifecycle.promote('bad', '3', 'test');
-    await expect.poll(() => ask(opened, 'bad')).toBe(6);
+    await expect.poll(() => ask(opened, 'bad'), { timeout: 40_000 }).toBe(6);
   });
 
   it('does not disturb the champion when it is another version', async () => {
@@ -203,7 +203,7 @@ it('does not register a first version that can’t be loaded, so that it may be 
   const opened = await open();
   expect(await ask(opened, 'bad')).toContain('PIPELINE_DOWN');
   await project.train('bad', '1', 'corrected');
-  await expect.poll(() => ask(opened, 'bad'), { timeout: 10_000 }).toBe(6);
+  await expect.poll(() => ask(opened, 'bad'), { timeout: 40_000 }).toBe(6);
   expect(opened.lifecycle.get('bad').champion?.version).toBe('1');
 });
 
