@@ -4,10 +4,9 @@ import { MillraceError, messageOf } from '../../platform/errors.js';
 import type { Logger } from '../../platform/logger.js';
 import type { Metrics } from '../../platform/metrics.js';
 import { Mutex } from '../../platform/mutex.js';
-import { Semaphore } from '../../platform/semaphore.js';
 import { ModelLifecycle } from '../../models/lifecycle/lifecycle.js';
 import { ServedModels } from '../../models/lifecycle/served-models.js';
-import { smokeTest } from '../../models/registration/smoke-test.js';
+import { VersionTrials } from '../../models/registration/version-trials.js';
 import type { ModelRuntime } from '../../models/runtime.js';
 import { type Contract, loadContract } from '../../schemas/contracts.js';
 import type { Serde } from '../../streams/serde.js';
@@ -51,9 +50,6 @@ export interface OpenPipelineOptions {
   metrics: Metrics;
   logger: Logger;
 }
-
-/** Maximum number of new versions that are tested at once. A test takes memory and a core. */
-const trialsAtOnce = 2;
 
 /** Model stores: registered versions, then those of the project. */
 export function modelRoots(config: Config): string[] {
@@ -100,7 +96,7 @@ export class OpenPipelines {
     const { config } = options;
     this.#options = options;
     this.lifecycle = lifecycle;
-    const trials = new Semaphore(trialsAtOnce);
+    const trials = new VersionTrials({ memoryMb: config.MODEL_TRIAL_MEMORY_MB });
     this.served = new ServedModels({
       ...options,
       lifecycle,
@@ -110,8 +106,7 @@ export class OpenPipelines {
           lifecycle,
           folder: modelsFolder(config.MILLRACE_PROJECT),
           // Not in this process: a graph may crash onnxruntime.
-          check: (folder) =>
-            trials.run(() => smokeTest({ folder, rows: [] }, { memoryMb: config.MODEL_TRIAL_MEMORY_MB })),
+          check: (folder) => trials.check(folder),
         }),
       batching: {
         maxRows: config.SCORE_BATCH_SIZE,
