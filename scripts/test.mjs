@@ -1,4 +1,5 @@
-// All tests, in three groups one after the other: `npm test`.
+// Tests of any change, in three groups one after the other: `npm test`. With `--projects` those of projects that
+// change, which start processes or a system for each case: `npm run test:projects`.
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
@@ -19,13 +20,26 @@ const alone = [
   'dist/processors/jobs/formats/formats.component.test.js',
   'dist/streams/serde-hostile-bytes.component.test.js',
 ];
-const others = alone.flatMap((path) => ['--exclude', path.endsWith('/') ? `${path}**` : path]);
-
-const groups = [
-  ['--isolate=false', '.unit.test'],
-  ['--isolate=false', ...others, '.component.test', '.system.test'],
-  alone,
+const projects = [
+  'dist/app/dev/',
+  'dist/models/registration/take-over.component.test.js',
+  'dist/processors/pipelines/open-pipelines.component.test.js',
+  'dist/processors/scaffold/',
+  'dist/tests/system/dev.system.test.js',
+  'dist/tests/system/isolation.system.test.js',
 ];
+const others = [...alone, ...projects].flatMap((path) => [
+  '--exclude',
+  path.endsWith('/') ? `${path}**` : path,
+]);
+
+const groups = process.argv.includes('--projects')
+  ? [['--maxWorkers=2', ...projects]]
+  : [
+      ['--isolate=false', '.unit.test'],
+      ['--isolate=false', ...others, '.component.test', '.system.test'],
+      alone,
+    ];
 const failed = groups.filter((args) => {
   const { status } = spawnSync(process.execPath, [vitest, 'run', ...args], { stdio: 'inherit' });
   return status !== 0;
