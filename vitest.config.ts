@@ -4,7 +4,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['dist/**/*.{unit,component,system}.test.js'],
-    // They need client programs of other languages, or tools: npm run test:clients, npm run test:deploy.
+    // They need client programs of other languages, or tools: npm run test:clients, test:deploy, test:zoo.
     // What hostile clients do to the whole system: npm run test:hostile.
     // Minutes of faults on Apache Kafka: npm run test:faults.
     exclude: [
@@ -12,6 +12,7 @@ export default defineConfig({
       'dist/tests/deploy/**',
       'dist/tests/faults/*.system.test.js',
       'dist/tests/hostile/**',
+      'dist/tests/zoo/**/*.system.test.js',
     ],
     pool: 'forks',
     // Node itself loads what ships, as it does for users; vitest takes a fifth longer to load it for each file.
