@@ -43,8 +43,15 @@ export async function seedModel(
       (known !== undefined && isDigestOf(opened.manifest, known.digest)) ||
       [...registered.values()].some(({ digest }) => digest === identity.digest);
     if (known !== undefined && !isKnown) throw changedSince({ name: model, ...known }, opened);
-    if (!isKnown) await check(opened.folder);
-    return identity;
+    if (isKnown) return identity;
+    await check(opened.folder);
+    const { manifest } = await openModel(folder, model, version);
+    // What was tested may not be what is registered, while files are being copied into the folder.
+    if (identityOf(manifest).digest === identity.digest) return identity;
+    throw new MillraceError(
+      'MODEL_INVALID',
+      `${opened.folder} changed while it was tested. It is tried again.`,
+    );
   };
   const versions: NewVersion[] = [];
   for (const version of (await attempt(() => listVersions(folder, model))) ?? []) {
