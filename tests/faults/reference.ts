@@ -13,7 +13,8 @@ interface Model {
 
 /**
  * Scores events one by one with the shipped models, in plain onnxruntime sessions, without Millrace's
- * batches, worker threads and encoder. It uses only a pipeline's feature function, which is pure.
+ * batches, worker threads and encoder. It uses only a pipeline's feature function, which is pure; without one
+ * it takes the event's fields that are named like the inputs, as the shipped pipelines do.
  */
 export class Reference {
   readonly #pipelines: Map<string, Pipeline>;
@@ -31,7 +32,10 @@ export class Reference {
     const pipeline = this.#pipelines.get(name);
     if (pipeline === undefined) throw new Error(`there is no pipeline ${name}`);
     const { manifest, session } = await this.#model(pipeline.model?.(fields) ?? name);
-    const row = (pipeline.features?.(fields) ?? []).map((feature, index) => {
+    const features =
+      pipeline.features?.(fields) ??
+      manifest.inputs.map((input) => Reflect.get(fields, input.name) as unknown);
+    const row = features.map((feature, index) => {
       if (typeof feature === 'number') return feature;
       const { encoding = {}, unknown } = manifest.inputs[index] ?? {};
       const same = Object.entries(encoding).find(

@@ -33,11 +33,6 @@ const get = (path: string): Promise<Response> => running().get(path);
 const post = (path: string, body: unknown): Promise<Response> => running().post(path, body);
 const sql = (query: string): Promise<unknown[]> => running().sql(query);
 
-async function start(): Promise<TestSystem> {
-  system = await startSystem(settings());
-  return system;
-}
-
 interface Problem {
   code: string;
   detail: string;
@@ -49,15 +44,14 @@ const scoredRows = "SELECT event_id FROM millrace.predictions WHERE pipeline = '
 
 describe('with a model that was retrained in place', () => {
   beforeAll(async () => {
-    const first = await start();
-    const answer = await first.post('/v1/pipelines/retrained/predict', event('before'));
+    system = await startSystem(settings());
+    const answer = await post('/v1/pipelines/retrained/predict', event('before'));
     if (answer.status !== 200) throw new Error(await answer.text());
-    await first.stop();
     await project.train('retrained', '1', 'again');
     await project.change('schemas/changed/event.v1.avsc', {
       fields: [...names, 'fourth'].map((name) => ({ name, type: 'double' })),
     });
-    await start();
+    system = await running().restart();
   });
 
   it('the system starts, is degraded, and says what to do', async () => {
@@ -135,12 +129,11 @@ describe('with a model that was retrained in place', () => {
 });
 
 it('is down, but runs and can be repaired, while every pipeline is down', async () => {
-  await system?.stop();
   for (const name of ['one', 'two', 'retrained', 'changed']) {
     await project.copy(`models/${name}`, `kept/${name}`);
     await project.remove(`models/${name}`);
   }
-  await start();
+  system = await running().restart();
   const ready = await get('/health/ready');
   expect(ready.status).toBe(503);
   expect(await ready.json()).toMatchObject({ status: 'down', parts: { pipelines: { status: 'down' } } });

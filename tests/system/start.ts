@@ -22,6 +22,8 @@ export interface TestSystem extends RunningSystem {
   send(topic: string, key: string, value: object): Promise<void>;
   /** Rows of a query, by column. */
   sql<Row>(query: string): Promise<Row[]>;
+  /** Stops it and starts it again, on the same data and external engines. */
+  restart(): Promise<TestSystem>;
 }
 
 /** @param settings - beyond those that isolate it from everything else on this machine. */
@@ -39,22 +41,40 @@ export async function startSystem(settings: Record<string, string> = {}): Promis
     ...external.settings,
     ...settings,
   });
-  const system = await up(config, { demo: false, onProgress: () => undefined }).catch(
-    async (error: unknown) => {
-      await stopExternalEngines(external);
-      throw error;
-    },
-  );
-  const { http, clickhouse } = system.endpoints;
+  const close = async (): Promise<void> => {
+    await stopExternalEngines(external);
+    await rm(folder, { recursive: true, force: true });
+  };
+  const start = async (): Promise<TestSystem> => {
+    const system = await up(config, { demo: false, onProgress: () => undefined }).catch(
+      async (error: unknown) => {
+        await close();
+        throw error;
+      },
+    );
+    return {
+      ...system,
+      ...clientsOf(system),
+      dataDir: config.DATA_DIR,
+      restart: async () => {
+        await system.stop();
+        return start();
+      },
+      stop: async () => {
+        await system.stop();
+        await close();
+      },
+    };
+  };
+  return start();
+}
+
+function clientsOf({
+  endpoints: { http, kafka, clickhouse },
+}: RunningSystem): Pick<TestSystem, 'send' | 'get' | 'post' | 'sql'> {
   return {
-    ...system,
-    dataDir: config.DATA_DIR,
     send: async (topic, key, value) => {
-      const streams = createStreams({
-        brokers: system.endpoints.kafka,
-        clientId: 'test',
-        logger: silentLogger,
-      });
+      const streams = createStreams({ brokers: kafka, clientId: 'test', logger: silentLogger });
       const producer = await streams.createProducer();
       await producer.send([{ topic, key, value: Buffer.from(JSON.stringify(value)) }]);
       await streams.close();
@@ -67,10 +87,5 @@ export async function startSystem(settings: Record<string, string> = {}): Promis
         body: typeof body === 'string' ? body : JSON.stringify(body),
       }),
     sql: (query) => sql(clickhouse, query),
-    stop: async () => {
-      await system.stop();
-      await stopExternalEngines(external);
-      await rm(folder, { recursive: true, force: true });
-    },
   };
 }
