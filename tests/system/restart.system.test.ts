@@ -16,7 +16,7 @@ beforeEach(async () => {
 
 afterEach(() => whole.remove());
 
-it(
+it.runIf(runsAll)(
   'stores the rows of a recreated log, including those at offsets of the old one',
   { timeout: patience * 60_000 },
   async () => {
