@@ -93,9 +93,11 @@ function readRecords(
   const isControlRecord = (attributes & controlFlag) !== 0;
   const batchContext = batchContextOf(batch);
   const cursor = new Cursor(content);
-  const names: HeaderName[] = [];
+  const last: LastHeader[] = [];
   const messages: FetchedMessage[] = [];
   let lowest = baseOffset;
+  let time = baseTimestamp;
+  let timeText = appendTime ?? String(time);
   for (let count = batch.readInt32BE(countAt); count > 0; count--) {
     const end = cursor.varint() + cursor.position;
     cursor.position++;
@@ -106,11 +108,12 @@ function readRecords(
     lowest = offset + 1;
     const key = cursor.bytes();
     const value = cursor.bytes();
-    const headers = readHeaders(cursor, names);
+    const headers = readHeaders(cursor, last);
     if (cursor.position !== end) throw malformed(wrongLength);
+    if (timestamp !== time && appendTime === undefined) timeText = String((time = timestamp));
     messages.push({
       offset: String(offset),
-      timestamp: appendTime ?? String(timestamp),
+      timestamp: timeText,
       key,
       value,
       headers,
@@ -124,15 +127,18 @@ function readRecords(
 }
 
 /**
- * The name of a header and its position. Records of one batch mostly have the same headers in the same order.
+ * The last header at an index, and the positions of its name and value. Records of one batch mostly have the
+ * same headers in the same order, and some of them the same values, which they then share.
  */
-interface HeaderName {
-  start: number;
-  length: number;
+interface LastHeader {
   name: string;
+  nameAt: number;
+  nameLength: number;
+  value: Buffer;
+  valueAt: number;
 }
 
-function readHeaders(cursor: Cursor, names: HeaderName[]): NonNullable<KafkaMessage['headers']> {
+function readHeaders(cursor: Cursor, last: LastHeader[]): NonNullable<KafkaMessage['headers']> {
   const headers: NonNullable<KafkaMessage['headers']> = new Headers();
   const count = cursor.varint();
   cursor.headers += count;
@@ -140,9 +146,7 @@ function readHeaders(cursor: Cursor, names: HeaderName[]): NonNullable<KafkaMess
     throw malformed(`its records have too many headers, and at most ${maxBatchHeaders} are read`);
   }
   for (let index = 0; index < count; index++) {
-    const name = cursor.name(names, index);
-    // A header without a value is read as one of no bytes: no code distinguishes the two.
-    const value = cursor.bytes() ?? Buffer.alloc(0);
+    const { name, value } = cursor.header(last, index);
     const known = headers[name];
     if (known === undefined) headers[name] = value;
     else if (Array.isArray(known)) known.push(value);
@@ -186,25 +190,35 @@ class Cursor {
 
   bytes(): Buffer | null {
     const length = this.varint();
-    if (length < 0) return null;
-    const start = this.position;
-    this.position += length;
-    if (this.position > this.content.length) throw malformed(wrongLength);
-    return this.content.subarray(start, this.position);
+    return length < 0 ? null : this.content.subarray(this.#skip(length), this.position);
   }
 
-  /** @param names - the last names at each index, to reuse an equal one. */
-  name(names: HeaderName[], index: number): string {
-    const length = this.varint();
+  /** @param last - the last header at each index, to reuse what is equal. */
+  header(last: LastHeader[], index: number): LastHeader {
+    const header = (last[index] ??= { name: '', nameAt: 0, nameLength: -1, value: noBytes, valueAt: 0 });
+    const nameLength = this.varint();
+    const nameAt = this.#skip(nameLength);
+    if (header.nameLength !== nameLength || !this.#isSame(header.nameAt, nameAt, nameLength)) {
+      header.name = this.content.toString('utf8', nameAt, this.position);
+      header.nameAt = nameAt;
+      header.nameLength = nameLength;
+    }
+    // A header without a value is read as one of no bytes: no code distinguishes the two.
+    const length = Math.max(0, this.varint());
+    const valueAt = this.#skip(length);
+    if (header.value.length !== length || !this.#isSame(header.valueAt, valueAt, length)) {
+      header.value = this.content.subarray(valueAt, this.position);
+      header.valueAt = valueAt;
+    }
+    return header;
+  }
+
+  /** @returns the start of these bytes. */
+  #skip(length: number): number {
     const start = this.position;
     this.position += length;
     if (length < 0 || this.position > this.content.length) throw malformed(wrongLength);
-    const last = names[index];
-    if (last !== undefined && last.length === length && this.#isSame(last.start, start, length))
-      return last.name;
-    const name = this.content.toString('utf8', start, this.position);
-    names[index] = { start, length, name };
-    return name;
+    return start;
   }
 
   #isSame(one: number, other: number, length: number): boolean {
@@ -214,6 +228,7 @@ class Cursor {
   }
 }
 
+const noBytes = Buffer.alloc(0);
 const wrongLength = 'its records are not as long as they say';
 
 function malformed(problem: string): MillraceError {

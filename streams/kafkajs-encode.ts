@@ -7,7 +7,7 @@ export interface RecordFields extends Pick<Message, 'key' | 'value'> {
   offsetDelta?: number;
   /** Milliseconds; may be negative. */
   timestampDelta?: number;
-  headers?: IHeaders;
+  headers?: IHeaders | undefined;
 }
 
 /** A 64-bit number in one of kafkajs' several forms. */
@@ -24,7 +24,7 @@ export interface BatchFields {
   transactional?: boolean;
   producerId?: Long;
   producerEpoch?: number;
-  firstSequence?: number;
+  firstSequence?: number | undefined;
   records?: readonly RecordFields[];
 }
 
@@ -42,50 +42,85 @@ const transactionalFlag = 0x10;
  * Encodes a record batch in one buffer of the right size. kafkajs allocates half a kilobyte of zeroed memory
  * for each record and each header, copies them through three zeroed buffers of twice the size, and checks
  * them byte by byte, which took most of the time of producing.
+ */
+export async function encodeBatch(fields: BatchFields): Promise<EncodedBatch> {
+  const { compression = 0 } = fields;
+  const sized = new SizedBatch(fields);
+  let buf = Buffer.allocUnsafe(sized.size);
+  sized.writeRecords(buf, headerBytes);
+  if (compression !== 0) {
+    const compressed = await codecs.GZIP().compress({ buffer: buf.subarray(headerBytes) });
+    buf = Buffer.concat([buf.subarray(0, headerBytes), compressed]);
+  }
+  sized.writeHeader(buf, 0, buf.length);
+  return { buf, buffer: buf, size: () => buf.length };
+}
+
+/**
+ * A record batch whose size is known, to be written into a larger buffer.
  *
  *     RecordBatch => baseOffset int64, length int32, partitionLeaderEpoch int32, magic int8, crc uint32,
  *                    attributes int16, lastOffsetDelta int32, baseTimestamp int64, maxTimestamp int64,
  *                    producerId int64, producerEpoch int16, baseSequence int32, record count int32, records
  */
-export async function encodeBatch({
-  compression = 0,
-  firstOffset = 0,
-  firstTimestamp = Date.now(),
-  maxTimestamp = Date.now(),
-  partitionLeaderEpoch = 0,
-  lastOffsetDelta = 0,
-  transactional = false,
-  producerId = -1,
-  producerEpoch = 0,
-  firstSequence = 0,
-  records = [],
-}: BatchFields): Promise<EncodedBatch> {
-  const sizes = records.map(sizeOfBody);
-  let end = headerBytes;
-  for (const size of sizes) end += sizeOfVarint(size) + size;
-  let buf = Buffer.allocUnsafe(end);
-  let position = headerBytes;
-  for (const [index, record] of records.entries())
-    position = writeRecord(buf, position, record, sizes[index] ?? 0);
-  if (compression !== 0) {
-    const compressed = await codecs.GZIP().compress({ buffer: buf.subarray(headerBytes) });
-    buf = Buffer.concat([buf.subarray(0, headerBytes), compressed]);
+export class SizedBatch {
+  /** Bytes, if it is not compressed. */
+  readonly size: number;
+  readonly #fields: BatchFields;
+  readonly #sizes: readonly number[];
+
+  constructor(fields: BatchFields) {
+    this.#fields = fields;
+    this.#sizes = (fields.records ?? []).map(sizeOfBody);
+    let size = headerBytes;
+    for (const each of this.#sizes) size += sizeOfVarint(each) + each;
+    this.size = size;
   }
 
-  buf.writeBigInt64BE(toBigInt(firstOffset), 0);
-  buf.writeInt32BE(buf.length - 12, 8);
-  buf.writeInt32BE(partitionLeaderEpoch, 12);
-  buf[16] = 2;
-  buf.writeInt16BE(compression | (transactional ? transactionalFlag : 0), 21);
-  buf.writeInt32BE(lastOffsetDelta, 23);
-  buf.writeBigInt64BE(toBigInt(firstTimestamp), 27);
-  buf.writeBigInt64BE(toBigInt(maxTimestamp), 35);
-  buf.writeBigInt64BE(toBigInt(producerId), 43);
-  buf.writeInt16BE(producerEpoch, 51);
-  buf.writeInt32BE(firstSequence, 53);
-  buf.writeInt32BE(records.length, 57);
-  buf.writeUInt32BE(crc32c(buf, 21), 17);
-  return { buf, buffer: buf, size: () => buf.length };
+  /** Writes all of it. @returns its end. */
+  write(buf: Buffer, position: number): number {
+    const end = position + this.size;
+    this.writeRecords(buf, position + headerBytes);
+    this.writeHeader(buf, position, end);
+    return end;
+  }
+
+  writeRecords(buf: Buffer, start: number): void {
+    const { records = [] } = this.#fields;
+    let position = start;
+    for (let index = 0; index < records.length; index++)
+      position = writeRecord(buf, position, records[index] as RecordFields, this.#sizes[index] ?? 0);
+  }
+
+  /** @param end - of its records, which are written already: it has their checksum. */
+  writeHeader(buf: Buffer, at: number, end: number): void {
+    const {
+      compression = 0,
+      firstOffset = 0,
+      firstTimestamp = Date.now(),
+      maxTimestamp = Date.now(),
+      partitionLeaderEpoch = 0,
+      lastOffsetDelta = 0,
+      transactional = false,
+      producerId = -1,
+      producerEpoch = 0,
+      firstSequence = 0,
+      records = [],
+    } = this.#fields;
+    buf.writeBigInt64BE(toBigInt(firstOffset), at);
+    buf.writeInt32BE(end - at - 12, at + 8);
+    buf.writeInt32BE(partitionLeaderEpoch, at + 12);
+    buf[at + 16] = 2;
+    buf.writeInt16BE(compression | (transactional ? transactionalFlag : 0), at + 21);
+    buf.writeInt32BE(lastOffsetDelta, at + 23);
+    buf.writeBigInt64BE(toBigInt(firstTimestamp), at + 27);
+    buf.writeBigInt64BE(toBigInt(maxTimestamp), at + 35);
+    buf.writeBigInt64BE(toBigInt(producerId), at + 43);
+    buf.writeInt16BE(producerEpoch, at + 51);
+    buf.writeInt32BE(firstSequence, at + 53);
+    buf.writeInt32BE(records.length, at + 57);
+    buf.writeUInt32BE(crc32c(buf, at + 21, end), at + 17);
+  }
 }
 
 function toBigInt(value: Long): bigint {
@@ -103,13 +138,13 @@ function sizeOfBody({ offsetDelta = 0, timestampDelta = 0, key, value, headers }
     1 + sizeOfVarint(timestampDelta) + sizeOfVarint(offsetDelta) + sizeOfBytes(key) + sizeOfBytes(value);
   for (const name in headers) {
     const given = headers[name];
-    const nameBytes = sizeOfBytes(name);
+    const nameSize = nameBytes(name).length;
     if (Array.isArray(given)) {
       count += given.length;
-      for (const item of given) size += nameBytes + sizeOfBytes(item);
+      for (const item of given) size += nameSize + sizeOfBytes(item);
     } else {
       count++;
-      size += nameBytes + sizeOfBytes(given);
+      size += nameSize + sizeOfBytes(given);
     }
   }
   return size + sizeOfVarint(count);
@@ -131,30 +166,66 @@ function writeRecord(buf: Buffer, start: number, record: RecordFields, size: num
   position = writeVarint(buf, position, count);
   for (const name in headers) {
     const given = headers[name];
-    for (const item of Array.isArray(given) ? given : [given]) {
-      position = writeBytes(buf, position, name);
-      position = writeBytes(buf, position, item);
-    }
+    const encodedName = nameBytes(name);
+    if (Array.isArray(given)) {
+      for (const item of given) position = writeBytes(buf, copyInto(buf, position, encodedName), item);
+    } else position = writeBytes(buf, copyInto(buf, position, encodedName), given);
   }
   return position;
 }
 
-type Bytes = Buffer | string | null | undefined;
+/** The names of headers with their length, as encoded. Others may be of clients, without end. */
+const names = new Map<string, Buffer>();
+const maxNames = 1_000;
 
-function byteLength(value: Buffer | string): number {
-  return typeof value === 'string' ? Buffer.byteLength(value) : value.length;
+function nameBytes(name: string): Buffer {
+  const known = names.get(name);
+  if (known !== undefined) return known;
+  const encoded = Buffer.allocUnsafe(sizeOfBytes(name));
+  writeBytes(encoded, 0, name);
+  if (names.size < maxNames) names.set(name, encoded);
+  return encoded;
 }
+
+type Bytes = Buffer | string | null | undefined;
 
 function sizeOfBytes(value: Bytes): number {
   if (value === null || value === undefined) return 1;
-  const length = byteLength(value);
+  const length = typeof value === 'string' ? Buffer.byteLength(value) : value.length;
   return sizeOfVarint(length) + length;
 }
 
 function writeBytes(buf: Buffer, position: number, value: Bytes): number {
   if (value === null || value === undefined) return writeVarint(buf, position, -1);
-  const start = writeVarint(buf, position, byteLength(value));
-  return start + (typeof value === 'string' ? buf.write(value, start) : value.copy(buf, start));
+  if (typeof value !== 'string') return copyInto(buf, writeVarint(buf, position, value.length), value);
+  if (value.length <= quickLength) {
+    const end = writeAscii(buf, position + 1, value);
+    if (end > 0) {
+      buf[position] = 2 * value.length;
+      return end;
+    }
+  }
+  const start = writeVarint(buf, position, Buffer.byteLength(value));
+  return start + buf.write(value, start);
+}
+
+/** Up to this length, which takes one byte, a loop is faster than a call of native code. */
+const quickLength = 63;
+
+/** @returns the end, or 0 for text with other characters. */
+function writeAscii(buf: Buffer, start: number, text: string): number {
+  for (let index = 0; index < text.length; index++) {
+    const code = text.charCodeAt(index);
+    if (code >= 0x80) return 0;
+    buf[start + index] = code;
+  }
+  return start + text.length;
+}
+
+function copyInto(buf: Buffer, start: number, bytes: Buffer): number {
+  if (bytes.length > quickLength) buf.set(bytes, start);
+  else for (let index = 0; index < bytes.length; index++) buf[start + index] = bytes[index] ?? 0;
+  return start + bytes.length;
 }
 
 /** Zigzag: 0, −1, 1, −2 … are 0, 1, 2, 3 …; in floating point, because a varlong has up to 53 bits here. */

@@ -10,6 +10,7 @@ import { decodeBatch } from './kafkajs-decode.js';
 import type { FetchedMessage } from './kafkajs-decode.js';
 import { encodeBatch } from './kafkajs-encode.js';
 import type { RecordFields } from './kafkajs-encode.js';
+import { encodeProduce, type ProduceFields, type RequestFields, withHeader } from './kafkajs-produce.js';
 
 /**
  * kafkajs 2.2.4 with corrections of its defects and replacements of its slowest parts. Its last release was
@@ -121,6 +122,41 @@ async function decodeMessages(decoder: Decoder): Promise<KafkaMessage[]> {
   return messages;
 }
 
+/** kafkajs' view of the messages of one partition in the answer to a fetch. */
+interface FetchedBatch {
+  rawMessages: FetchedMessage[];
+  messagesWithinOffset: FetchedMessage[];
+  messages: FetchedMessage[];
+}
+
+interface PartitionData {
+  abortedTransactions: AbortedTransaction[] | null;
+  messages: FetchedMessage[];
+}
+
+/** Replaces the comparison of every message's offset as a `Long`, and three copies of the messages. */
+function quickBatch(): unknown {
+  const Batch =
+    internal<new (topic: string, offset: string, data: PartitionData) => FetchedBatch>('consumer/batch');
+  return class extends Batch {
+    constructor(topic: string, fetchedOffset: string, data: PartitionData) {
+      super(topic, fetchedOffset, { ...data, messages: [] });
+      const { messages, abortedTransactions } = data;
+      const first = Number(fetchedOffset);
+      this.rawMessages = messages;
+      // A fetch returns whole batches: the first of them may begin before the offset.
+      this.messagesWithinOffset =
+        Number(messages[0]?.offset) < first
+          ? messages.filter(({ offset }) => Number(offset) >= first)
+          : messages;
+      const visible = filterAbortedMessages({ messages: this.messagesWithinOffset, abortedTransactions });
+      this.messages = visible.some(({ isControlRecord }) => isControlRecord)
+        ? visible.filter(({ isControlRecord }) => !isControlRecord)
+        : visible;
+    }
+  };
+}
+
 interface Encoder {
   buf: Buffer;
   offset: number;
@@ -140,6 +176,25 @@ function growUnzeroed(): void {
     this.buf.copy(grown, 0, 0, this.offset);
     this.buf = grown;
   };
+}
+
+type MakeRequest = (fields: ProduceFields) => RequestFields['request'];
+
+/** Replaces five copies of the records of a produce request. */
+function encodeProduceInPlace(): void {
+  const path = 'protocol/requests/produce/v3/request';
+  const makeRequest = internal<MakeRequest>(path);
+  replace(path, (fields: ProduceFields) =>
+    fields.compression
+      ? makeRequest(fields)
+      : { ...makeRequest(fields), encode: () => Promise.resolve(encodeProduce(fields)) },
+  );
+  const encodeRequest = internal<(fields: RequestFields) => Promise<{ buffer: Buffer }>>('protocol/request');
+  replace('protocol/request', async (fields: RequestFields) => {
+    const body = await fields.request.encode();
+    const request = { ...fields.request, encode: () => Promise.resolve(body) };
+    return withHeader(body, fields) ?? encodeRequest({ ...fields, request });
+  });
 }
 
 interface RequestQueue {
@@ -196,6 +251,8 @@ function load(): typeof kafkajsTypes {
   replace('protocol/requests/fetch/v4/decodeMessages', decodeMessages);
   replace('protocol/recordBatch/record/v0/index', (record: RecordFields) => record);
   replace('protocol/recordBatch/v0/index', { RecordBatch: encodeBatch });
+  replace('consumer/batch', quickBatch());
+  encodeProduceInPlace();
   growUnzeroed();
   quietRequestQueue();
   leaveDeadSocketsAlone();

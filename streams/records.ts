@@ -1,4 +1,4 @@
-import type { KafkaMessage, Message } from 'kafkajs';
+import type { IHeaders, KafkaMessage, Message } from 'kafkajs';
 import type { ConsumerSpan } from '../platform/tracing/spans.js';
 
 /** A record read from the log. */
@@ -54,10 +54,21 @@ export function toStreamRecord(topic: string, partition: number, message: KafkaM
   };
 }
 
+/** @returns the given headers, if none of them is repeated or text: this library's decoder makes them so. */
 function toHeaders(headers: KafkaMessage['headers']): Record<string, Buffer> {
+  if (!headers) return Object.create(null) as Record<string, Buffer>;
+  return areBuffers(headers) ? headers : copyOf(headers);
+}
+
+function areBuffers(headers: IHeaders): headers is Record<string, Buffer> {
+  if (Object.getPrototypeOf(headers) === Object.prototype) return false;
+  for (const name in headers) if (!(headers[name] instanceof Uint8Array)) return false;
+  return true;
+}
+
+function copyOf(headers: IHeaders): Record<string, Buffer> {
   // Without a prototype: a header may have the name `__proto__`.
-  const result: Record<string, Buffer> = Object.create(null) as Record<string, Buffer>;
-  if (!headers) return result;
+  const result = Object.create(null) as Record<string, Buffer>;
   for (const name in headers) {
     const given = headers[name];
     const value = Array.isArray(given) ? given.at(-1) : given;
