@@ -2,6 +2,7 @@ import type { Kafka } from 'kafkajs';
 import { messageOf } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 import { backoff, Condition, pause } from '../platform/backoff.js';
+import { EarlyCalls } from './early-calls.js';
 import { GroupConsumer } from './group-consumer.js';
 import type { Batch, GroupOptions } from './group-consumer.js';
 import { mayPass } from './kafka-errors.js';
@@ -22,7 +23,10 @@ export interface BatchConsumerOptions extends GroupOptions {
   handle(records: StreamRecord[], earlier: Promise<unknown>): Promise<void>;
   /** Maximum records per call. Default 1,000. */
   maxBatch?: number;
-  /** Maximum time that a call waits to collect more records. Default 100 ms. */
+  /**
+   * Maximum time that a call waits to collect more records. At the end of the log it does not wait, as far as
+   * {@link EarlyCalls} allows with this interval. Default 100 ms.
+   */
   maxWaitMs?: number;
   /**
    * Maximum concurrent calls of `handle`. Beyond 1, records are in order only within a call, unless it waits
@@ -30,6 +34,9 @@ export interface BatchConsumerOptions extends GroupOptions {
    */
   concurrentCalls?: number;
 }
+
+/** Wait at the end of the log, milliseconds: other partitions of the same work end a moment later. */
+const settleMs = 5;
 
 /** Unhandled records in the order read, with the position after each record. */
 interface Waiting {
@@ -53,6 +60,10 @@ export class BatchConsumer extends GroupConsumer<BatchConsumerOptions> {
   /** How often each partition was held, since the group was joined. */
   #holds = new Map<string, number>();
   #oldestSince = 0;
+  #newestSince = 0;
+  /** Partitions of which more records are on the log than were read. */
+  #behind = new Set<string>();
+  readonly #earlyCalls: EarlyCalls;
   #generation = 0;
   /** Ends a wait for more records, or for capacity. */
   readonly #changed = new Condition();
@@ -61,6 +72,7 @@ export class BatchConsumer extends GroupConsumer<BatchConsumerOptions> {
     super(kafka, logger, options);
     this.#maxBatch = options.maxBatch ?? 1_000;
     this.#maxWaitMs = options.maxWaitMs ?? 100;
+    this.#earlyCalls = new EarlyCalls(this.#maxWaitMs);
     this.#handling = this.#handleAll();
   }
 
@@ -80,6 +92,9 @@ export class BatchConsumer extends GroupConsumer<BatchConsumerOptions> {
     this.#generation++;
     this.#waiting = [];
     this.#holds = new Map();
+    this.#behind = new Set();
+    // The first fetches may bring one partition of a backlog after the other.
+    this.#earlyCalls.reset(Date.now());
     this.#changed.notify();
   }
 
@@ -89,6 +104,8 @@ export class BatchConsumer extends GroupConsumer<BatchConsumerOptions> {
     const room = this.#maxBatch * 2;
     const holds = this.#holdsOf({ topic, partition });
     const slice = Math.max(1, Math.min(this.#maxBatch, 1_000));
+    const next = Number(batch.payload.batch.lastOffset()) + 1;
+    this.#behind.add(nameOf({ topic, partition }));
     for (let from = 0; from < messages.length; from += slice) {
       while (this.#waiting.length >= room && !this.#draining.signal.aborted) {
         batch.check();
@@ -106,10 +123,12 @@ export class BatchConsumer extends GroupConsumer<BatchConsumerOptions> {
       if (this.#waiting.length === 0) this.#oldestSince = Date.now();
       chunk.forEach((message, index) => {
         const record = toStreamRecord(topic, partition, message);
-        const end =
-          isLast && index === chunk.length - 1 ? Number(batch.payload.batch.lastOffset()) : record.offset;
-        this.#waiting.push({ record, next: end + 1, holds });
+        const isEnd = isLast && index === chunk.length - 1;
+        this.#waiting.push({ record, next: isEnd ? next : record.offset + 1, holds });
       });
+      this.#newestSince = Date.now();
+      if (isLast && next >= Number(batch.payload.batch.highWatermark))
+        this.#behind.delete(nameOf({ topic, partition }));
       batch.payload.resolveOffset(chunk.at(-1)?.offset ?? '');
       this.#changed.notify();
     }
@@ -134,6 +153,7 @@ export class BatchConsumer extends GroupConsumer<BatchConsumerOptions> {
       const chunk = this.#waiting.slice(0, this.#maxBatch);
       this.#waiting = this.#waiting.slice(chunk.length);
       this.#oldestSince = Date.now();
+      this.#earlyCalls.note(this.#oldestSince);
       this.#changed.notify();
       calls.push(this.#handleAndCommit(chunk, this.#generation, calls.at(-1)));
     }
@@ -155,7 +175,9 @@ export class BatchConsumer extends GroupConsumer<BatchConsumerOptions> {
   #untilDue(): number {
     if (this.#waiting.length === 0) return 60_000;
     if (this.#waiting.length >= this.#maxBatch || this.#draining.signal.aborted) return 0;
-    return this.#oldestSince + this.#maxWaitMs - Date.now();
+    const latest = this.#oldestSince + this.#maxWaitMs;
+    const early = Math.max(this.#newestSince + settleMs, this.#earlyCalls.next);
+    return (this.#behind.size > 0 ? latest : Math.min(latest, early)) - Date.now();
   }
 
   /** Returns `false` when the consumption stops before; records of an earlier generation count as done. */
