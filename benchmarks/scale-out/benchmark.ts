@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Benchmark, figure, inTurn, ratios } from '../benchmark.js';
-import { cpuSeconds, openCluster, type Cluster } from './cluster.js';
+import { cpuSeconds, openCluster, type Cluster } from '../bench-cluster.js';
 
 const rounds = 3;
 
@@ -23,7 +23,7 @@ export const benchmark: Benchmark = {
     'One broker, no replication, heap of 512 MB.',
   ],
   async run(scale, progress) {
-    const cluster = await openCluster();
+    const cluster = await openCluster({ partitions: 12 });
     const runs: Record<number, Run[]> = { 1: [], 2: [], 3: [] };
     const run = async (copies: number): Promise<number> => {
       progress(`${copies} of 3 scorers`);
