@@ -47,13 +47,8 @@ export class InputEncoder {
     if (features.length !== length) {
       return invalid(`The pipeline made ${features.length} features; its model takes ${length}.`);
     }
-    const row: InputValue[] = [];
-    for (const [index, encode] of this.#values.entries()) {
-      const value = encode(features[index]);
-      if (value instanceof MillraceError) return value;
-      row.push(value);
-    }
-    return row;
+    const row = this.#values.map((encode, index) => encode(features[index]));
+    return row.find((value) => value instanceof MillraceError) ?? (row as InputValue[]);
   }
 }
 

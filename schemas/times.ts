@@ -4,6 +4,10 @@ const dayMs = 24 * 3_600_000;
 const timeText =
   /^(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d+))?)?(?:[Zz]|([+-])(\d\d)(?::?(\d\d))?)?)?$/;
 
+/** As programs write times mostly, on any day but the 29th of February: nothing of it needs another check. */
+const usualTime =
+  /^\d{4}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{3})?Z$/;
+
 /** What a time may look like, for the end of a sentence. */
 export const timeExample = 'a time such as 2026-01-31T12:00:00Z';
 
@@ -15,6 +19,7 @@ export const timeExample = 'a time such as 2026-01-31T12:00:00Z';
  * @returns undefined for anything else, also for days that no calendar has, the hour 24 and leap seconds.
  */
 export function parseTime(text: string): number | undefined {
+  if (usualTime.test(text)) return Date.parse(text);
   const parts = timeText.exec(text);
   if (parts === null) return undefined;
   const [, date = '', hour = '0', minute = '0', second = '0', fraction = '', sign, ...offset] = parts;
@@ -39,6 +44,19 @@ function parseMidnight(date: string): number | undefined {
   return Number.isNaN(midnight) || new Date(midnight).toISOString().slice(0, 10) !== date
     ? undefined
     : midnight;
+}
+
+let last = { time: 0, text: new Date(0).toISOString() };
+
+/**
+ * Returns a time as text in UTC, `2026-01-31T12:00:00.000Z`: in a tenth of the time for the same as the last one,
+ * as the records of a batch mostly have.
+ *
+ * @throws RangeError if no `Date` can hold it: see {@link isDate}.
+ */
+export function toTimeText(time: number): string {
+  if (time !== last.time) last = { time, text: new Date(time).toISOString() };
+  return last.text;
 }
 
 /** The last millisecond since 1970 that a `Date` can hold; the first is as far before 1970. */

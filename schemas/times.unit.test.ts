@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { parseDay, parseTime } from './times.js';
+import { parseDay, parseTime, toTimeText } from './times.js';
 
 it.each([
   ['2026-11-28T12:41:00Z', '2026-11-28T12:41:00.000Z'],
@@ -51,4 +51,19 @@ it('reads days', () => {
   expect(parseDay('2026-01-31')).toBe(20_484);
   for (const text of ['2026-02-29', '2026-1-31', '2026-01-31T00:00:00Z', '31.01.2026', ''])
     expect(parseDay(text)).toBeUndefined();
+});
+
+it('reads the usual form of every day as any other form, and of no other day', () => {
+  for (const year of ['2023', '2024'])
+    for (let month = 0; month <= 13; month++)
+      for (let day = 0; day <= 32; day++) {
+        const date = [year, ...[month, day].map((part) => String(part).padStart(2, '0'))].join('-');
+        expect(parseTime(`${date}T23:59:59.999Z`)).toBe(parseTime(`${date} 23:59:59.999+00`));
+      }
+});
+
+it('writes times in UTC', () => {
+  for (const time of [0, 1, 1, -1, 0]) expect(toTimeText(time)).toBe(new Date(time).toISOString());
+  expect(() => toTimeText(9e15)).toThrow(RangeError);
+  expect(toTimeText(0)).toBe('1970-01-01T00:00:00.000Z');
 });

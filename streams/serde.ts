@@ -8,7 +8,7 @@ import { plainValue } from './plain-json.js';
 import type { SchemaRegistryClient } from './schema-registry.js';
 
 /** Confluent wire format: one zero byte, the schema's id (4 bytes, big-endian), then the Avro encoding. */
-const headerBytes = 5;
+export const wireHeaderBytes = 5;
 const slabBytes = 64 * 1024;
 const unknownTtlMs = 10_000;
 /** Maximum number of cached schemas: more at one time are a mistake or an attack. */
@@ -24,7 +24,7 @@ const maxSchemaLength = 256 * 1024;
  * format.
  */
 export function schemaIdOf(value: Buffer | null): number | undefined {
-  return value && value.length >= headerBytes && value[0] === 0 ? value.readInt32BE(1) : undefined;
+  return value && value.length >= wireHeaderBytes && value[0] === 0 ? value.readInt32BE(1) : undefined;
 }
 
 type Decode = (bytes: Buffer) => unknown;
@@ -89,8 +89,8 @@ export class Serde {
    */
   #write(id: number, type: Type, value: unknown): Buffer {
     const start = this.#slabUsed;
-    if (start + headerBytes <= this.#slab.length) {
-      const end = type.encode(value, this.#slab, start + headerBytes);
+    if (start + wireHeaderBytes <= this.#slab.length) {
+      const end = type.encode(value, this.#slab, start + wireHeaderBytes);
       if (end >= 0) {
         this.#slab[start] = 0;
         this.#slab.writeInt32BE(id, start + 1);
@@ -98,12 +98,12 @@ export class Serde {
         return this.#slab.subarray(start, end);
       }
       // A negative answer is the number of missing bytes.
-      if (headerBytes - end + (this.#slab.length - start) > slabBytes / 4) {
+      if (wireHeaderBytes - end + (this.#slab.length - start) > slabBytes / 4) {
         const body = type.toBuffer(value);
-        const whole = Buffer.allocUnsafe(headerBytes + body.length);
+        const whole = Buffer.allocUnsafe(wireHeaderBytes + body.length);
         whole[0] = 0;
         whole.writeInt32BE(id, 1);
-        body.copy(whole, headerBytes);
+        body.copy(whole, wireHeaderBytes);
         return whole;
       }
     }
@@ -223,8 +223,8 @@ function decoder(reader: Type, writer: Type, id: number): Decode {
     const quick = quickDecoder(reader, writer);
     return (bytes) => {
       try {
-        guard?.(bytes, headerBytes);
-        return quick?.(bytes) ?? resolve(bytes, headerBytes);
+        guard?.(bytes, wireHeaderBytes);
+        return quick?.(bytes) ?? resolve(bytes, wireHeaderBytes);
       } catch (error) {
         throw new MillraceError(
           'UNDECODABLE',
@@ -253,7 +253,7 @@ function quickDecoder(reader: Type, writer: Type): Decode | undefined {
       writer === reader ? undefined : reader.createResolver(writer, { ignoreNamespaces: true });
     return (bytes) => {
       try {
-        const { value, offset } = reader.decode(bytes, headerBytes, resolver);
+        const { value, offset } = reader.decode(bytes, wireHeaderBytes, resolver);
         return offset === bytes.length ? (value as unknown) : undefined;
       } catch {
         // The resolution reports the error and its field.
@@ -271,7 +271,7 @@ function problemOf(error: unknown): string {
 }
 
 function notInWireFormat(bytes: Buffer | null): MillraceError {
-  const start = bytes?.subarray(0, headerBytes).toString('hex');
+  const start = bytes?.subarray(0, wireHeaderBytes).toString('hex');
   const what =
     bytes === null
       ? 'it is null'

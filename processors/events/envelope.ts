@@ -4,7 +4,7 @@ import { isStorable } from '../../analytics/rows.js';
 import { eventIdPattern } from './ids.js';
 import { type Scorer } from '../scoring/scorer.js';
 import { fieldErrors, InvalidEvent } from '../../schemas/event-schema.js';
-import { parseTime, timeExample } from '../../schemas/times.js';
+import { parseTime, timeExample, toTimeText } from '../../schemas/times.js';
 import type { TraceHeaders } from '../../platform/tracing/trace-headers.js';
 import { cloudEventHeaders } from '../../streams/cloud-events.js';
 import type { NewRecord, StreamRecord } from '../../streams/records.js';
@@ -105,7 +105,7 @@ export function eventRecord(
       id: event.eventId,
       source: event.source,
       type: `millrace.${pipeline.name}.event`,
-      time: new Date(event.eventTime).toISOString(),
+      time: toTimeText(event.eventTime),
       trace,
     }),
   };
@@ -115,12 +115,12 @@ export function eventRecord(
 export const replyToHeader = 'millrace-reply-to';
 export const correlationIdHeader = 'millrace-correlation-id';
 
-/** Returns the reply headers of a record. */
-export function replyHeaders({ headers }: StreamRecord): Record<string, Buffer> {
-  const carried: Record<string, Buffer> = {};
-  for (const name of [replyToHeader, correlationIdHeader]) {
+const allReplyHeaders = [replyToHeader, correlationIdHeader];
+
+/** Copies the reply headers of an event's record to those of what answers it. */
+export function copyReplyHeaders({ headers }: StreamRecord, to: Record<string, Buffer | string>): void {
+  for (const name of allReplyHeaders) {
     const value = headers[name];
-    if (value !== undefined) carried[name] = value;
+    if (value !== undefined) to[name] = value;
   }
-  return carried;
 }

@@ -107,12 +107,21 @@ export function deadLetterId({ topic, partition, offset }: RecordPosition): stri
   return nameId(JSON.stringify(['dead-letter', topic, partition, offset]));
 }
 
+/** The name space, and room for a name behind it: a buffer for each name would take longer than its digest. */
+const named = Buffer.alloc(namespace.length + 4096);
+namespace.copy(named);
+
 /**
- * Returns a UUIDv5, in a third of the time of the uuid package, since every prediction needs one (RFC 9562,
+ * Returns a UUIDv5, in a quarter of the time of the uuid package, since every prediction needs one (RFC 9562,
  * section 5.5).
  */
 function nameId(name: string): string {
-  const hex = hash('sha1', Buffer.concat([namespace, Buffer.from(name)]), 'hex');
+  // UTF-8 takes at most three bytes for a unit.
+  const fits = 3 * name.length <= named.length - namespace.length;
+  const bytes = fits
+    ? named.subarray(0, namespace.length + named.write(name, namespace.length))
+    : Buffer.concat([namespace, Buffer.from(name)]);
+  const hex = hash('sha1', bytes, 'hex');
   const variant = '89ab'[Number.parseInt(hex.charAt(16), 16) & 3] ?? '';
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-5${hex.slice(13, 16)}-${variant}${hex.slice(17, 20)}-${hex.slice(20, 32)}`;
 }

@@ -177,7 +177,9 @@ export class Scorer {
     return features.map((row) => {
       if (row instanceof MillraceError) return row;
       const output = outputs.next().value ?? outputMissing();
-      return output instanceof MillraceError ? output : { ...output, by };
+      if (output instanceof MillraceError) return output;
+      const { score, label, outputs: named } = output;
+      return { score, label, outputs: named, by };
     });
   }
 

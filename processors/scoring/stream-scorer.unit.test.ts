@@ -332,4 +332,52 @@ describe('a prediction in an event’s record', () => {
     record.headers['millrace-prediction'] = toy.serde.encode(schemaId, type, { ...carried, score: 0.125 });
     expect(decode(await processOne(record)).score).toBe(0.125);
   });
+
+  test('is written as it came, with the position of its event', async () => {
+    const { record } = await predicted({ a: 1, b: 2 });
+    const { schemaId, type } = toy.pipeline.prediction;
+    const carried = decode({ topic: '', key: null, value: record.headers['millrace-prediction'] ?? null });
+    const place = { topic: 'elsewhere', partition: 7, offset: 1_000_000 };
+    const moved = { ...record, ...place };
+    const output = await processOne(moved);
+    expect(output.value).toEqual(toy.serde.encode(schemaId, type, { ...carried, ...place }));
+    expect(record.headers['millrace-prediction']).toEqual(toy.serde.encode(schemaId, type, carried));
+  });
+
+  test('is ignored on another event: header and id are copied, or the event is changed', async () => {
+    const { record } = await predicted({ a: 1, b: 2 });
+    const changed = { ...record, value: avro({ a: 5, b: 2 }) };
+    expect(decode(await processOne(changed))).toMatchObject({ event_id: 'e', score: 7 });
+    const renamed = { ...record, headers: { ...record.headers, ce_id: Buffer.from('f') } };
+    expect(decode(await processOne(renamed))).toMatchObject({
+      event_id: 'f',
+      prediction_id: predictionId('f', toy.model.manifest.digest),
+      score: 3,
+    });
+    const inJson = { ...record, value: Buffer.from('{"a": 5, "b": 2}') };
+    expect(decode(await processOne(inJson))).toMatchObject({ event_id: 'e', score: 7 });
+  });
+
+  test('is ignored when bytes are missing or follow it', async () => {
+    const { record } = await predicted({ a: 1, b: 2 });
+    const carried = record.headers['millrace-prediction'] ?? Buffer.alloc(0);
+    const { rows } = toy.model;
+    for (const bytes of [carried.subarray(0, -1), Buffer.concat([carried, Buffer.alloc(1)])]) {
+      record.headers['millrace-prediction'] = bytes;
+      expect(decode(await processOne(record)).score).toBe(3);
+    }
+    expect(toy.model.rows).toBe(rows + 2);
+  });
+
+  test('with text that is no UTF-8 is written with valid text', async () => {
+    const { record } = await predicted({ a: 1, b: 2 });
+    const { schemaId, type } = toy.pipeline.prediction;
+    const carried = decode({ topic: '', key: null, value: record.headers['millrace-prediction'] ?? null });
+    const bytes = Buffer.from(toy.serde.encode(schemaId, type, { ...carried, source: 'XYZ' }));
+    bytes[bytes.indexOf('XYZ')] = 0xff;
+    record.headers['millrace-prediction'] = bytes;
+    const output = await processOne(record);
+    expect(decode(output).source).toBe('\uFFFDYZ');
+    expect(output.value?.includes('\uFFFDYZ')).toBe(true);
+  });
 });
