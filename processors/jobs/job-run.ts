@@ -122,9 +122,10 @@ export class JobRun {
   async #finish(): Promise<void> {
     const { logger, signal } = this.#options;
     try {
-      await this.#withFile((file) => this.#publish(file));
-      await this.#waitUntilScored();
-      await this.#withFile((file) => this.#writeResult(file));
+      await this.#withFile(async (file) => {
+        await this.#publish(file);
+        await this.#writeResult(file);
+      });
       await this.#end({ state: 'done' });
     } catch (error) {
       if (isSystemError(error, 'ENOENT')) return this.#fail(fileMissing());
@@ -210,6 +211,7 @@ export class JobRun {
     }
   }
 
+  /** Reads the first rows while the last ones are still scored. */
   async #writeResult(file: ParsedFile): Promise<void> {
     const { client, files, runner } = this.#options;
     const versions = this.#pipeline.scorer.championVersions();
@@ -222,6 +224,7 @@ export class JobRun {
     let first = 1;
     await files.writeResult(this.#job.job_id, runner, (path) =>
       file.write(path, { added, maxRows }, async (rows) => {
+        if (first === 1) await this.#waitUntilScored();
         await this.#report({ state: 'writing' });
         const outcomes = await findOutcomes({ ...options, job: this.#job }, rows, first);
         first += rows.length;

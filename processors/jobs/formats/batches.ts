@@ -31,7 +31,8 @@ export async function* inBatches(
   if (batch.length > 0) yield batch;
 }
 
-function textLength({ original }: InputRow): number {
+/** Returns the number of characters of a row. */
+export function textLength({ original }: InputRow): number {
   if (typeof original === 'string') return original.length;
   return original.reduce<number>((sum, cell) => sum + (typeof cell === 'string' ? cell.length : 0), 0);
 }

@@ -7,6 +7,7 @@ import { inBatches } from '../formats/batches.js';
 import { detectFormat, fileFormats } from '../formats/detect-format.js';
 import { examine } from '../formats/examine.js';
 import type { AddedValues, FileFormat, InputFile, InputRow } from '../formats/file-format.js';
+import { remember } from '../formats/remember.js';
 import type { Reply, Request, RowMessage } from './parser-thread.js';
 
 const port = parentPort;
@@ -29,7 +30,7 @@ async function answer(request: Request): Promise<Reply> {
       request.format === undefined
         ? await detectFormat(request.open, request.name)
         : fileFormats[request.format];
-    file = await format.open(request.open);
+    file = remember(await format.open(request.open));
     const { columns, pointsAreDecimal } = file;
     return { opened: { format: format.name, columns, pointsAreDecimal } };
   }
