@@ -3,6 +3,7 @@ import { proveGolden } from './golden-check.js';
 import type { ModelManifest } from './manifest.js';
 import type { RowResult } from './micro-batcher.js';
 import { ModelThread } from './model-thread.js';
+import { OwnThreadModel } from './own-thread-model.js';
 import { OutputDecoder, type OutputShapes, shapesOf } from './outputs.js';
 import { readModel, type ModelArtifact } from './registry.js';
 import { type InputTensor, inputTensorsOf, type ModelRow, packRows } from './tensors.js';
@@ -10,6 +11,11 @@ import { type InputTensor, inputTensorsOf, type ModelRow, packRows } from './ten
 export interface ModelRuntimeOptions {
   /** Worker threads per model (about 11 MB each), at least 1. Default 1. */
   workers?: number;
+  /**
+   * Calls that should take up to this time run on the caller's thread, which spares them two messages between threads;
+   * a model whose calls all do has no worker. Milliseconds. Default 0: none does.
+   */
+  maxOwnMs?: number;
 }
 
 export interface LoadedModel {
@@ -42,12 +48,12 @@ export interface ModelRuntime {
 }
 
 /** Runs each ONNX model in its own worker threads, so that a slow or crashed model does not affect others. */
-export function createModelRuntime({ workers = 1 }: ModelRuntimeOptions = {}): ModelRuntime {
+export function createModelRuntime({ workers = 1, maxOwnMs = 0 }: ModelRuntimeOptions = {}): ModelRuntime {
   const models = new Set<Model>();
   let closed = false;
   return {
     async load(folder) {
-      const model = new Model(await readModel(folder), workers, () => models.delete(model));
+      const model = new Model(await readModel(folder), { workers, maxOwnMs }, () => models.delete(model));
       models.add(model);
       try {
         await model.start();
@@ -69,19 +75,35 @@ export function createModelRuntime({ workers = 1 }: ModelRuntimeOptions = {}): M
 class Model implements LoadedModel {
   readonly manifest: ModelManifest;
   outputShapes: OutputShapes = {};
+  readonly #artifact: ModelArtifact;
   readonly #workers: ModelWorker[];
+  readonly #maxOwnMs: number;
   readonly #onUnload: () => void;
+  /** Scores small calls on the caller's thread. */
+  #own: OwnThreadModel | undefined;
   #unloading: Promise<void> | undefined;
 
-  constructor(artifact: ModelArtifact, workers: number, onUnload: () => void) {
+  constructor(
+    artifact: ModelArtifact,
+    { workers, maxOwnMs }: Required<ModelRuntimeOptions>,
+    onUnload: () => void,
+  ) {
+    this.#artifact = artifact;
     this.manifest = artifact.manifest;
     this.#workers = Array.from({ length: workers }, () => new ModelWorker(artifact));
+    this.#maxOwnMs = maxOwnMs;
     this.#onUnload = onUnload;
   }
 
   async start(): Promise<void> {
-    await Promise.all(this.#workers.map((worker) => worker.thread()));
-    this.outputShapes = this.#workers[0]?.outputShapes ?? {};
+    const [first, ...rest] = this.#workers;
+    // Before it may run on the caller's thread: a graph may take for ever.
+    await first?.thread();
+    this.outputShapes = first?.outputShapes ?? {};
+    if (this.#maxOwnMs > 0 && OwnThreadModel.suits(this.#artifact, first?.goldenMs ?? Infinity))
+      this.#own = await OwnThreadModel.open(this.#artifact, this.#maxOwnMs);
+    if (this.#own === undefined) await Promise.all(rest.map((worker) => worker.thread()));
+    else await first?.rest();
   }
 
   async predict(rows: readonly ModelRow[]): Promise<RowResult[]> {
@@ -97,12 +119,16 @@ class Model implements LoadedModel {
       );
     }
     if (rows.length === 0) return [];
+    if (this.#own?.takes(rows.length) === true) return this.#own.predict(rows);
     const worker = this.#workers.reduce((best, next) => (next.waiting < best.waiting ? next : best));
     return worker.predict(rows);
   }
 
   unload(): Promise<void> {
-    this.#unloading ??= Promise.all(this.#workers.map((worker) => worker.stop())).then(this.#onUnload);
+    this.#unloading ??= Promise.all([
+      ...this.#workers.map((worker) => worker.stop()),
+      this.#own?.close(),
+    ]).then(this.#onUnload);
     return this.#unloading;
   }
 }
@@ -113,6 +139,8 @@ class ModelWorker {
   waiting = 0;
   /** Known once the thread has started. */
   outputShapes: OutputShapes = {};
+  /** How long the golden rows took, as a batch and one by one. */
+  goldenMs = Infinity;
   readonly #artifact: ModelArtifact;
   readonly #inputs: readonly InputTensor[];
   readonly #decoder: OutputDecoder;
@@ -144,6 +172,13 @@ class ModelWorker {
     await thread?.stop();
   }
 
+  /** Ends the thread until the next call. */
+  async rest(): Promise<void> {
+    const stopped = this.stop();
+    this.#thread = undefined;
+    await stopped;
+  }
+
   #start(): Promise<ModelThread> {
     const empty = () => {
       if (this.#thread === starting) this.#thread = undefined;
@@ -173,7 +208,9 @@ class ModelWorker {
   async #startThread(onExit: () => void): Promise<ModelThread> {
     const thread = await ModelThread.start(this.#artifact, onExit);
     try {
+      const began = performance.now();
       const [answer] = await proveGolden(this.#artifact, (rows) => this.#predict(thread, rows));
+      this.goldenMs = performance.now() - began;
       if (answer !== undefined) this.outputShapes = shapesOf(answer);
       return thread;
     } catch (error) {
