@@ -5,7 +5,7 @@ import { SchemaRegistryClient } from '../streams/schema-registry.js';
 import { Serde } from '../streams/serde.js';
 import { createStreams } from '../streams/streams.js';
 import { systemTopics } from '../streams/topics.js';
-import { kafkaSettings, registryOptions } from './context.js';
+import { kafkaSettings, registryOptions } from './connections.js';
 import { openDataFolder } from './data-folder.js';
 import { startLogAlone } from './start-engines.js';
 

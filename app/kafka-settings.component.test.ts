@@ -10,7 +10,7 @@ import { loadConfig } from '../platform/config.js';
 import { silentLogger } from '../platform/logger.js';
 import { createStreams } from '../streams/streams.js';
 import type { Streams } from '../streams/streams.js';
-import { kafkaSettings } from './context.js';
+import { kafkaSettings } from './connections.js';
 
 const mechanisms = ['plain', 'scram-sha-256', 'scram-sha-512'];
 const sasl = { users: { ada: 'pass,word=1 é' } };

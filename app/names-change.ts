@@ -6,7 +6,7 @@ import type { Pipelines } from '../processors/pipelines/pipeline-set.js';
  * function that ends this.
  */
 export function whenNamesChange(
-  pipelines: Pipelines,
+  pipelines: Pick<Pipelines, 'names' | 'onChange'>,
   restart: () => Promise<void>,
   logger: Logger,
 ): () => void {

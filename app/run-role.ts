@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Hono } from 'hono';
 import { startEngines } from './start-engines.js';
 import { Health } from '../platform/health.js';
+import { showHealth } from './health.js';
 import { sendProblem } from '../ingest/problems.js';
 import { operations, type OperationsOptions } from '../ingest/operations/routes.js';
 import { type HttpServer, serveHttp } from '../ingest/server.js';
@@ -50,6 +51,7 @@ export async function runRole(
   }
   const logger = createLogger(config.LOG_LEVEL);
   const base = { logger, signal, metrics: createMetrics(), health: new Health(undefined, 'starting') };
+  showHealth(base.metrics.registry, base.health);
   const roles: Role[] = [];
   const stop = (): Promise<void> => stopAll(roles);
   try {

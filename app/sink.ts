@@ -6,15 +6,20 @@ import { Sink } from '../processors/sink/sink.js';
 import { loadContract } from '../schemas/contracts.js';
 import { RestartableConsumption } from '../streams/restartable-consumption.js';
 import { sinkGroup } from '../streams/topics.js';
-import type { Context, Role } from './context.js';
+import type { Pipelines } from '../processors/pipelines/pipeline-set.js';
+import type { Connections } from './connections.js';
+import type { Role } from './context.js';
 import { whenNamesChange } from './names-change.js';
 import { watchConsumption } from './health.js';
 
 /** One batch is prepared while the other is inserted. */
 export const concurrentInserts = 2;
 
+/** The names of pipelines: it stores what they wrote, and needs no models. */
+export type SinkContext = Connections & { pipelines: Pick<Pipelines, 'names' | 'onChange'> };
+
 /** Stores predictions, dead letters, outcomes and model events in ClickHouse. Waits for ClickHouse at the start. */
-export async function startSink(context: Context): Promise<Role> {
+export async function startSink(context: SinkContext): Promise<Role> {
   const { config, streams, serde, analytics, pipelines, metrics, logger, health, lag } = context;
   health.add('clickhouse', async () => {
     await ping(analytics.client);

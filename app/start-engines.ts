@@ -56,6 +56,22 @@ export async function startEngines(
   }
 }
 
+/** Returns the engines of a process for another of its threads. Closing `analytics` closes no engine. */
+export async function shareEngines(
+  config: Config,
+  { brokers, registryUrl, clickHouseUrl }: Pick<Engines, 'brokers' | 'registryUrl' | 'clickHouseUrl'>,
+): Promise<Engines> {
+  const analytics = await shareClickHouse(config);
+  return { brokers, registryUrl, clickHouseUrl, analytics, stop: () => analytics.close() };
+}
+
+async function shareClickHouse(config: Config): Promise<Analytics> {
+  const { CLICKHOUSE_URL: url } = config;
+  if (url !== undefined) return createAnalytics({ ...clickHouseSettings(config), url });
+  const { Chdb } = await import('../embedded/clickhouse/chdb.js');
+  return createAnalytics({ connection: await Chdb.share(clickHouseFolder(config)) });
+}
+
 /**
  * Connects to the log and the registry without ClickHouse, for a command while no process runs. Starts embedded ones on
  * free ports; the caller has locked the data folder.
@@ -97,6 +113,10 @@ function logFolder({ DATA_DIR }: Config): string {
   return join(DATA_DIR, 'log');
 }
 
+function clickHouseFolder({ DATA_DIR }: Config): string {
+  return join(DATA_DIR, 'clickhouse');
+}
+
 async function startClickHouse(config: Config, logger: Logger, stops: Stop[]) {
   const { CLICKHOUSE_URL: url, HOST: host } = config;
   if (url !== undefined) {
@@ -106,7 +126,7 @@ async function startClickHouse(config: Config, logger: Logger, stops: Stop[]) {
   }
   const { Chdb } = await import('../embedded/clickhouse/chdb.js');
   const { startClickHouseEndpoint } = await import('../embedded/clickhouse/endpoint.js');
-  const chdb = await Chdb.open(join(config.DATA_DIR, 'clickhouse'), config.CLICKHOUSE_SOURCES);
+  const chdb = await Chdb.open(clickHouseFolder(config), config.CLICKHOUSE_SOURCES);
   const analytics = createAnalytics({ connection: chdb.connection() });
   stops.push(() => analytics.close());
   const endpoint = await startClickHouseEndpoint({

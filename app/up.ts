@@ -10,18 +10,17 @@ import { createMetrics } from '../platform/metrics.js';
 import { startTraces } from '../platform/tracing/traces.js';
 import { withoutCredentials } from '../platform/secrets.js';
 import { version } from '../platform/version.js';
-import { kafkaSettings, openContext, type Role } from './context.js';
-import { somePipeline } from './health.js';
+import { kafkaSettings } from './connections.js';
+import { openContext, type Role } from './context.js';
+import { showHealth, somePipeline } from './health.js';
 import { stopAll } from './stop-all.js';
 import { openDataFolder } from './data-folder.js';
 import { type Endpoints, writeEndpoints } from './endpoints.js';
 import { startDemo } from './demo.js';
 import { startDev } from './dev/dev-mode.js';
-import { startBridge } from './bridge.js';
-import { startProcessors } from './process.js';
+import { rolesHere, rolesInThreads } from './threads/roles.js';
 import { startSchedules } from './schedule.js';
 import { startServe } from './serve.js';
-import { startSink } from './sink.js';
 
 export interface UpOptions {
   /** Whether to send sample events. */
@@ -60,19 +59,22 @@ export async function up(
     roles.push(await startTraces(config, logger));
     // The API listens before all roles have started, so it is not ready until then.
     const base = { logger, signal, metrics: createMetrics(), health: new Health(undefined, 'starting') };
+    showHealth(base.metrics.registry, base.health);
     onProgress('engines');
     const engines = await startEngines(config, base, kafkaSettings(config));
     roles.push(engines);
+    // A changed pipeline is taken into use in this thread alone.
+    const others = dev ? rolesHere(config) : rolesInThreads({ config, engines, logFile });
+    roles.push(others);
     onProgress('models, schemas, topics and tables');
     const context = await openContext(config, engines, base);
     roles.push({ stop: () => context.close() });
     onProgress('sink and scorers');
-    roles.push(await startSink(context), await startProcessors(context));
+    await others.start(context);
     onProgress('HTTP API');
     const serve = await startServe(context);
     roles.push(serve);
     roles.push(await startSchedules(context));
-    if (config.RABBITMQ_URL !== undefined) roles.push(await startBridge(context, { optional: true }));
     if (demo) roles.push(startDemo(context.pipelines, serve.acceptor, logger));
     if (dev) roles.push(await startDev(context, serve.registrar));
     roles.push({ stop: () => context.health.drain() });

@@ -7,7 +7,7 @@ import { silentLogger } from '../platform/logger.js';
 import { SchemaRegistryClient } from '../streams/schema-registry.js';
 import { Serde } from '../streams/serde.js';
 import { createStreams, type Streams } from '../streams/streams.js';
-import { kafkaSettings, registryOptions } from '../app/context.js';
+import { kafkaSettings, registryOptions } from '../app/connections.js';
 import { type Endpoints, readEndpoints } from '../app/endpoints.js';
 
 /** Setting for each engine in `endpoints.json`. */

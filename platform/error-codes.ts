@@ -34,6 +34,7 @@ const table = {
   NOT_READY: {},
   NOT_RUNNING: {},
   REDIS_UNAVAILABLE: { retriable: true },
+  THREAD_FAILED: {},
 
   // Events
   JSON_INVALID: {

@@ -15,6 +15,12 @@ export type HealthCheck = () => PartHealth | Promise<PartHealth>;
 /** Returns what is permanently stuck, or nothing. */
 export type StuckCheck = () => string | undefined | Promise<string | undefined>;
 
+/** The parts of a {@link Health}: it is down with a needed one, and degraded with a separate one. */
+export interface HealthParts {
+  needed: Record<string, PartHealth>;
+  separate: Record<string, PartHealth>;
+}
+
 export interface HealthReport {
   status: 'up' | 'degraded' | 'down';
   parts: Record<string, PartHealth>;
@@ -24,6 +30,7 @@ export interface HealthReport {
 export class Health {
   readonly #checks = new Map<string, { check: HealthCheck; failure: PartHealth['status'] }>();
   readonly #separate: (() => Record<string, PartHealth>)[] = [];
+  readonly #included = new Map<string, () => Promise<HealthParts>>();
   readonly #stuck = new Map<string, StuckCheck>();
   readonly #timeoutMs: number;
   #phase: 'starting' | 'running' | 'stopping';
@@ -55,6 +62,13 @@ export class Health {
     this.#separate.push(parts);
   }
 
+  /**
+   * Adds the parts of another thread; of two with one name, the worse counts. Without an answer, the part `name` is down.
+   */
+  include(name: string, parts: () => Promise<HealthParts>): void {
+    this.#included.set(name, parts);
+  }
+
   /** @param check - finds states that only a restart of the process fixes: liveness fails then. */
   addStuck(part: string, check: StuckCheck): void {
     this.#stuck.set(part, check);
@@ -84,27 +98,38 @@ export class Health {
   }
 
   async report(): Promise<HealthReport> {
+    const { needed, separate } = await this.parts();
+    const statuses = new Set(Object.values(needed).map(({ status }) => status));
+    for (const { status } of Object.values(separate)) statuses.add(status === 'down' ? 'degraded' : status);
+    return {
+      status: statuses.has('down') ? 'down' : statuses.has('degraded') ? 'degraded' : 'up',
+      parts: { ...needed, ...separate },
+    };
+  }
+
+  /** Returns the state of each part; the start and the end of the process are a needed part `process`. */
+  async parts(): Promise<HealthParts> {
     // A copy of the current list: parts that are added while the others are asked would be missing from an
     // `up`.
     const phase = this.#phase;
-    const parts: Record<string, PartHealth> = Object.fromEntries(
-      await Promise.all(
-        [...this.#checks].map(
-          async ([name, { check, failure }]) => [name, await this.#ask(check, failure)] as const,
-        ),
-      ),
+    const asked = [...this.#checks].map(
+      async ([name, { check, failure }]) => [name, await this.#ask(check, failure)] as const,
     );
-    if (phase !== 'running') parts['process'] = { status: 'down', detail: phase };
-    const statuses = new Set(Object.values(parts).map(({ status }) => status));
-    for (const [name, { status, detail }] of this.#separate.flatMap((each) => Object.entries(each()))) {
-      parts[name] = detail === undefined ? { status } : { status, detail: withoutSecrets(detail) };
-      statuses.add(status === 'down' ? 'degraded' : status);
-    }
-    return { status: statuses.has('down') ? 'down' : statuses.has('degraded') ? 'degraded' : 'up', parts };
+    const included = [...this.#included].map(([name, parts]) => this.#askThread(name, parts));
+    const own = Object.fromEntries(await Promise.all(asked));
+    if (phase !== 'running') own['process'] = { status: 'down', detail: phase };
+    const separate = this.#separate.flatMap((each) =>
+      Object.entries(each()).map(([name, part]) => [name, shownOf(part)] as const),
+    );
+    const all = [{ needed: own, separate: Object.fromEntries(separate) }, ...(await Promise.all(included))];
+    return {
+      needed: worstOf(all.map(({ needed }) => needed)),
+      separate: worstOf(all.map((each) => each.separate)),
+    };
   }
 
   /**
-   * Resolves when no part is down.
+   * Resolves when no needed part is down.
    *
    * @param without - a part that may be down.
    * @throws MillraceError `NOT_READY` with the parts that are down after `timeoutMs`.
@@ -112,9 +137,9 @@ export class Health {
   async whenUp(timeoutMs = 30_000, without?: string): Promise<void> {
     const deadline = performance.now() + timeoutMs;
     for (;;) {
-      const { parts } = await this.report();
-      const down = Object.entries(parts).filter(
-        ([name, part]) => part.status === 'down' && this.#isNeeded(name) && name !== without,
+      const { needed } = await this.parts();
+      const down = Object.entries(needed).filter(
+        ([name, part]) => part.status === 'down' && name !== without,
       );
       if (down.length === 0) return;
       if (performance.now() > deadline) {
@@ -128,26 +153,47 @@ export class Health {
     }
   }
 
-  /** Whether the process is down with the part. */
-  #isNeeded(part: string): boolean {
-    return part === 'process' || this.#checks.has(part);
+  async #askThread(name: string, parts: () => Promise<HealthParts>): Promise<HealthParts> {
+    let answered: HealthParts = { needed: {}, separate: {} };
+    const check = async (): Promise<PartHealth> => {
+      answered = await parts();
+      return { status: 'up' };
+    };
+    // It waits for its own parts as long as this waits for it.
+    const state = await this.#ask(check, 'down', this.#timeoutMs * 1.5);
+    return state.status === 'up' ? answered : { needed: { [name]: state }, separate: {} };
   }
 
-  async #ask(check: HealthCheck, failure: PartHealth['status']): Promise<PartHealth> {
+  async #ask(
+    check: HealthCheck,
+    failure: PartHealth['status'],
+    timeoutMs = this.#timeoutMs,
+  ): Promise<PartHealth> {
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<PartHealth>((resolve) => {
-      timer = setTimeout(resolve, this.#timeoutMs, {
-        status: failure,
-        detail: `no answer in ${this.#timeoutMs} ms`,
-      });
+      timer = setTimeout(resolve, timeoutMs, { status: failure, detail: `no answer in ${timeoutMs} ms` });
     });
     try {
-      const health = await Promise.race([Promise.resolve().then(check), late]);
-      return health.detail === undefined ? health : { ...health, detail: withoutSecrets(health.detail) };
+      return shownOf(await Promise.race([Promise.resolve().then(check), late]));
     } catch (error) {
       return { status: failure, detail: withoutSecrets(messageOf(error)) };
     } finally {
       clearTimeout(timer);
     }
   }
+}
+
+const severity: Record<PartHealth['status'], number> = { up: 0, degraded: 1, down: 2 };
+
+function worstOf(reports: readonly Record<string, PartHealth>[]): Record<string, PartHealth> {
+  const worst: Record<string, PartHealth> = {};
+  for (const [name, part] of reports.flatMap((parts) => Object.entries(parts))) {
+    const other = worst[name];
+    if (other === undefined || severity[part.status] > severity[other.status]) worst[name] = part;
+  }
+  return worst;
+}
+
+function shownOf({ status, detail }: PartHealth): PartHealth {
+  return detail === undefined ? { status } : { status, detail: withoutSecrets(detail) };
 }

@@ -52,6 +52,33 @@ describe('Health', () => {
     expect((await health.report()).parts).toHaveProperty('score');
   });
 
+  it('includes the parts of another thread; of two with one name the worse counts', async () => {
+    const [health, other] = [new Health(), new Health(2000, 'starting')];
+    health.add('log', up);
+    other.add('log', () => ({ status: 'degraded', detail: 'slow' }));
+    other.addSeparate(() => ({ 'pipeline x': { status: 'down', detail: 'no model' } }));
+    health.include('thread', () => other.parts());
+    expect((await health.report()).parts['process']).toEqual({ status: 'down', detail: 'starting' });
+    other.started();
+    expect(await health.report()).toEqual({
+      status: 'degraded',
+      parts: {
+        log: { status: 'degraded', detail: 'slow' },
+        'pipeline x': { status: 'down', detail: 'no model' },
+      },
+    });
+    await health.whenUp(0);
+  });
+
+  it('is down when another thread does not answer', async () => {
+    const health = new Health(4);
+    health.include('thread', never);
+    expect(await health.report()).toEqual({
+      status: 'down',
+      parts: { thread: { status: 'down', detail: 'no answer in 6 ms' } },
+    });
+  });
+
   it('reports stuck parts, independently of parts that are down', async () => {
     const health = new Health();
     health.add('log', () => Promise.reject(new Error('refused')));

@@ -1,14 +1,50 @@
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { getHeapStatistics } from 'node:v8';
+import {
+  AggregatorRegistry,
+  collectDefaultMetrics,
+  Counter,
+  Gauge,
+  Histogram,
+  type MetricObjectWithValues,
+  type MetricValue,
+  Registry,
+} from 'prom-client';
 
-/** All metrics of `/metrics`, in the Prometheus text format. One instance per process. */
+/** The metrics of one thread. */
 export type Metrics = ReturnType<typeof createMetrics>;
 
-export function createMetrics() {
+/** The metrics of another thread, as prom-client passes them between threads. */
+export type ThreadMetrics = MetricObjectWithValues<MetricValue<string>>[];
+
+/** How long a scrape waits for another thread, milliseconds. */
+const threadTimeoutMs = 1_000;
+
+/**
+ * Creates all metrics of a thread.
+ *
+ * @param thread - its name. Default `main`, which also has the metrics of the process.
+ */
+export function createMetrics(thread = 'main') {
   const registry = new Registry();
-  collectDefaultMetrics({ register: registry });
+  if (thread === 'main') collectDefaultMetrics({ register: registry });
   const registers = [registry];
+  watchThread(thread, registers);
+  const others: (() => Promise<ThreadMetrics>)[] = [];
   return {
     registry,
+    /** Adds the metrics of another thread. Counters and histograms with the same labels are added up. */
+    include(metrics: () => Promise<ThreadMetrics>): void {
+      others.push(metrics);
+    },
+    /** Returns all metrics in the Prometheus text format; those of a thread that does not answer are left out. */
+    async text(): Promise<string> {
+      if (others.length === 0) return registry.metrics();
+      const late = sleep(threadTimeoutMs, [], { ref: false });
+      const answers = others.map((ask) => Promise.race([ask().catch(() => []), late]));
+      const all = await Promise.all([registry.getMetricsAsJSON(), ...answers]);
+      return AggregatorRegistry.aggregate(all).metrics();
+    },
     httpRequests: new Histogram({
       name: 'millrace_http_request_duration_seconds',
       help: 'Time to answer an HTTP request.',
@@ -38,6 +74,8 @@ export function createMetrics() {
       name: 'millrace_model_event',
       help: 'Offset on millrace.models of the alias event by which a version serves in this process; -1 when it is not known.',
       labelNames: ['model', 'alias', 'model_version'] as const,
+      // Of several threads: the newest.
+      aggregator: 'max',
       registers,
     }),
     challengerFailures: new Counter({
@@ -136,4 +174,27 @@ export function createMetrics() {
       registers,
     }),
   };
+}
+
+/** What an operator needs to see which thread is the limit. */
+function watchThread(thread: string, registers: Registry[]): void {
+  let before = performance.eventLoopUtilization();
+  const utilization = new Gauge({
+    name: 'millrace_thread_utilization',
+    help: 'Share of the time since the last scrape that the event loop of a thread was busy: at 1 it is the limit.',
+    labelNames: ['thread'] as const,
+    registers,
+    collect: (): void => {
+      const now = performance.eventLoopUtilization();
+      utilization.set({ thread }, performance.eventLoopUtilization(now, before).utilization);
+      before = now;
+    },
+  });
+  const heap = new Gauge({
+    name: 'millrace_thread_heap_bytes',
+    help: 'JavaScript heap in use of a thread.',
+    labelNames: ['thread'] as const,
+    registers,
+    collect: (): void => heap.set({ thread }, getHeapStatistics().used_heap_size),
+  });
 }

@@ -112,6 +112,11 @@ export function keepSecret(...values: readonly string[]): void {
   pattern = known.size === 0 ? undefined : new RegExp(byLengthDescending.map(escaped).join('|'), 'g');
 }
 
+/** Returns what {@link withoutSecrets} leaves out, for `keepSecret` in another thread. */
+export function knownSecrets(): string[] {
+  return [...known];
+}
+
 /** Adds a user's password for Basic authentication, whose header encodes it differently. */
 export function keepBasicSecret(user: string, password: string): void {
   if (password.length >= minSecret) keepSecret(password, basic(user, password));

@@ -93,7 +93,7 @@ export class Chdb {
   readonly #sources: readonly SqlSource[];
   readonly #modules: NativeModules;
   /** Keeps the engine up while no call has a connection. */
-  readonly #anchor: NativeEngine;
+  readonly #anchor: NativeEngine | undefined;
   readonly #calls = new Semaphore(concurrentCalls);
   readonly #guestCalls = new Semaphore(concurrentGuestCalls);
   readonly #callsAboutQueries = new Mutex();
@@ -103,7 +103,7 @@ export class Chdb {
     dataDir: string,
     sources: readonly SqlSource[],
     modules: NativeModules,
-    anchor: NativeEngine,
+    anchor?: NativeEngine,
   ) {
     this.dataDir = dataDir;
     this.#sources = sources;
@@ -132,6 +132,11 @@ export class Chdb {
         { cause },
       );
     }
+  }
+
+  /** Returns a backend for the official client in another thread, on the engine that this process has opened. */
+  static async share(dataDir: string): Promise<ClickHouseConnection> {
+    return new Chdb(resolve(dataDir), [], await importChdb()).connection();
   }
 
   /**
@@ -176,6 +181,7 @@ export class Chdb {
     const canonical = rowsFormat === undefined || head === undefined ? await this.#canonical(sql) : head;
     const format = formatOfRows(canonical);
     const isValues = /^values$/i.test(format ?? '');
+    if (this.#anchor === undefined) throw closed();
     const analysis = await this.#anchor.analyze(sql, 'default');
     if (
       format !== undefined &&
@@ -253,7 +259,7 @@ export class Chdb {
 
   async #release(): Promise<void> {
     await Promise.all([this.#calls.whenIdle(), this.#callsAboutQueries.whenIdle()]);
-    await this.#anchor.close();
+    await this.#anchor?.close();
     await this.#modules.drainPending();
   }
 
@@ -275,8 +281,7 @@ export class Chdb {
   }
 
   async #connect<T>(work: (connection: NativeConnection) => Promise<T>): Promise<T> {
-    if (this.#closing !== undefined)
-      throw new MillraceError('CHDB_CLOSED', 'The embedded ClickHouse is closed.');
+    if (this.#closing !== undefined) throw closed();
     const connection = this.#modules.createChdbConnection({ path: this.dataDir });
     try {
       return await work(connection);
@@ -284,6 +289,10 @@ export class Chdb {
       await connection.close();
     }
   }
+}
+
+function closed(): MillraceError {
+  return new MillraceError('CHDB_CLOSED', 'The embedded ClickHouse is closed.');
 }
 
 async function runQuery(connection: NativeConnection, query: ChdbQuery): Promise<ChdbResult> {

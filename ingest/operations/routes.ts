@@ -66,8 +66,7 @@ export function operations({ health, metrics }: OperationsOptions): Hono {
         },
       },
     }),
-    async (c) =>
-      c.body(await metrics.registry.metrics(), 200, { 'content-type': metrics.registry.contentType }),
+    async (c) => c.body(await metrics.text(), 200, { 'content-type': metrics.registry.contentType }),
   );
   return app;
 }

@@ -5,7 +5,7 @@ import { silentLogger } from '../../platform/logger.js';
 import { LogInspection } from '../../streams/log-inspection.js';
 import { createStreams } from '../../streams/streams.js';
 import { pipelineTopics, scoringGroup, sinkGroup } from '../../streams/topics.js';
-import { kafkaSettings } from '../../app/context.js';
+import { kafkaSettings } from '../../app/connections.js';
 import { describeBeyondEnd, offsetsBeyondEnd } from '../../streams/log-admin.js';
 import { attempt, type Diagnosis } from './diagnosis.js';
 

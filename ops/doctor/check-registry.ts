@@ -3,7 +3,7 @@ import type { UsablePipeline } from '../../processors/pipelines/load-pipelines.j
 import { type Contract, loadContract } from '../../schemas/contracts.js';
 import { SchemaRegistryClient } from '../../streams/schema-registry.js';
 import { pipelineTopics, systemTopics } from '../../streams/topics.js';
-import { registryOptions } from '../../app/context.js';
+import { registryOptions } from '../../app/connections.js';
 import { attempt, type Diagnosis } from './diagnosis.js';
 
 /** Checks that the registry is reachable, and has or would accept the contracts of this version. */

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { RabbitClient } from '../../bridges/rabbitmq/testing/rabbit-client.js';
-import { kafkaSettings } from '../../app/context.js';
+import { kafkaSettings } from '../../app/connections.js';
 import { hasOpenssl } from '../../embedded/kafka/testing/certificate.js';
 import { loadConfig } from '../../platform/config.js';
 import { silentLogger } from '../../platform/logger.js';
