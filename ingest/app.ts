@@ -1,5 +1,4 @@
 import { type Context, Hono } from 'hono';
-import { timeout } from 'hono/timeout';
 import { HTTPException } from 'hono/http-exception';
 import { MillraceError } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
@@ -16,6 +15,7 @@ import { refuseOtherSites } from './middleware/refuse-other-sites.js';
 import type { FileJobs } from './jobs/file-jobs.js';
 import type { EventAcceptor } from '../processors/events/accept-events.js';
 import { limitBody } from './middleware/limit-body.js';
+import { limitTime } from './middleware/limit-time.js';
 import { limitRequests } from './middleware/limit-requests.js';
 import { openApiDocument } from './openapi/document.js';
 import { measureRequests } from './middleware/measure-requests.js';
@@ -136,7 +136,7 @@ export function createApp(options: AppOptions): Hono {
     );
     app.use(
       path,
-      timeout(options.requestTimeoutMs, (c) => tooLate(c, options)),
+      limitTime(options.requestTimeoutMs, (c) => tooLate(c, options)),
     );
   }
   app.route('/v2', inferenceRoutes(pipelines, acceptor, options));

@@ -3,6 +3,7 @@ import { isUtf8 } from 'node:buffer';
 import type { Context } from 'hono';
 import type { z } from 'zod';
 import { takeEvents } from './middleware/limit-requests.js';
+import { requestHeaders } from './node-http.js';
 import { MillraceError, messageOf } from '../platform/errors.js';
 import { firstInvalidByte } from '../platform/utf8.js';
 
@@ -95,7 +96,7 @@ export async function readJson<T>(c: Context, schema: z.ZodType<T>): Promise<T> 
 }
 
 function refuseEncodings(c: Context): void {
-  if ((c.req.header('content-encoding') ?? 'identity').toLowerCase() !== 'identity') {
+  if ((requestHeaders(c)['content-encoding'] ?? 'identity').toLowerCase() !== 'identity') {
     // RFC 7694: the encodings that a client may send instead.
     c.header('Accept-Encoding', 'identity');
     throw new MillraceError(
@@ -103,7 +104,7 @@ function refuseEncodings(c: Context): void {
       'Compressed bodies are not read. Send it without Content-Encoding.',
     );
   }
-  const charset = /;\s*charset\s*=\s*"?([^";\s]*)/i.exec(c.req.header('content-type') ?? '')?.[1];
+  const charset = /;\s*charset\s*=\s*"?([^";\s]*)/i.exec(requestHeaders(c)['content-type'] ?? '')?.[1];
   // ASCII is UTF-8 too.
   if (charset !== undefined && !/^(?:utf-?8|us-ascii)$/i.test(charset))
     throw new MillraceError(
@@ -201,7 +202,7 @@ export async function readRequestEvents(
 }
 
 async function readBody(c: Context, maxEvents: number, eventValues?: number): Promise<RequestEvents> {
-  const contentType = (c.req.header('content-type') ?? '').split(';')[0]?.trim().toLowerCase() ?? '';
+  const contentType = (requestHeaders(c)['content-type'] ?? '').split(';')[0]?.trim().toLowerCase() ?? '';
   if (contentType === 'application/json')
     return fromJson(await readText(c, 'events', maxEvents, eventValues));
   if (ndjsonTypes.has(contentType)) return fromLines(await readText(c, 'lines', maxEvents, eventValues));

@@ -14,7 +14,7 @@ export function refusalOfBrowserRequest(
   listeningHost: string,
 ): string | undefined {
   const { host = '', origin } = headers;
-  if (isLoopback(listeningHost) && host !== '' && !isLoopback(hostnameOf(`http://${host}`))) {
+  if (isLoopback(listeningHost) && host !== '' && !isLocalHost(host)) {
     return `This server is for this machine only, and does not answer to the name ${host}.`;
   }
   const site = headers['sec-fetch-site'];
@@ -36,6 +36,13 @@ function isOwn(origin: string, host: string): boolean {
   return page.port === own.port && isLoopback(page.hostname) && isLoopback(own.hostname);
 }
 
-function hostnameOf(url: string): string {
-  return URL.canParse(url) ? new URL(url).hostname : '';
+/** The last host and whether it is this machine: nearly all requests name the same. */
+let last = { host: '', isLocal: false };
+
+function isLocalHost(host: string): boolean {
+  if (host !== last.host) {
+    const url = `http://${host}`;
+    last = { host, isLocal: isLoopback(URL.canParse(url) ? new URL(url).hostname : '') };
+  }
+  return last.isLocal;
 }

@@ -25,7 +25,7 @@ export function wasRefused(c: Context): boolean {
 
 /** Identifies the client of a request, by its key in `Authorization: Bearer …` or `X-API-Key`. */
 export function identifyClient(keys: ApiKeys): MiddlewareHandler {
-  return async (c, next) => {
+  return (c, next) => {
     if (!keys.required) {
       c.set(clientKey, anyone);
       return next();

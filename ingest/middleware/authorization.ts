@@ -93,14 +93,14 @@ function guard({ scopes, pipeline }: Access, pipelines: Pipelines, logger: Logge
 
 /** If keys are required, a route without a guard is refused. */
 function refuseOthers(): MiddlewareHandler {
-  return async (c, next) => {
+  return (c, next) => {
     const client = clientOf(c);
-    if (client === undefined) return sendProblem(c, refusalOf(c));
-    if (client.name === '' || c.get(allowedKey) === true) return next();
-    return sendProblem(
-      c,
-      new MillraceError('NOT_FOUND', `There is no ${c.req.method} ${c.req.path}. See /docs.`),
-    );
+    if (client !== undefined && (client.name === '' || c.get(allowedKey) === true)) return next();
+    const refusal =
+      client === undefined
+        ? refusalOf(c)
+        : new MillraceError('NOT_FOUND', `There is no ${c.req.method} ${c.req.path}. See /docs.`);
+    return Promise.resolve(sendProblem(c, refusal));
   };
 }
 

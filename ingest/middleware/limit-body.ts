@@ -1,5 +1,6 @@
 import type { Context, MiddlewareHandler } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
+import { requestHeaders } from '../node-http.js';
 
 /**
  * Refuses a request whose body is over the limit.
@@ -10,9 +11,9 @@ import { bodyLimit } from 'hono/body-limit';
  */
 export function limitBody(maxBytes: number, refuse: (c: Context) => Response): MiddlewareHandler {
   const countChunks = bodyLimit({ maxSize: maxBytes, onError: refuse });
-  return async (c, next) => {
-    const length = c.req.header('content-length');
-    if (length === undefined || c.req.header('transfer-encoding') !== undefined) return countChunks(c, next);
-    return Number(length) > maxBytes ? refuse(c) : next();
+  return (c, next) => {
+    const { 'content-length': length, 'transfer-encoding': encoding } = requestHeaders(c);
+    if (length === undefined || encoding !== undefined) return countChunks(c, next);
+    return Number(length) > maxBytes ? Promise.resolve(refuse(c)) : next();
   };
 }

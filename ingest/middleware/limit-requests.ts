@@ -2,6 +2,7 @@ import { isIPv4, isIPv6 } from 'node:net';
 import type { HttpBindings } from '@hono/node-server';
 import type { Context, MiddlewareHandler } from 'hono';
 import { clientOf } from './authentication.js';
+import { setHeader } from '../node-http.js';
 import { sendProblem } from '../problems.js';
 import type { Quota, RateLimits } from './rate-limits.js';
 
@@ -26,7 +27,7 @@ export function limitRequests(limits: RateLimits, trustProxy: number): Middlewar
     const { id = '', perSecond } = clientOf(c) ?? {};
     const client = id === '' ? `address:${addressOf(c, trustProxy)}` : `key:${id}`;
     c.set(limitsKey, { limits, client, perSecond } satisfies ClientLimits);
-    c.header('RateLimit-Policy', `"default";q=${perSecond ?? limits.perSecond};w=1`);
+    setHeader(c, 'RateLimit-Policy', `"default";q=${perSecond ?? limits.perSecond};w=1`);
     try {
       tell(c, await limits.take(client, 1, perSecond));
     } catch (error) {
@@ -48,14 +49,15 @@ export async function takeEvents(c: Context, count: number): Promise<void> {
 }
 
 function tell(c: Context, { remaining, resetSeconds }: Quota): void {
-  c.header('RateLimit', `"default";r=${remaining};t=${resetSeconds}`);
+  setHeader(c, 'RateLimit', `"default";r=${remaining};t=${resetSeconds}`);
 }
 
 /** Returns the last address that a trusted proxy has seen; without one, the connection's. */
 function addressOf(c: Context, trustProxy: number): string {
   const socket = (c.env as Partial<HttpBindings> | undefined)?.incoming?.socket.remoteAddress ?? 'unknown';
+  if (trustProxy === 0) return networkOf(socket) ?? socket;
   const forwarded = (c.req.header('x-forwarded-for') ?? '').split(',').at(-trustProxy) ?? '';
-  return (trustProxy === 0 ? undefined : networkOf(forwarded)) ?? networkOf(socket) ?? socket;
+  return networkOf(forwarded) ?? networkOf(socket) ?? socket;
 }
 
 /**

@@ -1,5 +1,6 @@
 import type { Context } from 'hono';
 import { MillraceError } from '../../platform/errors.js';
+import { requestHeaders } from '../node-http.js';
 import { headerParameter } from '../openapi/describe.js';
 import { clientOf } from '../middleware/authentication.js';
 import { idempotencyKeySchema } from './schemas.js';
@@ -17,7 +18,7 @@ export const idempotencyKeyParameter = headerParameter(
  * @throws MillraceError `IDEMPOTENCY_KEY_INVALID`.
  */
 export function idempotencyKeyOf(c: Context): string | undefined {
-  const key = c.req.header('idempotency-key');
+  const key = requestHeaders(c)['idempotency-key'];
   if (key === undefined) return undefined;
   if (!idempotencyKeySchema.safeParse(key).success) {
     throw new MillraceError('IDEMPOTENCY_KEY_INVALID', 'An Idempotency-Key has 1 to 256 characters.');

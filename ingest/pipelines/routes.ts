@@ -145,9 +145,13 @@ export function pipelineRoutes(
   return app;
 }
 
+const values = new WeakMap<OpenPipeline, number>();
+
 /** Twice what fits: an event with some more gets the names of its wrong fields. */
-function valuesOf({ event }: OpenPipeline): number {
-  return 2 * mostValues(eventShape(event.schema));
+function valuesOf(pipeline: OpenPipeline): number {
+  const known = values.get(pipeline) ?? 2 * mostValues(eventShape(pipeline.event.schema));
+  values.set(pipeline, known);
+  return known;
 }
 
 function describe({ name, scorer }: OpenPipeline): z.infer<typeof pipelineSchema> {

@@ -24,6 +24,7 @@ import { outputMissing } from '../scoring/scorer.js';
 import { type EventRecord, eventRecord, openEnvelope } from './envelope.js';
 import { AcceptedEvents, digestOf, idConflict, type RepeatableEvent } from './idempotency.js';
 import { idempotentEventId, newEventId } from './ids.js';
+import { type PredictBatch, PredictBatcher } from './predict-batcher.js';
 import type { PredictionCache } from './prediction-cache.js';
 
 /** Origin of events. */
@@ -100,6 +101,7 @@ export class EventAcceptor {
   /** Predictions in flight, so that a repeat waits for the first. */
   readonly #inFlight = new Map<string, Promise<PredictResult>>();
   readonly #accepted: AcceptedEvents;
+  readonly #batcher = new PredictBatcher((batch) => this.#predictBatch(batch));
 
   constructor(options: EventAcceptorOptions) {
     this.#options = options;
@@ -176,6 +178,12 @@ export class EventAcceptor {
     bodies: readonly unknown[],
     context: RequestContext,
   ): Promise<PredictResult[]> {
+    if (bodies.length === 1) {
+      // Most requests: one event that can't be repeated. Nothing is to be looked up.
+      const event = this.#open(pipeline, bodies[0], context, 0);
+      if (event instanceof MillraceError) return [event];
+      if (event.digest === undefined) return [await this.#batcher.predict(pipeline, event, context)];
+    }
     const events = await this.#identify(pipeline, bodies, context);
     const known = await this.#findPredictions(pipeline, events);
     return Promise.all(
@@ -262,7 +270,7 @@ export class EventAcceptor {
     context: RequestContext,
   ): Promise<PredictResult> {
     const { eventId, digest, fields } = event;
-    if (digest === undefined) return this.#predictNow(pipeline, event, context);
+    if (digest === undefined) return this.#batcher.predict(pipeline, event, context);
     const key = `${pipeline.name}\n${eventId}`;
     const earlier = known ?? this.#options.cache?.recall(pipeline.name, eventId) ?? this.#inFlight.get(key);
     if (earlier !== undefined) {
@@ -271,35 +279,42 @@ export class EventAcceptor {
         return first;
       return idConflict(eventId);
     }
-    const result = this.#predictNow(pipeline, event, context).finally(() => this.#inFlight.delete(key));
+    const result = this.#batcher.predict(pipeline, event, context).finally(() => this.#inFlight.delete(key));
     this.#inFlight.set(key, result);
     return result;
   }
 
-  async #predictNow(
-    pipeline: OpenPipeline,
-    event: IdentifiedEvent,
-    context: RequestContext,
-  ): Promise<PredictResult> {
-    const [score = outputMissing()] = await pipeline.scorer.score([event]);
-    if (score instanceof MillraceError) return score;
+  async #predictBatch({ pipeline, context, events }: PredictBatch): Promise<PredictResult[]> {
     const { serde, cache } = this.#options;
-    const prediction = makePrediction(pipeline.name, event, score, this.#now());
-    const record = eventRecord(pipeline, serde, event, context.trace);
     const { schemaId, type } = pipeline.prediction;
-    record.headers[carriedPredictionHeader] = serde.encode(schemaId, type, prediction);
-    const [position] = await this.#send(pipeline, [record], context);
-    if (position instanceof MillraceError) return new NotWritten(position, event.eventId);
-    const row = toPredictionRow({ ...prediction, ...position });
-    cache?.remember(row);
-    this.#accepted.add(pipeline, event);
-    return row;
+    const scores = await pipeline.scorer.score(events.map(({ event }) => event));
+    const records: EventRecord[] = [];
+    const predictions = events.map(({ event, trace }, index) => {
+      const score = scores[index] ?? outputMissing();
+      if (score instanceof MillraceError) return score;
+      const prediction = makePrediction(pipeline.name, event, score, this.#now());
+      const record = eventRecord(pipeline, serde, event, trace);
+      record.headers[carriedPredictionHeader] = serde.encode(schemaId, type, prediction);
+      records.push(record);
+      return prediction;
+    });
+    const positions = (await this.#send(pipeline, records, context)).values();
+    return events.map(({ event }, index) => {
+      const prediction = predictions[index] ?? outputMissing();
+      if (prediction instanceof MillraceError) return prediction;
+      const position = positions.next().value ?? outputMissing();
+      if (position instanceof MillraceError) return new NotWritten(position, event.eventId);
+      const row = toPredictionRow({ ...prediction, ...position });
+      cache?.remember(row);
+      this.#accepted.add(pipeline, event);
+      return row;
+    });
   }
 
   async #send(
     pipeline: OpenPipeline,
     records: NewRecord[],
-    { timeoutMs, source, span }: RequestContext,
+    { timeoutMs, source, span }: PredictBatch['context'],
   ): Promise<(RecordPosition | MillraceError)[]> {
     const parent = records.length === 0 ? undefined : span;
     const outcomes = await sendEvents(parent, pipeline.topics.events, records, () =>
