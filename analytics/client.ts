@@ -6,6 +6,7 @@ import {
   type ClickHouseClientConfigOptions,
 } from '@clickhouse/client';
 import type { Config } from '../platform/config.js';
+import type { InsertColumns } from '../platform/column-insert.js';
 import { TlsAgent, tlsOptions } from '../platform/tls-settings.js';
 
 /** Options of a ClickHouse server. */
@@ -23,12 +24,14 @@ export interface ServerOptions {
 
 /** An engine in this process. Requests have no timeout. */
 export interface EngineOptions {
-  connection: NonNullable<ClickHouseClientConfigOptions['connection']>;
+  connection: NonNullable<ClickHouseClientConfigOptions['connection']> & { insertColumns?: InsertColumns };
 }
 
 export interface Analytics {
   /** The official client. Works the same for a server and an engine in this process. */
   readonly client: ClickHouseClient;
+  /** Inserts columns as they are in memory; only an engine in this process can. */
+  readonly insertColumns?: InsertColumns | undefined;
   close(): Promise<void>;
 }
 
@@ -49,9 +52,13 @@ export function clickHouseSettings(config: Config) {
 
 /** Creates a client of ClickHouse without connecting. Closing it also closes an engine in this process. */
 export function createAnalytics(options: ServerOptions | EngineOptions): Analytics {
-  const client =
-    'url' in options ? clientOfServer(options) : createClient({ connection: options.connection, log });
-  return { client, close: () => client.close() };
+  if ('url' in options) {
+    const client = clientOfServer(options);
+    return { client, close: () => client.close() };
+  }
+  const { connection } = options;
+  const client = createClient({ connection, log });
+  return { client, insertColumns: connection.insertColumns, close: () => client.close() };
 }
 
 function clientOfServer({ url, username, password, tls, requestTimeoutMs }: ServerOptions): ClickHouseClient {

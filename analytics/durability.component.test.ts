@@ -13,13 +13,17 @@ const writer = `
   const [dataDir, run] = process.argv.slice(1);
   const { openEmbeddedAnalytics } = await import(${JSON.stringify(new URL('testing/embedded-analytics.js', import.meta.url).href)});
   const { migrate } = await import(${JSON.stringify(new URL('migrate.js', import.meta.url).href)});
-  const { insertRows } = await import(${JSON.stringify(new URL('insert.js', import.meta.url).href)});
+  const { insertBatch, insertRows } = await import(${JSON.stringify(new URL('insert.js', import.meta.url).href)});
+  const { batchOfRows } = await import(${JSON.stringify(new URL('testing/batch-of-rows.js', import.meta.url).href)});
   const { predictionRow } = await import(${JSON.stringify(new URL('testing/rows.js', import.meta.url).href)});
-  const { client } = await openEmbeddedAnalytics(dataDir);
+  const analytics = await openEmbeddedAnalytics(dataDir);
+  const { client } = analytics;
   await migrate(client);
   for (let insert = 0; ; insert++) {
     const rows = Array.from({ length: 10 }, (_, row) => predictionRow({ event_id: [run, insert, row].join('-') }));
-    await insertRows(client, 'predictions', rows, run + '-' + insert);
+    const token = run + '-' + insert;
+    if (insert % 2 === 0) await insertRows(client, 'predictions', rows, token);
+    else await insertBatch(analytics, 'predictions', batchOfRows(analytics, rows), token);
     process.stdout.write(insert + '\\n');
   }
 `;

@@ -1,5 +1,10 @@
+import { Readable } from 'node:stream';
 import type { ClickHouseClient } from '@clickhouse/client';
 import { MillraceError } from '../platform/errors.js';
+import { ColumnBatch } from './batches/column-batch.js';
+import type { BatchColumn } from './batches/row-batch.js';
+import { TextBatch } from './batches/text-batch.js';
+import type { Analytics } from './client.js';
 import { translateError } from './errors.js';
 import type { DeadLetterRow, RowsByTable } from './rows.js';
 
@@ -96,10 +101,7 @@ export async function insertRows<T extends Table>(
       values,
       format: 'JSONEachRow',
       clickhouse_settings: {
-        async_insert: 0,
-        insert_deduplicate: 1,
-        // Encoded, because chDB inserts it into SQL, where a backslash is an escape.
-        insert_deduplication_token: encodeURIComponent(dedupToken),
+        ...insertSettings(dedupToken),
         date_time_input_format: 'best_effort',
         input_format_skip_unknown_fields: 0,
         input_format_null_as_default: 0,
@@ -109,6 +111,60 @@ export async function insertRows<T extends Table>(
     throw translateError(error, `insert ${rows.length} rows into ${table}`);
   }
 }
+
+/** Inserts the rows of a batch: as {@link insertRows}. The batch must not change until then, or ever after an error. */
+export async function insertBatch(
+  { client, insertColumns }: Pick<Analytics, 'client' | 'insertColumns'>,
+  table: Table,
+  batch: Batch,
+  dedupToken: string,
+): Promise<void> {
+  const into = `millrace.${storageOf(table)}`;
+  const settings = insertSettings(dedupToken);
+  try {
+    if (batch instanceof TextBatch) {
+      await client.insert({
+        table: into,
+        columns: batch.columns.map(({ name }) => name) as [string, ...string[]],
+        values: Readable.from([batch.toBytes()], { objectMode: false }),
+        format: 'TabSeparated',
+        clickhouse_settings: { ...settings, ...textSettings },
+      });
+    } else {
+      await insertColumns?.({ table: into, columns: batch.toArrow(), settings });
+    }
+  } catch (error) {
+    throw translateError(error, `insert ${batch.rows} rows into ${table}`);
+  }
+}
+
+export type Batch = ColumnBatch | TextBatch;
+
+/** Returns an empty batch, in the fastest form that its engine takes. */
+export function newBatch(
+  { insertColumns }: Pick<Analytics, 'insertColumns'>,
+  batchColumns: readonly BatchColumn[],
+): Batch {
+  return insertColumns === undefined ? new TextBatch(batchColumns) : new ColumnBatch(batchColumns);
+}
+
+function insertSettings(dedupToken: string) {
+  return {
+    async_insert: 0 as const,
+    insert_deduplicate: 1 as const,
+    // Encoded, because chDB inserts it into SQL, where a backslash is an escape.
+    insert_deduplication_token: encodeURIComponent(dedupToken),
+  };
+}
+
+/** What a server's profile may have set otherwise. */
+const textSettings = {
+  date_time_input_format: 'basic',
+  format_tsv_null_representation: String.raw`\N`,
+  input_format_tsv_crlf_end_of_line: 0,
+  input_format_tsv_empty_as_default: 0,
+  input_format_tsv_enum_as_number: 0,
+} as const;
 
 /** Returns the table that stores the rows of a view. */
 export function storageOf(table: Table): string {

@@ -6,10 +6,11 @@ import { startClickHouseEndpoint } from '../embedded/clickhouse/endpoint.js';
 import { Chdb } from '../embedded/clickhouse/chdb.js';
 import type { RunningServer } from '../embedded/local-http.js';
 import { type Analytics, createAnalytics } from './client.js';
-import { insertRows } from './insert.js';
+import { insertBatch, insertRows } from './insert.js';
 import { countAnswers, countFailures, findAnswers, findFailures } from './job-queries.js';
 import { migrate } from './migrate.js';
 import { findPredictions } from './queries.js';
+import { batchOfRows } from './testing/batch-of-rows.js';
 import { deadLetterRow, outcomeRow, predictionRow, resolutionRow } from './testing/rows.js';
 
 /**
@@ -27,6 +28,9 @@ const defaults = {
   output_format_json_quote_decimals: '1',
   input_format_null_as_default: '1',
   input_format_skip_unknown_fields: '1',
+  format_tsv_null_representation: 'null',
+  input_format_tsv_empty_as_default: '1',
+  input_format_tsv_crlf_end_of_line: '1',
   join_use_nulls: '1',
   transform_null_in: '1',
   max_insert_block_size: '30',
@@ -103,6 +107,9 @@ test('returns rows unchanged with other defaults of formats, times and nulls', a
   });
   await insertRows(analytics.client, 'predictions', [row], 'as-it-was');
   expect(await findPredictions(analytics.client, ['as-it-was'])).toEqual([row]);
+  const inBatch = { ...row, event_id: 'in-a-batch', label: 'null', features: '', outputs: '\r' };
+  await insertBatch(analytics, 'predictions', batchOfRows(analytics, [inBatch]), 'in-a-batch');
+  expect(await findPredictions(analytics.client, ['in-a-batch'])).toEqual([inBatch]);
 });
 
 test('rejects rows that do not fit', async () => {

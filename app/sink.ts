@@ -34,8 +34,7 @@ export async function startSink(context: SinkContext): Promise<Role> {
     modelEvent: loadContract('shared', 'model-event'),
   };
   const consumption = await RestartableConsumption.start(async () => {
-    const { client } = analytics;
-    const options = { client, serde, producer, metrics, logger, ...contracts };
+    const options = { analytics, serde, producer, metrics, logger, ...contracts };
     const sink = new Sink({ ...options, pipelines: pipelines.names });
     lag.track(sinkGroup, sink.topics);
     return streams.consume({

@@ -33,6 +33,8 @@ type Decode = (bytes: Buffer) => unknown;
 interface Reader {
   decoders: Map<number, Decode>;
   fetching: Map<number, Promise<Decode>>;
+  /** Ids of the reader's own schema. */
+  own: Set<number>;
 }
 
 /** Avro values in Confluent wire format, with schemas from a registry. */
@@ -57,6 +59,7 @@ export class Serde {
     const id = await this.#registry.register(`${topic}-value`, schema);
     // Written and read with the same schema: no resolution.
     this.#remember(type, id, decoder(type, type, id));
+    this.#reader(type).own.add(id);
     return id;
   }
 
@@ -130,6 +133,21 @@ export class Serde {
   }
 
   /**
+   * Returns whether a record's value was written with the reader's own schema: then all after its header is the
+   * reader's encoding, unless it is damaged. Synchronously when the writer's schema is cached, as {@link decode}.
+   */
+  isOwn(bytes: Buffer, reader: Type): boolean | Promise<boolean> {
+    const id = schemaIdOf(bytes);
+    if (id === undefined || this.#unknown.has(id)) return false;
+    const { own, decoders } = this.#reader(reader);
+    if (decoders.has(id)) return own.has(id);
+    return this.#fetch(reader, id).then(
+      () => own.has(id),
+      () => false,
+    );
+  }
+
+  /**
    * Returns a record's value in its writer's schema, as JSON that clients can send, for people.
    *
    * @throws MillraceError as {@link decode}.
@@ -154,8 +172,10 @@ export class Serde {
   async #makeDecoder(reader: Type, id: number): Promise<Decode> {
     try {
       const { schema, schemaType } = await this.#registry.schema(id);
-      const decode = decoder(reader, parseWriter(schema, schemaType, id), id);
+      const writer = parseWriter(schema, schemaType, id);
+      const decode = decoder(reader, writer, id);
       this.#remember(reader, id, decode);
+      if (writer.equals(reader)) this.#reader(reader).own.add(id);
       return decode;
     } catch (error) {
       if (error instanceof MillraceError && error.code === 'SCHEMA_UNKNOWN') {
@@ -181,7 +201,7 @@ export class Serde {
   #reader(type: Type): Reader {
     let reader = this.#readers.get(type);
     if (!reader) {
-      reader = { decoders: new Map(), fetching: new Map() };
+      reader = { decoders: new Map(), fetching: new Map(), own: new Set() };
       this.#readers.set(type, reader);
     }
     return reader;

@@ -1,13 +1,41 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import * as fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createAnalytics, type Analytics } from '../client.js';
-import { insertRows } from '../insert.js';
+import { insertBatch, insertRows } from '../insert.js';
 import { migrate } from '../migrate.js';
 import { findPredictions, ping } from '../queries.js';
+import { batchOfRows } from './batch-of-rows.js';
 import { testMigrations } from './migrate.test-suite.js';
 import { deadLetterRow, outcomeRow, predictionRow, resolutionRow } from './rows.js';
+
+const anyText = fc.oneof(
+  fc.string({ unit: 'grapheme', maxLength: 60 }),
+  fc.constantFrom('', '\0', '\\N', '\t\\\n\r', '\ufeffx', 'x'.repeat(3_000)),
+);
+const anyTime = fc
+  .integer({ min: Date.UTC(1900, 0, 1), max: Date.UTC(2299, 11, 31) })
+  .map((time) => new Date(time).toISOString());
+const anyDouble = fc.double({ noNaN: true, noDefaultInfinity: true }).map((value) => value + 0);
+const anyRow = fc.record({
+  event_id: anyText,
+  prediction_id: fc.uuid(),
+  pipeline: anyText,
+  event_time: anyTime,
+  predicted_at: anyTime,
+  score: anyDouble,
+  label: fc.option(anyText),
+  features: anyText,
+  partition: fc.integer(),
+  offset: fc.maxSafeInteger(),
+  schema_id: fc.option(fc.integer()),
+  latency_ms: anyDouble,
+  model_event: fc.maxSafeInteger(),
+  model_event_at: fc.option(anyTime),
+  outputs: anyText,
+});
 
 /**
  * Tests for every kind of ClickHouse connection, called by one test file for each.
@@ -54,6 +82,38 @@ export function testAnalytics(open: (dataDir: string) => Promise<Analytics>): vo
       });
       await insertRows(analytics.client, 'predictions', [row], "weird'token\\");
       expect(await findPredictions(analytics.client, [row.event_id, "' OR 1=1 --"])).toEqual([row]);
+    });
+
+    test('in a batch come back as those that were inserted one by one', async () => {
+      const rows = fc.sample(anyRow, 500).map((row) => ({ ...predictionRow(), ...row }));
+      const store = {
+        rows: (source: string) =>
+          insertRows(
+            analytics.client,
+            'predictions',
+            rows.map((row) => ({ ...row, source })),
+            source,
+          ),
+        batch: (source: string) => {
+          const batch = batchOfRows(
+            analytics,
+            rows.map((row) => ({ ...row, source })),
+          );
+          return insertBatch(analytics, 'predictions', batch, source);
+        },
+      };
+      const stored = async (source: string) => {
+        const query = `SELECT * EXCEPT source FROM millrace.predictions_storage WHERE source = '${source}' ORDER BY ALL`;
+        return await select(query);
+      };
+      await store.rows('rows');
+      await store.batch('batch');
+      // Its token is known.
+      await store.batch('batch');
+      const expected = await stored('rows');
+      expect(expected).toHaveLength(500);
+      expect(await stored('batch')).toEqual(expected);
+      await analytics.client.command({ query: 'TRUNCATE TABLE millrace.predictions_storage' });
     });
 
     test('keep the first row of a prediction, in whatever order rows arrive', async () => {

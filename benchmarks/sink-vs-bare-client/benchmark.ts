@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type ClickHouseClient, createClient } from '@clickhouse/client';
-import { createAnalytics } from '../../analytics/client.js';
+import type { ClickHouseClient } from '@clickhouse/client';
+import { type Analytics, createAnalytics } from '../../analytics/client.js';
 import { migrate } from '../../analytics/migrate.js';
 import type { PredictionRow } from '../../analytics/rows.js';
 import { concurrentInserts } from '../../app/sink.js';
@@ -34,8 +34,9 @@ export const benchmark: Benchmark = {
   method:
     'The sink stores a topic of predictions as a new consumer group with the default settings. The bare client then inserts ' +
     'the same rows in the batches that the sink made, one after the other: rows are ready in memory, no log, no decoding, no ' +
-    'checks, no deduplication token. Both write JSONEachRow into the emptied table of the embedded engine, once through ' +
-    'chDB in the same process, once over its HTTP endpoint. Timed to the end of the last insert.',
+    'checks, no deduplication token. It writes JSONEachRow; the sink copies columns (chDB) or writes TabSeparated (HTTP). ' +
+    'Both write into the emptied table of the embedded engine, once through chDB in the same process, once over its HTTP ' +
+    'endpoint. Timed to the end of the last insert.',
   caveats: [
     'The sink’s time starts when it has joined its group: reading the first records counts, joining does not.',
     'The sink reads and decodes the next rows, and makes the next insert ready, while ClickHouse works on the last ones; the bare client only waits. On one ' +
@@ -46,29 +47,29 @@ export const benchmark: Benchmark = {
     const count = Math.ceil(100_000 * scale);
     const log = await openBenchLog();
     const chdb = await Chdb.open(join(log.folder, 'clickhouse'));
-    const analytics = createAnalytics({ connection: chdb.connection() });
-    await migrate(analytics.client);
+    const embedded = createAnalytics({ connection: chdb.connection() });
+    await migrate(embedded.client);
     const endpoint = await startClickHouseEndpoint({ host: '127.0.0.1', port: 0, chdb });
-    const overHttp = createClient({ url: `http://127.0.0.1:${endpoint.port}` });
+    const overHttp = createAnalytics({ url: `http://127.0.0.1:${endpoint.port}` });
     progress(`writing ${count} predictions`);
     const { ends, rows } = await fillPredictions(log, count);
     const figures = [];
-    for (const [way, client] of [
-      ['chDB', analytics.client],
+    for (const [way, analytics] of [
+      ['chDB', embedded],
       ['HTTP', overHttp],
     ] as const) {
       progress(`${way}, ${rounds} rounds`);
       const stored: Stored = { ends, rows, batchSizes: [] };
       const perSecond = (run: () => Promise<number>) => async () => {
-        await client.command({ query: 'TRUNCATE TABLE millrace.predictions_storage' });
+        await analytics.client.command({ query: 'TRUNCATE TABLE millrace.predictions_storage' });
         return count / (await run());
       };
       const samples = await inTurn(rounds, {
-        sink: perSecond(() => timeSink(log, client, stored)),
-        bare: perSecond(() => timeBareClient(client, stored)),
+        sink: perSecond(() => timeSink(log, analytics, stored)),
+        bare: perSecond(() => timeBareClient(analytics.client, stored)),
       });
       figures.push(
-        figure(`sink ÷ bare client, ${way}`, 'ratio', ratios(samples.sink, samples.bare), { atLeast: 0.8 }),
+        figure(`sink ÷ bare client, ${way}`, 'ratio', ratios(samples.sink, samples.bare), { atLeast: 0.9 }),
         figure(`sink, ${way}`, 'rows/s', samples.sink),
         figure(`bare client, ${way}`, 'rows/s', samples.bare),
         figure(`rows in an insert, ${way}`, 'rows', stored.batchSizes),
@@ -77,7 +78,7 @@ export const benchmark: Benchmark = {
     await overHttp.close();
     await endpoint.stop();
     await log.close();
-    await analytics.close();
+    await embedded.close();
     return figures;
   },
 };
@@ -114,14 +115,14 @@ let groups = 0;
 /**
  * Returns the seconds from joining the group to the end of the last insert; notes the sizes of its batches.
  */
-async function timeSink(log: BenchLog, client: ClickHouseClient, stored: Stored): Promise<number> {
+async function timeSink(log: BenchLog, analytics: Analytics, stored: Stored): Promise<number> {
   const config = loadConfig(process.env);
   const { serde, metrics, pipeline } = log;
   const producer = await log.streams.createProducer();
   const prediction = loadContract('shared', 'prediction');
   const sink = new Sink({
     pipelines: [pipeline.name],
-    client,
+    analytics,
     serde,
     prediction,
     outcome: loadContract('shared', 'outcome'),

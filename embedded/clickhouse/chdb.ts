@@ -2,21 +2,24 @@ import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { resolve } from 'node:path';
 import type { ClickHouseClientConfigOptions } from '@clickhouse/client';
+import type { ArrowColumn, ColumnInsert, InsertColumns } from '../../platform/column-insert.js';
 import { MillraceError, messageOf } from '../../platform/errors.js';
 import { Mutex } from '../../platform/mutex.js';
 import { Semaphore } from '../../platform/semaphore.js';
 import type { SqlSource } from '../../platform/sql-sources.js';
 import { withEngineConfig } from './engine-config.js';
-import { clickHouseError } from './http-errors.js';
+import { clickHouseError, codeOfText } from './http-errors.js';
 import { formatOfRows, isAboutQueries, mayReadFiles, refuseStatement } from './statement.js';
 
-/** The backend interface of the official client. */
-export type ClickHouseConnection = NonNullable<ClickHouseClientConfigOptions['connection']>;
+/** The backend interface of the official client, and the way for columns beside it. */
+export type ClickHouseConnection = NonNullable<ClickHouseClientConfigOptions['connection']> & {
+  insertColumns: InsertColumns;
+};
 
 /**
  * The used parts of chdb, declared here because the package is optional and may be absent at compile time.
  */
-interface NativeConnection extends ClickHouseConnection {
+interface NativeConnection extends Omit<ClickHouseConnection, 'insertColumns'> {
   readonly chdb: { queryAsync(sql: string, options?: { format?: string }): Promise<NativeResult> };
 }
 interface NativeResult {
@@ -34,10 +37,20 @@ interface NativeEngine {
   analyze(sql: string, database: string): Promise<{ statementCount: number; queryClass: number }>;
   close(): Promise<void>;
 }
+/** What {@link NativeConnection} is made of. */
+interface NativeSession {
+  readonly connection: unknown;
+  queryAsync(sql: string): Promise<NativeResult>;
+  close(): void;
+}
 interface NativeModules {
   createChdbConnection: (options: { path: string }) => NativeConnection;
   ChdbNodeEngine: new (options: { extraArgs: string[] }) => NativeEngine;
   drainPending: () => Promise<void>;
+  Session: new (path: string) => NativeSession;
+  /** Makes columns readable as `arrowstream('<name>')`, once, on one connection. */
+  _arrowRegisterColumns: (connection: unknown, name: string, columns: readonly ArrowColumn[]) => void;
+  _arrowUnregister: (connection: unknown, name: string) => void;
 }
 
 export interface ChdbQuery {
@@ -247,6 +260,7 @@ export class Chdb {
       command: (params) => this.#serve(params, (connection, call) => connection.command(call)),
       exec: (params) => this.#serve(params, (connection, call) => connection.exec(call)),
       ping: (params) => this.#lend((connection) => connection.ping(params)),
+      insertColumns: (insert) => this.#calls.run(() => this.#insertColumns(insert)),
       close: () => this.close(),
     };
   }
@@ -280,6 +294,29 @@ export class Chdb {
     return this.#calls.run(() => this.#connect(work));
   }
 
+  /** The engine tokenizes a statement with its rows before it parses them, which takes most of the time of an insert. */
+  async #insertColumns({ table, columns, settings }: ColumnInsert): Promise<void> {
+    if (this.#closing !== undefined) throw closed();
+    const { Session, _arrowRegisterColumns: register, _arrowUnregister: unregister } = this.#modules;
+    const session = new Session(this.dataDir);
+    const name = randomUUID();
+    try {
+      register(session.connection, name, columns);
+      try {
+        const names = columns.map((column) => quoteIdentifier(column.name)).join(', ');
+        await session.queryAsync(
+          `INSERT INTO ${table} (${names}) SETTINGS ${assign(settings)} SELECT * FROM arrowstream(${quoteString(name)})`,
+        );
+      } finally {
+        unregister(session.connection, name);
+      }
+    } catch (error) {
+      throw withCode(error);
+    } finally {
+      session.close();
+    }
+  }
+
   async #connect<T>(work: (connection: NativeConnection) => Promise<T>): Promise<T> {
     if (this.#closing !== undefined) throw closed();
     const connection = this.#modules.createChdbConnection({ path: this.dataDir });
@@ -298,15 +335,8 @@ function closed(): MillraceError {
 async function runQuery(connection: NativeConnection, query: ChdbQuery): Promise<ChdbResult> {
   const { chdb } = connection;
   if (query.database !== undefined) await chdb.queryAsync(`USE ${quoteIdentifier(query.database)}`);
-  const assignments = [
-    ...Object.entries(query.params ?? {}).map(
-      ([name, value]) => `param_${checkedName(name)}=${quoteString(value)}`,
-    ),
-    ...Object.entries(query.settings ?? {}).map(
-      ([name, value]) => `${checkedName(name)}=${quoteString(value)}`,
-    ),
-  ];
-  if (assignments.length > 0) await chdb.queryAsync(`SET ${assignments.join(', ')}`);
+  const assignments = assign(query.settings ?? {}, query.params);
+  if (assignments !== '') await chdb.queryAsync(`SET ${assignments}`);
   const result = await chdb.queryAsync(query.sql, { format: query.format ?? 'TabSeparated' });
   return {
     bytes: result.bytes(),
@@ -314,6 +344,26 @@ async function runQuery(connection: NativeConnection, query: ChdbQuery): Promise
     rowsRead: result.rowsRead,
     bytesRead: result.bytesRead,
   };
+}
+
+/** Returns settings, and values of placeholders, as SQL. */
+function assign(
+  settings: Readonly<Record<string, string | number>>,
+  params: Readonly<Record<string, string>> = {},
+): string {
+  const all = [
+    ...Object.entries(params).map(([name, value]) => [`param_${checkedName(name)}`, value] as const),
+    ...Object.entries(settings).map(([name, value]) => [checkedName(name), String(value)] as const),
+  ];
+  return all.map(([name, value]) => `${name}=${quoteString(value)}`).join(', ');
+}
+
+/** Returns an error of the engine with its number, as the official client shows it. */
+function withCode(error: unknown): unknown {
+  const code = codeOfText(messageOf(error));
+  return code === 0
+    ? error
+    : Object.assign(new Error(messageOf(error), { cause: error }), { code: String(code) });
 }
 
 async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
@@ -342,8 +392,10 @@ async function importChdb(): Promise<NativeModules> {
       connectionModule
     );
     const { ChdbNodeEngine }: Pick<NativeModules, 'ChdbNodeEngine'> = await import(engineModule);
-    const { drainPending }: Pick<NativeModules, 'drainPending'> = await import(rootModule);
-    return { createChdbConnection, ChdbNodeEngine, drainPending };
+    const root: { default: Omit<NativeModules, 'createChdbConnection' | 'ChdbNodeEngine'> } = await import(
+      rootModule
+    );
+    return { ...root.default, createChdbConnection, ChdbNodeEngine };
   } catch (cause) {
     throw new MillraceError(
       'CHDB_MISSING',

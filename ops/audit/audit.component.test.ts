@@ -251,11 +251,10 @@ it('is clean again when the rows are stored again from the log', doneIn, async (
     outcome: loadContract('shared', 'outcome'),
     modelEvent: loadContract('shared', 'model-event'),
   };
-  const { client: clickhouse } = engines.analytics;
   const sink = new Sink({
     ...contracts,
     pipelines: [...pipelines.keys()],
-    client: clickhouse,
+    analytics: engines.analytics,
     serde,
     producer,
     metrics,

@@ -9,19 +9,16 @@ import { spansOf } from '../../streams/traced-records.js';
  * the other records are linked in both directions. Attributes:
  * https://opentelemetry.io/docs/specs/semconv/database/
  */
-export function startInsertSpan(
-  table: string,
-  entries: readonly { record: StreamRecord }[],
-): Span | undefined {
+export function startInsertSpan(table: string, records: readonly StreamRecord[]): Span | undefined {
   if (!isTracing()) return undefined;
-  const [first, ...others] = spansOf(entries.map(({ record }) => record)).map(({ span }) => span);
+  const [first, ...others] = spansOf(records).map(({ span }) => span);
   if (first === undefined) return undefined;
   const attributes = {
     'db.system.name': 'clickhouse',
     'db.namespace': 'millrace',
     'db.collection.name': table,
     'db.operation.name': 'INSERT',
-    'millrace.rows': entries.length,
+    'millrace.rows': records.length,
   };
   const links = others.map((other) => ({ context: other.spanContext() }));
   const options = { kind: SpanKind.CLIENT, attributes, links };

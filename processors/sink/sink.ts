@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { ClickHouseClient } from '@clickhouse/client';
+import type { Analytics } from '../../analytics/client.js';
 import { insertRows, storageOf } from '../../analytics/insert.js';
 import {
   type DeadLetterResolutionRow,
@@ -24,6 +24,7 @@ import { asDeadLetterReason, reasonOf } from '../dead-letters/reasons.js';
 import { deadLetterId, positionEventId } from '../events/ids.js';
 import { startInsertSpan } from './insert-span.js';
 import { outcomeReader } from './outcomes.js';
+import { PlainStore } from './plain-store.js';
 import { toPredictionRow } from '../scoring/prediction.js';
 import { isResolution, readResolution } from '../dead-letters/resolutions.js';
 
@@ -32,7 +33,7 @@ type Table = keyof RowsByTable;
 export interface SinkOptions {
   /** Names of the pipelines whose topics are stored. */
   pipelines: readonly string[];
-  client: ClickHouseClient;
+  analytics: Pick<Analytics, 'client' | 'insertColumns'>;
   serde: Serde;
   prediction: Contract;
   outcome: Contract;
@@ -87,6 +88,7 @@ export class Sink {
   readonly #now: () => number;
   readonly #tokens = new WeakMap<StreamRecord, string>();
   readonly #readOutcome: ReturnType<typeof outcomeReader>;
+  readonly #plain: PlainStore;
 
   constructor(options: SinkOptions) {
     this.#options = options;
@@ -103,6 +105,10 @@ export class Sink {
     this.#targets = new Map(ofPipelines).set(systemTopics.models, {
       table: 'model_events',
       pipeline: 'millrace',
+    });
+    this.#plain = new PlainStore(options, {
+      stores: ({ topic }) => this.#targets.get(topic)?.table === 'predictions',
+      run: (records, insert) => this.#run('predictions', records, insert),
     });
   }
 
@@ -128,7 +134,7 @@ export class Sink {
       model_events: [],
     };
     const rejected: RejectedRecord[] = [];
-    for (const record of records) {
+    for (const record of await this.#plain.store(records)) {
       const target = this.#targetOf(record);
       if (target === undefined) continue;
       try {
@@ -156,25 +162,42 @@ export class Sink {
   async #insert(table: Table, entries: Entry[]): Promise<RejectedRecord[]> {
     const [first] = entries;
     if (first === undefined) return [];
-    const { client, metrics } = this.#options;
+    const { client } = this.#options.analytics;
+    const records = entries.map(({ record }) => record);
+    const rows = entries.map(({ row }) => row);
+    const refusal = await this.#run(table, records, (token) =>
+      insertRows(client, table, rows as never[], token),
+    );
+    if (refusal === undefined) return [];
+    const target = this.#targetOf(first.record);
+    if (entries.length === 1 && target !== undefined)
+      return [{ record: first.record, target, reason: refusal }];
+    const middle = entries.length >> 1;
+    const refused = await this.#insert(table, entries.slice(0, middle));
+    return refused.concat(await this.#insert(table, entries.slice(middle)));
+  }
+
+  /**
+   * Runs an insert of records, with its token, span and metrics.
+   *
+   * @returns the error if ClickHouse refuses a row.
+   */
+  async #run(
+    table: Table,
+    records: readonly StreamRecord[],
+    insert: (token: string) => Promise<void>,
+  ): Promise<MillraceError | undefined> {
+    const { metrics } = this.#options;
     try {
-      const rows = entries.map((entry) => entry.row);
-      const token = this.#tokenOf(first.record, entries.length);
-      const span = startInsertSpan(storageOf(table), entries);
-      await endAfter(insertRows(client, table, rows as never[], token), (error) => endSpan(span, error));
-      metrics.sinkRows.inc({ table }, rows.length);
-      return [];
+      const token = this.#tokenOf(records);
+      const span = startInsertSpan(storageOf(table), records);
+      await endAfter(insert(token), (error) => endSpan(span, error));
+      metrics.sinkRows.inc({ table }, records.length);
+      return undefined;
     } catch (error) {
-      if (!(error instanceof MillraceError) || error.code !== 'CLICKHOUSE_BAD_ROWS') {
-        metrics.sinkFailures.inc({ table });
-        throw error;
-      }
-      const target = this.#targetOf(first.record);
-      if (entries.length === 1 && target !== undefined)
-        return [{ record: first.record, target, reason: error }];
-      const middle = entries.length >> 1;
-      const refused = await this.#insert(table, entries.slice(0, middle));
-      return refused.concat(await this.#insert(table, entries.slice(middle)));
+      if (error instanceof MillraceError && error.code === 'CLICKHOUSE_BAD_ROWS') return error;
+      metrics.sinkFailures.inc({ table });
+      throw error;
     }
   }
 
@@ -183,10 +206,12 @@ export class Sink {
    * same positions of the log. A recreated topic has other records there, and a replay must restore deleted
    * rows.
    */
-  #tokenOf(first: StreamRecord, count: number): string {
+  #tokenOf(records: readonly StreamRecord[]): string {
+    const [first] = records;
+    if (first === undefined) throw new RangeError('An insert has rows.');
     const token = this.#tokens.get(first) ?? randomUUID();
     this.#tokens.set(first, token);
-    return `${token}/${count}`;
+    return `${token}/${records.length}`;
   }
 
   /** Makes dead letters of records that fit no row. */

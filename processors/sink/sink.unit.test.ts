@@ -1,15 +1,18 @@
 /* oxlint-disable typescript/no-unsafe-type-assertion -- stand-ins */
 import type { ClickHouseClient } from '@clickhouse/client';
 import { beforeEach, describe, expect, test } from 'vitest';
+import { rowsOfColumns } from '../../analytics/testing/rows-of-columns.js';
+import type { ColumnInsert } from '../../platform/column-insert.js';
 import { MillraceError } from '../../platform/errors.js';
 import { silentLogger } from '../../platform/logger.js';
-import { loadContract } from '../../schemas/contracts.js';
+import { avroType, loadContract, loadContractVersions } from '../../schemas/contracts.js';
 import type { Prediction } from '../../schemas/types.js';
 import type { NewRecord, StreamRecord } from '../../streams/records.js';
 import { deadLetterRecord, readDeadLetter, openDeadLetter } from '../dead-letters/dead-letter.js';
 import { resolutionRecord } from '../dead-letters/resolutions.js';
 import { positionEventId } from '../events/ids.js';
 import { FakeLog, toStreamRecord } from '../testing/fake-log.js';
+import { toPredictionRow } from '../scoring/prediction.js';
 import { openToyPipeline, type ToyPipeline } from '../testing/toy-pipeline.js';
 import { Sink } from './sink.js';
 
@@ -57,16 +60,28 @@ beforeEach(async () => {
   log = new FakeLog();
   inserts = [];
   check = () => undefined;
-  const client = {
-    insert: (insert: Insert) => {
-      check(insert);
-      inserts.push(insert);
-      return Promise.resolve();
-    },
-  } as unknown as ClickHouseClient;
+  const store = (insert: Insert) => {
+    check(insert);
+    inserts.push(insert);
+    return Promise.resolve();
+  };
+  const client = { insert: store } as unknown as ClickHouseClient;
+  const insertColumns = ({ table, columns, settings }: ColumnInsert) => {
+    const clickhouse_settings = settings as Insert['clickhouse_settings'];
+    return store({ table, values: rowsOfColumns(columns), clickhouse_settings });
+  };
+  const analytics = { client, insertColumns };
   const { serde, metrics } = toy;
   const contracts = { prediction: toy.pipeline.prediction, outcome, modelEvent };
-  const options = { ...contracts, pipelines: ['toy'], client, serde, producer: log, metrics, now: () => at };
+  const options = {
+    ...contracts,
+    pipelines: ['toy'],
+    analytics,
+    serde,
+    producer: log,
+    metrics,
+    now: () => at,
+  };
   sink = new Sink({ ...options, logger: silentLogger });
 });
 
@@ -101,6 +116,41 @@ describe('rows', () => {
     expect((await toy.metrics.sinkRows.get()).values).toMatchObject([
       { labels: { table: 'predictions' }, value: 2 },
     ]);
+  });
+
+  test('of predictions in every version of the contract, and of other producers, are the same', async () => {
+    const { serde } = toy;
+    const types = loadContractVersions('shared', 'prediction').map(({ type }) => type);
+    const schema = types.at(-1)?.schema() as { fields: object[] };
+    const reversed = avroType({ ...schema, fields: schema.fields.toReversed() } as never);
+    const records: StreamRecord[] = [];
+    for (const [version, type] of [...types, reversed].entries()) {
+      const id = await serde.register(`other-${version}.predictions`, type);
+      const value = serde.encode(id, type, { ...prediction, event_id: String(version) });
+      records.push(record('toy.predictions', Buffer.from(value)));
+    }
+    await sink.store(records);
+    const rows = rowsOf('predictions').toSorted((a, b) => Number(a['event_id']) - Number(b['event_id']));
+    const missing = [
+      { role: 'champion', model_event: -1, model_event_at: null, outputs: '{}' },
+      { outputs: '{}' },
+      {},
+      {},
+    ];
+    expect(rows).toEqual(
+      missing.map((defaults, version) => ({
+        ...toPredictionRow(prediction),
+        event_id: String(version),
+        ...defaults,
+      })),
+    );
+  });
+
+  test('of predictions whose texts are no UTF-8 have a replacement, as all readers of the log', async () => {
+    const bad = predictionRecord({ event_id: 'x1' });
+    bad.value?.set([0xff], bad.value.indexOf('x1') + 1);
+    await sink.store([predictionRecord(), bad]);
+    expect(rowsOf('predictions')).toMatchObject([{ event_id: 'e' }, { event_id: 'x\ufffd' }]);
   });
 
   test('of predictions of an earlier release have no outputs', async () => {
