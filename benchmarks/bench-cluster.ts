@@ -1,5 +1,4 @@
 import { readFileSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { packageRoot } from '../platform/paths.js';
 import { silentLogger } from '../platform/logger.js';
 import { retryForever } from '../platform/retry.js';
@@ -14,8 +13,8 @@ import { SchemaRegistryClient } from '../streams/schema-registry.js';
 import { Serde } from '../streams/serde.js';
 import { createStreams, type Streams } from '../streams/streams.js';
 import { pipelineTopics, pipelineTopicSpecs, scoringGroup, type TopicSpec } from '../streams/topics.js';
-import { freePorts, killPrograms, type Program, readiness, startProgram } from '../tests/system/programs.js';
-import { makeFolder } from './bench-system.js';
+import { freePorts, killPrograms, type Program, startProgram } from '../tests/system/programs.js';
+import { makeFolder, until, whenUp } from './bench-system.js';
 import { fetchApacheKafka } from './peer-programs.js';
 
 const pipeline = 'credit-default';
@@ -132,12 +131,7 @@ export async function openCluster(options: ClusterOptions): Promise<Cluster> {
         return { program, http: `http://127.0.0.1:${PORT}` };
       }),
     );
-    for (const { program, http } of started) {
-      await until(async () => {
-        if (program.hasExited()) throw new Error(program.output());
-        return (await readiness(http)).status === 'up';
-      });
-    }
+    for (const { program, http } of started) await whenUp(program, http);
     return started.map(({ program }) => program);
   };
 
@@ -179,9 +173,4 @@ export function cpuSeconds(pid: number): number {
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   const ticksPerSecond = 100;
   return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond;
-}
-
-/** Waits for a condition that only asking tells. */
-export async function until(done: () => Promise<boolean> | boolean): Promise<void> {
-  while (!(await done())) await sleep(50);
 }

@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { kafkajs } from '../streams/kafkajs.js';
-import { type Cluster, until } from './bench-cluster.js';
+import type { Cluster } from './bench-cluster.js';
 import type { Scorer } from './bench-scorers.js';
+import { until } from './bench-system.js';
 
 const tickMs = 10;
 /** Of the load that is sent before latencies count. */

@@ -6,7 +6,8 @@ import { packageRoot } from '../platform/paths.js';
 import type { StreamRecord } from '../streams/records.js';
 import { pipelineTopics, scoringGroup } from '../streams/topics.js';
 import { type Program, startCommand } from '../tests/system/programs.js';
-import { type Cluster, cpuSeconds, openCluster, until } from './bench-cluster.js';
+import { type Cluster, cpuSeconds, openCluster } from './bench-cluster.js';
+import { until } from './bench-system.js';
 
 // Millrace's scorer beside those of other programs: each a process of its own that reads events from a topic of its
 // own, on one Apache Kafka.

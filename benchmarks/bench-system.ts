@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { freePorts, type Program, readiness, startProgram } from '../tests/system/programs.js';
 import type { Endpoints } from '../app/endpoints.js';
 
 /** `millrace up` in a separate process, on free ports. */
@@ -62,6 +63,21 @@ export async function startSystem(folder: string): Promise<BenchSystem> {
   };
 }
 
+/** Starts `millrace serve` beside a system, on its engines, and returns its address. */
+export async function startServe({ kafka, schema_registry, clickhouse }: Endpoints): Promise<string> {
+  const { PORT } = await freePorts('PORT');
+  const program = startProgram('cli/main.js', ['serve'], {
+    PORT: String(PORT),
+    KAFKA_BROKERS: kafka.join(','),
+    SCHEMA_REGISTRY_URL: schema_registry,
+    CLICKHOUSE_URL: clickhouse,
+    LOG_LEVEL: 'warn',
+  });
+  const http = `http://127.0.0.1:${PORT}`;
+  await whenUp(program, http);
+  return http;
+}
+
 export async function stop(child: ChildProcess): Promise<void> {
   const exit = once(child, 'exit');
   child.kill('SIGTERM');
@@ -70,4 +86,17 @@ export async function stop(child: ChildProcess): Promise<void> {
 
 async function whenStored(count: number, sql: BenchSystem['sql']): Promise<void> {
   while (Number(await sql('SELECT count() FROM millrace.predictions_storage')) < count) await sleep(100);
+}
+
+/** Waits until a role in a process of its own is ready. */
+export async function whenUp(program: Program, http: string): Promise<void> {
+  await until(async () => {
+    if (program.hasExited()) throw new Error(`It has ended:\n${program.output().slice(-6_000)}`);
+    return (await readiness(http)).status === 'up';
+  });
+}
+
+/** Waits for a condition that only asking tells. */
+export async function until(done: () => Promise<boolean> | boolean): Promise<void> {
+  while (!(await done())) await sleep(50);
 }

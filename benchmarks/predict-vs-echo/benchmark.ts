@@ -2,10 +2,10 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import autocannon from 'autocannon';
 import { packageRoot } from '../../platform/paths.js';
 import type { Benchmark, Figure } from '../benchmark.js';
 import { figure, inTurn, ratios } from '../benchmark.js';
+import { post } from '../bench-http.js';
 import { makeFolder, startSystem, stop } from '../bench-system.js';
 
 const rounds = 5;
@@ -67,24 +67,4 @@ async function startEcho(): Promise<{ child: ChildProcess; url: string }> {
   const child = fork(new URL('./echo-server.js', import.meta.url));
   const [{ port }] = (await once(child, 'message')) as [{ port: number }];
   return { child, url: `http://127.0.0.1:${port}/echo` };
-}
-
-async function post(
-  url: string,
-  body: string,
-  connections: number,
-  seconds: number,
-): Promise<{ count: number; perSecond: number; milliseconds: number }> {
-  const result = await autocannon({
-    url,
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body,
-    connections,
-    duration: seconds,
-  });
-  if (result.non2xx + result.errors > 0)
-    throw new Error(`${url}: ${result.non2xx} refusals and ${result.errors} errors.`);
-  const count = result.requests.total;
-  return { count, perSecond: count / result.duration, milliseconds: result.latency.mean };
 }
