@@ -230,6 +230,48 @@ describe('transform', () => {
     },
   );
 
+  test('processes the next records while the last are committed, and gives each to the log once', async () => {
+    const { streams, network } = fixture.open();
+    const each = await pipe(streams);
+    await fill(fixture.open().streams, each.input, 0, 40);
+    const seen: { from: number; committed: number }[] = [];
+    await start(streams, each, {
+      maxBatch: 10,
+      process(records) {
+        const committed = network.requests.get(apiKeys.endTxn) ?? 0;
+        seen.push({ from: records[0]?.offset ?? -1, committed });
+        return passThrough(each)(records);
+      },
+    });
+    await untilProcessed(streams, each, { 0: 39 });
+    expect(seen).toEqual([
+      { from: 0, committed: 0 },
+      { from: 10, committed: 0 },
+      { from: 20, committed: 1 },
+      { from: 30, committed: 2 },
+    ]);
+    expect(numbersOf(await fixture.readAll(each.output, 40))).toEqual(range(0, 40));
+  });
+
+  test('processes no records again that were processed while a commit failed, but those of the commit', async () => {
+    const { streams, network } = fixture.open();
+    const each = await pipe(streams);
+    await fill(fixture.open().streams, each.input, 0, 40);
+    const seen: number[] = [];
+    await start(streams, each, {
+      maxBatch: 10,
+      process(records) {
+        seen.push(records[0]?.offset ?? -1);
+        if (seen.length === 3) network.loseRequest(apiKeys.endTxn);
+        return passThrough(each)(records);
+      },
+    });
+    await untilProcessed(streams, each, { 0: 39 });
+    // The third was being processed when the commit of the second got lost.
+    expect(seen).toEqual([0, 10, 20, 10, 30]);
+    expect(numbersOf(await fixture.readAll(each.output, 40))).toEqual(range(0, 40));
+  });
+
   test('stop finishes the work in flight; the next processor continues after it', async () => {
     const { streams } = fixture.open();
     const each = await pipe(streams);

@@ -14,7 +14,7 @@ import { type CommittedOffsets, openSession, type TransactionSession } from './t
 export interface ExactlyOnceProcessorOptions extends GroupOptions {
   /**
    * Turns records (of one partition, in order) into output records. May be called again with the same
-   * records, so it must have no external effects. When it throws, the same records are passed again after a
+   * records, and for the next ones before these are committed, so it must have no external effects. When it throws, the same records are passed again after a
    * pause, for as long as it takes, while other partitions continue: an invalid record must become an output
    * (a dead letter).
    */
@@ -38,6 +38,14 @@ export interface ExactlyOnceProcessorOptions extends GroupOptions {
   maxBatch?: number;
   /** The broker aborts longer transactions. A transaction begins after `process`. Default 60 s. */
   transactionTimeoutMs?: number;
+}
+
+/** Records of one transaction, and the position after them. */
+interface Chunk {
+  records: StreamRecord[];
+  next: number;
+  /** The outputs of all of them, if their processing has begun: for one attempt. */
+  outputs?: Promise<NewRecord[]>;
 }
 
 /** Maximum replacements of refused outputs. */
@@ -87,39 +95,60 @@ export class ExactlyOnceProcessor extends GroupConsumer<ExactlyOnceProcessorOpti
   }
 
   protected override async onBatch(batch: Batch): Promise<void> {
-    const { topic, partition, messages } = batch.payload.batch;
+    const { messages } = batch.payload.batch;
     const maxBatch = this.options.maxBatch ?? 1_000;
+    let ahead: Chunk | undefined;
     for (let from = 0; from < messages.length; from += maxBatch) {
       batch.check();
-      const chunk = messages.slice(from, from + maxBatch);
-      const last = chunk.at(-1)?.offset ?? '';
-      const end = from + maxBatch >= messages.length ? batch.payload.batch.lastOffset() : last;
-      const records = chunk.map((message) => toStreamRecord(topic, partition, message));
-      if (!(await this.#processOnce(batch, records, Number(end) + 1))) return;
-      batch.payload.resolveOffset(last);
+      const chunk = ahead ?? this.#chunk(batch, from, maxBatch);
+      ahead = undefined;
+      // The next records are processed while these are committed.
+      const onCommit = (): void => {
+        if (ahead !== undefined || from + maxBatch >= messages.length) return;
+        ahead = this.#chunk(batch, from + maxBatch, maxBatch);
+        ahead.outputs = this.#process(ahead.records);
+        // A failure counts as their first attempt, when it is their turn.
+        ahead.outputs.catch(() => undefined);
+      };
+      if (!(await this.#processOnce(batch, chunk, onCommit))) return;
+      batch.payload.resolveOffset(String(chunk.records.at(-1)?.offset));
     }
+  }
+
+  #chunk(batch: Batch, from: number, maxBatch: number): Chunk {
+    const { topic, partition, messages } = batch.payload.batch;
+    const { groupId } = this.options;
+    const records = messages
+      .slice(from, from + maxBatch)
+      .map((message) => toStreamRecord(topic, partition, message));
+    const isLast = from + maxBatch >= messages.length;
+    const last = isLast ? Number(batch.payload.batch.lastOffset()) : (records.at(-1)?.offset ?? 0);
+    return { records: traceRecords(records, { groupId, mayBegin: true }), next: last + 1 };
   }
 
   /**
    * Returns whether these records are processed and committed: else the partition pauses. Throws when the
    * partition is lost.
    */
-  async #processOnce(batch: Batch, records: StreamRecord[], next: number): Promise<boolean> {
-    const traced = traceRecords(records, { groupId: this.options.groupId, mayBegin: true });
+  async #processOnce(batch: Batch, chunk: Chunk, onCommit: () => void): Promise<boolean> {
     const spans: ConsumerSpan[] = [];
-    return endAfter(this.#untilCommitted(batch, traced, next, spans), (error) =>
+    return endAfter(this.#untilCommitted(batch, chunk, spans, onCommit), (error) =>
       spans.forEach((span) => span.end(error)),
     );
   }
 
-  /** @param spans - receives those of the records that were not committed before. */
+  /**
+   * @param spans - receives those of the records that were not committed before.
+   * @param onCommit - called when a commit has begun.
+   */
   async #untilCommitted(
     batch: Batch,
-    records: StreamRecord[],
-    next: number,
+    chunk: Chunk,
     spans: ConsumerSpan[],
+    onCommit?: () => void,
   ): Promise<boolean> {
     const { topic, partition } = batch.payload.batch;
+    const { records, next } = chunk;
     const refusals: MillraceError[] = [];
     for (let attempt = this.failuresOf(topic, partition); ; attempt++) {
       try {
@@ -127,12 +156,14 @@ export class ExactlyOnceProcessor extends GroupConsumer<ExactlyOnceProcessorOpti
         const fresh = records.filter((record) => record.offset >= session.position);
         if (spans.length === 0) spans.push(...spansOf(fresh));
         if (next > session.position) {
-          const outputs = await this.#outputs(fresh, refusals);
+          const outputs = await this.#outputs(chunk, fresh, refusals);
           batch.check();
-          await session.commit(
+          const committing = session.commit(
             outputs.map((record) => this.#fit(record)),
             next,
           );
+          onCommit?.();
+          await committing;
         }
         this.release({ topic, partition });
         this.report();
@@ -143,7 +174,7 @@ export class ExactlyOnceProcessor extends GroupConsumer<ExactlyOnceProcessorOpti
         if (isFenced(error)) throw new Rejoin(`${topic}/${partition} has another owner: ${messageOf(error)}`);
         for (const span of spans) span.retry(error);
         if (concernsRecord(error) && this.options.instead && refusals.length <= maxRefusals) {
-          if (records.length > 1) return this.#inHalves(batch, records, next, spans);
+          if (records.length > 1) return this.#inHalves(batch, chunk, spans);
           const place = `${topic}/${partition}, offset ${records[0]?.offset}`;
           refusals.push(toMillraceError(error, `Writing what follows from ${place}`));
           attempt--;
@@ -156,24 +187,31 @@ export class ExactlyOnceProcessor extends GroupConsumer<ExactlyOnceProcessorOpti
   }
 
   /** Finds the record whose outputs the log refuses. */
-  async #inHalves(
-    batch: Batch,
-    records: StreamRecord[],
-    next: number,
-    spans: ConsumerSpan[],
-  ): Promise<boolean> {
+  async #inHalves(batch: Batch, { records, next }: Chunk, spans: ConsumerSpan[]): Promise<boolean> {
     const middle = Math.ceil(records.length / 2);
     const [first, second] = [records.slice(0, middle), records.slice(middle)];
     const between = second[0]?.offset ?? next;
-    if (!(await this.#untilCommitted(batch, first, between, spans))) return false;
-    return this.#untilCommitted(batch, second, next, spans);
+    if (!(await this.#untilCommitted(batch, { records: first, next: between }, spans))) return false;
+    return this.#untilCommitted(batch, { records: second, next }, spans);
   }
 
-  async #outputs(records: StreamRecord[], refusals: readonly MillraceError[]): Promise<NewRecord[]> {
+  async #outputs(
+    chunk: Chunk,
+    fresh: StreamRecord[],
+    refusals: readonly MillraceError[],
+  ): Promise<NewRecord[]> {
+    const { outputs: begun } = chunk;
+    delete chunk.outputs;
     const [reason] = refusals;
     if (reason !== undefined)
-      return records.flatMap((record) => this.options.instead?.(record, reason, refusals.length - 1) ?? []);
-    return records.length > 0 ? this.options.process(records) : [];
+      return fresh.flatMap((record) => this.options.instead?.(record, reason, refusals.length - 1) ?? []);
+    if (begun !== undefined && fresh.length === chunk.records.length) return begun;
+    return fresh.length > 0 ? this.#process(fresh) : [];
+  }
+
+  /** Rejects when it throws. */
+  async #process(records: StreamRecord[]): Promise<NewRecord[]> {
+    return this.options.process(records);
   }
 
   #fit(record: NewRecord): NewRecord {
