@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import type { BatchColumn, RowBatch } from './row-batch.js';
 
-const [tab, newline, backslash, space, zero] = [0x09, 0x0a, 0x5c, 0x20, 0x30];
+const [tab, newline, backslash, dot, zero] = [0x09, 0x0a, 0x5c, 0x2e, 0x30];
 /** Bytes of a number, a time or a separator, at most. */
 const shortBytes = 32;
 const maxMinutes = 1_000;
@@ -27,15 +27,9 @@ export class TextBatch implements RowBatch {
     let at = this.#end;
     for (let from = start; from < end; from++) {
       const byte = bytes[from] ?? 0;
-      if (byte < space || byte === backslash) {
-        const escape = escapes[byte];
-        if (escape !== undefined) {
-          target[at++] = backslash;
-          target[at++] = escape;
-          continue;
-        }
-      }
-      target[at++] = byte;
+      const escape = escapes[byte] ?? 0;
+      if (escape !== 0) target[at++] = backslash;
+      target[at++] = escape === 0 ? byte : escape;
     }
     target[at++] = tab;
     this.#end = at;
@@ -60,14 +54,11 @@ export class TextBatch implements RowBatch {
     this.#ascii(text);
     const ms = value - minute * 60_000;
     // In the place of the tab.
-    let at = this.#end - 1;
-    const target = this.#bytes;
-    for (const [index, power] of powers.entries()) {
-      if (index === 2) target[at++] = 0x2e;
-      target[at++] = zero + (Math.floor(ms / power) % 10);
-    }
-    target[at++] = tab;
-    this.#end = at;
+    this.#end--;
+    this.#digits(Math.floor(ms / 1000), 2);
+    this.#bytes[this.#end++] = dot;
+    this.#digits(ms % 1000, 3);
+    this.#bytes[this.#end++] = tab;
   }
 
   null(): void {
@@ -102,8 +93,20 @@ export class TextBatch implements RowBatch {
   /** Adds a short text without escapes. */
   #ascii(text: string): void {
     this.#reserve(shortBytes);
-    this.#end += this.#bytes.write(text, this.#end, 'latin1');
-    this.#bytes[this.#end++] = tab;
+    const target = this.#bytes;
+    let at = this.#end;
+    for (let index = 0; index < text.length; index++) target[at++] = text.charCodeAt(index);
+    target[at++] = tab;
+    this.#end = at;
+  }
+
+  #digits(value: number, count: number): void {
+    let rest = value;
+    this.#end += count;
+    for (let at = this.#end - 1; at >= this.#end - count; at--) {
+      this.#bytes[at] = zero + (rest % 10);
+      rest = (rest / 10) | 0;
+    }
   }
 
   #reserve(length: number): void {
@@ -115,11 +118,8 @@ export class TextBatch implements RowBatch {
   }
 }
 
-/** Seconds and milliseconds, digit by digit. */
-const powers = [10_000, 1_000, 100, 10, 1];
-
-/** The letter after the backslash, by byte. */
-const escapes: (number | undefined)[] = [];
+/** The letter after the backslash, by byte; 0 for a byte that needs none. */
+const escapes = new Uint8Array(256);
 for (const [byte, letter] of [
   ['\\', '\\'],
   ['\t', 't'],
