@@ -152,6 +152,10 @@ function insertSettings(dedupToken: string) {
   return {
     async_insert: 0 as const,
     insert_deduplicate: 1 as const,
+    // An insert that reached only the table reaches its materialized view when it is repeated.
+    deduplicate_blocks_in_dependent_materialized_views: 1 as const,
+    // Rows of one key are merged later, as those of several inserts are: the views read with FINAL.
+    optimize_on_insert: 0 as const,
     // Encoded, because chDB inserts it into SQL, where a backslash is an escape.
     insert_deduplication_token: encodeURIComponent(dedupToken),
   };

@@ -5,6 +5,7 @@ import type { ClickHouseClient } from '@clickhouse/client';
 import { MillraceError } from '../platform/errors.js';
 import { packageRoot } from '../platform/paths.js';
 import { translateError } from './errors.js';
+import { fillByTime } from './fill-by-time.js';
 
 /** Folder of the migrations. */
 export const migrationsFolder = join(packageRoot, 'analytics', 'migrations');
@@ -15,6 +16,11 @@ const ownTables = [
    (name String, checksum String, applied_at DateTime64(3, 'UTC') DEFAULT now64(3))
    ENGINE = ReplacingMergeTree(applied_at) ORDER BY name`,
 ];
+
+/** What follows the statements of a file when it is applied for the first time; harmless to run twice, as they are. */
+const afterwards: Readonly<Record<string, (client: ClickHouseClient) => Promise<void>>> = {
+  '0005-predictions-by-time.sql': fillByTime,
+};
 
 /**
  * Migrates the database `millrace`: applies the files of `analytics/migrations/` in the order of their names. Statements
@@ -50,6 +56,7 @@ export async function migrate(client: ClickHouseClient, folder = migrationsFolde
         await client.command({ query: statement });
       }
       if (applied.has(name)) continue;
+      await afterwards[name]?.(client);
       await client.insert({
         table: 'millrace.migrations',
         columns: ['name', 'checksum'],

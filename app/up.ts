@@ -133,7 +133,7 @@ Millrace ${version} is ready (${seconds.toFixed(1)} s).
   Log              ${relative(process.cwd(), logFile)}
 ${predict}
   Look at the newest predictions:
-    curl '${clickhouse}/' -d 'SELECT event_id, score, label FROM millrace.predictions ORDER BY predicted_at DESC LIMIT 5 FORMAT PrettyCompact'
+    curl '${clickhouse}/' -d 'SELECT event_id, score, label FROM millrace.predictions_by_time LIMIT 5 FORMAT PrettyCompact'
 
 ${describeDown(pipelines)}  ${demo ? 'Sample events arrive every second; --no-demo turns them off. ' : ''}Ctrl-C stops everything.
 `;

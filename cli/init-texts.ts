@@ -36,7 +36,7 @@ Score an event:
 
 \`\`\`sh
 curl -X POST localhost:8080/v1/pipelines/${pipeline}/predict -H 'content-type: application/json' -d @examples/${pipeline}.json
-npx millrace sql "SELECT event_id, score, label FROM millrace.predictions ORDER BY predicted_at DESC LIMIT 5"
+npx millrace sql "SELECT event_id, score, label FROM millrace.predictions_by_time LIMIT 5"
 \`\`\`
 
 | folder                                     | content                                                      |

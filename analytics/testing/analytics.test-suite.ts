@@ -9,6 +9,7 @@ import { migrate } from '../migrate.js';
 import { findPredictions, ping } from '../queries.js';
 import { batchOfRows } from './batch-of-rows.js';
 import { testMigrations } from './migrate.test-suite.js';
+import { testPredictionsByTime } from './predictions-by-time.test-suite.js';
 import { deadLetterRow, outcomeRow, predictionRow, resolutionRow } from './rows.js';
 
 const anyText = fc.oneof(
@@ -204,6 +205,8 @@ export function testAnalytics(open: (dataDir: string) => Promise<Analytics>): vo
       expect(await findPredictions(analytics.client, ['bad'])).toEqual([]);
     });
   });
+
+  testPredictionsByTime(() => analytics);
 
   test('dead letters keep every byte', async () => {
     const value = Buffer.from(Array.from({ length: 512 }, (_, index) => index % 256));

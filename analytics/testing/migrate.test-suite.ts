@@ -130,7 +130,11 @@ export function testMigrations(opened: () => { analytics: Analytics; folder: str
       expect(await findPredictions(analytics.client, [older.event_id])).toEqual([
         { ...older, role: 'champion', model_event: -1, model_event_at: null, outputs: '{}' },
       ]);
+      expect(await select('SELECT event_id FROM millrace.predictions_by_time')).toEqual([
+        { event_id: older.event_id },
+      ]);
       await analytics.client.command({ query: `TRUNCATE TABLE ${table}` });
+      await analytics.client.command({ query: 'TRUNCATE TABLE millrace.predictions_by_time_storage' });
     });
 
     test('runs twice at once', async () => {

@@ -63,7 +63,8 @@ export const benchmark: Benchmark = {
       progress(`${way}, ${rounds} rounds`);
       const stored: Stored = { ends, columns: Object.keys(rows[0] ?? {}), batchSizes: [] };
       const perSecond = (run: () => Promise<number>) => async () => {
-        await analytics.client.command({ query: 'TRUNCATE TABLE millrace.predictions_storage' });
+        for (const table of ['predictions_storage', 'predictions_by_time_storage'])
+          await analytics.client.command({ query: `TRUNCATE TABLE millrace.${table}` });
         return count / (await run());
       };
       const samples = await inTurn(rounds, {

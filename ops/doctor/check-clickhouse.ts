@@ -17,6 +17,7 @@ const manyParts = 500;
 
 const views = [
   'predictions',
+  'predictions_by_time',
   'dead_letters',
   'outcomes',
   'model_events',
