@@ -56,8 +56,8 @@ interface TakenBatch {
   entries: Entry[];
 }
 
-/** The cost of a request grows faster than its size; brokers refuse a batch over 1 MiB. */
 export const maxRecordsPerRequest = 1_000;
+/** Brokers refuse a batch of more than 1 MiB. */
 export const maxBytesPerRequest = 900_000;
 /** Of one partition. */
 const maxWaitingRecords = 100_000;

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { unique } from '../tests/contract/client.js';
+import { apiKeys } from '../tests/contract/flaky-network.js';
 import { numbered, numbersOf, range, StreamsFixture } from '../tests/contract/streams-fixture.js';
 
 let fixture: StreamsFixture;
@@ -17,6 +18,18 @@ test('writes to several topics in one transaction', async () => {
   await producer.close();
   expect(numbersOf(await fixture.readAll(a, 2_500))).toEqual(range(0, 2_500));
   expect(numbersOf(await fixture.readAll(b, 2))).toEqual([0, 1]);
+});
+
+test('many small records are one request, and many large ones several', async () => {
+  const { streams, network } = fixture.open();
+  const topic = await fixture.topic(streams);
+  const producer = await streams.createTransactionalProducer(unique('transactions'));
+  await producer.commit(numbered(topic, 0, 5_000));
+  expect(network.requests.get(apiKeys.produce)).toBe(1);
+  const large = Array.from({ length: 4 }, () => ({ topic, key: null, value: Buffer.alloc(400_000) }));
+  await producer.commit(large);
+  expect(network.requests.get(apiKeys.produce)).toBe(3);
+  expect(await fixture.readAll(topic, 5_004)).toHaveLength(5_004);
 });
 
 test('the last one to open an id holds it: an earlier holder can commit no more', async () => {

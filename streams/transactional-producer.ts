@@ -1,7 +1,7 @@
 import type { Kafka, Producer } from 'kafkajs';
 import { isFenced, toMillraceError } from './kafka-errors.js';
 import { MillraceError, messageOf } from '../platform/errors.js';
-import { maxBytesPerRequest, maxRecordsPerRequest } from './log-producer.js';
+import { maxBytesPerRequest } from './log-producer.js';
 import { stickyPartitioner } from './partitioner.js';
 import { sizeOf, toMessage } from './records.js';
 import type { NewRecord } from './records.js';
@@ -153,26 +153,23 @@ export async function openSession(
 
 type TopicMessages = Parameters<Producer['sendBatch']>[0]['topicMessages'];
 
-/** Splits records into requests of a size that suits kafkajs and brokers, in their order. */
+/** Splits records into requests of a size that suits brokers, in their order: each is an answer to wait for. */
 function* requests(records: readonly NewRecord[]): Generator<TopicMessages & object> {
   let byTopic = new Map<string, ReturnType<typeof toMessage>[]>();
-  let count = 0;
   let bytes = 0;
   for (const record of records) {
     const size = sizeOf(record);
-    if (count === maxRecordsPerRequest || (count > 0 && bytes + size > maxBytesPerRequest)) {
+    if (bytes > 0 && bytes + size > maxBytesPerRequest) {
       yield toTopicMessages(byTopic);
       byTopic = new Map();
-      count = 0;
       bytes = 0;
     }
     const messages = byTopic.get(record.topic);
     if (messages) messages.push(toMessage(record));
     else byTopic.set(record.topic, [toMessage(record)]);
-    count++;
     bytes += size;
   }
-  if (count > 0) yield toTopicMessages(byTopic);
+  if (bytes > 0) yield toTopicMessages(byTopic);
 }
 
 function toTopicMessages(
