@@ -69,7 +69,7 @@ async function shareClickHouse(config: Config): Promise<Analytics> {
   const { CLICKHOUSE_URL: url } = config;
   if (url !== undefined) return createAnalytics({ ...clickHouseSettings(config), url });
   const { Chdb } = await import('../embedded/clickhouse/chdb.js');
-  return createAnalytics({ connection: await Chdb.share(clickHouseFolder(config)) });
+  return createAnalytics({ connection: Chdb.share(clickHouseFolder(config)) });
 }
 
 /**

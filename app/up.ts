@@ -11,16 +11,16 @@ import { startTraces } from '../platform/tracing/traces.js';
 import { withoutCredentials } from '../platform/secrets.js';
 import { version } from '../platform/version.js';
 import { kafkaSettings } from './connections.js';
-import { openContext, type Role } from './context.js';
+import { type Context, openContext, type Role } from './context.js';
 import { showHealth, somePipeline } from './health.js';
 import { stopAll } from './stop-all.js';
 import { openDataFolder } from './data-folder.js';
 import { type Endpoints, writeEndpoints } from './endpoints.js';
 import { startDemo } from './demo.js';
 import { startDev } from './dev/dev-mode.js';
-import { rolesHere, rolesInThreads } from './threads/roles.js';
+import { type OtherRoles, rolesHere, rolesInThreads } from './threads/roles.js';
 import { startSchedules } from './schedule.js';
-import { startServe } from './serve.js';
+import { type ServeRole, startServe } from './serve.js';
 
 export interface UpOptions {
   /** Whether to send sample events. */
@@ -60,20 +60,19 @@ export async function up(
     // The API listens before all roles have started, so it is not ready until then.
     const base = { logger, signal, metrics: createMetrics(), health: new Health(undefined, 'starting') };
     showHealth(base.metrics.registry, base.health);
+    let others: OtherRoles | undefined;
+    roles.push({ stop: () => others?.end() });
     onProgress('engines');
     const engines = await startEngines(config, base, kafkaSettings(config));
     roles.push(engines);
     // A changed pipeline is taken into use in this thread alone.
-    const others = dev ? rolesHere(config) : rolesInThreads({ config, engines, logFile });
+    others = dev ? rolesHere(config) : rolesInThreads({ config, engines, logFile });
     roles.push(others);
     onProgress('models, schemas, topics and tables');
     const context = await openContext(config, engines, base);
     roles.push({ stop: () => context.close() });
-    onProgress('sink and scorers');
-    await others.start(context);
-    onProgress('HTTP API');
-    const serve = await startServe(context);
-    roles.push(serve);
+    onProgress('sink, scorers and HTTP API');
+    const serve = await startTogether(context, others, roles);
     roles.push(await startSchedules(context));
     if (demo) roles.push(startDemo(context.pipelines, serve.acceptor, logger));
     if (dev) roles.push(await startDev(context, serve.registrar));
@@ -101,6 +100,20 @@ export async function up(
     await stop();
     throw error;
   }
+}
+
+/** Starts the API while the other roles start. @throws the first error, when both have ended. */
+async function startTogether(context: Context, others: OtherRoles, roles: Role[]): Promise<ServeRole> {
+  const serving = startServe(context).catch(async (error: unknown) => {
+    // They may wait for an engine.
+    await others.stop();
+    throw error;
+  });
+  const [serve, rest] = await Promise.allSettled([serving, others.start(context)]);
+  if (serve.status === 'rejected') throw serve.reason;
+  roles.push(serve.value);
+  if (rest.status === 'rejected') throw rest.reason;
+  return serve.value;
 }
 
 function banner(system: {

@@ -32,5 +32,6 @@ export type ToThread =
 
 export type FromThread =
   | { kind: 'started' }
+  | { kind: 'stopped' }
   | { kind: 'failed'; code: ErrorCode; message: string; retriable: boolean }
   | { kind: 'answer'; id: number; value: ThreadAnswers[keyof ThreadAnswers] };

@@ -33,7 +33,7 @@ function open(role: ThreadRole, settings: Record<string, string> = {}, onCrash?:
   const thread = new RoleThread({ role, config, engines, logFile: join(folder, 'millrace.log') }, onCrash);
   onTestFinished(async () => {
     process.off('worker', add);
-    await thread.stop();
+    await thread.end();
   });
   const base = { health: new Health(), metrics: createMetrics() };
   return { thread, base, workers, start: () => thread.start([], base) };
@@ -60,7 +60,8 @@ it('rejects its start with the error of the role, and can be stopped then', asyn
 });
 
 it('is stopped before its start, and while it waits for an engine', async () => {
-  await open('process').thread.stop();
+  const unused = open('process').thread;
+  await unused.stop();
   const { thread, start } = open('sink');
   const [started] = await Promise.allSettled([start(), thread.stop()]);
   expect(started.status).toBe('rejected');

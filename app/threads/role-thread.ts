@@ -21,6 +21,8 @@ export class RoleThread implements Role {
   readonly #worker: Worker;
   readonly #exited: Promise<unknown>;
   readonly #started: Promise<void>;
+  readonly #stopped: Promise<void>;
+  #onStopped: (() => void) | undefined;
   /** Without an answer, the oldest first. */
   readonly #questions = new Map<number, { since: number; resolve: (answer: never) => void }>();
   #settle: { resolve: () => void; reject: (error: MillraceError) => void } | undefined;
@@ -45,6 +47,7 @@ export class RoleThread implements Role {
       execArgv: [],
     });
     this.#started = new Promise<void>((resolve, reject) => (this.#settle = { resolve, reject }));
+    this.#stopped = new Promise<void>((resolve) => (this.#onStopped = resolve));
     // The start may end before `start` waits for it.
     this.#started.catch(() => undefined);
     this.#exited = once(this.#worker, 'exit');
@@ -69,11 +72,17 @@ export class RoleThread implements Role {
     this.#isStarted = true;
   }
 
-  /** Ends when the role has completed its work in progress and the thread is gone. */
+  /** Ends when the role has completed its work in progress. The thread stays until {@link end}. */
   async stop(): Promise<void> {
     this.#isStopping = true;
     this.#send({ kind: 'stop' });
-    await this.#exited;
+    await Promise.race([this.#stopped, this.#exited]);
+  }
+
+  /** Ends the thread. The embedded ClickHouse must be closed: see `Chdb.share`. */
+  async end(): Promise<void> {
+    this.#isStopping = true;
+    await this.#worker.terminate();
   }
 
   #ask<What extends keyof ThreadAnswers>(what: What): Promise<ThreadAnswers[What]> {
@@ -104,6 +113,7 @@ export class RoleThread implements Role {
 
   #receive(message: FromThread): void {
     if (message.kind === 'started') return this.#settle?.resolve();
+    if (message.kind === 'stopped') return this.#onStopped?.();
     if (message.kind === 'failed') {
       const { code, retriable } = message;
       return this.#settle?.reject(new MillraceError(code, message.message, { retriable }));

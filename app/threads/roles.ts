@@ -11,6 +11,8 @@ import { RoleThread } from './role-thread.js';
 export interface OtherRoles extends Role {
   /** @param context - of the main thread, with all pipelines open. */
   start(context: Context): Promise<void>;
+  /** Ends their threads, after the engines. */
+  end(): Promise<void>;
 }
 
 /** Runs them in the main thread. */
@@ -22,6 +24,7 @@ export function rolesHere(config: Config): OtherRoles {
       if (names(config).includes('bridge')) roles.push(await startBridge(context, { optional: true }));
     },
     stop: () => stopAll(roles),
+    end: () => Promise.resolve(),
   };
 }
 
@@ -38,6 +41,9 @@ export function rolesInThreads({
       await Promise.all(threads.map((thread) => thread.start(pipelines.names, { health, metrics })));
     },
     stop: () => stopAll(threads),
+    async end() {
+      await Promise.all(threads.map((thread) => thread.end()));
+    },
   };
 }
 

@@ -97,9 +97,7 @@ async function stop(): Promise<void> {
   } catch (error) {
     base.logger.error({ err: error }, 'stopping failed');
   }
-  port?.close();
-  // A connection that a library left open would keep the thread alive.
-  process.exit(0);
+  send({ kind: 'stopped' });
 }
 
 function send(message: FromThread): void {

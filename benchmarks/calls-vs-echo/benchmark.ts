@@ -48,7 +48,7 @@ export const benchmark: Benchmark = {
     await system.stop();
     await remove();
     return [
-      figure(`${count} calls of predict, one after the other`, 'ms', samples.predict, { atMost: 2_000 }),
+      figure(`${count} calls of predict, one after the other`, 'ms', samples.predict, { atMost: 1_300 }),
       figure(`${count} calls of echo`, 'ms', samples.echo),
       figure('time of predict ÷ echo', 'ratio', ratios(samples.predict, samples.echo)),
     ];

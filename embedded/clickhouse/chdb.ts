@@ -147,9 +147,26 @@ export class Chdb {
     }
   }
 
-  /** Returns a backend for the official client in another thread, on the engine that this process has opened. */
-  static async share(dataDir: string): Promise<ClickHouseConnection> {
-    return new Chdb(resolve(dataDir), [], await importChdb()).connection();
+  /**
+   * Returns a backend for the official client in another thread, on the engine that this process has opened. It loads
+   * the package with the first call. From then on the thread must not end before the engine is closed: the package then
+   * closes the connections of all threads.
+   */
+  static share(dataDir: string): ClickHouseConnection {
+    let opened: Promise<ClickHouseConnection> | undefined;
+    const open = (): Promise<ClickHouseConnection> => {
+      opened ??= importChdb().then((modules) => new Chdb(resolve(dataDir), [], modules).connection());
+      return opened;
+    };
+    return {
+      query: async (params) => (await open()).query(params),
+      insert: async (params) => (await open()).insert(params),
+      insertColumns: async (...insert) => (await open()).insertColumns(...insert),
+      command: async (params) => (await open()).command(params),
+      exec: async (params) => (await open()).exec(params),
+      ping: async (params) => (await open()).ping(params),
+      close: async () => (await opened)?.close(),
+    };
   }
 
   /**
