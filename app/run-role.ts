@@ -80,7 +80,7 @@ export async function runRole(
 }
 
 /** Responds while the API is starting. */
-function notYet(options: OperationsOptions): Hono {
+export function notYet(options: OperationsOptions): Hono {
   const app = operations(options);
   app.notFound((c) =>
     sendProblem(

@@ -8,10 +8,11 @@ import type { Pipelines } from '../processors/pipelines/pipeline-set.js';
 import { createLogger, rotateLog } from '../platform/logger.js';
 import { createMetrics } from '../platform/metrics.js';
 import { startTraces } from '../platform/tracing/traces.js';
+import { serveHttp } from '../ingest/server.js';
 import { withoutCredentials } from '../platform/secrets.js';
 import { version } from '../platform/version.js';
 import { kafkaSettings } from './connections.js';
-import { type Context, openContext, type Role } from './context.js';
+import { openContext, type Role } from './context.js';
 import { showHealth, somePipeline } from './health.js';
 import { stopAll } from './stop-all.js';
 import { openDataFolder } from './data-folder.js';
@@ -20,7 +21,8 @@ import { startDemo } from './demo.js';
 import { startDev } from './dev/dev-mode.js';
 import { type OtherRoles, rolesHere, rolesInThreads } from './threads/roles.js';
 import { startSchedules } from './schedule.js';
-import { type ServeRole, startServe } from './serve.js';
+import { notYet } from './run-role.js';
+import { startServe } from './serve.js';
 
 export interface UpOptions {
   /** Whether to send sample events. */
@@ -57,9 +59,11 @@ export async function up(
   const stop = (): Promise<void> => stopAll(roles);
   try {
     roles.push(await startTraces(config, logger));
-    // The API listens before all roles have started, so it is not ready until then.
     const base = { logger, signal, metrics: createMetrics(), health: new Health(undefined, 'starting') };
     showHealth(base.metrics.registry, base.health);
+    // First of all, since the port may be in use.
+    const server = await serveHttp(notYet(base), config.HOST, config.PORT);
+    roles.push({ stop: () => server.stop() });
     let others: OtherRoles | undefined;
     roles.push({ stop: () => others?.end() });
     onProgress('engines');
@@ -72,7 +76,11 @@ export async function up(
     const context = await openContext(config, engines, base);
     roles.push({ stop: () => context.close() });
     onProgress('sink, scorers and HTTP API');
-    const serve = await startTogether(context, others, roles);
+    const [served, rest] = await Promise.allSettled([startServe(context, server), others.start(context)]);
+    if (served.status === 'rejected') throw served.reason;
+    const serve = served.value;
+    roles.push(serve);
+    if (rest.status === 'rejected') throw rest.reason;
     roles.push(await startSchedules(context));
     if (demo) roles.push(startDemo(context.pipelines, serve.acceptor, logger));
     if (dev) roles.push(await startDev(context, serve.registrar));
@@ -100,20 +108,6 @@ export async function up(
     await stop();
     throw error;
   }
-}
-
-/** Starts the API while the other roles start. @throws the first error, when both have ended. */
-async function startTogether(context: Context, others: OtherRoles, roles: Role[]): Promise<ServeRole> {
-  const serving = startServe(context).catch(async (error: unknown) => {
-    // They may wait for an engine.
-    await others.stop();
-    throw error;
-  });
-  const [serve, rest] = await Promise.allSettled([serving, others.start(context)]);
-  if (serve.status === 'rejected') throw serve.reason;
-  roles.push(serve.value);
-  if (rest.status === 'rejected') throw rest.reason;
-  return serve.value;
 }
 
 function banner(system: {
