@@ -180,6 +180,8 @@ export function testAnalytics(open: (dataDir: string) => Promise<Analytics>): vo
         [predictionRow({ event_id: 'token-2' })],
         'same token',
       );
+      const batch = batchOfRows(analytics, [predictionRow({ event_id: 'token-3' })]);
+      await insertBatch(analytics, 'predictions', batch, 'same token');
       expect(await countTokenRows()).toEqual([{ n: '1' }]);
       await insertRows(
         analytics.client,
