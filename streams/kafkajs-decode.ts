@@ -162,6 +162,7 @@ function readHeaders(cursor: Cursor, last: LastHeader[]): NonNullable<KafkaMessa
 // oxlint-disable-next-line typescript/no-extraneous-class -- V8 gives instances of a constructor its fast properties
 const Headers = class {} as new () => NonNullable<KafkaMessage['headers']>;
 Object.setPrototypeOf(Headers.prototype, null);
+Reflect.deleteProperty(Headers.prototype, 'constructor');
 
 /** Reads a batch's content from its beginning. @throws MillraceError `CODEC_FAILED` beyond its end. */
 class Cursor {

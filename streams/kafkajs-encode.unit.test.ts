@@ -108,7 +108,25 @@ test('a header may have the name of an object member', async () => {
   );
   expect(Object.keys(message?.headers ?? {})).toEqual(Object.keys(named));
   expect(String(message?.headers?.['__proto__'])).toBe('__proto__');
+  expect(String(message?.headers?.['constructor'])).toBe('constructor');
   expect(message?.headers?.['valueOf']).toBeUndefined();
+});
+
+test('a record has no headers but its own, and equal values are shared', async () => {
+  const given = [{ same: 'value', id: '1' }, { same: 'value', id: '2' }, {}];
+  const records = given.map((each, offsetDelta) => ({
+    key: null,
+    value: null,
+    offsetDelta,
+    headers: each,
+  }));
+  const messages = await decodeBatch(await encode({ records, lastOffsetDelta: 2 }));
+  const [first, second, third] = messages.map((each) => ({ ...each.headers }));
+  expect(second?.['same']).toBe(first?.['same']);
+  expect([first?.['id'], second?.['id']].map(String)).toEqual(['1', '2']);
+  expect(third).toEqual({});
+  for (const name of ['constructor', 'toString', 'same'])
+    expect(messages[2]?.headers?.[name]).toBeUndefined();
 });
 
 test('records do not share header names', async () => {
