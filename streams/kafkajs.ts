@@ -6,6 +6,7 @@ import type { KafkaMessage, Message, PartitionerArgs } from 'kafkajs';
 import { maxBatchRecords } from '../platform/batch-compression.js';
 import { MillraceError } from '../platform/errors.js';
 import { codecs } from './codecs.js';
+import { type CoordinatorCluster, rememberCoordinators } from './kafkajs-coordinators.js';
 import { decodeBatch } from './kafkajs-decode.js';
 import type { FetchedMessage } from './kafkajs-decode.js';
 import { encodeBatch } from './kafkajs-encode.js';
@@ -230,6 +231,17 @@ function leaveDeadSocketsAlone(): void {
   };
 }
 
+type CreateEosManager = (options: { cluster: CoordinatorCluster }) => unknown;
+
+/** Spares a transaction four of its nine requests. */
+function askLessForCoordinators(): void {
+  const path = 'producer/eosManager/index';
+  const create = internal<CreateEosManager>(path);
+  replace(path, (options: { cluster: CoordinatorCluster }) =>
+    create({ ...options, cluster: rememberCoordinators(options.cluster) as CoordinatorCluster }),
+  );
+}
+
 /** Loads one of kafkajs' own modules, by its path under `src/`. */
 // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows the module's shape
 export function internal<T>(path: string): T {
@@ -256,6 +268,7 @@ function load(): typeof kafkajsTypes {
   growUnzeroed();
   quietRequestQueue();
   leaveDeadSocketsAlone();
+  askLessForCoordinators();
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the package's own types
   const loaded = require('kafkajs') as typeof kafkajsTypes;
   loaded.CompressionCodecs[loaded.CompressionTypes.GZIP] = codecs.GZIP;
