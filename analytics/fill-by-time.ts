@@ -1,7 +1,7 @@
 import type { ClickHouseClient } from '@clickhouse/client';
 
-/** Rows of one statement, which must end before a request's timeout. */
-const rowsPerStatement = 500_000;
+/** Rows of one statement, which must end before a request's timeout and fit the memory of a query. */
+const rowsPerStatement = 100_000;
 
 const columns =
   'event_time, prediction_id, event_id, pipeline, model, model_version, role, predicted_at, score, label, latency_ms, version';
