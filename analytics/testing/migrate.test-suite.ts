@@ -92,7 +92,9 @@ export function testMigrations(opened: () => { analytics: Analytics; folder: str
         },
       });
       const replacing = (): string[] =>
-        queries.splice(0).filter((query) => query.startsWith('CREATE OR REPLACE VIEW millrace.predictions'));
+        queries
+          .splice(0)
+          .filter((query) => query.startsWith('CREATE OR REPLACE VIEW millrace.predictions AS'));
       expect(await migrate(client)).toEqual([]);
       expect(replacing()).toEqual([expect.stringContaining('model_event_at, outputs')]);
       await analytics.client.command({ query: 'DROP VIEW millrace.predictions' });
