@@ -13,7 +13,8 @@ export interface ModelRuntimeOptions {
   workers?: number;
   /**
    * Calls that should take up to this time run on the caller's thread, which spares them two messages between threads;
-   * a model whose calls all do has no worker. Milliseconds. Default 0: none does.
+   * a model whose calls all do has no worker. Only for versions whose golden rows are known to end: a registered one
+   * was tried in a process of its own. Milliseconds. Default 0: none does.
    */
   maxOwnMs?: number;
 }
@@ -96,14 +97,10 @@ class Model implements LoadedModel {
   }
 
   async start(): Promise<void> {
-    const [first, ...rest] = this.#workers;
-    // Before it may run on the caller's thread: a graph may take for ever.
-    await first?.thread();
-    this.outputShapes = first?.outputShapes ?? {};
-    if (this.#maxOwnMs > 0 && OwnThreadModel.suits(this.#artifact, first?.goldenMs ?? Infinity))
-      this.#own = await OwnThreadModel.open(this.#artifact, this.#maxOwnMs);
-    if (this.#own === undefined) await Promise.all(rest.map((worker) => worker.thread()));
-    else await first?.rest();
+    if (this.#maxOwnMs > 0) this.#own = await OwnThreadModel.open(this.#artifact, this.#maxOwnMs);
+    // A worker starts only for a call that is too long for the caller's thread.
+    if (this.#own === undefined) await Promise.all(this.#workers.map((worker) => worker.thread()));
+    this.outputShapes = (this.#own ?? this.#workers[0])?.outputShapes ?? {};
   }
 
   async predict(rows: readonly ModelRow[]): Promise<RowResult[]> {
@@ -139,8 +136,6 @@ class ModelWorker {
   waiting = 0;
   /** Known once the thread has started. */
   outputShapes: OutputShapes = {};
-  /** How long the golden rows took, as a batch and one by one. */
-  goldenMs = Infinity;
   readonly #artifact: ModelArtifact;
   readonly #inputs: readonly InputTensor[];
   readonly #decoder: OutputDecoder;
@@ -172,13 +167,6 @@ class ModelWorker {
     await thread?.stop();
   }
 
-  /** Ends the thread until the next call. */
-  async rest(): Promise<void> {
-    const stopped = this.stop();
-    this.#thread = undefined;
-    await stopped;
-  }
-
   #start(): Promise<ModelThread> {
     const empty = () => {
       if (this.#thread === starting) this.#thread = undefined;
@@ -208,9 +196,7 @@ class ModelWorker {
   async #startThread(onExit: () => void): Promise<ModelThread> {
     const thread = await ModelThread.start(this.#artifact, onExit);
     try {
-      const began = performance.now();
       const [answer] = await proveGolden(this.#artifact, (rows) => this.#predict(thread, rows));
-      this.goldenMs = performance.now() - began;
       if (answer !== undefined) this.outputShapes = shapesOf(answer);
       return thread;
     } catch (error) {
