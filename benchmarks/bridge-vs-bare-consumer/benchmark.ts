@@ -50,7 +50,7 @@ export const benchmark: Benchmark = {
         bare: perSecond(() => timeBareConsumer(log, rabbitMq.url, records)),
       });
       return [
-        figure('bridge ÷ bare consumer', 'ratio', ratios(samples.bridge, samples.bare), { atLeast: 0.7 }),
+        figure('bridge ÷ bare consumer', 'ratio', ratios(samples.bridge, samples.bare), { atLeast: 0.85 }),
         figure('bridge', 'messages/s', samples.bridge),
         figure('bare consumer', 'messages/s', samples.bare),
       ];
