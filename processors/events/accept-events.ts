@@ -178,13 +178,12 @@ export class EventAcceptor {
     bodies: readonly unknown[],
     context: RequestContext,
   ): Promise<PredictResult[]> {
-    if (bodies.length === 1) {
-      // Most requests: one event that can't be repeated. Nothing is to be looked up.
-      const event = this.#open(pipeline, bodies[0], context, 0);
-      if (event instanceof MillraceError) return [event];
-      if (event.digest === undefined) return [await this.#batcher.predict(pipeline, event, context)];
-    }
-    const events = await this.#identify(pipeline, bodies, context);
+    const events = await this.#openAll(pipeline, bodies, context);
+    const [first] = events;
+    // Most requests: one event that can't be repeated. Nothing is to be looked up.
+    if (events.length === 1 && first !== undefined && !(first instanceof MillraceError))
+      if (first.digest === undefined) return [await this.#batcher.predict(pipeline, first, context)];
+    await this.#refuseConflicts(pipeline, events);
     const known = await this.#findPredictions(pipeline, events);
     return Promise.all(
       events.map(async (event) =>
@@ -200,14 +199,29 @@ export class EventAcceptor {
     bodies: readonly unknown[],
     origin: EventOrigin,
   ): Promise<(IdentifiedEvent | MillraceError)[]> {
+    const events = await this.#openAll(pipeline, bodies, origin);
+    await this.#refuseConflicts(pipeline, events);
+    return events;
+  }
+
+  async #openAll(
+    pipeline: OpenPipeline,
+    bodies: readonly unknown[],
+    origin: EventOrigin,
+  ): Promise<(IdentifiedEvent | MillraceError)[]> {
     const events: (IdentifiedEvent | MillraceError)[] = [];
     for (const [index, body] of bodies.entries()) {
       events.push(this.#open(pipeline, body, origin, index));
       // A large request must not block others until all of it is validated.
       if (index % validatedAtOnce === validatedAtOnce - 1) await nextTurn();
     }
+    return events;
+  }
+
+  /** Replaces events whose ids other events have by their error. */
+  async #refuseConflicts(pipeline: OpenPipeline, events: (IdentifiedEvent | MillraceError)[]): Promise<void> {
     const repeatable = events.filter(isRepeatable);
-    if (repeatable.length === 0) return events;
+    if (repeatable.length === 0) return;
     await this.#accepted.learn(pipeline, repeatable);
     const inThisRequest = new Map<string, string>();
     for (const [index, event] of events.entries()) {
@@ -216,7 +230,6 @@ export class EventAcceptor {
       if (conflict !== undefined) events[index] = conflict;
       if (index % validatedAtOnce === validatedAtOnce - 1) await nextTurn();
     }
-    return events;
   }
 
   #open(
