@@ -1,6 +1,7 @@
 import { Mutex } from '../platform/mutex.js';
 import { shrinkDeadLetter, smallerDeadLetter } from '../processors/dead-letters/dead-letter.js';
 import type { OpenPipeline } from '../processors/pipelines/open-pipelines.js';
+import { carriedPredictionHeader } from '../processors/scoring/prediction.js';
 import { maxRecordBytes, StreamScorer } from '../processors/scoring/stream-scorer.js';
 import type { Consumption } from '../streams/consumption.js';
 import { pipelineTopics, scoringGroup } from '../streams/topics.js';
@@ -63,6 +64,8 @@ async function consume(context: Context, name: string): Promise<Consumption> {
     topics: [events],
     sessionTimeoutMs: config.KAFKA_SESSION_TIMEOUT_MS,
     process: (records) => scorer().process(records),
+    // The client has the prediction that an event carries.
+    isAwaited: ({ headers }) => headers?.[carriedPredictionHeader] === undefined,
     instead: (record, reason, refusals) => smallerDeadLetter(scorer().refused(record, reason), refusals),
     shrink: (record) => (record.topic === deadLetters ? shrinkDeadLetter(record) : record),
     maxRecordBytes,

@@ -35,6 +35,8 @@ export async function startSystem(folder: string): Promise<BenchSystem> {
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     env: {
       ...process.env,
+      // As `npm start`.
+      MALLOC_ARENA_MAX: '2',
       PORT: '0',
       KAFKA_PORT: '0',
       SCHEMA_REGISTRY_PORT: '0',

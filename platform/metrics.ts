@@ -26,12 +26,15 @@ const threadTimeoutMs = 1_000;
  * @param thread - its name. Default `main`, which also has the metrics of the process.
  */
 export function createMetrics(thread = 'main') {
+  // Those of the process have no labels and come from one thread, so they are not aggregated.
+  const ofProcess = new Registry();
+  if (thread === 'main') collectDefaultMetrics({ register: ofProcess });
   const registry = new Registry();
-  if (thread === 'main') collectDefaultMetrics({ register: registry });
   const registers = [registry];
   watchThread(thread, registers);
   const others: (() => Promise<ThreadMetrics>)[] = [];
   return {
+    /** Of this thread. */
     registry,
     /** Adds the metrics of another thread. Counters and histograms with the same labels are added up. */
     include(metrics: () => Promise<ThreadMetrics>): void {
@@ -39,11 +42,11 @@ export function createMetrics(thread = 'main') {
     },
     /** Returns all metrics in the Prometheus text format; those of a thread that does not answer are left out. */
     async text(): Promise<string> {
-      if (others.length === 0) return registry.metrics();
       const late = sleep(threadTimeoutMs, [], { ref: false });
       const answers = others.map((ask) => Promise.race([ask().catch(() => []), late]));
       const all = await Promise.all([registry.getMetricsAsJSON(), ...answers]);
-      return AggregatorRegistry.aggregate(all).metrics();
+      const ofThreads = AggregatorRegistry.aggregate(all);
+      return (await Promise.all([ofProcess.metrics(), ofThreads.metrics()])).join('\n');
     },
     httpRequests: new Histogram({
       name: 'millrace_http_request_duration_seconds',

@@ -1,3 +1,4 @@
+import { collectDefaultMetrics, Registry } from 'prom-client';
 import { expect, it } from 'vitest';
 import { createMetrics } from './metrics.js';
 
@@ -16,8 +17,12 @@ it('adds up counters and histograms of threads, and keeps their own gauges apart
   expect(text).toMatch(/^millrace_model_event\{.*model="toy".*\} 7$/m);
   for (const thread of ['main', 'sink'])
     expect(text).toContain(`millrace_thread_heap_bytes{thread="${thread}"}`);
-  // Of the process: once.
-  expect(text.match(/^process_cpu_seconds_total /gm)).toHaveLength(1);
+  // All that prom-client knows of a process: once.
+  const ofProcess = new Registry();
+  collectDefaultMetrics({ register: ofProcess });
+  const names = (await ofProcess.getMetricsAsJSON()).map(({ name }) => name);
+  for (const name of names) expect(text.match(new RegExp(`^# TYPE ${name} `, 'gm')), name).toHaveLength(1);
+  expect(text).toMatch(/^process_start_time_seconds \d{10}$/m);
 });
 
 it('leaves out a thread that fails, or does not answer', async () => {

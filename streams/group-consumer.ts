@@ -1,4 +1,4 @@
-import type { Consumer, EachBatchPayload, Kafka } from 'kafkajs';
+import type { Consumer, EachBatchPayload, Kafka, KafkaMessage } from 'kafkajs';
 import { messageOf } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 import { atMost, backoff, pause } from '../platform/backoff.js';
@@ -30,6 +30,11 @@ export interface GroupOptions {
   refreshMs?: number;
   /** Start of a group without a committed offset. Default `earliest`. */
   startFrom?: 'earliest' | 'latest';
+  /**
+   * Returns whether a client may be waiting for what follows from a record. Records for which none does gather for
+   * longer. Default: always.
+   */
+  isAwaited?: (message: KafkaMessage) => boolean;
 }
 
 /** One batch, with the means for its handler to notice that the partition is lost or must be released. */
@@ -49,11 +54,11 @@ export class Rejoin extends Error {
 class Stopping extends Error {}
 
 /**
- * After a batch of fewer records than this the partition pauses for this time; a single record is not
- * delayed.
+ * After a batch of fewer records the partition pauses. The next fetch then returns the records of that time in one
+ * batch: one transaction, instead of one for each record. A single record is not delayed.
  */
-const smallBatch = 200;
-const lingerMs = 20;
+const linger = { records: 200, ms: 20 };
+const lingerWhenNotAwaited = { records: 1_000, ms: 100 };
 
 /**
  * Membership in a consumer group that ends only with `stop()`: kafkajs' consumer is replaced, with backoff,
@@ -250,9 +255,10 @@ export abstract class GroupConsumer<Options extends GroupOptions = GroupOptions>
       await payload.heartbeat();
       await this.onBatch({ payload, signal, check });
       await payload.heartbeat();
-      // The next fetch then returns the records of that time in one batch: one transaction, instead of one
-      // for each record.
-      if (payload.batch.messages.length < smallBatch) await pause(lingerMs, signal);
+      const { messages } = payload.batch;
+      const { isAwaited = () => true } = this.options;
+      const { records, ms } = messages.some(isAwaited) ? linger : lingerWhenNotAwaited;
+      if (messages.length < records) await pause(ms, signal);
     } catch (error) {
       if (!(error instanceof Stopping)) throw error;
     } finally {

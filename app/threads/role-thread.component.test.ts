@@ -1,3 +1,4 @@
+import { readdirSync, readFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -50,6 +51,19 @@ it('shows parts and metrics of its role with those of the process', async () => 
   expect(text).toMatch(/millrace_thread_utilization\{thread="main"\} [\d.e-]+/);
   expect(text.match(/^process_resident_memory_bytes /gm)).toHaveLength(1);
   expect(text).toContain('millrace_consumer_lag_records{group="millrace-score-car-price"');
+});
+
+it.runIf(process.platform === 'linux')('lets the main thread go first while the cores are busy', async () => {
+  const niceness = (task: string): number => {
+    const stat = readFileSync(`/proc/self/task/${task}/stat`, 'utf8');
+    // Field 19; the name before it may contain spaces: proc_pid_stat(5).
+    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[16]);
+  };
+  const before = new Set(readdirSync('/proc/self/task'));
+  const { start } = open('process');
+  await start();
+  const added = readdirSync('/proc/self/task').filter((task) => !before.has(task));
+  expect(added.map(niceness)).toContain(Math.min(niceness(String(process.pid)) + 5, 19));
 });
 
 it('rejects its start with the error of the role, and can be stopped then', async () => {

@@ -1,4 +1,5 @@
 // Runs in a worker thread: one role of `up`.
+import { getPriority, setPriority } from 'node:os';
 import { parentPort, workerData } from 'node:worker_threads';
 import { MillraceError, messageOf } from '../../platform/errors.js';
 import { Health } from '../../platform/health.js';
@@ -39,6 +40,20 @@ port.on('message', (message: ToThread) => {
 
 type StartRole = (engines: Engines, pipelines: readonly string[]) => Promise<Role>;
 
+/**
+ * While the cores are busy, requests and the log go first: a thread that is nicer by 5 gets a third of their share, and
+ * the records that it processes then gather into larger batches. Linux has a niceness for each thread (sched(7)); other
+ * systems have one for the process.
+ */
+function answersFirst(): void {
+  if (process.platform !== 'linux') return;
+  try {
+    setPriority(0, Math.min(getPriority(0) + 5, 19));
+  } catch {
+    // A sandbox may forbid it.
+  }
+}
+
 async function loadRole(): Promise<StartRole> {
   if (role === 'sink') {
     const { startSink } = await import('../sink.js');
@@ -69,6 +84,7 @@ async function start(pipelines: readonly string[]): Promise<void> {
     const engines = await shareEngines(config, shared);
     roles.push(engines);
     roles.push(await startRole(engines, pipelines));
+    answersFirst();
     base.health.started();
     send({ kind: 'started' });
   } catch (error) {

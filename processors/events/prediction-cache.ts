@@ -7,11 +7,17 @@ import { noOutputs } from '../scoring/prediction.js';
 /** Finds the stored rows of some events; stops when the signal aborts. */
 export type FindStored = (eventIds: readonly string[], signal?: AbortSignal) => Promise<PredictionRow[]>;
 
+/** A prediction in a form that takes little memory and gives the garbage collector little to do. */
+export interface CompactPrediction {
+  bytes: number;
+  read: () => PredictionRow;
+}
+
 export interface PredictionCacheOptions {
-  /** Predictions kept in memory, about 1.5 KB each. Default 10,000. */
+  /** Predictions kept in memory, about 1 KB each. Default 10,000. */
   size?: number;
-  /** Maximum characters of their fields and outputs together, for large ones. Default 64 million. */
-  maxCharacters?: number;
+  /** Maximum bytes of them together, for large ones. Default 64 million. */
+  maxBytes?: number;
   /** Time limit of one query, milliseconds. Default 1,000. */
   timeoutMs?: number;
   /** How long the database is not queried after a failure, milliseconds. Default 5,000. */
@@ -33,7 +39,7 @@ const sharedForSeconds = 300;
  * prediction again.
  */
 export class PredictionCache {
-  readonly #recent: LRUCache<string, PredictionRow>;
+  readonly #recent: LRUCache<string, CompactPrediction>;
   readonly #findStored: FindStored;
   readonly #timeoutMs: number;
   readonly #cooldownMs: number;
@@ -47,7 +53,7 @@ export class PredictionCache {
     findStored: FindStored,
     {
       size = 10_000,
-      maxCharacters = 64_000_000,
+      maxBytes = 64_000_000,
       timeoutMs = 1_000,
       cooldownMs = 5_000,
       shared,
@@ -55,8 +61,8 @@ export class PredictionCache {
   ) {
     this.#recent = new LRUCache({
       max: size,
-      maxSize: maxCharacters,
-      sizeCalculation: ({ features, outputs }) => 1 + features.length + outputs.length,
+      maxSize: maxBytes,
+      sizeCalculation: ({ bytes }) => bytes,
     });
     this.#findStored = findStored;
     this.#timeoutMs = timeoutMs;
@@ -64,9 +70,13 @@ export class PredictionCache {
     this.#shared = shared;
   }
 
-  /** Adds a prediction. Does not wait until other copies know it too. */
-  remember(row: PredictionRow): void {
-    this.#recent.set(keyOf(row.pipeline, row.event_id), row);
+  /**
+   * Adds a prediction. Does not wait until other copies know it too.
+   *
+   * @param compact - what is kept of it. Default: the row.
+   */
+  remember(row: PredictionRow, compact = asItIs(row)): void {
+    this.#recent.set(keyOf(row.pipeline, row.event_id), compact);
     if (this.#shared === undefined) return;
     const key = sharedKeyOf(row.pipeline, row.event_id);
     this.#shared.write({ key, value: JSON.stringify(row), ttlSeconds: sharedForSeconds });
@@ -74,7 +84,7 @@ export class PredictionCache {
 
   /** Returns the recent prediction of an event, if any. */
   recall(pipeline: string, eventId: string): PredictionRow | undefined {
-    return this.#recent.get(keyOf(pipeline, eventId));
+    return this.#recent.get(keyOf(pipeline, eventId))?.read();
   }
 
   /** Returns an event's recent predictions of each pipeline, by this copy or one that it shares with. */
@@ -101,7 +111,7 @@ export class PredictionCache {
       const missing = eventIds.filter((id) => !found.has(id));
       for (const row of await this.#readShared(missing.map((id) => sharedKeyOf(pipeline, id)))) {
         found.set(row.event_id, row);
-        this.#recent.set(keyOf(pipeline, row.event_id), row);
+        this.#recent.set(keyOf(pipeline, row.event_id), asItIs(row));
       }
     }
     const others = eventIds.filter((id) => !found.has(id));
@@ -137,6 +147,10 @@ export class PredictionCache {
       throw error;
     }
   }
+}
+
+function asItIs(row: PredictionRow): CompactPrediction {
+  return { bytes: 1 + row.features.length + row.outputs.length, read: () => row };
 }
 
 /** A copy of an earlier release shares rows without outputs. */

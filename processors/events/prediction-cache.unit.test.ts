@@ -62,7 +62,7 @@ it('reads what a copy of an earlier release shares, which has no outputs', async
 });
 
 it('keeps fewer predictions if they are large', () => {
-  const cache = new PredictionCache(() => Promise.resolve([]), { maxCharacters: 5_000 });
+  const cache = new PredictionCache(() => Promise.resolve([]), { maxBytes: 5_000 });
   const outputs = JSON.stringify({ embedding: Array.from({ length: 500 }, () => 0.5) });
   for (const event_id of ['a', 'b', 'c']) cache.remember(predictionRow({ pipeline: 'p', event_id, outputs }));
   expect(['a', 'b', 'c'].map((id) => cache.recall('p', id)?.event_id)).toEqual([undefined, 'b', 'c']);
