@@ -31,8 +31,8 @@ export interface GroupOptions {
   /** Start of a group without a committed offset. Default `earliest`. */
   startFrom?: 'earliest' | 'latest';
   /**
-   * Returns whether a client may be waiting for what follows from a record. Records for which none does gather for
-   * longer. Default: always.
+   * Returns whether a client may be waiting for what follows from a record. After a batch
+   * for which none does, the next records gather for longer, also those of other partitions. Default: always.
    */
   isAwaited?: (message: KafkaMessage) => boolean;
 }
@@ -256,8 +256,9 @@ export abstract class GroupConsumer<Options extends GroupOptions = GroupOptions>
       await this.onBatch({ payload, signal, check });
       await payload.heartbeat();
       const { messages } = payload.batch;
-      const { isAwaited = () => true } = this.options;
-      const { records, ms } = messages.some(isAwaited) ? linger : lingerWhenNotAwaited;
+      const { isAwaited } = this.options;
+      const { records, ms } =
+        isAwaited === undefined || messages.some(isAwaited) ? linger : lingerWhenNotAwaited;
       if (messages.length < records) await pause(ms, signal);
     } catch (error) {
       if (!(error instanceof Stopping)) throw error;

@@ -1,6 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Span } from '@opentelemetry/api';
-import type { Type } from 'avsc';
 import type { PredictionRow } from '../../analytics/rows.js';
 import { MillraceError } from '../../platform/errors.js';
 import type { Logger } from '../../platform/logger.js';
@@ -8,10 +7,9 @@ import type { Metrics } from '../../platform/metrics.js';
 import type { SharedStore } from '../../platform/shared-store.js';
 import type { TraceHeaders } from '../../platform/tracing/trace-headers.js';
 import { sendEvents } from '../../platform/tracing/spans.js';
-import type { Prediction } from '../../schemas/types.js';
 import type { LogProducer } from '../../streams/log-producer.js';
 import type { NewRecord, RecordPosition } from '../../streams/records.js';
-import { type Serde, wireHeaderBytes } from '../../streams/serde.js';
+import type { Serde } from '../../streams/serde.js';
 import type { OpenPipeline } from '../pipelines/open-pipelines.js';
 import { recordKey } from '../pipelines/pipeline.js';
 import {
@@ -27,7 +25,7 @@ import { type EventRecord, eventRecord, openEnvelope } from './envelope.js';
 import { AcceptedEvents, digestOf, idConflict, type RepeatableEvent } from './idempotency.js';
 import { idempotentEventId, newEventId } from './ids.js';
 import { type PredictBatch, PredictBatcher } from './predict-batcher.js';
-import type { CompactPrediction, PredictionCache } from './prediction-cache.js';
+import { compact, type PredictionCache } from './prediction-cache.js';
 
 /** Origin of events. */
 export interface EventOrigin {
@@ -340,15 +338,6 @@ export class EventAcceptor {
     this.#options.metrics.eventsAccepted.inc({ pipeline: pipeline.name, source }, written);
     return outcomes;
   }
-}
-
-/** Keeps what is on the log anyway, instead of the twenty objects of a row. */
-function compact(type: Type, encoded: Buffer, position: RecordPosition): CompactPrediction {
-  const read = (): PredictionRow => {
-    const prediction = type.fromBuffer(encoded.subarray(wireHeaderBytes)) as Prediction;
-    return toPredictionRow(Object.assign(prediction, position));
-  };
-  return { bytes: encoded.length, read };
 }
 
 /** Whether an event may be repeated: {@link RepeatableEvent}. */

@@ -1,14 +1,19 @@
+import type { Type } from 'avsc';
 import { LRUCache } from 'lru-cache';
 import { idsPerQuery } from '../../analytics/queries.js';
 import type { PredictionRow } from '../../analytics/rows.js';
 import type { SharedStore } from '../../platform/shared-store.js';
-import { noOutputs } from '../scoring/prediction.js';
+import type { Prediction } from '../../schemas/types.js';
+import type { RecordPosition } from '../../streams/records.js';
+import { wireHeaderBytes } from '../../streams/serde.js';
+import { noOutputs, toPredictionRow } from '../scoring/prediction.js';
 
 /** Finds the stored rows of some events; stops when the signal aborts. */
 export type FindStored = (eventIds: readonly string[], signal?: AbortSignal) => Promise<PredictionRow[]>;
 
-/** A prediction in a form that takes little memory and gives the garbage collector little to do. */
+/** A prediction in a form that takes little memory, and gives the garbage collector little to do. */
 export interface CompactPrediction {
+  /** About. */
   bytes: number;
   read: () => PredictionRow;
 }
@@ -73,10 +78,10 @@ export class PredictionCache {
   /**
    * Adds a prediction. Does not wait until other copies know it too.
    *
-   * @param compact - what is kept of it. Default: the row.
+   * @param kept - of it. Default: the row.
    */
-  remember(row: PredictionRow, compact = asItIs(row)): void {
-    this.#recent.set(keyOf(row.pipeline, row.event_id), compact);
+  remember(row: PredictionRow, kept = asItIs(row)): void {
+    this.#recent.set(keyOf(row.pipeline, row.event_id), kept);
     if (this.#shared === undefined) return;
     const key = sharedKeyOf(row.pipeline, row.event_id);
     this.#shared.write({ key, value: JSON.stringify(row), ttlSeconds: sharedForSeconds });
@@ -147,6 +152,21 @@ export class PredictionCache {
       throw error;
     }
   }
+}
+
+/**
+ * Keeps the encoding of a prediction, instead of the twenty objects of its row.
+ *
+ * @param encoded - in wire format. It is copied: it may be a part of a large buffer.
+ * @param position - of its event.
+ */
+export function compact(type: Type, encoded: Buffer, position: RecordPosition): CompactPrediction {
+  const text = encoded.toString('latin1', wireHeaderBytes);
+  const read = (): PredictionRow => {
+    const prediction = type.fromBuffer(Buffer.from(text, 'latin1')) as Prediction;
+    return toPredictionRow(Object.assign(prediction, position));
+  };
+  return { bytes: text.length, read };
 }
 
 function asItIs(row: PredictionRow): CompactPrediction {

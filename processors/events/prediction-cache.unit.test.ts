@@ -3,7 +3,11 @@ import { expect, it } from 'vitest';
 import { MillraceError } from '../../platform/errors.js';
 import { predictionRow } from '../../analytics/testing/rows.js';
 import type { SharedStore } from '../../platform/shared-store.js';
-import { PredictionCache } from './prediction-cache.js';
+import { loadContract } from '../../schemas/contracts.js';
+import type { Prediction } from '../../schemas/types.js';
+import { wireHeaderBytes } from '../../streams/serde.js';
+import { toPredictionRow } from '../scoring/prediction.js';
+import { compact, PredictionCache } from './prediction-cache.js';
 
 const unavailable = new MillraceError('CLICKHOUSE_UNAVAILABLE', 'It hangs.');
 
@@ -66,4 +70,28 @@ it('keeps fewer predictions if they are large', () => {
   const outputs = JSON.stringify({ embedding: Array.from({ length: 500 }, () => 0.5) });
   for (const event_id of ['a', 'b', 'c']) cache.remember(predictionRow({ pipeline: 'p', event_id, outputs }));
   expect(['a', 'b', 'c'].map((id) => cache.recall('p', id)?.event_id)).toEqual([undefined, 'b', 'c']);
+});
+
+it.each([
+  { label: null, model_event_at: null, outputs: null },
+  { label: 'ja \u20ac', model_event_at: 1_767_225_600_000, outputs: '{"p":[0.1,0.9]}' },
+])('reads a prediction from its encoding as it was: %o', (different) => {
+  const { type } = loadContract('shared', 'prediction');
+  const prediction: Prediction = {
+    ...(type.random() as unknown as Prediction),
+    event_time: 1_767_225_600_123,
+    predicted_at: 1_767_225_600_127,
+    score: 0.1 + 0.2,
+    latency_ms: 4,
+    features: JSON.stringify({ text: '\u20ac \ud800' }),
+    ...different,
+  };
+  const position = { topic: 't', partition: 2, offset: 2 ** 40 };
+  const encoded = Buffer.concat([Buffer.alloc(wireHeaderBytes), type.toBuffer(prediction)]);
+  const kept = compact(type, encoded, position);
+  // Others write to the rest of its buffer.
+  encoded.fill(0);
+  const row = toPredictionRow({ ...prediction, ...position });
+  expect(kept.read()).toEqual(row);
+  expect(kept.read()).toEqual(row);
 });
