@@ -31,8 +31,8 @@ export interface GroupOptions {
   /** Start of a group without a committed offset. Default `earliest`. */
   startFrom?: 'earliest' | 'latest';
   /**
-   * Returns whether a client may be waiting for what follows from a record. After a batch
-   * for which none does, the next records gather for longer, also those of other partitions. Default: always.
+   * Returns whether a client may be waiting for what follows from a record. After a batch for which none does, the next
+   * records gather for longer, also those of other partitions. Default: always.
    */
   isAwaited?: (message: KafkaMessage) => boolean;
 }
