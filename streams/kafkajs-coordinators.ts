@@ -1,13 +1,32 @@
+import { backoff } from '../platform/backoff.js';
+import { typeOf } from './kafka-errors.js';
+
 /**
  * How long a coordinator is remembered. If another broker has taken over meanwhile, the transaction fails as one under way
  * does then, and its producer is replaced by one that asks.
  */
 const maxAgeMs = 1_000;
 
+/**
+ * Refusals of a coordinator that has done nothing, and will soon: it writes the markers of the last transaction, or loads
+ * what it has to know. Apache Kafka's own client sends such a request again.
+ */
+const busy = new Set(['CONCURRENT_TRANSACTIONS', 'GROUP_LOAD_IN_PROGRESS']);
+/** Refusals of a broker that does not coordinate: another does. */
+const moved = new Set(['NOT_COORDINATOR_FOR_GROUP', 'GROUP_COORDINATOR_NOT_AVAILABLE']);
+/** How long a transaction waits for its coordinators, all refusals of one request together. Then it fails. */
+const patienceMs = 10_000;
+
+/** Requests of a transaction that kafkajs sends once, or whose refusals it doesn't know by their names. */
+const requests = ['addPartitionsToTxn', 'addOffsetsToTxn', 'txnOffsetCommit', 'endTxn'] as const;
+
 interface Wanted {
   groupId: string;
   coordinatorType: number;
 }
+
+type Send = (fields: unknown) => Promise<unknown>;
+type Broker = { nodeId: number } & Record<(typeof requests)[number], Send>;
 
 /** What kafkajs' transactions use of a cluster. */
 export interface CoordinatorCluster {
@@ -15,39 +34,75 @@ export interface CoordinatorCluster {
   retry?: unknown;
   refreshMetadataIfNecessary(): Promise<void>;
   findControllerBroker(): Promise<unknown>;
-  findGroupCoordinator(wanted: Wanted): Promise<{ nodeId: number }>;
+  findGroupCoordinator(wanted: Wanted): Promise<Broker>;
   /** A known broker, connected: it sends a request only if it is not. */
-  findBroker(options: { nodeId: number }): Promise<{ nodeId: number }>;
+  findBroker(options: { nodeId: number }): Promise<Broker>;
 }
 
 /**
- * Asks for a coordinator once a second. kafkajs asks four times in each transaction, and waits for each answer as long as
- * for one of the transaction itself.
+ * Asks for a coordinator once a second, and sends it a request again that it refused for the moment. kafkajs asks four times
+ * in each transaction, and waits for each answer as long as for one of the transaction itself; a refusal ends its
+ * transaction, or makes it read the metadata of the cluster.
  *
  * @param now - milliseconds.
  */
-export function rememberCoordinators(
+export function patientCoordinators(
   cluster: CoordinatorCluster,
   now: () => number = () => performance.now(),
 ): Omit<CoordinatorCluster, 'findBroker'> {
   const known = new Map<string, { nodeId: number; at: number }>();
+  const keyOf = ({ coordinatorType, groupId }: Wanted): string => `${coordinatorType}/${groupId}`;
+
+  async function find(wanted: Wanted): Promise<Broker> {
+    const last = known.get(keyOf(wanted));
+    if (last !== undefined && now() - last.at < maxAgeMs) {
+      try {
+        return await cluster.findBroker({ nodeId: last.nodeId });
+      } catch {
+        // It is gone: another one coordinates.
+      }
+    }
+    const broker = await cluster.findGroupCoordinator(wanted);
+    known.set(keyOf(wanted), { nodeId: broker.nodeId, at: now() });
+    return broker;
+  }
+
+  async function send(
+    wanted: Wanted,
+    first: Broker,
+    request: (typeof requests)[number],
+    fields: unknown,
+  ): Promise<unknown> {
+    const until = now() + patienceMs;
+    let broker = first;
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await broker[request](fields);
+      } catch (error) {
+        const type = typeOf(error);
+        const hasMoved = moved.has(type);
+        if (!(hasMoved || busy.has(type))) throw error;
+        // kafkajs would begin to wait again.
+        if (now() >= until) throw Object.assign(error as Error, { retriable: false });
+        await backoff(attempt, { firstMs: 2, maxMs: 200 });
+        if (!hasMoved) continue;
+        known.delete(keyOf(wanted));
+        broker = await find(wanted);
+      }
+    }
+  }
+
   return {
     retry: cluster.retry,
     refreshMetadataIfNecessary: () => cluster.refreshMetadataIfNecessary(),
     findControllerBroker: () => cluster.findControllerBroker(),
     async findGroupCoordinator(wanted) {
-      const key = `${wanted.coordinatorType}/${wanted.groupId}`;
-      const last = known.get(key);
-      if (last !== undefined && now() - last.at < maxAgeMs) {
-        try {
-          return await cluster.findBroker({ nodeId: last.nodeId });
-        } catch {
-          // It is gone: another one coordinates.
-        }
-      }
-      const broker = await cluster.findGroupCoordinator(wanted);
-      known.set(key, { nodeId: broker.nodeId, at: now() });
-      return broker;
+      const broker = await find(wanted);
+      const patient = requests.map((request) => [
+        request,
+        (fields: unknown) => send(wanted, broker, request, fields),
+      ]);
+      return Object.assign(Object.create(broker) as Broker, Object.fromEntries(patient));
     },
   };
 }

@@ -6,7 +6,7 @@ import type { KafkaMessage, Message, PartitionerArgs } from 'kafkajs';
 import { maxBatchRecords } from '../platform/batch-compression.js';
 import { MillraceError } from '../platform/errors.js';
 import { codecs } from './codecs.js';
-import { type CoordinatorCluster, rememberCoordinators } from './kafkajs-coordinators.js';
+import { type CoordinatorCluster, patientCoordinators } from './kafkajs-coordinators.js';
 import { decodeBatch } from './kafkajs-decode.js';
 import type { FetchedMessage } from './kafkajs-decode.js';
 import { encodeBatch } from './kafkajs-encode.js';
@@ -233,12 +233,12 @@ function leaveDeadSocketsAlone(): void {
 
 type CreateEosManager = (options: { cluster: CoordinatorCluster }) => unknown;
 
-/** Spares a transaction four of its nine requests. */
-function askLessForCoordinators(): void {
+/** Spares a transaction four of its nine requests, and failures that a moment resolves. */
+function waitForCoordinators(): void {
   const path = 'producer/eosManager/index';
   const create = internal<CreateEosManager>(path);
   replace(path, (options: { cluster: CoordinatorCluster }) =>
-    create({ ...options, cluster: rememberCoordinators(options.cluster) as CoordinatorCluster }),
+    create({ ...options, cluster: patientCoordinators(options.cluster) as CoordinatorCluster }),
   );
 }
 
@@ -268,7 +268,7 @@ function load(): typeof kafkajsTypes {
   growUnzeroed();
   quietRequestQueue();
   leaveDeadSocketsAlone();
-  askLessForCoordinators();
+  waitForCoordinators();
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the package's own types
   const loaded = require('kafkajs') as typeof kafkajsTypes;
   loaded.CompressionCodecs[loaded.CompressionTypes.GZIP] = codecs.GZIP;
