@@ -14,9 +14,9 @@ import { type CommittedOffsets, openSession, type TransactionSession } from './t
 export interface ExactlyOnceProcessorOptions extends GroupOptions {
   /**
    * Turns records (of one partition, in order) into output records. May be called again with the same
-   * records, and for the next ones before these are committed, so it must have no external effects. When it throws, the same records are passed again after a
-   * pause, for as long as it takes, while other partitions continue: an invalid record must become an output
-   * (a dead letter).
+   * records, and for the next ones before these are committed, so it must have no external effects. When it
+   * throws, the same records are passed again after a pause, for as long as it takes, while other partitions
+   * continue: an invalid record must become an output (a dead letter).
    */
   process(records: StreamRecord[]): Promise<NewRecord[]>;
   /**

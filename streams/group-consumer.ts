@@ -31,8 +31,8 @@ export interface GroupOptions {
   /** Start of a group without a committed offset. Default `earliest`. */
   startFrom?: 'earliest' | 'latest';
   /**
-   * Returns whether a client may be waiting for what follows from a record. After a batch for which none does, the next
-   * records gather for longer, also those of other partitions. Default: always.
+   * Returns whether a client may be waiting for what follows from a record. After a batch for which none
+   * does, the next records gather for longer, also those of other partitions. Default: always.
    */
   isAwaited?: (message: KafkaMessage) => boolean;
 }
@@ -54,8 +54,8 @@ export class Rejoin extends Error {
 class Stopping extends Error {}
 
 /**
- * After a batch of fewer records the partition pauses. The next fetch then returns the records of that time in one
- * batch: one transaction, instead of one for each record. A single record is not delayed.
+ * After a batch of fewer records the partition pauses. The next fetch then returns the records of that time
+ * in one batch: one transaction, instead of one for each record. A single record is not delayed.
  */
 const linger = { records: 200, ms: 20 };
 const lingerWhenNotAwaited = { records: 1_000, ms: 100 };

@@ -2,20 +2,20 @@ import { backoff } from '../platform/backoff.js';
 import { typeOf } from './kafka-errors.js';
 
 /**
- * How long a coordinator is remembered. If another broker has taken over meanwhile, the transaction fails as one under way
- * does then, and its producer is replaced by one that asks.
+ * How long a coordinator is remembered. If another broker has taken over meanwhile, the transaction fails as
+ * one under way does then, and its producer is replaced by one that asks.
  */
 const maxAgeMs = 1_000;
 
 /**
- * Refusals of a coordinator that has done nothing, and will soon: it writes the markers of the last transaction, or loads
- * what it has to know. Apache Kafka's own client sends such a request again.
+ * Refusals of a coordinator that has done nothing, and will soon: it writes the markers of the last
+ * transaction, or loads what it has to know. Apache Kafka's own client sends such a request again.
  */
 const busy = new Set(['CONCURRENT_TRANSACTIONS', 'GROUP_LOAD_IN_PROGRESS']);
 /** Refusals of a broker that does not coordinate: another does. */
 const moved = new Set(['NOT_COORDINATOR_FOR_GROUP', 'GROUP_COORDINATOR_NOT_AVAILABLE']);
 /** How long a transaction waits for its coordinators, all refusals of one request together. Then it fails. */
-const patienceMs = 10_000;
+const patienceMs = 5_000;
 
 /** Requests of a transaction that kafkajs sends once, or whose refusals it doesn't know by their names. */
 const requests = ['addPartitionsToTxn', 'addOffsetsToTxn', 'txnOffsetCommit', 'endTxn'] as const;
@@ -33,6 +33,8 @@ export interface CoordinatorCluster {
   /** How often and when its requests are tried again. */
   retry?: unknown;
   refreshMetadataIfNecessary(): Promise<void>;
+  /** Whether a broker is connected; none is after the producer has been closed. */
+  isConnected(): boolean;
   findControllerBroker(): Promise<unknown>;
   findGroupCoordinator(wanted: Wanted): Promise<Broker>;
   /** A known broker, connected: it sends a request only if it is not. */
@@ -40,16 +42,16 @@ export interface CoordinatorCluster {
 }
 
 /**
- * Asks for a coordinator once a second, and sends it a request again that it refused for the moment. kafkajs asks four times
- * in each transaction, and waits for each answer as long as for one of the transaction itself; a refusal ends its
- * transaction, or makes it read the metadata of the cluster.
+ * Asks for a coordinator once a second, and sends it a request again that it refused for the moment. kafkajs
+ * asks four times in each transaction, and waits for each answer as long as for one of the transaction
+ * itself; a refusal ends its transaction, or makes it read the metadata of the cluster.
  *
  * @param now - milliseconds.
  */
 export function patientCoordinators(
   cluster: CoordinatorCluster,
   now: () => number = () => performance.now(),
-): Omit<CoordinatorCluster, 'findBroker'> {
+): Omit<CoordinatorCluster, 'findBroker' | 'isConnected'> {
   const known = new Map<string, { nodeId: number; at: number }>();
   const keyOf = ({ coordinatorType, groupId }: Wanted): string => `${coordinatorType}/${groupId}`;
 
@@ -85,6 +87,8 @@ export function patientCoordinators(
         // kafkajs would begin to wait again.
         if (now() >= until) throw Object.assign(error as Error, { retriable: false });
         await backoff(attempt, { firstMs: 2, maxMs: 200 });
+        // A request would connect again.
+        if (!cluster.isConnected()) throw error;
         if (!hasMoved) continue;
         known.delete(keyOf(wanted));
         broker = await find(wanted);

@@ -16,6 +16,7 @@ function makeCluster() {
   const cluster = {
     nodeId: 1,
     isReachable: true,
+    isConnected: () => cluster.isReachable,
     asked: 0,
     now: 0,
     refusal: undefined as ((nodeId: number) => { type: string }) | undefined,
@@ -66,12 +67,23 @@ test('a request goes to the broker that has become the coordinator', async () =>
   expect(await coordinator.endTxn({})).toBe('broker 2');
 });
 
+test('a request that waits ends when its producer is closed', async () => {
+  const { cluster, find } = makeCluster();
+  const coordinator = await find(transaction);
+  cluster.refusal = () => {
+    cluster.isReachable = false;
+    cluster.refusal = undefined;
+    return { type: 'GROUP_LOAD_IN_PROGRESS' };
+  };
+  await expect(coordinator.endTxn({})).rejects.toMatchObject({ type: 'GROUP_LOAD_IN_PROGRESS' });
+});
+
 test('a refusal that lasts ends the waiting, and another one begins none', async () => {
   const { cluster, find } = makeCluster();
   const coordinator = await find(transaction);
   let refused = 0;
   cluster.refusal = () => {
-    cluster.now += ++refused * 4_000;
+    cluster.now += ++refused * 2_000;
     return { type: 'CONCURRENT_TRANSACTIONS' };
   };
   await expect(coordinator.endTxn({})).rejects.toMatchObject({ type: 'CONCURRENT_TRANSACTIONS' });

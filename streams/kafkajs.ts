@@ -242,6 +242,29 @@ function waitForCoordinators(): void {
   );
 }
 
+type Retrier = (send: (fail: (error: Error) => void) => Promise<unknown>) => Promise<unknown>;
+interface SendOptions {
+  eosManager: { isTransactional(): boolean };
+  retrier: Retrier;
+}
+
+/**
+ * Lets a transaction fail when one of its leaders fails. kafkajs' retry asks for the leaders again: it writes
+ * records a second time whose leader has not answered yet or has changed, and leaves out those whose new
+ * leader has answered before.
+ */
+function sendOnceInTransactions(): void {
+  const path = 'producer/sendMessages';
+  const create = internal<(options: SendOptions) => unknown>(path);
+  const once: Retrier = (send) =>
+    new Promise((resolve, reject) => {
+      send(reject).then(resolve, reject);
+    });
+  replace(path, (options: SendOptions) =>
+    create(options.eosManager.isTransactional() ? { ...options, retrier: once } : options),
+  );
+}
+
 /** Loads one of kafkajs' own modules, by its path under `src/`. */
 // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows the module's shape
 export function internal<T>(path: string): T {
@@ -269,6 +292,7 @@ function load(): typeof kafkajsTypes {
   quietRequestQueue();
   leaveDeadSocketsAlone();
   waitForCoordinators();
+  sendOnceInTransactions();
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the package's own types
   const loaded = require('kafkajs') as typeof kafkajsTypes;
   loaded.CompressionCodecs[loaded.CompressionTypes.GZIP] = codecs.GZIP;

@@ -133,8 +133,9 @@ export class Serde {
   }
 
   /**
-   * Returns whether a record's value was written with the reader's own schema: then all after its header is the
-   * reader's encoding, unless it is damaged. Synchronously when the writer's schema is cached, as {@link decode}.
+   * Returns whether a record's value was written with the reader's own schema: then all after its header is
+   * the reader's encoding, unless it is damaged. Synchronously when the writer's schema is cached, as
+   * {@link decode}.
    */
   isOwn(bytes: Buffer, reader: Type): boolean | Promise<boolean> {
     const id = schemaIdOf(bytes);

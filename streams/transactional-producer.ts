@@ -39,9 +39,6 @@ async function takeOver(
     maxInFlightRequests: 1,
     allowAutoTopicCreation: false,
     createPartitioner: stickyPartitioner,
-    // Apache Kafka refuses the next transaction for some milliseconds, until the markers of the last are
-    // written.
-    retry: { initialRetryTime: 4, maxRetryTime: 500, retries: 12 },
   });
   try {
     await producer.connect();
@@ -153,7 +150,9 @@ export async function openSession(
 
 type TopicMessages = Parameters<Producer['sendBatch']>[0]['topicMessages'];
 
-/** Splits records into requests of a size that suits brokers, in their order: each is an answer to wait for. */
+/**
+ * Splits records into requests of a size that suits brokers, in their order: each is an answer to wait for.
+ */
 function* requests(records: readonly NewRecord[]): Generator<TopicMessages & object> {
   let byTopic = new Map<string, ReturnType<typeof toMessage>[]>();
   let bytes = 0;

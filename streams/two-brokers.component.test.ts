@@ -96,7 +96,7 @@ test.each(['cut', 'hang'] as const)(
 );
 
 test('when following, a partition without a leader blocks no other, and is read once it has one', async () => {
-  proxy.leaderless.add(`${topic}/1`);
+  proxy.leaders.set(`${topic}/1`, -1);
   const seen: StreamRecord[] = [];
   const follower = await streams.follow({
     topics: [topic],
@@ -107,17 +107,17 @@ test('when following, a partition without a leader blocks no other, and is read 
   await direct.send(numbered(topic, 4, 24, 4));
   await expect.poll(() => byPartition(seen)).toEqual(others);
   expect(follower.status().ok).toBe(false);
-  proxy.leaderless.clear();
+  proxy.leaders.clear();
   await expect.poll(() => byPartition(seen)).toEqual(upTo(24));
   await expect.poll(() => follower.status().ok).toBe(true);
 });
 
 test('a partition without a leader blocks no other, and continues when it has one', async () => {
-  proxy.leaderless.add(`${topic}/1`);
+  proxy.leaders.set(`${topic}/1`, -1);
   const fresh = await streams.createProducer();
   const held = fresh.send(numbered(topic, 4, 24, 4).filter(({ partition }) => partition === 1));
   await fresh.send(numbered(topic, 4, 24, 4).filter(({ partition }) => partition !== 1));
-  proxy.leaderless.clear();
+  proxy.leaders.clear();
   expect(await held).toHaveLength(5);
   expect(byPartition(await fixture.readAll(topic, 24))).toEqual(upTo(24));
 });

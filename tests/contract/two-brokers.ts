@@ -25,8 +25,8 @@ export interface Front {
  * partitions, the second odd ones. Each can fail alone.
  */
 export class TwoBrokers {
-  /** Partitions (`topic/number`) that have no leader. */
-  readonly leaderless = new Set<string>();
+  /** Leaders of partitions (`topic/number`) that differ: 1 is the first broker, 2 the second, −1 none. */
+  readonly leaders = new Map<string, 1 | 2 | -1>();
   readonly first: Front & { port: number };
   readonly second: Front & { port: number };
   readonly #fronts: BrokerFront[];
@@ -83,7 +83,7 @@ export class TwoBrokers {
       writer.string(name);
       writer.boolean(isInternal);
       writer.array(partitions, (partition) => {
-        const leader = this.leaderless.has(`${name}/${partition}`) ? -1 : 1 + (partition % 2);
+        const leader = this.leaders.get(`${name}/${partition}`) ?? 1 + (partition % 2);
         writer.int16(leader < 0 ? leaderNotAvailable : 0);
         writer.int32(partition);
         writer.int32(leader);
