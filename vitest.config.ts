@@ -15,7 +15,8 @@ export default defineConfig({
       'dist/tests/zoo/**/*.system.test.js',
     ],
     pool: 'forks',
-    // Node itself loads what ships, as it does for users; vitest takes a fifth longer to load it for each file.
+    // Node itself loads what ships, as it does for users; vitest takes a fifth longer to load it for each
+    // file.
     server: { deps: { external: [/\/dist\/(?!tests\/)(?!.*\/testing\/)(?!.*\.test\.js$)/] } },
     setupFiles: ['dist/tests/setup/node-version.js', 'dist/tests/setup/shared-process.js'],
     // Most tests wait for engines: four files at a time fit two cores, and the default there is one.

@@ -5,7 +5,8 @@ import { createAnalytics } from './client.js';
 import { testAnalytics } from './testing/analytics.test-suite.js';
 import { openEmbeddedAnalytics } from './testing/embedded-analytics.js';
 
-// CLICKHOUSE_URL runs it on a server, whose database millrace is dropped first; MILLRACE_TEST_ENGINES=containers on one of its own.
+// CLICKHOUSE_URL runs it on a server, whose database millrace is dropped first;
+// MILLRACE_TEST_ENGINES=containers on one of its own.
 const url = process.env['CLICKHOUSE_URL'];
 
 describe('analytics on the embedded engine in this process, or on a chosen server', () => {

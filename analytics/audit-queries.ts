@@ -1,7 +1,9 @@
 import type { ClickHouseClient } from '@clickhouse/client';
 import { translateError } from './errors.js';
 
-/** Size of the compared blocks of offsets. Complete blocks are verified by counting, without reading the log. */
+/**
+ * Size of the compared blocks of offsets. Complete blocks are verified by counting, without reading the log.
+ */
 export const blockSize = 65_536;
 
 /** Kind of a row. */

@@ -61,7 +61,8 @@ const badRowsCodes = new Set([
 /**
  * Converts an error of the client or the engine to one of
  *
- * - `CLICKHOUSE_UNAVAILABLE`, retriable: unreachable, timeout, overloaded, read-only, out of memory or disk space;
+ * - `CLICKHOUSE_UNAVAILABLE`, retriable: unreachable, timeout, overloaded, read-only, out of memory or disk
+ *   space;
  * - `CLICKHOUSE_BAD_ROWS`: the inserted rows don't fit the table;
  * - `CLICKHOUSE_REFUSED`: any other error (unknown table, wrong password), which an operator must fix.
  *
@@ -103,7 +104,10 @@ export function translateError(error: unknown, task: string): MillraceError {
   );
 }
 
-/** Checks the shape: chdb throws a `ClickHouseError` of another copy of the class. Codes of socket errors are not numeric. */
+/**
+ * Checks the shape: chdb throws a `ClickHouseError` of another copy of the class. Codes of socket errors are
+ * not numeric.
+ */
 function codeOf(error: unknown): string | undefined {
   if (!(error instanceof Error) || !('code' in error)) return undefined;
   return typeof error.code === 'string' && /^\d+$/.test(error.code) ? error.code : undefined;

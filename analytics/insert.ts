@@ -77,12 +77,12 @@ const nullable = new Set([
 ]);
 
 /**
- * Inserts rows in one block and resolves when ClickHouse has written them. Idempotent: ClickHouse skips a token of the
- * last 1,000 inserts, and the views keep one row per key in any case.
+ * Inserts rows in one block and resolves when ClickHouse has written them. Idempotent: ClickHouse skips a
+ * token of the last 1,000 inserts, and the views keep one row per key in any case.
  *
  * @param rows - rows of one insert. 1,000 to 100,000 are efficient.
- * @param dedupToken - unique to these rows. ClickHouse drops a block with a known token, whatever its content. Offsets are
- * not unique: a recreated topic has other rows at the same offsets.
+ * @param dedupToken - unique to these rows. ClickHouse drops a block with a known token, whatever its
+ * content. Offsets are not unique: a recreated topic has other rows at the same offsets.
  * @throws {MillraceError} as {@link translateError}: retry while `retriable`, with the same token.
  */
 export async function insertRows<T extends Table>(
@@ -112,7 +112,10 @@ export async function insertRows<T extends Table>(
   }
 }
 
-/** Inserts the rows of a batch: as {@link insertRows}. The batch must not change until then, or ever after an error. */
+/**
+ * Inserts the rows of a batch: as {@link insertRows}. The batch must not change until then, or ever after an
+ * error.
+ */
 export async function insertBatch(
   { client, insertColumns }: Pick<Analytics, 'client' | 'insertColumns'>,
   table: Table,

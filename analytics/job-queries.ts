@@ -28,7 +28,9 @@ export interface FailureRow {
 }
 
 const inRange = 'event_id >= {from:String} AND event_id < {to:String}';
-/** Uses the primary key. Reads the storage without FINAL, because duplicate rows do not change the results. */
+/**
+ * Uses the primary key. Reads the storage without FINAL, because duplicate rows do not change the results.
+ */
 const predictions = `millrace.predictions_storage WHERE ${inRange} AND role != 'shadow'`;
 const failures = `millrace.dead_letters WHERE ${inRange} AND pipeline = {pipeline:String}
   AND event_id NOT IN (SELECT event_id FROM ${predictions})`;
@@ -40,7 +42,10 @@ export async function countAnswers(client: ClickHouseClient, range: EventIdRange
   return row?.count ?? 0;
 }
 
-/** Counts the events of a range with a dead letter but no prediction. @throws {MillraceError} as {@link translateError}. */
+/**
+ * Counts the events of a range with a dead letter but no prediction. @throws {MillraceError} as
+ * {@link translateError}.
+ */
 export async function countFailures(
   client: ClickHouseClient,
   pipeline: string,
@@ -70,7 +75,10 @@ export function findAnswers(
   return select<AnswerRow>(client, query, { ...range });
 }
 
-/** Returns a dead letter of each event of a range without a prediction. @throws {MillraceError} as {@link translateError}. */
+/**
+ * Returns a dead letter of each event of a range without a prediction. @throws {MillraceError} as
+ * {@link translateError}.
+ */
 export function findFailures(
   client: ClickHouseClient,
   pipeline: string,

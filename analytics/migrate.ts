@@ -17,21 +17,25 @@ const ownTables = [
    ENGINE = ReplacingMergeTree(applied_at) ORDER BY name`,
 ];
 
-/** What follows the statements of a file when it is applied for the first time; harmless to run twice, as they are. */
+/**
+ * What follows the statements of a file when it is applied for the first time; harmless to run twice, as they
+ * are.
+ */
 const afterwards: Readonly<Record<string, (client: ClickHouseClient) => Promise<void>>> = {
   '0005-predictions-by-time.sql': fillByTime,
 };
 
 /**
- * Migrates the database `millrace`: applies the files of `analytics/migrations/` in the order of their names. Statements
- * are idempotent, so that the next run completes an interrupted one, concurrent runs are safe, and dropped tables are
- * recreated. A file is recorded after its last statement, and must not change after that. If a newer version has applied
- * further files, applied files are not run again, and a view that a later file has replaced stays, so that an older view
- * never replaces a newer one, even for a moment.
+ * Migrates the database `millrace`: applies the files of `analytics/migrations/` in the order of their names.
+ * Statements are idempotent, so that the next run completes an interrupted one, concurrent runs are safe, and
+ * dropped tables are recreated. A file is recorded after its last statement, and must not change after that.
+ * If a newer version has applied further files, applied files are not run again, and a view that a later file
+ * has replaced stays, so that an older view never replaces a newer one, even for a moment.
  *
  * @param folder - for tests.
  * @returns the names of the files applied for the first time.
- * @throws {MillraceError} `MIGRATION_CHANGED` if an applied file has changed; otherwise as {@link translateError}.
+ * @throws {MillraceError} `MIGRATION_CHANGED` if an applied file has changed; otherwise as
+ *   {@link translateError}.
  */
 export async function migrate(client: ClickHouseClient, folder = migrationsFolder): Promise<string[]> {
   const names = (await readdir(folder)).filter((name) => name.endsWith('.sql')).toSorted();

@@ -14,8 +14,9 @@ import { batchOfRows } from './testing/batch-of-rows.js';
 import { deadLetterRow, outcomeRow, predictionRow, resolutionRow } from './testing/rows.js';
 
 /**
- * A server whose defaults are as far from the embedded engine's as a profile can make them, and whose tables know no
- * repeated insert. (The client sends what `ch_` names in its URL with each request that does not say otherwise.)
+ * A server whose defaults are as far from the embedded engine's as a profile can make them, and whose tables
+ * know no repeated insert. (The client sends what `ch_` names in its URL with each request that does not say
+ * otherwise.)
  */
 const defaults = {
   async_insert: '1',

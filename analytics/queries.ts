@@ -2,7 +2,10 @@ import type { ClickHouseClient } from '@clickhouse/client';
 import { translateError } from './errors.js';
 import type { PredictionRow } from './rows.js';
 
-/** Ids are sent in the request URL, limited to 1 MB. An id has up to 256 characters, each up to 12 bytes encoded. */
+/**
+ * Ids are sent in the request URL, limited to 1 MB. An id has up to 256 characters, each up to 12 bytes
+ * encoded.
+ */
 export const idsPerQuery = 250;
 
 /**

@@ -9,7 +9,8 @@ import { whenNamesChange } from './names-change.js';
 /**
  * Starts the RabbitMQ bridge.
  *
- * @param optional - whether the process has other roles. If so, it is degraded, not down, while RabbitMQ is unavailable.
+ * @param optional - whether the process has other roles. If so, it is degraded, not down, while RabbitMQ is
+ *   unavailable.
  * @throws MillraceError `CONFIG_INVALID`
  */
 export async function startBridge(

@@ -10,12 +10,12 @@ import { openDataFolder } from './data-folder.js';
 import { startLogAlone } from './start-engines.js';
 
 /**
- * Changes a model on the log while no API answers. Processes follow the change at once, or at their next start.
- * Without `KAFKA_BROKERS`, starts the embedded log of `DATA_DIR` for the time of the change.
+ * Changes a model on the log while no API answers. Processes follow the change at once, or at their next
+ * start. Without `KAFKA_BROKERS`, starts the embedded log of `DATA_DIR` for the time of the change.
  *
  * @param model - need not be in use.
- * @throws MillraceError `DATA_DIR_IN_USE` while another process has the embedded log, `NOT_RUNNING` if there is none,
- *   `TOPIC_MISSING` if no system has run on an external log; errors of the log, and of the change.
+ * @throws MillraceError `DATA_DIR_IN_USE` while another process has the embedded log, `NOT_RUNNING` if there
+ *   is none, `TOPIC_MISSING` if no system has run on an external log; errors of the log, and of the change.
  */
 export async function changeModelOnLog<Result>(
   config: Config,

@@ -57,7 +57,10 @@ export function connect(config: Config, engines: Engines, base: ThreadBase): Con
   };
 }
 
-/** Returns the options of the schema registry from `SCHEMA_REGISTRY_USER`, `…_PASSWORD` and `SCHEMA_REGISTRY_TLS_*`. */
+/**
+ * Returns the options of the schema registry from `SCHEMA_REGISTRY_USER`, `…_PASSWORD` and
+ * `SCHEMA_REGISTRY_TLS_*`.
+ */
 export function registryOptions(config: Config, url: string) {
   const { SCHEMA_REGISTRY_USER: username, SCHEMA_REGISTRY_PASSWORD: password } = config;
   return {

@@ -19,7 +19,9 @@ const lookEveryMs = 5_000;
 /** How long a scrape waits for the log, in milliseconds. */
 const timeoutMs = 1_000;
 
-/** Reports the lag of this process's consumer groups at each scrape, and offsets beyond the end of the log. */
+/**
+ * Reports the lag of this process's consumer groups at each scrape, and offsets beyond the end of the log.
+ */
 export class ConsumerLag {
   readonly #groups = new Map<string, readonly string[]>();
   readonly #streams: Streams;
@@ -43,7 +45,8 @@ export class ConsumerLag {
             lag,
           }));
         });
-        // Omits the lag while the log is unavailable, so that other metrics do not wait. Readiness reports the log.
+        // Omits the lag while the log is unavailable, so that other metrics do not wait. Readiness reports
+        // the log.
         const late = sleep(timeoutMs, undefined, { ref: false });
         const figures = await Promise.race([Promise.all(asked).catch(() => undefined), late]);
         gauge.reset();
@@ -56,7 +59,10 @@ export class ConsumerLag {
   track(group: string, topics: readonly string[]): void {
     this.#groups.set(group, topics);
   }
-  /** Degraded while a group has committed offsets beyond the end of the log. Returns a cached state, without waiting for the log. */
+  /**
+   * Degraded while a group has committed offsets beyond the end of the log. Returns a cached state, without
+   * waiting for the log.
+   */
   health(): PartHealth {
     if (performance.now() > this.#nextLook) {
       this.#nextLook = Infinity;

@@ -28,8 +28,8 @@ export interface Role {
 const maxOwnMs = 2;
 
 /**
- * Connects to the engines and prepares what every role needs: topics, schemas and models. A pipeline that can't be opened
- * is down alone.
+ * Connects to the engines and prepares what every role needs: topics, schemas and models. A pipeline that
+ * can't be opened is down alone.
  *
  * @throws MillraceError if an engine is unavailable; the reason of `base.signal`.
  */

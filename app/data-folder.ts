@@ -10,10 +10,11 @@ export interface DataFolder {
 }
 
 /**
- * Creates the folder if it is missing, and locks it with a file `lock` that names this process. Ignores the lock of a
- * process that has ended.
+ * Creates the folder if it is missing, and locks it with a file `lock` that names this process. Ignores the
+ * lock of a process that has ended.
  *
- * @throws MillraceError `DATA_DIR_IN_USE` with the other process's id, or `DATA_DIR_UNUSABLE` if it is not writable.
+ * @throws MillraceError `DATA_DIR_IN_USE` with the other process's id, or `DATA_DIR_UNUSABLE` if it is not
+ *   writable.
  */
 export async function openDataFolder(folder: string): Promise<DataFolder> {
   const lock = join(folder, 'lock');
@@ -56,7 +57,8 @@ async function removeStale(lock: string, folder: string): Promise<void> {
       `The data folder ${folder} is in use by process ${pid}. Stop that process, or set DATA_DIR to another folder.`,
     );
   }
-  // Renamed first: another process may have removed the stale lock and locked the folder since the content was read.
+  // Renamed first: another process may have removed the stale lock and locked the folder since the content
+  // was read.
   const aside = `${lock}.${randomUUID()}`;
   try {
     await rename(lock, aside);

@@ -12,8 +12,8 @@ import type { Role } from './context.js';
 const intervalMs = 1000;
 
 /**
- * Returns a sample event of a pipeline. Without `sample` it is drawn from the contract: undefined if that one can't
- * be scored, since a text that no model knows would only become a dead letter.
+ * Returns a sample event of a pipeline. Without `sample` it is drawn from the contract: undefined if that one
+ * can't be scored, since a text that no model knows would only become a dead letter.
  */
 export function demoEvent(
   { pipeline, scorer, event }: OpenPipeline,

@@ -2,8 +2,8 @@ import type { Logger } from '../platform/logger.js';
 import type { Pipelines } from '../processors/pipelines/pipeline-set.js';
 
 /**
- * Calls `restart` when there are topics of another pipeline: a consumption has to begin anew to read them. Returns a
- * function that ends this.
+ * Calls `restart` when there are topics of another pipeline: a consumption has to begin anew to read them.
+ * Returns a function that ends this.
  */
 export function whenNamesChange(
   pipelines: Pick<Pipelines, 'names' | 'onChange'>,

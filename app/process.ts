@@ -9,8 +9,8 @@ import type { Context, Role } from './context.js';
 import { watchConsumption } from './health.js';
 
 /**
- * Starts the stream scorers: one consumer group per pipeline, shared by all instances of this role. While a pipeline is
- * down its group does not read, so its events wait on the log.
+ * Starts the stream scorers: one consumer group per pipeline, shared by all instances of this role. While a
+ * pipeline is down its group does not read, so its events wait on the log.
  */
 export async function startProcessors(context: Context): Promise<Role> {
   const { pipelines, lag } = context;
@@ -74,7 +74,9 @@ async function consume(context: Context, name: string): Promise<Consumption> {
   return consumption;
 }
 
-/** Returns the scorer of a pipeline's present form. It throws `PIPELINE_DOWN`, retriable, between two forms. */
+/**
+ * Returns the scorer of a pipeline's present form. It throws `PIPELINE_DOWN`, retriable, between two forms.
+ */
 function scorerOf(context: Context, name: string): () => StreamScorer {
   let current: { pipeline: OpenPipeline; scorer: StreamScorer } | undefined;
   return () => {

@@ -32,8 +32,8 @@ export interface RunRoleOptions {
 }
 
 /**
- * Runs a single role in this process, for production. Logs to stderr. Serves health and metrics from before the engines
- * are available until the role has stopped.
+ * Runs a single role in this process, for production. Logs to stderr. Serves health and metrics from before
+ * the engines are available until the role has stopped.
  *
  * @throws MillraceError `CONFIG_INVALID` if an engine is not set, `PORT_IN_USE`; the signal's reason.
  */

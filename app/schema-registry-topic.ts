@@ -13,8 +13,9 @@ const appendHeader = 'millrace-append';
 const readMs = 30_000;
 
 /**
- * Stores the log of an embedded registry in a compacted Kafka topic. Only the process that opened it last may append.
- * All processes read what is appended: two registries on one Kafka both serve lookups, but only the second registers.
+ * Stores the log of an embedded registry in a compacted Kafka topic. Only the process that opened it last may
+ * append. All processes read what is appended: two registries on one Kafka both serve lookups, but only the
+ * second registers.
  */
 export class TopicLog implements RegistryLog {
   readonly #streams: Streams;
@@ -36,7 +37,8 @@ export class TopicLog implements RegistryLog {
     await this.#streams.createTopics([
       { name: this.#topic, partitions: 1, config: { 'cleanup.policy': 'compact' } },
     ]);
-    // Opens the producer first, which aborts an open transaction of the last owner. Nothing can be added before the read end.
+    // Opens the producer first, which aborts an open transaction of the last owner. Nothing can be added
+    // before the read end.
     this.#producer = await this.#takeOver();
     const first: LogRecord[] = [];
     let take = (record: LogRecord): void => void first.push(record);
@@ -55,8 +57,9 @@ export class TopicLog implements RegistryLog {
   /**
    * Resolves when the records are on the topic and have been read back by this process.
    *
-   * @throws MillraceError `REGISTRY_TAKEN_OVER` if another process has opened the log since, `REGISTRY_UNSETTLED`
-   *   (retriable) after an append with an unknown outcome; as {@link TransactionalProducer.commit}.
+   * @throws MillraceError `REGISTRY_TAKEN_OVER` if another process has opened the log since,
+   *   `REGISTRY_UNSETTLED` (retriable) after an append with an unknown outcome; as
+   *   {@link TransactionalProducer.commit}.
    */
   async append(records: readonly { key: Buffer; value: Buffer | null }[]): Promise<void> {
     if (this.#takenOver !== undefined) throw this.#takenOver;

@@ -18,7 +18,10 @@ export const concurrentInserts = 2;
 /** The names of pipelines: it stores what they wrote, and needs no models. */
 export type SinkContext = Connections & { pipelines: Pick<Pipelines, 'names' | 'onChange'> };
 
-/** Stores predictions, dead letters, outcomes and model events in ClickHouse. Waits for ClickHouse at the start. */
+/**
+ * Stores predictions, dead letters, outcomes and model events in ClickHouse. Waits for ClickHouse at the
+ * start.
+ */
 export async function startSink(context: SinkContext): Promise<Role> {
   const { config, streams, serde, analytics, pipelines, metrics, logger, health, lag } = context;
   health.add('clickhouse', async () => {

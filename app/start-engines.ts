@@ -31,11 +31,12 @@ export interface Starting {
 type Stop = () => Promise<unknown>;
 
 /**
- * Starts an embedded engine for each one without a setting. Loads embedded engines on demand: the container image does
- * not contain them.
+ * Starts an embedded engine for each one without a setting. Loads embedded engines on demand: the container
+ * image does not contain them.
  *
  * @param kafka - options of an external Kafka, where the embedded registry stores its schemas.
- * @throws MillraceError `PORT_IN_USE` with the setting to change, `CHDB_MISSING`, `CONFIG_INVALID`; the signal's reason.
+ * @throws MillraceError `PORT_IN_USE` with the setting to change, `CHDB_MISSING`, `CONFIG_INVALID`; the
+ *   signal's reason.
  */
 export async function startEngines(
   config: Config,
@@ -73,8 +74,8 @@ async function shareClickHouse(config: Config): Promise<Analytics> {
 }
 
 /**
- * Connects to the log and the registry without ClickHouse, for a command while no process runs. Starts embedded ones on
- * free ports; the caller has locked the data folder.
+ * Connects to the log and the registry without ClickHouse, for a command while no process runs. Starts
+ * embedded ones on free ports; the caller has locked the data folder.
  *
  * @throws MillraceError `NOT_RUNNING` if an embedded log has never been written; errors of the start.
  */
@@ -101,7 +102,10 @@ export async function startLogAlone(
   }
 }
 
-/** Returns copies of damaged files of the embedded log, until an operator removes them. None with an external Kafka. */
+/**
+ * Returns copies of damaged files of the embedded log, until an operator removes them. None with an external
+ * Kafka.
+ */
 export async function findDamagedFiles(config: Config): Promise<string[]> {
   if (config.KAFKA_BROKERS !== undefined) return [];
   const { findDamaged } = await import('../embedded/kafka/storage/damage.js');

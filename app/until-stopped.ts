@@ -3,16 +3,20 @@ import { messageOf } from '../platform/errors.js';
 import { withoutSecrets } from '../platform/secrets.js';
 import type { Role } from './context.js';
 
-/** The terminal signals the whole process group, and `npm start` forwards the signal again. Two within this time count as one. */
+/**
+ * The terminal signals the whole process group, and `npm start` forwards the signal again. Two within this
+ * time count as one.
+ */
 const sameSignalMs = 1_000;
 
 /** Time limit to end an interrupted start. */
 const startEndMs = 2_000;
 
 /**
- * Runs until SIGINT or SIGTERM, then stops in order and exits: with 0 when all work is done, with 1 on a timeout or an
- * error. A second signal exits at once with 130. A signal during the start exits with 0 within two seconds, however often
- * it comes: no work has been accepted yet. (Without a handler, process 1 of a container would ignore the signal.)
+ * Runs until SIGINT or SIGTERM, then stops in order and exits: with 0 when all work is done, with 1 on a
+ * timeout or an error. A second signal exits at once with 130. A signal during the start exits with 0 within
+ * two seconds, however often it comes: no work has been accepted yet. (Without a handler, process 1 of a
+ * container would ignore the signal.)
  *
  * @param start - rejects when its signal aborts.
  *

@@ -1,6 +1,8 @@
 import autocannon from 'autocannon';
 
-/** Posts a body over keep-alive connections, again and again. @throws Error if a request is refused or fails. */
+/**
+ * Posts a body over keep-alive connections, again and again. @throws Error if a request is refused or fails.
+ */
 export async function post(
   url: string,
   body: string,

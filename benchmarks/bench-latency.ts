@@ -18,8 +18,8 @@ export interface Latency {
 let groups = 0;
 
 /**
- * Measures milliseconds from the append of an event to the arrival of its prediction at a consumer that reads only
- * committed records, under an even load.
+ * Measures milliseconds from the append of an event to the arrival of its prediction at a consumer that reads
+ * only committed records, under an even load.
  */
 export async function measureLatency(
   cluster: Cluster,

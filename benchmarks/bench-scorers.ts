@@ -9,13 +9,16 @@ import { type Program, startCommand } from '../tests/system/programs.js';
 import { type Cluster, cpuSeconds, openCluster } from './bench-cluster.js';
 import { until } from './bench-system.js';
 
-// Millrace's scorer beside those of other programs: each a process of its own that reads events from a topic of its
-// own, on one Apache Kafka.
+// Millrace's scorer beside those of other programs: each a process of its own that reads events from a topic
+// of its own, on one Apache Kafka.
 
 const pipeline = 'credit-default';
 const modelFolder = join(packageRoot, 'models', pipeline, '1');
 const modelDigest = versionDigest((await readModel(modelFolder)).manifest);
-/** Of the heap of a broker in production use, as far as this machine allows; and not the compiler for short runs. */
+/**
+ * Of the heap of a broker in production use, as far as this machine allows; and not the compiler for short
+ * runs.
+ */
 const brokerJvm = ['-Xmx1g', '-XX:+UseG1GC'];
 
 export interface Scorer {
@@ -93,8 +96,8 @@ async function whenScored(cluster: Cluster, { program, group, events }: Scorer):
 }
 
 /**
- * Halts a scorer while a backlog is written, then lets it score: from the first commit after a tenth of it to the first
- * one after nine tenths.
+ * Halts a scorer while a backlog is written, then lets it score: from the first commit after a tenth of it to
+ * the first one after nine tenths.
  */
 export async function scoreBacklog(cluster: Cluster, scorer: Scorer, count: number): Promise<Speed> {
   const { program, group, events } = scorer;
@@ -127,8 +130,8 @@ export async function scoreBacklog(cluster: Cluster, scorer: Scorer, count: numb
 }
 
 /**
- * Checks that two scorers have written the same predictions: one for each event, and for the same features the same
- * score, label and outputs.
+ * Checks that two scorers have written the same predictions: one for each event, and for the same features
+ * the same score, label and outputs.
  */
 export async function assertSameScores(cluster: Cluster, ours: Scorer, theirs: Scorer): Promise<void> {
   const [a, b] = [await readAnswers(cluster, ours), await readAnswers(cluster, theirs)];

@@ -5,8 +5,8 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { packageRoot } from '../platform/paths.js';
 
-// What the peers in other languages need is installed on first use, into the cache folder of this user. Nothing is
-// skipped: a benchmark that can't install its peer fails, with the output of the installer.
+// What the peers in other languages need is installed on first use, into the cache folder of this user.
+// Nothing is skipped: a benchmark that can't install its peer fails, with the output of the installer.
 const cache = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'millrace');
 
 /** Returns the Python of a virtual environment with the packages of the benchmark's `requirements.txt`. */

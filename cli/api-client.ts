@@ -11,8 +11,8 @@ export interface ApiClient {
   /**
    * Sends a request. `path` starts with a slash. Resolves only for 2xx responses.
    *
-   * @throws MillraceError `API_UNREACHABLE` (retriable), or with the code and the text of the returned problem
-   *   (retriable for 429 and 503).
+   * @throws MillraceError `API_UNREACHABLE` (retriable), or with the code and the text of the returned
+   *   problem (retriable for 429 and 503).
    */
   request(path: string, init?: RequestInit): Promise<Response>;
   /** Returns the JSON body of the response. @throws as `request`. */
@@ -20,8 +20,8 @@ export interface ApiClient {
 }
 
 /**
- * Creates a client for `MILLRACE_URL`. If it is unset, uses the system that runs on `DATA_DIR`, then localhost:`PORT`.
- * Sends `MILLRACE_API_KEY` if it is set.
+ * Creates a client for `MILLRACE_URL`. If it is unset, uses the system that runs on `DATA_DIR`, then
+ * localhost:`PORT`. Sends `MILLRACE_API_KEY` if it is set.
  */
 export async function createApiClient(config: Config): Promise<ApiClient> {
   const known = config.MILLRACE_URL ?? (await readEndpoints(config.DATA_DIR))?.http;
@@ -53,7 +53,9 @@ export async function createApiClient(config: Config): Promise<ApiClient> {
   };
 }
 
-/** Whether a request failed with `API_UNREACHABLE` before there was a connection, so that no server got it. */
+/**
+ * Whether a request failed with `API_UNREACHABLE` before there was a connection, so that no server got it.
+ */
 export function isUnconnected(error: unknown): boolean {
   const failure =
     error instanceof MillraceError && error.code === 'API_UNREACHABLE' ? error.cause : undefined;

@@ -57,8 +57,8 @@ export interface CreatedProject {
 /**
  * Creates a project with an example: pipeline, contract, model, event and test. Completes a `package.json`.
  *
- * @throws MillraceError `PROJECT_EXISTS` if a file of the example exists, `PROJECT_INVALID` if `package.json` is not
- *   JSON. Nothing is written then.
+ * @throws MillraceError `PROJECT_EXISTS` if a file of the example exists, `PROJECT_INVALID` if `package.json`
+ *   is not JSON. Nothing is written then.
  */
 export async function createProject(folder: string): Promise<CreatedProject> {
   const existing = [...exampleFiles, testFile].filter((file) => existsSync(join(folder, file)));

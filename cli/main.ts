@@ -18,7 +18,8 @@ import { newCommand } from './new.js';
 import { keysCommand } from './keys.js';
 import { deadLettersCommand } from './dead-letters.js';
 
-// Set before the first file read. Node's default of 4 threads would be shared by the log's fsync and ClickHouse's queries.
+// Set before the first file read. Node's default of 4 threads would be shared by the log's fsync and
+// ClickHouse's queries.
 process.env['UV_THREADPOOL_SIZE'] ??= '16';
 
 const program = new Command('millrace')

@@ -5,8 +5,8 @@ import { printableLines } from '../ops/dead-letters/printable.js';
 import { findEngine } from '../ops/find-engines.js';
 
 /**
- * Runs one statement on ClickHouse and prints the result: a table on a terminal, otherwise tab-separated lines. A `FORMAT`
- * clause takes precedence.
+ * Runs one statement on ClickHouse and prints the result: a table on a terminal, otherwise tab-separated
+ * lines. A `FORMAT` clause takes precedence.
  *
  * @throws MillraceError as {@link translateError}.
  */

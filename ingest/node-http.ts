@@ -3,8 +3,9 @@ import type { HttpBindings } from '@hono/node-server';
 import type { Context } from 'hono';
 
 /**
- * Returns the headers of a request, as Node has parsed them. The `Headers` object of the web standard, which Hono makes
- * of them, costs more than all middleware together. Without a server (`app.request()`) they are made of that.
+ * Returns the headers of a request, as Node has parsed them. The `Headers` object of the web standard, which
+ * Hono makes of them, costs more than all middleware together. Without a server (`app.request()`) they are
+ * made of that.
  */
 export function requestHeaders(c: Context): IncomingHttpHeaders {
   return (c.env as Partial<HttpBindings> | undefined)?.incoming?.headers ?? c.req.header();

@@ -187,8 +187,8 @@ const parsedAtOnce = 200;
 /**
  * Reads one event, an array of events, or one event a line, by content type.
  *
- * @param eventValues - maximum number of JSON values of one event by its contract. An event may have 10,000 in
- *   any case.
+ * @param eventValues - maximum number of JSON values of one event by its contract. An event may have 10,000
+ *   in any case.
  * @throws MillraceError as {@link readText}, `BODY_EMPTY`, or `RATE_LIMITED`.
  */
 export async function readRequestEvents(

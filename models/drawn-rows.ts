@@ -5,8 +5,8 @@ const drawnRows = 64;
 const seed = 20_261_128;
 
 /**
- * Returns rows with each input's value from another of the given rows, the same ones each time. None of fewer than two
- * rows.
+ * Returns rows with each input's value from another of the given rows, the same ones each time. None of fewer
+ * than two rows.
  */
 export function drawRows(rows: readonly ModelRow[]): ModelRow[] {
   const [first] = rows;

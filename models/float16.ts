@@ -8,7 +8,8 @@ export function toFloat16(value: number): number {
   if (Number.isNaN(value)) return 0x7e00;
   const sign = value < 0 || Object.is(value, -0) ? 0x8000 : 0;
   const size = Math.abs(value);
-  // Below the smallest normal number, 2^-14, numbers are multiples of 2^-24. Above the largest they are infinite.
+  // Below the smallest normal number, 2^-14, numbers are multiples of 2^-24. Above the largest they are
+  // infinite.
   if (size < 2 ** -14) return sign | roundToEven(size * 2 ** 24);
   const exponent = exponentOf(size);
   const fraction = roundToEven((size / 2 ** exponent - 1) * 1024);

@@ -93,8 +93,8 @@ const scaleAdvice =
 const notEncodedAdvice = 'Correct golden.json, or the input in model.json';
 
 /**
- * Scores rows that may be impossible together: one that the graph fails on, or has no number for, such as the logarithm
- * of a negative difference, is left out, as it would be as an event.
+ * Scores rows that may be impossible together: one that the graph fails on, or has no number for, such as the
+ * logarithm of a negative difference, is left out, as it would be as an event.
  *
  * @throws a retriable error of the model.
  */

@@ -19,8 +19,8 @@ const dynamicBatch =
   'Export it with a dynamic first dimension (torch.onnx.export: dynamic_axes={"<name>": {0: "batch"}} for each input and output; skl2onnx: FloatTensorType([None, <features>]))';
 
 /**
- * Returns what in a graph does not fit its model.json: what the graph has, what model.json says, and what to change.
- * Sizes that the graph leaves open are checked by running the golden rows.
+ * Returns what in a graph does not fit its model.json: what the graph has, what model.json says, and what to
+ * change. Sizes that the graph leaves open are checked by running the golden rows.
  */
 export function graphMisfits(
   manifest: Pick<ModelManifest, 'inputs' | 'output' | 'outputs' | 'runtime'>,

@@ -11,8 +11,9 @@ import {
 } from './tensors.js';
 
 /**
- * A value for one input of a model: a number, a boolean, a text (for a text input, or for one whose `encoding` maps it
- * to a number), a list for an input with a shape, or nothing (null, undefined, NaN) where it is missing.
+ * A value for one input of a model: a number, a boolean, a text (for a text input, or for one whose
+ * `encoding` maps it to a number), a list for an input with a shape, or nothing (null, undefined, NaN) where
+ * it is missing.
  */
 export type Feature = number | string | boolean | null | undefined | readonly Feature[];
 

@@ -16,13 +16,16 @@ const inputSchema = z
     name: text,
     /** Type of the values, and element type of the tensor unless `input_dtype` sets another. */
     dtype,
-    /** Input of the graph. Several inputs of one tensor are its columns, in order. Default: see `input_tensor`. */
+    /**
+     * Input of the graph. Several inputs of one tensor are its columns, in order. Default: see
+     * `input_tensor`.
+     */
     tensor: text.optional(),
     /** Dimensions of one value, such as `[24]` or `[1, 24]`. Default: a scalar. */
     shape: z.array(z.int().positive()).min(1).optional(),
     /**
-     * What a missing value (null or NaN, also as an element of an array) becomes: an error of the event (`refuse`,
-     * the default), NaN (`nan`, for floating-point inputs), or this value.
+     * What a missing value (null or NaN, also as an element of an array) becomes: an error of the event
+     * (`refuse`, the default), NaN (`nan`, for floating-point inputs), or this value.
      */
     missing: z.union([z.number(), z.string(), z.boolean()]).optional(),
     meaning: text.optional(),
@@ -58,8 +61,8 @@ const outputSchema = z.strictObject({
   /** Names of the columns of an output with a probability for each class, in order. */
   classes: names.optional(),
   /**
-   * Whether the output is a probability, which is checked. Default: `probability` with `classes` or a `decision` whose
-   * threshold is between 0 and 1, else `number`.
+   * Whether the output is a probability, which is checked. Default: `probability` with `classes` or a
+   * `decision` whose threshold is between 0 and 1, else `number`.
    */
   scale: z.enum(['probability', 'number']).optional(),
 });
@@ -77,7 +80,10 @@ const furtherOutputSchema = z.strictObject({
 const runtimeSchema = z.strictObject({
   format: z.literal('onnx'),
   opsets: z.record(text, z.int()),
-  /** The input of the graph with all inputs that have no `tensor` as columns. Unset: each is a tensor of its own name. */
+  /**
+   * The input of the graph with all inputs that have no `tensor` as columns. Unset: each is a tensor of its
+   * own name.
+   */
   input_tensor: text.optional(),
   /** Element type of the input tensor. Default: the dtype of its inputs. */
   input_dtype: z.enum(['float32', 'float64', 'float16']).optional(),
@@ -128,7 +134,10 @@ const scalar = z.union([z.number(), z.string(), z.boolean(), z.null()]);
 export const goldenSchema = z.strictObject({
   /** Whether the predictions are the training library's. false: the graph's own. Default true. */
   independent: z.boolean().optional(),
-  /** Largest difference, relative to the largest golden prediction (at least 1). Default 1e-5, with float16 2e-3. */
+  /**
+   * Largest difference, relative to the largest golden prediction (at least 1). Default 1e-5, with float16
+   * 2e-3.
+   */
   tolerance: z.number().positive().max(1e-2).optional(),
   rows: z
     .array(

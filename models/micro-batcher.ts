@@ -11,7 +11,10 @@ export type PredictRows = (rows: readonly ModelRow[]) => Promise<readonly RowRes
 export interface MicroBatcherOptions {
   /** Maximum rows per model call. A single larger request is still one call. */
   maxRows: number;
-  /** Maximum time a row waits for others, in milliseconds. 0 waits only for rows of the same turn of the event loop. */
+  /**
+   * Maximum time a row waits for others, in milliseconds. 0 waits only for rows of the same turn of the event
+   * loop.
+   */
   maxDelayMs: number;
   /** Maximum number of concurrent model calls. Further rows wait. */
   maxInFlight: number;
@@ -27,8 +30,8 @@ interface Request {
 
 /**
  * Batches rows of concurrent callers into one model call, which costs little more than a call with one row.
- * Sends a batch when it is full, when its first row has waited `maxDelayMs`, or when a call ends, but never while
- * `maxInFlight` calls run.
+ * Sends a batch when it is full, when its first row has waited `maxDelayMs`, or when a call ends, but never
+ * while `maxInFlight` calls run.
  */
 export class MicroBatcher {
   readonly #predict: PredictRows;
@@ -44,8 +47,8 @@ export class MicroBatcher {
   }
 
   /**
-   * Returns results in the order of `rows`. If the model fails, halves the batch until the failing row is alone, so that
-   * only this row gets the error.
+   * Returns results in the order of `rows`. If the model fails, halves the batch until the failing row is
+   * alone, so that only this row gets the error.
    *
    * @throws a retriable error of the model, for example if its worker died. It affects all rows.
    */

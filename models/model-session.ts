@@ -66,8 +66,8 @@ export class ModelSession {
   }
 
   /**
-   * Runs the graph on the calling thread: onnxruntime-node 1.30's run() looks asynchronous, but is a setImmediate around
-   * a synchronous call.
+   * Runs the graph on the calling thread: onnxruntime-node 1.30's run() looks asynchronous, but is a
+   * setImmediate around a synchronous call.
    *
    * @param data - the elements of each of `inputTensorsOf`, for `count` rows.
    * @returns the output tensors, in the order of `outputTensorsOf`.

@@ -60,8 +60,8 @@ export class ModelThread {
    * Starts the thread and loads the model.
    *
    * @param onExit - called when the thread has exited, before its pending calls are rejected.
-   * @throws MillraceError `MODEL_REFUSED` if onnxruntime cannot open the graph or it does not fit the manifest,
-   * `MODEL_WORKER_DIED` (retriable) if the thread exits before.
+   * @throws MillraceError `MODEL_REFUSED` if onnxruntime cannot open the graph or it does not fit the
+   * manifest, `MODEL_WORKER_DIED` (retriable) if the thread exits before.
    */
   static async start(artifact: ModelArtifact, onExit: () => void): Promise<ModelThread> {
     let thread: ModelThread;
@@ -86,7 +86,8 @@ export class ModelThread {
   /**
    * Runs the model.
    *
-   * @param data - the elements of each of `inputTensorsOf`, for `count` rows. Transferred: unusable afterwards.
+   * @param data - the elements of each of `inputTensorsOf`, for `count` rows. Transferred: unusable
+   *   afterwards.
    * @returns the output tensors, in the order of `outputTensorsOf`.
    * @throws MillraceError `MODEL_FAILED` (this call only), `MODEL_WORKER_DIED` (retriable).
    */

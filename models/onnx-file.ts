@@ -36,8 +36,8 @@ const int64 = 7;
 type Message = 'model' | 'graph' | 'node' | 'attribute' | 'function' | 'training' | 'sparse' | 'tensor';
 
 /**
- * All paths from a model to a tensor, by field number (onnx.proto): initializers, constants and lists in attributes of
- * nodes, graphs in nodes, sparse tensors, functions and their defaults, and training info.
+ * All paths from a model to a tensor, by field number (onnx.proto): initializers, constants and lists in
+ * attributes of nodes, graphs in nodes, sparse tensors, functions and their defaults, and training info.
  */
 const waysToTensors: Record<Message, Readonly<Record<number, Message>>> = {
   model: { 7: 'graph', 20: 'training', 25: 'function' },
@@ -106,13 +106,14 @@ export function withWeightsInside(onnx: Uint8Array, files: ReadonlyMap<string, U
 }
 
 /**
- * Rejects a model with external tensors. onnxruntime would read them from a file below the working directory, or from a
- * memory address, as the graph says, and the digest would not cover them.
+ * Rejects a model with external tensors. onnxruntime would read them from a file below the working directory,
+ * or from a memory address, as the graph says, and the digest would not cover them.
  *
  * @throws MillraceError `MODEL_REFUSED`, `ONNX_INVALID`.
  */
 export function requireWeightsInside(onnx: Uint8Array): void {
-  // The ORT format (FlatBuffers with the file identifier ORTM) may also have external tensors, and is not supported.
+  // The ORT format (FlatBuffers with the file identifier ORTM) may also have external tensors, and is not
+  // supported.
   if (Buffer.from(onnx.subarray(4, 8)).toString('latin1') === 'ORTM') {
     throw invalid('it is in onnxruntime’s own format (.ort)');
   }
@@ -133,8 +134,8 @@ export interface ZipMap {
 }
 
 /**
- * Returns the ZipMaps by their output names. Converters end the graph of a classifier with this node, which turns
- * probabilities into a list of maps.
+ * Returns the ZipMaps by their output names. Converters end the graph of a classifier with this node, which
+ * turns probabilities into a list of maps.
  */
 export function zipMapsOf(onnx: Uint8Array): Map<string, ZipMap> {
   const zipMaps = nodesOf(onnx).filter((each) => text(each, node.opType) === 'ZipMap');
@@ -147,8 +148,8 @@ export function zipMapsOf(onnx: Uint8Array): Map<string, ZipMap> {
 }
 
 /**
- * Returns the lists of class labels in a graph: the attributes of its classifiers, and the constants from which it takes
- * the label of a row (`ArrayFeatureExtractor`). Whole numbers are text.
+ * Returns the lists of class labels in a graph: the attributes of its classifiers, and the constants from
+ * which it takes the label of a row (`ArrayFeatureExtractor`). Whole numbers are text.
  *
  * @throws MillraceError `ONNX_INVALID`.
  */
@@ -171,7 +172,9 @@ function nodesOf(onnx: Uint8Array): Uint8Array[] {
   return messages(onnx, model.graph).flatMap((each) => messages(each, graph.node));
 }
 
-/** Operators name the attribute differently: `classlabels_ints`, `classlabels_int64s`, `classlabels_strings`. */
+/**
+ * Operators name the attribute differently: `classlabels_ints`, `classlabels_int64s`, `classlabels_strings`.
+ */
 function attributeLabels(each: Uint8Array): string[][] {
   return messages(each, node.attribute)
     .filter((one) => text(one, attribute.name).startsWith('classlabels_'))

@@ -50,7 +50,10 @@ function bigVarints(packed: Uint8Array): bigint[] {
   return found;
 }
 
-/** Parses fields (Protocol Buffers, "Encoding"): a tag, then a varint, 4 or 8 bytes, or a length and that many bytes. */
+/**
+ * Parses fields (Protocol Buffers, "Encoding"): a tag, then a varint, 4 or 8 bytes, or a length and that many
+ * bytes.
+ */
 export function fields(message: Uint8Array): Field[] {
   const found: Field[] = [];
   let at = 0;

@@ -9,7 +9,10 @@ import { type InputTensor, inputTensorsOf, type ModelRow, packRows } from './ten
 
 /** Opening a larger graph would block the caller's thread for long. */
 const maxGraphBytes = 4 * 1024 * 1024;
-/** After a call that took longer, the model leaves the caller's thread: some graphs take as long as a value says. */
+/**
+ * After a call that took longer, the model leaves the caller's thread: some graphs take as long as a value
+ * says.
+ */
 const tooLongMs = 250;
 
 /** A model that scores on the caller's thread. */

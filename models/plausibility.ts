@@ -7,8 +7,8 @@ const rounding = 1e-5;
 const roundingOfSum = 1e-3;
 
 /**
- * Returns why an answer cannot be right, as a predicate ("gets …"), or undefined. A probability is between 0 and 1, and
- * those of all classes add up to 1.
+ * Returns why an answer cannot be right, as a predicate ("gets …"), or undefined. A probability is between 0
+ * and 1, and those of all classes add up to 1.
  */
 export function implausible(output: MainOutput, { score, outputs }: ModelOutput): string | undefined {
   if (!isProbability(output)) return undefined;

@@ -27,7 +27,8 @@ const byNumber = new Intl.Collator('en', { numeric: true });
 /**
  * Lists all versions by name, newest first, without checking digests. Skips folders without a model.json.
  *
- * @throws MillraceError `MODEL_INVALID` for an invalid model.json, `MODEL_NOT_FOUND` if `root` does not exist.
+ * @throws MillraceError `MODEL_INVALID` for an invalid model.json, `MODEL_NOT_FOUND` if `root` does not
+ *   exist.
  */
 export async function listModels(root: string): Promise<ModelVersion[]> {
   const models: ModelVersion[] = [];
@@ -43,7 +44,8 @@ export async function listModels(root: string): Promise<ModelVersion[]> {
 }
 
 /**
- * Lists the versions of a model, newest first. Compares numbers in versions numerically (`10` is newer than `9`).
+ * Lists the versions of a model, newest first. Compares numbers in versions numerically (`10` is newer than
+ * `9`).
  *
  * @throws MillraceError `MODEL_NOT_FOUND`
  */
@@ -88,7 +90,8 @@ async function locate(root: string, name: string, version?: string): Promise<Mod
  * Finds the folder of a registered version by its model.json. model.onnx is checked when it is loaded.
  *
  * @param roots - searched in order. May not exist.
- * @throws MillraceError `MODEL_NOT_FOUND`, `MODEL_INVALID`, `MODEL_DIGEST_MISMATCH` if only other content is found.
+ * @throws MillraceError `MODEL_NOT_FOUND`, `MODEL_INVALID`, `MODEL_DIGEST_MISMATCH` if only other content is
+ *   found.
  */
 export async function findVersion(
   roots: readonly string[],

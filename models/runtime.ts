@@ -12,9 +12,9 @@ export interface ModelRuntimeOptions {
   /** Worker threads per model (about 11 MB each), at least 1. Default 1. */
   workers?: number;
   /**
-   * Calls that should take up to this time run on the caller's thread, which spares them two messages between threads;
-   * a model whose calls all do has no worker. Only for versions whose golden rows are known to end: a registered one
-   * was tried in a process of its own. Milliseconds. Default 0: none does.
+   * Calls that should take up to this time run on the caller's thread, which spares them two messages between
+   * threads; a model whose calls all do has no worker. Only for versions whose golden rows are known to end:
+   * a registered one was tried in a process of its own. Milliseconds. Default 0: none does.
    */
   maxOwnMs?: number;
 }
@@ -27,7 +27,8 @@ export interface LoadedModel {
    * Scores rows on a worker thread. Each worker answers calls in order. The queue is unbounded.
    *
    * @param rows - as encoded by `InputEncoder`: one value for each of the manifest's inputs.
-   * @returns one answer per row, or its error: `OUTPUT_INVALID` (an output that is no finite number, or no class).
+   * @returns one answer per row, or its error: `OUTPUT_INVALID` (an output that is no finite number, or no
+   *   class).
    * @throws MillraceError `MODEL_FAILED` (wrong shape or failed run, only this call), `MODEL_WORKER_DIED`
    * (retriable; the next call starts another worker), `MODEL_UNLOADED`.
    */
@@ -38,10 +39,11 @@ export interface LoadedModel {
 
 export interface ModelRuntime {
   /**
-   * Reads a version folder, starts its workers and verifies the golden rows on each, one by one and as a batch.
+   * Reads a version folder, starts its workers and verifies the golden rows on each, one by one and as a
+   * batch.
    *
-   * @throws MillraceError `MODEL_REFUSED` (a golden row is not reproduced, or onnxruntime cannot open the graph), and as
-   * `readModel`.
+   * @throws MillraceError `MODEL_REFUSED` (a golden row is not reproduced, or onnxruntime cannot open the
+   * graph), and as `readModel`.
    */
   load(folder: string): Promise<LoadedModel>;
   /** Unloads every model. */
@@ -130,7 +132,10 @@ class Model implements LoadedModel {
   }
 }
 
-/** Slot of a worker thread. Only a call replaces a dead thread, so that a crashing model cannot restart in a loop. */
+/**
+ * Slot of a worker thread. Only a call replaces a dead thread, so that a crashing model cannot restart in a
+ * loop.
+ */
 class ModelWorker {
   /** Pending calls. */
   waiting = 0;

@@ -21,8 +21,8 @@ export const dtypes = [
 export type Dtype = (typeof dtypes)[number];
 
 /**
- * A value for one input: of an array the elements in row-major order, without nesting. NaN only stands for a missing
- * value.
+ * A value for one input: of an array the elements in row-major order, without nesting. NaN only stands for a
+ * missing value.
  */
 export type InputValue = number | string | boolean | readonly (number | string | boolean)[];
 

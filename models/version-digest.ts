@@ -5,8 +5,9 @@ import type { ModelManifest } from './manifest.js';
 type Identity = Pick<ModelManifest, 'digest' | 'runtime' | 'inputs' | 'output' | 'outputs'>;
 
 /**
- * Returns the digest of a version: SHA-256, in lowercase hex, of all that decides its answers. Besides the graph these
- * are `runtime`, `inputs`, `output` and `outputs` of model.json: another threshold or encoding is another version.
+ * Returns the digest of a version: SHA-256, in lowercase hex, of all that decides its answers. Besides the
+ * graph these are `runtime`, `inputs`, `output` and `outputs` of model.json: another threshold or encoding is
+ * another version.
  */
 export function versionDigest({ digest, runtime, inputs, output, outputs }: Identity): string {
   const content = canonical([digest, runtime, inputs, output, outputs ?? []]);
@@ -14,8 +15,8 @@ export function versionDigest({ digest, runtime, inputs, output, outputs }: Iden
 }
 
 /**
- * Whether a registered digest is of this version. Earlier releases registered the digest of model.onnx, which these
- * versions keep, since prediction ids follow from it.
+ * Whether a registered digest is of this version. Earlier releases registered the digest of model.onnx, which
+ * these versions keep, since prediction ids follow from it.
  */
 export function isDigestOf(manifest: Identity, registered: string): boolean {
   return registered === versionDigest(manifest) || registered === manifest.digest;

@@ -86,7 +86,10 @@ export async function withEngines<T>(
   }
 }
 
-/** Returns a client of the schema registry in the settings, otherwise of the system that runs on the data folder. */
+/**
+ * Returns a client of the schema registry in the settings, otherwise of the system that runs on the data
+ * folder.
+ */
 export async function findRegistry(config: Config): Promise<SchemaRegistryClient> {
   return new SchemaRegistryClient(registryOptions(config, await findEngine(config, 'schema_registry')));
 }

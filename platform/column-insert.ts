@@ -1,10 +1,13 @@
 /**
- * A column in Arrow's memory layout (https://arrow.apache.org/docs/format/Columnar.html), which an engine in this process
- * reads without parsing.
+ * A column in Arrow's memory layout (https://arrow.apache.org/docs/format/Columnar.html), which an engine in
+ * this process reads without parsing.
  */
 export interface ArrowColumn {
   name: string;
-  /** As in Arrow's C data interface: `u` text, `g` float64, `i` int32, `l` int64, `tsm:UTC` milliseconds since 1970. */
+  /**
+   * As in Arrow's C data interface: `u` text, `g` float64, `i` int32, `l` int64, `tsm:UTC` milliseconds since
+   * 1970.
+   */
   format: string;
   /** Number of rows. */
   length: number;

@@ -63,7 +63,8 @@ export class Health {
   }
 
   /**
-   * Adds the parts of another thread; of two with one name, the worse counts. Without an answer, the part `name` is down.
+   * Adds the parts of another thread; of two with one name, the worse counts. Without an answer, the part
+   * `name` is down.
    */
   include(name: string, parts: () => Promise<HealthParts>): void {
     this.#included.set(name, parts);

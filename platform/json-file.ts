@@ -130,7 +130,10 @@ export function lineOfSyntaxError(text: string): number {
   return text.slice(0, valid).split('\n').length;
 }
 
-/** Whether a text is the start of JSON. Not every message of V8 has the position, but those about the end have. */
+/**
+ * Whether a text is the start of JSON. Not every message of V8 has the position, but those about the end
+ * have.
+ */
 function canBeContinued(start: string): boolean {
   try {
     JSON.parse(start);

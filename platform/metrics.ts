@@ -40,7 +40,9 @@ export function createMetrics(thread = 'main') {
     include(metrics: () => Promise<ThreadMetrics>): void {
       others.push(metrics);
     },
-    /** Returns all metrics in the Prometheus text format; those of a thread that does not answer are left out. */
+    /**
+     * Returns all metrics in the Prometheus text format; those of a thread that does not answer are left out.
+     */
     async text(): Promise<string> {
       const late = sleep(threadTimeoutMs, [], { ref: false });
       const answers = others.map((ask) => Promise.race([ask().catch(() => []), late]));

@@ -33,17 +33,18 @@ export interface ScorePipelineOptions {
 }
 
 /**
- * Scores events as Millrace does, with the newest versions in the project's `models/`: the contract is checked, the
- * model selected, its inputs made, and its golden rows proven.
+ * Scores events as Millrace does, with the newest versions in the project's `models/`: the contract is
+ * checked, the model selected, its inputs made, and its golden rows proven.
  *
  * A call takes about a second, since it loads the models. So give one call many events.
  *
  * @param name - of a pipeline in the project.
- * @param events - one event, or a list: as JSON that a client would send, also with `event_id` and `event_time`.
+ * @param events - one event, or a list: as JSON that a client would send, also with `event_id` and
+ *   `event_time`.
  * @returns the prediction for the event; for a list one for each, in their order.
- * @throws MillraceError as for a client, with its `code`: `EVENT_INVALID`, `FEATURES_INVALID`, `MODEL_FAILED` or
- *   `OUTPUT_INVALID` for the first event that can't be scored; `PIPELINE_INVALID`, `CONTRACT_INVALID`, `MODEL_INVALID`,
- *   `MODEL_REFUSED` or `MODEL_NOT_FOUND` for the project.
+ * @throws MillraceError as for a client, with its `code`: `EVENT_INVALID`, `FEATURES_INVALID`, `MODEL_FAILED`
+ *   or `OUTPUT_INVALID` for the first event that can't be scored; `PIPELINE_INVALID`, `CONTRACT_INVALID`,
+ *   `MODEL_INVALID`, `MODEL_REFUSED` or `MODEL_NOT_FOUND` for the project.
  */
 export async function scorePipeline(
   name: string,

@@ -95,8 +95,9 @@ export function loadContract(folder: string, name: string, root: string = schema
 }
 
 /**
- * Compiles a schema the one way Millrace reads Avro: a nullable field is a plain value, and a decoded record has its
- * fields and nothing else (avsc otherwise adds methods, which a strict validator takes for unknown fields).
+ * Compiles a schema the one way Millrace reads Avro: a nullable field is a plain value, and a decoded record
+ * has its fields and nothing else (avsc otherwise adds methods, which a strict validator takes for unknown
+ * fields).
  */
 export function avroType(schema: avro.Schema): avro.Type {
   return avro.Type.forSchema(schema, { wrapUnions: 'never', omitRecordMethods: true });

@@ -15,8 +15,8 @@ const moreParts = 4;
 const firstTime = Date.UTC(2026, 0);
 
 /**
- * Returns an event that fits a contract, in the form in which checks give it back: for tries of a pipeline that
- * has no sample. Numbers without limits are from 0 to 100, times from the year 2026.
+ * Returns an event that fits a contract, in the form in which checks give it back: for tries of a pipeline
+ * that has no sample. Numbers without limits are from 0 to 100, times from the year 2026.
  *
  * @param random - gives numbers from 0 up to 1; the same numbers give the same event.
  * @throws MillraceError `CONTRACT_INVALID`.

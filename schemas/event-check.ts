@@ -7,9 +7,9 @@ import { numberLimits, type NumberType } from './number-types.js';
 type Check = (value: unknown) => boolean;
 
 /**
- * A check that is quick where `eventSchema` is thorough: it passes only events that the schema would give back
- * as they are, fields in the contract's order and none left out. What it doesn't pass may still be one for the
- * schema.
+ * A check that is quick where `eventSchema` is thorough: it passes only events that the schema would give
+ * back as they are, fields in the contract's order and none left out. What it doesn't pass may still be one
+ * for the schema.
  *
  * @throws MillraceError `CONTRACT_INVALID`.
  */

@@ -31,16 +31,17 @@ export class InvalidEvent extends MillraceError {
 }
 
 /**
- * The validator of an event's fields, derived from its Avro contract: types, limits and doc strings are written once, there.
- * Integers must be whole numbers in Avro's range, numbers finite; a timestamp or date may be text; unknown fields are
- * refused; a nullable field or one with a default may be left out. The OpenAPI document is made from the same schema.
+ * The validator of an event's fields, derived from its Avro contract: types, limits and doc strings are
+ * written once, there. Integers must be whole numbers in Avro's range, numbers finite; a timestamp or date
+ * may be text; unknown fields are refused; a nullable field or one with a default may be left out. The
+ * OpenAPI document is made from the same schema.
  *
- * What it gives back is what Avro gives back of it, to the bit: what is scored and answered is what the log has. So a
- * `float` is rounded to one, a zero has no sign, and text is well-formed Unicode. The keys of a map have no order in
- * Avro: they are sorted, so that equal events are equal text.
+ * What it gives back is what Avro gives back of it, to the bit: what is scored and answered is what the log
+ * has. So a `float` is rounded to one, a zero has no sign, and text is well-formed Unicode. The keys of a map
+ * have no order in Avro: they are sorted, so that equal events are equal text.
  *
- * @throws MillraceError `CONTRACT_INVALID` for an Avro type that an event can't have over JSON (bytes, fixed, unions of
- *   several types, recursive types), and for a default that the field's own limits refuse.
+ * @throws MillraceError `CONTRACT_INVALID` for an Avro type that an event can't have over JSON (bytes, fixed,
+ *   unions of several types, recursive types), and for a default that the field's own limits refuse.
  */
 export function eventSchema(contract: RecordSchema): z.ZodObject {
   const { name, doc, fields } = eventShape(contract);
@@ -142,8 +143,8 @@ function stringSchema(maxLength: number): z.ZodType {
 }
 
 /**
- * zod's own arrays and records check every item, whatever the limit is, and report each: a small body could fill
- * gigabytes. And zod's records drop some keys without a word.
+ * zod's own arrays and records check every item, whatever the limit is, and report each: a small body could
+ * fill gigabytes. And zod's records drop some keys without a word.
  */
 function arraySchema(type: Extract<FieldType, { kind: 'array' }>, path: string): z.ZodType {
   const { minItems, maxItems } = type;

@@ -25,8 +25,8 @@ export function fieldPaths({ schema }: { schema: RecordSchema }): FieldPath[] {
 }
 
 /**
- * Returns the value that a path names, also a record, an item such as `readings.3` (that an array may hold), or
- * an entry such as `tags.colour`; undefined if events of the contract have none.
+ * Returns the value that a path names, also a record, an item such as `readings.3` (that an array may hold),
+ * or an entry such as `tags.colour`; undefined if events of the contract have none.
  */
 export function findPath({ schema }: { schema: RecordSchema }, path: string): FieldPath | undefined {
   let found: FieldPath = { path, type: '', nullable: false, of: { ...eventShape(schema), nullable: false } };

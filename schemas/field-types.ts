@@ -50,14 +50,16 @@ const defaultItems = 10_000;
 /** Maximum number of records, arrays and maps around a value. */
 export const maxDepth = 16;
 
-/** Maximum number of fields, those of nested records included: named types could multiply them without end. */
+/**
+ * Maximum number of fields, those of nested records included: named types could multiply them without end.
+ */
 const maxFields = 10_000;
 
 const shapes = new WeakMap<RecordSchema, RecordShape>();
 
 /**
- * Returns what an event of a contract may hold: the one reading of its Avro types, which checks, paths, samples
- * and TypeScript types are made from.
+ * Returns what an event of a contract may hold: the one reading of its Avro types, which checks, paths,
+ * samples and TypeScript types are made from.
  *
  * @throws MillraceError `CONTRACT_INVALID` for a type that an event can't have, types nested too deep, and
  *   limits that are none.

@@ -5,8 +5,9 @@ import { type RecordSchema, loadContract, schemasFolder } from './contracts.js';
 import { type EventField, eventShape, type FieldType, type RecordShape } from './field-types.js';
 
 /**
- * TypeScript interfaces for the newest version of every contract, as the text of `schemas/types.ts`: the contracts are
- * the only place where a field is written down. `millrace generate` writes the file; a test checks that it is current.
+ * TypeScript interfaces for the newest version of every contract, as the text of `schemas/types.ts`: the
+ * contracts are the only place where a field is written down. `millrace generate` writes the file; a test
+ * checks that it is current.
  *
  * @param root - the folder of the contracts, one folder each inside it.
  * @throws MillraceError `CONTRACT_INVALID` that names every contract without types, and why.

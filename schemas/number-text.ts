@@ -1,9 +1,12 @@
-/** Numbers as people of some countries write them: with separators between thousands, or a comma before the decimals. */
+/**
+ * Numbers as people of some countries write them: with separators between thousands, or a comma before the
+ * decimals.
+ */
 const localNumber = /^[+-]?\d[\d.,'’\u00a0\u202f ]*$/;
 
 /**
- * Whether a text such as `90.000` may be ninety or ninety thousand: many countries write points between thousands.
- * `0.125` and `1234.567` can only be decimals.
+ * Whether a text such as `90.000` may be ninety or ninety thousand: many countries write points between
+ * thousands. `0.125` and `1234.567` can only be decimals.
  */
 export function isAmbiguousNumber(text: string): boolean {
   return /^\s*[+-]?[1-9]\d{0,2}\.\d{3}\s*$/.test(text);

@@ -18,7 +18,10 @@ interface NumberRange {
   highest: number;
 }
 
-/** What avsc writes and gives back: it makes a positive number of one below this, as it works with twice the number. */
+/**
+ * What avsc writes and gives back: it makes a positive number of one below this, as it works with twice the
+ * number.
+ */
 const longRange = { lowest: -(2 ** 52), highest: Number.MAX_SAFE_INTEGER - 1 };
 
 const double = {

@@ -12,9 +12,9 @@ const usualTime =
 export const timeExample = 'a time such as 2026-01-31T12:00:00Z';
 
 /**
- * The milliseconds since 1970 of a time in text, by the one rule of all ways in: RFC 3339, where a space may stand for the
- * `T`, letters may be small, an offset may be `+0100` or `+01`, and a time without an offset, or a day alone, is UTC.
- * Digits after the milliseconds are dropped.
+ * The milliseconds since 1970 of a time in text, by the one rule of all ways in: RFC 3339, where a space may
+ * stand for the `T`, letters may be small, an offset may be `+0100` or `+01`, and a time without an offset,
+ * or a day alone, is UTC. Digits after the milliseconds are dropped.
  *
  * @returns undefined for anything else, also for days that no calendar has, the hour 24 and leap seconds.
  */
@@ -32,7 +32,9 @@ export function parseTime(text: string): number | undefined {
   return midnight + ofDay + Number(fraction.slice(0, 3).padEnd(3, '0')) - offsetMs;
 }
 
-/** The days since 1970 of a day such as `2026-01-31`, as Avro counts a `date`; undefined for anything else. */
+/**
+ * The days since 1970 of a day such as `2026-01-31`, as Avro counts a `date`; undefined for anything else.
+ */
 export function parseDay(text: string): number | undefined {
   const midnight = /^\d{4}-\d\d-\d\d$/.test(text) ? parseMidnight(text) : undefined;
   return midnight === undefined ? undefined : midnight / dayMs;
@@ -49,8 +51,8 @@ function parseMidnight(date: string): number | undefined {
 let last = { time: 0, text: new Date(0).toISOString() };
 
 /**
- * Returns a time as text in UTC, `2026-01-31T12:00:00.000Z`: in a tenth of the time for the same as the last one,
- * as the records of a batch mostly have.
+ * Returns a time as text in UTC, `2026-01-31T12:00:00.000Z`: in a tenth of the time for the same as the last
+ * one, as the records of a batch mostly have.
  *
  * @throws RangeError if no `Date` can hold it: see {@link isDate}.
  */

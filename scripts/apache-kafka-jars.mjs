@@ -1,4 +1,5 @@
-// The jars of Apache Kafka (server, command line tools, Streams), fetched from Maven Central into a cache folder.
+// The jars of Apache Kafka (server, command line tools, Streams), fetched from Maven Central into a cache
+// folder.
 //
 //   node scripts/apache-kafka-jars.mjs             downloads them if missing, prints their folder
 //   node scripts/apache-kafka-jars.mjs --cached    prints their folder, or fails if they are missing

@@ -1,5 +1,6 @@
-// Writes what is made from other files: schemas/types.ts, docs/settings.md, and the reasons in docs/bad-input.md.
-// Only the generators are compiled: the code of a pipeline may need the types that are still to be written.
+// Writes what is made from other files: schemas/types.ts, docs/settings.md, and the reasons in
+// docs/bad-input.md. Only the generators are compiled: the code of a pipeline may need the types that are
+// still to be written.
 import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,5 +1,5 @@
-// Tests of any change, in three groups one after the other: `npm test`. With `--projects` those of projects that
-// change, which start processes or a system for each case: `npm run test:projects`.
+// Tests of any change, in three groups one after the other: `npm test`. With `--projects` those of projects
+// that change, which start processes or a system for each case: `npm run test:projects`.
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 

@@ -4,8 +4,8 @@ import type { Type } from 'avsc';
 const { types } = avro;
 
 /**
- * Returns an Avro value as clients write it in JSON: a value of a union without the name of its branch, and bytes
- * as text with a character for each.
+ * Returns an Avro value as clients write it in JSON: a value of a union without the name of its branch, and
+ * bytes as text with a character for each.
  *
  * @param value - of a type whose unions are wrapped.
  */

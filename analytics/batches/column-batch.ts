@@ -118,7 +118,8 @@ class Column {
     if (this.#isInt) {
       this.#words[row] = value;
     } else {
-      // Typed arrays take the lowest 32 bits of a number. Arrow's order of bytes is little-endian, as Node's platforms are.
+      // Typed arrays take the lowest 32 bits of a number. Arrow's order of bytes is little-endian, as Node's
+      // platforms are.
       this.#words[row * 2] = value;
       this.#words[row * 2 + 1] = Math.floor(value / 2 ** 32);
     }

@@ -6,8 +6,8 @@ export interface BatchColumn {
 }
 
 /**
- * Rows for one insert, in the form in which they are sent. Values are written in the order of the columns, each by the
- * method of its kind, and then `endRow`. A row that is not ended can be dropped.
+ * Rows for one insert, in the form in which they are sent. Values are written in the order of the columns,
+ * each by the method of its kind, and then `endRow`. A row that is not ended can be dropped.
  */
 export interface RowBatch {
   readonly columns: readonly BatchColumn[];

@@ -60,7 +60,10 @@ const champion = (model: string): string | undefined => opened.lifecycle.state.g
 const until = (assertion: () => void): Promise<void> =>
   vi.waitFor(assertion, { timeout: 45_000, interval: 20 });
 
-/** Retrains a model that is watched, twice: all that was there before the second training has been looked at then. */
+/**
+ * Retrains a model that is watched, twice: all that was there before the second training has been looked at
+ * then.
+ */
 async function lookedAt(): Promise<void> {
   for (const note of ['second', 'third']) {
     const before = champion('known');

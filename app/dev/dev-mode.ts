@@ -11,8 +11,8 @@ import { ProjectWatch } from './watch-project.js';
 let hooked = false;
 
 /**
- * `up --dev`: takes changes of the project's files into use while the system runs. A change that does not work leaves
- * its pipeline or model as it is, and is shown in readiness (part `dev`) and in the log.
+ * `up --dev`: takes changes of the project's files into use while the system runs. A change that does not
+ * work leaves its pipeline or model as it is, and is shown in readiness (part `dev`) and in the log.
  */
 export async function startDev(context: Context, registrar: ModelRegistrar): Promise<Role> {
   const { config, lifecycle, health, logger } = context;
@@ -62,7 +62,8 @@ class DevMode {
    * Takes versions whose folders have changed while nothing watched them.
    *
    * @param found - the parts of the project.
-   * @returns those from which changes count: without the parts that could not be tried, which are to be passed again.
+   * @returns those from which changes count: without the parts that could not be tried, which are to be
+   *   passed again.
    */
   async takeAtStart(found: ProjectState): Promise<ProjectState> {
     const again = new Set<string>();
@@ -72,8 +73,8 @@ class DevMode {
   }
 
   /**
-   * Takes changes: pipelines first, since a version is checked with their events, then versions. Then pipelines whose
-   * changes did not fit the versions before.
+   * Takes changes: pipelines first, since a version is checked with their events, then versions. Then
+   * pipelines whose changes did not fit the versions before.
    *
    * @returns names of parts that could not be tried, because an engine is unavailable.
    */

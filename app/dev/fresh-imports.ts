@@ -1,8 +1,8 @@
 import type { ResolveHook } from 'node:module';
 
 /**
- * Hook of Node's module loader: the modules that a changed pipeline imports from its own folder are loaded anew with it.
- * Node keeps modules by their URL, so they get the query of the module that imports them.
+ * Hook of Node's module loader: the modules that a changed pipeline imports from its own folder are loaded
+ * anew with it. Node keeps modules by their URL, so they get the query of the module that imports them.
  */
 export const resolve: ResolveHook = async (specifier, context, next) => {
   const resolved = await next(specifier, context);

@@ -9,7 +9,10 @@ import {
   pipelinesFolder,
 } from '../../processors/pipelines/load-pipelines.js';
 
-/** What may change in a project: a pipeline with its contract, a version of a model, or which models are in use. */
+/**
+ * What may change in a project: a pipeline with its contract, a version of a model, or which models are in
+ * use.
+ */
 export type Part =
   | { kind: 'pipeline'; name: string }
   | { kind: 'version'; model: string; version: string; folder: string }
@@ -82,7 +85,9 @@ async function namedFiles(project: string, pipeline: string): Promise<string[]> 
   }
 }
 
-/** Describes a file, or all files of a folder, by size and time of change; what can't be read, by the reason. */
+/**
+ * Describes a file, or all files of a folder, by size and time of change; what can't be read, by the reason.
+ */
 async function describe(path: string): Promise<string> {
   try {
     const found = await stat(path);

@@ -14,7 +14,8 @@ export interface WatchOptions {
   /** Returns the names of the models in use. */
   models: () => readonly string[];
   /**
-   * Called with the parts that have changed since they were passed last, by name; undefined for a removed one.
+   * Called with the parts that have changed since they were passed last, by name; undefined for a removed
+   * one.
    *
    * @returns names of parts to pass again later.
    */

@@ -12,8 +12,8 @@ import type { FromThread, ThreadAnswers, ThreadOptions, ToThread } from './messa
 const stuckAfterMs = 60_000;
 
 /**
- * A role in a thread of its own, with its own event loop and connections, as in a process of its own. An error that it
- * does not handle ends the process.
+ * A role in a thread of its own, with its own event loop and connections, as in a process of its own. An
+ * error that it does not handle ends the process.
  */
 export class RoleThread implements Role {
   readonly #role: string;
@@ -33,8 +33,8 @@ export class RoleThread implements Role {
   /**
    * Starts the thread, which loads its code and waits for {@link start}.
    *
-   * @param onCrash - called when the thread ends by itself after its start. Default: throws the error, which nothing
-   *   handles.
+   * @param onCrash - called when the thread ends by itself after its start. Default: throws the error, which
+   *   nothing handles.
    */
   constructor(options: Omit<ThreadOptions, 'secrets'>, onCrash: (error: MillraceError) => void = raise) {
     this.#onCrash = onCrash;

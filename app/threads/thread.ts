@@ -41,9 +41,9 @@ port.on('message', (message: ToThread) => {
 type StartRole = (engines: Engines, pipelines: readonly string[]) => Promise<Role>;
 
 /**
- * While the cores are busy, requests and the log go first: a thread that is nicer by 5 gets a third of their share, and
- * the records that it processes then gather into larger batches. Linux has a niceness for each thread (sched(7)); other
- * systems have one for the process.
+ * While the cores are busy, requests and the log go first: a thread that is nicer by 5 gets a third of their
+ * share, and the records that it processes then gather into larger batches. Linux has a niceness for each
+ * thread (sched(7)); other systems have one for the process.
  */
 function answersFirst(): void {
   if (process.platform !== 'linux') return;

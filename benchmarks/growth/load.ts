@@ -34,7 +34,8 @@ export async function load(folder: string, count: number, body: (count: number) 
   await runSystem(folder, async (system) => {
     for (let from = posted; from < count; from += rowsPerInsert)
       await copyRows(system, from, Math.min(rowsPerInsert, count - from), count);
-    // As in a system that has run for long: else large parts are merged for minutes, while the events are measured.
+    // As in a system that has run for long: else large parts are merged for minutes, while the events are
+    // measured.
     for (const table of ['predictions_storage', 'predictions_by_time_storage']) {
       const answer = await system.sql(`OPTIMIZE TABLE millrace.${table} FINAL`);
       if (answer.includes('Exception')) throw new Error(answer);
@@ -64,7 +65,10 @@ export async function post({ endpoints }: BenchSystem, body: string): Promise<vo
   await response.arrayBuffer();
 }
 
-/** Writes copies of the events, and of the predictions in transactions of the scorer's size, while nothing else runs. */
+/**
+ * Writes copies of the events, and of the predictions in transactions of the scorer's size, while nothing
+ * else runs.
+ */
 async function copyRecords(folder: string, count: number): Promise<void> {
   const log = await startKafka({ dataDir: join(folder, 'log') });
   const streams = createStreams({ brokers: log.brokers, clientId: 'bench', logger: silentLogger });
@@ -115,8 +119,8 @@ async function setToEnd(streams: Streams, brokers: string[]): Promise<void> {
 }
 
 /**
- * Inserts copies of the rows, as if there had been a thousand events a second until now. Every second id is one that a
- * client chose, which says nothing about the time.
+ * Inserts copies of the rows, as if there had been a thousand events a second until now. Every second id is
+ * one that a client chose, which says nothing about the time.
  */
 async function copyRows(system: BenchSystem, from: number, count: number, end: number): Promise<void> {
   const table = 'millrace.predictions_storage';

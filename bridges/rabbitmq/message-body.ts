@@ -29,9 +29,9 @@ function isNumberText(value: string): boolean {
 const envelope = ['event_id', 'event_time'];
 
 /**
- * Returns a reader of JSON bodies. Unknown members are dropped, also of nested records, and numeric text is accepted for a number
- * (`20000.0` is a whole number in JSON already). The property `message_id` is the event's id, `timestamp` its
- * time. The values are validated later, as over HTTP.
+ * Returns a reader of JSON bodies. Unknown members are dropped, also of nested records, and numeric text is
+ * accepted for a number (`20000.0` is a whole number in JSON already). The property `message_id` is the
+ * event's id, `timestamp` its time. The values are validated later, as over HTTP.
  */
 export function bodyReader(contract: RecordSchema): ReadBody {
   const { fields } = eventShape(contract);

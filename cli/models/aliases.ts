@@ -96,8 +96,8 @@ async function run(config: Config, change: Change, { wait, json }: AliasOptions)
 }
 
 /**
- * Whether no API got the request: one that broke off may have made the change. The API that `MILLRACE_URL` names may
- * have another log than this machine's.
+ * Whether no API got the request: one that broke off may have made the change. The API that `MILLRACE_URL`
+ * names may have another log than this machine's.
  */
 function mayUseLog({ MILLRACE_URL: url, KAFKA_BROKERS: brokers }: Config, error: unknown): boolean {
   return isUnconnected(error) && (url === undefined || brokers !== undefined);

@@ -12,7 +12,9 @@ interface WaitOptions extends Json {
   wait: number;
 }
 
-/** `millrace models …`: clients of the HTTP API. While none answers, changes of aliases go to the log itself. */
+/**
+ * `millrace models …`: clients of the HTTP API. While none answers, changes of aliases go to the log itself.
+ */
 export function modelsCommand(): Command {
   const command = new Command('models').description(
     'list and register model versions, and choose which of them serve',

@@ -148,9 +148,9 @@ export class Chdb {
   }
 
   /**
-   * Returns a backend for the official client in another thread, on the engine that this process has opened. It loads
-   * the package with the first call. From then on the thread must not end before the engine is closed: the package then
-   * closes the connections of all threads.
+   * Returns a backend for the official client in another thread, on the engine that this process has opened.
+   * It loads the package with the first call. From then on the thread must not end before the engine is
+   * closed: the package then closes the connections of all threads.
    */
   static share(dataDir: string): ClickHouseConnection {
     let opened: Promise<ClickHouseConnection> | undefined;
@@ -311,7 +311,10 @@ export class Chdb {
     return this.#calls.run(() => this.#connect(work));
   }
 
-  /** The engine tokenizes a statement with its rows before it parses them, which takes most of the time of an insert. */
+  /**
+   * The engine tokenizes a statement with its rows before it parses them, which takes most of the time of an
+   * insert.
+   */
   async #insertColumns({ table, columns, settings }: ColumnInsert): Promise<void> {
     if (this.#closing !== undefined) throw closed();
     const { Session, _arrowRegisterColumns: register, _arrowUnregister: unregister } = this.#modules;

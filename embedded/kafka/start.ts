@@ -70,8 +70,8 @@ const resourceLimits = { maxYoungGenerationSizeMb: 4 };
  * await kafka.stop();
  * ```
  *
- * @throws an error whose `code` is `PORT_IN_USE`, `LISTEN_FAILED`, `DATA_DIR_UNUSABLE`, `TLS_CERTIFICATE_UNUSABLE`, or
- *   `BROKER_FAILED` for anything else that fails at the start.
+ * @throws an error whose `code` is `PORT_IN_USE`, `LISTEN_FAILED`, `DATA_DIR_UNUSABLE`,
+ *   `TLS_CERTIFICATE_UNUSABLE`, or `BROKER_FAILED` for anything else that fails at the start.
  */
 export async function startKafka(options: EmbeddedKafkaOptions = {}): Promise<EmbeddedKafka> {
   if (options.dataDir !== undefined) return await startWorker({ ...options, dataDir: options.dataDir });

@@ -14,8 +14,8 @@ export interface EventTensor extends TensorInfo {
   /** Whether an element may be null. */
   nullableElements: boolean;
   /**
-   * How a row is written: one element; a list of elements for each dimension after the first; or one element of
-   * BYTES that is the value's JSON.
+   * How a row is written: one element; a list of elements for each dimension after the first; or one element
+   * of BYTES that is the value's JSON.
    */
   form: 'scalar' | 'list' | 'json';
   /** Names of the fields that lead to the value. */

@@ -37,8 +37,8 @@ export interface Output extends TensorInfo {
 export type OutputsOf = Pick<ServedVersion, 'manifest' | 'outputShapes'>;
 
 /**
- * Returns the outputs of the versions that may answer: the score, the label if one classifies, each named output
- * that all of them give alike, and the ids. A named output whose name is taken is `outputs.<name>`.
+ * Returns the outputs of the versions that may answer: the score, the label if one classifies, each named
+ * output that all of them give alike, and the ids. A named output whose name is taken is `outputs.<name>`.
  */
 export function outputTensors(versions: readonly OutputsOf[]): Output[] {
   const shape = [-1];

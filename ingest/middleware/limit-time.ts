@@ -1,7 +1,8 @@
 import type { Context, MiddlewareHandler } from 'hono';
 
 /**
- * Ends a request with an error after a time. Hono's own `timeout` does the same with three more promises a request.
+ * Ends a request with an error after a time. Hono's own `timeout` does the same with three more promises a
+ * request.
  *
  * @param error - the error of a request that takes longer.
  */

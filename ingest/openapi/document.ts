@@ -65,7 +65,9 @@ function eventSchema({ scorer, pipeline, event }: OpenPipeline): Json {
   };
 }
 
-/** Returns nothing if there is no sample, or its code fails: the document is also that of the other pipelines. */
+/**
+ * Returns nothing if there is no sample, or its code fails: the document is also that of the other pipelines.
+ */
 function sampled({ sample }: OpenPipeline['pipeline']): object | undefined {
   try {
     return sample?.(seededRandom(1), exampleTime);
@@ -76,7 +78,10 @@ function sampled({ sample }: OpenPipeline['pipeline']): object | undefined {
 
 const exampleTime = Date.UTC(2026, 0, 31, 12);
 
-/** Returns a path for one pipeline with its events; nothing if it does not serve. Other paths are left as they are. */
+/**
+ * Returns a path for one pipeline with its events; nothing if it does not serve. Other paths are left as they
+ * are.
+ */
 function ofOnePipeline(
   path: string,
   operations: Paths[string],

@@ -159,7 +159,9 @@ function readings(
   return rows.every((row) => vector.expect(row) !== undefined) ? [vector] : [];
 }
 
-/** The label is the graph's: for equal probabilities, or a rule of its own, the largest one does not say it. */
+/**
+ * The label is the graph's: for equal probabilities, or a rule of its own, the largest one does not say it.
+ */
 function ofShares(
   name: string,
   classes: readonly string[],

@@ -5,7 +5,9 @@ import { type Graph, type GraphTensor, refused } from './read-graph.js';
 export interface InputSlot {
   name: string;
   dtype: Dtype;
-  /** Dimensions after the batch; undefined where the graph leaves one open. Undefined: it says nothing at all. */
+  /**
+   * Dimensions after the batch; undefined where the graph leaves one open. Undefined: it says nothing at all.
+   */
   inner: (number | undefined)[] | undefined;
 }
 

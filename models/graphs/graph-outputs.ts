@@ -43,8 +43,8 @@ interface Candidate {
 }
 
 /**
- * Decides what the outputs of a graph are: which one gives the score, what its columns are called, and which one has
- * the labels.
+ * Decides what the outputs of a graph are: which one gives the score, what its columns are called, and which
+ * one has the labels.
  *
  * @param seen - outputs of a run by tensor. Their widths count, because a graph may leave them open.
  * @throws MillraceError `MODEL_REFUSED` with what the graph has, what is needed and how to export it.

@@ -1,4 +1,5 @@
-// Runs in a separate process, started by readGraph(): opens one graph, runs it if asked, and sends what it has.
+// Runs in a separate process, started by readGraph(): opens one graph, runs it if asked, and sends what it
+// has.
 import { messageOf } from '../../platform/errors.js';
 import { InferenceSession, Tensor } from '../onnxruntime.js';
 import type { OutputTensor } from '../outputs.js';

@@ -45,8 +45,8 @@ const drawnRows = 5;
 /**
  * Makes model.json and golden.json for a graph by running it with rows.
  *
- * @throws MillraceError `MODEL_REFUSED` for a graph that cannot be served, `FILE_INVALID` for rows that it does not take
- *   or whose predictions it does not give.
+ * @throws MillraceError `MODEL_REFUSED` for a graph that cannot be served, `FILE_INVALID` for rows that it
+ *   does not take or whose predictions it does not give.
  */
 export async function makeVersion(request: VersionRequest): Promise<MadeVersion> {
   const { graph, name, version, inputTensor, choice, predictions, card = {} } = request;
@@ -152,7 +152,10 @@ function sameNames(one: readonly string[], other: readonly string[]): boolean {
 
 type Rows = VersionRequest['rows'];
 
-/** Lets inputs with missing values in the rows have NaN, where there is one. Returns the positions of these inputs. */
+/**
+ * Lets inputs with missing values in the rows have NaN, where there is one. Returns the positions of these
+ * inputs.
+ */
 function withMissing(inputs: readonly ModelInput[], rows: Rows): { inputs: ModelInput[]; missing: number[] } {
   const missing: number[] = [];
   const changed = inputs.map((input, at): ModelInput => {

@@ -16,7 +16,10 @@ export interface InputParts {
 
 /** The outputs of a graph for rows. */
 export interface RanRows {
-  /** Outputs of all rows, or of each row if they fail together. Undefined for a row that has no features or fails. */
+  /**
+   * Outputs of all rows, or of each row if they fail together. Undefined for a row that has no features or
+   * fails.
+   */
   tensors: (ReadonlyMap<string, OutputTensor> | undefined)[];
   /** Why a row was not run, by its position. */
   problems: Map<number, string>;

@@ -21,8 +21,8 @@ export interface LikeRequest {
 }
 
 /**
- * Makes another version of a model from a graph: with the inputs and the output of the champion, whichever tensors the
- * graph has for them.
+ * Makes another version of a model from a graph: with the inputs and the output of the champion, whichever
+ * tensors the graph has for them.
  *
  * @throws MillraceError `MODEL_REFUSED` if the graph does not take these inputs, `FILE_INVALID` for rows.
  */
@@ -62,7 +62,8 @@ function isSingle({ manifest: { output, runtime }, golden }: LikeRequest['champi
 }
 
 /**
- * Returns the champion's inputs with the tensors of a graph: the same tensors, one matrix for all, or a tensor for each.
+ * Returns the champion's inputs with the tensors of a graph: the same tensors, one matrix for all, or a
+ * tensor for each.
  *
  * @throws MillraceError `MODEL_REFUSED` if the graph has none of these.
  */

@@ -168,8 +168,10 @@ export function challenge(
  * Removes a version from the registered ones. Its folder stays.
  *
  * @param force - also removes the champion: then the previous champion is the champion again or, without one,
- *   the model has none until the next start takes the newest version in the folder. Also removes the challenger.
- * @throws MillraceError `MODEL_NOT_FOUND`, or `MODEL_CONFLICT` for the champion or the challenger without `force`.
+ *   the model has none until the next start takes the newest version in the folder. Also removes the
+ *   challenger.
+ * @throws MillraceError `MODEL_NOT_FOUND`, or `MODEL_CONFLICT` for the champion or the challenger without
+ *   `force`.
  */
 export function unregister(
   state: ModelState,

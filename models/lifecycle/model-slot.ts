@@ -11,8 +11,8 @@ import { type Batching, ServedVersion } from './served-version.js';
 export interface ServedModelsOptions {
   lifecycle: ModelLifecycle;
   /**
-   * Called before a model without a champion is loaded: seeds it from its folder. Returns why its versions there can't
-   * be used.
+   * Called before a model without a champion is loaded: seeds it from its folder. Returns why its versions
+   * there can't be used.
    */
   seed?: (model: string) => Promise<readonly MillraceError[]>;
   runtime: ModelRuntime;
@@ -165,8 +165,8 @@ export class ModelSlot {
   }
 
   /**
-   * Loads the version of an alias. Returns undefined if there is none or if it cannot be loaded, which is added
-   * to `problems`.
+   * Loads the version of an alias. Returns undefined if there is none or if it cannot be loaded, which is
+   * added to `problems`.
    */
   async #loadAlias(
     name: string,

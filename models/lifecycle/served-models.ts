@@ -3,8 +3,8 @@ import { unknownModel } from './state.js';
 
 import { ModelSlot, type ServedModel, type ServedModelsOptions } from './model-slot.js';
 /**
- * The champion and the challenger of each model, loaded in this process. A model that can't be loaded does not affect
- * the others.
+ * The champion and the challenger of each model, loaded in this process. A model that can't be loaded does
+ * not affect the others.
  */
 export class ServedModels {
   readonly #slots = new Map<string, ModelSlot>();
@@ -12,8 +12,9 @@ export class ServedModels {
   readonly #options: ServedModelsOptions;
 
   /**
-   * Follows changes of the lifecycle. A version takes over once it is loaded and verified on its golden rows, and the
-   * previous one completes its calls. A version that cannot be loaded is retried and listed in {@link problems}.
+   * Follows changes of the lifecycle. A version takes over once it is loaded and verified on its golden rows,
+   * and the previous one completes its calls. A version that cannot be loaded is retried and listed in
+   * {@link problems}.
    */
   constructor(options: ServedModelsOptions) {
     this.#options = options;

@@ -46,8 +46,9 @@ export class ServedVersion {
   }
 
   /**
-   * Returns results in the order of `rows`; see {@link MicroBatcher.predict}. Completes a call made in the same
-   * turn of the event loop in which the caller got the version, even if the version is retired meanwhile.
+   * Returns results in the order of `rows`; see {@link MicroBatcher.predict}. Completes a call made in the
+   * same turn of the event loop in which the caller got the version, even if the version is retired
+   * meanwhile.
    */
   async predict(rows: readonly ModelRow[]): Promise<RowResult[]> {
     this.#inFlight += 1;

@@ -52,8 +52,8 @@ export function modelEventKey({
 }
 
 /**
- * Returns the state after an event. Pure. Returns the same state for an invalid event, since any client may write
- * to the topic.
+ * Returns the state after an event. Pure. Returns the same state for an invalid event, since any client may
+ * write to the topic.
  *
  * @param offset - of the event's record.
  */
@@ -70,7 +70,9 @@ export function applyModelEvent(
   return after === before ? state : new Map(state).set(event.model, after);
 }
 
-/** Whether a version names a folder, as each one does: paths are made of it. Start-up takes any folder's name. */
+/**
+ * Whether a version names a folder, as each one does: paths are made of it. Start-up takes any folder's name.
+ */
 function isFolderName(version: string): boolean {
   return version !== '' && !version.startsWith('.') && !/[/\\\0]/.test(version);
 }

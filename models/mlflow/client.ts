@@ -2,15 +2,17 @@ import { z } from 'zod';
 import { MillraceError, messageOf } from '../../platform/errors.js';
 
 /**
- * Reference to a model version: `name@alias`, `name/version`, or a stage of older servers (`Staging`, `Production`,
- * `Archived`, or `latest`) in place of either.
+ * Reference to a model version: `name@alias`, `name/version`, or a stage of older servers (`Staging`,
+ * `Production`, `Archived`, or `latest`) in place of either.
  */
 export type ModelReference = { name: string } & ({ alias: string } | { version: string });
 
 export interface MlflowClientOptions {
   /** `http(s)://[user:password@]host[:port][/path]` of the tracking server. */
   trackingUri: string;
-  /** As in MLflow's clients: `MLFLOW_TRACKING_TOKEN`, `…_USERNAME` and `…_PASSWORD`. A token takes precedence. */
+  /**
+   * As in MLflow's clients: `MLFLOW_TRACKING_TOKEN`, `…_USERNAME` and `…_PASSWORD`. A token takes precedence.
+   */
   token?: string | undefined;
   username?: string | undefined;
   password?: string | undefined;
@@ -95,8 +97,9 @@ export function parseReference(reference: string): ModelReference {
 }
 
 /**
- * Client of the parts of MLflow's REST API 2.0 that an import needs. Every call throws `MLFLOW_UNREACHABLE` (retriable: no
- * response or a server error), `MLFLOW_REFUSED` (with the server's message) or `MLFLOW_ANSWER_INVALID`.
+ * Client of the parts of MLflow's REST API 2.0 that an import needs. Every call throws `MLFLOW_UNREACHABLE`
+ * (retriable: no response or a server error), `MLFLOW_REFUSED` (with the server's message) or
+ * `MLFLOW_ANSWER_INVALID`.
  */
 export class MlflowClient {
   readonly #base: URL;
@@ -149,7 +152,10 @@ export class MlflowClient {
     }
   }
 
-  /** Returns the newest version of a stage, or of all, as MLflow's `models:/name/Production` and `models:/name/latest`. */
+  /**
+   * Returns the newest version of a stage, or of all, as MLflow's `models:/name/Production` and
+   * `models:/name/latest`.
+   */
   async #latestIn(name: string, stage: string): Promise<MlflowVersion> {
     const query: Record<string, string> = stage === 'latest' ? { name } : { name, stages: stage };
     const { model_versions: versions } = await this.#ask(
@@ -169,7 +175,10 @@ export class MlflowClient {
     return (await this.#ask('runs/get', { run_id: runId }, runSchema)).run.data;
   }
 
-  /** Lists the artifacts of a version. @throws MillraceError `MLFLOW_MODEL_UNFIT` if the server does not serve artifacts. */
+  /**
+   * Lists the artifacts of a version. @throws MillraceError `MLFLOW_MODEL_UNFIT` if the server does not serve
+   * artifacts.
+   */
   async openArtifacts({ name, version }: MlflowVersion): Promise<Artifacts> {
     const { artifact_uri: uri } = await this.#ask(
       'model-versions/get-download-uri',

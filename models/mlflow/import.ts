@@ -43,8 +43,8 @@ export interface Imported {
 const maxGoldenRows = 50;
 
 /**
- * Creates a version folder from a model in an MLflow registry. Uses model.json and golden.json from its artifacts if
- * present, otherwise the champion's model.json and the data in MLflow.
+ * Creates a version folder from a model in an MLflow registry. Uses model.json and golden.json from its
+ * artifacts if present, otherwise the champion's model.json and the data in MLflow.
  *
  * @throws MillraceError `MLFLOW_MODEL_UNFIT` (with the reason), `ONNX_INVALID`, and as {@link MlflowClient}.
  */

@@ -5,8 +5,8 @@ import { implausible } from '../plausibility.js';
 import { kindOf } from '../tensors.js';
 
 /**
- * Rejects a version that cannot replace the champion: the inputs with their order, and the meaning of the output, must
- * be the same.
+ * Rejects a version that cannot replace the champion: the inputs with their order, and the meaning of the
+ * output, must be the same.
  *
  * @throws MillraceError `MODEL_REFUSED` with the first differences.
  */
@@ -88,7 +88,9 @@ function describeOutput({ dtype, classes }: NonNullable<ModelManifest['outputs']
   return [kindOf(dtype), ...(classes ?? [])].join(' ');
 }
 
-/** What an event has to give for an input. Another number type, or `missing`, makes no difference to events. */
+/**
+ * What an event has to give for an input. Another number type, or `missing`, makes no difference to events.
+ */
 function kindOfInput({ dtype, encoding, shape }: ModelInput): string {
   const kind =
     encoding === undefined

@@ -35,8 +35,8 @@ export async function removeStaleStaging(root: string): Promise<void> {
 }
 
 /**
- * Moves a staged version to `<root>/<name>/<version>/`, atomically and durably. Keeps an existing folder with the same
- * content.
+ * Moves a staged version to `<root>/<name>/<version>/`, atomically and durably. Keeps an existing folder with
+ * the same content.
  *
  * @throws MillraceError `MODEL_CONFLICT` if the folder exists with other content, `MODELS_DIR_UNUSABLE`.
  */

@@ -45,9 +45,10 @@ export interface LimitedTask {
 }
 
 /**
- * Runs a program in a separate process: a graph that never ends, exhausts memory or crashes onnxruntime must not affect
- * this process. It runs in an empty folder, since onnxruntime resolves files relative to it, with limits of time and
- * memory (`RLIMIT_DATA`, which Linux applies to all writable memory; macOS has no such limit).
+ * Runs a program in a separate process: a graph that never ends, exhausts memory or crashes onnxruntime must
+ * not affect this process. It runs in an empty folder, since onnxruntime resolves files relative to it, with
+ * limits of time and memory (`RLIMIT_DATA`, which Linux applies to all writable memory; macOS has no such
+ * limit).
  *
  * @returns the message of the program.
  * @throws MillraceError `MODEL_REFUSED` if it does not answer in time or dies.
@@ -109,7 +110,9 @@ function allowedKb(graphBytes: number, memoryMb: number): number {
   return memoryMb * 1024 + Math.ceil((graphCopies * graphBytes) / 1024);
 }
 
-/** V8 reserves memory that it may never use (1 GiB in Node 24, 60 MiB in Node 22). The limit counts it too. */
+/**
+ * V8 reserves memory that it may never use (1 GiB in Node 24, 60 MiB in Node 22). The limit counts it too.
+ */
 async function reserved(): Promise<number> {
   try {
     const { stdout } = await promisify(execFile)(process.execPath, ['-e', measureReserved], { env: {} });

@@ -21,7 +21,8 @@ export interface RegistrarOptions {
   /** All folders with versions. */
   roots: readonly string[];
   /**
-   * Returns the features of sample events of every pipeline that uses the model, as rows in the order of its inputs.
+   * Returns the features of sample events of every pipeline that uses the model, as rows in the order of its
+   * inputs.
    *
    * @throws MillraceError `MODEL_REFUSED` if the features of a pipeline do not fit the version.
    */
@@ -66,13 +67,14 @@ export class ModelRegistrar {
   }
 
   /**
-   * Validates and registers a version. Checks its digest, its golden rows, its compatibility with the champion, and
-   * sample events of the pipelines that use it. Then moves its folder into place and writes the event to the log.
-   * Idempotent.
+   * Validates and registers a version. Checks its digest, its golden rows, its compatibility with the
+   * champion, and sample events of the pipelines that use it. Then moves its folder into place and writes the
+   * event to the log. Idempotent.
    *
    * @param fill - writes model.onnx, model.json and golden.json to the given empty folder.
-   * @throws MillraceError `MODEL_NOT_FOUND` (no such model), `MODEL_REFUSED` (with the reason), `MODEL_CONFLICT` (the
-   * version exists with other content), `MODELS_DIR_UNUSABLE`, and what `fill` and the log throw.
+   * @throws MillraceError `MODEL_NOT_FOUND` (no such model), `MODEL_REFUSED` (with the reason),
+   * `MODEL_CONFLICT` (the version exists with other content), `MODELS_DIR_UNUSABLE`, and what `fill` and the
+   * log throw.
    */
   async register(
     model: string,
@@ -158,7 +160,9 @@ export class ModelRegistrar {
   }
 }
 
-/** Converts errors of uploaded files to one code, and removes the path of the staging folder from the message. */
+/**
+ * Converts errors of uploaded files to one code, and removes the path of the staging folder from the message.
+ */
 async function asRefusal<Result>(folder: string, attempt: () => Promise<Result>): Promise<Result> {
   try {
     return await attempt();

@@ -1,4 +1,5 @@
-// Runs in a separate process, started by smokeTest(): tests versions one after the other, and sends the results.
+// Runs in a separate process, started by smokeTest(): tests versions one after the other, and sends the
+// results.
 import { MillraceError, messageOf } from '../../platform/errors.js';
 import type { RowResult } from '../micro-batcher.js';
 import type { ModelOutput } from '../outputs.js';

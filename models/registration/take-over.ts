@@ -30,15 +30,16 @@ export interface VersionFolder {
 
 /**
  * Takes a version folder that has changed into use: checks it, registers its content as version
- * `<version>+<first 12 hex digits of its digest>`, and promotes that. A folder of a new version keeps its name. The
- * version before answers until then, and for good if a check fails.
+ * `<version>+<first 12 hex digits of its digest>`, and promotes that. A folder of a new version keeps its
+ * name. The version before answers until then, and for good if a check fails.
  *
- * @param before - digest of the folder's content before, if it is known: a file may change without its content.
- * @param isStart - whether it may have changed while nothing watched it: then a new version, or one that was rolled back
- *   since, does not take over.
+ * @param before - digest of the folder's content before, if it is known: a file may change without its
+ *   content.
+ * @param isStart - whether it may have changed while nothing watched it: then a new version, or one that was
+ *   rolled back since, does not take over.
  * @returns the digest of the content, and the version that took over, if one did.
- * @throws MillraceError `MODEL_INVALID`, `MODEL_NOT_FOUND`, `MODEL_DIGEST_MISMATCH` for an incomplete or inconsistent
- *   folder, and as {@link ModelRegistrar.register}.
+ * @throws MillraceError `MODEL_INVALID`, `MODEL_NOT_FOUND`, `MODEL_DIGEST_MISMATCH` for an incomplete or
+ *   inconsistent folder, and as {@link ModelRegistrar.register}.
  */
 export async function takeOver(
   { model, version, folder }: VersionFolder,
@@ -56,7 +57,8 @@ export async function takeOver(
   // Without a champion the model is seeded as at any start.
   if (champion === undefined || digest === before) return { digest };
   const known = versions.get(version);
-  // The digest of a version of an earlier release does not tell a change of model.json: what was there before does.
+  // The digest of a version of an earlier release does not tell a change of model.json: what was there before
+  // does.
   const isKnown = before === undefined && known !== undefined && isDigestOf(manifest, known.digest);
   const same = isKnown ? known : [...versions.values()].find((each) => each.digest === digest);
   if (same?.version === champion.version) return { digest };
@@ -79,8 +81,9 @@ export async function takeOver(
 }
 
 /**
- * Removes the folder of a version that is not registered. A process that was killed while it registered or removed the
- * version, and `models unregister`, leave it. Its golden rows may be others, which its name does not tell.
+ * Removes the folder of a version that is not registered. A process that was killed while it registered or
+ * removed the version, and `models unregister`, leave it. Its golden rows may be others, which its name does
+ * not tell.
  */
 async function removeLeftover(
   model: string,

@@ -1,7 +1,9 @@
 import type { ProcessLimits } from './limited-process.js';
 import { smokeTestAll } from './smoke-test.js';
 
-/** How long a version waits for others to test, milliseconds: the models of all pipelines are opened at once. */
+/**
+ * How long a version waits for others to test, milliseconds: the models of all pipelines are opened at once.
+ */
 const waitMs = 20;
 
 /** Tests new versions of a project. A test process takes most of a second, so it tests all that wait. */

@@ -4,7 +4,10 @@ import { join } from 'node:path';
 import { packageRoot } from '../../platform/paths.js';
 import type { GoldenRow } from '../manifest.js';
 
-/** Folder of the test models `sum`, `fails-on-negative`, `nan-on-negative` and `busy`, each with three features. */
+/**
+ * Folder of the test models `sum`, `fails-on-negative`, `nan-on-negative` and `busy`, each with three
+ * features.
+ */
 export const testingModels = join(packageRoot, 'models', 'testing');
 
 export interface ModelChanges {

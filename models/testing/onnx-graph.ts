@@ -20,8 +20,8 @@ type Attribute =
   | { strings: string[] };
 
 /**
- * Encodes a node: `op` of `inputs` gives `output`, with attributes by name. An operator of another domain has it as a prefix, as in
- * `ai.onnx.ml:ZipMap`.
+ * Encodes a node: `op` of `inputs` gives `output`, with attributes by name. An operator of another domain has
+ * it as a prefix, as in `ai.onnx.ml:ZipMap`.
  */
 export function node(
   op: string,

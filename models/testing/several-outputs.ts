@@ -14,9 +14,9 @@ import {
 const text = 8;
 
 /**
- * A graph of three numbers `x` with outputs of many kinds: `risk` (the sigmoid of their sum), `shares` (their softmax),
- * `embedding` (their doubles), `grid` (they as [1, 3]), `whole` (their sum without a fraction), `positive` (whether
- * that is not zero) and `word` (`no` or `yes`, the same).
+ * A graph of three numbers `x` with outputs of many kinds: `risk` (the sigmoid of their sum), `shares` (their
+ * softmax), `embedding` (their doubles), `grid` (they as [1, 3]), `whole` (their sum without a fraction),
+ * `positive` (whether that is not zero) and `word` (`no` or `yes`, the same).
  */
 export function severalOutputs(): Uint8Array {
   const words = message([[1, 2], [2, text], [6, 'no'], [6, 'yes'], [8, 'words']]); // prettier-ignore

@@ -7,11 +7,12 @@ import { copyModel, testingModels } from './copy-model.js';
 const width = Buffer.from([0x0a, 0x02, 0x08, 3]);
 
 /**
- * Writes a version of any model that returns the sum of its features. Its digest and scores differ, so that a test can
- * tell which version scored.
+ * Writes a version of any model that returns the sum of its features. Its digest and scores differ, so that a
+ * test can tell which version scored.
  *
  * @param source - folder of a version of that model, with the inputs and golden features to use.
- * @param identity - the version is also in the graph, so that each has its own digest. Default name: the source's.
+ * @param identity - the version is also in the graph, so that each has its own digest. Default name: the
+ *   source's.
  * @returns `target`.
  */
 export async function writeSummingVersion(

@@ -15,7 +15,9 @@ export const creditOnnx: Uint8Array = readFileSync(join(shipped('credit-default'
 export class VersionFolders {
   readonly #roots: string[] = [];
 
-  /** Creates a version with another name and digest (by a note in the graph). Default model: `credit-default`. */
+  /**
+   * Creates a version with another name and digest (by a note in the graph). Default model: `credit-default`.
+   */
   async make(version: string, changes: ModelChanges = {}, model = 'credit-default'): Promise<string> {
     const root = await mkdtemp(join(tmpdir(), 'millrace-version-'));
     this.#roots.push(root);

@@ -16,7 +16,8 @@ import type { AuditOptions, PipelineAudit } from './pipeline-audit.js';
 import { type AuditReport, Findings } from './report.js';
 
 /**
- * Compares the log with the rows in ClickHouse. Changes nothing: joins no consumer group and commits no offset.
+ * Compares the log with the rows in ClickHouse. Changes nothing: joins no consumer group and commits no
+ * offset.
  *
  * @throws MillraceError `TOPIC_MISSING`, and when the log, the registry or ClickHouse is unavailable.
  */
@@ -49,7 +50,8 @@ export async function auditLog(options: AuditOptions): Promise<AuditReport> {
     };
     await wait(scoringGroup(pipeline), topics.events);
     const events = await takeBounds(streams, scoringGroup(pipeline), topics.events, since);
-    // Results are committed in one transaction with the group's offset, but may become visible a moment later.
+    // Results are committed in one transaction with the group's offset, but may become visible a moment
+    // later.
     for (const topic of [topics.predictions, topics.deadLetters])
       if (!(await streams.whenSettled(topic)))
         unfinished.push(`${topic} ends with a transaction that is open for too long`);

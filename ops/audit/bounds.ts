@@ -22,8 +22,8 @@ const maxCounted = 10_000;
 const pollMs = 250;
 
 /**
- * Returns the ranges of a topic that a group has processed. Reads the committed offsets before the end of the log, so
- * that the group never appears to be ahead.
+ * Returns the ranges of a topic that a group has processed. Reads the committed offsets before the end of the
+ * log, so that the group never appears to be ahead.
  *
  * @param since - only records with this timestamp (milliseconds since 1970) or later.
  */
@@ -49,7 +49,10 @@ export async function takeBounds(
     .toSorted((a, b) => a.partition - b.partition);
 }
 
-/** Counts the records that a group has yet to process; above {@link maxCounted} offsets, counts offsets instead. */
+/**
+ * Counts the records that a group has yet to process; above {@link maxCounted} offsets, counts offsets
+ * instead.
+ */
 export async function countInFlight(
   streams: Streams,
   topic: string,
@@ -62,7 +65,8 @@ export async function countInFlight(
 }
 
 /**
- * Waits until a group has processed what is on a topic now: only transaction markers and aborted records are left.
+ * Waits until a group has processed what is on a topic now: only transaction markers and aborted records are
+ * left.
  *
  * @param deadline - as `performance.now()`.
  * @returns false if the deadline has passed.

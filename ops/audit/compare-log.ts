@@ -27,8 +27,9 @@ interface Places {
 const lookedUpAtOnce = 1_000;
 
 /**
- * Reads all events, predictions and dead letters of a pipeline, and compares them with each other and with the rows: each
- * event must have one prediction or dead letter, each of these one row, and each result an event.
+ * Reads all events, predictions and dead letters of a pipeline, and compares them with each other and with
+ * the rows: each event must have one prediction or dead letter, each of these one row, and each result an
+ * event.
  */
 export async function compareLog(audit: PipelineAudit): Promise<void> {
   const places = await readRows(audit);

@@ -36,9 +36,9 @@ const gapDistance = 1_000;
 const judgedAtOnce = 1_000;
 
 /**
- * Compares the records of a topic with their rows, by counting rows per block of offsets. Reads the log only for a block
- * with fewer rows than offsets, to distinguish lost records from transaction markers and from aborted, compacted and
- * repeated records.
+ * Compares the records of a topic with their rows, by counting rows per block of offsets. Reads the log only
+ * for a block with fewer rows than offsets, to distinguish lost records from transaction markers and from
+ * aborted, compacted and repeated records.
  */
 export async function compareRows(comparison: RowComparison): Promise<void> {
   const { queries, topic, of, bounds, found, streams } = comparison;

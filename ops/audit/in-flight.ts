@@ -11,7 +11,10 @@ import { MillraceError } from '../../platform/errors.js';
 import type { Bounds } from './bounds.js';
 import { PartitionOffsets } from './offset-set.js';
 
-/** Decodes a prediction. Returns `undefined` if it is not one. @throws MillraceError if the registry is unavailable. */
+/**
+ * Decodes a prediction. Returns `undefined` if it is not one. @throws MillraceError if the registry is
+ * unavailable.
+ */
 export async function readPrediction(
   serde: Serde,
   { type }: Contract,

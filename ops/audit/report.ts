@@ -3,7 +3,9 @@ export type FindingKind = 'missing' | 'doubled' | 'stray';
 
 /** One offset where log and rows disagree. */
 export interface Finding {
-  /** `missing`: the record has no result. `doubled`: it has two. `stray`: a result without a source record. */
+  /**
+   * `missing`: the record has no result. `doubled`: it has two. `stray`: a result without a source record.
+   */
   kind: FindingKind;
   topic: string;
   partition: number;

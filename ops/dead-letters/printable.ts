@@ -1,6 +1,6 @@
 /**
- * Makes untrusted text safe for a terminal. Replaces control characters (also above 127), direction marks, line
- * separators and lone surrogates by `\uXXXX`. JSON keeps its meaning.
+ * Makes untrusted text safe for a terminal. Replaces control characters (also above 127), direction marks,
+ * line separators and lone surrogates by `\uXXXX`. JSON keeps its meaning.
  */
 export function printable(text: string): string {
   return text.replaceAll(/[\p{C}\p{Zl}\p{Zp}]/gu, (character) =>

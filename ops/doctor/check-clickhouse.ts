@@ -28,7 +28,10 @@ const storages = views.filter((view) => view !== 'ride_predictions').map((view) 
 
 export type Ask = <Row>(query: string) => Promise<Row[]>;
 
-/** Checks that ClickHouse is reachable and writable and has the tables of this version. Also checks its clock and disks. */
+/**
+ * Checks that ClickHouse is reachable and writable and has the tables of this version. Also checks its clock
+ * and disks.
+ */
 export async function checkClickHouse(diagnosis: Diagnosis, config: Config, url: string): Promise<void> {
   const notes = diagnosis.notes('clickhouse');
   const analytics = createAnalytics({ ...clickHouseSettings(config), url, requestTimeoutMs: 4_000 });

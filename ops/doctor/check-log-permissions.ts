@@ -5,7 +5,10 @@ import type { LogToCheck } from './check-topics.js';
 
 const askedAtOnce = 10;
 
-/** Checks that this user may do what the roles do. Reports the access list entry to add for each denied operation. */
+/**
+ * Checks that this user may do what the roles do. Reports the access list entry to add for each denied
+ * operation.
+ */
 export async function checkPermissions(
   diagnosis: Diagnosis,
   { config, log, brokers, pipelines, existing }: LogToCheck & { existing: ReadonlySet<string> },

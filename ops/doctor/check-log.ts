@@ -159,7 +159,9 @@ async function checkGroups(
   }
 }
 
-/** Compares the brokers' clock with the scorers', based on the newest transactions on the predictions topics. */
+/**
+ * Compares the brokers' clock with the scorers', based on the newest transactions on the predictions topics.
+ */
 async function checkClock(
   diagnosis: Diagnosis,
   log: LogInspection,

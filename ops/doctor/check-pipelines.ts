@@ -9,8 +9,8 @@ import type { Diagnosis } from './diagnosis.js';
 const fix = 'Correct it as the message says. The other pipelines are not affected.';
 
 /**
- * Checks the pipelines of the project and the folders of their models, whether a system runs or not. A running one also
- * reports pipelines that are down.
+ * Checks the pipelines of the project and the folders of their models, whether a system runs or not. A
+ * running one also reports pipelines that are down.
  *
  * @returns those that can be used.
  */

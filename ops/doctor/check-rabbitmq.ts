@@ -14,7 +14,9 @@ import { attempt, type Diagnosis, type Notes } from './diagnosis.js';
 
 const minVersion = [3, 8] as const;
 
-/** Checks that RabbitMQ is reachable, has the queues and exchanges, and grants the permissions of the bridge. */
+/**
+ * Checks that RabbitMQ is reachable, has the queues and exchanges, and grants the permissions of the bridge.
+ */
 export async function checkRabbitMq(diagnosis: Diagnosis, config: Config, url: string): Promise<void> {
   const notes = diagnosis.notes('rabbitmq');
   const { host, pathname } = new URL(url);
@@ -128,8 +130,8 @@ function checkInbound(notes: Notes, { queue, summary, consumerCount, kind }: Inb
 }
 
 /**
- * Checks permissions without leaving a trace: declares an exclusive queue that disappears with the connection, and an
- * exchange that it deletes, bound so that no message flows.
+ * Checks permissions without leaving a trace: declares an exclusive queue that disappears with the
+ * connection, and an exchange that it deletes, bound so that no message flows.
  */
 async function checkPermissions(notes: Notes, model: ChannelModel, vhost: string): Promise<void> {
   const name = `millrace.doctor.${randomUUID()}`;

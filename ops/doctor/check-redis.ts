@@ -8,7 +8,10 @@ import { attempt, type Diagnosis } from './diagnosis.js';
 
 const minVersion = 6;
 
-/** Checks that Redis is reachable and accepts every command that Millrace sends. Deletes the key that it writes. */
+/**
+ * Checks that Redis is reachable and accepts every command that Millrace sends. Deletes the key that it
+ * writes.
+ */
 export async function checkRedis(diagnosis: Diagnosis, config: Config, url: string): Promise<void> {
   const notes = diagnosis.notes('redis');
   const tls = url.startsWith('rediss:') ? { tls: tlsOptions(config, 'REDIS') } : {};

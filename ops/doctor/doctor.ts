@@ -17,7 +17,8 @@ import { type Area, attempt, Diagnosis, type Finding } from './diagnosis.js';
 const timeoutMs = 25_000;
 
 /**
- * Checks everything that Millrace needs, without changing anything. Never throws: a failed check is a finding.
+ * Checks everything that Millrace needs, without changing anything. Never throws: a failed check is a
+ * finding.
  *
  * @param environment - the settings, as environment variables.
  */

@@ -50,8 +50,8 @@ export class EnvelopedEvent {
 
 /**
  * Separates the envelope from the fields and validates both, naming every wrong field of either. An event
- * that was already opened or refused is returned unchanged. A contract may have fields with the envelope's names:
- * they are fields too.
+ * that was already opened or refused is returned unchanged. A contract may have fields with the envelope's
+ * names: they are fields too.
  */
 export function openEnvelope(body: unknown, scorer: Scorer): EnvelopedEvent | MillraceError {
   if (body instanceof MillraceError || body instanceof EnvelopedEvent) return body;

@@ -107,7 +107,9 @@ export function deadLetterId({ topic, partition, offset }: RecordPosition): stri
   return nameId(JSON.stringify(['dead-letter', topic, partition, offset]));
 }
 
-/** The name space, and room for a name behind it: a buffer for each name would take longer than its digest. */
+/**
+ * The name space, and room for a name behind it: a buffer for each name would take longer than its digest.
+ */
 const named = Buffer.alloc(namespace.length + 4096);
 namespace.copy(named);
 

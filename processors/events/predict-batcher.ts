@@ -25,8 +25,8 @@ interface WaitingBatch extends PredictBatch {
 }
 
 /**
- * Batches the events of all requests that arrive in one turn of the event loop: they share a model call and a write to
- * the log, and the promises and timers of both. An event alone waits no longer than its turn.
+ * Batches the events of all requests that arrive in one turn of the event loop: they share a model call and a
+ * write to the log, and the promises and timers of both. An event alone waits no longer than its turn.
  */
 export class PredictBatcher {
   readonly #predict: (batch: PredictBatch) => Promise<PredictResult[]>;

@@ -13,8 +13,8 @@ export interface Column<Cell> {
 }
 
 /**
- * Arranges the columns of a file, or the cells of a row, by the fields that they belong to. Columns deeper than any
- * contract are of no field: their names may have a million dots.
+ * Arranges the columns of a file, or the cells of a row, by the fields that they belong to. Columns deeper
+ * than any contract are of no field: their names may have a million dots.
  */
 export function arrange<Cell>(
   columns: Iterable<readonly [string, Cell]>,
@@ -51,8 +51,8 @@ export function positionOf(step: string): number | undefined {
 }
 
 /**
- * Checks that a header has a column for each required value, none twice, and not both one for a nested value as
- * JSON and one inside it.
+ * Checks that a header has a column for each required value, none twice, and not both one for a nested value
+ * as JSON and one inside it.
  *
  * @throws MillraceError `FILE_INVALID` that names missing or ambiguous columns.
  */

@@ -12,8 +12,8 @@ import { arrange, type Column, positionOf } from './row-columns.js';
 /**
  * Returns the event of a row, or its errors. Columns that are no fields of the event are left out.
  *
- * A nested value has a column for each value inside it, such as `customer.age`, `readings.0` or `tags.colour`,
- * or one column with JSON.
+ * A nested value has a column for each value inside it, such as `customer.age`, `readings.0` or
+ * `tags.colour`, or one column with JSON.
  *
  * @param typed - whether values have their types already; else text is converted to a number or a boolean, or
  *   anything to text, if the contract asks for it, and an empty cell is a missing field.

@@ -64,7 +64,8 @@ export function registeredModels({ MODELS_DIR, DATA_DIR }: Config): string {
 /**
  * Opens every pipeline of the project. One that can't be opened is down, and the others serve.
  *
- * @throws MillraceError when log or registry are unavailable (retriable) or refuse this process; `PROJECT_INVALID`.
+ * @throws MillraceError when log or registry are unavailable (retriable) or refuse this process;
+ *   `PROJECT_INVALID`.
  */
 export async function openPipelines(options: OpenPipelineOptions): Promise<OpenPipelines> {
   const loaded = await loadPipelines(options.config.MILLRACE_PROJECT);
@@ -130,8 +131,8 @@ export class OpenPipelines {
   }
 
   /**
-   * Opens a pipeline, or replaces it by its changed form. A change that can't serve leaves the pipeline as it is, if it
-   * serves.
+   * Opens a pipeline, or replaces it by its changed form. A change that can't serve leaves the pipeline as it
+   * is, if it serves.
    *
    * @returns why the change can't serve, if it can't.
    * @throws MillraceError when log or registry are unavailable (retriable) or refuse this process.
@@ -206,7 +207,9 @@ export class OpenPipelines {
     return { name, pipeline, scorer, ...contracts };
   }
 
-  /** A version has changed: the pipeline may serve now, in its newest form or the last good one, or no longer. */
+  /**
+   * A version has changed: the pipeline may serve now, in its newest form or the last good one, or no longer.
+   */
   #review(name: string): void {
     const waiting = this.#waiting.get(name);
     if (waiting !== undefined && this.#problemOf(waiting) === undefined) {

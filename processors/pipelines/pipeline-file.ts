@@ -88,7 +88,10 @@ class ContractFields {
     return findPath(this.#contract, path);
   }
 
-  /** Returns the problem of a member that names a path: there is no such field, or it is of a kind that does not fit. */
+  /**
+   * Returns the problem of a member that names a path: there is no such field, or it is of a kind that does
+   * not fit.
+   */
   problem(member: JsonPath, path: string, fits: (kind: FieldPath['of']['kind']) => boolean): JsonProblem[] {
     const found = this.find(path);
     if (found === undefined) {

@@ -18,7 +18,10 @@ export class PipelineDown extends MillraceError {
   }
 }
 
-/** The pipelines of this process. Changes while it runs: find a pipeline whenever it is needed, and do not keep it. */
+/**
+ * The pipelines of this process. Changes while it runs: find a pipeline whenever it is needed, and do not
+ * keep it.
+ */
 export interface Pipelines extends ReadonlyMap<string, OpenPipeline> {
   /** Those that do not serve, by name. */
   readonly down: ReadonlyMap<string, PipelineDown>;

@@ -15,8 +15,8 @@ export interface Pipeline<Event = object> {
   model?(this: void, event: Event): string;
   /**
    * Returns the model's inputs, in the order of its `model.json`. Pure: the same event always gives the same
-   * features. Called only with events that fit the contract; an error makes that event a dead letter. Default:
-   * the event fields of {@link Pipeline.inputs}.
+   * features. Called only with events that fit the contract; an error makes that event a dead letter.
+   * Default: the event fields of {@link Pipeline.inputs}.
    */
   features?(this: void, event: Event): Feature[];
   /**
@@ -25,8 +25,8 @@ export interface Pipeline<Event = object> {
    */
   inputs?: Readonly<Record<string, string>>;
   /**
-   * Returns the event's subject (a client, a vehicle): events with one key keep their order. Default, also for
-   * undefined: the event's id.
+   * Returns the event's subject (a client, a vehicle): events with one key keep their order. Default, also
+   * for undefined: the event's id.
    */
   key?(this: void, event: Event): string | undefined;
   /**

@@ -19,7 +19,8 @@ export interface SampleFiles {
 /**
  * Returns a generator of a pipeline's sample events.
  *
- * @throws MillraceError `PIPELINE_INVALID` if a file can't be read, or gives events that don't fit the contract.
+ * @throws MillraceError `PIPELINE_INVALID` if a file can't be read, or gives events that don't fit the
+ *   contract.
  */
 export async function loadSample(
   project: string,

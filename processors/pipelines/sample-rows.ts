@@ -73,8 +73,8 @@ function countFeatures(
 const misfits = new WeakMap<OpenPipeline, WeakMap<ModelManifest, string[]>>();
 
 /**
- * Returns the problems of a pipeline's champions with its events: every event would become a dead letter. The pipeline
- * is down then, until a version that fits is promoted or the pipeline is corrected.
+ * Returns the problems of a pipeline's champions with its events: every event would become a dead letter. The
+ * pipeline is down then, until a version that fits is promoted or the pipeline is corrected.
  */
 export function misfitsOf(open: OpenPipeline): string[] {
   const known = misfits.get(open) ?? new WeakMap<ModelManifest, string[]>();

@@ -150,7 +150,8 @@ export function interpolate(
  * Returns a value as often as its frequency says.
  *
  * @param frequencies - of values, which add up to 1.
- * @param at - a random number from 0 up to 1: the first value is returned whose cumulated frequency reaches it.
+ * @param at - a random number from 0 up to 1: the first value is returned whose cumulated frequency reaches
+ *   it.
  */
 export function pick<Value>(
   frequencies: readonly (readonly [Value, number, ...unknown[]])[],

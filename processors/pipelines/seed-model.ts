@@ -13,9 +13,9 @@ export interface SeedOptions {
 }
 
 /**
- * Registers the new versions in a model's folder, and makes the newest one the champion if there is none. Leaves out
- * versions that can't be loaded, since a registered version can't be corrected in place, and those that have changed
- * since they were registered.
+ * Registers the new versions in a model's folder, and makes the newest one the champion if there is none.
+ * Leaves out versions that can't be loaded, since a registered version can't be corrected in place, and those
+ * that have changed since they were registered.
  *
  * @returns why versions are left out, the newest first; or why there are none.
  * @throws MillraceError of the log.

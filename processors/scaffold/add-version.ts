@@ -22,7 +22,9 @@ export interface AddVersionOptions {
   name: string;
   /** An ONNX file. */
   model: string;
-  /** A csv or jsonl file with rows, whose columns are named as inputs of the model or as fields of its events. */
+  /**
+   * A csv or jsonl file with rows, whose columns are named as inputs of the model or as fields of its events.
+   */
   sample?: string | undefined;
   /** Columns with the predictions of the training library. Default: those with usual names. */
   predictions?: readonly string[];
@@ -42,10 +44,11 @@ export interface AddedVersion {
 }
 
 /**
- * Writes the folder of another version of a model: with inputs, output and their meaning as in the newest version, and
- * golden rows of the sample, or of that version. Overwrites nothing.
+ * Writes the folder of another version of a model: with inputs, output and their meaning as in the newest
+ * version, and golden rows of the sample, or of that version. Overwrites nothing.
  *
- * @throws MillraceError `MODEL_NOT_FOUND`, `MODEL_REFUSED` (the graph), `FILE_INVALID` (the sample), `FILES_EXIST`.
+ * @throws MillraceError `MODEL_NOT_FOUND`, `MODEL_REFUSED` (the graph), `FILE_INVALID` (the sample),
+ *   `FILES_EXIST`.
  */
 export async function addVersion(options: AddVersionOptions): Promise<AddedVersion> {
   const { project, name, choice, maxBytes } = options;

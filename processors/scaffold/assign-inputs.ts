@@ -34,7 +34,8 @@ export interface ColumnRoles {
 const maxUnnamed = 100;
 
 /**
- * Finds the columns of a sample for the inputs of a graph: by name for one tensor per feature, in order for a matrix.
+ * Finds the columns of a sample for the inputs of a graph: by name for one tensor per feature, in order for a
+ * matrix.
  *
  * @throws MillraceError `MODEL_REFUSED` or `FILE_INVALID`, with what is missing or too many.
  */

@@ -26,7 +26,10 @@ export function fieldPathsOf(columns: ReadonlyMap<string, readonly string[]>): M
   );
 }
 
-/** Returns the parts of a csv column's path: `customer.age` is a field of a record. A dot inside of a name, as in `length (approx. cm)`, is part of the name. */
+/**
+ * Returns the parts of a csv column's path: `customer.age` is a field of a record. A dot inside of a name, as
+ * in `length (approx. cm)`, is part of the name.
+ */
 export function segmentsOf(column: string): string[] {
   const parts = column.split('.');
   return parts.every((part) => /^[\p{L}\p{N}_-]+$/u.test(part)) && !/^\d/.test(parts.at(-1) ?? '')

@@ -30,8 +30,8 @@ interface Seen {
 }
 
 /**
- * Makes the contract of events from sample events and from what the model takes. Fields that no input takes may be left
- * out of events.
+ * Makes the contract of events from sample events and from what the model takes. Fields that no input takes
+ * may be left out of events.
  *
  * @throws MillraceError `FILE_INVALID` for a field whose values have different types.
  */
@@ -239,7 +239,8 @@ const dtypeLimits: Partial<Record<Dtype, [number, number]>> = {
 };
 
 /**
- * Returns generous limits: ten to a hundred times the largest number of the sample, and 0 where it has no number below.
+ * Returns generous limits: ten to a hundred times the largest number of the sample, and 0 where it has no
+ * number below.
  */
 function limitsOf(
   { dtype, isEncoded }: WantedValue,

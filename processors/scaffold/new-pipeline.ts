@@ -55,11 +55,12 @@ export interface NewPipeline {
 const maxEvents = 200;
 
 /**
- * Writes a pipeline for a model: contract, model folder, pipeline.json, example and test. Checks first that the samples
- * are scored on the whole way from event to prediction. Overwrites nothing, and writes all or nothing.
+ * Writes a pipeline for a model: contract, model folder, pipeline.json, example and test. Checks first that
+ * the samples are scored on the whole way from event to prediction. Overwrites nothing, and writes all or
+ * nothing.
  *
- * @throws MillraceError `MODEL_REFUSED` (the graph), `FILE_INVALID` (the sample), `FILES_EXIST`, `PIPELINE_INVALID` (the
- *   name), `PROJECT_INVALID`, `FILE_UNREADABLE`.
+ * @throws MillraceError `MODEL_REFUSED` (the graph), `FILE_INVALID` (the sample), `FILES_EXIST`,
+ *   `PIPELINE_INVALID` (the name), `PROJECT_INVALID`, `FILE_UNREADABLE`.
  */
 export async function newPipeline(options: NewPipelineOptions): Promise<NewPipeline> {
   const { project, name } = options;
@@ -213,7 +214,10 @@ interface ScoredEvent {
   answer: ModelOutput;
 }
 
-/** Returns events that have a score, those without missing values first. Without a sample they have the golden values. */
+/**
+ * Returns events that have a score, those without missing values first. Without a sample they have the golden
+ * values.
+ */
 function usable(
   events: readonly Record<string, unknown>[],
   { answers, golden }: MadeVersion,

@@ -32,8 +32,8 @@ const maxRows = 10_000;
 export const eventIdColumn = 'event_id';
 
 /**
- * Reads sample rows from a csv file with a header, or a jsonl file with an object per line. Columns `window.0`,
- * `window.1`, … are one list.
+ * Reads sample rows from a csv file with a header, or a jsonl file with an object per line. Columns
+ * `window.0`, `window.1`, … are one list.
  *
  * @throws MillraceError `FILE_UNREADABLE` or `FILE_INVALID`.
  */
@@ -94,7 +94,10 @@ function requireUnique(columns: readonly string[], file: string): void {
   }
 }
 
-/** Joins columns `window.0`, `window.1`, … to one list. A column without a name, such as pandas' index, is left out. */
+/**
+ * Joins columns `window.0`, `window.1`, … to one list. A column without a name, such as pandas' index, is
+ * left out.
+ */
 function* textCells(values: Readonly<Record<string, unknown>>): Generator<[path: string[], unknown]> {
   const lists = new Map<string, unknown[]>();
   for (const [name, cell] of Object.entries(values)) {

@@ -19,7 +19,8 @@ export type Value = unknown;
 const missingTexts = new Set(['', 'nan', 'na', 'n/a', 'null', 'none']);
 
 /**
- * Returns the values of a column with the types that its input needs, one for each row; null where one is missing.
+ * Returns the values of a column with the types that its input needs, one for each row; null where one is
+ * missing.
  *
  * @throws MillraceError `FILE_INVALID` with the row of the first value that does not fit.
  */

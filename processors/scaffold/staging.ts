@@ -7,7 +7,8 @@ import { isSystemError, MillraceError, messageOf } from '../../platform/errors.j
 export type Files = ReadonlyMap<string, string | Uint8Array>;
 
 /**
- * Writes files to a folder of a project's own, has them checked, and moves them into the project: all or nothing.
+ * Writes files to a folder of a project's own, has them checked, and moves them into the project: all or
+ * nothing.
  *
  * @param targets - files and folders to move. None of them may exist in the project.
  * @param check - gets the folder with the files.

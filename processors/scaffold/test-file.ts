@@ -1,8 +1,8 @@
 import { isProbability, type ModelManifest } from '../../models/manifest.js';
 
 /**
- * Returns the content of a test, for `node --test`, that scores a pipeline's example. It holds for each version of the
- * model: exact numbers are the golden rows' matter.
+ * Returns the content of a test, for `node --test`, that scores a pipeline's example. It holds for each
+ * version of the model: exact numbers are the golden rows' matter.
  */
 export function testOf(name: string, { output }: Pick<ModelManifest, 'output'>): string {
   const { classes } = output;

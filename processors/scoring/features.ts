@@ -10,8 +10,8 @@ type Read = (event: object) => Feature;
 const readers = new WeakMap<ModelManifest, WeakMap<object, readonly Read[]>>();
 
 /**
- * Returns a model's input row for an event: of the pipeline's features, or of the event fields that feed the model's
- * inputs.
+ * Returns a model's input row for an event: of the pipeline's features, or of the event fields that feed the
+ * model's inputs.
  *
  * @returns a value for each input of the model, or the event's error: `FEATURES_INVALID`.
  */

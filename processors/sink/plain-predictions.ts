@@ -17,9 +17,9 @@ interface Field {
 }
 
 /**
- * Copies predictions from their Avro bytes into the rows of a batch, without making objects and texts of them: that takes
- * a tenth of the time. Only plain ones: values that need a conversion, a check or an error are left to
- * `toPredictionRow`, which gives plain ones the same row.
+ * Copies predictions from their Avro bytes into the rows of a batch, without making objects and texts of
+ * them: that takes a tenth of the time. Only plain ones: values that need a conversion, a check or an error
+ * are left to `toPredictionRow`, which gives plain ones the same row.
  */
 export class PlainPredictions {
   readonly columns: readonly BatchColumn[];
@@ -35,7 +35,8 @@ export class PlainPredictions {
   /**
    * Adds the row of a prediction in wire format that was written with the schema of the contract.
    *
-   * @returns false, and adds nothing, if it is not plain. Whether its texts are UTF-8 is left to {@link RowBatch.isUtf8}.
+   * @returns false, and adds nothing, if it is not plain. Whether its texts are UTF-8 is left to
+   *   {@link RowBatch.isUtf8}.
    */
   add(value: Buffer, into: RowBatch): boolean {
     const reader = this.#reader;

@@ -11,7 +11,9 @@ const fields = names.map((name) => ({ name, type: 'double' }));
 /** An event of these pipelines. Its score is 6. */
 export const summingEvent = { first: 1, second: 2, third: 3 };
 
-/** A project of a test, in a folder of its own. Its pipelines have no code, and each has a model of its name. */
+/**
+ * A project of a test, in a folder of its own. Its pipelines have no code, and each has a model of its name.
+ */
 export class SummingProject {
   readonly folder: string;
 

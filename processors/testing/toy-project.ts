@@ -56,10 +56,9 @@ const orderFields: ContractField[] = [
 
 /**
  * Writes a project whose pipelines have models that give more than a number: `iris-zipmap` and `iris-columns`
- * (a probability for each of three classes, as texts), `window` (a window in, a vector out), `several` (all kinds of
- * outputs, two with names that are taken), `binary` (one number and a decision), `worded` (one number and a label
- * that the graph decides) and `order` (the same for a nested
- * event).
+ * (a probability for each of three classes, as texts), `window` (a window in, a vector out), `several` (all
+ * kinds of outputs, two with names that are taken), `binary` (one number and a decision), `worded` (one
+ * number and a label that the graph decides) and `order` (the same for a nested event).
  *
  * @returns its folder.
  */

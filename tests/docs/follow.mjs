@@ -1,8 +1,8 @@
-// Follows a document literally, in a fresh clone: `node tests/docs/follow.mjs README.md`. With `--project`, in
-// an empty folder beside the package that is made of the clone. A block after a line with only a path, such as
-// `examples/pump.json`:, is written to that file. A `sh` block runs unchanged, except that one that ends with
-// `npm start` runs in the background, and `npm test` is left out (it has its own run). `python` has the
-// packages of tests/zoo/install.sh. A block passes when it succeeds, prints something (if it queries the
+// Follows a document literally, in a fresh clone: `node tests/docs/follow.mjs README.md`. With `--project`,
+// in an empty folder beside the package that is made of the clone. A block after a line with only a path,
+// such as `examples/pump.json`:, is written to that file. A `sh` block runs unchanged, except that one that
+// ends with `npm start` runs in the background, and `npm test` is left out (it has its own run). `python` has
+// the packages of tests/zoo/install.sh. A block passes when it succeeds, prints something (if it queries the
 // running system), and prints no problem.
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

@@ -2,7 +2,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { vi } from 'vitest';
 import { patience } from './engines/chosen.js';
 
-/** Clients that send requests to pipelines all the time, one per pipeline, and note every answer that is not 200. */
+/**
+ * Clients that send requests to pipelines all the time, one per pipeline, and note every answer that is not
+ * 200.
+ */
 export class SteadyClients {
   readonly #stopping = new AbortController();
   readonly #refusals: string[] = [];

@@ -6,16 +6,20 @@ type Row = HeldOut['rows'][number];
 /** Largest relative deviation that counts as the same prediction. */
 export const tolerance = 1e-4;
 
-/** Numbers below this share of a model's largest prediction deviate relative to it: they are sums that cancel out. */
+/**
+ * Numbers below this share of a model's largest prediction deviate relative to it: they are sums that cancel
+ * out.
+ */
 const floorShare = 0.005;
 
 /**
  * Compares the answers for rows with the library's own predictions.
  *
  * @param columns - classes in the order of the model's own columns.
- * @returns the largest deviation: the difference to the library's number, relative to that number, or to 0.5 % of
- * the largest number that the library predicts for these rows if it is smaller than that.
- * @throws Error at another label, unless the library's best two classes are within the tolerance of each other.
+ * @returns the largest deviation: the difference to the library's number, relative to that number, or to 0.5
+ * % of the largest number that the library predicts for these rows if it is smaller than that.
+ * @throws Error at another label, unless the library's best two classes are within the tolerance of each
+ *   other.
  */
 export function deviation(
   answers: readonly Answer[],

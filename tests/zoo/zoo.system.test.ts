@@ -68,7 +68,9 @@ it('serves what docs/models-served.md says', async () => {
   expect(comparable(written)).toEqual(comparable(await readFile(page, 'utf8')));
 });
 
-/** Rows of the page, without what may differ by machine: which precision is chosen, and the words of an error. */
+/**
+ * Rows of the page, without what may differ by machine: which precision is chosen, and the words of an error.
+ */
 function comparable(page: string): string[] {
   return [...page.matchAll(/^(\|.*\| (?:yes|no) +)\|/gm)].map(([, cells = '']) =>
     cells.replaceAll(/float(32|64)/g, 'float').replaceAll(/ +/g, ' '),
