@@ -3,13 +3,13 @@ import { type MillraceError, messageOf } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 import { type ConsumerSpan, endAfter } from '../platform/tracing/spans.js';
 import { backoff } from '../platform/backoff.js';
-import { GroupConsumer, Rejoin } from './group-consumer.js';
+import { GroupConsumer } from './group-consumer.js';
 import type { Batch, GroupOptions } from './group-consumer.js';
-import { concernsRecord, isFenced, mayPass, toMillraceError } from './kafka-errors.js';
+import { concernsRecord, isFenced, mayPass, Rejoin, toMillraceError } from './kafka-errors.js';
 import { sizeOf, toStreamRecord } from './records.js';
 import type { NewRecord, StreamRecord } from './records.js';
 import { spansOf, traceRecords } from './traced-records.js';
-import { type CommittedOffsets, openSession, type TransactionSession } from './transactional-producer.js';
+import { type CommittedPosition, openSession, type TransactionSession } from './transactional-producer.js';
 
 export interface ExactlyOnceProcessorOptions extends GroupOptions {
   /**
@@ -64,7 +64,7 @@ const patientAttempts = 3;
  */
 export class ExactlyOnceProcessor extends GroupConsumer<ExactlyOnceProcessorOptions> {
   readonly #producers: Kafka;
-  readonly #committed: CommittedOffsets;
+  readonly #committed: CommittedPosition;
   #sessions = new Map<string, TransactionSession>();
 
   /**
@@ -76,7 +76,7 @@ export class ExactlyOnceProcessor extends GroupConsumer<ExactlyOnceProcessorOpti
     { consumers, producers }: { consumers: Kafka; producers: Kafka },
     logger: Logger,
     options: ExactlyOnceProcessorOptions,
-    committed: CommittedOffsets,
+    committed: CommittedPosition,
   ) {
     super(consumers, logger, options);
     this.#producers = producers;

@@ -1,5 +1,5 @@
 import type { FetchedMessage } from './kafkajs-decode.js';
-import { filterAbortedMessages } from './kafkajs.js';
+import { filterAbortedMessages } from './kafkajs-fetch.js';
 import { type Broker, readCommitted } from './log-cluster.js';
 
 const bytesAtOnce = 4 * 1024 * 1024;

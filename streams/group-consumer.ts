@@ -46,11 +46,6 @@ export interface Batch {
   check(): void;
 }
 
-/** Makes kafkajs rejoin the group, which checks only the `type`. */
-export class Rejoin extends Error {
-  readonly type = 'REBALANCE_IN_PROGRESS';
-}
-
 class Stopping extends Error {}
 
 /**

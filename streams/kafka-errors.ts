@@ -79,6 +79,11 @@ export function typeOf(error: unknown): string {
   return factsOf(error).type;
 }
 
+/** Makes kafkajs rejoin the group, which checks only the `type`. */
+export class Rejoin extends Error {
+  readonly type = 'REBALANCE_IN_PROGRESS';
+}
+
 /** Whether a retry is useless. An unavailable broker, or one that is no longer leader, may recover soon. */
 export function isFinal(error: unknown): boolean {
   if (error instanceof MillraceError) return !error.retriable;

@@ -14,12 +14,19 @@ const maxAgeMs = 1_000;
 const busy = new Set(['CONCURRENT_TRANSACTIONS', 'GROUP_LOAD_IN_PROGRESS']);
 /** Refusals of a broker that does not coordinate: another does. */
 const moved = new Set(['NOT_COORDINATOR_FOR_GROUP', 'GROUP_COORDINATOR_NOT_AVAILABLE']);
-/** How long a transaction waits for its coordinators, all refusals of one request together. Then it fails. */
+/** How long a request waits for its coordinator. Then it fails. */
 const patienceMs = 5_000;
 
-/** Requests of a transaction that kafkajs sends once, or whose refusals it doesn't know by their names. */
-const requests = ['addPartitionsToTxn', 'addOffsetsToTxn', 'txnOffsetCommit', 'endTxn'] as const;
+/** Requests that kafkajs sends once, or whose refusals it doesn't know by their names. */
+const requests = [
+  'addPartitionsToTxn',
+  'addOffsetsToTxn',
+  'txnOffsetCommit',
+  'endTxn',
+  'offsetFetch',
+] as const;
 
+/** The coordinator of a group (type 0), or of a transactional id (type 1). */
 interface Wanted {
   groupId: string;
   coordinatorType: number;

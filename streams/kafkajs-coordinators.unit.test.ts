@@ -11,7 +11,14 @@ function makeCluster() {
       cluster.refusal === undefined
         ? Promise.resolve(`broker ${nodeId}`)
         : Promise.reject(Object.assign(new Error('refused'), cluster.refusal(nodeId)));
-    return { nodeId, addPartitionsToTxn: send, addOffsetsToTxn: send, txnOffsetCommit: send, endTxn: send };
+    return {
+      nodeId,
+      addPartitionsToTxn: send,
+      addOffsetsToTxn: send,
+      txnOffsetCommit: send,
+      endTxn: send,
+      offsetFetch: send,
+    };
   };
   const cluster = {
     nodeId: 1,

@@ -7,7 +7,8 @@ import { describe, expect, test } from 'vitest';
 import { maxBatchRecords } from '../platform/batch-compression.js';
 import { crc32c } from '../platform/crc32c.js';
 import { decodeBatch } from './kafkajs-decode.js';
-import { filterAbortedMessages, groupMessagesPerPartition, kafkajs } from './kafkajs.js';
+import { groupMessagesPerPartition, kafkajs } from './kafkajs.js';
+import { filterAbortedMessages } from './kafkajs-fetch.js';
 
 const require = createRequire(import.meta.url);
 

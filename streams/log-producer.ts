@@ -265,8 +265,8 @@ export class KafkaLogProducer implements LogProducer {
         const current = await this.#currentId(broker);
         await this.#request(broker, nodeId, current);
       } catch (error) {
-        // Nothing was sent.
-        for (const lane of ready) this.#ready.delete(lane);
+        // Nothing was sent. Another broker that leads a lane by now may have taken it meanwhile.
+        ready = ready.filter((lane) => this.#ready.delete(lane));
         if (isBadRequest(error)) {
           for (const lane of ready) lane.refuse(toMillraceError(error, `Writing to ${lane.topic}`));
           continue;

@@ -2,6 +2,7 @@ import { getEventListeners } from 'node:events';
 import type { PartitionMetadata } from 'kafkajs';
 import { afterEach, expect, test } from 'vitest';
 import { createLogger, silentLogger } from '../platform/logger.js';
+import { deferred } from '../tests/contract/client.js';
 import type { LogBrokers, PartitionBatch, ProducerId } from './log-brokers.js';
 import { KafkaLogProducer, maxBytesPerRequest, maxRecordsPerRequest } from './log-producer.js';
 import type { NewRecord } from './records.js';
@@ -47,8 +48,12 @@ class FakeBrokers implements LogBrokers {
     // The cached metadata is current.
   }
 
-  connect(broker: number): ReturnType<LogBrokers['connect']> {
-    return Promise.resolve({
+  /** Called before a connection is made, and may reject it. */
+  connecting: (broker: number) => Promise<void> = () => Promise.resolve();
+
+  async connect(broker: number): ReturnType<LogBrokers['connect']> {
+    await this.connecting(broker);
+    return {
       newProducerId: () => Promise.resolve({ producerId: `id-${this.#ids++}`, producerEpoch: 0 }),
       produce: async (producer: ProducerId, batches: readonly PartitionBatch[]) => {
         const named = batches.map((batch) => [`${batch.topic}/${batch.partition}`, batch] as const);
@@ -67,7 +72,7 @@ class FakeBrokers implements LogBrokers {
           answers.push((await this.answer(broker, batch)) ?? this.write(name, batch));
         return answers;
       },
-    });
+    };
   }
 
   write(name: string, { messages }: PartitionBatch): number {
@@ -329,4 +334,41 @@ test('no records, no request', async () => {
   const { brokers, producer } = open({ t: [1] });
   expect(await producer.send([])).toEqual([]);
   expect(brokers.sent).toEqual([]);
+});
+
+test('a connection that fails late disturbs no partition that another broker leads by then', async () => {
+  const { brokers, producer } = open({ t: [1, 1] });
+  const [failed, answered] = [deferred(), deferred()];
+  let [connected, taken] = [0, 0];
+  brokers.connecting = async (broker) => {
+    if (broker !== 1) return;
+    connected++;
+    await failed.promise;
+    throw refusal('ECONNREFUSED', true);
+  };
+  brokers.answer = async (broker) => {
+    taken++;
+    if (broker === 2) await answered.promise;
+    return undefined;
+  };
+  const other = producer.send(records('t', 1, 'x'));
+  const first = producer.send(records('t', 0, 'a'));
+  await until(() => connected === 1);
+  brokers.topics.set('t', [2, 1]);
+  const second = producer.send(records('t', 0, 'b'));
+  await until(() => taken === 1);
+  brokers.topics.set('t', [3, 1]);
+  const third = producer.send(records('t', 0, 'c', 'd'));
+  failed.resolve();
+  // The pause of the other partition is over, twice. A batch behind the one in flight would have its number.
+  await until(() => connected === 4);
+  expect(taken).toBe(1);
+  answered.resolve();
+  brokers.connecting = () => Promise.resolve();
+  await Promise.all([first, second, third, other]);
+  const sent = brokers.sent.flatMap(({ batches }) => batches['t/0'] ?? []);
+  expect(sent).toEqual([
+    { values: ['a', 'b'], sequence: 0 },
+    { values: ['c', 'd'], sequence: 2 },
+  ]);
 });

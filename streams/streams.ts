@@ -1,4 +1,5 @@
 import { MillraceError } from '../platform/errors.js';
+import { GroupPositions } from './group-positions.js';
 import { createKafka } from './connection.js';
 import type { StreamsSettings } from './connection.js';
 import { BatchConsumer } from './batch-consumer.js';
@@ -16,7 +17,7 @@ import type { LogProducer } from './log-producer.js';
 import type { StreamRecord } from './records.js';
 import type { TopicSpec } from './topics.js';
 import { openTransactionalProducer } from './transactional-producer.js';
-import type { TransactionalProducer } from './transactional-producer.js';
+import type { CommittedPosition, TransactionalProducer } from './transactional-producer.js';
 import { ExactlyOnceProcessor } from './exactly-once-processor.js';
 import type { ExactlyOnceProcessorOptions } from './exactly-once-processor.js';
 
@@ -106,6 +107,7 @@ export function createStreams(settings: StreamsSettings): Streams {
     settings.replicationFactor ?? -1,
   );
   const reader = new LogReader(consumers, (topic) => admin.ends(topic));
+  const positions = new GroupPositions(producers);
   const consumptions = new Set<Consumption>();
   const open = new Set<LogProducer>();
   const transactional = new Set<TransactionalProducer>();
@@ -148,8 +150,9 @@ export function createStreams(settings: StreamsSettings): Streams {
     follow: (options) => keep(followers, () => new TopicTail(consumers, logger, options, lastStableOffsets)),
     transform: (options) =>
       keep(consumptions, () => {
-        const committed = (topic: string) => admin.committed(options.groupId, topic);
-        return new ExactlyOnceProcessor({ consumers, producers }, logger, options, committed);
+        const position: CommittedPosition = (topic, partition) =>
+          positions.next(options.groupId, topic, partition);
+        return new ExactlyOnceProcessor({ consumers, producers }, logger, options, position);
       }),
     consume: (options) => keep(consumptions, () => new BatchConsumer(consumers, logger, options)),
     read: (spans, handle) => reader.read(spans, handle),
@@ -166,6 +169,7 @@ export function createStreams(settings: StreamsSettings): Streams {
       closed = true;
       await Promise.all([...consumptions, ...followers].map((each) => each.stop()));
       await Promise.all([...open, ...transactional].map((producer) => producer.close()));
+      await positions.close();
       await reader.close();
       await admin.close();
     },

@@ -1,4 +1,4 @@
-import type { Kafka, Producer } from 'kafkajs';
+import type { ICustomPartitioner, Kafka, Producer } from 'kafkajs';
 import { isFenced, toMillraceError } from './kafka-errors.js';
 import { MillraceError, messageOf } from '../platform/errors.js';
 import { maxBytesPerRequest } from './log-producer.js';
@@ -22,6 +22,24 @@ export interface TransactionalProducer {
 }
 
 /**
+ * Chooses partitions as {@link stickyPartitioner}. kafkajs leaves out records of a partition that it doesn't
+ * know, and commits the rest.
+ *
+ * @throws MillraceError `LOG_UNAVAILABLE`, retriable: brokers learn of an added partition one by one.
+ */
+const knownPartitions: ICustomPartitioner = () => {
+  const choose = stickyPartitioner();
+  return (args) => {
+    const partition = choose(args);
+    if (partition < args.partitionMetadata.length) return partition;
+    throw new MillraceError(
+      'LOG_UNAVAILABLE',
+      `${args.topic} has no partition ${partition}, as far as the brokers know. Add it, or write to another one.`,
+    );
+  };
+};
+
+/**
  * Takes over a transactional id: its earlier holders can commit no more, and their open transactions are
  * aborted.
  *
@@ -38,7 +56,7 @@ async function takeOver(
     idempotent: true,
     maxInFlightRequests: 1,
     allowAutoTopicCreation: false,
-    createPartitioner: stickyPartitioner,
+    createPartitioner: knownPartitions,
   });
   try {
     await producer.connect();
@@ -87,8 +105,8 @@ export async function openTransactionalProducer(
   };
 }
 
-/** Returns the broker's committed offsets of a group: per partition of a topic the next offset to read. */
-export type CommittedOffsets = (topic: string) => Promise<Map<number, number>>;
+/** Returns the next offset that a group reads of a partition, as the broker has it: 0 without a commit. */
+export type CommittedPosition = (topic: string, partition: number) => Promise<number>;
 
 interface SessionOptions {
   groupId: string;
@@ -118,13 +136,13 @@ export interface TransactionSession {
 export async function openSession(
   kafka: Kafka,
   { groupId, topic, partition, transactionTimeoutMs }: SessionOptions,
-  committed: CommittedOffsets,
+  committed: CommittedPosition,
 ): Promise<TransactionSession> {
   const producer = await takeOver(kafka, `${groupId}/${topic}/${partition}`, transactionTimeoutMs);
   const close = (): Promise<void> => producer.disconnect().catch(() => undefined);
   try {
     // Only now no other producer can move the offset any more.
-    let position = (await committed(topic)).get(partition) ?? 0;
+    let position = await committed(topic, partition);
     return {
       get position() {
         return position;

@@ -27,6 +27,8 @@ export interface Front {
 export class TwoBrokers {
   /** Leaders of partitions (`topic/number`) that differ: 1 is the first broker, 2 the second, −1 none. */
   readonly leaders = new Map<string, 1 | 2 | -1>();
+  /** Partitions (`topic/number`) of which the brokers do not know yet. */
+  readonly unknown = new Set<string>();
   readonly first: Front & { port: number };
   readonly second: Front & { port: number };
   readonly #fronts: BrokerFront[];
@@ -82,7 +84,8 @@ export class TwoBrokers {
       writer.int16(errorCode);
       writer.string(name);
       writer.boolean(isInternal);
-      writer.array(partitions, (partition) => {
+      const known = partitions.filter((partition) => !this.unknown.has(`${name}/${partition}`));
+      writer.array(known, (partition) => {
         const leader = this.leaders.get(`${name}/${partition}`) ?? 1 + (partition % 2);
         writer.int16(leader < 0 ? leaderNotAvailable : 0);
         writer.int32(partition);

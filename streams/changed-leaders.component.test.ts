@@ -19,12 +19,16 @@ let folder: string;
 let broker: KafkaBroker;
 let proxy: TwoBrokers;
 let streams: Streams;
+/** Sees all partitions and leaders as they are. */
+let direct: Streams;
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'millrace-leaders-'));
   broker = new KafkaBroker({ dataDir: folder, port: 0 });
-  proxy = await TwoBrokers.start((await broker.start()).port);
+  const { port } = await broker.start();
+  proxy = await TwoBrokers.start(port);
   streams = createStreams({ brokers: proxy.brokers, clientId: 'test', logger: silentLogger });
+  direct = createStreams({ brokers: [`127.0.0.1:${port}`], clientId: 'direct', logger: silentLogger });
   await streams.createTopics([
     { name: 'in', partitions: 1 },
     { name: 'out', partitions: 2 },
@@ -33,6 +37,7 @@ beforeEach(async () => {
 
 afterEach(async () => {
   await streams.close();
+  await direct.close();
   await proxy.stop();
   await broker.stop();
   await rm(folder, { recursive: true, force: true });
@@ -42,7 +47,7 @@ interface RequestOfPartitions {
   topics: { name: string; partitions: (number | { index: number })[] }[];
 }
 
-/** Decides on each request that concerns a partition of `out`, by its place among them. */
+/** Decides on each request that concerns a partition of `out` or `in2`, by its place among them. */
 function onRequest(
   apiKey: number,
   partition: number,
@@ -53,28 +58,36 @@ function onRequest(
     const { topics } = body as RequestOfPartitions;
     const concerns = topics.some(
       ({ name, partitions }) =>
-        name === 'out' &&
+        name !== 'in' &&
         partitions.some((each) => (typeof each === 'number' ? each : each.index) === partition),
     );
     return concerns ? judge(place++) : undefined;
   });
 }
 
-/** Writes two records to each partition of `out`, by a transaction, and returns what is committed there. */
-async function process(): Promise<number[]> {
+/**
+ * Writes half of these records to each partition of `out`, by transactions, the last two when the others are
+ * committed.
+ *
+ * @returns what is committed there.
+ */
+async function process({ count = 4, maxBatch = 10 } = {}): Promise<number[]> {
   const producer = await streams.createProducer();
-  await producer.send(numbered('in', 0, 4));
+  await producer.send(numbered('in', 0, count - 2));
   await streams.transform({
     groupId: 'g',
     topics: ['in'],
+    maxBatch,
     process: (records) =>
       Promise.resolve(
         records.map(({ key, value }) => ({ topic: 'out', partition: Number(value) % 2, key, value })),
       ),
   });
-  await untilCommitted(streams, { groupId: 'g', topic: 'in', offsets: { 0: 3 } });
+  await untilCommitted(direct, { groupId: 'g', topic: 'in', offsets: { 0: count - 3 } });
+  await producer.send(numbered('in', count - 2, count));
+  await untilCommitted(direct, { groupId: 'g', topic: 'in', offsets: { 0: count - 1 } });
   const numbers: number[] = [];
-  const follower = await streams.follow({
+  const follower = await direct.follow({
     topics: ['out'],
     handle: (records) => void numbers.push(...records.map(({ value }) => Number(value))),
   });
@@ -107,4 +120,53 @@ test.each([
     return { errorCode: notLeader };
   });
   expect(await process()).toEqual(range(0, 4));
+});
+
+test('no record is written again while the brokers do not know of its partition', async () => {
+  // Once the member has been told of it.
+  broker.intercept(apiKeys.fetch, () => void proxy.unknown.add('in/0'));
+  let ended = 0;
+  broker.intercept(apiKeys.endTxn, () => (++ended === 2 ? 'drop-answer' : undefined));
+  expect(await process({ count: 6, maxBatch: 2 })).toEqual(range(0, 6));
+  expect(ended).toBe(3);
+});
+
+test('no record is left out while the brokers do not know of its partition', async () => {
+  proxy.unknown.add('out/1');
+  let tries = 0;
+  broker.intercept(apiKeys.initProducerId, ({ body }) => {
+    const { transactionalId } = body as { transactionalId: string | null };
+    if (transactionalId !== null && ++tries === 3) proxy.unknown.clear();
+  });
+  expect(await process()).toEqual(range(0, 4));
+  expect(tries).toBeGreaterThan(2);
+});
+
+test('no record is left out by a consumer that joins again while its other leader’s records are read', async () => {
+  await streams.createTopics([{ name: 'in2', partitions: 2 }]);
+  const producer = await streams.createProducer();
+  const sent = numbered('in2', 0, 200).map((record) => ({ ...record, partition: 0 }));
+  await producer.send(sent);
+  let [calls, beats, refused] = [0, 0, false];
+  broker.intercept(apiKeys.heartbeat, () => void beats++);
+  onRequest(apiKeys.fetch, 1, () => {
+    if (calls < 3 || refused) return undefined;
+    refused = true;
+    beats = 0;
+    return { errorCode: notLeader };
+  });
+  const seen: number[] = [];
+  await streams.consume({
+    groupId: 'g',
+    topics: ['in2'],
+    maxBatch: 10,
+    async handle(records) {
+      seen.push(...records.map(({ value }) => Number(value)));
+      if (++calls !== 3) return;
+      // The records that were read meanwhile wait. By then the member would have joined.
+      await expect.poll(() => refused && beats > 2).toBe(true);
+    },
+  });
+  await untilCommitted(direct, { groupId: 'g', topic: 'in2', offsets: { 0: 199 } });
+  expect([...new Set(seen)].toSorted((a, b) => a - b)).toEqual(range(0, 200));
 });
