@@ -1,5 +1,5 @@
 import type { Kafka } from 'kafkajs';
-import { MillraceError } from '../platform/errors.js';
+import { toMillraceError } from './kafka-errors.js';
 import { type CoordinatorCluster, patientCoordinators } from './kafkajs-coordinators.js';
 import { type Cluster, createCluster } from './log-cluster.js';
 
@@ -28,33 +28,30 @@ export class GroupPositions {
   /**
    * Returns the next offset that the group reads of a partition: 0 without a commit.
    *
-   * @throws kafkajs' errors; MillraceError `LOG_UNAVAILABLE` for an answer without the partition.
+   * @throws MillraceError `LOG_UNAVAILABLE` (retriable), `LOG_UNAUTHORIZED`.
    */
   async next(groupId: string, topic: string, partition: number): Promise<number> {
-    const { coordinators } = await this.#open();
-    const coordinator = await coordinators.findGroupCoordinator({ groupId, coordinatorType: ofGroup });
-    const answer = await coordinator.offsetFetch({
-      groupId,
-      topics: [{ topic, partitions: [{ partition }] }],
-    });
-    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- untyped inside of kafkajs
-    const offset = (answer as FetchedOffsets).responses[0]?.partitions[0]?.offset;
-    if (offset !== undefined) return Math.max(0, Number(offset));
-    throw new MillraceError(
-      'LOG_UNAVAILABLE',
-      `The coordinator of group ${groupId} did not say where it is in ${topic}/${partition}.`,
-    );
+    const connecting = (this.#connecting ??= this.#connect());
+    try {
+      const { coordinators } = await connecting;
+      const coordinator = await coordinators.findGroupCoordinator({ groupId, coordinatorType: ofGroup });
+      const topics = [{ topic, partitions: [{ partition }] }];
+      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- untyped inside of kafkajs
+      const { responses } = (await coordinator.offsetFetch({ groupId, topics })) as FetchedOffsets;
+      const offset = responses[0]?.partitions[0]?.offset;
+      if (offset === undefined) throw new Error('the answer lacks the partition');
+      return Math.max(0, Number(offset));
+    } catch (error) {
+      // Brokers may have other addresses by now: the next call begins with those of the settings.
+      if (this.#connecting === connecting) await this.close();
+      throw toMillraceError(error, `Reading the offset of group ${groupId} in ${topic}/${partition}`);
+    }
   }
 
   async close(): Promise<void> {
     const connecting = this.#connecting;
     this.#connecting = undefined;
     await connecting?.then(({ cluster }) => cluster.disconnect()).catch(() => undefined);
-  }
-
-  #open(): Promise<{ cluster: Cluster; coordinators: Coordinators }> {
-    this.#connecting ??= this.#connect();
-    return this.#connecting;
   }
 
   async #connect(): Promise<{ cluster: Cluster; coordinators: Coordinators }> {
@@ -66,7 +63,6 @@ export class GroupPositions {
       const coordinators = patientCoordinators(cluster as unknown as CoordinatorCluster);
       return { cluster, coordinators };
     } catch (error) {
-      this.#connecting = undefined;
       await cluster.disconnect().catch(() => undefined);
       throw error;
     }

@@ -31,7 +31,7 @@ const knownPartitions: ICustomPartitioner = () => {
   const choose = stickyPartitioner();
   return (args) => {
     const partition = choose(args);
-    if (partition < args.partitionMetadata.length) return partition;
+    if (args.partitionMetadata.some(({ partitionId }) => partitionId === partition)) return partition;
     throw new MillraceError(
       'LOG_UNAVAILABLE',
       `${args.topic} has no partition ${partition}, as far as the brokers know. Add it, or write to another one.`,

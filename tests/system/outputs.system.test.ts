@@ -58,9 +58,19 @@ it('the stream, a call and its shadow have all outputs of their models in ClickH
   const shadow = { version: '2', shadow: true, canary_share: 0 };
   const put = { method: 'PUT', headers: { 'content-type': 'application/json' } };
   await fetch(`${model}/aliases/challenger`, { ...put, body: JSON.stringify(shadow) });
+  // The scorers follow the alias by themselves, in their own time.
+  const isShadowed = `SELECT 1 AS found FROM millrace.predictions WHERE event_id LIKE 'probe-%' AND role = 'shadow' LIMIT 1`;
+  let probes = 0;
   await expect
-    .poll(async () => (await fetch(model)).json())
-    .toMatchObject({ serving: { challenger: { version: '2' } } });
+    .poll(
+      async () => {
+        const probe = { ...toyEvents.several, event_id: `probe-${probes++}` };
+        await system.post('/v1/pipelines/several/events', JSON.stringify(probe));
+        return system.sql(isShadowed);
+      },
+      { interval: 200 },
+    )
+    .toHaveLength(1);
 
   const called = await system.post('/v1/pipelines/several/predict', {
     ...toyEvents.several,
