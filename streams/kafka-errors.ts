@@ -48,6 +48,21 @@ const badRequest = new Set([
  */
 const unwritten = new Set(['UNKNOWN_TOPIC_OR_PARTITION', 'NOT_ENOUGH_REPLICAS']);
 
+/**
+ * Refusals of a coordinator that has done nothing, and will soon: it writes the markers of the last
+ * transaction, or loads what it has to know. Apache Kafka's own client sends such a request again.
+ */
+export const coordinatorIsBusy: ReadonlySet<string> = new Set([
+  'CONCURRENT_TRANSACTIONS',
+  'GROUP_LOAD_IN_PROGRESS',
+]);
+
+/** Refusals of a broker that does not coordinate: another does. */
+export const coordinatorMoved: ReadonlySet<string> = new Set([
+  'NOT_COORDINATOR_FOR_GROUP',
+  'GROUP_COORDINATOR_NOT_AVAILABLE',
+]);
+
 const unauthorized = new Set([
   'TOPIC_AUTHORIZATION_FAILED',
   'GROUP_AUTHORIZATION_FAILED',

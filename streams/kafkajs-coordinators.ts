@@ -1,19 +1,9 @@
 import { backoff } from '../platform/backoff.js';
-import { typeOf } from './kafka-errors.js';
+import { coordinatorIsBusy, coordinatorMoved, typeOf } from './kafka-errors.js';
 
-/**
- * How long a coordinator is remembered. If another broker has taken over meanwhile, the transaction fails as
- * one under way does then, and its producer is replaced by one that asks.
- */
+/** How long a coordinator is remembered: less if it says, or turns out, that it coordinates no more. */
 const maxAgeMs = 1_000;
 
-/**
- * Refusals of a coordinator that has done nothing, and will soon: it writes the markers of the last
- * transaction, or loads what it has to know. Apache Kafka's own client sends such a request again.
- */
-const busy = new Set(['CONCURRENT_TRANSACTIONS', 'GROUP_LOAD_IN_PROGRESS']);
-/** Refusals of a broker that does not coordinate: another does. */
-const moved = new Set(['NOT_COORDINATOR_FOR_GROUP', 'GROUP_COORDINATOR_NOT_AVAILABLE']);
 /** How long a request waits for its coordinator. Then it fails. */
 const patienceMs = 5_000;
 
@@ -89,8 +79,8 @@ export function patientCoordinators(
         return await broker[request](fields);
       } catch (error) {
         const type = typeOf(error);
-        const hasMoved = moved.has(type);
-        if (!(hasMoved || busy.has(type))) throw error;
+        const hasMoved = coordinatorMoved.has(type);
+        if (!(hasMoved || coordinatorIsBusy.has(type))) throw error;
         // kafkajs would begin to wait again.
         if (now() >= until) throw Object.assign(error as Error, { retriable: false });
         await backoff(attempt, { firstMs: 2, maxMs: 200 });

@@ -4,7 +4,7 @@ import type { Logger } from '../platform/logger.js';
 import { Mutex } from '../platform/mutex.js';
 import { tlsAdvice } from '../platform/tls-problems.js';
 import { backoff, pause } from '../platform/backoff.js';
-import { toMillraceError, typeOf } from './kafka-errors.js';
+import { coordinatorIsBusy, coordinatorMoved, toMillraceError, typeOf } from './kafka-errors.js';
 import { kafkajs } from './kafkajs.js';
 import type { TopicSpec } from './topics.js';
 
@@ -34,11 +34,7 @@ const maxRetries = 5;
 /** A new topic has no leader for a moment. */
 const leaderChanges = ['UNKNOWN_TOPIC_OR_PARTITION'];
 /** A broker that becomes the coordinator of a group loads its offsets first; kafkajs does not wait for it. */
-const coordinatorChanges = [
-  'GROUP_LOAD_IN_PROGRESS',
-  'GROUP_COORDINATOR_NOT_AVAILABLE',
-  'NOT_COORDINATOR_FOR_GROUP',
-];
+const coordinatorChanges = [...coordinatorIsBusy, ...coordinatorMoved];
 
 /** Topics, offsets and readiness, over one connection that is opened when first needed. */
 export class LogAdmin {

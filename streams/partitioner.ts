@@ -3,8 +3,8 @@ import type { ICustomPartitioner, PartitionerArgs } from 'kafkajs';
 
 /**
  * Chooses a message's partition as usual (murmur2 of the key, as Java's clients do; keyless ones in turn),
- * once for a message. kafkajs chooses again on every retry: a keyless message, or any after partitions were
- * added, would move to another partition, past the duplicate check of the first.
+ * once for a message. With a choice for each attempt a keyless message, or any after partitions were added,
+ * would move to another partition, past the duplicate check of the first.
  *
  * kafkajs' own murmur2 multiplies integers that are never truncated to 32 bits: its time grows with the
  * square of the key's length, and 200 KB take seconds.
